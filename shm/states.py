@@ -1,0 +1,99 @@
+"""The states of a payment and every way from one to another. They live here and nowhere else.
+
+A payment is *accepted* while it lies in a lane, and has a table slot from then on. The slot's state word holds one of
+`State`; `TRANSITIONS` is the whole table, walked by a test. What is not listed is an `IllegalTransition` that names
+the state and the event. The last column of the comments is what a crash at that point leaves behind.
+
+Three rules that the table alone does not say:
+
+1. An unknown payment belongs to its processor for ever: no event leads from `UNKNOWN` to `WAITING`.
+2. The journal decides what ended: a record whose sequence lies below the journal's head *is* the end, whatever the
+   slot says (`shm/recovery.py` replays it).
+3. A conflict is not a state of the payment taken first but a copy with another amount that was turned away; it is
+   counted in that payment's slot.
+"""
+
+from enum import IntEnum, unique
+
+from shm.errors import IllegalTransition
+
+
+@unique
+class State(IntEnum):
+    """What a table slot's state word says of its payment. Zeroed memory reads as `FREE`."""
+
+    FREE = 0
+    WAITING = 1
+    SENDING = 2
+    UNKNOWN = 3
+    SETTLED = 4
+    DUPLICATE = 5
+    REFUSED = 6
+
+
+@unique
+class Event(IntEnum):
+    """What can happen to a payment in a dispatcher's care."""
+
+    TAKEN = 1  # copied from a lane
+    ATTEMPT_BEGAN = 2  # processor and requestedAt chosen, about to be sent
+    PAID = 3  # 200
+    SURE_NO = 4  # 429, 500, 503, or no connection: the processor has not stored it and never will
+    REJECTED = 5  # 400 or 413, or a sure no after the last attempt allowed
+    SHOWN_OURS = 6  # the processor shows it with the requestedAt and amount sent from here
+    SHOWN_OTHER = 7  # the processor shows it with another requestedAt or amount
+    UNCLEAR = 8  # hang-up, time-out, malformed or unexpected answer
+    CRASHED = 9  # the dispatcher died and its successor found it so
+    FOUND_ELSEWHERE = 10  # at a processor or in the sibling's segment, after an absence
+    FOLDED = 11  # its journal record was folded into the base: forgotten
+
+
+TRANSITIONS: dict[State, dict[Event, State]] = {
+    State.FREE: {
+        Event.TAKEN: State.WAITING,  # crash: still in the lane, taken again
+    },
+    State.WAITING: {
+        Event.ATTEMPT_BEGAN: State.SENDING,  # crash before: waits again
+        Event.FOUND_ELSEWHERE: State.DUPLICATE,  # crash before: looked up again
+        Event.CRASHED: State.WAITING,
+    },
+    State.SENDING: {
+        Event.PAID: State.SETTLED,  # crash before the journal: unknown; after: settled
+        Event.SURE_NO: State.WAITING,  # crash before: unknown, asked at the same processor
+        Event.REJECTED: State.REFUSED,
+        Event.SHOWN_OURS: State.SETTLED,
+        Event.SHOWN_OTHER: State.DUPLICATE,
+        Event.UNCLEAR: State.UNKNOWN,
+        Event.CRASHED: State.UNKNOWN,
+    },
+    State.UNKNOWN: {
+        Event.PAID: State.SETTLED,
+        Event.SHOWN_OURS: State.SETTLED,
+        Event.SHOWN_OTHER: State.DUPLICATE,
+        Event.SURE_NO: State.UNKNOWN,  # an earlier request may still be asleep in the processor
+        Event.REJECTED: State.UNKNOWN,
+        Event.UNCLEAR: State.UNKNOWN,
+        Event.CRASHED: State.UNKNOWN,
+    },
+    State.SETTLED: {Event.FOLDED: State.FREE, Event.CRASHED: State.SETTLED},
+    State.DUPLICATE: {Event.FOLDED: State.FREE, Event.CRASHED: State.DUPLICATE},
+    State.REFUSED: {Event.FOLDED: State.FREE, Event.CRASHED: State.REFUSED},
+}
+
+ENDED = frozenset({State.SETTLED, State.DUPLICATE, State.REFUSED})
+"""States with a journal record, remembered until that record is folded."""
+
+UNSETTLED = frozenset({State.WAITING, State.SENDING, State.UNKNOWN})
+"""States of a payment that was accepted and has not ended: never thrown away."""
+
+
+def next_state(state: State, event: Event) -> State:
+    """The state that `event` leads to from `state`.
+
+    Raises:
+        IllegalTransition: the table has no such row; a bug in the caller, never bad luck.
+    """
+    try:
+        return TRANSITIONS[state][event]
+    except KeyError:
+        raise IllegalTransition(state.name, event.name) from None
