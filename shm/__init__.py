@@ -1,0 +1,70 @@
+"""The shared memory of an instance: lanes, tables, journals, counters. The public names, nothing else.
+
+This package knows nothing of HTTP or asyncio, and a processor is an index to it.
+"""
+
+from shm.counters import Counters, DispatcherCount, Phase, SupervisorCount, WorkerCount
+from shm.errors import (
+    BrokenInvariant,
+    IllegalTransition,
+    RoleTaken,
+    SegmentError,
+    SegmentExists,
+    SegmentFull,
+    SegmentIncompatible,
+    SegmentMissing,
+    SegmentNotReady,
+    ShmError,
+)
+from shm.journal import Journal
+from shm.lane import Lane
+from shm.layout import Geometry
+from shm.names import INSTANCE_PATTERN, instances_present, segment_name
+from shm.record import Accepted, Base, Ended, Kept, Kind
+from shm.recovery import Recovered, recover
+from shm.role import RoleLock
+from shm.roster import Member, Roster
+from shm.segment import Segment
+from shm.states import ENDED, UNSETTLED, Event, State, next_state
+from shm.table import Table
+
+__all__ = [
+    "ENDED",
+    "INSTANCE_PATTERN",
+    "UNSETTLED",
+    "Accepted",
+    "Base",
+    "BrokenInvariant",
+    "Counters",
+    "DispatcherCount",
+    "Ended",
+    "Event",
+    "Geometry",
+    "IllegalTransition",
+    "Journal",
+    "Kept",
+    "Kind",
+    "Lane",
+    "Member",
+    "Phase",
+    "Recovered",
+    "RoleLock",
+    "RoleTaken",
+    "Roster",
+    "Segment",
+    "SegmentError",
+    "SegmentExists",
+    "SegmentFull",
+    "SegmentIncompatible",
+    "SegmentMissing",
+    "SegmentNotReady",
+    "ShmError",
+    "State",
+    "SupervisorCount",
+    "Table",
+    "WorkerCount",
+    "instances_present",
+    "next_state",
+    "recover",
+    "segment_name",
+]

@@ -1,0 +1,132 @@
+"""A journal: each payment of one dispatcher that ended, in order, and the base that its folded part comes to.
+
+The store of the head *is* the settlement: a record below it has happened, one above it has not. When the journal is
+full its oldest records are folded into the base, which is kept twice with a selector word: writing the idle copy and
+then the selector is one atomic commit. Written by its dispatcher alone; workers and tools read.
+"""
+
+from shm import layout
+from shm.errors import BrokenInvariant
+from shm.record import (
+    Base,
+    Ended,
+    Kind,
+    pack_base,
+    pack_journal_record,
+    unpack_base,
+    unpack_journal_record,
+)
+
+_SELECTOR = layout.BASE_SELECTOR // layout.WORD
+_LIFE = layout.BASE_LIFE // layout.WORD
+_HEAD = layout.BASE_JOURNAL_HEAD // layout.WORD
+_COPIES_MAX = 8  # tries to copy a base that its dispatcher keeps committing
+
+
+class Journal:
+    """One journal over its base page and its records.
+
+    Args:
+        page: the base page, 4,096 bytes.
+        view: the records, 32 bytes each.
+        records: how many records there is room for, a power of two.
+    """
+
+    def __init__(self, page: memoryview, view: memoryview, records: int) -> None:
+        """Stores nothing."""
+        self._page = page
+        self._page_words = page.cast("Q")
+        self._view = view
+        self._records = records
+        self._mask = records - 1
+        self._tail: int | None = None  # the base's journal tail as this process committed it; only the writer's
+
+    @property
+    def head(self) -> int:
+        """Records ever appended."""
+        return self._page_words[_HEAD]
+
+    @property
+    def life(self) -> int:
+        """How many times a dispatcher started on this journal."""
+        return self._page_words[_LIFE]
+
+    def begin_life(self) -> int:
+        """Called once by each new dispatcher: its number, unlike any before it."""
+        life = self._page_words[_LIFE] + 1
+        self._page_words[_LIFE] = life
+        return life
+
+    @property
+    def base(self) -> Base:
+        """The base in force, copied whole.
+
+        Raises:
+            BrokenInvariant: the copy that the selector points to is damaged.
+        """
+        selector = self._page_words[_SELECTOR]
+        for _ in range(_COPIES_MAX):
+            start = layout.BASE_COPIES[selector & 1]
+            base = unpack_base(bytes(self._page[start : start + layout.BASE_COPY.size]))
+            after = self._page_words[_SELECTOR]
+            if base is not None and after == selector:
+                return base
+            selector = after
+        raise BrokenInvariant(f"base copy {selector & 1} is damaged")
+
+    def commit_base(self, base: Base) -> None:
+        """Puts a new base in force in one step."""
+        selector = self._page_words[_SELECTOR] + 1
+        start = layout.BASE_COPIES[selector & 1]
+        self._page[start : start + layout.BASE_COPY.size] = pack_base(base)
+        self._page_words[_SELECTOR] = selector
+        self._tail = base.journal_tail
+
+    def is_full(self) -> bool:
+        """Called by the dispatcher: whether records must be folded before one can be appended."""
+        if self._tail is None:
+            self._tail = self.base.journal_tail
+        return self._page_words[_HEAD] - self._tail >= self._records
+
+    def append(self, ended: Ended) -> int:
+        """Writes down that a payment ended; returns its position. The store of the head is the commit.
+
+        The caller has made room: appending to a full journal would overwrite what is remembered.
+        """
+        head = self._page_words[_HEAD]
+        start = (head & self._mask) * layout.JOURNAL_RECORD_LENGTH
+        self._view[start : start + layout.JOURNAL_RECORD_LENGTH] = pack_journal_record(head, ended)
+        self._page_words[_HEAD] = head + 1
+        return head
+
+    def read(self, position: int) -> Ended | None:
+        """The record at `position`; None if it is not (or no longer) there."""
+        start = (position & self._mask) * layout.JOURNAL_RECORD_LENGTH
+        return unpack_journal_record(position, bytes(self._view[start : start + layout.JOURNAL_RECORD_LENGTH]))
+
+    def fold(self, count: int) -> list[int]:
+        """Folds the `count` oldest records (or all there are) into the base; returns their table slots, to be freed.
+
+        Raises:
+            BrokenInvariant: a record that must be there is damaged.
+        """
+        base = self.base
+        end = min(base.journal_tail + count, self.head)
+        totals = [base.default_count, base.default_cents, base.fallback_count, base.fallback_cents]
+        folded_until_ms = base.folded_until_ms
+        slots = []
+        for position in range(base.journal_tail, end):
+            ended = self.read(position)
+            if ended is None:
+                raise BrokenInvariant(f"journal record {position} is damaged")
+            slots.append(ended.slot)
+            if ended.kind is Kind.SETTLED and position >= base.epoch_start:
+                totals[2 * ended.processor] += 1
+                totals[2 * ended.processor + 1] += ended.amount_cents
+                folded_until_ms = max(folded_until_ms, ended.requested_at_ms + 1)
+        self.commit_base(Base(base.epoch, end, base.epoch_start, folded_until_ms, *totals))
+        return slots
+
+    def begin_epoch(self, epoch: int) -> None:
+        """A purge: totals start again from zero with the next record; what is remembered stays remembered."""
+        self.commit_base(Base(epoch, self.base.journal_tail, self.head, 0, 0, 0, 0, 0))

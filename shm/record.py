@@ -1,0 +1,206 @@
+"""Payments to bytes and back: pure, one function each way per kind of record.
+
+Unpacking checks what the bytes claim: a record whose sequence or checksum is not right is None, never a guess.
+"""
+
+from enum import IntEnum, unique
+from typing import NamedTuple
+from zlib import crc32
+
+from shm import layout
+from shm.states import State
+
+
+class Accepted(NamedTuple):
+    """A payment in a lane.
+
+    Args:
+        correlation_id: 16 bytes.
+        amount_cents: what to pay.
+        accepted_at_us: when it was accepted, µs UTC.
+    """
+
+    correlation_id: bytes
+    amount_cents: int
+    accepted_at_us: int
+
+
+class Kept(NamedTuple):
+    """A payment in a table slot.
+
+    Args:
+        state: where it stands.
+        processor: index of the processor it was last sent to, or that has it; 0 before the first attempt.
+        attempts: attempts begun, saturating at 65,535.
+        generation: how often its slot has been taken, modulo 2**32.
+        correlation_id: 16 bytes.
+        amount_cents: what to pay.
+        accepted_at_us: when it was accepted, µs UTC.
+        requested_at_ms: the requestedAt last sent, ms UTC; 0 before the first attempt.
+        conflicts: copies with another amount that were turned away.
+    """
+
+    state: State
+    processor: int
+    attempts: int
+    generation: int
+    correlation_id: bytes
+    amount_cents: int
+    accepted_at_us: int
+    requested_at_ms: int
+    conflicts: int
+
+
+@unique
+class Kind(IntEnum):
+    """How a payment ended."""
+
+    SETTLED = 1
+    DUPLICATE = 2
+    REFUSED = 3
+
+
+class Ended(NamedTuple):
+    """A journal record: one payment that ended.
+
+    Args:
+        kind: how it ended. Only settled payments count in totals.
+        processor: index of the processor that has it (settled, duplicate) or was asked last (refused).
+        requested_at_ms: requestedAt as stored at the processor, ms UTC.
+        amount_cents: what was paid.
+        slot: its table slot.
+    """
+
+    kind: Kind
+    processor: int
+    requested_at_ms: int
+    amount_cents: int
+    slot: int
+
+
+class Base(NamedTuple):
+    """What the folded part of a journal comes to.
+
+    Args:
+        epoch: number of the last purge.
+        journal_tail: position of the oldest record not folded.
+        epoch_start: first position whose record counts in this epoch.
+        folded_until_ms: one past the greatest requestedAt ever folded, ms UTC; 0 if none.
+        default_count, default_cents, fallback_count, fallback_cents: settled payments folded in this epoch.
+    """
+
+    epoch: int
+    journal_tail: int
+    epoch_start: int
+    folded_until_ms: int
+    default_count: int
+    default_cents: int
+    fallback_count: int
+    fallback_cents: int
+
+
+EMPTY_BASE = Base(0, 0, 0, 0, 0, 0, 0, 0)
+
+KIND_STATES = {Kind.SETTLED: State.SETTLED, Kind.DUPLICATE: State.DUPLICATE, Kind.REFUSED: State.REFUSED}
+"""The slot state that belongs to each kind of journal record."""
+
+
+def pack_lane_slot(position: int, payment: Accepted) -> bytes:
+    """The 64 bytes of the lane slot that holds `payment` at `position`."""
+    body = layout.LANE_SLOT_BODY.pack(position + 1, *payment)
+    return body + crc32(body).to_bytes(24, "little")
+
+
+def unpack_lane_slot(position: int, slot: bytes) -> Accepted | None:
+    """The payment in a lane slot, or None while the slot does not (yet) hold the one of `position`."""
+    sequence, correlation_id, amount_cents, accepted_at_us, checksum = layout.LANE_SLOT.unpack(slot)
+    if sequence != position + 1 or checksum != crc32(slot[: layout.LANE_SLOT_BODY.size]):
+        return None
+    return Accepted(correlation_id, amount_cents, accepted_at_us)
+
+
+def pack_state(state: State, processor: int, attempts: int, generation: int) -> int:
+    """The state word of a table slot; attempts saturate, the generation wraps."""
+    return (
+        state
+        | processor << layout.STATE_PROCESSOR_SHIFT
+        | min(attempts, layout.STATE_ATTEMPTS_MAX) << layout.STATE_ATTEMPTS_SHIFT
+        | (generation & layout.STATE_GENERATION_MASK) << layout.STATE_GENERATION_SHIFT
+    )
+
+
+def pack_table_body(payment: Accepted, generation: int) -> bytes:
+    """All of a fresh table slot but its state word: no attempt yet, no conflicts."""
+    identity = layout.TABLE_SLOT_IDENTITY.pack(*payment)
+    return layout.TABLE_SLOT_BODY.pack(*payment, 0, 0, _table_checksum(identity, generation))
+
+
+def _table_checksum(identity: bytes, generation: int) -> int:
+    return crc32(layout.GENERATION.pack(generation & layout.STATE_GENERATION_MASK), crc32(identity))
+
+
+def unpack_table_slot(slot: bytes) -> Kept | None:
+    """The payment in a table slot; None if the slot is damaged. A free slot's payment is meaningless."""
+    word, correlation_id, amount_cents, accepted_at_us, requested_at_ms, conflicts, checksum = layout.TABLE_SLOT.unpack(
+        slot
+    )
+    generation = word >> layout.STATE_GENERATION_SHIFT
+    identity = slot[layout.TABLE_ID : layout.TABLE_REQUESTED_AT]
+    try:
+        state = State(word & layout.STATE_MASK)
+    except ValueError:
+        return None
+    if state is not State.FREE and checksum != _table_checksum(identity, generation):
+        return None
+    return Kept(
+        state,
+        word >> layout.STATE_PROCESSOR_SHIFT & layout.STATE_PROCESSOR_MASK,
+        word >> layout.STATE_ATTEMPTS_SHIFT & layout.STATE_ATTEMPTS_MAX,
+        generation,
+        correlation_id,
+        amount_cents,
+        accepted_at_us,
+        requested_at_ms,
+        conflicts,
+    )
+
+
+def pack_journal_record(position: int, ended: Ended) -> bytes:
+    """The 32 bytes of the journal record at `position`."""
+    what = (
+        ended.requested_at_ms
+        | ended.processor << layout.JOURNAL_PROCESSOR_SHIFT
+        | ended.kind << layout.JOURNAL_KIND_SHIFT
+    )
+    body = layout.JOURNAL_RECORD_BODY.pack(position + 1, what, ended.amount_cents, ended.slot)
+    return body + crc32(body).to_bytes(4, "little")
+
+
+def unpack_journal_record(position: int, record: bytes) -> Ended | None:
+    """The ended payment in a journal record, or None if it is not (yet) the one of `position`."""
+    sequence, what, amount_cents, slot, checksum = layout.JOURNAL_RECORD.unpack(record)
+    if sequence != position + 1 or checksum != crc32(record[: layout.JOURNAL_RECORD_BODY.size]):
+        return None
+    return Ended(
+        Kind(what >> layout.JOURNAL_KIND_SHIFT),
+        what >> layout.JOURNAL_PROCESSOR_SHIFT & layout.JOURNAL_BYTE_MASK,
+        what & layout.JOURNAL_REQUESTED_AT_MASK,
+        amount_cents,
+        slot,
+    )
+
+
+def pack_base(base: Base) -> bytes:
+    """The 72 bytes of one copy of the base."""
+    body = layout.BASE_BODY.pack(*base)
+    return body + crc32(body).to_bytes(8, "little")
+
+
+def unpack_base(copy: bytes) -> Base | None:
+    """The base in one of its copies, or None if damaged. A copy never written is the empty base."""
+    *numbers, checksum = layout.BASE_COPY.unpack(copy)
+    if not any(numbers) and not checksum:
+        return EMPTY_BASE
+    if checksum != crc32(copy[: layout.BASE_BODY.size]):
+        return None
+    return Base(*numbers)

@@ -1,0 +1,84 @@
+"""What a dead dispatcher left in its table and journal, and what becomes of each leftover.
+
+Run by the successor before anything else, holding the role's lock. Running it again, or dying in the middle of it,
+changes nothing that matters.
+
+| found | fate |
+| --- | --- |
+| journal record between tail and head | its slot is made to say the same: the journal decides |
+| slot ended, no such record | freed: its record was folded, or the slot's dispatcher died before freeing it |
+| slot waiting | waits again |
+| slot sending | becomes unknown: asked for again at the same processor with the same requestedAt |
+| slot unknown | stays unknown |
+| slot damaged | set aside: left as it is, counted, never guessed at |
+| record above the head | never happened; overwritten by the next |
+| payment in a lane and in the table | taken again, and its id gives it away |
+"""
+
+from typing import NamedTuple
+
+from shm.errors import BrokenInvariant
+from shm.journal import Journal
+from shm.record import KIND_STATES
+from shm.states import ENDED, Event, State
+from shm.table import Table
+
+
+class Recovered(NamedTuple):
+    """What a dispatcher starts with.
+
+    Args:
+        slots: id to table slot, of every payment in the table.
+        free: free slots, lowest last so that `pop` gives the lowest.
+        waiting: slots of waiting payments, oldest acceptance first.
+        unknown: slots of payments whose outcome is unknown.
+        set_aside: slots that are damaged.
+    """
+
+    slots: dict[bytes, int]
+    free: list[int]
+    waiting: list[int]
+    unknown: list[int]
+    set_aside: list[int]
+
+
+def recover(table: Table, journal: Journal) -> Recovered:
+    """Brings table and journal to agree, and tells what is in them.
+
+    Raises:
+        BrokenInvariant: a journal record between tail and head, or the base, is damaged.
+    """
+    recorded = _replay(table, journal)
+    slots: dict[bytes, int] = {}
+    waiting: list[tuple[int, int]] = []
+    unknown: list[int] = []
+    set_aside: list[int] = []
+    taken: set[int] = set()
+    for slot, kept in table.scan():
+        if kept is None:
+            set_aside.append(slot)
+        elif kept.state in ENDED and slot not in recorded:
+            table.apply(slot, Event.FOLDED)
+            continue
+        else:
+            state = table.apply(slot, Event.CRASHED)
+            slots[kept.correlation_id] = slot
+            if state is State.WAITING:
+                waiting.append((kept.accepted_at_us, slot))
+            elif state is State.UNKNOWN:
+                unknown.append(slot)
+        taken.add(slot)
+    free = [slot for slot in range(len(table) - 1, -1, -1) if slot not in taken]
+    return Recovered(slots, free, [slot for _, slot in sorted(waiting)], unknown, set_aside)
+
+
+def _replay(table: Table, journal: Journal) -> set[int]:
+    """Makes every slot say what its journal record says; returns the slots that have a record."""
+    recorded = set()
+    for position in range(journal.base.journal_tail, journal.head):
+        ended = journal.read(position)
+        if ended is None or ended.slot >= len(table):
+            raise BrokenInvariant(f"journal record {position} is damaged")
+        recorded.add(ended.slot)
+        table.replay(ended.slot, KIND_STATES[ended.kind], ended.processor)
+    return recorded

@@ -1,0 +1,40 @@
+"""Who may write: one lock per role of an instance, freed by the kernel when its holder dies."""
+
+import fcntl
+import os
+from types import TracebackType
+from typing import Self
+
+from shm.errors import RoleTaken
+from shm.names import MODE, lock_path
+
+
+class RoleLock:
+    """The right to write what a role writes: a lock on an empty file beside the segment, freed by the kernel at death.
+
+    Taken on a descriptor opened *after* the fork: an inherited one would outlive its owner.
+
+    Raises:
+        RoleTaken: another living process holds it.
+    """
+
+    def __init__(self, instance: str, role: str) -> None:
+        """Takes the lock of `role` (`supervisor`, `worker-0`, `dispatcher-0`) without waiting."""
+        self._descriptor = os.open(lock_path(instance, role), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, MODE)
+        try:
+            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(self._descriptor)
+            raise RoleTaken(f"another process is {role} of {instance}") from None
+
+    def release(self) -> None:
+        """Gives the role up; dying does the same."""
+        os.close(self._descriptor)
+
+    def __enter__(self) -> Self:
+        """Holds the role."""
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        """Gives the role up."""
+        self.release()

@@ -1,0 +1,210 @@
+"""The segment: one POSIX shared memory object per instance, mapped by all its processes. Only user of posix_ipc.
+
+Created in one go with its space reserved (a later page fault without room would be a SIGBUS) and its magic written
+last. Attached without a size: posix_ipc truncates a live segment otherwise. Never unlinked by an instance itself:
+it outlives every process of it, and the container if /dev/shm is a volume.
+"""
+
+import mmap
+import os
+import secrets
+import time
+from functools import partial
+from typing import Self
+from zlib import crc32
+
+import posix_ipc
+
+from shm import layout
+from shm.counters import Counters
+from shm.errors import (
+    SegmentExists,
+    SegmentFull,
+    SegmentIncompatible,
+    SegmentMissing,
+    SegmentNotReady,
+)
+from shm.journal import Journal
+from shm.lane import Lane
+from shm.layout import Geometry
+from shm.names import MODE, SHM_FOLDER, lock_paths, segment_name
+from shm.roster import Roster
+from shm.table import Table
+
+
+
+class Segment:
+    """An attached segment. Hands out its parts, each a view that stores nothing until told to.
+
+    Args:
+        memory: the mapping, of `geometry.size` bytes.
+        geometry: as its header says.
+        segment_id: its random id.
+        created_at_ms: when it was made, ms UTC.
+    """
+
+    def __init__(self, memory: mmap.mmap, geometry: Geometry, segment_id: int, created_at_ms: int) -> None:
+        """Use `create` or `attach`."""
+        self._memory = memory
+        self._view = memoryview(memory)
+        self.geometry = geometry
+        self.segment_id = segment_id
+        self.created_at_ms = created_at_ms
+
+    @classmethod
+    def create(cls, instance: str, geometry: Geometry) -> Self:
+        """Makes a new segment, all zero but its header.
+
+        Raises:
+            SegmentExists: there is one already.
+            SegmentFull: /dev/shm has no room.
+            SegmentIncompatible: the geometry is impossible.
+        """
+        if problem := geometry.problem():
+            raise SegmentIncompatible(problem)
+        name = segment_name(instance)
+        try:
+            handle = posix_ipc.SharedMemory(name, posix_ipc.O_CREX, MODE, geometry.size)
+        except posix_ipc.ExistentialError:
+            raise SegmentExists(f"segment {name} exists already") from None
+        try:
+            os.posix_fallocate(handle.fd, 0, geometry.size)
+            memory = mmap.mmap(handle.fd, geometry.size)
+        except OSError as error:
+            posix_ipc.unlink_shared_memory(name)
+            raise SegmentFull(f"no room for {geometry.size} bytes in {SHM_FOLDER}: {error.strerror}") from error
+        finally:
+            handle.close_fd()
+        segment_id = secrets.randbits(64) or 1
+        created_at_ms = time.time_ns() // 1_000_000
+        _write_header(memory, geometry, segment_id, created_at_ms)
+        return cls(memory, geometry, segment_id, created_at_ms)
+
+    @classmethod
+    def attach(cls, instance: str, *, read_only: bool = False) -> Self:
+        """Maps the segment of an instance, whatever its geometry.
+
+        Raises:
+            SegmentMissing: there is none.
+            SegmentNotReady: it has no magic (yet).
+            SegmentIncompatible: its header is another version's, damaged, or does not fit its size.
+        """
+        name = segment_name(instance)
+        try:
+            handle = posix_ipc.SharedMemory(name, read_only=read_only)
+        except posix_ipc.ExistentialError:
+            raise SegmentMissing(f"there is no segment {name}") from None
+        try:
+            size = handle.size
+            if size < layout.HEADER_LENGTH:
+                raise SegmentNotReady(f"segment {name} is being created")
+            memory = mmap.mmap(handle.fd, size, access=mmap.ACCESS_READ if read_only else mmap.ACCESS_WRITE)
+        finally:
+            handle.close_fd()
+        try:
+            geometry, segment_id, created_at_ms = _read_header(memory, name)
+        except (SegmentNotReady, SegmentIncompatible):
+            memory.close()
+            raise
+        return cls(memory, geometry, segment_id, created_at_ms)
+
+    @staticmethod
+    def unlink(instance: str) -> None:
+        """Removes an instance's segment and its lock files; whoever has it mapped keeps what it sees.
+
+        Raises:
+            SegmentMissing: there is none.
+        """
+        try:
+            posix_ipc.unlink_shared_memory(segment_name(instance))
+        except posix_ipc.ExistentialError:
+            raise SegmentMissing(f"there is no segment {segment_name(instance)}") from None
+        for path in lock_paths(instance):
+            path.unlink(missing_ok=True)
+
+    def lane(self, worker: int, dispatcher: int) -> Lane:
+        """The lane from a worker to a dispatcher."""
+        view = self._part(self.geometry.lane_offset(worker, dispatcher), self.geometry.lane_length)
+        return Lane(view, self.geometry.lane_slots)
+
+    def journal(self, dispatcher: int) -> Journal:
+        """A dispatcher's journal and base."""
+        offset = self.geometry.area_offset(dispatcher)
+        page = self._part(offset, layout.BASE_PAGE_LENGTH)
+        records = self._part(offset + layout.BASE_PAGE_LENGTH, self.geometry.journal_length)
+        return Journal(page, records, self.geometry.journal_records)
+
+    def roster(self, dispatcher: int) -> Roster:
+        """A dispatcher's roster."""
+        return Roster(self._part(self.geometry.area_offset(dispatcher), layout.BASE_PAGE_LENGTH))
+
+    def table(self, dispatcher: int) -> Table:
+        """A dispatcher's table."""
+        start = self.geometry.area_offset(dispatcher) + layout.BASE_PAGE_LENGTH + self.geometry.journal_length
+        view = self._part(start, self.geometry.table_length)
+        return Table(view, self.geometry.table_slots, partial(_search, self._memory, start, self.geometry.table_length))
+
+    def supervisor_counters(self) -> Counters:
+        """The supervisor's row."""
+        return self._counters(0)
+
+    def worker_counters(self, worker: int) -> Counters:
+        """A web worker's row."""
+        return self._counters(1 + worker)
+
+    def dispatcher_counters(self, dispatcher: int) -> Counters:
+        """A dispatcher's row."""
+        return self._counters(1 + self.geometry.workers + dispatcher)
+
+    def _counters(self, index: int) -> Counters:
+        return Counters(self._part(self.geometry.counters_offset(index), layout.COUNTERS_LENGTH))
+
+    def _part(self, offset: int, length: int) -> memoryview:
+        return self._view[offset : offset + length]
+
+
+def _search(memory: mmap.mmap, base: int, length: int, needle: bytes, start: int) -> int:
+    found = memory.find(needle, base + start, base + length)
+    return found if found < 0 else found - base
+
+
+def _write_header(memory: mmap.mmap, geometry: Geometry, segment_id: int, created_at_ms: int) -> None:
+    body = layout.HEADER_BODY.pack(
+        layout.VERSION,
+        geometry.size,
+        geometry.workers,
+        geometry.dispatchers,
+        geometry.lane_slots,
+        geometry.table_slots,
+        geometry.journal_records,
+        created_at_ms,
+        segment_id,
+    )
+    memory[layout.HEADER_BODY_OFFSET : layout.HEADER_CHECKSUM_OFFSET] = body
+    checksum = crc32(body).to_bytes(layout.WORD, "little")
+    memory[layout.HEADER_CHECKSUM_OFFSET : layout.HEADER_CHECKSUM_OFFSET + layout.WORD] = checksum
+    with memoryview(memory) as view, view.cast("Q") as words:
+        words[layout.HEADER_MAGIC // layout.WORD] = layout.MAGIC
+
+
+def _read_header(memory: mmap.mmap, name: str) -> tuple[Geometry, int, int]:
+    magic = int.from_bytes(memory[: layout.WORD], "little")
+    if magic == 0:
+        raise SegmentNotReady(f"segment {name} has no magic: it is being created, or its creator died half-way")
+    if magic != layout.MAGIC:
+        raise SegmentIncompatible(f"segment {name} is not a gateway's (magic {magic:#018x})")
+    body = memory[layout.HEADER_BODY_OFFSET : layout.HEADER_CHECKSUM_OFFSET]
+    version, size, workers, dispatchers, lane_slots, table_slots, journal_records, created_at_ms, segment_id = (
+        layout.HEADER_BODY.unpack(body)
+    )
+    if version != layout.VERSION:
+        raise SegmentIncompatible(f"segment {name} has version {version}, this program reads {layout.VERSION}")
+    checksum = memory[layout.HEADER_CHECKSUM_OFFSET : layout.HEADER_CHECKSUM_OFFSET + layout.WORD]
+    if int.from_bytes(checksum, "little") != crc32(body):
+        raise SegmentIncompatible(f"segment {name} has a damaged header")
+    geometry = Geometry(workers, dispatchers, lane_slots, table_slots - journal_records, journal_records)
+    if problem := geometry.problem():
+        raise SegmentIncompatible(f"segment {name}: {problem}")
+    if not size == geometry.size == len(memory):
+        raise SegmentIncompatible(f"segment {name} is {len(memory)} bytes, its header says {size}")
+    return geometry, segment_id, created_at_ms

@@ -1,0 +1,138 @@
+"""A table: every payment in one dispatcher's care, waiting or in flight, and the recently ended ones.
+
+A flat array of slots, written by its dispatcher alone. A slot's state word is stored last and makes the rest true;
+every change of it goes through the table of `shm/states.py`. Workers and tools only read, and check the state word
+again after copying. Which slot holds which id is the dispatcher's own dict, rebuilt by scanning.
+"""
+
+from collections.abc import Callable, Iterator
+
+from shm import layout
+from shm.errors import BrokenInvariant
+from shm.record import Accepted, Kept, pack_state, pack_table_body, unpack_table_slot
+from shm.states import Event, State, next_state
+
+_SLOT_WORDS = layout.TABLE_SLOT_LENGTH // layout.WORD
+_REQUESTED_AT = layout.TABLE_REQUESTED_AT // layout.WORD
+_CONFLICTS = layout.TABLE_CONFLICTS // layout.WORD
+_BODY = slice(layout.TABLE_ID, layout.TABLE_SLOT_LENGTH)
+
+_FINDS_MAX = 64  # places an id's bytes may turn up in other fields before a search gives up
+_COPIES_MAX = 8  # tries to copy a slot that its dispatcher keeps changing
+
+
+class Table:
+    """One table over any buffer of `Geometry.table_length` bytes.
+
+    Args:
+        view: the table's bytes.
+        slots: how many slots it has.
+        search: finds bytes in the table: (needle, start) to offset, or -1. The segment gives `mmap.find`.
+    """
+
+    def __init__(self, view: memoryview, slots: int, search: Callable[[bytes, int], int]) -> None:
+        """Stores nothing."""
+        self._view = view
+        self._words = view.cast("Q")
+        self._slots = slots
+        self._search = search
+
+    def __len__(self) -> int:
+        """How many slots there are."""
+        return self._slots
+
+    def insert(self, slot: int, payment: Accepted) -> None:
+        """Puts a payment taken from a lane into a free slot; the state word's store is the commit.
+
+        Raises:
+            IllegalTransition: the slot is not free.
+        """
+        word = self._words[slot * _SLOT_WORDS]
+        state = next_state(State(word & layout.STATE_MASK), Event.TAKEN)
+        generation = (word >> layout.STATE_GENERATION_SHIFT) + 1
+        start = slot * layout.TABLE_SLOT_LENGTH
+        self._view[start + _BODY.start : start + _BODY.stop] = pack_table_body(payment, generation)
+        self._words[slot * _SLOT_WORDS] = pack_state(state, 0, 0, generation)
+
+    def begin(self, slot: int, processor: int, requested_at_ms: int) -> int:
+        """Writes down an attempt before it is made: requestedAt first, then state, processor and attempts as one word.
+
+        Returns:
+            How many attempts have been begun, this one included.
+
+        Raises:
+            IllegalTransition: the payment is not waiting.
+        """
+        word = self._words[slot * _SLOT_WORDS]
+        state = next_state(State(word & layout.STATE_MASK), Event.ATTEMPT_BEGAN)
+        attempts = (word >> layout.STATE_ATTEMPTS_SHIFT & layout.STATE_ATTEMPTS_MAX) + 1
+        self._words[slot * _SLOT_WORDS + _REQUESTED_AT] = requested_at_ms
+        generation = word >> layout.STATE_GENERATION_SHIFT
+        self._words[slot * _SLOT_WORDS] = pack_state(state, processor, attempts, generation)
+        return attempts
+
+    def apply(self, slot: int, event: Event) -> State:
+        """Changes a slot's state by `event` and keeps the rest of its state word; returns the new state.
+
+        Raises:
+            IllegalTransition: the state table has no such row.
+        """
+        word = self._words[slot * _SLOT_WORDS]
+        state = next_state(State(word & layout.STATE_MASK), event)
+        self._words[slot * _SLOT_WORDS] = word & ~layout.STATE_MASK | state
+        return state
+
+    def replay(self, slot: int, state: State, processor: int) -> None:
+        """Makes a slot say what its journal record says; for recovery, since the journal decides."""
+        word = self._words[slot * _SLOT_WORDS]
+        attempts = word >> layout.STATE_ATTEMPTS_SHIFT & layout.STATE_ATTEMPTS_MAX
+        generation = word >> layout.STATE_GENERATION_SHIFT
+        self._words[slot * _SLOT_WORDS] = pack_state(state, processor, attempts, generation)
+
+    def count_conflict(self, slot: int) -> None:
+        """One more copy of this payment with another amount was turned away."""
+        self._words[slot * _SLOT_WORDS + _CONFLICTS] += 1
+
+    def state(self, slot: int) -> State:
+        """The state of a slot.
+
+        Raises:
+            BrokenInvariant: the state word holds no known state.
+        """
+        value = self._words[slot * _SLOT_WORDS] & layout.STATE_MASK
+        try:
+            return State(value)
+        except ValueError:
+            raise BrokenInvariant(f"table slot {slot} has the unknown state {value}") from None
+
+    def read(self, slot: int) -> Kept | None:
+        """A slot's payment, copied whole: the state word is the same before and after. None if it is damaged."""
+        index = slot * _SLOT_WORDS
+        start = slot * layout.TABLE_SLOT_LENGTH
+        for _ in range(_COPIES_MAX):
+            word = self._words[index]
+            copy = bytes(self._view[start : start + layout.TABLE_SLOT_LENGTH])
+            if self._words[index] == word == int.from_bytes(copy[: layout.WORD], "little"):
+                return unpack_table_slot(copy)
+        return None
+
+    def find(self, correlation_id: bytes) -> Kept | None:
+        """The payment with this id by searching memory, for those without the dispatcher's dict. Takes milliseconds."""
+        offset = 0
+        for _ in range(_FINDS_MAX):
+            offset = self._search(correlation_id, offset)
+            if offset < 0:
+                return None
+            slot, within = divmod(offset, layout.TABLE_SLOT_LENGTH)
+            if within == layout.TABLE_ID:
+                kept = self.read(slot)
+                if kept and kept.state is not State.FREE and kept.correlation_id == correlation_id:
+                    return kept
+            offset += 1
+        return None
+
+    def scan(self) -> Iterator[tuple[int, Kept | None]]:
+        """Every slot that is not free with its payment, or with None where damaged; in slot order."""
+        for slot in range(self._slots):
+            if self._words[slot * _SLOT_WORDS] & layout.STATE_MASK:
+                yield slot, self.read(slot)
