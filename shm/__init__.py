@@ -10,6 +10,7 @@ from shm.errors import (
     RoleTaken,
     SegmentError,
     SegmentExists,
+    SegmentForbidden,
     SegmentFull,
     SegmentIncompatible,
     SegmentMissing,
@@ -18,8 +19,8 @@ from shm.errors import (
 )
 from shm.journal import Journal
 from shm.lane import Lane
-from shm.layout import Geometry
-from shm.names import INSTANCE_PATTERN, instances_present, segment_name
+from shm.layout import VERSION, Geometry
+from shm.names import INSTANCE_PATTERN, instances_present, lock_path, segment_name
 from shm.record import Accepted, Base, Ended, Kept, Kind
 from shm.recovery import Recovered, recover
 from shm.role import RoleLock
@@ -32,6 +33,7 @@ __all__ = [
     "ENDED",
     "INSTANCE_PATTERN",
     "UNSETTLED",
+    "VERSION",
     "Accepted",
     "Base",
     "BrokenInvariant",
@@ -54,6 +56,7 @@ __all__ = [
     "Segment",
     "SegmentError",
     "SegmentExists",
+    "SegmentForbidden",
     "SegmentFull",
     "SegmentIncompatible",
     "SegmentMissing",
@@ -64,6 +67,7 @@ __all__ = [
     "Table",
     "WorkerCount",
     "instances_present",
+    "lock_path",
     "next_state",
     "recover",
     "segment_name",

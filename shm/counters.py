@@ -72,6 +72,8 @@ class DispatcherCount(IntEnum):
     REWRITES = 17  # times everything was written to Redis again
     PUBLISHED = 18  # gauge: journal position that the Redis hash has
     MISCONFIGURED = 19  # answers that say "you asked wrongly" (401, 404, 405): an alarm if ever above zero
+    UNKNOWN_LEAST_MS = 21  # gauge: least and greatest requestedAt of the unknown, ms UTC
+    UNKNOWN_GREATEST_MS = 22
     OLDEST_REMEMBERED_MS = 20  # gauge: when the oldest remembered id ended, ms UTC; 0 while none was ever folded
 
 
@@ -91,7 +93,7 @@ class Counters:
         self.beat()
 
     def beat(self) -> None:
-        """Called by the row's process at least every 0.5 s. The clock is the machine's: valid in every process of it."""
+        """Called by the row's process at least every 0.5 s. The clock is the machine's: valid in all its processes."""
         self._words[_HEARTBEAT] = time.monotonic_ns() // 1000
 
     @property

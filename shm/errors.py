@@ -7,6 +7,7 @@
     * SegmentNotReady       being created right now, or its creator died half-way
     * SegmentIncompatible   another magic, version, geometry or size
     * SegmentFull           no room in /dev/shm for a segment of that size
+    * SegmentForbidden      another user's, or no right to make one
   * RoleTaken               another living process holds the role's lock
   * IllegalTransition       the state table has no such row: a bug
   * BrokenInvariant         memory says what no correct writer can have written: a bug, or damage
@@ -41,6 +42,10 @@ class SegmentIncompatible(SegmentError):
 
 class SegmentFull(SegmentError):
     """/dev/shm has no room for a segment of that size."""
+
+
+class SegmentForbidden(SegmentError):
+    """The segment belongs to another user, or no segment may be made in /dev/shm."""
 
 
 class RoleTaken(ShmError):

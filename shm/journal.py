@@ -91,8 +91,13 @@ class Journal:
     def append(self, ended: Ended) -> int:
         """Writes down that a payment ended; returns its position. The store of the head is the commit.
 
-        The caller has made room: appending to a full journal would overwrite what is remembered.
+        The caller has made room by folding.
+
+        Raises:
+            BrokenInvariant: the journal is full: the record would overwrite one that is not in the base yet.
         """
+        if self.is_full():
+            raise BrokenInvariant("append to a full journal")
         head = self._page_words[_HEAD]
         start = (head & self._mask) * layout.JOURNAL_RECORD_LENGTH
         self._view[start : start + layout.JOURNAL_RECORD_LENGTH] = pack_journal_record(head, ended)
@@ -100,7 +105,10 @@ class Journal:
         return head
 
     def read(self, position: int) -> Ended | None:
-        """The record at `position`; None if it is not (or no longer) there."""
+        """The record at `position`, below the head; None if it is torn, damaged or overwritten since.
+
+        At or above the head, what a dead dispatcher left may read whole: it has not happened.
+        """
         start = (position & self._mask) * layout.JOURNAL_RECORD_LENGTH
         return unpack_journal_record(position, bytes(self._view[start : start + layout.JOURNAL_RECORD_LENGTH]))
 
@@ -112,7 +120,7 @@ class Journal:
         """
         base = self.base
         end = min(base.journal_tail + count, self.head)
-        totals = [base.default_count, base.default_cents, base.fallback_count, base.fallback_cents]
+        totals = [base.default_payments, base.default_cents, base.fallback_payments, base.fallback_cents]
         folded_until_ms = base.folded_until_ms
         slots = []
         for position in range(base.journal_tail, end):

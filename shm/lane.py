@@ -10,6 +10,7 @@ Taking: 1. see that the head is past the tail, 2. copy the slot and check its se
 """
 
 from shm import layout
+from shm.errors import BrokenInvariant
 from shm.record import Accepted, pack_lane_slot, unpack_lane_slot
 
 _HEAD = layout.LANE_HEAD // layout.WORD
@@ -58,9 +59,10 @@ class Lane:
         return True
 
     def peek(self, position: int) -> Accepted | None:
-        """The payment at `position`, or None while its slot does not hold it: not published yet, torn or overwritten.
+        """The payment at `position`, below the head; None while its slot does not hold it: torn, or overwritten since.
 
-        Below the head None means torn: on a processor that reorders stores it comes right soon.
+        Between tail and head None means torn: on a processor that reorders stores it comes right soon. At or above the
+        head, what a dead worker left may read whole: it was never accepted, and the next payment takes its place.
         """
         start = layout.LANE_SLOTS + (position & self._mask) * layout.LANE_SLOT_LENGTH
         return unpack_lane_slot(position, bytes(self._view[start : start + layout.LANE_SLOT_LENGTH]))
@@ -71,5 +73,11 @@ class Lane:
         return bytes(self._view[start : start + layout.LANE_SLOT_LENGTH])
 
     def advance(self, tail: int) -> None:
-        """Called by the dispatcher: everything below `tail` is in its table now, so the slots may be used again."""
+        """Called by the dispatcher: everything below `tail` is in its table now, so the slots may be used again.
+
+        Raises:
+            BrokenInvariant: `tail` is past the head, which would lose payments yet to come, or goes back.
+        """
+        if not self.tail <= tail <= self.head:
+            raise BrokenInvariant(f"lane tail {self.tail} may not become {tail}: its head is {self.head}")
         self._words[_TAIL] = tail

@@ -23,8 +23,8 @@ counters     0 heartbeat, µs of the machine's monotonic clock    8 pid    16 ph
 lane slot    0 sequence = position + 1    8 id, 16 bytes    24 amount, cents    32 accepted at, µs UTC
             40 CRC-32 (u32) of bytes 0..39
 
-table slot   0 state word    8 id, 16 bytes    24 amount, cents    32 accepted at, µs UTC
-            40 requestedAt, ms UTC (word)    48 conflicts (word)    56 CRC-32 (u32) of bytes 8..39 and generation
+table slot   0 state word    8 CRC-32 (u32) of bytes 16..47 and generation    12 mark, 4 bytes    16 id, 16 bytes
+            32 amount, cents    40 accepted at, µs UTC    48 requestedAt, ms UTC (word)    56 conflicts (word)
 state word   bits 0..7 state    8..15 processor    16..31 attempts, saturating    32..63 generation
 
 base page    0 selector: commits so far, the copy in force is selector % 2    8 life: times a dispatcher started
@@ -73,12 +73,15 @@ LANE_SLOT = struct.Struct("<Q16sQQI20x")  # the body, its checksum, padding
 
 TABLE_SLOT_LENGTH = 64
 TABLE_STATE = 0
-TABLE_ID = 8
-TABLE_REQUESTED_AT = 40
-TABLE_CONFLICTS = 48
+TABLE_BODY = 8
+TABLE_MARK = 12
+TABLE_ID = 16
+TABLE_REQUESTED_AT = 48
+TABLE_CONFLICTS = 56
+MARK = b"\xffid:"  # before each id, so that a search for one (the nil UUID too) meets nothing but ids
 TABLE_SLOT_IDENTITY = struct.Struct("<16sQQ")  # id, amount in cents, accepted at in µs: what the checksum covers
-TABLE_SLOT_BODY = struct.Struct("<16sQQQQI4x")  # the identity, requestedAt, conflicts, checksum: all but the state
-TABLE_SLOT = struct.Struct("<Q16sQQQQI4x")
+TABLE_SLOT_BODY = struct.Struct("<I4s16sQQQQ")  # checksum, mark, identity, requestedAt, conflicts: all but the state
+TABLE_SLOT = struct.Struct("<QI4s16sQQQQ")
 GENERATION = struct.Struct("<I")
 
 STATE_MASK = 0xFF
@@ -111,6 +114,7 @@ JOURNAL_BYTE_MASK = 0xFF
 
 WORKERS_MAX = 16
 DISPATCHERS_MAX = 8
+SLOTS_MIN = 2  # two journal records are one cache line: areas begin on one
 SLOTS_MAX = 1 << 24  # 1 GiB of table: far beyond any machine this is for, and a bound on a damaged header
 
 
@@ -192,8 +196,8 @@ class Geometry(NamedTuple):
                 return f"{name} must be 1 to {most}, not {getattr(self, name)}"
         for name in ("lane_slots", "journal_records"):
             count = getattr(self, name)
-            if not 2 <= count <= SLOTS_MAX or count & (count - 1):
-                return f"{name} must be a power of two from 2 to {SLOTS_MAX}, not {count}"
+            if not SLOTS_MIN <= count <= SLOTS_MAX or count & (count - 1):
+                return f"{name} must be a power of two from {SLOTS_MIN} to {SLOTS_MAX}, not {count}"
         return None
 
 
@@ -202,7 +206,8 @@ class Geometry(NamedTuple):
 assert HEADER_BODY_OFFSET + HEADER_BODY.size == HEADER_CHECKSUM_OFFSET, "the header's checksum follows its body"
 assert LANE_SLOT.size == LANE_SLOT_LENGTH == CACHE_LINE, "a lane slot is one cache line"
 assert TABLE_SLOT.size == TABLE_SLOT_LENGTH == CACHE_LINE, "a table slot is one cache line"
-assert TABLE_ID + TABLE_SLOT_BODY.size == TABLE_SLOT_LENGTH, "a table slot is its state word and its body"
+assert TABLE_BODY + TABLE_SLOT_BODY.size == TABLE_SLOT_LENGTH, "a table slot is its state word and its body"
+assert TABLE_MARK + len(MARK) == TABLE_ID, "the mark stands right before the id"
 assert TABLE_ID + TABLE_SLOT_IDENTITY.size == TABLE_REQUESTED_AT, "requestedAt follows the identity"
 assert TABLE_REQUESTED_AT % WORD == TABLE_CONFLICTS % WORD == 0, "words that change alone are aligned"
 assert JOURNAL_RECORD.size == JOURNAL_RECORD_LENGTH, "two journal records are one cache line"

@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-SHM_FOLDER = Path("/dev/shm")  # noqa: S108  where Linux keeps POSIX shared memory (shm_overview(7))
+SHM_FOLDER = Path("/dev/shm")  # where Linux keeps POSIX shared memory (shm_overview(7))
 MODE = 0o600
 INSTANCE_PATTERN = re.compile(r"[a-z0-9][a-z0-9-]{0,31}")
 _PREFIX = "gateway-"

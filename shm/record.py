@@ -85,17 +85,17 @@ class Base(NamedTuple):
         epoch: number of the last purge.
         journal_tail: position of the oldest record not folded.
         epoch_start: first position whose record counts in this epoch.
-        folded_until_ms: one past the greatest requestedAt ever folded, ms UTC; 0 if none.
-        default_count, default_cents, fallback_count, fallback_cents: settled payments folded in this epoch.
+        folded_until_ms: one past the greatest requestedAt ever folded in this epoch, ms UTC; 0 if none.
+        default_payments, default_cents, fallback_payments, fallback_cents: settled payments folded in this epoch.
     """
 
     epoch: int
     journal_tail: int
     epoch_start: int
     folded_until_ms: int
-    default_count: int
+    default_payments: int
     default_cents: int
-    fallback_count: int
+    fallback_payments: int
     fallback_cents: int
 
 
@@ -112,7 +112,7 @@ def pack_lane_slot(position: int, payment: Accepted) -> bytes:
 
 
 def unpack_lane_slot(position: int, slot: bytes) -> Accepted | None:
-    """The payment in a lane slot, or None while the slot does not (yet) hold the one of `position`."""
+    """The payment in a lane slot, or None while the slot does not hold the one of `position`."""
     sequence, correlation_id, amount_cents, accepted_at_us, checksum = layout.LANE_SLOT.unpack(slot)
     if sequence != position + 1 or checksum != crc32(slot[: layout.LANE_SLOT_BODY.size]):
         return None
@@ -132,7 +132,7 @@ def pack_state(state: State, processor: int, attempts: int, generation: int) -> 
 def pack_table_body(payment: Accepted, generation: int) -> bytes:
     """All of a fresh table slot but its state word: no attempt yet, no conflicts."""
     identity = layout.TABLE_SLOT_IDENTITY.pack(*payment)
-    return layout.TABLE_SLOT_BODY.pack(*payment, 0, 0, _table_checksum(identity, generation))
+    return layout.TABLE_SLOT_BODY.pack(_table_checksum(identity, generation), layout.MARK, *payment, 0, 0)
 
 
 def _table_checksum(identity: bytes, generation: int) -> int:
@@ -141,8 +141,8 @@ def _table_checksum(identity: bytes, generation: int) -> int:
 
 def unpack_table_slot(slot: bytes) -> Kept | None:
     """The payment in a table slot; None if the slot is damaged. A free slot's payment is meaningless."""
-    word, correlation_id, amount_cents, accepted_at_us, requested_at_ms, conflicts, checksum = layout.TABLE_SLOT.unpack(
-        slot
+    word, checksum, mark, correlation_id, amount_cents, accepted_at_us, requested_at_ms, conflicts = (
+        layout.TABLE_SLOT.unpack(slot)
     )
     generation = word >> layout.STATE_GENERATION_SHIFT
     identity = slot[layout.TABLE_ID : layout.TABLE_REQUESTED_AT]
@@ -150,7 +150,7 @@ def unpack_table_slot(slot: bytes) -> Kept | None:
         state = State(word & layout.STATE_MASK)
     except ValueError:
         return None
-    if state is not State.FREE and checksum != _table_checksum(identity, generation):
+    if state is not State.FREE and (mark != layout.MARK or checksum != _table_checksum(identity, generation)):
         return None
     return Kept(
         state,
@@ -177,7 +177,7 @@ def pack_journal_record(position: int, ended: Ended) -> bytes:
 
 
 def unpack_journal_record(position: int, record: bytes) -> Ended | None:
-    """The ended payment in a journal record, or None if it is not (yet) the one of `position`."""
+    """The ended payment in a journal record, or None if it does not hold the one of `position`."""
     sequence, what, amount_cents, slot, checksum = layout.JOURNAL_RECORD.unpack(record)
     if sequence != position + 1 or checksum != crc32(record[: layout.JOURNAL_RECORD_BODY.size]):
         return None

@@ -8,6 +8,8 @@ from typing import Self
 from shm.errors import RoleTaken
 from shm.names import MODE, lock_path
 
+_NONE = -1  # no descriptor
+
 
 class RoleLock:
     """The right to write what a role writes: a lock on an empty file beside the segment, freed by the kernel at death.
@@ -16,6 +18,7 @@ class RoleLock:
 
     Raises:
         RoleTaken: another living process holds it.
+        OSError: the file can't be opened; names it.
     """
 
     def __init__(self, instance: str, role: str) -> None:
@@ -24,17 +27,21 @@ class RoleLock:
         try:
             fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            os.close(self._descriptor)
+            self.release()
             raise RoleTaken(f"another process is {role} of {instance}") from None
 
     def release(self) -> None:
-        """Gives the role up; dying does the same."""
-        os.close(self._descriptor)
+        """Gives the role up, once; dying does the same."""
+        descriptor, self._descriptor = self._descriptor, _NONE
+        if descriptor != _NONE:
+            os.close(descriptor)
 
     def __enter__(self) -> Self:
         """Holds the role."""
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         """Gives the role up."""
         self.release()

@@ -48,7 +48,8 @@ class Roster:
     def members(self) -> list[Member]:
         """Everyone on it, oldest first."""
         length = min(self._words[_LENGTH], layout.ROSTER_MEMBERS_MAX)
-        return [Member(*layout.ROSTER_MEMBER.unpack_from(self._page, _offset(index))) for index in range(length)]
+        page = bytes(self._page[layout.ROSTER_MEMBERS : _offset(length)])
+        return [Member(*numbers) for numbers in layout.ROSTER_MEMBER.iter_unpack(page)]
 
     def add(self, member: Member) -> bool:
         """Adds a member unless it is there; False if the roster is full. The length's store is the commit."""

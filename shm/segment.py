@@ -19,6 +19,7 @@ from shm import layout
 from shm.counters import Counters
 from shm.errors import (
     SegmentExists,
+    SegmentForbidden,
     SegmentFull,
     SegmentIncompatible,
     SegmentMissing,
@@ -30,7 +31,6 @@ from shm.layout import Geometry
 from shm.names import MODE, SHM_FOLDER, lock_paths, segment_name
 from shm.roster import Roster
 from shm.table import Table
-
 
 
 class Segment:
@@ -58,16 +58,20 @@ class Segment:
         Raises:
             SegmentExists: there is one already.
             SegmentFull: /dev/shm has no room.
+            SegmentForbidden: /dev/shm is not ours to write.
             SegmentIncompatible: the geometry is impossible.
         """
         if problem := geometry.problem():
             raise SegmentIncompatible(problem)
         name = segment_name(instance)
         try:
-            handle = posix_ipc.SharedMemory(name, posix_ipc.O_CREX, MODE, geometry.size)
+            handle = posix_ipc.SharedMemory(name, posix_ipc.O_CREX, MODE)
         except posix_ipc.ExistentialError:
             raise SegmentExists(f"segment {name} exists already") from None
+        except posix_ipc.PermissionsError:
+            raise SegmentForbidden(f"segment {name} may not be made: no permission in {SHM_FOLDER}") from None
         try:
+            # From no bytes to all of them in one step: no attacher ever maps a page that is not there.
             os.posix_fallocate(handle.fd, 0, geometry.size)
             memory = mmap.mmap(handle.fd, geometry.size)
         except OSError as error:
@@ -86,6 +90,7 @@ class Segment:
 
         Raises:
             SegmentMissing: there is none.
+            SegmentForbidden: it is another user's.
             SegmentNotReady: it has no magic (yet).
             SegmentIncompatible: its header is another version's, damaged, or does not fit its size.
         """
@@ -94,18 +99,15 @@ class Segment:
             handle = posix_ipc.SharedMemory(name, read_only=read_only)
         except posix_ipc.ExistentialError:
             raise SegmentMissing(f"there is no segment {name}") from None
+        except posix_ipc.PermissionsError:
+            raise SegmentForbidden(f"segment {name} is another user's") from None
         try:
-            size = handle.size
-            if size < layout.HEADER_LENGTH:
-                raise SegmentNotReady(f"segment {name} is being created")
-            memory = mmap.mmap(handle.fd, size, access=mmap.ACCESS_READ if read_only else mmap.ACCESS_WRITE)
+            header = os.pread(handle.fd, layout.HEADER_LENGTH, 0)
+            geometry, segment_id, created_at_ms = _read_header(header, handle.size, name)
+            access = mmap.ACCESS_READ if read_only else mmap.ACCESS_WRITE
+            memory = mmap.mmap(handle.fd, geometry.size, access=access)
         finally:
             handle.close_fd()
-        try:
-            geometry, segment_id, created_at_ms = _read_header(memory, name)
-        except (SegmentNotReady, SegmentIncompatible):
-            memory.close()
-            raise
         return cls(memory, geometry, segment_id, created_at_ms)
 
     @staticmethod
@@ -114,11 +116,15 @@ class Segment:
 
         Raises:
             SegmentMissing: there is none.
+            SegmentForbidden: it is another user's.
         """
+        name = segment_name(instance)
         try:
-            posix_ipc.unlink_shared_memory(segment_name(instance))
+            posix_ipc.unlink_shared_memory(name)
         except posix_ipc.ExistentialError:
-            raise SegmentMissing(f"there is no segment {segment_name(instance)}") from None
+            raise SegmentMissing(f"there is no segment {name}") from None
+        except posix_ipc.PermissionsError:
+            raise SegmentForbidden(f"segment {name} is another user's") from None
         for path in lock_paths(instance):
             path.unlink(missing_ok=True)
 
@@ -187,24 +193,26 @@ def _write_header(memory: mmap.mmap, geometry: Geometry, segment_id: int, create
         words[layout.HEADER_MAGIC // layout.WORD] = layout.MAGIC
 
 
-def _read_header(memory: mmap.mmap, name: str) -> tuple[Geometry, int, int]:
-    magic = int.from_bytes(memory[: layout.WORD], "little")
+def _read_header(header: bytes, length: int, name: str) -> tuple[Geometry, int, int]:
+    magic = int.from_bytes(header[: layout.WORD], "little")
     if magic == 0:
         raise SegmentNotReady(f"segment {name} has no magic: it is being created, or its creator died half-way")
     if magic != layout.MAGIC:
         raise SegmentIncompatible(f"segment {name} is not a gateway's (magic {magic:#018x})")
-    body = memory[layout.HEADER_BODY_OFFSET : layout.HEADER_CHECKSUM_OFFSET]
+    if length < layout.HEADER_LENGTH:
+        raise SegmentIncompatible(f"segment {name} is cut short: {length} bytes")
+    body = header[layout.HEADER_BODY_OFFSET : layout.HEADER_CHECKSUM_OFFSET]
     version, size, workers, dispatchers, lane_slots, table_slots, journal_records, created_at_ms, segment_id = (
         layout.HEADER_BODY.unpack(body)
     )
     if version != layout.VERSION:
         raise SegmentIncompatible(f"segment {name} has version {version}, this program reads {layout.VERSION}")
-    checksum = memory[layout.HEADER_CHECKSUM_OFFSET : layout.HEADER_CHECKSUM_OFFSET + layout.WORD]
+    checksum = header[layout.HEADER_CHECKSUM_OFFSET : layout.HEADER_CHECKSUM_OFFSET + layout.WORD]
     if int.from_bytes(checksum, "little") != crc32(body):
         raise SegmentIncompatible(f"segment {name} has a damaged header")
     geometry = Geometry(workers, dispatchers, lane_slots, table_slots - journal_records, journal_records)
     if problem := geometry.problem():
         raise SegmentIncompatible(f"segment {name}: {problem}")
-    if not size == geometry.size == len(memory):
-        raise SegmentIncompatible(f"segment {name} is {len(memory)} bytes, its header says {size}")
+    if not size == geometry.size == length:
+        raise SegmentIncompatible(f"segment {name} is {length} bytes, its header says {size}")
     return geometry, segment_id, created_at_ms

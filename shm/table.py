@@ -15,9 +15,8 @@ from shm.states import Event, State, next_state
 _SLOT_WORDS = layout.TABLE_SLOT_LENGTH // layout.WORD
 _REQUESTED_AT = layout.TABLE_REQUESTED_AT // layout.WORD
 _CONFLICTS = layout.TABLE_CONFLICTS // layout.WORD
-_BODY = slice(layout.TABLE_ID, layout.TABLE_SLOT_LENGTH)
 
-_FINDS_MAX = 64  # places an id's bytes may turn up in other fields before a search gives up
+_FINDS_MAX = 64  # slots an id may have left in the course of time, and chance finds, before a search gives up
 _COPIES_MAX = 8  # tries to copy a slot that its dispatcher keeps changing
 
 
@@ -47,11 +46,11 @@ class Table:
         Raises:
             IllegalTransition: the slot is not free.
         """
-        word = self._words[slot * _SLOT_WORDS]
-        state = next_state(State(word & layout.STATE_MASK), Event.TAKEN)
-        generation = (word >> layout.STATE_GENERATION_SHIFT) + 1
+        state = next_state(self.state(slot), Event.TAKEN)
+        generation = (self._words[slot * _SLOT_WORDS] >> layout.STATE_GENERATION_SHIFT) + 1
         start = slot * layout.TABLE_SLOT_LENGTH
-        self._view[start + _BODY.start : start + _BODY.stop] = pack_table_body(payment, generation)
+        body = pack_table_body(payment, generation)
+        self._view[start + layout.TABLE_BODY : start + layout.TABLE_SLOT_LENGTH] = body
         self._words[slot * _SLOT_WORDS] = pack_state(state, 0, 0, generation)
 
     def begin(self, slot: int, processor: int, requested_at_ms: int) -> int:
@@ -63,8 +62,8 @@ class Table:
         Raises:
             IllegalTransition: the payment is not waiting.
         """
+        state = next_state(self.state(slot), Event.ATTEMPT_BEGAN)
         word = self._words[slot * _SLOT_WORDS]
-        state = next_state(State(word & layout.STATE_MASK), Event.ATTEMPT_BEGAN)
         attempts = (word >> layout.STATE_ATTEMPTS_SHIFT & layout.STATE_ATTEMPTS_MAX) + 1
         self._words[slot * _SLOT_WORDS + _REQUESTED_AT] = requested_at_ms
         generation = word >> layout.STATE_GENERATION_SHIFT
@@ -77,8 +76,8 @@ class Table:
         Raises:
             IllegalTransition: the state table has no such row.
         """
+        state = next_state(self.state(slot), event)
         word = self._words[slot * _SLOT_WORDS]
-        state = next_state(State(word & layout.STATE_MASK), event)
         self._words[slot * _SLOT_WORDS] = word & ~layout.STATE_MASK | state
         return state
 
@@ -120,11 +119,11 @@ class Table:
         """The payment with this id by searching memory, for those without the dispatcher's dict. Takes milliseconds."""
         offset = 0
         for _ in range(_FINDS_MAX):
-            offset = self._search(correlation_id, offset)
+            offset = self._search(layout.MARK + correlation_id, offset)
             if offset < 0:
                 return None
             slot, within = divmod(offset, layout.TABLE_SLOT_LENGTH)
-            if within == layout.TABLE_ID:
+            if within == layout.TABLE_MARK:
                 kept = self.read(slot)
                 if kept and kept.state is not State.FREE and kept.correlation_id == correlation_id:
                     return kept

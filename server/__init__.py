@@ -1,0 +1,1 @@
+"""One instance of the payment gateway: a supervisor, its web workers and its dispatchers."""

@@ -1,0 +1,75 @@
+"""`python -m server`: one instance, from its settings to its exit status.
+
+| exit status | meaning |
+| --- | --- |
+| 0 | stopped in order |
+| 1 | crashed; a bug |
+| 2 | a setting is wrong; nothing was started |
+| 3 | cannot start: port or path in use, segment of another kind, instance running already |
+"""
+
+import logging
+import sys
+
+from server import child, listeners
+from server.config import Config, from_environment
+from server.errors import ConfigError, ListenError
+from server.supervisor import Supervisor
+from shm import RoleLock, RoleTaken, Segment, SegmentError, SegmentExists, SegmentIncompatible
+
+EXIT_WRONG_SETTING = 2
+
+_log = logging.getLogger("server")
+
+
+def main() -> int:
+    """Runs an instance; returns its exit status."""
+    try:
+        config = from_environment()
+    except ConfigError as error:
+        sys.stderr.write(f"{error}\n")
+        return EXIT_WRONG_SETTING
+    logging.basicConfig(level=config.log_level, format=f"%(asctime)s {config.instance} %(levelname)s %(message)s")
+    logging.getLogger("httpx").setLevel(logging.WARNING)  # it tells of every request at INFO
+    try:
+        with RoleLock(config.instance, "supervisor"):
+            return _run(config)
+    except RoleTaken:
+        _log.critical("an instance named %s is running already", config.instance)
+    except (ListenError, SegmentError) as error:
+        _log.critical("cannot start: %s", error)
+    return child.EXIT_CANNOT_START
+
+
+def _run(config: Config) -> int:
+    segment = open_segment(config)
+    sockets = listeners.listen(config.listen, config.instance, config.web_workers)
+    try:
+        return Supervisor(config, segment, sockets).run()
+    finally:
+        listeners.close(sockets)
+
+
+def open_segment(config: Config) -> Segment:
+    """The segment that an earlier life left, or a new one.
+
+    Raises:
+        SegmentError: there is one that can't be taken up, or no room for a new one.
+    """
+    try:
+        segment = Segment.create(config.instance, config.geometry)
+    except SegmentExists:
+        segment = Segment.attach(config.instance)
+        if segment.geometry != config.geometry:
+            raise SegmentIncompatible(
+                f"the segment of {config.instance} was made with {segment.geometry}, the settings ask for "
+                f"{config.geometry}: set them back, or stop the instance and remove the segment once it is settled"
+            ) from None
+        _log.info("taking up segment %016x", segment.segment_id)
+    else:
+        _log.info("new segment %016x, %d bytes", segment.segment_id, segment.geometry.size)
+    return segment
+
+
+if __name__ == "__main__":
+    sys.exit(main())

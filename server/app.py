@@ -1,0 +1,244 @@
+"""The door: HTTP to payments and back, in Starlette. Thin: what is right or wrong is decided in the files it imports.
+
+Every endpoint is an ASGI application that sends one `Answer`. What goes wrong is raised and becomes an answer in one
+place, `answer_to`. `POST /payments` is the hot path and sends ready messages; it makes no request object, looks at each
+header once, and usually receives once.
+
+Starlette's two error layers are replaced by one (`_Answering`): they wrap `send` twice more for every request, and log
+an unexpected error once while the server logs it again. The router, routes and errors are Starlette's.
+"""
+
+import logging
+import re
+from http import HTTPStatus
+from typing import Final, Protocol
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.routing import Route
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from server.answers import Answer, status_json, summary_json
+from server.errors import TotalsUnavailable
+from server.payments import (
+    BODY_BYTES_MAX,
+    Acceptance,
+    Payment,
+    PaymentRefused,
+    PaymentStatus,
+    body_too_long,
+    parse_correlation_id,
+    parse_payment,
+)
+from server.problems import (
+    CONFLICT,
+    FULL,
+    LEAVING,
+    LOOK_UPS_LIMITED,
+    NOT_FOUND,
+    NOT_JSON,
+    PAYMENT_NOT_FOUND,
+    PURGE_OFF,
+    UNEXPECTED,
+    method_not_allowed,
+    problem,
+    try_again,
+)
+from server.totals import Summary
+from server.window import WindowRefused, parse_window
+
+_log = logging.getLogger(__name__)
+
+_ACCEPTED: Final = Answer(HTTPStatus.ACCEPTED)
+_DONE: Final = Answer(HTTPStatus.NO_CONTENT)
+# RFC 9110 section 8.3.1 and RFC 6838 section 4.2.8: application/json or a type with the suffix +json.
+_JSON_TYPE: Final = re.compile(rb"[ \t]*application/(?:[^ \t;,/]+\+)?json[ \t]*(?:;.*)?", re.IGNORECASE | re.DOTALL)
+_TURNED_AWAY: Final = {Acceptance.CONFLICT: CONFLICT, Acceptance.FULL: FULL}
+
+
+class Gate(Protocol):
+    """Where payments go in and are looked up; nothing here waits."""
+
+    @property
+    def leaving(self) -> bool:
+        """True once this worker is about to stop."""
+
+    def accept(self, payment: Payment) -> Acceptance:
+        """Commits a payment to the ring, or says why not; committed when it returns."""
+
+    def find(self, correlation_id: bytes) -> PaymentStatus | None:
+        """The payment taken first under this id; None if never seen or forgotten."""
+
+    def may_look_up(self) -> bool:
+        """Takes one of this second's look-ups; False if there is none left."""
+
+
+class TotalsReader(Protocol):
+    """The totals of all instances."""
+
+    async def summary(self, from_ms: int | None, to_ms: int | None) -> Summary:
+        """Totals of a window, both ends included; raises TotalsUnavailable if they would not be exact."""
+
+    async def purge(self) -> None:
+        """Empties the totals of all instances; raises TotalsUnavailable if that can't be made sure."""
+
+
+def build_app(gate: Gate, totals: TotalsReader, *, amount_cents_max: int, purge_enabled: bool) -> Starlette:
+    """The ASGI application of one web worker.
+
+    Args:
+        gate: takes payments and knows where they stand.
+        totals: answers the summary.
+        amount_cents_max: greatest amount taken, in cents.
+        purge_enabled: whether `POST /purge-payments` does anything; 403 if not.
+    """
+    app = Starlette(
+        routes=[
+            Route("/payments", _TakePayment(gate, amount_cents_max), methods=["POST"]),
+            Route("/health", _TellHealth(gate), methods=["GET"]),
+            Route("/payments/{correlation_id}", _ShowPayment(gate), methods=["GET"]),
+            Route("/payments-summary", _Summarise(totals), methods=["GET"]),
+            Route("/purge-payments", _Purge(totals) if purge_enabled else PURGE_OFF, methods=["POST"]),
+        ]
+    )
+    app.router.redirect_slashes = False  # one path, one spelling
+    app.middleware_stack = _Answering(app.router)
+    return app
+
+
+def answer_to(error: Exception) -> Answer | None:
+    """The answer to an error that was foreseen; None for any other. The only table from errors to answers."""
+    match error:
+        case PaymentRefused(status=HTTPStatus.REQUEST_ENTITY_TOO_LARGE):
+            # The rest of the body is not read, so the connection can carry no further request.
+            return problem(error.status, error.detail, ((b"connection", b"close"),))
+        case PaymentRefused():
+            return problem(error.status, error.detail)
+        case WindowRefused():
+            return problem(HTTPStatus.BAD_REQUEST, error.detail)
+        case TotalsUnavailable():
+            return try_again(HTTPStatus.SERVICE_UNAVAILABLE, error.reason)
+        case HTTPException(status_code=HTTPStatus.NOT_FOUND):
+            return NOT_FOUND
+        case HTTPException(status_code=HTTPStatus.METHOD_NOT_ALLOWED):
+            return method_not_allowed((error.headers or {})["Allow"].split(", "))
+        case _:
+            return None
+
+
+class _Answering:
+    """Turns what the endpoints and the router raise into answers; logs what was not foreseen, once.
+
+    Errors are raised before an answer is begun: whatever can fail is done by then. Should sending itself fail, the
+    server sees a second start, raises, and closes the connection.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await self._app(scope, receive, send)
+        except Exception as error:
+            if scope["type"] != "http":
+                raise
+            answer = answer_to(error)
+            if answer is None:
+                _log.exception("unexpected error answering %s %r", scope["method"], scope["path"])
+                answer = UNEXPECTED
+            await answer(scope, receive, send)
+
+
+class _TakePayment:
+    """`POST /payments`: 202 once the payment is committed."""
+
+    def __init__(self, gate: Gate, amount_cents_max: int) -> None:
+        self._gate = gate
+        self._amount_cents_max = amount_cents_max
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        for name, value in scope["headers"]:
+            if name == b"content-type" and value != b"application/json" and not is_json_type(value):
+                await NOT_JSON(scope, receive, send)
+                return
+            if name == b"content-length" and int(value) > BODY_BYTES_MAX:
+                raise body_too_long()
+        message = await receive()
+        if message["type"] != "http.request" or message.get("more_body", False):
+            body = await _body_of(message, receive)
+            if body is None:
+                return
+        else:
+            body = message.get("body", b"")
+        acceptance = self._gate.accept(parse_payment(body, self._amount_cents_max))
+        # Enum members are compared, not looked up: their hash is a call into Python.
+        if acceptance is Acceptance.ACCEPTED or acceptance is Acceptance.REPEATED:
+            await send(_ACCEPTED.start)
+            await send(_ACCEPTED.body)
+        else:
+            await _TURNED_AWAY[acceptance](scope, receive, send)
+
+
+class _ShowPayment:
+    """`GET /payments/{id}`: where a payment stands."""
+
+    def __init__(self, gate: Gate) -> None:
+        self._gate = gate
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        correlation_id = parse_correlation_id(scope["path_params"]["correlation_id"])
+        if not self._gate.may_look_up():
+            answer = LOOK_UPS_LIMITED
+        else:
+            status = self._gate.find(correlation_id)
+            answer = PAYMENT_NOT_FOUND if status is None else Answer(HTTPStatus.OK, status_json(correlation_id, status))
+        await answer(scope, receive, send)
+
+
+class _Summarise:
+    """`GET /payments-summary`: exact totals of a window, or 503."""
+
+    def __init__(self, totals: TotalsReader) -> None:
+        self._totals = totals
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        window = parse_window(scope["query_string"])
+        summary = await self._totals.summary(window.from_ms, window.to_ms)
+        await Answer(HTTPStatus.OK, summary_json(summary))(scope, receive, send)
+
+
+class _Purge:
+    """`POST /purge-payments`: empties the totals of all instances."""
+
+    def __init__(self, totals: TotalsReader) -> None:
+        self._totals = totals
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self._totals.purge()
+        await _DONE(scope, receive, send)
+
+
+class _TellHealth:
+    """`GET /health`: 204 while this worker means to stay, 404 when it is leaving (`http-check disable-on-404`)."""
+
+    def __init__(self, gate: Gate) -> None:
+        self._gate = gate
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await (LEAVING if self._gate.leaving else _DONE)(scope, receive, send)
+
+
+def is_json_type(content_type: bytes) -> bool:
+    """Whether a Content-Type's value names JSON, with whatever parameters; an empty one names nothing, so it passes."""
+    return not content_type.strip() or _JSON_TYPE.fullmatch(content_type) is not None
+
+
+async def _body_of(message: Message, receive: Receive) -> bytes | None:
+    """A body that comes in pieces, read no further than the first byte too many; None if the client went away."""
+    body: bytes = b""
+    while message["type"] == "http.request":
+        body += message.get("body", b"")
+        if not message.get("more_body", False) or len(body) > BODY_BYTES_MAX:
+            return body
+        message = await receive()
+    return None

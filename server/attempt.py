@@ -1,0 +1,189 @@
+"""The pure half of an attempt at paying: what is sent, and which event of `shm/states.py` each answer is.
+
+| answer to `POST /payments`                   | event                                                          |
+| -------------------------------------------- | -------------------------------------------------------------- |
+| 200                                          | `PAID`                                                         |
+| 429, 500, 503                                | `SURE_NO`: not stored                                          |
+| 400, 413                                     | `REJECTED`                                                     |
+| 422                                          | none yet: stored already, so `GET` it and `compare`            |
+| any other                                    | `UNCLEAR`                                                      |
+| `ProcessorUnreachable`                       | `SURE_NO`: not one byte left                                   |
+| `OutcomeUnknown`                             | `UNCLEAR`                                                      |
+
+What a sure no is worth depends on the payment's state, not on the answer: an unknown payment stays unknown.
+
+Amounts are whole cents and times whole milliseconds since 1970 UTC. Both are read digit by digit: no float comes near.
+"""
+
+import json
+import re
+from datetime import UTC, datetime, timedelta, timezone
+from functools import lru_cache
+from typing import NamedTuple
+
+from server.errors import ProcessorError, ProcessorUnreachable
+from shm import Event
+
+_EVENTS: dict[int, Event] = {
+    200: Event.PAID,
+    400: Event.REJECTED,
+    413: Event.REJECTED,
+    429: Event.SURE_NO,
+    500: Event.SURE_NO,
+    503: Event.SURE_NO,
+}
+
+STORED_ALREADY = 422
+"""The status that says: this id is stored here, with the amount and requestedAt of its first request."""
+
+_MISUSE = frozenset(range(300, 500)) - {STORED_ALREADY, *_EVENTS} - {408, 425}
+"""Statuses that blame the caller or its URL whatever the payment. 408 and 425 blame the moment."""
+
+_NUMBER = re.compile(r"(-?)([0-9]{1,20})(?:\.([0-9]{1,40}))?(?:[eE]([+-]?[0-9]{1,2}))?")
+"""A JSON number that may be an amount: sign, whole digits, fraction, exponent. Longer ones nobody sends."""
+
+_INSTANT = re.compile(
+    r"([0-9]{4}-[0-9]{2}-[0-9]{2})[Tt ]([0-9]{2}:[0-9]{2}:[0-9]{2})(?:\.([0-9]{1,40}))?"
+    r"(?:[Zz]|([+-])([0-9]{2}):?([0-9]{2}))?"
+)
+"""An instant of ISO 8601: date, time, fraction of a second, offset (sign, hours, minutes)."""
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MS = timedelta(milliseconds=1)
+_MS_DIGITS = 3
+_CENT_DIGITS = 2
+
+
+class Shown(NamedTuple):
+    """A payment as a processor shows it.
+
+    Args:
+        amount_cents: None when the amount shown is not a whole number of cents.
+        requested_at_ms: None when the time shown is not a whole number of milliseconds.
+    """
+
+    amount_cents: int | None
+    requested_at_ms: int | None
+
+
+class Number(str):
+    """A number of a JSON text, as it was written."""
+
+    __slots__ = ()
+
+
+def event_of_status(status: int) -> Event | None:
+    """The event that an answer to `POST /payments` is; None for 422, which only a `GET` can tell."""
+    if status == STORED_ALREADY:
+        return None
+    return _EVENTS.get(status, Event.UNCLEAR)
+
+
+def event_of_error(error: ProcessorError) -> Event:
+    """The event that the lack of an answer to `POST /payments` is."""
+    return Event.SURE_NO if isinstance(error, ProcessorUnreachable) else Event.UNCLEAR
+
+
+def is_misuse(status: int) -> bool:
+    """Whether a status says *you asked wrongly* (301, 401, 404, 405 …): asking again helps nobody, an alarm does."""
+    return status in _MISUSE
+
+
+def compare(shown: Shown, amount_cents: int, requested_at_ms: int) -> Event:
+    """Whether the payment a processor shows is the one sent from here: `SHOWN_OURS` or `SHOWN_OTHER`."""
+    return Event.SHOWN_OURS if shown == (amount_cents, requested_at_ms) else Event.SHOWN_OTHER
+
+
+def encode_payment(correlation_id: bytes, amount_cents: int, requested_at_ms: int) -> bytes:
+    """The body of `POST /payments`.
+
+    Args:
+        correlation_id: 16 bytes.
+        amount_cents: at least 0.
+        requested_at_ms: milliseconds since 1970 UTC.
+    """
+    return (
+        f'{{"correlationId":"{format_id(correlation_id)}","amount":{amount_cents // 100}.{amount_cents % 100:02d},'
+        f'"requestedAt":"{format_instant(requested_at_ms)}"}}'
+    ).encode("ascii")
+
+
+def decode_shown(body: bytes, correlation_id: bytes) -> Shown:
+    """Read the body of a 200 to `GET /payments/{id}`.
+
+    Raises:
+        ValueError: it is not what such an answer looks like, or speaks of another id; nothing follows from it.
+    """
+    members = decode_object(body)
+    amount, instant = members.get("amount"), members.get("requestedAt")
+    if not isinstance(amount, Number) or not isinstance(instant, str):
+        raise ValueError("amount is not a number, or requestedAt not a string")  # noqa: TRY004  # the text is wrong
+    shown_id = members.get("correlationId", format_id(correlation_id))
+    if not isinstance(shown_id, str) or shown_id.lower() != format_id(correlation_id):
+        raise ValueError(f"asked for {format_id(correlation_id)} and was shown {shown_id!r}")
+    return Shown(parse_cents(amount), parse_instant(instant))
+
+
+def decode_object(body: bytes) -> dict[str, object]:
+    """Read a JSON object whose numbers stay text (a str of its own kind), so that none becomes a float.
+
+    Raises:
+        ValueError: the body is not one JSON object.
+    """
+    try:
+        members = json.loads(body, parse_float=Number, parse_int=Number)
+    except RecursionError as error:
+        raise ValueError("nested too deeply") from error
+    if not isinstance(members, dict):
+        raise ValueError("not a JSON object")  # noqa: TRY004  # the same
+    return members
+
+
+def format_id(correlation_id: bytes) -> str:
+    """The UUID of 16 bytes, in lower case; a fifth of the price of `uuid.UUID`."""
+    text = correlation_id.hex()
+    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+
+
+def format_instant(instant_ms: int) -> str:
+    """The instant as the processors want it, for example `2025-07-15T12:34:56.789Z`."""
+    second, ms = divmod(instant_ms, 1000)
+    return f"{_format_second(second)}.{ms:03d}Z"
+
+
+@lru_cache(maxsize=8)  # this second, and those of a few unknown payments asked for again
+def _format_second(second: int) -> str:
+    return (_EPOCH + timedelta(seconds=second)).replace(tzinfo=None).isoformat()
+
+
+def parse_cents(text: str) -> int | None:
+    """The cents of a JSON number, exactly: `19.9` and `1.990e1` are 1990; None when they are not whole.
+
+    Raises:
+        ValueError: not a JSON number, or one too long for any amount.
+    """
+    match = _NUMBER.fullmatch(text)
+    if match is None:
+        raise ValueError(f"not an amount: {text[:80]!r}")
+    sign, whole, fraction, exponent = match.groups(default="")
+    shift = int(exponent or "0") - len(fraction) + _CENT_DIGITS
+    cents, rest = divmod(int(sign + whole + fraction) * 10 ** max(shift, 0), 10 ** max(-shift, 0))
+    return None if rest else cents
+
+
+def parse_instant(text: str) -> int | None:
+    """The milliseconds of an ISO 8601 instant, exactly; None when they are not whole. No offset means UTC.
+
+    Raises:
+        ValueError: not such an instant.
+    """
+    match = _INSTANT.fullmatch(text)
+    if match is None:
+        raise ValueError(f"not an instant: {text[:80]!r}")
+    date, time, fraction, sign, hours, minutes = match.groups(default="")
+    offset = timedelta(hours=int(hours or "0"), minutes=int(minutes or "0"))
+    zone = timezone(-offset if sign == "-" else offset)
+    second_ms = (datetime.fromisoformat(f"{date}T{time}").replace(tzinfo=zone) - _EPOCH) // _MS
+    if fraction[_MS_DIGITS:].strip("0"):
+        return None
+    return second_ms + int(fraction[:_MS_DIGITS].ljust(_MS_DIGITS, "0"))

@@ -1,0 +1,90 @@
+"""What every child process does first and last, whatever its role. Runs in the child, right after the fork."""
+
+import asyncio
+import ctypes
+import gc
+import logging
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable
+
+from shm import Counters, RoleLock, RoleTaken
+
+LOCK_WITHIN_S = 2.0  # a predecessor was reaped before the fork, so its lock is free at once; a stranger's is not
+LOCK_RETRY_S = 0.05
+_PR_SET_PDEATHSIG = 1  # prctl(2)
+
+EXIT_CRASH = 1
+EXIT_CANNOT_START = 3  # the supervisor stops instead of trying for ever
+
+_libc = ctypes.CDLL(None, use_errno=True)
+_log = logging.getLogger(__name__)
+
+
+def die_with_parent(parent: int) -> None:
+    """Has the kernel kill this process when its parent dies: nobody would replace or stop it any more."""
+    if _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL) != 0:
+        raise OSError(ctypes.get_errno(), "prctl(PR_SET_PDEATHSIG) failed")
+    if os.getppid() != parent:  # it died before the call
+        os._exit(EXIT_CRASH)
+
+
+def take_role(instance: str, role: str) -> RoleLock:
+    """The lock of a role, waiting a little for a predecessor's to go.
+
+    Raises:
+        RoleTaken: another living process holds it.
+    """
+    deadline_s = time.monotonic() + LOCK_WITHIN_S
+    while True:
+        try:
+            return RoleLock(instance, role)
+        except RoleTaken:
+            if time.monotonic() > deadline_s:
+                raise
+            time.sleep(LOCK_RETRY_S)
+
+
+def begin(counters: Counters) -> None:
+    """Takes up a role's row of counters, and keeps the collector away from what was made before the fork."""
+    counters.begin(os.getpid(), time.time_ns() // 1_000_000)
+    gc.freeze()
+
+
+def crash_on_bugs(loop: asyncio.AbstractEventLoop) -> None:
+    """Ends the process when a callback or task fails unforeseen: its successor recovers, a half-dead loop would not."""
+    loop.set_exception_handler(_crash)
+
+
+def _crash(_: asyncio.AbstractEventLoop, context: dict[str, object]) -> None:
+    error = context.get("exception")
+    _log.critical("%s", context["message"], exc_info=error if isinstance(error, BaseException) else None)
+    os._exit(EXIT_CRASH)
+
+
+def run(name: str, parent: int, work: Callable[[], int]) -> int:
+    """Called in the child: does its work from beginning to end.
+
+    Args:
+        name: of its role, for the log.
+        parent: pid of the supervisor.
+        work: the role; returns the exit status.
+
+    Returns:
+        The exit status. The caller ends the process with it at once: the rest of the supervisor's stack is not its.
+    """
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGCHLD):
+        signal.signal(number, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's Ctrl-C goes to all; only the supervisor decides
+    signal.pthread_sigmask(signal.SIG_SETMASK, set())
+    try:
+        die_with_parent(parent)
+        return work()
+    except Exception:  # noqa: BLE001  the last resort of a process that is about to end
+        _log.critical("%s failed", name, exc_info=True)
+        return EXIT_CRASH
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()

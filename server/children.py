@@ -1,0 +1,86 @@
+"""Who is pending, alive, dead: the supervisor's memory of its children. No system calls; time is an argument.
+
+A role without a process is *pending* until its process is forked: at once after a long life, with a growing pause
+after short ones, so that a child that can't live does not eat the machine.
+"""
+
+from typing import NamedTuple
+
+PAUSE_MIN_MS = 100  # after the second short life in a row
+PAUSE_MAX_MS = 5000
+SHORT_LIFE_MS = 2000  # shorter than this and something is wrong with more than one payment
+
+
+class Role(NamedTuple):
+    """A place in the family.
+
+    Args:
+        kind: `worker` or `dispatcher`.
+        index: which of them.
+    """
+
+    kind: str
+    index: int
+
+    def __str__(self) -> str:
+        """As in the names of locks: `worker-0`."""
+        return f"{self.kind}-{self.index}"
+
+
+class Child(NamedTuple):
+    """A living child.
+
+    Args:
+        pid: its process.
+        forked_at_ms: when it was forked, on the ticking clock.
+    """
+
+    pid: int
+    forked_at_ms: int
+
+
+class Children:
+    """All roles and who plays them.
+
+    Args:
+        roles: every role, in the order in which they are to be filled.
+    """
+
+    def __init__(self, roles: list[Role]) -> None:
+        """Nobody lives yet; everyone is due at once."""
+        self._alive: dict[Role, Child] = {}
+        self._due_ms: dict[Role, int] = dict.fromkeys(roles, 0)
+        self._pause_ms: dict[Role, int] = dict.fromkeys(roles, 0)
+
+    def due(self, now_ms: int) -> list[Role]:
+        """The roles to fill now."""
+        return [role for role, due_ms in self._due_ms.items() if due_ms <= now_ms]
+
+    def born(self, role: Role, pid: int, now_ms: int) -> None:
+        """A process was forked for a role."""
+        self._alive[role] = Child(pid, now_ms)
+        del self._due_ms[role]
+
+    def died(self, pid: int, now_ms: int) -> Role | None:
+        """A process ended; its role is pending again. None for a stranger, which the first process also reaps."""
+        for role, alive in self._alive.items():
+            if alive.pid == pid:
+                break
+        else:
+            return None
+        del self._alive[role]
+        if now_ms - alive.forked_at_ms >= SHORT_LIFE_MS:
+            self._pause_ms[role] = 0
+            self._due_ms[role] = now_ms
+        else:
+            self._due_ms[role] = now_ms + self._pause_ms[role]
+            self._pause_ms[role] = min(max(self._pause_ms[role] * 2, PAUSE_MIN_MS), PAUSE_MAX_MS)
+        return role
+
+    def alive(self, kind: str | None = None) -> dict[Role, Child]:
+        """The living, of one kind or all."""
+        return {role: one for role, one in self._alive.items() if kind in {None, role.kind}}
+
+    def wait_ms(self, now_ms: int, most_ms: int) -> int:
+        """How long the supervisor may sleep before a role is due."""
+        return max(0, min([most_ms, *(due_ms - now_ms for due_ms in self._due_ms.values())]))

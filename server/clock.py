@@ -1,0 +1,28 @@
+"""What time it is: two clocks, given as an argument so that tests and the simulator can turn them."""
+
+import time
+from typing import Protocol
+
+
+class Clock(Protocol):
+    """The two clocks an instance goes by."""
+
+    def wall_us(self) -> int:
+        """Microseconds UTC; may step. What is told to others."""
+        ...
+
+    def ticks_ms(self) -> int:
+        """Milliseconds that only go forward, from an arbitrary start. What intervals are measured with."""
+        ...
+
+
+class SystemClock:
+    """The machine's clocks."""
+
+    def wall_us(self) -> int:
+        """Microseconds UTC."""
+        return time.time_ns() // 1000
+
+    def ticks_ms(self) -> int:
+        """Milliseconds of CLOCK_MONOTONIC."""
+        return time.monotonic_ns() // 1_000_000

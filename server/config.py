@@ -1,0 +1,264 @@
+"""The settings of an instance: environment to one frozen, checked object. Only reader of os.environ.
+
+`SETTINGS` is the whole list; the README's table is checked against it by a test. A wrong value stops the start with a
+sentence that says which setting and why.
+"""
+
+import os
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
+from decimal import Decimal, InvalidOperation
+from pathlib import Path
+from typing import Any, NamedTuple
+from urllib.parse import urlsplit
+
+from server.errors import ConfigError
+from shm import INSTANCE_PATTERN, Geometry
+
+_UNIX_PATH_BYTES_MAX = 107  # sun_path of unix(7), less its closing zero
+_PORT_MAX = 65535
+
+
+class TcpListen(NamedTuple):
+    """Worker n listens on `host` at `port` + n."""
+
+    host: str
+    port: int
+
+
+class UnixListen(NamedTuple):
+    """Worker n listens on `<folder>/<instance>-<n>.sock`."""
+
+    folder: Path
+
+
+@dataclass(frozen=True)
+class Config:
+    """Everything that can be set, with units in the names. `SETTINGS` says what each means, its default and reason."""
+
+    instance: str
+    listen: TcpListen | UnixListen
+    processor_default_url: str
+    processor_fallback_url: str
+    redis_url: str
+    web_workers: int
+    dispatchers: int
+    lane_slots: int
+    waiting_slots: int
+    journal_records: int
+    recent_ids: int
+    lookups_per_s: int
+    purge_enabled: bool
+    amount_max_cents: int
+    fee_default_bp: int
+    fee_fallback_bp: int
+    wait_ms_per_fee_point: int
+    slow_ms: int
+    attempt_timeout_ms: int
+    attempts_max: int
+    in_flight_max: int
+    flush_ms: int
+    leave_ms: int
+    drain_ms: int
+    stuck_ms: int
+    log_level: str
+
+    @property
+    def geometry(self) -> Geometry:
+        """The segment that these settings ask for."""
+        return Geometry(self.web_workers, self.dispatchers, self.lane_slots, self.waiting_slots, self.journal_records)
+
+
+class Setting(NamedTuple):
+    """One setting.
+
+    Args:
+        variable: its name in the environment.
+        default: the text used when it is not set.
+        parse: text to value; raises ValueError with the rest of a sentence beginning "must be".
+        unit: for the README.
+        reason: what it does and why the default is what it is, for the README.
+    """
+
+    variable: str
+    default: str
+    parse: Callable[[str], Any]
+    unit: str
+    reason: str
+
+
+def _whole(least: int, most: int) -> Callable[[str], int]:
+    def parse(text: str) -> int:
+        if not re.fullmatch(r"[0-9]{1,18}", text) or not least <= int(text) <= most:
+            raise ValueError(f"a whole number from {least} to {most}")
+        return int(text)
+
+    return parse
+
+
+def _scaled(scale: int, least: str, most: str, what: str) -> Callable[[str], int]:
+    """A decimal times `scale` as a whole number, exactly: seconds to milliseconds, currency to cents."""
+
+    def parse(text: str) -> int:
+        try:
+            value = Decimal(text)
+        except InvalidOperation:
+            value = Decimal("NaN")
+        if not value.is_finite() or not Decimal(least) <= value <= Decimal(most) or value * scale % 1:
+            raise ValueError(f"{what} from {least} to {most}, in steps of {Decimal(1) / scale}")
+        return int(value * scale)
+
+    return parse
+
+
+def _seconds(least: str, most: str) -> Callable[[str], int]:
+    return _scaled(1000, least, most, "a number of seconds")
+
+
+def _flag(text: str) -> bool:
+    if text not in {"0", "1"}:
+        raise ValueError("0 or 1")
+    return text == "1"
+
+
+def _instance(text: str) -> str:
+    if not INSTANCE_PATTERN.fullmatch(text):
+        raise ValueError("1 to 32 lower-case letters, digits and hyphens, not beginning with a hyphen")
+    return text
+
+
+def _listen(text: str) -> TcpListen | UnixListen:
+    kind, _, rest = text.partition(":")
+    if kind == "unix" and rest.startswith("/"):
+        return UnixListen(Path(rest))
+    host, _, port = rest.rpartition(":")
+    if kind == "tcp" and host and re.fullmatch(r"[0-9]{1,5}", port) and 0 < int(port) <= _PORT_MAX:
+        return TcpListen(host, int(port))
+    raise ValueError("unix:/absolute/folder or tcp:host:port")
+
+
+def _processor_url(text: str) -> str:
+    parts = urlsplit(text)
+    if parts.scheme != "http" or not parts.hostname or parts.query or parts.fragment:
+        raise ValueError("an address such as http://payment-processor-default:8080")
+    return text.rstrip("/")
+
+
+def _redis_url(text: str) -> str:
+    if text and urlsplit(text).scheme not in {"redis", "unix"}:
+        raise ValueError("redis://host:port/0 or unix:///path/of/socket, or empty to keep totals here alone")
+    return text
+
+
+def _log_level(text: str) -> str:
+    if text not in {"DEBUG", "INFO", "WARNING", "ERROR"}:
+        raise ValueError("DEBUG, INFO, WARNING or ERROR")
+    return text
+
+
+_PERCENT = _scaled(100, "0", "100", "a percentage")
+_SLOTS = _whole(2, 1 << 24)
+
+SETTINGS: dict[str, Setting] = {
+    "instance": Setting("INSTANCE", "local", _instance, "name", "names the segment `/gateway-<INSTANCE>`: keep it "
+        "the same over restarts, never a host name, or accepted payments are not found again"),
+    "listen": Setting("LISTEN", "tcp:127.0.0.1:9999", _listen, "address", "`unix:/folder`: worker n on "
+        "`<folder>/<INSTANCE>-<n>.sock`, for HAProxy; `tcp:host:port`: worker n on port + n"),
+    "processor_default_url": Setting("PROCESSOR_DEFAULT_URL", "http://payment-processor-default:8080", _processor_url,
+        "URL", "the cheaper processor, by the contest's name"),
+    "processor_fallback_url": Setting("PROCESSOR_FALLBACK_URL", "http://payment-processor-fallback:8080",
+        _processor_url, "URL", "the dearer processor, by the contest's name"),
+    "redis_url": Setting("REDIS_URL", "", _redis_url, "URL", "totals between instances; empty: this instance is the "
+        "only one and keeps its own"),
+    "web_workers": Setting("WEB_WORKERS", "1", _whole(1, 16), "processes", "accept payments; more than one "
+        "burns the CPU quota faster without accepting more"),
+    "dispatchers": Setting("DISPATCHERS", "1", _whole(1, 8), "processes", "pay; one keeps several hundred "
+        "requests in flight"),
+    "lane_slots": Setting("LANE_SLOTS", "4096", _SLOTS, "payments, a power of two", "accepted and not yet taken, per "
+        "worker and dispatcher; several seconds of the contest's peak while a dispatcher is replaced"),
+    "waiting_slots": Setting("WAITING_SLOTS", "65536", _SLOTS, "payments", "accepted and not ended, per dispatcher; "
+        "over three minutes of the contest's peak with both processors down; beyond it clients get 503"),
+    "journal_records": Setting("JOURNAL_RECORDS", "131072", _SLOTS, "payments, a power of two", "ended and still "
+        "remembered, per dispatcher (about 230 bytes each): seven minutes of the contest's peak"),
+    "recent_ids": Setting("RECENT_IDS", "32768", _SLOTS, "ids", "known at the door of each web worker, for 202 and "
+        "409 on repeats without asking the dispatcher (about 150 bytes each)"),
+    "lookups_per_s": Setting("LOOKUPS_PER_S", "50", _whole(1, 100_000), "per second", "`GET /payments/{id}` per web "
+        "worker: a miss searches the whole table, about 2.5 ms"),
+    "purge_enabled": Setting("PURGE_ENABLED", "0", _flag, "0 or 1", "whether `POST /purge-payments` empties the "
+        "totals: a test's tool, so off"),
+    "amount_max_cents": Setting("AMOUNT_MAX", "1000000.00", _scaled(100, "0.01", "1000000000000", "an amount"),
+        "currency", "larger amounts are refused with 422: a typing mistake more often than a payment"),
+    "fee_default_bp": Setting("FEE_DEFAULT_PERCENT", "7", _PERCENT, "percent", "the default processor's fee, the "
+        "contest's final"),
+    "fee_fallback_bp": Setting("FEE_FALLBACK_PERCENT", "10", _PERCENT, "percent", "the fallback processor's fee, the "
+        "contest's final"),
+    "wait_ms_per_fee_point": Setting("WAIT_S_PER_FEE_POINT", "1.5", _seconds("0", "3600"), "seconds",
+        "how long a payment waits for the cheaper processor, per percentage point it saves"),
+    "slow_ms": Setting("SLOW_MS", "1250", _whole(1, 60_000), "milliseconds", "a processor slower than this yields "
+        "at once: audits look 1.5 s back, and a payment in flight that long could fall between two answers"),
+    "attempt_timeout_ms": Setting("ATTEMPT_TIMEOUT_S", "30", _seconds("1", "600"), "seconds", "how long an attempt "
+        "waits for its answer: giving up early makes an unknown outcome of a slow one"),
+    "attempts_max": Setting("ATTEMPTS_MAX", "0", _whole(0, 65_535), "attempts", "after so many sure noes a payment "
+        "is refused; 0: it is tried until it is paid"),
+    "in_flight_max": Setting("IN_FLIGHT_MAX", "384", _whole(1, 10_000), "requests", "per processor and instance: two "
+        "instances and their look-ups (16 each) stay within the 800 that a processor runs at once"),
+    "flush_ms": Setting("FLUSH_MS", "5", _whole(1, 20), "milliseconds", "from a settlement to its totals being sent "
+        "to Redis; others that follow go along"),
+    "leave_ms": Setting("LEAVE_S", "1.5", _seconds("0", "60"), "seconds", "a stopping worker answers 404 on /health "
+        "this long before it stops listening: three checks of HAProxy"),
+    "drain_ms": Setting("DRAIN_S", "5", _seconds("0", "600"), "seconds", "a stopping dispatcher settles what it can "
+        "this long; the rest stays in the segment"),
+    "stuck_ms": Setting("STUCK_S", "5", _seconds("1", "600"), "seconds", "a process whose heart has not beaten this "
+        "long is killed and replaced; 50 times the beat, so that a starved machine kills nobody"),
+    "log_level": Setting("LOG_LEVEL", "INFO", _log_level, "level", "INFO tells starts, stops and alarms, nothing per "
+        "payment"),
+}  # fmt: skip
+
+
+def load(environment: Mapping[str, str]) -> Config:
+    """The settings in `environment`, usually os.environ; an empty value counts as not set.
+
+    Raises:
+        ConfigError: a sentence naming the first wrong setting and what it must be.
+    """
+    values = {}
+    for field in fields(Config):
+        setting = SETTINGS[field.name]
+        text = environment.get(setting.variable) or setting.default
+        try:
+            values[field.name] = setting.parse(text)
+        except ValueError as error:
+            raise ConfigError(f"{setting.variable} must be {error}; it is {text!r}") from None
+    config = Config(**values)
+    _check_together(config)
+    return config
+
+
+def from_environment() -> Config:
+    """The settings of this process.
+
+    Raises:
+        ConfigError: as `load`.
+    """
+    return load(os.environ)
+
+
+def _check_together(config: Config) -> None:
+    if problem := config.geometry.problem():
+        name, _, rest = problem.partition(" ")
+        variable = SETTINGS[{"workers": "web_workers"}.get(name, name)].variable
+        raise ConfigError(f"{variable} {rest}")
+    if isinstance(config.listen, UnixListen):
+        path = socket_path(config.listen, config.instance, config.web_workers - 1)
+        if len(str(path).encode()) > _UNIX_PATH_BYTES_MAX:
+            raise ConfigError(f"LISTEN must be shorter: {path} is over the system's {_UNIX_PATH_BYTES_MAX} bytes")
+    elif config.listen.port + config.web_workers - 1 > _PORT_MAX:
+        raise ConfigError(f"LISTEN must leave ports for {config.web_workers} workers below {_PORT_MAX}")
+    if config.in_flight_max < config.dispatchers:
+        raise ConfigError(f"IN_FLIGHT_MAX must be at least DISPATCHERS ({config.dispatchers})")
+
+
+def socket_path(listen: UnixListen, instance: str, worker: int) -> Path:
+    """Where a worker's unix socket is."""
+    return listen.folder / f"{instance}-{worker}.sock"

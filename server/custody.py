@@ -1,0 +1,156 @@
+"""Every payment in one dispatcher's care: table, journal and index kept in step. Shared memory only, no I/O.
+
+What may happen to a payment, and what a crash leaves, is the table in `shm/states.py`; each method here is one or two
+of its rows. The order of stores is the point: an attempt is written down before it is made, and the journal's record,
+which is the end, comes before the slot's state.
+"""
+
+from collections import deque
+from collections.abc import Callable
+from enum import Enum, unique
+
+from shm import (
+    Accepted,
+    BrokenInvariant,
+    Counters,
+    DispatcherCount,
+    Ended,
+    Event,
+    Journal,
+    Kept,
+    Kind,
+    Table,
+    recover,
+)
+
+FOLD_BATCH = 64  # one base commit for so many records: under half a millisecond at once
+
+
+@unique
+class Taking(Enum):
+    """What became of a payment found in a lane."""
+
+    NEW = "new"
+    REPEATED = "repeated"
+    CONFLICT = "conflict"
+    NO_ROOM = "no room"
+
+
+_COUNTED_ENDS = {Kind.DUPLICATE: DispatcherCount.DUPLICATES, Kind.REFUSED: DispatcherCount.REFUSED}
+_COUNTED_SETTLED = (DispatcherCount.SETTLED_DEFAULT, DispatcherCount.SETTLED_FALLBACK)
+
+
+class Custody:
+    """The payments of one dispatcher. Making it recovers what a predecessor left.
+
+    Args:
+        table: the dispatcher's, its role's lock being held.
+        journal: the dispatcher's.
+        counters: its row.
+        on_end: called after a payment ended; its totals are to be published.
+
+    Attributes:
+        waiting: table slots of waiting payments, oldest first as far as known.
+        unknown: table slot to requestedAt in ms UTC, of payments whose outcome is unknown.
+    """
+
+    def __init__(self, table: Table, journal: Journal, counters: Counters, on_end: Callable[[], None]) -> None:
+        recovered = recover(table, journal)
+        self._table = table
+        self._journal = journal
+        self._counters = counters
+        self._on_end = on_end
+        self._slots = recovered.slots
+        self._free = recovered.free
+        self.waiting: deque[int] = deque(recovered.waiting)
+        self.unknown = {slot: self.read(slot).requested_at_ms for slot in recovered.unknown}
+        counters.add(DispatcherCount.SET_ASIDE, len(recovered.set_aside))
+
+    def take(self, payment: Accepted) -> Taking:
+        """Copies a payment from a lane into the table, unless its id is known. The caller then advances the lane."""
+        known = self._slots.get(payment.correlation_id)
+        if known is not None:
+            return self._meet_again(known, payment)
+        if not self._free:
+            return Taking.NO_ROOM
+        slot = self._free.pop()
+        self._table.insert(slot, payment)
+        self._slots[payment.correlation_id] = slot
+        self.waiting.append(slot)
+        self._counters.add(DispatcherCount.TAKEN)
+        return Taking.NEW
+
+    def _meet_again(self, slot: int, payment: Accepted) -> Taking:
+        if self.read(slot).amount_cents == payment.amount_cents:
+            self._counters.add(DispatcherCount.REPEATED)
+            return Taking.REPEATED
+        self._table.count_conflict(slot)
+        self._counters.add(DispatcherCount.CONFLICTS)
+        return Taking.CONFLICT
+
+    def has_room(self) -> bool:
+        """Whether one more payment can be taken."""
+        return bool(self._free)
+
+    def read(self, slot: int) -> Kept:
+        """The payment in a slot.
+
+        Raises:
+            BrokenInvariant: the slot is damaged.
+        """
+        kept = self._table.read(slot)
+        if kept is None:
+            raise BrokenInvariant(f"table slot {slot} is damaged")
+        return kept
+
+    def begin(self, slot: int, processor: int, requested_at_ms: int) -> int:
+        """Writes down that an attempt begins; returns how many there have been, this one included."""
+        self._counters.add(DispatcherCount.ATTEMPTS)
+        return self._table.begin(slot, processor, requested_at_ms)
+
+    def wait_again(self, slot: int) -> None:
+        """A sure no: the payment waits again, before all that were accepted after it."""
+        self._table.apply(slot, Event.SURE_NO)
+        self.waiting.appendleft(slot)
+        self._counters.add(DispatcherCount.SURE_NOS)
+
+    def doubt(self, slot: int, requested_at_ms: int) -> None:
+        """The outcome is unknown: from now on the payment belongs to its processor."""
+        self._table.apply(slot, Event.UNCLEAR)
+        self.unknown[slot] = requested_at_ms
+        self._counters.add(DispatcherCount.UNCLEAR)
+
+    def end(self, slot: int, event: Event, ended: Ended) -> None:
+        """The payment ended: the journal's record first, which is the end, then the slot's state.
+
+        Args:
+            slot: its table slot.
+            event: what ended it, for the state table.
+            ended: what the journal is to say.
+        """
+        if self._journal.is_full():
+            self._fold()
+        self._journal.append(ended)
+        self._table.apply(slot, event)
+        self.unknown.pop(slot, None)
+        counted = _COUNTED_SETTLED[ended.processor] if ended.kind is Kind.SETTLED else _COUNTED_ENDS[ended.kind]
+        self._counters.add(counted)
+        self._on_end()
+
+    def _fold(self) -> None:
+        """Forgets the oldest ended payments: their records go into the base, then their slots are free."""
+        for slot in self._journal.fold(FOLD_BATCH):
+            del self._slots[self.read(slot).correlation_id]
+            self._table.apply(slot, Event.FOLDED)
+            self._free.append(slot)
+        self._counters.add(DispatcherCount.FOLDED, FOLD_BATCH)
+        oldest = self._journal.read(self._journal.base.journal_tail)
+        self._counters.put(DispatcherCount.OLDEST_REMEMBERED_MS, oldest.requested_at_ms if oldest else 0)
+
+    def show_gauges(self, sending: int) -> None:
+        """Stores how many payments stand where, for the tools."""
+        self._counters.put(DispatcherCount.WAITING, len(self.waiting))
+        self._counters.put(DispatcherCount.SENDING, sending)
+        self._counters.put(DispatcherCount.UNKNOWN, len(self.unknown))
+        self._counters.put(DispatcherCount.UNKNOWN_LEAST_MS, min(self.unknown.values(), default=0))
+        self._counters.put(DispatcherCount.UNKNOWN_GREATEST_MS, max(self.unknown.values(), default=0))

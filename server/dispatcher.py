@@ -1,0 +1,200 @@
+"""The dispatcher: takes payments from the lanes, routes, attempts, settles. One asyncio loop, bounded work per turn.
+
+A *turn* takes what lies in the lanes, sends what may be sent and asks what is due. It runs when a worker writes the
+eventfd, when an answer makes room, and at least every 0.25 s.
+"""
+
+import asyncio
+import logging
+import os
+
+from server.attempt import event_of_error, event_of_status, is_misuse
+from server.clock import Clock
+from server.custody import Custody
+from server.errors import ProcessorError
+from server.intake import Intake
+from server.processors import Processor
+from server.routing import Circuit, Router
+from server.unknowns import Unknowns
+from shm import Counters, DispatcherCount, Ended, Event, Kept, Kind
+
+SENT_PER_TURN_MAX = 32  # about 2 ms of work before answers and beats get their turn
+IDLE_S = 0.25  # never sleeps longer: bounds what a lost wake-up can cost (a store may pass a later load on x86-64)
+BUSY_S = 0.02  # while something waits: probes and waits come due without a wake-up
+TOO_MANY_REQUESTS = 429
+
+_KINDS = {
+    Event.PAID: Kind.SETTLED,
+    Event.SHOWN_OURS: Kind.SETTLED,
+    Event.SHOWN_OTHER: Kind.DUPLICATE,
+    Event.REJECTED: Kind.REFUSED,
+}
+
+_log = logging.getLogger(__name__)
+
+
+class Dispatcher:
+    """One dispatcher of an instance.
+
+    Args:
+        custody: the payments in its care, recovered.
+        intake: the reading end of its lanes.
+        unknowns: the schedule of questions about unknown payments.
+        processors: default and fallback.
+        router: which processor a payment goes to.
+        counters: its row.
+        clock: wall and ticking clock.
+        attempts_max: sure noes after which a payment is refused; 0: none.
+    """
+
+    def __init__(
+        self,
+        *,
+        custody: Custody,
+        intake: Intake,
+        unknowns: Unknowns,
+        processors: tuple[Processor, Processor],
+        router: Router,
+        counters: Counters,
+        clock: Clock,
+        attempts_max: int,
+    ) -> None:
+        self._custody = custody
+        self._intake = intake
+        self._unknowns = unknowns
+        self._processors = processors
+        self._router = router
+        self._counters = counters
+        self._clock = clock
+        self._attempts_max = attempts_max
+        self._attempts: set[asyncio.Task[None]] = set()
+        self._turn_is_due = False
+        self._timer: asyncio.TimerHandle | None = None
+        self._loop = asyncio.get_running_loop()
+
+    def start(self, doorbell: int) -> None:
+        """Begins to work; `doorbell` is the eventfd that workers write while this dispatcher sleeps."""
+        self._loop.add_reader(doorbell, self._hear, doorbell)
+        self._turn_soon()
+
+    def _hear(self, doorbell: int) -> None:
+        os.eventfd_read(doorbell)
+        self._turn()
+
+    def _turn_soon(self) -> None:
+        """Makes sure that a turn comes after what is going on now."""
+        if not self._turn_is_due:
+            self._turn_is_due = True
+            self._loop.call_soon(self._turn)
+
+    def _turn(self) -> None:
+        self._turn_is_due = False
+        self._counters.sleeping = False
+        more = self._intake.take()
+        more |= self._send_waiting()
+        self._unknowns.ask_due()
+        if not more:
+            # Announce the sleep, then look once more: a payment published in between is seen by one side or the other.
+            self._counters.sleeping = True
+            more = not self._intake.is_empty() and self._custody.has_room()
+        if more:
+            self._turn_soon()
+        self._set_timer()
+
+    def _set_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        busy = self._custody.waiting or self._custody.unknown
+        self._timer = self._loop.call_later(BUSY_S if busy else IDLE_S, self._turn)
+
+    def _send_waiting(self) -> bool:
+        """Sends waiting payments, oldest first, as far as the routing allows; whether more may be sent at once."""
+        waiting = self._custody.waiting
+        for _ in range(SENT_PER_TURN_MAX):
+            if not waiting:
+                return False
+            kept = self._custody.read(waiting[0])
+            now_us = self._clock.wall_us()
+            waited_ms = (now_us - kept.accepted_at_us) // 1000
+            processor = self._router.choose(waited_ms, self._clock.ticks_ms())
+            if processor is None:
+                return False
+            self._send(waiting.popleft(), kept, processor, now_us // 1000)
+        return bool(waiting)
+
+    def _send(self, slot: int, kept: Kept, processor: int, requested_at_ms: int) -> None:
+        attempts = self._custody.begin(slot, processor, requested_at_ms)
+        self._router.circuits[processor].begin(slot, self._clock.ticks_ms())
+        kept = kept._replace(processor=processor, requested_at_ms=requested_at_ms, attempts=attempts)
+        task = self._loop.create_task(self._attempt(slot, kept))
+        self._attempts.add(task)
+        task.add_done_callback(self._attempted)
+
+    def _attempted(self, task: asyncio.Task[None]) -> None:
+        self._attempts.discard(task)
+        if not task.cancelled():
+            task.result()  # a bug in here reaches the loop's exception handler, which ends the process
+        if self._custody.waiting:
+            self._turn_soon()
+
+    async def _attempt(self, slot: int, kept: Kept) -> None:
+        """One attempt from its request to what follows from its answer."""
+        circuit = self._router.circuits[kept.processor]
+        status = 0
+        try:
+            status = await self._processors[kept.processor].pay(
+                kept.correlation_id, kept.amount_cents, kept.requested_at_ms
+            )
+            event = event_of_status(status)
+        except ProcessorError as error:
+            event = event_of_error(error)
+            _log.debug("attempt failed: %s", error)
+        self._tell_circuit(circuit, slot, event, status)
+        if event is None:
+            event = await self._unknowns.look_up(kept)
+        self._conclude(slot, kept, event)
+
+    def _tell_circuit(self, circuit: Circuit, slot: int, event: Event | None, status: int) -> None:
+        if event is Event.PAID:
+            circuit.succeed(slot, self._clock.ticks_ms())
+        elif status == TOO_MANY_REQUESTS:
+            circuit.refuse(slot)
+        elif event is None or event is Event.REJECTED:
+            circuit.forget(slot)  # an answer about this payment, not about the processor
+        else:
+            circuit.fail(slot, self._clock.ticks_ms())
+            if is_misuse(status):
+                self._counters.add(DispatcherCount.MISCONFIGURED)
+                _log.error("the processor says that it was asked wrongly: status %d", status)
+
+    def _conclude(self, slot: int, kept: Kept, event: Event) -> None:
+        if event is Event.SURE_NO and 0 < self._attempts_max <= kept.attempts:
+            event = Event.REJECTED
+        kind = _KINDS.get(event)
+        if kind is not None:
+            ended = Ended(kind, kept.processor, kept.requested_at_ms, kept.amount_cents, slot)
+            self._custody.end(slot, event, ended)
+        elif event is Event.SURE_NO:
+            self._custody.wait_again(slot)
+        else:
+            self._custody.doubt(slot, kept.requested_at_ms)
+            self._unknowns.add(slot)
+
+    def beat(self) -> None:
+        """Called several times a second: shows that the loop is alive and how many payments stand where."""
+        self._counters.beat()
+        self._custody.show_gauges(len(self._attempts))
+
+    def has_unsettled(self) -> bool:
+        """Whether any payment is in a lane, waiting, in flight or unknown."""
+        return bool(self._attempts or self._custody.waiting or self._custody.unknown or not self._intake.is_empty())
+
+    async def aclose(self, doorbell: int) -> None:
+        """Stops at once. What was in flight is unknown to whoever comes next, as after a crash."""
+        self._loop.remove_reader(doorbell)
+        if self._timer is not None:
+            self._timer.cancel()
+        for task in self._attempts:
+            task.cancel()
+        await asyncio.gather(*self._attempts, return_exceptions=True)
+        await self._unknowns.aclose()

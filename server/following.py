@@ -1,0 +1,73 @@
+"""A ledger that follows one journal, record by record, from its base on."""
+
+from server.errors import TotalsUnavailable
+from server.ledger import Ledger
+from server.totals import Levels
+from shm import Base, Journal, Kind
+
+_RESTARTS_MAX = 8  # times a journal may overtake its follower before it gives up
+
+
+class JournalFollower:
+    """The totals of one dispatcher since the last purge, as its journal and base tell them.
+
+    What was folded before it could be read is still in the base's all-time totals, and the ledger's `exact_from_ms`
+    says from when on windows can be counted.
+
+    Args:
+        journal: of a dispatcher of this instance.
+
+    Attributes:
+        epoch: the purge that the ledger counts from.
+        position: the next journal position to be read.
+        ledger: the totals of everything below that.
+    """
+
+    def __init__(self, journal: Journal) -> None:
+        self._journal = journal
+        self.start_over(journal.base)
+
+    def start_over(self, base: Base) -> None:
+        """Begins again from a base."""
+        self.epoch = base.epoch
+        self.position = base.journal_tail
+        self._epoch_start = base.epoch_start
+        all_time = (base.default_payments, base.default_cents, base.fallback_payments, base.fallback_cents)
+        self.ledger = Ledger(all_time, base.folded_until_ms)
+        self.ledger.everything_changed()
+
+    def take_up(self, epoch: int, position: int, levels: Levels) -> bool:
+        """Goes on from published totals that cover everything below `position`; False if the journal doesn't fit."""
+        base = self._journal.base
+        if epoch != base.epoch or not base.journal_tail <= position <= self._journal.head:
+            return False
+        self.start_over(base)
+        self.position = position
+        self.ledger.take_up(levels)
+        return True
+
+    def follow(self) -> bool:
+        """Reads up to the journal's head; whether the ledger had to begin again on the way.
+
+        Raises:
+            TotalsUnavailable: the journal moved on faster than it could be read.
+        """
+        restarted = False
+        for _ in range(_RESTARTS_MAX):
+            base = self._journal.base
+            if base.epoch != self.epoch or base.journal_tail > self.position:
+                self.start_over(base)
+                restarted = True
+            if self._read_to(self._journal.head):
+                return restarted
+        raise TotalsUnavailable("settlements are faster than they can be counted")
+
+    def _read_to(self, head: int) -> bool:
+        for position in range(self.position, head):
+            ended = self._journal.read(position)
+            if ended is None:
+                return False
+            if ended.kind is Kind.SETTLED and position >= self._epoch_start:
+                self.ledger.add(ended.processor, ended.requested_at_ms, ended.amount_cents)
+            self.position = position + 1
+        return True

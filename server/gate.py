@@ -1,0 +1,168 @@
+"""The way in: what a web worker does with a payment that is well-formed. Shared memory only, no I/O but the doorbell.
+
+HAProxy pins each id to a worker, so a small memory of recent ids answers most repeats here. It is a courtesy and not
+the guarantee: copies that reach different workers meet in the dispatcher, which is the same for all workers.
+"""
+
+import heapq
+import os
+from operator import attrgetter
+from zlib import crc32
+
+from server.clock import Clock
+from server.payments import Acceptance, Payment, PaymentStatus
+from shm import Accepted, Counters, Kept, Segment, State, WorkerCount
+
+PROCESSOR_NAMES = ("default", "fallback")
+_SECOND_MS = 1000
+
+
+class RecentIds:
+    """The amounts of the ids seen last: at least `size` of them and at most twice as many.
+
+    Two generations: when the younger is full the older is forgotten, so that neither time nor memory grows.
+    """
+
+    def __init__(self, size: int) -> None:
+        """Remembers nothing yet."""
+        self._size = size
+        self._young: dict[bytes, int] = {}
+        self._old: dict[bytes, int] = {}
+
+    def get(self, correlation_id: bytes) -> int | None:
+        """The amount in cents of an id, or None if it is not remembered."""
+        amount_cents = self._young.get(correlation_id)
+        return self._old.get(correlation_id) if amount_cents is None else amount_cents
+
+    def put(self, correlation_id: bytes, amount_cents: int) -> None:
+        """Remembers an id."""
+        if len(self._young) >= self._size:
+            self._old, self._young = self._young, {}
+        self._young[correlation_id] = amount_cents
+
+
+class PerSecond:
+    """Allows so many per second and no more; a new second starts afresh."""
+
+    def __init__(self, limit: int, clock: Clock) -> None:
+        """Nothing used yet."""
+        self._limit = limit
+        self._clock = clock
+        self._second = -1
+        self._used = 0
+
+    def allow(self) -> bool:
+        """Uses one up; False if none is left."""
+        second = self._clock.ticks_ms() // _SECOND_MS
+        if second != self._second:
+            self._second, self._used = second, 0
+        self._used += 1
+        return self._used <= self._limit
+
+
+class Gate:
+    """One web worker's way into the segment; making it fills the memory of recent ids from lanes and tables.
+
+    Args:
+        segment: of this instance.
+        worker: which web worker this is; its role's lock is held.
+        doorbells: the dispatchers' eventfds.
+        recent_ids: how many ids to remember.
+        lookups_per_s: how many look-ups to allow.
+        clock: for acceptedAt and the look-ups allowed.
+
+    Attributes:
+        leaving: whether this worker has been told to stop.
+    """
+
+    def __init__(
+        self,
+        segment: Segment,
+        worker: int,
+        doorbells: list[int],
+        *,
+        recent_ids: int,
+        lookups_per_s: int,
+        clock: Clock,
+    ) -> None:
+        geometry = segment.geometry
+        dispatchers = range(geometry.dispatchers)
+        self.leaving = False
+        self._lanes = [segment.lane(worker, dispatcher) for dispatcher in dispatchers]
+        self._all_lanes = [[segment.lane(w, d) for w in range(geometry.workers)] for d in dispatchers]
+        self._tables = [segment.table(dispatcher) for dispatcher in dispatchers]
+        self._sleepers = [segment.dispatcher_counters(dispatcher) for dispatcher in dispatchers]
+        self._counters: Counters = segment.worker_counters(worker)
+        self._doorbells = doorbells
+        self._clock = clock
+        self._recent = RecentIds(recent_ids)
+        self._lookups = PerSecond(lookups_per_s, clock)
+        self._remember_what_is_there(recent_ids)
+
+    def _remember_what_is_there(self, most: int) -> None:
+        """Fills the memory with what a predecessor accepted, the newest last, for repeats that come after a crash."""
+        kept = (kept for table in self._tables for _, kept in table.scan() if kept is not None)
+        for payment in reversed(heapq.nlargest(most, kept, key=attrgetter("accepted_at_us"))):
+            self._recent.put(payment.correlation_id, payment.amount_cents)
+        for lane in self._lanes:
+            for position in range(lane.tail, lane.head):
+                accepted = lane.peek(position)
+                if accepted is not None:
+                    self._recent.put(accepted.correlation_id, accepted.amount_cents)
+
+    def accept(self, payment: Payment) -> Acceptance:
+        """Hands a payment to the dispatcher that its id belongs to. `ACCEPTED` means committed to shared memory."""
+        correlation_id, amount_cents = payment
+        known_cents = self._recent.get(correlation_id)
+        if known_cents is not None:
+            if known_cents == amount_cents:
+                self._counters.add(WorkerCount.REPEATED)
+                return Acceptance.REPEATED
+            self._counters.add(WorkerCount.CONFLICTS)
+            return Acceptance.CONFLICT
+        dispatcher = self._dispatcher_of(correlation_id)
+        accepted = Accepted(correlation_id, amount_cents, self._clock.wall_us())
+        if not self._lanes[dispatcher].try_publish(accepted):
+            self._counters.add(WorkerCount.FULL)
+            return Acceptance.FULL
+        if self._sleepers[dispatcher].sleeping:
+            os.eventfd_write(self._doorbells[dispatcher], 1)
+        self._recent.put(correlation_id, amount_cents)
+        self._counters.add(WorkerCount.ACCEPTED)
+        return Acceptance.ACCEPTED
+
+    def _dispatcher_of(self, correlation_id: bytes) -> int:
+        """The same for an id in every worker and every life."""
+        return crc32(correlation_id) % len(self._lanes)
+
+    def may_look_up(self) -> bool:
+        """Whether one more look-up is allowed this second."""
+        return self._lookups.allow()
+
+    def find(self, correlation_id: bytes) -> PaymentStatus | None:
+        """Where a payment stands: in a lane, in the table, or not here. Takes milliseconds for a miss."""
+        self._counters.add(WorkerCount.LOOKUPS)
+        dispatcher = self._dispatcher_of(correlation_id)
+        kept = self._tables[dispatcher].find(correlation_id)
+        if kept is not None:
+            return _status(kept)
+        for lane in self._all_lanes[dispatcher]:
+            for position in range(lane.tail, lane.head):
+                accepted = lane.peek(position)
+                if accepted is not None and accepted.correlation_id == correlation_id:
+                    return PaymentStatus("accepted", accepted.amount_cents, None, None, accepted.accepted_at_us, 0)
+        kept = self._tables[dispatcher].find(correlation_id)  # taken from a lane while the lanes were searched
+        return None if kept is None else _status(kept)
+
+
+def _status(kept: Kept) -> PaymentStatus:
+    """What a client is told of a payment in the table; a processor only once it has to do with it."""
+    untried = kept.state is State.WAITING
+    return PaymentStatus(
+        kept.state.name.lower(),
+        kept.amount_cents,
+        None if untried else PROCESSOR_NAMES[kept.processor],
+        None if untried else kept.requested_at_ms,
+        kept.accepted_at_us,
+        kept.conflicts,
+    )

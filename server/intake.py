@@ -1,0 +1,70 @@
+"""Takes payments from the lanes of one dispatcher into its care; bounded work per turn."""
+
+import logging
+
+from server.clock import Clock
+from server.custody import Custody, Taking
+from shm import Counters, DispatcherCount, Lane
+
+TAKEN_PER_TURN_MAX = 64  # per lane: about half a millisecond before others get their turn
+TORN_PATIENCE_MS = 1000  # how long a slot may stay wrong: far longer than any processor takes to order two stores
+
+_log = logging.getLogger(__name__)
+
+
+class Intake:
+    """The reading end of a dispatcher's lanes.
+
+    Args:
+        lanes: one per web worker.
+        custody: where payments go.
+        counters: the dispatcher's row.
+        clock: for the patience with torn slots.
+    """
+
+    def __init__(self, lanes: list[Lane], custody: Custody, counters: Counters, clock: Clock) -> None:
+        self._lanes = lanes
+        self._custody = custody
+        self._counters = counters
+        self._clock = clock
+        self._torn_since_ms: dict[int, int] = {}  # lane index -> when the slot at its tail was first seen torn
+
+    def take(self) -> bool:
+        """Takes what the lanes hold, up to a bound each; whether there is more that can be taken now."""
+        more = False
+        for index, lane in enumerate(self._lanes):
+            tail = lane.tail
+            end = min(lane.head, tail + TAKEN_PER_TURN_MAX)
+            if tail < end:
+                more |= self._take_from(index, lane, tail, end) == end < lane.head
+        return more
+
+    def is_empty(self) -> bool:
+        """Whether no lane holds anything."""
+        return not any(lane.depth for lane in self._lanes)
+
+    def _take_from(self, index: int, lane: Lane, tail: int, end: int) -> int:
+        """Takes the payments from tail to end, as far as they can be; returns and stores the new tail."""
+        position = tail
+        while position < end:
+            payment = lane.peek(position)
+            if payment is None:
+                if not self._set_aside(index, lane, position):
+                    break
+            elif self._custody.take(payment) is Taking.NO_ROOM:
+                break
+            position += 1
+        if position != tail:
+            lane.advance(position)
+            self._torn_since_ms.pop(index, None)
+        return position
+
+    def _set_aside(self, index: int, lane: Lane, position: int) -> bool:
+        """Whether a torn slot has been so for too long; then it is told of and passed over, never guessed at."""
+        since_ms = self._torn_since_ms.setdefault(index, self._clock.ticks_ms())
+        if self._clock.ticks_ms() - since_ms < TORN_PATIENCE_MS:
+            return False
+        self._counters.add(DispatcherCount.SET_ASIDE)
+        _log.critical("lane %d, position %d is damaged, set aside: %s", index, position, lane.peek_raw(position).hex())
+        del self._torn_since_ms[index]
+        return True

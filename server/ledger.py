@@ -1,0 +1,197 @@
+"""One member's settled payments at the three levels of `server/totals.py`, kept up to date settlement by settlement.
+
+Pure bookkeeping in memory: the publisher feeds it and sends what changed, and so does whoever reads journals directly.
+Every level has a bound; what falls out of one is still in the coarser ones.
+"""
+
+from typing import NamedTuple
+
+from server.totals import (
+    CELL,
+    MINUTE_LENGTH,
+    MINUTE_S,
+    PROCESSORS,
+    SECOND_MS,
+    TOTAL,
+    Levels,
+    Unknowns,
+)
+
+DETAIL_BYTES_MAX = 1 << 20  # over three minutes of the contest's peak in one instance; audits look 15 s back
+CELL_SECONDS_MAX = 32  # an index per second costs ten times its field; older seconds get one again when touched
+MINUTES_MAX = 2 * 24 * 60  # two days, 4 MB when every minute has a payment
+
+NO_UNKNOWNS = Unknowns(0, 0, 0)
+
+
+class Changes(NamedTuple):
+    """What is to be sent: minutes and seconds whose fields changed, and names of fields to be removed."""
+
+    minutes: set[int]
+    seconds: set[int]
+    dropped: set[str]
+
+
+class Ledger:
+    """The totals of one member since the last purge.
+
+    Args:
+        all_time: payments and cents folded before the first record it will be told of.
+        exact_from_ms: what was settled with an earlier requestedAt is only in `all_time`.
+    """
+
+    def __init__(self, all_time: tuple[int, int, int, int] = (0, 0, 0, 0), exact_from_ms: int = 0) -> None:
+        """Starts with nothing but `all_time`."""
+        self._all_time = list(all_time)
+        self.exact_from_ms = exact_from_ms
+        self.minutes: dict[int, bytearray] = {}
+        self.details: dict[int, bytearray] = {}
+        self.minutes_from = 0
+        self.first_minute = 0
+        self.detail_from_s = 0
+        self.latest_minute = 0
+        self._cells: dict[int, dict[int, int]] = {}  # of recent seconds: (millisecond, processor) -> offset of its cell
+        self._detail_bytes = 0
+        self._changed = Changes(set(), set(), set())
+
+    @property
+    def all_time(self) -> tuple[int, int, int, int]:
+        """Payments and cents at default, then at fallback."""
+        default_payments, default_cents, fallback_payments, fallback_cents = self._all_time
+        return default_payments, default_cents, fallback_payments, fallback_cents
+
+    def add(self, processor: int, requested_at_ms: int, amount_cents: int) -> None:
+        """One more settled payment, at the finest level still kept whole for its requestedAt."""
+        self._all_time[2 * processor] += 1
+        self._all_time[2 * processor + 1] += amount_cents
+        if requested_at_ms < self.exact_from_ms:
+            return
+        second, millisecond = divmod(requested_at_ms, SECOND_MS)
+        minute, within = divmod(second, MINUTE_S)
+        if minute < self.minutes_from:
+            return
+        self._add_to_minute(minute, within, processor, amount_cents)
+        if minute >= self.minutes_from and second >= self.detail_from_s:
+            self._add_to_detail(second, millisecond, processor, amount_cents)
+
+    def _add_to_minute(self, minute: int, within: int, processor: int, amount_cents: int) -> None:
+        field = self.minutes.get(minute)
+        if field is None:
+            field = self._open_minute(minute)
+            if field is None:
+                return
+        for offset in (processor * TOTAL.size, (PROCESSORS * (1 + within) + processor) * TOTAL.size):
+            payments, cents = TOTAL.unpack_from(field, offset)
+            TOTAL.pack_into(field, offset, payments + 1, cents + amount_cents)
+        self._changed.minutes.add(minute)
+
+    def _open_minute(self, minute: int) -> bytearray | None:
+        """A field for a minute that has none; None if it is too old to be kept."""
+        if minute <= self.latest_minute - MINUTES_MAX:
+            self.minutes_from = minute + 1
+            return None
+        self.latest_minute = max(self.latest_minute, minute)
+        for old in [old for old in self.minutes if old <= self.latest_minute - MINUTES_MAX]:
+            self._drop_minute(old)
+        field = self.minutes[minute] = bytearray(MINUTE_LENGTH)
+        self.first_minute = min(self.minutes)
+        return field
+
+    def _drop_minute(self, minute: int) -> None:
+        del self.minutes[minute]
+        self._changed.minutes.discard(minute)
+        self._changed.dropped.add(minute_name(minute))
+        self.minutes_from = max(self.minutes_from, minute + 1)
+        for second in [second for second in self.details if second < self.minutes_from * MINUTE_S]:
+            self._drop_detail(second)
+
+    def _add_to_detail(self, second: int, millisecond: int, processor: int, amount_cents: int) -> None:
+        field = self.details.get(second)
+        if field is None:
+            field = self.details[second] = bytearray()
+        cells = self._cells.get(second)
+        if cells is None:
+            cells = self._cells[second] = _cell_offsets(field)
+            if len(self._cells) > CELL_SECONDS_MAX:
+                del self._cells[min(self._cells)]
+        key = millisecond * PROCESSORS + processor
+        offset = cells.get(key)
+        if offset is None:
+            cells[key] = len(field)
+            field += CELL.pack(millisecond, processor, 1, amount_cents)
+            self._detail_bytes += CELL.size
+        else:
+            _, _, count, cents = CELL.unpack_from(field, offset)
+            CELL.pack_into(field, offset, millisecond, processor, count + 1, cents + amount_cents)
+        self._changed.seconds.add(second)
+        while self._detail_bytes > DETAIL_BYTES_MAX:
+            self._drop_detail(min(self.details))
+
+    def _drop_detail(self, second: int) -> None:
+        self._detail_bytes -= len(self.details.pop(second))
+        self._cells.pop(second, None)
+        self._changed.seconds.discard(second)
+        self._changed.dropped.add(second_name(second))
+        self.detail_from_s = max(self.detail_from_s, second + 1)
+
+    def take_up(self, levels: Levels) -> None:
+        """Goes on from what a predecessor had published, instead of from nothing."""
+        self._all_time = list(levels.all_time)
+        self.exact_from_ms = levels.exact_from_ms
+        self.minutes = {minute: bytearray(field) for minute, field in levels.minutes.items()}
+        self.details = {second: bytearray(field) for second, field in levels.details.items()}
+        self.minutes_from, self.detail_from_s = levels.minutes_from, levels.detail_from_s
+        self.first_minute, self.latest_minute = levels.first_minute, levels.latest_minute
+        self._detail_bytes = sum(map(len, self.details.values()))
+        self._cells = {}
+
+    def levels(self, unknowns: Unknowns = NO_UNKNOWNS) -> Levels:
+        """As a reader of totals sees it; shares memory with the ledger, so for use at once."""
+        return Levels(
+            self.all_time,
+            self.minutes,
+            self.details,
+            self.exact_from_ms,
+            self.minutes_from,
+            self.detail_from_s,
+            self.first_minute,
+            self.latest_minute,
+            unknowns,
+        )
+
+    def everything_changed(self) -> None:
+        """All fields must be sent again."""
+        self._changed = Changes(set(self.minutes), set(self.details), set())
+
+    def take_changes(self) -> Changes:
+        """What changed since this was last called; to be given back if it could not be sent."""
+        taken, self._changed = self._changed, Changes(set(), set(), set())
+        return taken
+
+    def give_back(self, changes: Changes) -> None:
+        """Those changes were not sent (or nobody knows): they are still to be."""
+        self._changed.minutes.update(changes.minutes & self.minutes.keys())
+        self._changed.seconds.update(changes.seconds & self.details.keys())
+        self._changed.dropped.update(changes.dropped)
+
+    def fields(self, changes: Changes) -> dict[str, bytes]:
+        """The changed fields by name, copied."""
+        fields = {minute_name(minute): bytes(self.minutes[minute]) for minute in changes.minutes}
+        fields.update({second_name(second): bytes(self.details[second]) for second in changes.seconds})
+        return fields
+
+
+def _cell_offsets(field: bytearray) -> dict[int, int]:
+    """Where each millisecond and processor has its cell in a second's detail."""
+    cells = enumerate(CELL.iter_unpack(field))
+    return {millisecond * PROCESSORS + processor: index * CELL.size for index, (millisecond, processor, _, _) in cells}
+
+
+def minute_name(minute: int) -> str:
+    """The name of a minute's field, after the member's."""
+    return f"m{minute}"
+
+
+def second_name(second: int) -> str:
+    """The name of a second's detail, after the member's."""
+    return f"s{second}"

@@ -1,0 +1,82 @@
+"""The listening sockets, one per web worker, made once by the supervisor and kept over every worker's death.
+
+One each, because a shared one spreads connections unevenly; kept, because clients of a dying worker then wait in the
+queue for its successor instead of being refused.
+"""
+
+import errno
+import socket
+import stat
+from pathlib import Path
+
+from server.config import TcpListen, UnixListen, socket_path
+from server.errors import ListenError
+
+BACKLOG = 2048  # connections that wait while a worker is replaced; the system may cap it (net.core.somaxconn)
+SOCKET_MODE = 0o660  # HAProxy connects as a member of the folder's group
+_FOLDER_MODE = 0o750
+
+
+def listen(where: TcpListen | UnixListen, instance: str, workers: int) -> list[socket.socket]:
+    """Makes the sockets of all workers.
+
+    Raises:
+        ListenError: a port or path is in use, or can't be used.
+    """
+    made = []
+    try:
+        for worker in range(workers):
+            if isinstance(where, UnixListen):
+                made.append(_listen_unix(socket_path(where, instance, worker)))
+            else:
+                made.append(_listen_tcp(where.host, where.port + worker))
+    except ListenError:
+        for listener in made:
+            listener.close()
+        raise
+    return made
+
+
+def _listen_tcp(host: str, port: int) -> socket.socket:
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        listener = socket.socket(family, kind, protocol)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+        listener.listen(BACKLOG)
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            raise ListenError(f"port {port} on {host} is in use; choose another with LISTEN") from None
+        raise ListenError(f"can't listen on {host} port {port}: {error.strerror}") from None
+    return listener
+
+
+def _listen_unix(path: Path) -> socket.socket:
+    try:
+        path.parent.mkdir(mode=_FOLDER_MODE, parents=True, exist_ok=True)
+        _remove_stale(path)
+        listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        listener.bind(str(path))
+        path.chmod(SOCKET_MODE)
+        listener.listen(BACKLOG)
+    except OSError as error:
+        raise ListenError(f"can't listen on {path}: {error.strerror}") from None
+    return listener
+
+
+def _remove_stale(path: Path) -> None:
+    """Removes the socket file of an earlier life; the instance's lock says that nobody listens on it."""
+    try:
+        if not stat.S_ISSOCK(path.lstat().st_mode):
+            raise ListenError(f"{path} is there and is not a socket")
+        path.unlink()
+    except FileNotFoundError:
+        return
+
+
+def close(listeners: list[socket.socket]) -> None:
+    """Closes the sockets and removes the files of unix ones."""
+    for listener in listeners:
+        if listener.family == socket.AF_UNIX:
+            Path(listener.getsockname()).unlink(missing_ok=True)
+        listener.close()

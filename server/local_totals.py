@@ -1,0 +1,83 @@
+"""Totals of an instance that is the only one: read from its own journals in shared memory, without Redis.
+
+A web worker follows every dispatcher's journal from its base on. What it has not seen before a record was folded is
+still in the base's all-time totals, and `exact_from_ms` says from when on windows can be counted.
+"""
+
+import asyncio
+
+from server.errors import TotalsUnavailable
+from server.following import JournalFollower
+from server.totals import Levels, Summary, Unknowns, count_window, reaches_forgotten
+from shm import Counters, DispatcherCount, Segment, WorkerCount
+
+PURGE_WITHIN_S = 3.0
+PURGE_POLL_S = 0.05
+
+
+class LocalTotals:
+    """A web worker's reader of totals when there is no Redis.
+
+    Args:
+        segment: of this instance.
+        counters: of this worker, where it asks for a purge.
+    """
+
+    def __init__(self, segment: Segment, counters: Counters) -> None:
+        """Reads nothing yet."""
+        dispatchers = range(segment.geometry.dispatchers)
+        self._journals = [segment.journal(dispatcher) for dispatcher in dispatchers]
+        self._followers = [JournalFollower(journal) for journal in self._journals]
+        self._dispatchers = [segment.dispatcher_counters(dispatcher) for dispatcher in dispatchers]
+        self._counters = counters
+
+    def follow(self) -> None:
+        """Called every second or so, so that no journal runs out from under its follower.
+
+        Raises:
+            TotalsUnavailable: a journal moved on faster than it could be read.
+        """
+        for follower in self._followers:
+            follower.follow()
+
+    async def summary(self, from_ms: int | None, to_ms: int | None) -> Summary:
+        """The totals of a window, both ends included.
+
+        Raises:
+            TotalsUnavailable: they can't be exact; the reason says why.
+        """
+        self.follow()
+        members = [
+            self._levels(follower, row) for follower, row in zip(self._followers, self._dispatchers, strict=True)
+        ]
+        resolution = reaches_forgotten(members, from_ms)
+        answer = count_window(members, None if resolution else from_ms, to_ms)
+        if isinstance(answer, str):
+            raise TotalsUnavailable(answer)
+        return answer._replace(resolution=resolution or answer.resolution)
+
+    @staticmethod
+    def _levels(follower: JournalFollower, row: Counters) -> Levels:
+        unknowns = Unknowns(
+            row.get(DispatcherCount.UNKNOWN),
+            row.get(DispatcherCount.UNKNOWN_LEAST_MS),
+            row.get(DispatcherCount.UNKNOWN_GREATEST_MS),
+        )
+        return follower.ledger.levels(unknowns)
+
+    async def purge(self) -> None:
+        """Asks every dispatcher for a new epoch and waits until all have begun it.
+
+        Raises:
+            TotalsUnavailable: one did not in time.
+        """
+        epoch = max(journal.base.epoch for journal in self._journals) + 1
+        self._counters.put(WorkerCount.PURGE_EPOCH, epoch)
+        deadline_s = asyncio.get_running_loop().time() + PURGE_WITHIN_S
+        while any(journal.base.epoch < epoch for journal in self._journals):
+            if asyncio.get_running_loop().time() > deadline_s:
+                raise TotalsUnavailable(f"not every dispatcher took up the purge within {PURGE_WITHIN_S:.0f} s")
+            await asyncio.sleep(PURGE_POLL_S)
+
+    async def aclose(self) -> None:
+        """Nothing to close; as for Redis."""

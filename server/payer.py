@@ -1,0 +1,166 @@
+"""A dispatcher's process: what it is made of, how it starts, beats and stops. Everything here runs in the child."""
+
+import asyncio
+import logging
+import signal
+
+import uvloop
+
+from server import child
+from server.clock import Clock, SystemClock
+from server.config import Config
+from server.custody import Custody
+from server.dispatcher import Dispatcher
+from server.gate import PROCESSOR_NAMES
+from server.health import poll_alone, poll_shared
+from server.intake import Intake
+from server.processors import Processor
+from server.publisher import Publisher
+from server.redis_totals import TotalsHash
+from server.routing import Circuit, Router, make_policy
+from server.transport import KeepAliveTransport
+from server.unknowns import ASKED_AT_ONCE_MAX, Unknowns
+from shm import Counters, Journal, Member, Phase, Segment, WorkerCount
+
+BEAT_S = 0.1
+DRAIN_LOOK_S = 0.02
+LAST_FLUSH_WITHIN_MS = 2500  # two calls to Redis that time out, and a little
+SPARE_CONNECTIONS = ASKED_AT_ONCE_MAX + 2  # questions about unknown payments, and health polls
+
+_log = logging.getLogger(__name__)
+
+
+def serve(config: Config, index: int, doorbell: int) -> int:
+    """Plays the role of dispatcher `index` until told to stop; returns the exit status.
+
+    Raises:
+        RoleTaken: another process plays it.
+    """
+    with child.take_role(config.instance, f"dispatcher-{index}"):
+        segment = Segment.attach(config.instance)
+        counters = segment.dispatcher_counters(index)
+        child.begin(counters)
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(_Payer(config, segment, index, counters, SystemClock()).run(doorbell))
+        counters.phase = Phase.GONE
+    return 0
+
+
+class _Payer:
+    """One dispatcher with its publisher and pollers, wired."""
+
+    def __init__(self, config: Config, segment: Segment, index: int, counters: Counters, clock: Clock) -> None:
+        self._config = config
+        self._segment = segment
+        self._index = index
+        self._counters = counters
+        self._clock = clock
+        self._journal = segment.journal(index)
+        in_flight_max = config.in_flight_max // config.dispatchers
+        fees_bp = (config.fee_default_bp, config.fee_fallback_bp)
+        policy = make_policy(fees_bp, config.wait_ms_per_fee_point, config.slow_ms, in_flight_max)
+        circuits = (Circuit(in_flight_max, config.slow_ms), Circuit(in_flight_max, config.slow_ms))
+        self._router = Router(circuits, policy)
+
+    async def run(self, doorbell: int) -> None:
+        """From recovery to the last flush."""
+        loop = asyncio.get_running_loop()
+        child.crash_on_bugs(loop)
+        stop = asyncio.Event()
+        loop.add_signal_handler(signal.SIGTERM, stop.set)
+        urls = (self._config.processor_default_url, self._config.processor_fallback_url)
+        processors = (self._processor(0, urls[0]), self._processor(1, urls[1]))
+        totals = TotalsHash(self._config.redis_url) if self._config.redis_url else None
+        publisher = self._publisher(totals) if totals else None
+        custody = Custody(
+            self._segment.table(self._index), self._journal, self._counters, publisher.kick if publisher else _no_news
+        )
+        dispatcher = self._dispatcher(custody, processors)
+        dispatcher.start(doorbell)
+        background = [loop.create_task(self._beat(dispatcher))]
+        if totals and publisher:
+            background.append(loop.create_task(publisher.run()))
+            background += [loop.create_task(poll_shared(one, totals, self._clock)) for one in processors]
+        else:
+            background += [loop.create_task(poll_alone(one, self._hear_health)) for one in processors]
+        for task in background:
+            task.add_done_callback(_end_process_on_failure)
+        self._counters.phase = Phase.READY
+        await stop.wait()
+        self._counters.phase = Phase.LEAVING
+        await self._drain(dispatcher)
+        await dispatcher.aclose(doorbell)
+        for task in background:
+            task.cancel()
+        await asyncio.gather(*background, return_exceptions=True)
+        if totals and publisher:
+            await publisher.say_goodbye()
+            await totals.aclose()
+        for processor in processors:
+            await processor.aclose()
+
+    def _processor(self, index: int, url: str) -> Processor:
+        connections_max = self._router.policy.in_flight_max + SPARE_CONNECTIONS
+        timeout_s = self._config.attempt_timeout_ms / 1000
+        transport = KeepAliveTransport(url, connections_max=connections_max)
+        return Processor(index, PROCESSOR_NAMES[index], url, transport=transport, timeout_s=timeout_s)
+
+    def _publisher(self, totals: TotalsHash) -> Publisher:
+        return Publisher(
+            Member(self._segment.segment_id, self._index),
+            self._journal,
+            self._segment.roster(self._index),
+            self._counters,
+            totals,
+            flush_s=self._config.flush_ms / 1000,
+            hear_health=self._hear_health,
+        )
+
+    def _dispatcher(self, custody: Custody, processors: tuple[Processor, Processor]) -> Dispatcher:
+        lanes = [self._segment.lane(worker, self._index) for worker in range(self._segment.geometry.workers)]
+        return Dispatcher(
+            custody=custody,
+            intake=Intake(lanes, custody, self._counters, self._clock),
+            unknowns=Unknowns(custody, processors, self._clock),
+            processors=processors,
+            router=self._router,
+            counters=self._counters,
+            clock=self._clock,
+            attempts_max=self._config.attempts_max,
+        )
+
+    def _hear_health(self, processor: int, failing: bool, response_ms_min: int) -> None:  # noqa: FBT001
+        """News of a processor's health, from whoever polled it."""
+        circuit = self._router.circuits[processor]
+        circuit.hear_health(failing=failing, response_ms_min=response_ms_min, now_ms=self._clock.ticks_ms())
+
+    async def _beat(self, dispatcher: Dispatcher) -> None:
+        while True:
+            dispatcher.beat()
+            if not self._config.redis_url:
+                _take_up_local_purge(self._segment, self._journal)
+            await asyncio.sleep(BEAT_S)
+
+    async def _drain(self, dispatcher: Dispatcher) -> None:
+        """Settles what can be settled within the time given; the rest stays in the segment."""
+        deadline_ms = self._clock.ticks_ms() + self._config.drain_ms
+        # Several things end independently of each other, so this looks instead of being told.
+        while dispatcher.has_unsettled() and self._clock.ticks_ms() < deadline_ms:  # noqa: ASYNC110
+            await asyncio.sleep(DRAIN_LOOK_S)
+
+
+def _no_news() -> None:
+    """Totals kept locally are read from the journal by whoever wants them."""
+
+
+def _take_up_local_purge(segment: Segment, journal: Journal) -> None:
+    """Without Redis a purge is asked for in the workers' counters."""
+    rows = (segment.worker_counters(worker) for worker in range(segment.geometry.workers))
+    epoch = max(row.get(WorkerCount.PURGE_EPOCH) for row in rows)
+    if epoch > journal.base.epoch:
+        journal.begin_epoch(epoch)
+
+
+def _end_process_on_failure(task: asyncio.Task[None]) -> None:
+    if not task.cancelled():
+        task.result()  # raised in the loop, whose exception handler ends the process

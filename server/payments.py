@@ -1,0 +1,231 @@
+"""A request's body becomes a payment or a refusal that says what is wrong. Pure: bytes in, values out.
+
+Two parsers, one answer. Nearly every body has the one shape that JSON encoders give `{"correlationId", "amount"}`; a
+compiled pattern checks and reads that in one pass. Whatever the pattern does not match, and whatever it matches but is
+not payable, goes to the full parser, which alone refuses. So the fast one can only ever agree; a property test holds
+both to the same answer on all it accepts.
+
+What is refused, and how (RFC 9110 for the codes):
+
+* 400, the body is not a JSON text as RFC 8259 asks of interoperable ones: strict UTF-8, no NaN or Infinity, no member
+  name twice in one object (at any depth: parsers differ in which one they take), not nested beyond reason;
+* 413, longer than `BODY_BYTES_MAX`;
+* 422, JSON, but no payment: not an object, a member missing or of another kind, an id that is no UUID, an amount that
+  is not above zero, has more than two decimals or is beyond the limit. Unknown members are ignored.
+
+The amount is judged as a decimal, by value: `19.900` and `1.99e1` are 19.90, `19.999999999999999999` is refused. It is
+never a float, and its digits are only counted until the size is known, so `1e999999999` costs nothing.
+"""
+
+import json
+import re
+from binascii import unhexlify
+from collections.abc import Sequence
+from enum import Enum, auto, unique
+from http import HTTPStatus
+from typing import Any, Final, NamedTuple, Never
+
+BODY_BYTES_MAX: Final = 1024
+"""Longest body of a payment, in bytes: ten times the usual 70, and small enough to hash and check at once."""
+
+CENTS_DIGITS: Final = 2
+"""Decimals an amount may have: a cent is the smallest unit that the processors store."""
+
+
+class Payment(NamedTuple):
+    """A payment as a client asked for it.
+
+    Args:
+        correlation_id: the 16 bytes of the UUID, so upper and lower case are one id.
+        amount_cents: above zero, at most the configured limit.
+    """
+
+    correlation_id: bytes
+    amount_cents: int
+
+
+@unique
+class Acceptance(Enum):
+    """What became of a payment at the door."""
+
+    ACCEPTED = auto()  # committed to the ring: it will be paid
+    REPEATED = auto()  # same id and amount as one remembered: charged once, so nothing to do
+    CONFLICT = auto()  # same id as one remembered, another amount: turned away
+    FULL = auto()  # no room in the ring: turned away, the client may try again
+
+
+class PaymentStatus(NamedTuple):
+    """Where a payment stands.
+
+    Args:
+        state: accepted, waiting, sending, unknown, settled, duplicate or refused.
+        amount_cents: of the payment taken first.
+        processor: name of the one it was last sent to or is settled at; None before the first attempt.
+        requested_at_ms: of that attempt, UTC; None before it.
+        accepted_at_us: UTC.
+        conflicts: how many payments with this id and another amount were turned away since.
+    """
+
+    state: str
+    amount_cents: int
+    processor: str | None
+    requested_at_ms: int | None
+    accepted_at_us: int
+    conflicts: int
+
+
+class PaymentRefused(Exception):
+    """The request holds no payment that can be taken; the client's to mend, and the same again is refused again."""
+
+    def __init__(self, status: HTTPStatus, detail: str) -> None:
+        """Keep the answer's parts.
+
+        Args:
+            status: 400, 413 or 422, as listed at the top.
+            detail: a sentence for the client on what is wrong.
+        """
+        super().__init__(detail)
+        self.status = status
+        self.detail = detail
+
+
+class _Number(str):
+    """A JSON number as it was written, told apart from a string by its class."""
+
+    __slots__ = ()
+
+
+_HEX: Final = "[0-9A-Fa-f]"
+_UUID: Final = f"{_HEX}{{8}}-{_HEX}{{4}}-{_HEX}{{4}}-{_HEX}{{4}}-{_HEX}{{12}}"
+_UUID_TEXT: Final = re.compile(_UUID)
+
+# At most 12 digits before the point: beyond any limit that makes sense, and int() of it is one machine word.
+_FIXED_SHAPE: Final = re.compile(
+    rf'\{{"correlationId": ?"({_UUID})", ?"amount": ?(0|[1-9][0-9]{{0,11}})(?:\.([0-9]{{1,2}}))?\}}'.encode()
+)
+_FRACTION_CENTS: Final[dict[bytes | None, int]] = (
+    {None: 0} | {b"%d" % tenths: tenths * 10 for tenths in range(10)} | {b"%02d" % cents: cents for cents in range(100)}
+)
+
+
+def parse_payment(body: bytes, amount_cents_max: int) -> Payment:
+    """The payment that a request's body asks for.
+
+    Args:
+        body: as it arrived.
+        amount_cents_max: greatest amount taken, in cents.
+
+    Raises:
+        PaymentRefused: there is none; the status and the sentence to answer with.
+    """
+    payment = parse_fixed_shape(body, amount_cents_max)
+    return parse_any_shape(body, amount_cents_max) if payment is None else payment
+
+
+def parse_fixed_shape(body: bytes, amount_cents_max: int) -> Payment | None:
+    """The payment, if the body has the usual shape and is payable; else None, which refuses nothing."""
+    match = _FIXED_SHAPE.fullmatch(body)
+    if match is None:
+        return None
+    correlation_id, whole, fraction = match.groups()
+    amount_cents = int(whole) * 100 + _FRACTION_CENTS[fraction]
+    if not 0 < amount_cents <= amount_cents_max:
+        return None
+    return Payment(unhexlify(correlation_id.replace(b"-", b"")), amount_cents)
+
+
+def parse_any_shape(body: bytes, amount_cents_max: int) -> Payment:
+    """The payment in a body of any shape; arguments and errors are those of `parse_payment`."""
+    if len(body) > BODY_BYTES_MAX:
+        raise body_too_long()
+    document = _json_of(body)
+    if not isinstance(document, dict):
+        _refuse('The body must be a JSON object like {"correlationId": "<UUID>", "amount": 19.90}.')
+    for name in ("correlationId", "amount"):
+        if name not in document:
+            _refuse(f"The member {name} is missing.")
+    correlation_id, amount = document["correlationId"], document["amount"]
+    if not isinstance(correlation_id, str) or isinstance(correlation_id, _Number):
+        _refuse("correlationId must be a string that holds a UUID.")
+    if not isinstance(amount, _Number):
+        _refuse("amount must be a JSON number, without quotes.")
+    return Payment(parse_correlation_id(correlation_id), _cents_of(amount, amount_cents_max))
+
+
+def parse_correlation_id(text: str) -> bytes:
+    """The 16 bytes of a UUID in its canonical form: 8-4-4-4-12 hexadecimal digits in either case, of any version.
+
+    Raises:
+        PaymentRefused: 422, it is something else (also braces, `urn:uuid:` and missing hyphens: one id, one spelling).
+    """
+    if _UUID_TEXT.fullmatch(text) is None:
+        _refuse("correlationId must be a UUID: 36 characters, hexadecimal digits in groups of 8-4-4-4-12.")
+    return unhexlify(text.replace("-", ""))
+
+
+def body_too_long() -> PaymentRefused:
+    """The 413, to be raised; also by whoever sees the length before the body."""
+    return PaymentRefused(
+        HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"The body is longer than {BODY_BYTES_MAX} bytes, the most that is read."
+    )
+
+
+def _json_of(body: bytes) -> object:
+    """The JSON value in a body, its numbers as they were written; 400 for anything that is not JSON."""
+    try:
+        return json.loads(
+            body.decode("utf-8"),
+            parse_float=_Number,
+            parse_int=_Number,
+            parse_constant=_refuse_constant,
+            object_pairs_hook=_object_of,
+        )
+    except UnicodeDecodeError as error:
+        raise PaymentRefused(
+            HTTPStatus.BAD_REQUEST, f"The body is not valid UTF-8 from byte {error.start} on."
+        ) from None
+    except json.JSONDecodeError as error:
+        raise PaymentRefused(
+            HTTPStatus.BAD_REQUEST, f"The body is not JSON from character {error.pos} on: {error.msg}."
+        ) from None
+    except RecursionError:
+        raise PaymentRefused(HTTPStatus.BAD_REQUEST, "The body is nested too deeply.") from None
+
+
+def _object_of(members: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object's members as a dict; 400 if a name appears twice."""
+    document = dict(members)
+    if len(document) != len(members):
+        raise PaymentRefused(HTTPStatus.BAD_REQUEST, "A member appears twice in one JSON object.")
+    return document
+
+
+def _refuse_constant(name: str) -> Never:
+    """400: Python's parser knows three numbers that JSON does not."""
+    raise PaymentRefused(HTTPStatus.BAD_REQUEST, f"The body is not JSON: {name} is no JSON number.")
+
+
+def _refuse(detail: str) -> Never:
+    """422, with the sentence."""
+    raise PaymentRefused(HTTPStatus.UNPROCESSABLE_ENTITY, detail)
+
+
+def _cents_of(number: str, cents_max: int) -> int:
+    """The value of a JSON number in cents, exactly; 422 if it is no amount."""
+    # RFC 8259 section 6: sign, digits before the point, digits after it, exponent; the parser has checked the grammar.
+    mantissa, _, exponent = number.lower().partition("e")
+    whole, _, fraction = mantissa.removeprefix("-").partition(".")
+    digits = (whole + fraction).lstrip("0")
+    significant = digits.rstrip("0")
+    if mantissa.startswith("-") or not significant:
+        _refuse("amount must be greater than 0.")
+    # The value is significant * 10**power cents; a body of 1,024 bytes bounds all three numbers in the sum.
+    power = int(exponent or "0") - len(fraction) + len(digits) - len(significant) + CENTS_DIGITS
+    if power < 0:
+        _refuse(f"amount must have at most {CENTS_DIGITS} decimals.")
+    # Sizes first: only a number no longer than the limit is ever written out.
+    if len(significant) + power <= len(str(cents_max)):
+        cents = int(significant + "0" * power)
+        if cents <= cents_max:
+            return cents
+    _refuse(f"amount must be at most {cents_max // 100}.{cents_max % 100:02d}.")

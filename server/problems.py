@@ -1,0 +1,90 @@
+"""What the gateway answers when something is wrong, as RFC 9457 problems.
+
+They are told apart by their status and read by people by their `detail`, one sentence; there are no further `type`s, so
+it is `about:blank` and the title is the status's own name (RFC 9457 section 4.2.1). Those that never vary are built
+once, below.
+"""
+
+from collections.abc import Iterable
+from functools import lru_cache
+from http import HTTPStatus
+from typing import Final
+
+import orjson
+
+from server.answers import JSON, Answer
+
+PROBLEM_JSON: Final = b"application/problem+json"
+
+RETRY_AFTER_S: Final = 1
+"""When to ask again what could not be answered now, in seconds: the smallest value the header can say."""
+
+PROBLEMS_MAX: Final = 256
+"""Problems kept ready. Sentences are few; only those that quote a position or a reason vary, so this bounds them."""
+
+# RFC 9110's names; http.HTTPStatus has older ones before Python 3.13.
+_TITLES: Final = {
+    HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "Content Too Large",
+    HTTPStatus.UNPROCESSABLE_ENTITY: "Unprocessable Content",
+}
+
+Headers = tuple[tuple[bytes, bytes], ...]
+
+
+@lru_cache(maxsize=PROBLEMS_MAX)
+def problem(status: int, detail: str, headers: Headers = ()) -> Answer:
+    """An RFC 9457 problem.
+
+    Args:
+        status: HTTP status code, 4xx or 5xx.
+        detail: one sentence for the client: what is wrong and, where it can be told, what would be right.
+        headers: further headers, names in lower case.
+    """
+    code = HTTPStatus(status)
+    content = {"type": "about:blank", "title": _TITLES.get(code, code.phrase), "status": int(code), "detail": detail}
+    return Answer(code, orjson.dumps(content), content_type=PROBLEM_JSON, headers=headers)
+
+
+def try_again(status: int, detail: str) -> Answer:
+    """A problem that passes by itself: the same with `Retry-After`."""
+    return problem(status, detail, ((b"retry-after", b"%d" % RETRY_AFTER_S),))
+
+
+def method_not_allowed(methods: Iterable[str]) -> Answer:
+    """405 with the methods that are allowed at this path, in `Allow` and in the sentence."""
+    allowed = ", ".join(sorted(methods))
+    return problem(
+        HTTPStatus.METHOD_NOT_ALLOWED,
+        f"This path does not take that method, only {allowed}.",
+        ((b"allow", allowed.encode("ascii")),),
+    )
+
+
+NOT_FOUND: Final = problem(
+    HTTPStatus.NOT_FOUND,
+    "There is nothing at this path. This gateway knows /payments, /payments/{id}, /payments-summary and /health.",
+)
+PAYMENT_NOT_FOUND: Final = problem(
+    HTTPStatus.NOT_FOUND, "No payment with this id was ever accepted here, or it is no longer remembered."
+)
+LOOK_UPS_LIMITED: Final = try_again(
+    HTTPStatus.TOO_MANY_REQUESTS, "More payments are being looked up than this gateway allows per second."
+)
+CONFLICT: Final = problem(
+    HTTPStatus.CONFLICT, "A payment with this correlationId and another amount was accepted before; that one stands."
+)
+FULL: Final = try_again(
+    HTTPStatus.SERVICE_UNAVAILABLE, "The gateway holds as many unpaid payments as it can; this one was not taken."
+)
+NOT_JSON: Final = problem(
+    HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
+    "The Content-Type of this request is not JSON; send the header 'Content-Type: application/json', or none.",
+    ((b"accept", JSON),),
+)
+PURGE_OFF: Final = problem(
+    HTTPStatus.FORBIDDEN, "Purging is switched off; the gateway must be started with PURGE_ENABLED=1 to allow it."
+)
+LEAVING: Final = problem(HTTPStatus.NOT_FOUND, "This worker is leaving; send new requests to another one.")
+UNEXPECTED: Final = problem(
+    HTTPStatus.INTERNAL_SERVER_ERROR, "Something unexpected went wrong in the gateway; its log says what."
+)

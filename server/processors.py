@@ -1,0 +1,172 @@
+"""The client of a payment processor: three calls, over any transport of httpx.
+
+Whatever goes wrong on the way becomes one of two errors: `ProcessorUnreachable` when the request was surely not sent,
+`OutcomeUnknown` when it may have been (the table is in `server/transport.py`). A caller that is cancelled gets its
+`CancelledError`, and the outcome is as unknown.
+
+A client of httpx spends more time on cookies and credentials (20 µs a call) than on all the rest; processors set no
+cookies and ask for no credentials, so this one has neither.
+"""
+
+from collections.abc import AsyncGenerator
+from functools import lru_cache
+from typing import NamedTuple
+
+import httpx
+
+from server.attempt import Number, Shown, decode_object, decode_shown, encode_payment, format_id
+from server.errors import OutcomeUnknown, ProcessorUnreachable
+
+CONNECT_TIMEOUT_S = 1.0
+"""How long making a connection may take. A lost SYN is sent again after 1 s, and a payment stamped longer ago than that
+would settle too late for a window that ends 1.5 s ago; giving up is a sure no and costs nothing."""
+
+QUESTION_TIMEOUT_S = 10.0
+"""How long `show` and `health` may take: twice the 5 s that a second caller of the health check hangs by contract."""
+
+__all__ = ["CONNECT_TIMEOUT_S", "QUESTION_TIMEOUT_S", "Health", "Processor", "Shown"]
+
+_SURELY_NOT_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
+
+
+class Health(NamedTuple):
+    """What a processor says of itself.
+
+    Args:
+        failing: it answers payments with errors.
+        response_ms_min: the least time it takes for a payment, in milliseconds.
+    """
+
+    failing: bool
+    response_ms_min: int
+
+
+class _NoCookies(httpx.Cookies):
+    def extract_cookies(self, response: httpx.Response) -> None:
+        """Look for no cookies."""
+
+
+class _NoAuth(httpx.Auth):
+    async def async_auth_flow(self, request: httpx.Request) -> AsyncGenerator[httpx.Request, httpx.Response]:
+        """Send the request as it is."""
+        yield request
+
+
+class _Client(httpx.AsyncClient):
+    cookies = _NoCookies()  # type: ignore[override]  # a property there, read once per answer
+
+
+class Processor:
+    """One external processor.
+
+    Args:
+        index: its number in shared memory: 0 is default, 1 is fallback.
+        name: what people call it.
+        url: where it is, `http://host[:port][/prefix]`.
+        transport: what carries the calls; closed with this object.
+        timeout_s: how long a payment may take from start to answer, in seconds.
+    """
+
+    def __init__(
+        self, index: int, name: str, url: str, *, transport: httpx.AsyncBaseTransport, timeout_s: float
+    ) -> None:
+        self.index = index
+        self.name = name
+        base = httpx.URL(url)
+        self._payments_url = base.copy_with(path=base.path.rstrip("/") + "/payments")
+        self._pay_extensions = {
+            "timeout": httpx.Timeout(timeout_s, connect=CONNECT_TIMEOUT_S).as_dict(),
+            "target": self._payments_url.raw_path,
+        }
+        self._question_extensions = {
+            "timeout": httpx.Timeout(min(timeout_s, QUESTION_TIMEOUT_S), connect=CONNECT_TIMEOUT_S).as_dict()
+        }
+        self._client = _Client(transport=transport, auth=_NoAuth(), trust_env=False)
+
+    async def pay(self, correlation_id: bytes, amount_cents: int, requested_at_ms: int) -> int:
+        """Ask for a payment to be stored, and return the HTTP status (`server/attempt.py` says what it means).
+
+        Args:
+            correlation_id: 16 bytes.
+            amount_cents: at least 0.
+            requested_at_ms: milliseconds since 1970 UTC; the processor keeps the first it is told.
+
+        Raises:
+            ProcessorUnreachable: surely not sent.
+            OutcomeUnknown: the processor may have stored it, or may yet.
+        """
+        body = encode_payment(correlation_id, amount_cents, requested_at_ms)
+        request = httpx.Request(
+            "POST",
+            self._payments_url,
+            headers=_pay_headers(self._payments_url.netloc, len(body)),
+            stream=httpx.ByteStream(body),  # content= would work out headers for 6 µs
+            extensions=self._pay_extensions,
+        )
+        return (await self._send(request)).status_code
+
+    async def show(self, correlation_id: bytes) -> Shown | None:
+        """What the processor has stored under an id, or None when it has nothing (404).
+
+        Raises:
+            ProcessorUnreachable: surely not asked.
+            OutcomeUnknown: no answer, or none that can be used.
+        """
+        response = await self._ask(format_id(correlation_id), no_answer=httpx.codes.NOT_FOUND)
+        if response is None:
+            return None
+        try:
+            return decode_shown(response.content, correlation_id)
+        except ValueError as error:
+            raise OutcomeUnknown(f"{self.name} showed a payment in a way not understood: {error}") from error
+
+    async def health(self) -> Health | None:
+        """What the processor says of itself, or None when it was asked too often (429).
+
+        Raises:
+            ProcessorUnreachable: surely not asked.
+            OutcomeUnknown: no answer, or none that can be used.
+        """
+        response = await self._ask("service-health", no_answer=httpx.codes.TOO_MANY_REQUESTS)
+        if response is None:
+            return None
+        try:
+            return _decode_health(response.content)
+        except ValueError as error:
+            raise OutcomeUnknown(f"{self.name} told its health in a way not understood: {error}") from error
+
+    async def aclose(self) -> None:
+        """Close the transport; calls under way end with an error."""
+        await self._client.aclose()
+
+    async def _ask(self, question: str, *, no_answer: int) -> httpx.Response | None:
+        """The 200 to `GET /payments/{question}`, or None for the status that means there is nothing to tell."""
+        response = await self._send(
+            httpx.Request("GET", f"{self._payments_url}/{question}", extensions=self._question_extensions)
+        )
+        if response.status_code == no_answer:
+            return None
+        if response.status_code != httpx.codes.OK:
+            raise OutcomeUnknown(f"{self.name} answered {response.status_code} to GET /payments/{question}")
+        return response
+
+    async def _send(self, request: httpx.Request) -> httpx.Response:
+        try:
+            return await self._client.send(request)
+        except _SURELY_NOT_SENT as error:
+            raise ProcessorUnreachable(f"{self.name}: {error}") from error
+        except httpx.HTTPError as error:
+            raise OutcomeUnknown(f"{self.name}: {type(error).__name__}: {error}") from error
+
+
+@lru_cache(maxsize=64)  # two processors; a body has one of some ten lengths, by the digits of its amount
+def _pay_headers(host: bytes, length: int) -> httpx.Headers:
+    return httpx.Headers({b"Host": host, b"Content-Type": b"application/json", b"Content-Length": b"%d" % length})
+
+
+def _decode_health(body: bytes) -> Health:
+    members = decode_object(body)
+    failing, response_ms_min = members.get("failing"), members.get("minResponseTime")
+    if not isinstance(failing, bool) or not isinstance(response_ms_min, Number) or not response_ms_min.isdecimal():
+        raise ValueError("failing is not a boolean, or minResponseTime not a whole number")
+    return Health(failing, int(response_ms_min))

@@ -1,0 +1,215 @@
+"""The publisher: keeps the Redis hash equal to one dispatcher's journal. Runs in the dispatcher's process.
+
+It follows the journal and flushes what changed a few milliseconds after the first settlement, and a beat every half
+second when nothing happens. Payments never wait for it: while Redis is away the journal and its base go on.
+
+What a flush returns is what the hash had before. If that is not what this publisher wrote last (Redis was emptied,
+restarted, or failed over to an older copy), everything is written again.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable
+
+from server.errors import TotalsUnavailable
+from server.following import JournalFollower
+from server.ledger import Changes
+from server.redis_totals import Found, TotalsHash
+from server.totals_header import Header
+from shm import Counters, DispatcherCount, Journal, Member, Roster
+
+BEAT_S = 0.5  # readers take a member for gone after three missed beats
+RETRY_S = 0.1  # after a flush that failed
+
+_log = logging.getLogger(__name__)
+
+
+class Publisher:
+    """One dispatcher's publisher.
+
+    Args:
+        member: whose totals these are.
+        journal: what they are counted from.
+        roster: where every member ever heard of is kept.
+        counters: the dispatcher's row.
+        totals: the Redis hash.
+        flush_s: from the first settlement to its flush.
+        hear_health: told (processor, failing, least response time in ms) when a shared poll has news.
+    """
+
+    def __init__(
+        self,
+        member: Member,
+        journal: Journal,
+        roster: Roster,
+        counters: Counters,
+        totals: TotalsHash,
+        *,
+        flush_s: float,
+        hear_health: Callable[[int, bool, int], None],
+    ) -> None:
+        self._member = str(member)
+        self._journal = journal
+        self._roster = roster
+        self._counters = counters
+        self._totals = totals
+        self._flush_s = flush_s
+        self._hear_health = hear_health
+        self._life = journal.begin_life()
+        self._flush_number = 0
+        self._follower = JournalFollower(journal)
+        self._expected: set[Header | None] = set()  # headers that this publisher may have written last
+        self._reset = True
+        self._news = ("", "")
+        self._redis_is_away = False
+        self._kick = asyncio.Event()
+        roster.add(member)
+        self._members = tuple(map(str, roster.members()))
+
+    def kick(self) -> None:
+        """Something was settled."""
+        self._kick.set()
+
+    async def run(self) -> None:
+        """Publishes until cancelled."""
+        await self._take_up()
+        while True:
+            await self._wait()
+            if not await self.flush():
+                await asyncio.sleep(RETRY_S)
+
+    async def _wait(self) -> None:
+        """Until something was settled and others had a moment to follow, or until the next beat."""
+        if not self._kick.is_set():
+            try:
+                async with asyncio.timeout(BEAT_S):
+                    await self._kick.wait()
+            except TimeoutError:
+                return
+        await asyncio.sleep(self._flush_s)
+        self._kick.clear()
+
+    async def _take_up(self) -> None:
+        """Goes on from what a predecessor published, if it fits the journal; else everything is written again."""
+        while True:
+            try:
+                found = await self._totals.read_member(self._member)
+            except TotalsUnavailable as error:
+                self._complain(error)
+                await asyncio.sleep(BEAT_S)
+                continue
+            if found is not None:
+                header, levels = found
+                self._expected = {header}
+                self._reset = not self._follower.take_up(header.epoch, header.position, levels)
+            return
+
+    async def flush(self, *, said_goodbye: bool = False) -> bool:
+        """Sends what changed; whether the hash is known to have it."""
+        try:
+            self._reset |= self._follower.follow()
+        except TotalsUnavailable as error:
+            self._complain(error)
+            return False
+        if self._reset:
+            self._follower.ledger.everything_changed()
+        changes = self._follower.ledger.take_changes()
+        header = self._next_header(said_goodbye=said_goodbye)
+        self._expected.add(header)
+        try:
+            found = await self._send(header, changes)
+        except TotalsUnavailable as error:
+            self._complain(error)
+            self._follower.ledger.give_back(changes)
+            return False
+        except asyncio.CancelledError:
+            self._follower.ledger.give_back(changes)
+            raise
+        return self._learn(header, found)
+
+    async def _send(self, header: Header, changes: Changes) -> Found:
+        ledger = self._follower.ledger
+        return await self._totals.flush(
+            self._member,
+            header,
+            ledger.fields(changes),
+            changes.dropped,
+            reset=self._reset,
+            roster=",".join(self._members),
+        )
+
+    def _learn(self, header: Header, found: Found) -> bool:
+        """What the answer of a flush means; whether the hash has everything now."""
+        if self._redis_is_away:
+            self._redis_is_away = False
+            _log.warning("Redis answers again")
+        self._meet(found.roster)
+        self._pass_on(found.health)
+        as_expected = self._reset or found.header in self._expected
+        if found.applied and as_expected:
+            self._expected = {header}
+            self._reset = False
+            self._counters.add(DispatcherCount.FLUSHES)
+            self._counters.put(DispatcherCount.PUBLISHED, header.position)
+            return True
+        self._counters.add(DispatcherCount.REWRITES)
+        self._reset = True
+        if found.applied:
+            _log.warning("Redis had not what was last written to it; everything is written again")
+            self._expected = {header}
+        elif found.epoch > header.epoch:
+            _log.info("purge %d: totals start from zero", found.epoch)
+            self._journal.begin_epoch(found.epoch)
+        else:
+            _log.critical("Redis has newer totals of this member: %s", found.header)
+        self._kick.set()
+        return False
+
+    def _next_header(self, *, said_goodbye: bool) -> Header:
+        self._flush_number += 1
+        ledger = self._follower.ledger
+        return Header(
+            self._follower.epoch,
+            self._life,
+            self._flush_number,
+            self._follower.position,
+            ledger.exact_from_ms,
+            ledger.minutes_from,
+            ledger.detail_from_s,
+            ledger.first_minute,
+            ledger.latest_minute,
+            *ledger.all_time,
+            self._counters.get(DispatcherCount.UNKNOWN),
+            self._counters.get(DispatcherCount.UNKNOWN_LEAST_MS),
+            self._counters.get(DispatcherCount.UNKNOWN_GREATEST_MS),
+            int(said_goodbye),
+        )
+
+    def _meet(self, members: tuple[str, ...]) -> None:
+        """Keeps everyone on the hash's roster in the segment's, and the other way round with the next flush."""
+        if set(members) <= set(self._members):
+            return
+        for name in members:
+            if not self._roster.add(Member.parse(name)):
+                _log.critical("the roster is full; %s is not on it", name)
+        self._members = tuple(map(str, self._roster.members()))
+
+    def _pass_on(self, health: tuple[str, str]) -> None:
+        for processor, text in enumerate(health):
+            if text and text != self._news[processor]:
+                failing, response_ms_min, _ = text.split(" ")
+                self._hear_health(processor, failing == "1", int(response_ms_min))
+        self._news = health
+
+    def _complain(self, error: TotalsUnavailable) -> None:
+        self._counters.add(DispatcherCount.FLUSHES_FAILED)
+        if not self._redis_is_away:
+            self._redis_is_away = True
+            _log.warning("totals can't be published, payments go on: %s", error.reason)
+
+    async def say_goodbye(self) -> None:
+        """The last flush of an orderly stop: from now on this member's silence is no reason for doubt."""
+        for _ in range(2):  # the first may only learn of a purge, or that Redis was emptied
+            if await self.flush(said_goodbye=True):
+                return
+        _log.warning("Redis was not told goodbye; summaries will wait for this instance")

@@ -1,0 +1,230 @@
+"""Totals between instances in one small Redis hash: the calls, and a web worker's summaries. Only user of redis.
+
+Every call is one script, so what it reads or writes belongs to one instant, and every write is of absolute values that
+the hash takes only if they are newer: a call that was delayed, repeated or lost its answer does no harm.
+"""
+
+import asyncio
+from typing import Any, NamedTuple, cast
+
+import redis.asyncio
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import RedisError
+
+from server import redis_scripts
+from server.errors import TotalsUnavailable
+from server.processors import Health
+from server.totals import Levels, Summary, Unknowns, count_window, reaches_forgotten, touched
+from server.totals_header import Header
+
+CALL_TIMEOUT_S = 1.0  # a client of the contest gives a summary 1.5 s; a healthy Redis answers in under a millisecond
+SEEN_WITHIN_MS = 1500  # three beats of the publisher
+PURGE_WITHIN_S = 3.0
+PURGE_POLL_S = 0.05
+LEASE_MS = 5100  # a processor allows one health call per 5 s from all instances together
+
+
+class Found(NamedTuple):
+    """What a flush learned.
+
+    Args:
+        applied: whether the hash took it.
+        header: the member's header as it was before, None if there was none.
+        epoch: the hash's epoch.
+        roster: every member's name.
+        health: per processor the text of the last shared poll, empty if there was none.
+    """
+
+    applied: bool
+    header: Header | None
+    epoch: int
+    roster: tuple[str, ...]
+    health: tuple[str, str]
+
+
+class TotalsHash:
+    """The hash, over one connection that comes back by itself.
+
+    Args:
+        url: of the Redis server.
+    """
+
+    def __init__(self, url: str) -> None:
+        """Connects at the first call, not now."""
+        self._redis = redis.asyncio.Redis.from_url(
+            url,
+            single_connection_client=True,
+            socket_timeout=CALL_TIMEOUT_S,
+            socket_connect_timeout=CALL_TIMEOUT_S,
+            retry=Retry(NoBackoff(), 0),
+        )
+        self._flush = self._redis.register_script(redis_scripts.FLUSH)
+        self._read_member = self._redis.register_script(redis_scripts.READ_MEMBER)
+        self._summary = self._redis.register_script(redis_scripts.SUMMARY)
+
+    async def flush(
+        self, member: str, header: Header, fields: dict[str, bytes], dropped: set[str], *, reset: bool, roster: str
+    ) -> Found:
+        """Writes a member's new values.
+
+        Args:
+            member: its name.
+            header: its new header, newer than any it sent before.
+            fields: changed fields by name.
+            dropped: names of fields to remove.
+            reset: whether to remove all its fields first.
+            roster: names of members to have on the roster, separated by commas.
+
+        Raises:
+            TotalsUnavailable: Redis gave no answer; whether it took the values is not known.
+        """
+        pairs = [part for pair in fields.items() for part in pair]
+        arguments = [member, *header.version, header.to_text(), int(reset), roster, len(fields), *pairs, *dropped]
+        applied, found, epoch, members, *health = await self._call(self._flush, arguments)
+        return Found(
+            applied == 1,
+            Header.from_text(found.decode()) if found else None,
+            int(epoch),
+            tuple(members.decode().split(",")),
+            (health[0].decode(), health[1].decode()),
+        )
+
+    async def read_member(self, member: str) -> tuple[Header, Levels] | None:
+        """Everything the hash has of a member, or None if it has nothing.
+
+        Raises:
+            TotalsUnavailable: Redis gave no answer.
+        """
+        answer = await self._call(self._read_member, [member])
+        fields = dict(zip(answer[::2], answer[1::2], strict=True))
+        if b"h" not in fields:
+            return None
+        header = Header.from_text(fields[b"h"].decode())
+        return header, _levels(header, fields)
+
+    async def summary(self, from_ms: int | None, to_ms: int | None) -> Summary:
+        """The totals of a window over all members, both ends included.
+
+        Raises:
+            TotalsUnavailable: they can't be exact now; the reason says why.
+        """
+        members = await self._read_members(from_ms, to_ms)
+        resolution = reaches_forgotten(members, from_ms)
+        if resolution:
+            from_ms = None
+            members = await self._read_members(from_ms, to_ms)
+        answer = count_window(members, from_ms, to_ms)
+        if isinstance(answer, str):
+            raise TotalsUnavailable(answer)
+        return answer._replace(resolution=resolution or answer.resolution)
+
+    async def _read_members(self, from_ms: int | None, to_ms: int | None) -> list[Levels]:
+        needed = touched(from_ms, to_ms)
+        arguments: list[str | int] = ["", ""]
+        if needed:
+            last = "" if needed.last_minute is None else needed.last_minute
+            arguments = [needed.first_minute, last, *needed.seconds]
+        now_text, epoch_text, *rows = await self._call(self._summary, arguments)
+        if not rows:
+            raise TotalsUnavailable("no instance has published its totals yet")
+        now_ms, epoch = int(now_text), int(epoch_text)
+        found = (_member_levels(row, now_ms, epoch) for row in rows)
+        return [levels for levels in found if levels is not None]
+
+    async def purge(self) -> None:
+        """Raises the epoch and waits until every living member has taken it up.
+
+        Raises:
+            TotalsUnavailable: Redis gave no answer, or a living member did not follow in time.
+        """
+        try:
+            epoch = int(await self._redis.hincrby(redis_scripts.HASH, "epoch", 1))
+        except RedisError as error:
+            raise _unreachable(error) from error
+        deadline_s = asyncio.get_running_loop().time() + PURGE_WITHIN_S
+        while asyncio.get_running_loop().time() < deadline_s:
+            now_text, _, *rows = await self._call(self._summary, ["", ""])
+            if all(not _is_living(row, int(now_text)) or _header(row).epoch >= epoch for row in rows):
+                return
+            await asyncio.sleep(PURGE_POLL_S)
+        raise TotalsUnavailable(f"not every instance took up the purge within {PURGE_WITHIN_S:.0f} s")
+
+    async def lease_health_poll(self, processor: int) -> bool:
+        """Whether this instance is to ask this processor's health now: true for one instance per 5.1 s.
+
+        Raises:
+            TotalsUnavailable: Redis gave no answer.
+        """
+        try:
+            return bool(await self._redis.set(f"{redis_scripts.HEALTH_LEASE}{processor}", "1", nx=True, px=LEASE_MS))
+        except RedisError as error:
+            raise _unreachable(error) from error
+
+    async def share_health(self, processor: int, health: Health, polled_at_ms: int) -> None:
+        """Tells all instances, with their next flush, what a poll found.
+
+        Raises:
+            TotalsUnavailable: Redis gave no answer.
+        """
+        try:
+            text = f"{int(health.failing)} {health.response_ms_min} {polled_at_ms}"
+            await self._redis.hset(redis_scripts.HASH, f"health.{processor}", text)
+        except RedisError as error:
+            raise _unreachable(error) from error
+
+    async def aclose(self) -> None:
+        """Closes the connection."""
+        await self._redis.aclose()
+
+    async def _call(self, script: Any, arguments: list[Any]) -> list[Any]:
+        try:
+            return cast("list[Any]", await script(keys=[redis_scripts.HASH], args=arguments))
+        except RedisError as error:
+            raise _unreachable(error) from error
+
+
+def _unreachable(error: RedisError) -> TotalsUnavailable:
+    return TotalsUnavailable(f"Redis can't be asked: {error}")
+
+
+def _header(row: list[Any]) -> Header:
+    return Header.from_text(row[1].decode())
+
+
+def _is_living(row: list[Any], now_ms: int) -> bool:
+    """Whether a member has flushed lately and has not said goodbye."""
+    return bool(row[1]) and now_ms - int(row[2]) <= SEEN_WITHIN_MS and not _header(row).said_goodbye
+
+
+def _member_levels(row: list[Any], now_ms: int, epoch: int) -> Levels | None:
+    """One member of a summary; None if a purge emptied it.
+
+    Raises:
+        TotalsUnavailable: its totals may not be whole.
+    """
+    name = row[0].decode()
+    if not row[1]:
+        raise TotalsUnavailable(f"the totals of instance {name} are not there (yet)")
+    header = _header(row)
+    if not header.said_goodbye and not _is_living(row, now_ms):
+        raise TotalsUnavailable(f"instance {name} has not been heard of for {now_ms - int(row[2])} ms")
+    if header.epoch < epoch:
+        if not header.said_goodbye:
+            raise TotalsUnavailable(f"instance {name} has not taken up the last purge yet")
+        return None
+    return _levels(header, dict(zip(row[3][::2], row[3][1::2], strict=True)))
+
+
+def _levels(header: Header, fields: dict[bytes, bytes]) -> Levels:
+    return Levels(
+        (header.default_payments, header.default_cents, header.fallback_payments, header.fallback_cents),
+        {int(name[1:]): value for name, value in fields.items() if name[:1] == b"m"},
+        {int(name[1:]): value for name, value in fields.items() if name[:1] == b"s" and name != b"seen"},
+        header.exact_from_ms,
+        header.minutes_from,
+        header.detail_from_s,
+        header.first_minute,
+        header.latest_minute,
+        Unknowns(header.unknown_payments, header.unknown_least_ms, header.unknown_greatest_ms),
+    )

@@ -1,0 +1,180 @@
+"""The supervisor: holds the sockets and the segment; forks, watches, restarts, stops in order. First process of an
+instance, without threads and without an event loop, so that forking is safe.
+
+Signals: SIGTERM or SIGINT stop in order (web workers leave, dispatchers settle what they can, totals are published),
+again they stop at once; SIGCHLD reaps. It waits for them with sigtimedwait, so no handler ever runs in between.
+"""
+
+import gc
+import logging
+import os
+import signal
+import socket
+import time
+from collections.abc import Callable
+
+from server import child, payer, worker
+from server.children import Children, Role
+from server.config import Config
+from shm import Counters, Phase, Segment, SupervisorCount
+
+LOOK_MS = 500  # how often heartbeats are looked at
+_STOPS = (signal.SIGTERM, signal.SIGINT)
+_WATCHED = {signal.SIGCHLD, *_STOPS}
+
+_log = logging.getLogger(__name__)
+
+
+class Supervisor:
+    """The parent of one instance's processes; its role's lock is held.
+
+    Args:
+        config: all settings.
+        segment: the instance's.
+        listeners: a listening socket per web worker.
+    """
+
+    def __init__(self, config: Config, segment: Segment, listeners: list[socket.socket]) -> None:
+        self._config = config
+        self._segment = segment
+        self._listeners = listeners
+        self._doorbells = [os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC) for _ in range(config.dispatchers)]
+        roles = [Role("dispatcher", index) for index in range(config.dispatchers)]
+        roles += [Role("worker", index) for index in range(config.web_workers)]
+        self._children = Children(roles)
+        self._counters = segment.supervisor_counters()
+        self._exit_status: int | None = None
+
+    def run(self) -> int:
+        """Lives until told to stop; returns the exit status."""
+        signal.pthread_sigmask(signal.SIG_BLOCK, _WATCHED)
+        self._counters.begin(os.getpid(), time.time_ns() // 1_000_000)
+        gc.freeze()
+        self._counters.phase = Phase.READY
+        while self._exit_status is None:
+            self._fill_roles()
+            self._look_at_hearts()
+            self._handle(self._next_signal(LOOK_MS))
+        self._counters.phase = Phase.GONE
+        return self._exit_status
+
+    def _next_signal(self, most_ms: int) -> int | None:
+        """Sleeps until a signal comes, a role is due, or it is time to look at hearts again."""
+        self._counters.beat()
+        wait_ms = self._children.wait_ms(_now_ms(), most_ms)
+        info = signal.sigtimedwait(_WATCHED, wait_ms / 1000)
+        return None if info is None else info.si_signo
+
+    def _handle(self, number: int | None) -> None:
+        if number == signal.SIGCHLD:
+            self._reap()
+        elif number in _STOPS:
+            _log.info("stopping")
+            self._stop_in_order()
+
+    def _fill_roles(self) -> None:
+        for role in self._children.due(_now_ms()):
+            self._fork(role)
+
+    def _fork(self, role: Role) -> None:
+        parent = os.getpid()
+        self._row(role).beat()  # a heart that stopped long ago must not get the successor killed
+        pid = os.fork()
+        if pid == 0:
+            os._exit(child.run(str(role), parent, self._work(role)))
+        self._children.born(role, pid, _now_ms())
+        self._counters.add(SupervisorCount.FORKS)
+        _log.info("%s is process %d", role, pid)
+
+    def _work(self, role: Role) -> Callable[[], int]:
+        if role.kind == "worker":
+            return lambda: worker.serve(self._config, role.index, self._listeners[role.index], self._doorbells)
+        return lambda: payer.serve(self._config, role.index, self._doorbells[role.index])
+
+    def _row(self, role: Role) -> Counters:
+        if role.kind == "worker":
+            return self._segment.worker_counters(role.index)
+        return self._segment.dispatcher_counters(role.index)
+
+    def _reap(self) -> list[Role]:
+        """Takes note of every process that has ended, strangers included; returns the roles that are pending now."""
+        pending = []
+        while True:
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                return pending
+            if pid == 0:
+                return pending
+            role = self._children.died(pid, _now_ms())
+            if role is not None:
+                pending.append(role)
+                self._note_death(role, os.waitstatus_to_exitcode(status))
+
+    def _note_death(self, role: Role, exit_code: int) -> None:
+        self._row(role).phase = Phase.GONE
+        if exit_code == 0:
+            return
+        self._counters.add(SupervisorCount.DEATHS)
+        _log.warning("%s ended with %s", role, _describe(exit_code))
+        if exit_code == child.EXIT_CANNOT_START:
+            _log.critical("%s cannot start, so neither can this instance", role)
+            self._exit_status = child.EXIT_CANNOT_START
+            self._kill_all()
+
+    def _look_at_hearts(self) -> None:
+        """Kills children that live but have not shown it for too long; they are replaced once reaped."""
+        now_us = time.monotonic_ns() // 1000
+        for role, alive in self._children.alive().items():
+            silent_ms = (now_us - self._row(role).heartbeat_us) // 1000
+            if silent_ms > self._config.stuck_ms:
+                _log.error("%s has been silent for %d ms: killed", role, silent_ms)
+                self._counters.add(SupervisorCount.KILLS_OF_STUCK)
+                os.kill(alive.pid, signal.SIGKILL)
+
+    def _stop_in_order(self) -> None:
+        """Web workers leave first, so that nothing new comes in; then the dispatchers settle what they can."""
+        self._counters.phase = Phase.LEAVING
+        for kind, within_ms in (
+            ("worker", self._config.leave_ms + worker.STOP_WITHIN_S * 1000 + LOOK_MS),
+            ("dispatcher", self._config.drain_ms + payer.LAST_FLUSH_WITHIN_MS + LOOK_MS),
+        ):
+            for alive in self._children.alive(kind).values():
+                os.kill(alive.pid, signal.SIGTERM)
+            if not self._wait_for_end(kind, within_ms):
+                _log.warning("not every %s stopped in time", kind)
+                break
+        self._kill_all()
+        self._exit_status = 0
+
+    def _wait_for_end(self, kind: str, within_ms: int) -> bool:
+        """Waits until none of a kind lives; False if the time ran out or a second signal said to stop at once."""
+        deadline_ms = _now_ms() + within_ms
+        while self._children.alive(kind):
+            left_ms = deadline_ms - _now_ms()
+            if left_ms <= 0:
+                return False
+            self._counters.beat()
+            info = signal.sigtimedwait(_WATCHED, min(left_ms, LOOK_MS) / 1000)
+            if info is not None and info.si_signo in _STOPS:
+                return False
+            self._reap()
+        return True
+
+    def _kill_all(self) -> None:
+        """Ends whoever still lives; what they had in hand stays in the segment."""
+        for alive in self._children.alive().values():
+            os.kill(alive.pid, signal.SIGKILL)
+        while self._children.alive():
+            pid, _ = os.waitpid(-1, 0)
+            self._children.died(pid, _now_ms())
+
+
+def _now_ms() -> int:
+    return time.monotonic_ns() // 1_000_000
+
+
+def _describe(exit_code: int) -> str:
+    if exit_code < 0:
+        return f"signal {signal.Signals(-exit_code).name}"
+    return f"status {exit_code}"

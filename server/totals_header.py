@@ -1,0 +1,61 @@
+"""A member's header in the Redis hash: text both ways, pure.
+
+One line of whole numbers separated by spaces, readable by a person with redis-cli and by the scripts, in the order of
+`Header`'s fields. The first three decide which of two headers is the newer.
+"""
+
+from typing import NamedTuple
+
+
+class Header(NamedTuple):
+    """What a member says of itself with every flush.
+
+    Args:
+        epoch: number of the last purge it knows.
+        life: how many dispatchers have started on its journal.
+        flush: number of this flush within the life.
+        position: journal position that everything in the hash covers.
+        exact_from_ms, minutes_from, detail_from_s, first_minute, latest_minute: as in `server.totals.Levels`.
+        default_payments, default_cents, fallback_payments, fallback_cents: all-time totals.
+        unknown_payments, unknown_least_ms, unknown_greatest_ms: as in `server.totals.Unknowns`.
+        said_goodbye: 1 after an orderly stop, when its silence is no reason for doubt.
+    """
+
+    epoch: int
+    life: int
+    flush: int
+    position: int
+    exact_from_ms: int
+    minutes_from: int
+    detail_from_s: int
+    first_minute: int
+    latest_minute: int
+    default_payments: int
+    default_cents: int
+    fallback_payments: int
+    fallback_cents: int
+    unknown_payments: int
+    unknown_least_ms: int
+    unknown_greatest_ms: int
+    said_goodbye: int
+
+    def to_text(self) -> str:
+        """The header as it stands in the hash."""
+        return " ".join(map(str, self))
+
+    @classmethod
+    def from_text(cls, text: str) -> "Header":
+        """The reverse of `to_text`.
+
+        Raises:
+            ValueError: not a header.
+        """
+        numbers = [int(word) for word in text.split(" ")]
+        if len(numbers) != len(cls._fields):
+            raise ValueError(f"a header has {len(cls._fields)} numbers, not {len(numbers)}")
+        return cls(*numbers)
+
+    @property
+    def version(self) -> tuple[int, int, int]:
+        """What decides which of two headers is the newer."""
+        return self.epoch, self.life, self.flush

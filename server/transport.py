@@ -1,0 +1,263 @@
+"""Keep-alive HTTP/1.1 connections to one origin, as a transport for httpx: the hot path to a payment processor.
+
+httpx's own pool takes 1,400 µs of processor time per request with 16 in flight, where this one takes 20: it scans all
+connections for each request (encode/httpx#3215). It also can lose a slot when a call is cancelled
+(encode/httpcore#1093). This one does less: one origin, plain `http`, bodies read whole, nobody waits for a free connection, no `HEAD`.
+
+**Was it sent?** A payment's fate hangs on this, so it is a promise (`tests/server/test_transport.py` holds each row):
+
+| what happened                                                     | raised                | was it sent? |
+| ----------------------------------------------------------------- | --------------------- | ------------ |
+| all connections busy                                              | `PoolTimeout`         | surely not   |
+| name not found, connection refused, host unreachable, closed here | `ConnectError`        | surely not   |
+| connection made, but closed by the peer before it was written to  | `ConnectError`        | surely not   |
+| no connection within the connect time-out                         | `ConnectTimeout`      | surely not   |
+| `HEAD`, `CONNECT`, or a line break within the head                | `LocalProtocolError`  | surely not   |
+| an idle connection was closed, or has bytes nobody asked for      | no error: another one is taken or made |
+| written, then no whole answer before the deadline                 | `ReadTimeout`         | unknown      |
+| written, then reset, or dropped by `aclose()`                     | `ReadError`           | unknown      |
+| written, then closed before the answer, in its head or its body   | `RemoteProtocolError` | unknown      |
+| written, then garbage, or a switch of protocols                   | `RemoteProtocolError` | unknown      |
+| written, then bytes beyond the answer, or an answer above 64 kB   | `RemoteProtocolError` | unknown      |
+| the caller was cancelled                                          | `CancelledError`      | unknown      |
+
+"Surely not" means that not one byte was handed to the kernel. "Unknown" holds even if the peer closed before the bytes
+reached it: this side cannot tell. Whatever was raised, that connection is dropped and its slot given back.
+
+Bytes beyond an answer make the exchange unknown rather than the first answer valid: when one read holds two answers,
+the first may be a late one to an earlier request. For the same reason an idle connection that has become readable is
+never used, even before the event loop has noticed.
+"""
+
+import asyncio
+import socket
+
+import httpx
+
+from server.connection import FRAMING_FIELDS, Connection, MalformedAnswer
+
+ANSWER_TIMEOUT_S = 30.0
+"""Deadline of an exchange that names none: as long as a processor may take (design: an attempt's time-out)."""
+
+CONNECT_TIMEOUT_S = 5.0
+"""Connect time-out of a request that names none: httpx's own default."""
+
+ADDRESSES_MAX = 4
+"""How many addresses of one name are tried; the connect time-out is shared out among them."""
+
+
+class Answer(httpx.Response):
+    """A response whose body has been read already.
+
+    `httpx.Response(content=...)` runs the body through decoders and iterators for 9 µs; here it is kept as it came.
+    Nothing is decompressed, as nothing compressed is asked for.
+    """
+
+    def __init__(self, status: int, headers: list[tuple[bytes, bytes]], body: bytes) -> None:
+        """Keep the answer's parts.
+
+        Args:
+            status: the final status.
+            headers: names and values as they came.
+            body: the whole body, chunks joined.
+        """
+        super().__init__(status, headers=headers, stream=httpx.ByteStream(body))
+        self._body = body
+
+    @property
+    def content(self) -> bytes:
+        """The body."""
+        return self._body
+
+    def read(self) -> bytes:
+        """The body, which is here already."""
+        return self._body
+
+    async def aread(self) -> bytes:
+        """The body, which is here already."""
+        return self._body
+
+
+class KeepAliveTransport(httpx.AsyncBaseTransport):
+    """Sends requests to one origin over at most `connections_max` connections; see the module for what it raises.
+
+    Of a request's URL only path and query count, or instead of them the bytes in `extensions["target"]`. The deadline
+    of the whole exchange is `extensions["timeout"]["read"]`, the connect time-out `["connect"]`; both in seconds.
+    """
+
+    def __init__(self, url: str | httpx.URL, *, connections_max: int) -> None:
+        """Connect to nothing yet.
+
+        Args:
+            url: the origin, `http://host[:port]`; a path in it is no concern of the transport.
+            connections_max: limit of open connections, busy, idle and being made.
+
+        Raises:
+            ValueError: `url` is not an http URL with a possible host, or `connections_max` is below 1.
+        """
+        origin = httpx.URL(url)
+        if origin.scheme != "http" or not origin.host:
+            raise ValueError(f"only http://host[:port] is supported, not {str(url)!r}")
+        if connections_max < 1:
+            raise ValueError(f"connections_max must be at least 1, not {connections_max}")
+        self._host = origin.raw_host.decode("ascii")
+        self._host.encode("idna")  # a label too long, or an empty one, is a ValueError here and not at each look-up
+        self._port = origin.port or 80
+        self._connections_max = connections_max
+        self._connections: set[Connection] = set()
+        self._making = 0  # connections on their way into that set
+        self._idle: dict[Connection, None] = {}  # the last one used is taken first, so that the others may time out
+        self._addresses: tuple[str, ...] = ()  # empty: look the name up
+        self._looking_up = asyncio.Lock()
+        self._closed = False
+        self._all_lost = asyncio.Event()
+
+    @property
+    def connections_open(self) -> int:
+        """How many connections are open or being made."""
+        return len(self._connections) + self._making
+
+    @property
+    def connections_idle(self) -> int:
+        """How many of them are free."""
+        return len(self._idle)
+
+    async def handle_async_request(self, request: httpx.Request) -> Answer:
+        """Send `request` and read its answer whole.
+
+        Raises:
+            httpx.TransportError: one of those listed at the top of the module.
+        """
+        message = _encode(request, await request.aread())
+        timeouts = request.extensions.get("timeout", {})
+        answer_s = _seconds(timeouts, "read", ANSWER_TIMEOUT_S)
+        deadline = asyncio.get_running_loop().time() + answer_s
+        connection = self._take_idle()
+        if connection is None:
+            connection = await self._connect(min(answer_s, _seconds(timeouts, "connect", CONNECT_TIMEOUT_S)))
+        try:
+            await connection.exchange(message, deadline)
+        except TimeoutError as error:
+            raise httpx.ReadTimeout(str(error)) from error
+        except OSError as error:
+            raise httpx.ReadError(str(error)) from error
+        except MalformedAnswer as error:
+            raise httpx.RemoteProtocolError(str(error)) from error
+        except BaseException:
+            connection.drop()
+            raise
+        if connection.is_usable() and not self._closed:
+            self._idle[connection] = None
+        else:
+            connection.drop()
+        return Answer(connection.status, connection.headers, connection.body)
+
+    async def aclose(self) -> None:
+        """Close every connection and wait until all are closed; calls under way end as the module's table says."""
+        self._closed = True
+        for connection in tuple(self._connections):
+            connection.fail(ConnectionAbortedError("the transport was closed"))
+        if self.connections_open:
+            await self._all_lost.wait()
+
+    def _take_idle(self) -> Connection | None:
+        while self._idle:
+            connection, _ = self._idle.popitem()
+            if connection.is_usable():
+                return connection
+            connection.drop()
+        return None
+
+    async def _connect(self, timeout_s: float) -> Connection:
+        if self._closed:
+            raise httpx.ConnectError("the transport is closed")
+        if self.connections_open >= self._connections_max:
+            raise httpx.PoolTimeout(f"all {self._connections_max} connections to {self._host}:{self._port} are busy")
+        self._making += 1
+        try:
+            async with asyncio.timeout(timeout_s):
+                connection = await self._connect_to_any(timeout_s)
+            self._connections.add(connection)
+            return connection
+        except OSError as error:
+            self._addresses = ()
+            kind = httpx.ConnectTimeout if isinstance(error, TimeoutError) else httpx.ConnectError
+            raise kind(f"no connection to {self._host}:{self._port} within {timeout_s} s: {error!r}") from error
+        finally:
+            self._making -= 1
+            self._tell_all_lost()
+
+    async def _connect_to_any(self, timeout_s: float) -> Connection:
+        """Connect to the first address that takes it, and keep to that one until it fails."""
+        addresses = self._addresses or await self._look_up()
+        failure: OSError = OSError("the name has no address")
+        for address in addresses:
+            try:
+                async with asyncio.timeout(timeout_s / len(addresses)):
+                    connection = await self._connect_to(address)
+            except OSError as error:
+                failure = error
+            else:
+                self._addresses = (address,)
+                return connection
+        try:
+            raise failure
+        finally:
+            del failure  # breaks the cycle error -> traceback -> this frame -> error
+
+    async def _look_up(self) -> tuple[str, ...]:
+        async with self._looking_up:  # each look-up occupies a thread
+            if not self._addresses:
+                loop = asyncio.get_running_loop()
+                found = await loop.getaddrinfo(self._host, self._port, type=socket.SOCK_STREAM)
+                self._addresses = tuple(dict.fromkeys(str(info[4][0]) for info in found))[:ADDRESSES_MAX]
+        return self._addresses
+
+    async def _connect_to(self, address: str) -> Connection:
+        loop = asyncio.get_running_loop()
+        connection = Connection(loop, self._forget)
+        try:
+            await loop.create_connection(lambda: connection, address, self._port)
+            if self._closed:
+                raise ConnectionAbortedError("the transport was closed")
+            if not connection.is_usable():
+                raise ConnectionResetError("closed by the peer before anything was sent")
+        except BaseException:
+            connection.drop()
+            raise
+        return connection
+
+    def _forget(self, connection: Connection) -> None:
+        self._connections.discard(connection)
+        self._idle.pop(connection, None)
+        self._tell_all_lost()
+
+    def _tell_all_lost(self) -> None:
+        if self._closed and not self.connections_open:
+            self._all_lost.set()
+
+
+def _seconds(timeouts: dict[str, float | None], key: str, default: float) -> float:
+    """The time-out of that name; without one the default, as every wait has a bound."""
+    seconds = timeouts.get(key)
+    return default if seconds is None else seconds
+
+
+def _encode(request: httpx.Request, body: bytes) -> bytes:
+    """The bytes of a request, with the one header field that says how long its body is.
+
+    Raises:
+        httpx.LocalProtocolError: a method whose answer has no body to read, or a line break within the head.
+    """
+    method = request.method
+    if method in {"HEAD", "CONNECT"}:
+        raise httpx.LocalProtocolError(f"this transport does not do {method}")
+    target = request.extensions.get("target") or request.url.raw_path
+    lines = [b"%b %b HTTP/1.1" % (method.encode("ascii"), target)]
+    lines += [b"%b: %b" % field for field in request.headers.raw if field[0].lower() not in FRAMING_FIELDS]
+    if body or method != "GET":
+        lines.append(b"Content-Length: %d" % len(body))
+    head = b"\r\n".join(lines)
+    if head.count(b"\n") != len(lines) - 1 or head.count(b"\r") != len(lines) - 1:
+        raise httpx.LocalProtocolError("line break within the request's head")
+    return b"%b\r\n\r\n%b" % (head, body)

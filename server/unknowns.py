@@ -1,0 +1,103 @@
+"""Finds out what became of payments whose outcome is unknown, at the processor they belong to and nowhere else.
+
+First the processor is asked whether it has the payment (`GET`, neither delayed nor failing in an outage). If it shows
+it, that decides. If not, it is sent again with the same requestedAt: a 404 proves nothing, because an earlier request
+may still be asleep in the processor. Pauses double, and there is no last time.
+"""
+
+import asyncio
+import heapq
+import logging
+
+from server.attempt import compare, event_of_error, event_of_status
+from server.clock import Clock
+from server.custody import Custody
+from server.errors import ProcessorError
+from server.processors import Processor
+from shm import Ended, Event, Kept, Kind
+
+PAUSE_MIN_MS = 50  # a connection cut by a restart is settled before an audit looks
+PAUSE_MAX_MS = 5000  # longer than any delay of the contest's processors, and no load worth speaking of
+ASKED_AT_ONCE_MAX = 16
+
+_KINDS = {Event.PAID: Kind.SETTLED, Event.SHOWN_OURS: Kind.SETTLED, Event.SHOWN_OTHER: Kind.DUPLICATE}
+
+_log = logging.getLogger(__name__)
+
+
+class Unknowns:
+    """The schedule of questions about unknown payments of one dispatcher.
+
+    Args:
+        custody: whose payments these are.
+        processors: default and fallback.
+        clock: for the pauses.
+    """
+
+    def __init__(self, custody: Custody, processors: tuple[Processor, Processor], clock: Clock) -> None:
+        self._custody = custody
+        self._processors = processors
+        self._clock = clock
+        self._due: list[tuple[int, int, int]] = []  # heap of (when, table slot, pause before the next time)
+        self._asking: set[asyncio.Task[None]] = set()
+        for slot in custody.unknown:
+            self.add(slot)
+
+    def add(self, slot: int) -> None:
+        """A payment has become unknown."""
+        heapq.heappush(self._due, (self._clock.ticks_ms() + PAUSE_MIN_MS, slot, PAUSE_MIN_MS * 2))
+
+    def next_due_ms(self) -> int | None:
+        """When the next question is due, on the ticking clock; None if there is none."""
+        return self._due[0][0] if self._due else None
+
+    def ask_due(self) -> None:
+        """Asks what is due, as far as the bound on questions at once allows."""
+        while self._due and self._due[0][0] <= self._clock.ticks_ms() and len(self._asking) < ASKED_AT_ONCE_MAX:
+            _, slot, pause_ms = heapq.heappop(self._due)
+            task = asyncio.get_running_loop().create_task(self._ask(slot, pause_ms))
+            self._asking.add(task)
+            task.add_done_callback(self._asked)
+
+    def _asked(self, task: asyncio.Task[None]) -> None:
+        self._asking.discard(task)
+        if not task.cancelled():
+            task.result()  # a bug in here reaches the loop's exception handler, which ends the process
+
+    async def _ask(self, slot: int, pause_ms: int) -> None:
+        kept = self._custody.read(slot)
+        event = await self.find_out(kept)
+        if event in _KINDS:
+            ended = Ended(_KINDS[event], kept.processor, kept.requested_at_ms, kept.amount_cents, slot)
+            self._custody.end(slot, event, ended)
+            return
+        self._custody.doubt(slot, kept.requested_at_ms)
+        heapq.heappush(self._due, (self._clock.ticks_ms() + pause_ms, slot, min(pause_ms * 2, PAUSE_MAX_MS)))
+
+    async def find_out(self, kept: Kept) -> Event:
+        """What can be found out now: `PAID`, `SHOWN_OURS`, `SHOWN_OTHER`, or something that decides nothing."""
+        processor = self._processors[kept.processor]
+        try:
+            shown = await processor.show(kept.correlation_id)
+            if shown is not None:
+                return compare(shown, kept.amount_cents, kept.requested_at_ms)
+            status = await processor.pay(kept.correlation_id, kept.amount_cents, kept.requested_at_ms)
+        except ProcessorError as error:
+            return event_of_error(error)
+        return event_of_status(status) or await self.look_up(kept)
+
+    async def look_up(self, kept: Kept) -> Event:
+        """After a 422: whose payment the processor has under this id. `UNCLEAR` if it can't be asked now."""
+        processor = self._processors[kept.processor]
+        try:
+            shown = await processor.show(kept.correlation_id)
+        except ProcessorError as error:
+            _log.debug("a 422 could not be looked up: %s", error)
+            return Event.UNCLEAR
+        return Event.UNCLEAR if shown is None else compare(shown, kept.amount_cents, kept.requested_at_ms)
+
+    async def aclose(self) -> None:
+        """Stops asking; what was asked about stays unknown."""
+        for task in self._asking:
+            task.cancel()
+        await asyncio.gather(*self._asking, return_exceptions=True)

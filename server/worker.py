@@ -1,0 +1,112 @@
+"""A web worker: accepts payments and answers questions. Everything here runs in the child process."""
+
+import asyncio
+import logging
+import socket
+from types import FrameType
+
+import uvicorn
+import uvloop
+
+from server import child
+from server.app import build_app
+from server.clock import SystemClock
+from server.config import Config
+from server.errors import TotalsUnavailable
+from server.gate import Gate
+from server.local_totals import LocalTotals
+from server.redis_totals import TotalsHash
+from shm import Counters, Phase, Segment
+
+KEEP_ALIVE_S = 75  # far over HAProxy's 5 s purge of idle connections: the side that reuses them must close first
+STOP_WITHIN_S = 3  # requests in flight at the end; an answer takes milliseconds
+BACKLOG = 2048
+
+_log = logging.getLogger(__name__)
+
+
+class _Server(uvicorn.Server):
+    """uvicorn's server with a heartbeat, and with a stop that lets HAProxy look elsewhere first."""
+
+    def __init__(self, config: uvicorn.Config, gate: Gate, counters: Counters, leave_s: float) -> None:
+        super().__init__(config)
+        self._gate = gate
+        self._counters = counters
+        self._leave_s = leave_s
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Begins to serve."""
+        await super().startup(sockets)
+        self._counters.phase = Phase.READY
+
+    async def on_tick(self, counter: int) -> bool:
+        """Called ten times a second; whether to stop."""
+        self._counters.beat()
+        return await super().on_tick(counter)
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002  uvicorn's interface
+        """On SIGTERM: `/health` answers 404 at once, and the serving ends a little later."""
+        if self._gate.leaving:
+            return
+        self._gate.leaving = True
+        self._counters.phase = Phase.LEAVING
+        asyncio.get_running_loop().call_later(self._leave_s, setattr, self, "should_exit", True)
+
+
+def serve(config: Config, worker: int, listener: socket.socket, doorbells: list[int]) -> int:
+    """Plays the role of web worker `worker` until told to stop; returns the exit status.
+
+    Raises:
+        RoleTaken: another process plays it.
+    """
+    with child.take_role(config.instance, f"worker-{worker}"):
+        segment = Segment.attach(config.instance)
+        counters = segment.worker_counters(worker)
+        child.begin(counters)
+        gate = Gate(
+            segment,
+            worker,
+            doorbells,
+            recent_ids=config.recent_ids,
+            lookups_per_s=config.lookups_per_s,
+            clock=SystemClock(),
+        )
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(_serve(config, segment, gate, counters, listener))
+        counters.phase = Phase.GONE
+    return 0
+
+
+async def _serve(config: Config, segment: Segment, gate: Gate, counters: Counters, listener: socket.socket) -> None:
+    totals = TotalsHash(config.redis_url) if config.redis_url else LocalTotals(segment, counters)
+    app = build_app(gate, totals, amount_cents_max=config.amount_max_cents, purge_enabled=config.purge_enabled)
+    settings = uvicorn.Config(
+        app,
+        http="httptools",
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        proxy_headers=False,
+        server_header=False,
+        date_header=False,
+        backlog=BACKLOG,
+        timeout_keep_alive=KEEP_ALIVE_S,
+        timeout_graceful_shutdown=STOP_WITHIN_S,
+    )
+    server = _Server(settings, gate, counters, config.leave_ms / 1000)
+    following = asyncio.create_task(_follow(totals)) if isinstance(totals, LocalTotals) else None
+    await server.serve(sockets=[listener])
+    if following is not None:
+        following.cancel()
+    await totals.aclose()
+
+
+async def _follow(totals: LocalTotals) -> None:
+    """Keeps up with the journals, so that none runs out from under this worker."""
+    while True:
+        await asyncio.sleep(1)
+        try:
+            totals.follow()
+        except TotalsUnavailable as error:
+            _log.warning("%s", error.reason)

@@ -1,0 +1,568 @@
+"""What the transport promises, over real sockets, on asyncio's loop and on uvloop."""
+
+import asyncio
+import gc
+import gzip
+import socket
+from collections.abc import AsyncIterator, Callable
+
+import httpx
+import pytest
+
+from server.connection import Connection
+from server.transport import KeepAliveTransport
+from tests.server.fake_peer import LOOPS, OK, FakeLookUp, Talk, failure, on_each_loop, run_on, until
+
+SHORT_S = 0.02
+"""A deadline that passes within a test."""
+
+
+class TestSurelyNotSent:
+    """Errors that promise that not one byte was handed to the kernel."""
+
+    @on_each_loop
+    async def test_refused(self) -> None:
+        """A refused connection is a ConnectError, and its slot comes back."""
+        async with Talk(connections_max=1) as talk:
+            talk.stop_listening()
+            for _ in range(3):
+                assert type(await failure(talk.call())) is httpx.ConnectError
+                assert talk.transport.connections_open == 0
+
+    async def test_name_not_found(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A name that can't be looked up is a ConnectError."""
+        async with Talk(host="nowhere.invalid") as talk:
+            monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", FakeLookUp(socket.gaierror("no such name")))
+            assert type(await failure(talk.call())) is httpx.ConnectError
+            assert talk.transport.connections_open == 0
+
+    @on_each_loop
+    async def test_closed_as_soon_as_made(self) -> None:
+        """A peer that closes before anything was written to it has not been sent anything."""
+        async with Talk() as talk:
+            call = talk.call()
+            await asyncio.sleep(0)  # the kernel has made the connection by now
+            talk.accept_at_once().close()
+            assert type(await failure(call)) is httpx.ConnectError
+            assert talk.transport.connections_open == 0
+
+    @on_each_loop
+    async def test_connect_timeout(self) -> None:
+        """A peer whose backlog is full takes no connection: ConnectTimeout, and the slot comes back."""
+        with socket.socket() as listener:
+            listener.bind(("127.0.0.1", 0))
+            listener.listen(0)
+            with socket.create_connection(listener.getsockname()):  # fills the backlog of one
+                transport = KeepAliveTransport(f"http://127.0.0.1:{listener.getsockname()[1]}", connections_max=1)
+                request = httpx.Request("GET", "http://peer/", extensions={"timeout": {"connect": SHORT_S}})
+                assert type(await failure(transport.handle_async_request(request))) is httpx.ConnectTimeout
+                assert transport.connections_open == 0
+                await transport.aclose()
+
+    @on_each_loop
+    async def test_connect_timeout_is_never_above_the_deadline(self) -> None:
+        """A deadline shorter than the connect time-out ends the attempt to connect, too."""
+        with socket.socket() as listener:
+            listener.bind(("127.0.0.1", 0))
+            listener.listen(0)
+            with socket.create_connection(listener.getsockname()):
+                transport = KeepAliveTransport(f"http://127.0.0.1:{listener.getsockname()[1]}", connections_max=1)
+                request = httpx.Request("GET", "http://peer/", extensions={"timeout": {"read": SHORT_S, "connect": 9}})
+                assert type(await failure(transport.handle_async_request(request))) is httpx.ConnectTimeout
+                await transport.aclose()
+
+    @on_each_loop
+    async def test_all_busy(self) -> None:
+        """With all connections busy a further call fails at once, and reaches nobody."""
+        async with Talk(connections_max=2) as talk:
+            calls = [talk.call(), talk.call()]
+            peers = [await talk.accept(), await talk.accept()]
+            assert type(await failure(talk.call())) is httpx.PoolTimeout
+            for peer in peers:
+                await peer.receive()
+                peer.send(OK)
+            assert [(await call).status_code for call in calls] == [200, 200]
+
+    @on_each_loop
+    async def test_connections_being_made_count(self) -> None:
+        """Connections that are still being made are as busy as others."""
+        async with Talk(connections_max=2) as talk:
+            calls = [talk.call() for _ in range(5)]
+            for _ in range(2):
+                peer = await talk.accept()
+                await peer.receive()
+                peer.send(OK)
+            ends = await asyncio.gather(*calls, return_exceptions=True)
+            assert sorted(type(end).__name__ for end in ends) == ["Answer"] * 2 + ["PoolTimeout"] * 3
+
+    @on_each_loop
+    async def test_closed_here(self) -> None:
+        """A closed transport connects no more."""
+        async with Talk() as talk:
+            await talk.transport.aclose()
+            assert type(await failure(talk.call())) is httpx.ConnectError
+
+    @pytest.mark.parametrize("method", ["HEAD", "CONNECT"])
+    @on_each_loop
+    async def test_methods_not_done(self, method: str) -> None:
+        """HEAD and CONNECT, whose answers end elsewhere, are turned away before a connection is made."""
+        async with Talk() as talk:
+            assert type(await failure(talk.call(method))) is httpx.LocalProtocolError
+            assert talk.transport.connections_open == 0
+
+    @pytest.mark.parametrize("value", [b"a\r\nX: b", b"a\nb", b"a\rb"])
+    @on_each_loop
+    async def test_line_break_in_head(self, value: bytes) -> None:
+        """A header value can't smuggle in another header."""
+        async with Talk() as talk:
+            request = httpx.Request("GET", talk.url, headers=[(b"X-Name", value)])
+            error = await failure(talk.transport.handle_async_request(request))
+            assert type(error) is httpx.LocalProtocolError
+            assert talk.transport.connections_open == 0
+
+
+class TestUnknown:
+    """Errors after the request was written: the peer may have acted on it."""
+
+    @pytest.mark.parametrize(
+        "part",
+        [
+            b"",
+            b"HTTP/1.1 200 OK\r\nContent-Le",
+            b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n",
+            b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\no",
+            b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n",
+            b"HTTP/1.1 100 Continue\r\n\r\n",
+        ],
+        ids=["nothing", "head", "no-body", "body", "chunk", "interim"],
+    )
+    @on_each_loop
+    async def test_closed_early(self, part: bytes) -> None:
+        """A peer that closes before its answer is whole leaves the outcome unknown."""
+        async with Talk() as talk:
+            call = talk.call()
+            peer = await talk.accept()
+            await peer.receive()
+            peer.send(part)
+            peer.close()
+            assert type(await failure(call)) is httpx.RemoteProtocolError
+            assert talk.transport.connections_open == 0
+
+    @pytest.mark.parametrize("part", [b"", b"HTTP/1.1 200 OK\r\n"], ids=["nothing", "head"])
+    @on_each_loop
+    async def test_reset(self, part: bytes) -> None:
+        """A reset leaves the outcome unknown."""
+        async with Talk() as talk:
+            call = talk.call()
+            peer = await talk.accept()
+            await peer.receive()
+            peer.send(part)
+            peer.reset()
+            assert type(await failure(call)) in {httpx.ReadError, httpx.RemoteProtocolError}
+            assert talk.transport.connections_open == 0
+
+    @pytest.mark.parametrize(
+        "answer",
+        [
+            b"hello\r\n\r\n",
+            b'{"message":"ok"}',
+            b"HTTP/1.1 999999 OK\r\n\r\n",
+            b"HTTP/1.1 200 OK\r\nContent-Length: two\r\n\r\nok",
+            b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+            b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nxy\r\n",
+            b"HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: h2c\r\n\r\n",
+            OK + OK,
+            OK + b"HTTP/1.1 5",
+            OK + b"x",
+            b"HTTP/1.1 200 OK\r\nContent-Length: 99999\r\n\r\n" + b"x" * 99999,
+            b"HTTP/1.1 200 OK\r\n" + b"X: y\r\n" * 20000,
+            b"HTTP/1.1 100 Continue\r\n\r\n" * 4000,
+        ],
+        ids=[
+            "text", "no-head", "status", "length", "two-framings", "chunk", "upgrade",
+            "two-answers", "one-and-a-half", "one-and-a-byte", "huge-body", "huge-head", "many-interim",
+        ],
+    )  # fmt: skip
+    @on_each_loop
+    async def test_malformed(self, answer: bytes) -> None:
+        """What is not one whole answer of bounded size leaves the outcome unknown, and the connection is dropped."""
+        async with Talk() as talk:
+            call = talk.call()
+            peer = await talk.accept()
+            await peer.receive()
+            peer.send(answer)
+            assert type(await failure(call)) is httpx.RemoteProtocolError
+            assert talk.transport.connections_open == 0
+            assert await peer.ended()
+
+    @pytest.mark.parametrize("part", [b"", b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\no"], ids=["nothing", "part"])
+    @on_each_loop
+    async def test_deadline(self, part: bytes) -> None:
+        """No whole answer before the deadline leaves the outcome unknown; a trickle of bytes does not move it."""
+        async with Talk() as talk:
+            call = talk.call(read=SHORT_S)
+            peer = await talk.accept()
+            await peer.receive()
+            peer.send(part)
+            assert type(await failure(call)) is httpx.ReadTimeout
+            assert talk.transport.connections_open == 0
+            assert await peer.ended()
+
+    @on_each_loop
+    async def test_cancelled(self) -> None:
+        """A cancelled call costs its connection, which nobody gets afterwards, and the slot comes back."""
+        async with Talk(connections_max=1) as talk:
+            peer, _ = await talk.exchange()
+            call = talk.call()
+            await peer.receive()
+            call.cancel()
+            assert type(await failure(call)) is asyncio.CancelledError
+            assert await peer.ended()
+            another, answer = await talk.exchange()
+            assert answer.status_code == 200
+            assert another is not peer
+
+    @on_each_loop
+    async def test_cancelled_when_answered(self) -> None:
+        """A call cancelled in the very turn in which its answer came in costs its connection all the same."""
+        async with Talk(connections_max=1) as talk:
+            peer, _ = await talk.exchange()
+            call = talk.call()
+            await peer.receive()
+            peer.send(OK)
+            connection = next(iter(talk.transport._connections))  # noqa: SLF001  # to catch the turn
+            while not connection.answered:
+                await asyncio.sleep(0)
+            call.cancel()
+            await asyncio.wait([call])
+            assert call.cancelled()
+            await until(lambda: talk.transport.connections_open == 0)
+
+    @on_each_loop
+    async def test_cancelled_while_connecting(self) -> None:
+        """A call cancelled before its connection is made gives the slot back."""
+        async with Talk(connections_max=1) as talk:
+            call = talk.call()
+            await asyncio.sleep(0)
+            assert talk.transport.connections_open == 1
+            call.cancel()
+            assert type(await failure(call)) is asyncio.CancelledError
+            assert talk.transport.connections_open == 0
+            assert await (await talk.accept()).ended()
+
+    @on_each_loop
+    async def test_transport_closed(self) -> None:
+        """Closing the transport ends a call that was written with ReadError."""
+        async with Talk() as talk:
+            call = talk.call()
+            peer = await talk.accept()
+            await peer.receive()
+            await talk.transport.aclose()
+            assert type(await failure(call)) is httpx.ReadError
+            assert await peer.ended()
+
+
+class TestKeepAlive:
+    """Which connections are used again."""
+
+    @on_each_loop
+    async def test_reused(self) -> None:
+        """A connection whose answer was whole serves the next call."""
+        async with Talk() as talk:
+            peer, _ = await talk.exchange()
+            for _ in range(3):
+                assert (await talk.reuse(peer)).content == b"ok"
+            assert (talk.transport.connections_open, talk.transport.connections_idle) == (1, 1)
+
+    @pytest.mark.parametrize(
+        "answer",
+        [
+            b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\nok",
+            b"HTTP/1.0 200 OK\r\nContent-Length: 2\r\n\r\nok",
+        ],
+        ids=["close", "http-1.0"],
+    )
+    @on_each_loop
+    async def test_not_kept_alive(self, answer: bytes) -> None:
+        """A connection the peer means to close is not used again, though its answer counts."""
+        async with Talk() as talk:
+            peer, response = await talk.exchange(answer)
+            assert (response.status_code, response.content) == (200, b"ok")
+            assert await peer.ended()
+            assert talk.transport.connections_open == 0
+
+    @on_each_loop
+    async def test_http_1_0_may_be_kept_alive(self) -> None:
+        """An HTTP/1.0 peer that says keep-alive gets the next call."""
+        async with Talk() as talk:
+            peer, _ = await talk.exchange(b"HTTP/1.0 200 OK\r\nConnection: keep-alive\r\nContent-Length: 0\r\n\r\n")
+            assert (await talk.reuse(peer)).status_code == 200
+
+    @on_each_loop
+    async def test_body_until_close(self) -> None:
+        """Where nothing else marks the end of the body, the end of the connection does."""
+        async with Talk() as talk:
+            call = talk.call()
+            peer = await talk.accept()
+            await peer.receive()
+            peer.send(b"HTTP/1.0 200 OK\r\n\r\nto the end")
+            peer.close()
+            assert (await call).content == b"to the end"
+            await until(lambda: talk.transport.connections_open == 0)
+
+    @on_each_loop
+    async def test_idle_closed_and_seen(self) -> None:
+        """An idle connection closed by the peer leaves as soon as the loop sees it."""
+        async with Talk() as talk:
+            peer, _ = await talk.exchange()
+            peer.close()
+            await until(lambda: talk.transport.connections_open == 0)
+            assert talk.transport.connections_idle == 0
+            assert (await talk.exchange())[1].status_code == 200
+
+    @on_each_loop
+    async def test_idle_closed_and_not_yet_seen(self) -> None:
+        """An idle connection closed before the loop could see it is not written to: the call takes a new one."""
+        async with Talk(connections_max=2) as talk:
+            peer, _ = await talk.exchange()
+            peer.close()
+            call = asyncio.ensure_future(talk.exchange())
+            assert (await call)[1].status_code == 200
+
+    @pytest.mark.parametrize("seen", [True, False])
+    @on_each_loop
+    async def test_unasked_bytes(self, *, seen: bool) -> None:
+        """A late second answer is never taken for the answer to the next call."""
+        async with Talk(connections_max=2) as talk:
+            peer, _ = await talk.exchange()
+            peer.send(b"HTTP/1.1 500 Late\r\nContent-Length: 0\r\n\r\n")
+            if seen:
+                await until(lambda: talk.transport.connections_open == 0)
+            assert (await talk.exchange())[1].status_code == 200
+            assert await peer.ended()
+
+    @on_each_loop
+    async def test_written_to_and_then_closed(self) -> None:
+        """A kept connection that dies after being written to leaves the outcome unknown: nothing is sent twice."""
+        async with Talk() as talk:
+            peer, _ = await talk.exchange()
+            call = talk.call()
+            await peer.receive()
+            peer.close()
+            assert type(await failure(call)) is httpx.RemoteProtocolError
+            assert talk.transport.connections_open == 0
+
+    @on_each_loop
+    async def test_deadlines_of_successive_calls(self) -> None:
+        """Each exchange of a connection has its own deadline, whether shorter or longer than the one before."""
+        async with Talk() as talk:
+            peer, _ = await talk.exchange()
+            call = talk.call(read=SHORT_S)
+            await peer.receive()
+            peer.send(OK)
+            assert (await call).status_code == 200
+            late = talk.call(read=5 * SHORT_S)  # its timer is that of the call before
+            await peer.receive()
+            await asyncio.sleep(2 * SHORT_S)
+            assert not late.done()
+            assert type(await failure(late)) is httpx.ReadTimeout
+
+    @on_each_loop
+    async def test_timer_of_an_idle_connection(self) -> None:
+        """A deadline that passes while the connection is idle does nothing."""
+        async with Talk() as talk:
+            call = talk.call(read=SHORT_S)
+            peer = await talk.accept()
+            await peer.receive()
+            peer.send(OK)
+            await call
+            await asyncio.sleep(2 * SHORT_S)
+            assert (await talk.reuse(peer)).status_code == 200
+
+
+class TestConnecting:
+    """How connections are made."""
+
+    @pytest.mark.parametrize("url", ["https://peer", "ftp://peer", "http://", "peer:8080", "unix:/run/peer"])
+    def test_wrong_url(self, url: str) -> None:
+        """Anything but http with a host is refused with a sentence."""
+        with pytest.raises(ValueError, match="only http://host"):
+            KeepAliveTransport(url, connections_max=1)
+
+    def test_wrong_limit(self) -> None:
+        """A transport that may not connect at all is refused."""
+        with pytest.raises(ValueError, match="at least 1"):
+            KeepAliveTransport("http://peer", connections_max=0)
+
+    @on_each_loop
+    async def test_no_delay(self) -> None:
+        """Small requests are not held back to be joined with others (TCP_NODELAY)."""
+        async with Talk() as talk:
+            await talk.exchange()
+            connection = next(iter(talk.transport._connections))  # noqa: SLF001  # the option is on its socket
+            near = connection._transport.get_extra_info("socket")  # noqa: SLF001
+            assert near.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) != 0
+
+    async def test_looked_up_once(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A name is looked up once, even by calls that come together, and again after a connection failed."""
+        async with Talk(host="peer.test") as talk:
+            look_up = FakeLookUp(["127.0.0.1"])
+            monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", look_up)
+            calls = [talk.call() for _ in range(3)]
+            for _ in calls:
+                peer = await talk.accept()
+                await peer.receive()
+                peer.send(b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 0\r\n\r\n")
+            await asyncio.gather(*calls)
+            assert look_up.count == 1
+            talk.stop_listening()
+            for count in (1, 2):
+                assert type(await failure(talk.call())) is httpx.ConnectError
+                assert look_up.count == count
+
+    async def test_addresses_in_turn(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Of several addresses the first that takes the connection is used, and kept to."""
+        async with Talk(host="peer.test") as talk:
+            monkeypatch.setattr(
+                asyncio.get_running_loop(), "getaddrinfo", FakeLookUp(["127.0.0.2", "127.0.0.3", "127.0.0.1"])
+            )
+            assert (await talk.exchange())[1].status_code == 200
+            assert talk.transport._addresses == ("127.0.0.1",)  # noqa: SLF001
+
+    async def test_no_address(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A name without an address is a ConnectError."""
+        async with Talk(host="peer.test") as talk:
+            monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", FakeLookUp([]))
+            assert type(await failure(talk.call())) is httpx.ConnectError
+
+
+class TestRequest:
+    """What goes over the wire."""
+
+    @staticmethod
+    async def _sent(request: httpx.Request) -> bytes:
+        async with Talk() as talk:
+            call = asyncio.ensure_future(talk.transport.handle_async_request(request))
+            peer = await talk.accept()
+            sent = await peer.receive()
+            peer.send(OK)
+            await call
+            return sent
+
+    async def test_post(self) -> None:
+        """Head and body are one message, with the length of the body said once."""
+        request = httpx.Request("POST", "http://peer/a?b=c", content=b"body", headers={"Content-Length": "4"})
+        assert await self._sent(request) == b"POST /a?b=c HTTP/1.1\r\nHost: peer\r\nContent-Length: 4\r\n\r\nbody"
+
+    async def test_get(self) -> None:
+        """A GET has no body and says nothing of one."""
+        assert await self._sent(httpx.Request("GET", "http://peer/")) == b"GET / HTTP/1.1\r\nHost: peer\r\n\r\n"
+
+    async def test_empty_post(self) -> None:
+        """A POST without a body says so."""
+        request = httpx.Request("POST", "http://peer/")
+        assert await self._sent(request) == b"POST / HTTP/1.1\r\nHost: peer\r\nContent-Length: 0\r\n\r\n"
+
+    async def test_streamed_body(self) -> None:
+        """A body given in parts is sent whole, under its length."""
+
+        async def parts() -> AsyncIterator[bytes]:
+            yield b"bo"
+            yield b"dy"
+
+        request = httpx.Request("POST", "http://peer/", content=parts())
+        assert await self._sent(request) == b"POST / HTTP/1.1\r\nHost: peer\r\nContent-Length: 4\r\n\r\nbody"
+
+    async def test_target(self) -> None:
+        """The extension `target` takes the place of the URL's path."""
+        request = httpx.Request("GET", "http://peer/a", extensions={"target": b"/b"})
+        assert (await self._sent(request)).startswith(b"GET /b HTTP/1.1\r\n")
+
+
+class TestAnswer:
+    """The response handed to httpx."""
+
+    ANSWER = b"HTTP/1.1 201 Made\r\nX-A: 1\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n"
+
+    async def test_parts(self) -> None:
+        """Status, header fields and body are all there, without a further read."""
+        async with Talk() as talk:
+            _, answer = await talk.exchange(self.ANSWER)
+        assert (answer.status_code, answer.headers["x-a"], answer.content) == (201, "1", b"{}")
+        assert (answer.read(), await answer.aread(), answer.json()) == (b"{}", b"{}", {})
+
+    async def test_through_a_client(self) -> None:
+        """A client of httpx works over it, from the first request to closing."""
+        async with Talk() as talk, httpx.AsyncClient(transport=talk.transport) as client:
+            call = asyncio.ensure_future(client.post(f"{talk.url}/payments", json={}))
+            peer = await talk.accept()
+            assert (await peer.receive()).endswith(b"\r\n\r\n{}")
+            peer.send(self.ANSWER)
+            answer = await call
+            assert (answer.status_code, answer.text) == (201, "{}")
+        assert talk.transport.connections_open == 0
+
+    async def test_nothing_is_decompressed(self) -> None:
+        """A body nobody asked to compress comes as it is: a small one can't grow into a large one."""
+        packed = gzip.compress(b"0" * 1000)
+        async with Talk() as talk:
+            head = b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: %d\r\n\r\n" % len(packed)
+            _, answer = await talk.exchange(head + packed)
+        assert answer.content == packed
+
+
+class TestClosing:
+    """What `aclose` leaves behind: nothing."""
+
+    @on_each_loop
+    async def test_all_are_closed(self) -> None:
+        """Idle and busy connections are closed, and those being made never get used."""
+        async with Talk(connections_max=3) as talk:
+            idle, _ = await talk.exchange()
+            both = [talk.call(), talk.call()]
+            await idle.receive()
+            busy = await talk.accept()
+            await busy.receive()
+            idle.send(OK)
+            await both[0]
+            being_made = [talk.call() for _ in range(2)]
+            await asyncio.sleep(0)
+            await talk.transport.aclose()
+            assert talk.transport.connections_open == 0
+            assert await idle.ended()
+            assert await busy.ended()
+            for call in [both[1], *being_made]:
+                assert isinstance(await failure(call), httpx.TransportError)
+
+    @on_each_loop
+    async def test_twice(self) -> None:
+        """Closing a closed transport, or one never used, does nothing."""
+        async with Talk() as talk:
+            await talk.transport.aclose()
+            await talk.transport.aclose()
+
+    @LOOPS
+    def test_nothing_is_left_to_the_collector(self, new_loop: Callable[[], asyncio.AbstractEventLoop]) -> None:
+        """Connections that ended badly leave no cycles: the memory of an outage is given back without a collection."""
+
+        async def act() -> None:
+            async with Talk() as talk:
+                for answer in (b"garbage\r\n\r\n", b""):
+                    call = talk.call()
+                    peer = await talk.accept()
+                    await peer.receive()
+                    peer.send(answer)
+                    peer.close()
+                    assert isinstance(await failure(call), httpx.RemoteProtocolError)
+                talk.stop_listening()
+                assert isinstance(await failure(talk.call()), httpx.ConnectError)
+                del call
+                await asyncio.sleep(0.01)
+                assert not [thing for thing in gc.get_objects() if isinstance(thing, Connection | httpx.HTTPError)]
+
+        gc.collect()
+        gc.disable()
+        try:
+            run_on(new_loop, act)
+        finally:
+            gc.enable()

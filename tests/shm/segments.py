@@ -1,0 +1,27 @@
+"""Real segments for tests: their names, and their end."""
+
+import itertools
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from shm.names import SHM_FOLDER
+
+_numbers = itertools.count()
+
+
+@contextmanager
+def fresh_instance() -> Iterator[str]:
+    """Gives an instance's name that no other test and no gateway uses; removes all it left in /dev/shm."""
+    name = f"test-{os.getpid()}-{next(_numbers)}"
+    try:
+        yield name
+    finally:
+        for path in (segment_path(name), *SHM_FOLDER.glob(f"gateway-{name}.*")):
+            path.unlink(missing_ok=True)
+
+
+def segment_path(instance: str) -> Path:
+    """Where Linux shows an instance's segment as a file."""
+    return SHM_FOLDER / f"gateway-{instance}"

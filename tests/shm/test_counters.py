@@ -1,0 +1,80 @@
+"""shm/counters.py: one row per process, read by all."""
+
+from enum import IntEnum
+
+import pytest
+
+from shm import layout
+from shm.counters import Counters, DispatcherCount, Phase, SupervisorCount, WorkerCount
+
+
+def fresh_row() -> tuple[Counters, bytearray]:
+    """A row never used, and its bytes."""
+    data = bytearray(layout.COUNTERS_LENGTH)
+    return Counters(memoryview(data)), data
+
+
+class TestCounts:
+    """What may be counted."""
+
+    @pytest.mark.parametrize("counts", [SupervisorCount, WorkerCount, DispatcherCount])
+    def test_all_counts_fit_the_row(self, counts: type[IntEnum]) -> None:
+        """Counts are numbered from zero without gaps, and the last one still lies in the row."""
+        assert [int(count) for count in counts] == list(range(len(counts)))
+        assert layout.COUNTERS_COUNTS + len(counts) * layout.WORD <= layout.COUNTERS_LENGTH
+
+
+class TestCounters:
+    """Counters: heartbeat, pid, phase, counts."""
+
+    def test_zeroed_memory_is_nobody(self) -> None:
+        """A row never used has no pid, no heartbeat, no phase, and does not sleep."""
+        row, _ = fresh_row()
+        assert (row.pid, row.heartbeat_us, row.phase, row.started_at_ms) == (0, 0, Phase.NONE, 0)
+        assert not row.sleeping
+
+    def test_begin_announces_the_process(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A new process is starting, awake, and its heart beats at once."""
+        row, _ = fresh_row()
+        row.sleeping = True
+        monkeypatch.setattr("time.monotonic_ns", lambda: 7_000_999)
+        row.begin(123, 5_000)
+        assert (row.pid, row.started_at_ms, row.phase, row.heartbeat_us) == (123, 5_000, Phase.STARTING, 7_000)
+        assert not row.sleeping
+
+    def test_counts_outlive_the_process(self) -> None:
+        """A successor goes on counting where its predecessor stopped."""
+        row, data = fresh_row()
+        row.add(WorkerCount.ACCEPTED)
+        row.add(WorkerCount.ACCEPTED, 5)
+        successor = Counters(memoryview(data))
+        successor.begin(2, 1)
+        successor.add(WorkerCount.ACCEPTED)
+        assert row.get(WorkerCount.ACCEPTED) == 7
+
+    def test_a_gauge_is_stored_whole(self) -> None:
+        """A gauge holds what was put last."""
+        row, _ = fresh_row()
+        row.put(DispatcherCount.WAITING, 2**63)
+        row.put(DispatcherCount.WAITING, 3)
+        assert row.get(DispatcherCount.WAITING) == 3
+
+    def test_counts_do_not_touch_each_other(self) -> None:
+        """Every count has its own word, apart from the heartbeat, pid, phase and sleeping words."""
+        row, _ = fresh_row()
+        row.begin(123, 5_000)
+        row.phase = Phase.READY
+        row.sleeping = True
+        beat = row.heartbeat_us
+        for count in DispatcherCount:
+            row.put(count, 1000 + count)
+        assert [row.get(count) for count in DispatcherCount] == [1000 + count for count in DispatcherCount]
+        assert (row.pid, row.started_at_ms, row.phase, row.heartbeat_us) == (123, 5_000, Phase.READY, beat)
+        assert row.sleeping
+
+    @pytest.mark.parametrize("phase", Phase)
+    def test_phases(self, phase: Phase) -> None:
+        """Each phase can be stored and read."""
+        row, _ = fresh_row()
+        row.phase = phase
+        assert row.phase is phase

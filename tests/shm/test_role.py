@@ -1,0 +1,106 @@
+"""shm/role.py: one process per role, and a role is free as soon as its process is dead."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from shm.errors import RoleTaken
+from shm.names import lock_path
+from shm.role import RoleLock
+from tests.shm.processes import end, forked
+
+
+class TestRoleLock:
+    """RoleLock: the right to write."""
+
+    def test_a_taken_role_is_refused(self, instance: str) -> None:
+        """A role has one holder at a time; the sentence names role and instance."""
+        with RoleLock(instance, "worker-0"), pytest.raises(RoleTaken, match=f"^another process is worker-0 of {instance}$"):
+            RoleLock(instance, "worker-0")
+
+    def test_a_refusal_leaves_no_descriptor_open(self, instance: str) -> None:
+        """Being refused again and again uses nothing up."""
+        with RoleLock(instance, "worker-0"):
+            before = os.listdir("/proc/self/fd")
+            for _ in range(3):
+                with pytest.raises(RoleTaken):
+                    RoleLock(instance, "worker-0")
+            assert os.listdir("/proc/self/fd") == before
+
+    def test_a_role_given_up_can_be_taken(self, instance: str) -> None:
+        """Leaving the `with` frees the role."""
+        for _ in range(2):
+            with RoleLock(instance, "worker-0"):
+                pass
+
+    def test_giving_up_twice_closes_nobody_elses_file(self, instance: str) -> None:
+        """A second release does nothing, even if the descriptor's number is in use again."""
+        lock = RoleLock(instance, "worker-0")
+        lock.release()
+        reader, writer = os.pipe()
+        lock.release()
+        os.close(reader)
+        os.close(writer)
+
+    def test_roles_and_instances_are_apart(self, instance: str) -> None:
+        """Another role, or the same role of another instance, is free."""
+        with (
+            RoleLock(instance, "worker-0"),
+            RoleLock(instance, "worker-1"),
+            RoleLock(instance, "dispatcher-0"),
+            RoleLock(f"{instance}-b", "worker-0"),
+        ):
+            pass
+        lock_path(f"{instance}-b", "worker-0").unlink()
+
+    def test_the_file_is_empty_and_private(self, instance: str) -> None:
+        """The lock's file holds nothing and is for its user alone."""
+        with RoleLock(instance, "worker-0"):
+            found = lock_path(instance, "worker-0").stat()
+            assert (found.st_size, found.st_mode & 0o777) == (0, 0o600)
+
+    def test_a_folder_that_is_not_there_is_named(self, instance: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A file that can't be opened is an OSError with its path."""
+        monkeypatch.setattr("shm.names.SHM_FOLDER", tmp_path / "gone")
+        with pytest.raises(OSError, match="gone/gateway-"):
+            RoleLock(instance, "worker-0")
+
+
+@pytest.mark.slow
+class TestRoleLockAcrossProcesses:
+    """RoleLock between real processes."""
+
+    def test_is_freed_when_its_holder_is_killed(self, instance: str) -> None:
+        """While the holder lives nobody else gets the role; the moment it is dead and reaped, the next one does."""
+        with forked(lambda: RoleLock(instance, "dispatcher-0")) as holder:
+            with pytest.raises(RoleTaken):
+                RoleLock(instance, "dispatcher-0")
+            end(holder)
+            RoleLock(instance, "dispatcher-0").release()
+
+    def test_taken_after_the_fork_it_is_the_childs_alone(self, instance: str) -> None:
+        """Of two siblings each holds its own lock, and the death of one frees just that one."""
+        with (
+            forked(lambda: RoleLock(instance, "worker-0")) as first,
+            forked(lambda: RoleLock(instance, "worker-1")),
+        ):
+            end(first)
+            RoleLock(instance, "worker-0").release()
+            with pytest.raises(RoleTaken):
+                RoleLock(instance, "worker-1")
+
+    def test_inherited_it_would_outlive_its_taker(self, instance: str) -> None:
+        """A descriptor copied by a fork keeps the lock when its taker gave it up: why it is taken after the fork."""
+        lock = RoleLock(instance, "supervisor")
+        with forked(lambda: None) as child:
+            lock.release()
+            with pytest.raises(RoleTaken):
+                RoleLock(instance, "supervisor")
+            end(child)
+            RoleLock(instance, "supervisor").release()
+
+    def test_a_child_that_gives_up_an_inherited_lock_does_not_free_it(self, instance: str) -> None:
+        """A forked child may close its copy of the supervisor's lock; the supervisor keeps it."""
+        with RoleLock(instance, "supervisor") as lock, forked(lock.release), pytest.raises(RoleTaken):
+            RoleLock(instance, "supervisor")

@@ -1,0 +1,334 @@
+"""shm/segment.py: made whole or not at all, attached as it is, and every refusal a sentence."""
+
+import errno
+import os
+import resource
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NoReturn
+from zlib import crc32
+
+import posix_ipc
+import pytest
+
+from shm import layout
+from shm.counters import WorkerCount
+from shm.errors import (
+    SegmentExists,
+    SegmentForbidden,
+    SegmentFull,
+    SegmentIncompatible,
+    SegmentMissing,
+    SegmentNotReady,
+)
+from shm.layout import Geometry
+from shm.record import Accepted, Ended, Kind
+from shm.role import RoleLock
+from shm.roster import Member
+from shm.segment import Segment
+from shm.states import State
+from tests.shm.segments import fresh_instance, segment_path
+
+GEOMETRY = Geometry(workers=2, dispatchers=2, lane_slots=4, waiting_slots=3, journal_records=4)
+PAYMENT = Accepted(bytes(range(16)), 1990, 1_752_581_696_789_000)
+
+
+def refuse(error: BaseException) -> object:
+    """A function that raises `error`, whatever it is given."""
+
+    def refusal(*_: object, **__: object) -> NoReturn:
+        raise error
+
+    return refusal
+
+
+@pytest.fixture
+def segment(instance: str) -> Segment:
+    """A new segment of two workers and two dispatchers."""
+    return Segment.create(instance, GEOMETRY)
+
+
+@pytest.fixture
+def path(instance: str, segment: Segment) -> Path:
+    """Where that segment can be changed byte by byte."""
+    return segment_path(instance)
+
+
+@pytest.fixture
+def no_large_files() -> Iterator[None]:
+    """Lets this process make no file over 8 kB, as if /dev/shm were that small."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (8192, hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+class TestCreate:
+    """Segment.create."""
+
+    def test_is_all_zero_but_its_header(self, segment: Segment, path: Path) -> None:
+        """A new segment has the size its geometry says, a random id, a time, and nothing else in it."""
+        content = path.read_bytes()
+        assert len(content) == GEOMETRY.size == segment.geometry.size
+        assert not any(content[layout.HEADER_CHECKSUM_OFFSET + layout.WORD :])
+        assert segment.segment_id != 0
+        assert segment.created_at_ms > 1_700_000_000_000
+
+    def test_has_its_space_reserved(self, path: Path) -> None:
+        """Every page is there from the start: no later store can meet a full /dev/shm."""
+        found = path.stat()
+        assert found.st_blocks * 512 >= found.st_size
+
+    def test_is_its_users_alone(self, path: Path) -> None:
+        """Nobody else may read or write payments."""
+        assert path.stat().st_mode & 0o777 == 0o600
+
+    def test_an_existing_one_is_left_alone(self, instance: str, segment: Segment, path: Path) -> None:
+        """Creating over a segment, however large, is refused and changes no byte of it."""
+        before = path.read_bytes()
+        with pytest.raises(SegmentExists, match=f"^segment /gateway-{instance} exists already$"):
+            Segment.create(instance, GEOMETRY._replace(journal_records=64))
+        assert path.read_bytes() == before
+
+    def test_an_impossible_geometry_makes_nothing(self, instance: str) -> None:
+        """The sentence is the geometry's own, and no segment is left."""
+        with pytest.raises(SegmentIncompatible, match="^lane_slots must be a power of two from 2 to 16777216, not 3$"):
+            Segment.create(instance, GEOMETRY._replace(lane_slots=3))
+        assert not segment_path(instance).exists()
+
+    @pytest.mark.usefixtures("no_large_files")
+    def test_without_room_nothing_is_left(self, instance: str) -> None:
+        """A segment for which the kernel has no room is refused at once, with its size, and is gone."""
+        with pytest.raises(SegmentFull, match=f"^no room for {GEOMETRY.size} bytes in /dev/shm: File too large$"):
+            Segment.create(instance, GEOMETRY)
+        assert not segment_path(instance).exists()
+
+    def test_a_full_folder_is_a_sentence(self, instance: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        """What a full /dev/shm says comes with the size that was asked for."""
+        monkeypatch.setattr(os, "posix_fallocate", refuse(OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))))
+        with pytest.raises(SegmentFull, match=f"^no room for {GEOMETRY.size} bytes in /dev/shm: No space left on device$"):
+            Segment.create(instance, GEOMETRY)
+        assert not segment_path(instance).exists()
+
+    def test_a_forbidden_folder_is_a_sentence(self, instance: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A /dev/shm that belongs to another user is named."""
+        monkeypatch.setattr(posix_ipc, "SharedMemory", refuse(posix_ipc.PermissionsError("no")))
+        with pytest.raises(SegmentForbidden, match=f"^segment /gateway-{instance} may not be made: no permission in /dev/shm$"):
+            Segment.create(instance, GEOMETRY)
+
+    def test_ids_differ(self, segment: Segment) -> None:
+        """Two segments of the same geometry can be told apart."""
+        with fresh_instance() as other:
+            assert Segment.create(other, GEOMETRY).segment_id != segment.segment_id
+
+    @pytest.mark.parametrize("step", ["os.posix_fallocate", "mmap.mmap", "shm.segment._write_header"])
+    def test_a_death_half_way_leaves_no_segment_yet(
+        self, instance: str, step: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Whoever dies while making a segment leaves one that is not ready, and that can be removed and made anew."""
+        with monkeypatch.context() as patch:
+            patch.setattr(step, refuse(KeyboardInterrupt()))
+            with pytest.raises(KeyboardInterrupt):
+                Segment.create(instance, GEOMETRY)
+        with pytest.raises(SegmentNotReady):
+            Segment.attach(instance)
+        Segment.unlink(instance)
+        assert Segment.create(instance, GEOMETRY).geometry == GEOMETRY
+
+
+class TestAttach:
+    """Segment.attach."""
+
+    def test_finds_what_was_created(self, instance: str, segment: Segment) -> None:
+        """Geometry, id and time come from the header."""
+        other = Segment.attach(instance)
+        assert (other.geometry, other.segment_id, other.created_at_ms) == (
+            GEOMETRY,
+            segment.segment_id,
+            segment.created_at_ms,
+        )
+
+    @pytest.mark.parametrize("read_only", [False, True])
+    def test_never_changes_the_segment(self, instance: str, path: Path, read_only: bool) -> None:  # noqa: FBT001
+        """Attaching changes neither size nor a byte of a segment in use."""
+        before = path.read_bytes()
+        Segment.attach(instance, read_only=read_only)
+        assert path.read_bytes() == before
+
+    def test_sees_what_others_store(self, instance: str, segment: Segment) -> None:
+        """Two attachments show the same memory, both ways."""
+        other = Segment.attach(instance)
+        assert segment.lane(1, 0).try_publish(PAYMENT)
+        assert other.lane(1, 0).peek(0) == PAYMENT
+        other.lane(1, 0).advance(1)
+        assert segment.lane(1, 0).depth == 0
+
+    def test_read_only_can_look_at_everything_and_store_nothing(self, instance: str, segment: Segment) -> None:
+        """A read-only attachment reads every part, and each attempt to write is an error that leaves memory alone."""
+        segment.lane(0, 0).try_publish(PAYMENT)
+        segment.table(0).insert(0, PAYMENT)
+        segment.journal(0).append(Ended(Kind.SETTLED, 0, 1, 1990, 0))
+        segment.roster(0).add(Member(1, 0))
+        watcher = Segment.attach(instance, read_only=True)
+        found = watcher.table(0).find(PAYMENT.correlation_id)
+        assert found is not None
+        assert found.state is State.WAITING
+        assert watcher.lane(0, 0).peek(0) == PAYMENT
+        assert watcher.journal(0).head == 1
+        assert watcher.roster(0).members() == [Member(1, 0)]
+        assert watcher.worker_counters(0).get(WorkerCount.ACCEPTED) == 0
+        for write in (
+            lambda: watcher.lane(0, 0).try_publish(PAYMENT),
+            lambda: watcher.table(0).insert(1, PAYMENT),
+            lambda: watcher.journal(0).begin_life(),
+            lambda: watcher.roster(0).add(Member(2, 0)),
+            lambda: watcher.worker_counters(0).beat(),
+        ):
+            with pytest.raises(TypeError, match="read-only"):
+                write()
+
+    def test_none_is_a_sentence(self, instance: str) -> None:
+        """A segment that isn't there is named."""
+        with pytest.raises(SegmentMissing, match=f"^there is no segment /gateway-{instance}$"):
+            Segment.attach(instance)
+
+    def test_another_users_is_a_sentence(self, instance: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A segment that may not be opened is named."""
+        monkeypatch.setattr(posix_ipc, "SharedMemory", refuse(posix_ipc.PermissionsError("no")))
+        with pytest.raises(SegmentForbidden, match=f"^segment /gateway-{instance} is another user's$"):
+            Segment.attach(instance)
+
+    @pytest.mark.parametrize("content", [b"", bytes(5), bytes(GEOMETRY.size)])
+    def test_half_made_is_not_ready(self, instance: str, content: bytes) -> None:
+        """Without magic, of whatever size, it is being created or was left half-way; it stays as it is."""
+        segment_path(instance).write_bytes(content)
+        with pytest.raises(SegmentNotReady, match="has no magic: it is being created, or its creator died half-way$"):
+            Segment.attach(instance)
+        assert segment_path(instance).read_bytes() == content
+
+    @pytest.mark.parametrize("length", [12, GEOMETRY.size])
+    def test_a_strangers_file_is_none_of_ours(self, instance: str, length: int) -> None:
+        """Another magic is named in the refusal."""
+        segment_path(instance).write_bytes(b"\x01" * length)
+        with pytest.raises(SegmentIncompatible, match=r"is not a gateway's \(magic 0x0101010101010101\)$"):
+            Segment.attach(instance)
+
+    def test_another_version_is_named(self, instance: str, path: Path) -> None:
+        """Both versions are in the sentence, also when the header's checksum means nothing to us."""
+        change(path, layout.HEADER_BODY_OFFSET, (layout.VERSION + 1).to_bytes(8, "little"))
+        with pytest.raises(SegmentIncompatible, match=f"has version {layout.VERSION + 1}, this program reads {layout.VERSION}$"):
+            Segment.attach(instance)
+
+    @pytest.mark.parametrize("offset", range(layout.HEADER_BODY_OFFSET + layout.WORD, layout.HEADER_CHECKSUM_OFFSET + 8))
+    def test_a_damaged_header_is_noticed(self, instance: str, path: Path, offset: int) -> None:
+        """No byte of the header can change unnoticed."""
+        change(path, offset, bytes([path.read_bytes()[offset] ^ 0x10]))
+        with pytest.raises(SegmentIncompatible, match="has a damaged header$"):
+            Segment.attach(instance)
+
+    @pytest.mark.parametrize("length", [GEOMETRY.size - 1, GEOMETRY.size + 1, layout.HEADER_LENGTH])
+    def test_another_size_is_refused(self, instance: str, path: Path, length: int) -> None:
+        """A segment that was cut or has grown is refused with both sizes: a read beyond its end would be a SIGBUS."""
+        os.truncate(path, length)
+        with pytest.raises(SegmentIncompatible, match=f"is {length} bytes, its header says {GEOMETRY.size}$"):
+            Segment.attach(instance)
+
+    def test_less_than_a_header_is_refused(self, instance: str, path: Path) -> None:
+        """A segment cut within its header is refused with its size."""
+        os.truncate(path, 40)
+        with pytest.raises(SegmentIncompatible, match="is cut short: 40 bytes$"):
+            Segment.attach(instance)
+
+    def test_an_impossible_geometry_is_refused(self, instance: str, path: Path) -> None:
+        """A header whose checksum fits but whose numbers cannot be is refused with the number."""
+        body = bytearray(path.read_bytes()[layout.HEADER_BODY_OFFSET : layout.HEADER_CHECKSUM_OFFSET])
+        body[16:24] = (99).to_bytes(8, "little")
+        change(path, layout.HEADER_BODY_OFFSET, bytes(body) + crc32(body).to_bytes(8, "little"))
+        with pytest.raises(SegmentIncompatible, match="workers must be 1 to 16, not 99$"):
+            Segment.attach(instance)
+
+
+class TestParts:
+    """What a segment hands out."""
+
+    def test_no_two_parts_share_memory(self, instance: str, segment: Segment) -> None:
+        """Filling every part leaves each with just what was put into it."""
+        pairs = [(worker, dispatcher) for worker in range(2) for dispatcher in range(2)]
+        for number, (worker, dispatcher) in enumerate(pairs):
+            while segment.lane(worker, dispatcher).try_publish(Accepted(bytes(16), number, 0)):
+                pass
+        for dispatcher in range(2):
+            table, journal = segment.table(dispatcher), segment.journal(dispatcher)
+            for slot in range(len(table)):
+                table.insert(slot, Accepted(bytes([255] * 16), 100 + dispatcher, slot))
+            while not journal.is_full():
+                journal.append(Ended(Kind.SETTLED, dispatcher, 1, 200 + dispatcher, 0))
+            assert segment.roster(dispatcher).add(Member(2**64 - 1, dispatcher))
+        rows = [segment.supervisor_counters()]
+        rows += [segment.worker_counters(0), segment.worker_counters(1)]
+        rows += [segment.dispatcher_counters(0), segment.dispatcher_counters(1)]
+        for number, row in enumerate(rows):
+            row.begin(300 + number, 0)
+
+        other = Segment.attach(instance, read_only=True)
+        for number, (worker, dispatcher) in enumerate(pairs):
+            lane = other.lane(worker, dispatcher)
+            assert [lane.peek(position) for position in range(4)] == [Accepted(bytes(16), number, 0)] * 4
+        for dispatcher in range(2):
+            kept = [kept for _, kept in other.table(dispatcher).scan()]
+            assert [payment and payment.amount_cents for payment in kept] == [100 + dispatcher] * 7
+            records = [other.journal(dispatcher).read(position) for position in range(4)]
+            assert records == [Ended(Kind.SETTLED, dispatcher, 1, 200 + dispatcher, 0)] * 4
+            assert other.roster(dispatcher).members() == [Member(2**64 - 1, dispatcher)]
+        assert [row.pid for row in rows] == [300, 301, 302, 303, 304]
+
+    def test_a_search_stays_in_its_table(self, segment: Segment) -> None:
+        """An id in one dispatcher's table, or in a lane, is not found in another's."""
+        segment.lane(0, 0).try_publish(PAYMENT)
+        segment.table(1).insert(3, PAYMENT)
+        assert segment.table(0).find(PAYMENT.correlation_id) is None
+        assert segment.table(1).find(PAYMENT.correlation_id) == segment.table(1).read(3)
+
+    def test_a_search_reaches_the_last_slot(self, segment: Segment) -> None:
+        """First and last slot of the last table are found."""
+        for slot in (0, GEOMETRY.table_slots - 1):
+            payment = PAYMENT._replace(correlation_id=bytes([slot] * 16))
+            segment.table(1).insert(slot, payment)
+            assert segment.table(1).find(payment.correlation_id) == segment.table(1).read(slot)
+
+
+class TestUnlink:
+    """Segment.unlink."""
+
+    def test_removes_segment_and_locks(self, instance: str, segment: Segment) -> None:
+        """Nothing of the instance is left, but whoever has it mapped keeps what it sees."""
+        RoleLock(instance, "worker-0").release()
+        segment.lane(0, 0).try_publish(PAYMENT)
+        Segment.unlink(instance)
+        assert list(segment_path(instance).parent.glob(f"gateway-{instance}*")) == []
+        assert segment.lane(0, 0).peek(0) == PAYMENT
+
+    def test_the_name_is_free_again(self, instance: str, segment: Segment) -> None:
+        """A new segment of the same name is another one."""
+        Segment.unlink(instance)
+        assert Segment.create(instance, GEOMETRY).segment_id != segment.segment_id
+
+    def test_none_is_a_sentence(self, instance: str) -> None:
+        """A segment that isn't there is named."""
+        with pytest.raises(SegmentMissing, match=f"^there is no segment /gateway-{instance}$"):
+            Segment.unlink(instance)
+
+    def test_another_users_is_a_sentence(self, instance: str, segment: Segment, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A segment that may not be removed is named, and its locks stay."""
+        RoleLock(instance, "worker-0").release()
+        monkeypatch.setattr(posix_ipc, "unlink_shared_memory", refuse(posix_ipc.PermissionsError("no")))
+        with pytest.raises(SegmentForbidden, match=f"^segment /gateway-{instance} is another user's$"):
+            Segment.unlink(instance)
+        assert len(list(segment_path(instance).parent.glob(f"gateway-{instance}*"))) == 2
+
+
+def change(path: Path, offset: int, data: bytes) -> None:
+    """Overwrites some bytes of a segment."""
+    with path.open("r+b") as file:
+        file.seek(offset)
+        file.write(data)

@@ -1,0 +1,190 @@
+"""Made-up parts of a run for the tests, and a server that stands for a gateway or a processor."""
+
+import dataclasses
+import json
+import threading
+from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from tools.benchmark.card import Answered, Card, Settled, Used
+from tools.benchmark.cgroup import Usage
+from tools.benchmark.events import Summaries, Totals
+from tools.benchmark.latencies import NONE, Latencies, Latency
+from tools.benchmark.meters import Metered
+from tools.benchmark.reconcile import Finding, Findings
+from tools.benchmark.scenario import Amount, Audit, Condition, Load, Rules, Scenario, Stage
+from tools.benchmark.score import score_of
+
+CALM = Condition(0, failing=False)
+RULES = Rules(
+    fee_default_percent=5, fee_fallback_percent=15, money_from="processors", money_window_s=20, bonus_step_percent=0
+)
+SCENARIO = Scenario(
+    name="small",
+    about="A load for tests.",
+    load=Load(duration_s=3, users_start=1, users_end=4, pause_s=1),
+    amount=Amount(1990, 1990),
+    audit=Audit(every_s=1, window_start_ms=15_000, window_end_ms=1_500),
+    rules=RULES,
+    stages=(Stage(1, CALM, CALM), Stage(2, Condition(100, failing=True), CALM)),
+)
+LATENCY = Latency(count=10, p50_ms=1.0, p90_ms=2.0, p99_ms=3.0, p999_ms=4.0, max_ms=5.0)
+USAGE = Usage(
+    cpu_ns=2_000_000,
+    periods=30,
+    throttled_periods=2,
+    throttled_ns=5_000_000,
+    memory_bytes=10_000_000,
+    memory_peak_bytes=20_000_000,
+    memory_limit_bytes=40_000_000,
+    cpus_limit=0.25,
+)
+NOTHING = Finding(0, [])
+RIGHT = Findings(by_row=True, twice=NOTHING, lost=NOTHING, unasked=NOTHING, altered=NOTHING, disagreements=[])
+
+
+def summaries(gateway: tuple[int, int] | None, processors: tuple[int, int] = (1, 1)) -> Summaries:
+    """An audit with these counts, all of them payments of one cent."""
+    default, fallback = (Totals(count, count) for count in processors)
+    ours = None if gateway is None else (Totals(gateway[0], gateway[0]), Totals(gateway[1], gateway[1]))
+    return Summaries(1_753_000_000_123, 1_752_999_985_123, 1_752_999_998_623, (default, fallback), ours)
+
+
+def a_card(**changes: Any) -> Card:
+    """A good run of ten payments of 19.90, nine at default; with these fields otherwise."""
+    at_end = (Totals(9, 17_910), Totals(1, 1_990))
+    card = Card(
+        target="gateway",
+        scenario=SCENARIO,
+        run="cafe",
+        seed=7,
+        started_at_ms=1_753_000_000_000,
+        latencies=Latencies(LATENCY, LATENCY, {"payment": LATENCY, "summary": NONE, "admin": NONE}, [LATENCY, NONE]),
+        answered=Answered(accepted=10, cents=19_900, refused=0, unanswered=0, by_status={}),
+        settled=Settled(at_end, waiting_at_end=0, quiet_s=0.5, findings=RIGHT),
+        score=score_of(RULES, at_end, 19_900, 3.0, fined=False),
+        audits=[summaries((1, 1))],
+        used=Used([Metered("app1", USAGE), Metered("haproxy", USAGE)], [], 1.5, 42.0),
+        notes=[],
+    )
+    return dataclasses.replace(card, **changes)
+
+
+class Asked(NamedTuple):
+    """One request that a stand-in got."""
+
+    method: str
+    path: str
+    body: bytes
+    token: str | None
+
+
+class StandIn:
+    """An HTTP server on a free port that remembers what it was asked; `answer` says (status, body)."""
+
+    def __init__(self, answer: Callable[[Asked], tuple[int, bytes]]) -> None:
+        self.asked: list[Asked] = []
+        stand_in = self
+
+        class Handler(BaseHTTPRequestHandler):
+            """Hands each request to `answer`."""
+
+            protocol_version = "HTTP/1.1"
+
+            def handle_any(self) -> None:
+                """Read the body, answer."""
+                body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+                asked = Asked(self.command, self.path, body, self.headers.get("X-Rinha-Token"))
+                stand_in.asked.append(asked)
+                status, said = answer(asked)
+                self.send_response(status)
+                self.send_header("Content-Length", str(len(said)))
+                self.end_headers()
+                self.wfile.write(said)
+
+            do_GET = do_POST = do_PUT = handle_any
+
+            def log_message(self, *_: object) -> None:
+                """Nothing: the tests look at `asked`."""
+
+        class Server(ThreadingHTTPServer):
+            """Leaves its connections to end by themselves."""
+
+            daemon_threads = True
+            block_on_close = False
+
+        self._server = Server(("127.0.0.1", 0), Handler)
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,))
+        self._thread.start()
+        self.url = f"http://127.0.0.1:{self._server.server_port}"
+
+    def close(self) -> None:
+        """Stop serving."""
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
+
+
+class Bank:
+    """A gateway and two processors that agree at once: every payment is stored at the default processor.
+
+    Attributes:
+        lose, double: what to do wrong with the next so many payments.
+        lists_rows: whether the processors show their rows, as the simulated one does.
+    """
+
+    def __init__(self) -> None:
+        self.rows: tuple[list[list[Any]], list[list[Any]]] = ([], [])
+        self.changes: list[tuple[int, str, Any]] = []
+        self.lose = self.double = 0
+        self.lists_rows = True
+        self.purges = True
+        self._lock = threading.Lock()
+        self.gateway = StandIn(self._answer_gateway)
+        self.processors = (StandIn(lambda asked: self._answer(0, asked)), StandIn(lambda asked: self._answer(1, asked)))
+
+    def close(self) -> None:
+        """Stop all three servers."""
+        for each in (self.gateway, *self.processors):
+            each.close()
+
+    def _totals(self, side: int) -> dict[str, Any]:
+        rows = self.rows[side]
+        return {"totalRequests": len(rows), "totalAmount": sum(row[1] for row in rows) / 100, "feePerTransaction": 0.05}
+
+    def _answer_gateway(self, asked: Asked) -> tuple[int, bytes]:
+        with self._lock:
+            if asked.path == "/purge-payments":
+                return (200, b"") if self.purges else (404, b"there is no such thing")
+            if asked.path.startswith("/payments-summary"):
+                return 200, json.dumps({"default": self._totals(0), "fallback": self._totals(1)}).encode()
+            payment = json.loads(asked.body)
+            row = [payment["correlationId"], round(payment["amount"] * 100), 1_753_000_000_000]
+            if self.lose:
+                self.lose -= 1
+                return 202, b""
+            self.rows[0].append(row)
+            if self.double:
+                self.double -= 1
+                self.rows[1].append(row)
+            return 202, b""
+
+    def _answer(self, side: int, asked: Asked) -> tuple[int, bytes]:
+        with self._lock:
+            if asked.path == "/admin/purge-payments":
+                self.rows[side].clear()
+                return 200, b"{}"
+            if asked.path.startswith("/admin/configurations/"):
+                self.changes.append((side, asked.path.rpartition("/")[2], json.loads(asked.body)))
+                return 200, b"{}"
+            if asked.path == "/admin/payments":
+                return (200, json.dumps(self.rows[side]).encode()) if self.lists_rows else (404, b"")
+            return 200, json.dumps(self._totals(side)).encode()
+
+
+def write_json(path: Path, value: object) -> Path:
+    """Write a JSON file and return its path."""
+    path.write_text(json.dumps(value), encoding="utf-8")
+    return path

@@ -1,0 +1,84 @@
+"""Tests of tools/processor/__main__.py."""
+
+import signal
+import socket
+import subprocess
+import sys
+from decimal import Decimal
+from pathlib import Path
+from urllib.request import urlopen
+
+import pytest
+
+from tools.processor.__main__ import EXIT_CANNOT_LISTEN, main, options_parser
+
+ROOT = Path(__file__).resolve().parents[3]
+DEADLINE_S = 20
+
+
+class TestOptions:
+    """options_parser."""
+
+    def test_defaults_are_the_contests_default_processor(self) -> None:
+        """Port 8001, 7 %, token 123, quick and healthy, for this machine only."""
+        options = options_parser().parse_args([])
+        assert (options.host, options.port, options.fee_percent) == ("127.0.0.1", 8001, Decimal(7))
+        assert (options.token, options.delay_ms, options.failing) == ("123", 0, False)
+
+    def test_each_setting_can_be_given(self) -> None:
+        """A slow and failing processor from the start, on any free port."""
+        options = options_parser().parse_args(["--port", "0", "--delay-ms", "5000", "--failing"])
+        assert (options.port, options.delay_ms, options.failing) == (0, 5_000, True)
+
+    def test_a_fee_is_exact(self) -> None:
+        """Never through a float."""
+        assert options_parser().parse_args(["--fee-percent", "7.1"]).fee_percent == Decimal("7.1")
+
+    @pytest.mark.parametrize(
+        "arguments",
+        [
+            ["--fee-percent", "x"],
+            ["--fee-percent", "101"],
+            ["--fee-percent", "-1"],
+            ["--fee-percent", "NaN"],
+            ["--fee-percent", "1.00001"],
+            ["--port", "x"],
+            ["--port", "65536"],
+            ["--delay-ms", "-1"],
+            ["--delay-ms", "1.5"],
+        ],
+    )
+    def test_a_wrong_value_is_a_sentence(self, arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+        """Exit status 2, the value named."""
+        with pytest.raises(SystemExit) as ended:
+            options_parser().parse_args(arguments)
+        assert ended.value.code == 2
+        assert arguments[1] in capsys.readouterr().err
+
+
+class TestMain:
+    """main."""
+
+    def test_a_port_in_use_is_a_sentence(self, capsys: pytest.CaptureFixture[str]) -> None:
+        """Exit status 3, the address named, no traceback."""
+        with socket.create_server(("127.0.0.1", 0)) as taken:
+            port = taken.getsockname()[1]
+            assert main(["--port", str(port)]) == EXIT_CANNOT_LISTEN
+        assert capsys.readouterr().err.startswith(f"cannot listen on 127.0.0.1:{port}: ")
+
+    @pytest.mark.slow
+    @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+    def test_it_runs_until_it_is_told_to_stop(self, number: signal.Signals) -> None:
+        """Started as a program it says where it listens, answers, and ends with status 0."""
+        command = [sys.executable, "-m", "tools.processor", "--port", "0", "--name", "trial"]
+        with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True) as process:
+            try:
+                assert process.stderr is not None
+                url = process.stderr.readline().split(" at ")[1].partition(",")[0]
+                with urlopen(url, timeout=DEADLINE_S) as answer:
+                    assert answer.read() == b"Simulated payment processor trial\n"
+                process.send_signal(number)
+                assert process.wait(DEADLINE_S) == 0
+                assert "ends with 0 payments stored" in process.stderr.read()
+            finally:
+                process.kill()

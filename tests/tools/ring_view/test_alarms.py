@@ -1,0 +1,54 @@
+"""What is told as an alarm, and what is not."""
+
+from tools.ring_view.alarms import ALARMING, find_alarms
+from tools.ring_view.snapshot import Area, JournalView, LaneView, Process, TableView
+
+PID = 12
+
+
+def process(role: str, *, lock_pid: int | None = PID, age_ms: int | None = 0, **counts: int) -> Process:
+    """A process with some signs of life and some counts."""
+    return Process(role, PID, "ready", 1000, lock_pid, age_ms, sleeping=False, counts=counts)
+
+
+class TestFindAlarms:
+    """`find_alarms`."""
+
+    def test_a_healthy_instance_has_none(self) -> None:
+        """Beating hearts and innocent counts are no alarm."""
+        rows = [process("supervisor"), process("worker-0", full=3), process("dispatcher-0", unclear=9, set_aside=0)]
+        assert list(find_alarms(rows, [], [])) == []
+
+    def test_each_alarming_count(self) -> None:
+        """What may never be counted is told with its count and its meaning."""
+        rows = [process("dispatcher-0", set_aside=2, misconfigured=1000)]
+        assert list(find_alarms(rows, [], [])) == [
+            f"dispatcher-0: set_aside 2: {ALARMING['set_aside']}",
+            f"dispatcher-0: misconfigured 1,000: {ALARMING['misconfigured']}",
+        ]
+
+    def test_a_missing_process_of_a_running_instance(self) -> None:
+        """A role that nobody plays is told while the supervisor runs."""
+        rows = [process("supervisor"), process("worker-0", lock_pid=None, age_ms=None)]
+        assert list(find_alarms(rows, [], [])) == ["worker-0: not running, though its supervisor is"]
+
+    def test_nobody_runs_a_left_over_segment(self) -> None:
+        """Where the supervisor is gone too, nothing is missing."""
+        rows = [process(role, lock_pid=None, age_ms=None) for role in ("supervisor", "worker-0")]
+        assert list(find_alarms(rows, [], [])) == []
+
+    def test_a_stuck_process(self) -> None:
+        """Who holds a lock and has stopped beating is stuck."""
+        rows = [process("worker-0", age_ms=9000)]
+        assert list(find_alarms(rows, [], [])) == ["worker-0: holds its lock and its heart does not beat"]
+
+    def test_damage(self) -> None:
+        """Damaged lanes, tables and journals are told with what is known."""
+        lane = LaneView(1, 0, 9, 0, 4, 4, None, "the slot of position 0 is torn")
+        table = TableView(16, 14, {}, 2, (3, 5))
+        journal = JournalView(1, 1, 8, "record 0 is damaged")
+        assert list(find_alarms([], [lane], [Area(0, table, journal, ())])) == [
+            "lane worker-1 to dispatcher-0: the slot of position 0 is torn",
+            "table of dispatcher-0: damaged slots: 2 (3, 5)",
+            "journal of dispatcher-0: record 0 is damaged",
+        ]

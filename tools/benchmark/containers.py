@@ -1,0 +1,117 @@
+"""Containers and compose projects, through the `docker` command. `parse` and `limits_of` are pure."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tools.benchmark.errors import DockerError
+
+ASK_TIMEOUT_S = 20.0
+START_TIMEOUT_S = 900.0  # images may have to be built
+LAST_WORDS = 400  # characters of docker's complaint worth showing
+
+_PROJECT = "com.docker.compose.project"
+_SERVICE = "com.docker.compose.service"
+
+
+@dataclass(frozen=True, slots=True)
+class Container:
+    """A running container; `service` is its compose service, or its name if compose did not start it."""
+
+    container_id: str
+    project: str
+    service: str
+    pid: int
+    ports: frozenset[int]  # on the host
+
+
+def parse(inspected: Any) -> list[Container]:
+    """Read what `docker inspect` prints; containers that don't run are left out."""
+    containers = []
+    for each in inspected:
+        labels = each["Config"].get("Labels") or {}
+        bound = (each.get("NetworkSettings") or {}).get("Ports") or {}
+        ports = frozenset(int(host["HostPort"]) for hosts in bound.values() for host in hosts or [])
+        if each["State"]["Pid"]:
+            project, service = labels.get(_PROJECT, ""), labels.get(_SERVICE, each["Name"].lstrip("/"))
+            containers.append(Container(each["Id"], project, service, each["State"]["Pid"], ports))
+    return sorted(containers, key=lambda container: (container.project, container.service))
+
+
+def beside_port(containers: list[Container], port: int) -> list[Container]:
+    """Return the containers of the compose project that publishes this port, or the one container that does."""
+    for container in containers:
+        if port in container.ports:
+            whole = [each for each in containers if each.project == container.project]
+            return whole if container.project else [container]
+    return []
+
+
+def running() -> list[Container]:
+    """Return all running containers; none if there is no docker here."""
+    try:
+        ids = _docker(["ps", "--quiet", "--no-trunc"], ASK_TIMEOUT_S).split()
+        return parse(json.loads(_docker(["inspect", *ids], ASK_TIMEOUT_S))) if ids else []
+    except DockerError:
+        return []
+
+
+def limits_of(config: Any, service: str) -> tuple[str, str]:
+    """Read (cpus, memory) of a service's limits out of `docker compose config`; raises DockerError if it has none."""
+    try:
+        limits = config["services"][service]["deploy"]["resources"]["limits"]
+        return str(limits["cpus"]), str(limits["memory"])
+    except (KeyError, TypeError) as error:
+        raise DockerError(f"The compose file sets no limits of CPU and memory for {service}.") from error
+
+
+class ComposeProject:
+    """A compose file that the bench may start and stop.
+
+    Args:
+        file: the compose file.
+        variables: values for the file's ${…}, over those of the environment.
+    """
+
+    def __init__(self, file: Path, variables: Mapping[str, str] | None = None) -> None:
+        self.file = file
+        self._variables = [f"{name}={value}" for name, value in (variables or {}).items()]
+
+    def start(self) -> None:
+        """Build what is missing and start all services; raises DockerError."""
+        self._compose("up", "--detach", "--build", "--quiet-pull")
+
+    def stop(self) -> None:
+        """Stop and remove the containers; volumes, and what is in them, stay. Raises DockerError."""
+        self._compose("down")
+
+    def limits(self, service: str) -> tuple[str, str]:
+        """Return (cpus, memory) that this file allows a service; raises DockerError."""
+        return limits_of(json.loads(self._compose("config", "--format", "json")), service)
+
+    def _compose(self, *words: str) -> str:
+        prefix = ["env", *self._variables]
+        return _run([*prefix, "docker", "compose", "--file", str(self.file), *words], START_TIMEOUT_S)
+
+
+def _docker(words: list[str], timeout_s: float) -> str:
+    return _run(["docker", *words], timeout_s)
+
+
+def _run(command: list[str], timeout_s: float) -> str:
+    """Run a command and return what it prints; raises DockerError with its last words."""
+    said = " ".join(command[:6])
+    try:
+        done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=timeout_s)
+    except FileNotFoundError as error:
+        raise DockerError("The docker command is not there.") from error
+    except subprocess.TimeoutExpired as error:
+        raise DockerError(f"`{said} …` did not end within {timeout_s:.0f} s.") from error
+    if done.returncode:
+        raise DockerError(f"`{said} …` failed: {done.stderr.strip()[-LAST_WORDS:]}")
+    return done.stdout

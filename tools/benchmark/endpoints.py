@@ -1,0 +1,139 @@
+"""The gateway and the processors as the bench talks to them: their testing endpoints, over plain HTTP.
+
+Standard library only: this is a few dozen requests around the load, none of them measured.
+"""
+
+from __future__ import annotations
+
+import json
+import socket
+import urllib.error
+import urllib.request
+from decimal import Decimal
+from http import HTTPStatus
+from typing import Any
+
+from tools.benchmark.errors import EndpointError
+from tools.benchmark.events import Totals
+from tools.benchmark.reconcile import Row
+from tools.benchmark.scenario import Condition
+
+TIMEOUT_S = 10.0
+ROWS_TIMEOUT_S = 60.0  # a million rows are some 60 MB of JSON
+TOKEN = "123"  # noqa: S105 - the contest's public one
+_CENTS = 100
+
+
+def free_port() -> int:
+    """Return a TCP port of this machine that nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+class Endpoint:
+    """One HTTP origin. Every method raises EndpointError if it can't be reached or answers otherwise than agreed."""
+
+    def __init__(self, name: str, url: str, headers: dict[str, str] | None = None) -> None:
+        self.name = name
+        self.url = url.rstrip("/")
+        self._headers = headers or {}
+
+    def ask(self, method: str, path: str, body: object = None, timeout_s: float = TIMEOUT_S) -> bytes:
+        """Send one request and return the body of a 2xx answer."""
+        status, answer = self.try_ask(method, path, body, timeout_s)
+        if not HTTPStatus.OK <= status < HTTPStatus.MULTIPLE_CHOICES:
+            text = answer.decode(errors="replace").strip()[:200]
+            raise EndpointError(f"{self.name}: {method} {self.url}{path} answered {status}. {text}".rstrip())
+        return answer
+
+    def try_ask(self, method: str, path: str, body: object = None, timeout_s: float = TIMEOUT_S) -> tuple[int, bytes]:
+        """Send one request and return status and body, whatever they are."""
+        data = None if body is None else json.dumps(body).encode()
+        headers = self._headers | ({} if data is None else {"Content-Type": "application/json"})
+        request = urllib.request.Request(f"{self.url}{path}", data, headers, method=method)  # noqa: S310 - see Target
+        try:
+            with urllib.request.urlopen(request, timeout=timeout_s) as answer:  # noqa: S310
+                return answer.status, answer.read()
+        except urllib.error.HTTPError as error:
+            with error:
+                return error.code, error.read()
+        except (OSError, ValueError) as error:
+            reason = error.reason if isinstance(error, urllib.error.URLError) else error
+            raise EndpointError(f"{self.name}: {self.url} can't be reached: {reason}.") from error
+
+    def ask_json(self, path: str, timeout_s: float = TIMEOUT_S) -> Any:
+        """Return the decoded JSON of a GET; numbers with a fraction are Decimals, so money stays exact."""
+        answer = self.ask("GET", path, timeout_s=timeout_s)
+        try:
+            return json.loads(answer, parse_float=Decimal)
+        except ValueError as error:
+            raise EndpointError(f"{self.name}: GET {self.url}{path} did not answer with JSON.") from error
+
+    def _totals(self, shown: Any) -> Totals:
+        try:
+            cents = Decimal(shown["totalAmount"]) * _CENTS
+            return Totals(int(shown["totalRequests"]), int(cents))
+        except (KeyError, TypeError, ValueError, ArithmeticError) as error:
+            raise EndpointError(f"{self.name}: {self.url} showed {shown!r} instead of totals.") from error
+
+
+class Gateway(Endpoint):
+    """What is measured: the gateway's totals and purge."""
+
+    def __init__(self, url: str) -> None:
+        super().__init__("gateway", url)
+
+    def totals(self) -> tuple[Totals, Totals]:
+        """Return everything settled since the purge, (default, fallback)."""
+        shown = self.ask_json("/payments-summary")
+        try:
+            return self._totals(shown["default"]), self._totals(shown["fallback"])
+        except (KeyError, TypeError) as error:
+            raise EndpointError(f"gateway: {self.url}/payments-summary showed {shown!r} instead of totals.") from error
+
+    def purge(self) -> None:
+        """Empty the totals."""
+        self.ask("POST", "/purge-payments")
+
+
+class Processor(Endpoint):
+    """One payment processor: its behaviour, totals and rows."""
+
+    def __init__(self, name: str, url: str, token: str = TOKEN) -> None:
+        super().__init__(name, url, {"X-Rinha-Token": token})
+        self._token = token
+
+    def set_token(self) -> None:
+        """Set the admin token to the one in use: fails at once, with its reason, if that is not the processor's."""
+        self.ask("PUT", "/admin/configurations/token", {"token": self._token})
+
+    def behave(self, condition: Condition) -> None:
+        """Set delay and failure."""
+        self.ask("PUT", "/admin/configurations/delay", {"delay": condition.delay_ms})
+        self.ask("PUT", "/admin/configurations/failure", {"failure": condition.failing})
+
+    def purge(self) -> None:
+        """Forget every payment."""
+        self.ask("POST", "/admin/purge-payments")
+
+    def totals(self) -> Totals:
+        """Return everything stored."""
+        return self._totals(self.ask_json("/admin/payments-summary"))
+
+    def fee_percent(self) -> Decimal | None:
+        """Return the fee this processor says it takes, or None if it says none."""
+        shown = self.ask_json("/admin/payments-summary")
+        fee = shown.get("feePerTransaction") if isinstance(shown, dict) else None
+        return None if fee is None else Decimal(fee) * 100
+
+    def rows(self) -> list[Row] | None:
+        """Return every row stored, or None if this processor does not list them (only the simulated one does)."""
+        status, answer = self.try_ask("GET", "/admin/payments", timeout_s=ROWS_TIMEOUT_S)
+        if status == HTTPStatus.NOT_FOUND:
+            return None
+        try:
+            return [Row(str(each[0]), int(each[1]), int(each[2])) for each in json.loads(answer)]
+        except (ValueError, TypeError, IndexError) as error:
+            raise EndpointError(f"{self.name}: {self.url}/admin/payments answered {status}, not with rows.") from error

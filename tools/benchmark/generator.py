@@ -1,0 +1,198 @@
+"""Runs k6 on `load.js`: writes its plan, listens to its events, asks how far it is, and ends it, whatever happens.
+
+k6 is started in a session of its own: a Ctrl-C at the keyboard reaches the bench alone, which then ends k6.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import resource
+import selectors
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from http import HTTPStatus
+from pathlib import Path
+from typing import IO, Any
+
+from tools.benchmark.endpoints import Endpoint, free_port
+from tools.benchmark.errors import EndpointError, GeneratorError
+from tools.benchmark.events import Event, parse
+from tools.benchmark.scenario import Scenario, to_document
+
+SCRIPT = Path(__file__).with_name("load.js")
+TICK_S = 1.0
+PROGRESS_TIMEOUT_S = 0.5
+GRACE_S = 90.0  # beyond the load: starting 600 users, the last answers, writing the metrics
+STOP_S = 3.0
+REMARKS_MAX = 10
+_READ_BYTES = 65_536
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What k6 is to do: the members of load.js's plan. `run` is fresh for every run, `seed` makes amounts again."""
+
+    scenario: Scenario
+    run: str
+    seed: int
+    target: str
+    processors: tuple[str, str]
+    token: str
+
+
+@dataclass(frozen=True, slots=True)
+class Generated:
+    """What a load left behind: k6's metrics, its own CPU seconds, and the last things it complained about."""
+
+    metrics: dict[str, Any]
+    cpu_s: float
+    remarks: list[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """Where a load is, `elapsed_s` after k6 was started."""
+
+    elapsed_s: float
+    accepted: int
+    failed: int
+
+
+def k6_path() -> Path:
+    """Return the k6 that is installed beside this Python; raises GeneratorError."""
+    path = Path(sys.executable).with_name("k6")
+    if not path.exists():
+        raise GeneratorError(f"k6 is not at {path}: it is one of the packages of requirements-dev.lock.")
+    return path
+
+
+def document(plan: Plan, metrics_path: Path) -> dict[str, Any]:
+    """Return the plan as load.js reads it."""
+    return {
+        "scenario": to_document(plan.scenario),
+        "run": plan.run,
+        "seed": plan.seed,
+        "target": plan.target,
+        "processors": list(plan.processors),
+        "token": plan.token,
+        "metrics_path": str(metrics_path),
+    }
+
+
+def generate(plan: Plan, on_event: Callable[[Event], None], on_tick: Callable[[Progress], None]) -> Generated:
+    """Run the load to its end; raises GeneratorError if k6 gives up or hangs.
+
+    Args:
+        plan: what to do.
+        on_event: called at once for each event.
+        on_tick: called about once a second.
+    """
+    with tempfile.TemporaryDirectory(prefix="bench-") as folder:
+        metrics_path, plan_path = Path(folder, "metrics.json"), Path(folder, "plan.json")
+        plan_path.write_text(json.dumps(document(plan, metrics_path)), encoding="utf-8")
+        port = free_port()
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        remarks: deque[str] = deque(maxlen=REMARKS_MAX)
+        with _k6(plan_path, port) as process:
+            deadline_s = plan.scenario.load.duration_s + GRACE_S
+            for said in _listen(process, port, deadline_s, on_tick):
+                if isinstance(said, str):
+                    remarks.append(said)
+                else:
+                    on_event(said)
+            status = _status(process)
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        if status or not metrics_path.exists():
+            raise GeneratorError(f"k6 gave up (status {status}). Its last words: " + " | ".join(remarks))
+        cpu_s = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+        return Generated(json.loads(metrics_path.read_bytes()), cpu_s, list(remarks))
+
+
+@contextlib.contextmanager
+def _k6(plan_path: Path, port: int) -> Iterator[subprocess.Popen[bytes]]:
+    """Start k6, and see that it is gone when the block is left."""
+    options = ["--quiet", "--no-usage-report", "--no-color", "--log-format", "json", "--log-output", "stderr"]
+    command = [str(k6_path()), "run", *options, "--address", f"127.0.0.1:{port}", "--env", f"PLAN={plan_path}"]
+    process = subprocess.Popen(
+        [*command, str(SCRIPT)], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, start_new_session=True
+    )
+    with process:
+        try:
+            yield process
+        finally:
+            if process.poll() is None:
+                process.send_signal(signal.SIGINT)
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    process.wait(timeout=STOP_S)
+            process.kill()  # does nothing to one that has ended
+
+
+def _listen(
+    process: subprocess.Popen[bytes], port: int, deadline_s: float, on_tick: Callable[[Progress], None]
+) -> Iterator[Event | str]:
+    """Yield what k6 says until it closes its output; raises GeneratorError after `deadline_s`."""
+    stream = process.stderr
+    if stream is None:
+        raise GeneratorError("k6 was started without a pipe for what it says.")
+    started_s = next_tick_s = time.monotonic()
+    for line in _lines(stream):
+        now_s = time.monotonic()
+        if line and (said := parse(line)) is not None:
+            yield said
+        if now_s - started_s > deadline_s:
+            raise GeneratorError(f"k6 did not end within {deadline_s:.0f} s.")
+        if now_s >= next_tick_s:
+            next_tick_s = now_s + TICK_S
+            if (progress := _progress(port, now_s - started_s)) is not None:
+                on_tick(progress)
+
+
+def _lines(stream: IO[bytes]) -> Iterator[str]:
+    """Yield whole lines as they come, and an empty one whenever a tick passes in silence, until the stream ends."""
+    rest = b""
+    with selectors.DefaultSelector() as selector:
+        selector.register(stream, selectors.EVENT_READ)
+        while True:
+            if not selector.select(TICK_S):
+                yield ""
+                continue
+            chunk = os.read(stream.fileno(), _READ_BYTES)
+            if not chunk:
+                break
+            *whole, rest = (rest + chunk).split(b"\n")
+            for line in whole:
+                yield line.decode(errors="replace")
+    if rest:
+        yield rest.decode(errors="replace")
+
+
+def _progress(port: int, elapsed_s: float) -> Progress | None:
+    """Ask k6 itself, for its own counters: what is measured isn't disturbed. None while k6 can't be asked."""
+    k6 = Endpoint("k6", f"http://127.0.0.1:{port}")
+
+    def counter(name: str) -> int:
+        status, shown = k6.try_ask("GET", f"/v1/metrics/{name}", timeout_s=PROGRESS_TIMEOUT_S)
+        if status == HTTPStatus.NOT_FOUND:
+            return 0  # nothing has been added to it yet
+        return int(json.loads(shown)["data"]["attributes"]["sample"]["count"])
+
+    try:
+        return Progress(elapsed_s, counter("accepted"), counter("refused") + counter("unanswered"))
+    except (EndpointError, KeyError, TypeError, ValueError):
+        return None
+
+
+def _status(process: subprocess.Popen[bytes]) -> int:
+    """Return k6's exit status once it has closed its output; raises GeneratorError if it stays."""
+    try:
+        return process.wait(timeout=STOP_S)
+    except subprocess.TimeoutExpired as error:
+        raise GeneratorError("k6 closed its output and did not end.") from error

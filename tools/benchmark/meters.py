@@ -1,0 +1,66 @@
+"""Reads what containers and the machine have used so far: a meter is read when the load starts and when it ends."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from tools.benchmark import cgroup
+from tools.benchmark.containers import Container
+
+_IDLE_COLUMNS = slice(3, 5)  # idle and iowait of /proc/stat's first line (proc(5))
+_SHARED_COLUMNS = 8  # user to steal; the guest columns after them are counted in user and nice already
+
+
+@dataclass(frozen=True, slots=True)
+class Metered:
+    """One container's use of CPU and memory during the load, or None if it was started anew meanwhile."""
+
+    service: str
+    usage: cgroup.Usage | None
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """What the meters show at one moment: readings by container id, and the machine's CPU time by use."""
+
+    readings: dict[str, cgroup.Reading]
+    machine: tuple[int, int]  # (idle, all) in ticks
+
+
+def _read_text(path: str) -> str:
+    return Path(path).read_text(encoding="ascii")
+
+
+def snapshot(containers: list[Container]) -> Snapshot:
+    """Read all meters now; a container that can't be read (gone, or not ours to read) is left out."""
+    readings = {}
+    for container in containers:
+        try:
+            of_process = _read_text(f"/proc/{container.pid}/cgroup")
+            readings[container.container_id] = cgroup.read(of_process, _read_text)
+        except (OSError, ValueError, KeyError):
+            continue
+    return Snapshot(readings, machine_ticks(_read_text("/proc/stat")))
+
+
+def machine_ticks(proc_stat: str) -> tuple[int, int]:
+    """Return (idle, all) ticks of all CPUs together, out of /proc/stat."""
+    columns = [int(number) for number in proc_stat.splitlines()[0].split()[1:]]
+    return sum(columns[_IDLE_COLUMNS]), sum(columns[:_SHARED_COLUMNS])
+
+
+def between(containers: list[Container], start: Snapshot, end: Snapshot) -> list[Metered]:
+    """Return each container's use between two snapshots."""
+    metered = []
+    for container in containers:
+        first, last = (each.readings.get(container.container_id) for each in (start, end))
+        usage = cgroup.used(first, last) if first and last else None
+        metered.append(Metered(container.service, usage))
+    return metered
+
+
+def idle_percent(start: Snapshot, end: Snapshot) -> float:
+    """Return how much of the machine did nothing between two snapshots; 0 if they are the same moment."""
+    idle, whole = (later - earlier for earlier, later in zip(start.machine, end.machine, strict=True))
+    return 100 * idle / whole if whole else 0.0

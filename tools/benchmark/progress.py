@@ -1,0 +1,53 @@
+"""The line that shows where a run is: rewritten each second on a terminal, written now and then into a file."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import TextIO
+
+from tools.benchmark.generator import Progress
+from tools.benchmark.scenario import Scenario
+
+REWRITE = "\r\x1b[K"  # back to the line's start, and clear it
+APART_S = 10.0  # between two lines where they can't be rewritten
+
+
+def line_of(scenario: Scenario, progress: Progress, *, since_start_s: float, stage: int | None, audits: str) -> str:
+    """Return the line; `since_start_s` counts from the load's start, `stage` is the one in force."""
+    now_s = min(max(since_start_s, 0.0), scenario.load.duration_s)
+    shown = ""
+    if stage is not None:
+        condition = scenario.stages[stage]
+        shown = f"  stage {stage + 1} ({condition.default} | {condition.fallback})"
+    return (
+        f"{scenario.name}  {now_s:.0f}/{scenario.load.duration_s} s{shown}  "
+        f"accepted {progress.accepted:,}  failed {progress.failed:,}  {audits}"
+    )
+
+
+class Screen:
+    """Writes to a stream: lines that stay, and one that is replaced."""
+
+    def __init__(self, stream: TextIO, clock_s: Callable[[], float] = time.monotonic) -> None:
+        self._stream = stream
+        self._clock_s = clock_s
+        self._rewrites = stream.isatty()
+        self._live = False
+        self._next_s = clock_s()
+
+    def live(self, line: str) -> None:
+        """Show a line that the next one replaces."""
+        if self._rewrites:
+            self._stream.write(REWRITE + line)
+            self._live = True
+        elif self._clock_s() >= self._next_s:
+            self._next_s = self._clock_s() + APART_S
+            self._stream.write(line + "\n")
+        self._stream.flush()
+
+    def say(self, line: str) -> None:
+        """Show a line that stays."""
+        self._stream.write((REWRITE if self._live else "") + line + "\n")
+        self._live = False
+        self._stream.flush()

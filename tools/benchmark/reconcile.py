@@ -1,0 +1,144 @@
+"""Is the money right? Compares what was accepted with what the processors hold and the gateway says. Pure.
+
+Asked once all is quiet. With the processors' rows every payment is looked at; without them (the contest's own
+processors list none) only counts and sums are, and a payment charged twice can hide behind one that was lost.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from tools.benchmark.events import SIDES, Totals
+from tools.benchmark.payments import Sent
+
+NAMED_MAX = 20  # ids named per kind of fault: enough to look into, the count tells the rest
+
+Pair = tuple[Totals, Totals]
+
+
+class Row(NamedTuple):
+    """One payment as a processor stored it; `requested_at_ms` is UTC."""
+
+    correlation_id: str
+    amount_cents: int
+    requested_at_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """What the load generator was told: counts of answers, cents accepted, ids whose answer was no success."""
+
+    accepted: int
+    accepted_cents: int
+    refused: int
+    unanswered: int
+    failed_ids: Mapping[str, int]  # id to HTTP status, 0 for no answer; the generator doesn't tell all of very many
+
+
+@dataclass(frozen=True, slots=True)
+class Books:
+    """What is written down at the end: totals at the processors and at the gateway, and the rows if they are shown."""
+
+    processors: Pair
+    gateway: Pair
+    rows: tuple[list[Row], list[Row]] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """How many payments have this fault, and the first few of their ids."""
+
+    count: int
+    ids: list[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Findings:
+    """What is wrong with the money; all counts are 0 when nothing is.
+
+    Attributes:
+        by_row: whether every row was looked at; if not, `twice` and `altered` are unknown and stay 0.
+        twice: ids charged more than once, at both processors or at one.
+        lost: payments accepted and not paid; ids are those known to be missing between two that are there.
+        unasked: payments paid although this load never sent them, or was told that they were refused.
+        altered: payments whose amount at the processor is not the one sent.
+        disagreements: a sentence for each total that the gateway and a processor don't agree on.
+    """
+
+    by_row: bool
+    twice: Finding
+    lost: Finding
+    unasked: Finding
+    altered: Finding
+    disagreements: list[str]
+
+
+def _finding(ids: list[str], count: int | None = None) -> Finding:
+    return Finding(len(ids) if count is None else count, ids[:NAMED_MAX])
+
+
+def disagreements(books: Books) -> list[str]:
+    """Return one sentence per processor whose totals the gateway reports otherwise."""
+    return [
+        f"{side}: the gateway says {ours.count:,} payments, {ours.cents:,} cents; "
+        f"the processor has {theirs.count:,}, {theirs.cents:,} cents"
+        for side, ours, theirs in zip(SIDES, books.gateway, books.processors, strict=True)
+        if ours != theirs
+    ]
+
+
+def by_totals(answers: Answers, books: Books) -> Findings:
+    """Compare counts only: what can be told without the rows."""
+    settled = sum(side.count for side in books.processors)
+    settled_cents = sum(side.cents for side in books.processors)
+    told = disagreements(books)
+    if not answers.unanswered and settled == answers.accepted and settled_cents != answers.accepted_cents:
+        told.append(f"accepted are {answers.accepted_cents:,} cents, the processors have {settled_cents:,}")
+    return Findings(
+        by_row=False,
+        twice=_finding([]),
+        lost=_finding([], max(answers.accepted - settled, 0)),
+        unasked=_finding([], max(settled - answers.accepted - answers.unanswered, 0)),
+        altered=_finding([]),
+        disagreements=told,
+    )
+
+
+def by_rows(answers: Answers, books: Books, rows: tuple[list[Row], list[Row]], sent: Mapping[str, Sent]) -> Findings:
+    """Compare row by row; `sent` holds every payment that this run could have sent, by id."""
+    stored = Counter(row.correlation_id for side in rows for row in side)
+    amounts = {row.correlation_id: row.amount_cents for side in rows for row in side}
+    failed = answers.failed_ids
+    strangers = [each for each in stored if each not in sent]
+    altered = [each for each, cents in amounts.items() if each in sent and sent[each].amount_cents != cents]
+    refused_but_paid = [each for each in stored if failed.get(each, 0)]
+    # an unanswered payment may or may not have been taken: either is right
+    paid = sum(1 for each in stored if each in sent and each not in failed)
+    untold = max(answers.refused + answers.unanswered - len(failed), 0)
+    lost_count = max(answers.accepted - paid, 0)
+    surplus = max(paid - answers.accepted - untold, 0)
+    return Findings(
+        by_row=True,
+        twice=_finding([each for each, times in stored.items() if times > 1]),
+        lost=_finding(_gaps(stored, failed, sent) if lost_count else [], lost_count),
+        unasked=_finding(strangers + refused_but_paid, len(strangers) + len(refused_but_paid) + surplus),
+        altered=_finding(altered),
+        disagreements=disagreements(books),
+    )
+
+
+def _gaps(stored: Mapping[str, int], failed: Mapping[str, int], sent: Mapping[str, Sent]) -> list[str]:
+    """Return ids surely sent, by the order of each user's turns, and neither stored nor refused."""
+    last_turn: dict[int, int] = {}
+    for each in stored:
+        if each in sent:
+            user, turn, _ = sent[each]
+            last_turn[user] = max(turn, last_turn.get(user, turn))
+    return [
+        each
+        for each, (user, turn, _) in sent.items()
+        if turn < last_turn.get(user, 0) and each not in stored and each not in failed
+    ]

@@ -1,0 +1,279 @@
+"""One run under the contest's load, in order: prepare, meter, load, settle, check. Returns its score card."""
+
+from __future__ import annotations
+
+import dataclasses
+import secrets
+import time
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from tools.benchmark import containers, meters, payments, reconcile
+from tools.benchmark.card import Answered, Card, Settled, Used
+from tools.benchmark.containers import Container
+from tools.benchmark.endpoints import Gateway, Processor
+from tools.benchmark.errors import EndpointError, GeneratorError
+from tools.benchmark.events import Audited, Changed, Ended, Event, Failed, Started, Summaries, Totals, differs
+from tools.benchmark.generator import Generated, Plan, Progress, generate
+from tools.benchmark.latencies import count_of, of_metrics
+from tools.benchmark.meters import Snapshot
+from tools.benchmark.progress import Screen, line_of
+from tools.benchmark.reconcile import Answers, Books, Findings
+from tools.benchmark.report import difference_lines
+from tools.benchmark.scenario import CALM, Scenario
+from tools.benchmark.score import score_of
+from tools.benchmark.targets import Target, local_port
+
+SETTLE_S = 60.0  # the processors are calm by then; the contest's slowest answer takes 5 s
+POLL_S = 0.5
+_RUN_BYTES = 4
+_NONE = Totals(0, 0)
+
+Processors = tuple[Processor, Processor]
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What is to be run, against what; the same order can be carried out again."""
+
+    target: Target
+    processors: Processors
+    scenario: Scenario
+    seed: int
+    token: str
+
+
+@dataclass(slots=True)
+class Recorder:
+    """Keeps what the generator says, reads the meters when the load starts and ends, and shows where it is."""
+
+    scenario: Scenario
+    metered: list[Container]
+    screen: Screen
+    started_at_ms: int | None = None
+    stage: int | None = None
+    start: Snapshot | None = None
+    end: Snapshot | None = None
+    ended: Summaries | None = None
+    audits: list[Summaries] = dataclasses.field(default_factory=list)
+    failures: list[Failed] = dataclasses.field(default_factory=list)
+
+    def on_event(self, event: Event) -> None:
+        """Take in one event, at the moment it is said."""
+        match event:
+            case Started(at_ms):
+                self.started_at_ms, self.start = at_ms, meters.snapshot(self.metered)
+            case Changed(_, stage):
+                self.stage = stage
+            case Failed():
+                self.failures.append(event)
+            case Audited(summaries):
+                self.audits.append(summaries)
+                if differs(summaries):
+                    self.screen.say("an audit differs")
+                    for line in difference_lines(summaries):
+                        self.screen.say(line)
+            case Ended(summaries):
+                self.ended, self.end = summaries, meters.snapshot(self.metered)
+
+    def on_tick(self, progress: Progress) -> None:
+        """Show the live line."""
+        since_s = 0.0 if self.started_at_ms is None else time.time() - self.started_at_ms / 1000
+        different = sum(map(differs, self.audits))
+        audits = f"audits {len(self.audits)}, different {different}"
+        self.screen.live(line_of(self.scenario, progress, since_start_s=since_s, stage=self.stage, audits=audits))
+
+
+def carry_out(order: Order, screen: Screen, settle_s: float = SETTLE_S) -> Card:
+    """Run the load once and return its card; the processors are calm afterwards, whatever happens.
+
+    Raises BenchError if the load could not be run; what the gateway did wrong is in the card.
+    """
+    found = containers.running()
+    port = order.target.local_port
+    ours = containers.beside_port(found, port) if port else []
+    theirs = _of_processors(order, found)
+    recorder = Recorder(order.scenario, ours + theirs, screen)
+    run = secrets.token_hex(_RUN_BYTES)
+    default, fallback = order.processors
+    plan = Plan(order.scenario, run, order.seed, order.target.url, (default.url, fallback.url), order.token)
+    try:
+        prepare(order)
+        generated = generate(plan, recorder.on_event, recorder.on_tick)
+        calm(order.processors)
+        return _card(order, run, recorder, generated, (ours, theirs), screen, settle_s)
+    finally:
+        calm(order.processors)
+
+
+def _of_processors(order: Order, found: list[Container]) -> list[Container]:
+    """Return the processors' containers, each once: both may belong to one project."""
+    ports = [local_port(processor.url) for processor in order.processors]
+    by_id = {each.container_id: each for port in ports if port for each in containers.beside_port(found, port)}
+    return list(by_id.values())
+
+
+def prepare(order: Order) -> None:
+    """Put both processors into the first stage and empty all books; raises EndpointError."""
+    first = order.scenario.stages[0]
+    for processor, condition in zip(order.processors, (first.default, first.fallback), strict=True):
+        processor.set_token()
+        processor.behave(condition)
+        processor.purge()
+    try:
+        Gateway(order.target.url).purge()
+    except EndpointError as error:
+        raise EndpointError(f"{error} (Its totals must start from zero: set PURGE_ENABLED=1.)") from error
+
+
+def calm(processors: Processors) -> None:
+    """Put both processors back to answering at once; tries both before it raises EndpointError."""
+    problems = []
+    for processor in processors:
+        try:
+            processor.behave(CALM)
+        except EndpointError as error:
+            problems.append(str(error))
+    if problems:
+        raise EndpointError(" ".join(problems))
+
+
+def _card(
+    order: Order,
+    run: str,
+    recorder: Recorder,
+    generated: Generated,
+    metered: tuple[list[Container], list[Container]],
+    screen: Screen,
+    settle_s: float,
+) -> Card:
+    """Wait until all is settled, check the books, and put the card together."""
+    start, end, ended, started_at_ms = recorder.start, recorder.end, recorder.ended, recorder.started_at_ms
+    if start is None or end is None or ended is None or started_at_ms is None:
+        raise GeneratorError("The load never started, or never ended. " + " | ".join(generated.remarks))
+    ours, theirs = metered
+    answered = _answered(recorder, generated)
+    latencies = of_metrics(generated.metrics, len(order.scenario.stages))
+    notes = [f"k6 said: {remark}" for remark in generated.remarks]
+    settled = score = None
+    if order.target.settles:
+        at_end, missing = money_of(order.scenario, ended)
+        notes += [missing] if missing else []
+        notes += list(_fee_notes(order))
+        settled = settle(order, run, recorder, answered, at_end, screen, settle_s)
+        fined = any(map(differs, recorder.audits))
+        score = score_of(order.scenario.rules, at_end, answered.cents, latencies.successful.p99_ms, fined=fined)
+    return Card(
+        target=order.target.name,
+        scenario=order.scenario,
+        run=run,
+        seed=order.seed,
+        started_at_ms=started_at_ms,
+        latencies=latencies,
+        answered=answered,
+        settled=settled,
+        score=score,
+        audits=recorder.audits,
+        used=Used(
+            containers=meters.between(ours, start, end),
+            processors=meters.between(theirs, start, end),
+            generator_cpu_s=generated.cpu_s,
+            machine_idle_percent=meters.idle_percent(start, end),
+        ),
+        notes=notes,
+    )
+
+
+def _answered(recorder: Recorder, generated: Generated) -> Answered:
+    names = ("accepted", "accepted_cents", "refused", "unanswered")
+    accepted, cents, refused, unanswered = (count_of(generated.metrics, name) for name in names)
+    by_status = Counter(failure.status for failure in recorder.failures)
+    return Answered(accepted, cents, refused, unanswered, dict(by_status))
+
+
+def money_of(scenario: Scenario, ended: Summaries) -> tuple[tuple[Totals, Totals], str | None]:
+    """Return what was settled when the load ended, by the side the rules name, and a note if that did not answer."""
+    processors = (ended.processors[0] or _NONE, ended.processors[1] or _NONE)
+    if scenario.rules.money_from == "gateway":
+        if ended.gateway is None:
+            return (
+                _NONE,
+                _NONE,
+            ), "The gateway gave no summary at the end of the load: the contest counts nothing then."
+        return ended.gateway, None
+    if None in ended.processors:
+        return processors, "A processor gave no summary at the end of the load: the contest counts nothing then."
+    return processors, None
+
+
+def _fee_notes(order: Order) -> Iterator[str]:
+    rules = order.scenario.rules
+    expected = (rules.fee_default_percent, rules.fee_fallback_percent)
+    for processor, percent in zip(order.processors, expected, strict=True):
+        shown = processor.fee_percent()
+        if shown is not None and shown != percent:
+            yield f"{processor.name} says that it takes {shown.normalize():f} %; the score's rules say {percent} %."
+
+
+def settle(
+    order: Order,
+    run: str,
+    recorder: Recorder,
+    answered: Answered,
+    at_end: tuple[Totals, Totals],
+    screen: Screen,
+    settle_s: float,
+) -> Settled:
+    """Wait until everything accepted is settled and both sides agree, `settle_s` at the most; then check the books."""
+    ended_ms = recorder.ended.at_ms if recorder.ended else 0
+    deadline_s = time.monotonic() + settle_s
+    gateway = Gateway(order.target.url)
+    books, quiet, problem = None, False, ""
+    while not quiet and time.monotonic() < deadline_s:
+        last = books
+        try:
+            books = Books(_processor_totals(order.processors), gateway.totals(), None)
+        except EndpointError as error:
+            books, problem = None, str(error)
+        quiet = is_quiet(answered, last, books)
+        if not quiet:
+            paid = sum(each.count for each in books.processors) if books else 0
+            screen.live(f"waiting for what is not settled yet: {paid:,} of {answered.accepted:,}  {problem}")
+            time.sleep(POLL_S)
+    quiet_s = time.time() - ended_ms / 1000 if quiet else None
+    return Settled(
+        at_end=at_end,
+        waiting_at_end=max(answered.accepted - sum(each.count for each in at_end), 0),
+        quiet_s=quiet_s,
+        findings=None if books is None else _check(order, run, recorder, answered, books),
+    )
+
+
+def is_quiet(answered: Answered, last: Books | None, books: Books | None) -> bool:
+    """Whether all is settled: everything accepted is paid, both sides agree, and nothing moves any more."""
+    if books is None or books.gateway != books.processors:
+        return False
+    paid = sum(each.count for each in books.processors)
+    if not answered.unanswered:
+        return paid >= answered.accepted
+    return paid >= answered.accepted and books == last  # an unanswered one may still come
+
+
+def _processor_totals(processors: Processors) -> tuple[Totals, Totals]:
+    default, fallback = processors
+    return default.totals(), fallback.totals()
+
+
+def _check(order: Order, run: str, recorder: Recorder, answered: Answered, books: Books) -> Findings:
+    """Compare the books by the processors' rows if they show them, else by totals."""
+    load, stages = order.scenario.load, order.scenario.stages
+    failed = {payments.correlation_id(run, each.user, each.turn): each.status for each in recorder.failures}
+    answers = Answers(answered.accepted, answered.cents, answered.refused, answered.unanswered, failed)
+    default, fallback = (processor.rows() for processor in order.processors)
+    if default is None or fallback is None:
+        return reconcile.by_totals(answers, books)
+    users = load.users_end + 1 + len(stages)  # k6 numbers all its users, the auditor's and the stages' too
+    turns = load.duration_s // load.pause_s + 2
+    sent = dict(payments.possible(run, order.seed, order.scenario.amount, users=users, turns=turns))
+    return reconcile.by_rows(answers, books, (default, fallback), sent)

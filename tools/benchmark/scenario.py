@@ -1,0 +1,246 @@
+"""What a load consists of: users, amounts, stages, audits, the rules of its score. Read from JSON, checked, changed.
+
+A scenario file (`scenarios/*.json`) has the members of `Scenario`; the members of its parts are the fields of the
+classes below, so nothing about a load is in code. Lengths are in the unit their name ends with, money in cents.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import random
+import typing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from tools.benchmark.errors import ScenarioError
+
+SCENARIOS = Path(__file__).parent / "scenarios"
+
+# Bounds that only catch slips of the keyboard; the contest's own numbers are far inside.
+DURATION_S_MAX = 3600
+USERS_MAX = 5000
+DELAY_MS_MAX = 60_000
+AMOUNT_CENTS_MAX = 100_000_000  # 1,000,000.00, the most the gateway takes by default
+PERCENT_MAX = 100
+
+# A range with small change, the contest's prices and large sums in it.
+RANDOM_AMOUNTS_CENTS = (1, 1_000_000)
+RANDOM_STAGES = (4, 10)
+RANDOM_DELAYS_MS = ((0, 20), (20, 200), (200, 1000), (1000, 5000))
+RANDOM_FAILING_CHANCE = 0.25
+CALM_DELAY_MS_MAX = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """How one processor behaves: it sleeps `delay_ms` before it answers, and refuses every payment while `failing`."""
+
+    delay_ms: int
+    failing: bool
+
+    def __str__(self) -> str:
+        """Short form for tables: `100 ms`, or `100 ms failing`."""
+        return f"{self.delay_ms} ms failing" if self.failing else f"{self.delay_ms} ms"
+
+
+CALM = Condition(0, failing=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """From second `at_s` of the load on, until the next stage, the processors behave like this."""
+
+    at_s: int
+    default: Condition
+    fallback: Condition
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """`users_start` users growing evenly to `users_end` over `duration_s`; each pays once, then pauses `pause_s`."""
+
+    duration_s: int
+    users_start: int
+    users_end: int
+    pause_s: int
+
+
+@dataclass(frozen=True, slots=True)
+class Amount:
+    """Cents of one payment: between the two, ends included; the same everywhere when they are equal."""
+
+    cents_min: int
+    cents_max: int
+
+
+@dataclass(frozen=True, slots=True)
+class Audit:
+    """Every `every_s`, summaries are compared over [now - window_start_ms, now - window_end_ms]."""
+
+    every_s: int
+    window_start_ms: int
+    window_end_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """How the score is made.
+
+    Money is what `money_from` reports for the last `money_window_s` seconds at the end of the load. The bonus is
+    rounded to whole steps of `bonus_step_percent`, or not at all when that is 0.
+    """
+
+    fee_default_percent: int
+    fee_fallback_percent: int
+    money_from: Literal["gateway", "processors"]
+    money_window_s: int
+    bonus_step_percent: int
+
+
+@dataclass(frozen=True, slots=True)
+class Scenario:
+    """One whole load; `about` says in a sentence where it comes from."""
+
+    name: str
+    about: str
+    load: Load
+    amount: Amount
+    audit: Audit
+    rules: Rules
+    stages: tuple[Stage, ...]
+
+
+def read(name_or_path: str) -> Scenario:
+    """Return the scenario of that name in `scenarios/`, or of that file; raises ScenarioError."""
+    path = Path(name_or_path) if name_or_path.endswith(".json") else SCENARIOS / f"{name_or_path}.json"
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise ScenarioError(f"The scenario {path} can't be read: {error.strerror}.") from error
+    try:
+        return parse(json.loads(text))
+    except ValueError as error:
+        raise ScenarioError(f"The scenario {path} is not JSON: {error}.") from error
+
+
+def parse(document: object) -> Scenario:
+    """Make a checked scenario of a decoded JSON document; raises ScenarioError."""
+    scenario: Scenario = _build(Scenario, document, "scenario")
+    check(scenario)
+    return scenario
+
+
+def to_document(scenario: Scenario) -> dict[str, Any]:
+    """Return the scenario as `parse` takes it, ready for JSON."""
+    return dataclasses.asdict(scenario)
+
+
+def _build(kind: Any, value: object, where: str) -> Any:
+    """Build `kind` (a dataclass, a tuple of them, int, bool, str or Literal) of a JSON value found at `where`."""
+    if isinstance(kind, type) and dataclasses.is_dataclass(kind):
+        if not isinstance(value, dict):
+            _refuse(where, "an object")
+        hints = typing.get_type_hints(kind)
+        for unknown in sorted(value.keys() - hints.keys()):
+            _refuse(f"{where}.{unknown}", "left out: there is no such member")
+        for missing in sorted(hints.keys() - value.keys()):
+            _refuse(f"{where}.{missing}", "given")
+        members = {name: _build(hint, value[name], f"{where}.{name}") for name, hint in hints.items()}
+        return kind(**members)
+    if typing.get_origin(kind) is tuple:
+        if not isinstance(value, (list, tuple)):
+            _refuse(where, "a list")
+        item = typing.get_args(kind)[0]
+        return tuple(_build(item, each, f"{where}[{index}]") for index, each in enumerate(value))
+    if typing.get_origin(kind) is Literal:
+        if value not in typing.get_args(kind):
+            _refuse(where, "one of " + ", ".join(typing.get_args(kind)))
+    elif type(value) is not kind:  # `isinstance` would let a bool pass for an int
+        _refuse(where, f"of the type {kind.__name__}")
+    return value
+
+
+def _refuse(where: str, must_be: str) -> typing.NoReturn:
+    raise ScenarioError(f"{where} must be {must_be}.")
+
+
+def _between(where: str, value: int, least: int, most: int) -> None:
+    if not least <= value <= most:
+        _refuse(where, f"between {least} and {most}, not {value}")
+
+
+def check(scenario: Scenario) -> None:
+    """Raise ScenarioError if the scenario's numbers don't fit together."""
+    load, audit, rules = scenario.load, scenario.audit, scenario.rules
+    _between("load.duration_s", load.duration_s, 1, DURATION_S_MAX)
+    _between("load.users_start", load.users_start, 1, USERS_MAX)
+    _between("load.users_end", load.users_end, load.users_start, USERS_MAX)
+    _between("load.pause_s", load.pause_s, 1, DURATION_S_MAX)
+    _between("amount.cents_min", scenario.amount.cents_min, 1, AMOUNT_CENTS_MAX)
+    _between("amount.cents_max", scenario.amount.cents_max, scenario.amount.cents_min, AMOUNT_CENTS_MAX)
+    _between("audit.every_s", audit.every_s, 1, DURATION_S_MAX)
+    _between("audit.window_end_ms", audit.window_end_ms, 0, DURATION_S_MAX * 1000)
+    _between("audit.window_start_ms", audit.window_start_ms, audit.window_end_ms, DURATION_S_MAX * 1000)
+    _between("rules.fee_default_percent", rules.fee_default_percent, 0, PERCENT_MAX)
+    _between("rules.fee_fallback_percent", rules.fee_fallback_percent, 0, PERCENT_MAX)
+    _between("rules.money_window_s", rules.money_window_s, load.duration_s, DURATION_S_MAX * 2)
+    _between("rules.bonus_step_percent", rules.bonus_step_percent, 0, PERCENT_MAX)
+    if not scenario.stages:
+        _refuse("stages", "a list with at least one stage")
+    earliest_s = 0
+    for index, stage in enumerate(scenario.stages):
+        _between(f"stages[{index}].at_s", stage.at_s, earliest_s, load.duration_s)
+        _between(f"stages[{index}].default.delay_ms", stage.default.delay_ms, 0, DELAY_MS_MAX)
+        _between(f"stages[{index}].fallback.delay_ms", stage.fallback.delay_ms, 0, DELAY_MS_MAX)
+        earliest_s = stage.at_s + 1
+
+
+def with_random_amounts(scenario: Scenario) -> Scenario:
+    """Return the scenario with every payment of another amount; which ones follows from the run's seed."""
+    return dataclasses.replace(scenario, amount=Amount(*RANDOM_AMOUNTS_CENTS))
+
+
+def with_random_stages(scenario: Scenario, seed: int) -> Scenario:
+    """Return the scenario with other stages, the same ones for the same seed.
+
+    The last stage leaves one processor calm, so that what is accepted can be settled.
+    """
+    chance = random.Random(seed)
+    duration_s = scenario.load.duration_s
+    count = min(chance.randint(*RANDOM_STAGES), max(duration_s - 1, 1))
+    later_s = sorted(chance.sample(range(2, duration_s + 1), count - 1))
+    starts_s = [1, *later_s]
+    stages = [Stage(at_s, _random_condition(chance), _random_condition(chance)) for at_s in starts_s]
+    calm = Condition(chance.randint(0, CALM_DELAY_MS_MAX), failing=False)
+    last = stages[-1]
+    either = (dataclasses.replace(last, default=calm), dataclasses.replace(last, fallback=calm))
+    stages[-1] = chance.choice(either)
+    return dataclasses.replace(scenario, stages=tuple(stages))
+
+
+def _random_condition(chance: random.Random) -> Condition:
+    delay_ms = chance.randint(*chance.choice(RANDOM_DELAYS_MS))
+    return Condition(delay_ms, failing=chance.random() < RANDOM_FAILING_CHANCE)
+
+
+def resized(scenario: Scenario, *, duration_s: int | None = None, users_end: int | None = None) -> Scenario:
+    """Return a shorter, longer, smaller or larger copy for trials.
+
+    Stages move in proportion, at least 1 s apart; in a shorter one audits come closer together, so that there are some.
+    """
+    old = scenario.load
+    new = dataclasses.replace(old, duration_s=duration_s or old.duration_s, users_end=users_end or old.users_end)
+    stages: list[Stage] = []
+    for stage in scenario.stages:
+        at_s = stage.at_s * new.duration_s // old.duration_s
+        earliest_s = stages[-1].at_s + 1 if stages else min(stage.at_s, 1)
+        stages.append(dataclasses.replace(stage, at_s=max(at_s, earliest_s)))
+    window_s = max(scenario.rules.money_window_s, new.duration_s + 10)
+    rules = dataclasses.replace(scenario.rules, money_window_s=window_s)
+    every_s = scenario.audit.every_s * min(new.duration_s, old.duration_s) // old.duration_s
+    audit = dataclasses.replace(scenario.audit, every_s=max(every_s, 1))
+    changed = dataclasses.replace(scenario, load=new, audit=audit, rules=rules, stages=tuple(stages))
+    check(changed)
+    return changed

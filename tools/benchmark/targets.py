@@ -1,0 +1,126 @@
+"""What is measured: something that runs already, the gateway's own compose file, another one's, or the floor."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from tools.benchmark.containers import ComposeProject
+from tools.benchmark.endpoints import Endpoint
+from tools.benchmark.errors import DockerError, EndpointError, OptionError
+from tools.benchmark.scenario import Rules
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+OWN_COMPOSE = ROOT / "docker-compose.yml"
+FLOOR_COMPOSE = Path(__file__).parent / "floor" / "docker-compose.yml"
+READY_S = 120.0
+_ASK_AGAIN_S = 0.25
+_ASK_TIMEOUT_S = 2.0
+_LOCAL = {"localhost", "127.0.0.1", "::1"}
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Something that takes payments at `url`.
+
+    Attributes:
+        name: as the report calls it.
+        url: its origin, http only.
+        settles: whether it pays what it accepts; the floor does not.
+        project: what starts and stops it; None for what runs already and is left running.
+    """
+
+    name: str
+    url: str
+    settles: bool = True
+    project: ComposeProject | None = None
+
+    @property
+    def local_port(self) -> int | None:
+        """The port if it is on this machine, where its containers can be metered."""
+        return local_port(self.url)
+
+    def answers(self) -> bool:
+        """Whether something answers there now."""
+        return answers(self.url)
+
+    @contextlib.contextmanager
+    def up(self) -> Iterator[None]:
+        """Start it if that is ours to do, wait until it answers, and stop what was started at the end."""
+        if self.project is None:
+            if not self.answers():
+                raise EndpointError(f"Nothing answers at {self.url}: start the gateway first (./tools/run).")
+            yield
+            return
+        if self.answers():
+            raise EndpointError(f"{self.url} is taken: stop what runs there first, so that {self.name} can start.")
+        try:
+            self.project.start()
+            self._wait()
+            yield
+        finally:
+            self.project.stop()
+
+    def _wait(self) -> None:
+        """Wait until its summary answers with success; raises EndpointError after `READY_S`."""
+        endpoint = Endpoint(self.name, self.url)
+        deadline_s = time.monotonic() + READY_S
+        while True:
+            try:
+                endpoint.ask("GET", "/payments-summary", timeout_s=_ASK_TIMEOUT_S)
+            except EndpointError as error:
+                if time.monotonic() > deadline_s:
+                    raise EndpointError(f"{self.name} was not ready within {READY_S:.0f} s. {error}") from error
+                time.sleep(_ASK_AGAIN_S)
+            else:
+                return
+
+
+def answers(url: str) -> bool:
+    """Whether anything at all answers at this origin."""
+    try:
+        Endpoint("target", url).try_ask("GET", "/payments-summary", timeout_s=_ASK_TIMEOUT_S)
+    except EndpointError:
+        return False
+    return True
+
+
+def local_port(url: str) -> int | None:
+    """Return the port of an origin on this machine, else None; raises OptionError for what is no http origin."""
+    parts = urlsplit(url)
+    if parts.scheme != "http" or not parts.hostname:
+        raise OptionError(f"{url} is not an http:// address.")
+    return (parts.port or 80) if parts.hostname in _LOCAL else None
+
+
+def floor(port: int, own_compose: Path = OWN_COMPOSE) -> Target:
+    """Return the floor at this port, under the limits of the gateway's own HAProxy; raises DockerError."""
+    if not own_compose.exists():
+        raise DockerError(f"{own_compose} is not there: the floor takes its limits from it.")
+    cpus, memory = ComposeProject(own_compose).limits("haproxy")
+    variables = {"FLOOR_PORT": str(port), "FLOOR_CPUS": cpus, "FLOOR_MEMORY": memory}
+    return Target("floor", f"http://localhost:{port}", settles=False, project=ComposeProject(FLOOR_COMPOSE, variables))
+
+
+def gateway(url: str, rules: Rules, *, managed: bool) -> Target:
+    """Return the gateway at this address; `managed`: from its compose file, started and stopped for each run.
+
+    A managed one is told the fees that the scenario's rules count with; one that runs already keeps its own.
+    """
+    fees = {
+        "FEE_DEFAULT_PERCENT": str(rules.fee_default_percent),
+        "FEE_FALLBACK_PERCENT": str(rules.fee_fallback_percent),
+    }
+    return Target("gateway", url, project=ComposeProject(OWN_COMPOSE, fees) if managed else None)
+
+
+def other(compose_file: Path, url: str) -> Target:
+    """Return another gateway, started from its compose file; raises DockerError if that is not there."""
+    if not compose_file.is_file():
+        raise DockerError(f"{compose_file} is not there.")
+    folder = compose_file.resolve().parent
+    return Target(f"{folder.parent.name}/{folder.name}", url, project=ComposeProject(compose_file))

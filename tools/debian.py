@@ -1,0 +1,204 @@
+"""Debian packages a tool needs: found, or installed without starting the services that come with them.
+
+Debian starts a daemon as soon as its package is installed, and at every boot from then on. Neither is wanted here:
+the tools start HAProxy and Redis themselves, on their own ports. So while apt runs, a `policy-rc.d` that forbids
+every start stands in its place (Debian Policy § 9.3.3.1, invoke-rc.d(8)), and the service is disabled afterwards.
+A policy that was there before comes back, even after an interrupted run: the next one restores it first.
+
+Only the standard library is used, and nothing newer than Python 3.8 in the syntax: `tools/environment.py` needs this
+file before anything is installed.
+"""
+
+from __future__ import annotations  # an older Python shall reach the sentence that says it is too old
+
+import contextlib
+import fcntl
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+APT_TIMEOUT_S = 600  # a slow mirror on a slow line; a hung one still ends
+APT_LOCK_WAIT_S = 300  # unattended-upgrades holds dpkg's lock for minutes on a fresh machine
+POLICY_DENIED = 101  # exit status of a policy-rc.d: action forbidden
+OUTPUT_LINES_SHOWN = 8  # of a failed command, in the sentence about it
+ADMIN_FOLDERS = "/usr/local/sbin:/usr/sbin:/sbin"  # where daemons are; not in the PATH of Debian's ordinary users
+
+POLICY_TEXT = (
+    f"#!/bin/sh\n# rinha-payment-gateway: no service starts while its tools install packages\nexit {POLICY_DENIED}\n"
+)
+
+
+class SetupError(Exception):
+    """This machine lacks something that could not be put right; the message is a sentence for the person before it."""
+
+
+def run_command(command: Sequence[str]) -> subprocess.CompletedProcess[str]:
+    """Run a command to its end, without input, keeping its output (both streams as one).
+
+    Raises:
+        SetupError: it took longer than `APT_TIMEOUT_S`.
+    """
+    try:
+        return subprocess.run(
+            command,
+            check=False,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=APT_TIMEOUT_S,
+        )
+    except subprocess.TimeoutExpired as error:
+        message = f"`{' '.join(command)}` did not end within {APT_TIMEOUT_S} s."
+        raise SetupError(message) from error
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What of the machine is asked and touched; tests give their own.
+
+    Args:
+        is_root: packages may be installed.
+        policy: where invoke-rc.d looks for the local policy.
+        which: finds a program by name in PATH or in the given folders.
+        run: runs a command to its end.
+    """
+
+    is_root: bool
+    policy: Path = Path("/usr/sbin/policy-rc.d")
+    which: Callable[..., str | None] = shutil.which
+    run: Callable[[Sequence[str]], subprocess.CompletedProcess[str]] = run_command
+
+
+def this_machine() -> Machine:
+    """Describe the machine this process runs on."""
+    return Machine(is_root=os.geteuid() == 0)
+
+
+def say(sentence: str) -> None:
+    """Tell the person what is being done; stderr, because a tool's own output may be read by a program."""
+    print(sentence, file=sys.stderr, flush=True)
+
+
+def last_lines(output: str) -> str:
+    """Return the end of a command's output, indented, for a sentence about its failure."""
+    lines = [line for line in output.splitlines() if line.strip()]
+    return "\n".join(f"  {line}" for line in lines[-OUTPUT_LINES_SHOWN:])
+
+
+def find_program(command: str, machine: Machine | None = None) -> Path | None:
+    """Return where a program is, looking in the administrator's folders too; None if it is nowhere."""
+    which = (machine or this_machine()).which
+    found = which(command) or which(command, path=ADMIN_FOLDERS)
+    return Path(found) if found else None
+
+
+def require_debian_package(command: str, package: str, machine: Machine | None = None) -> Path:
+    """Return the path of a program, installing its Debian package if it is missing.
+
+    Raises:
+        SetupError: it is missing and can't be installed here; the message says what to do.
+    """
+    machine = machine or this_machine()
+    found = find_program(command, machine)
+    if found is not None:
+        return found
+    install_packages([package], f"`{command}` is missing", machine)
+    found = find_program(command, machine)
+    if found is None:
+        message = f"`{command}` is still missing although the Debian package {package} is installed."
+        raise SetupError(message)
+    return found
+
+
+def install_packages(packages: Sequence[str], why: str, machine: Machine) -> None:
+    """Install Debian packages; none of their services starts, now or at the next boot.
+
+    Args:
+        packages: names known to apt.
+        why: beginning of the sentence, e.g. "`haproxy` is missing".
+        machine: where.
+
+    Raises:
+        SetupError: not root, not a Debian machine, or apt failed.
+    """
+    names = " ".join(packages)
+    if machine.which("apt-get") is None:
+        message = f"{why}, and there is no apt-get here: install what Debian calls {names} in this system's own way."
+        raise SetupError(message)
+    if not machine.is_root:
+        message = f"{why}. Run this once as root, or install it yourself: sudo apt-get install {names}"
+        raise SetupError(message)
+    say(f"{why}: installing the Debian package {names} (its services are not started)")
+    with services_forbidden(machine):
+        _apt_install(packages, why, machine)
+        for package in packages:
+            _disable_service(package, machine)
+
+
+def _apt_install(packages: Sequence[str], why: str, machine: Machine) -> None:
+    """Install, and if that fails once more after an update: a fresh machine has no lists, an old one stale ones."""
+    apt = ["env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "-q", "-o", f"DPkg::Lock::Timeout={APT_LOCK_WAIT_S}"]
+    install = [*apt, "install", "-y", "--no-install-recommends", *packages]
+    if machine.run(install).returncode == 0:
+        return
+    machine.run([*apt, "update"])  # one broken source among many fails it; what counts is the install
+    result = machine.run(install)
+    if result.returncode != 0:
+        message = f"{why}, and apt-get could not install {' '.join(packages)}:\n{last_lines(result.stdout)}"
+        raise SetupError(message)
+
+
+def _disable_service(package: str, machine: Machine) -> None:
+    """Keep the service named like its package from starting at the next boot; most packages have none."""
+    for command in (["systemctl", "disable", package], ["update-rc.d", package, "disable"]):
+        if machine.which(command[0], path=f"{ADMIN_FOLDERS}:/usr/bin:/bin") is not None:
+            machine.run(command)  # fails when there is no such service: nothing to disable
+            return
+
+
+@contextlib.contextmanager
+def services_forbidden(machine: Machine) -> Iterator[None]:
+    """Forbid every start of a service by `policy-rc.d` for as long as this lasts, then put back what was there.
+
+    One process of ours at a time: the lock is on the policy's folder, so that no file is left for it.
+    """
+    policy = machine.policy
+    kept = policy.with_name(f"{policy.name}.kept-by-rinha-payment-gateway")
+    folder = os.open(policy.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX)
+        _restore_policy(policy, kept)  # an interrupted run
+        if _forbids_already(machine):
+            yield
+            return
+        if policy.is_symlink() or policy.exists():
+            policy.rename(kept)
+        try:
+            policy.write_text(POLICY_TEXT, encoding="ascii")
+            policy.chmod(0o755)
+            yield
+        finally:
+            _restore_policy(policy, kept)
+    finally:
+        os.close(folder)
+
+
+def _restore_policy(policy: Path, kept: Path) -> None:
+    """Remove a policy of ours and put back the one kept for the time."""
+    if policy.is_file() and policy.read_bytes() == POLICY_TEXT.encode("ascii"):
+        policy.unlink()
+    if kept.is_symlink() or kept.exists():
+        kept.rename(policy)
+
+
+def _forbids_already(machine: Machine) -> bool:
+    """Tell whether the policy in place forbids starts anyway, as in most container images."""
+    return machine.policy.exists() and machine.run([str(machine.policy), "any", "start"]).returncode == POLICY_DENIED

@@ -1,0 +1,141 @@
+"""What happens to a request, in which order, and when: limits, delay, failure, storing. Clock and timers are given.
+
+A payment's way, each step once and in this order (`Endpoints.cs`: limiter, then body, then the filters
+`MaybeSimulateDelay` and `MaybeSimulateFailure`, then the insert):
+
+1. a place among the 800 running, or one among the 500 waiting, or a 429: surely not stored;
+2. the body is read: 400 or 415 at once;
+3. the delay *of this moment* is slept, whether or not the client stays;
+4. the failing flag of *that* moment: 500, not stored;
+5. stored: 200; or here already: 422;
+6. the place goes to the oldest waiting.
+"""
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from tools.processor.api import TOO_MANY, Api, Gate, Request, Settings, gate_of
+from tools.processor.limits import Passage, RunningLimit, WindowLimit
+from tools.processor.store import PaymentStore
+from tools.processor.wire import Payment
+
+MS_PER_S = 1_000
+
+
+class Exchange(Protocol):
+    """One request and the way back to whoever sent it; told apart by identity."""
+
+    request: Request
+
+    def answer(self, answer: bytes) -> None:
+        """Send the answer; does nothing if the client has gone."""
+
+
+class Processor:
+    """One payment processor.
+
+    Args:
+        settings: what it starts with; the admin endpoints change it.
+        clock: seconds, only going forward.
+        call_later: `call_later(seconds, callback, *arguments)` on the same clock.
+        payments_limit: who may run a payment or look one up.
+        health_limit: who may ask for the health.
+        store: the rows.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        clock: Callable[[], float],
+        call_later: Callable[..., Any],
+        payments_limit: RunningLimit[Exchange] | None = None,
+        health_limit: WindowLimit[Exchange] | None = None,
+        store: PaymentStore | None = None,
+    ) -> None:
+        self.settings = settings
+        self.store = store if store is not None else PaymentStore()
+        self.payments_limit = payments_limit if payments_limit is not None else RunningLimit()
+        self.health_limit = health_limit if health_limit is not None else WindowLimit()
+        self._api = Api(settings, self.store)
+        self._clock = clock
+        self._call_later = call_later
+        self._roll_is_due = False
+
+    def begin(self, exchange: Exchange) -> None:
+        """Take a request in; its answer comes now, later, or (its client having left while it waited) never."""
+        gate = gate_of(exchange.request)
+        if gate is Gate.PAYMENTS:
+            passage = self.payments_limit.enter(exchange)
+            if passage is Passage.NOW and self._run(exchange):
+                self._leave()
+        elif gate is Gate.HEALTH:
+            passage = self._enter_health(exchange)
+        else:
+            passage = Passage.NOW
+            exchange.answer(self._api.answer(exchange.request))
+        if passage is Passage.REFUSED:
+            exchange.answer(TOO_MANY)
+
+    def abandon(self, exchange: Exchange) -> None:
+        """The client has gone: a request that still waits is forgotten, one that runs goes on."""
+        if not self.payments_limit.abandon(exchange):
+            self.health_limit.abandon(exchange)
+
+    def _run(self, exchange: Exchange) -> bool:
+        """Run a request that has a place; True if it is done with it already."""
+        request = exchange.request
+        if request.method != b"POST":
+            exchange.answer(self._api.answer(request))
+            return True
+        payment = self._api.read_payment(request)
+        if isinstance(payment, bytes):
+            exchange.answer(payment)
+            return True
+        delay_ms = self.settings.delay_ms
+        if delay_ms > 0:
+            self._call_later(delay_ms / MS_PER_S, self._wake, exchange, payment)
+            return False
+        exchange.answer(self._api.pay(payment))
+        return True
+
+    def _wake(self, exchange: Exchange, payment: Payment) -> None:
+        """Go on with a payment whose delay is over."""
+        exchange.answer(self._api.pay(payment))
+        self._leave()
+
+    def _leave(self) -> None:
+        """Give a place back, and run whoever gets it; a loop, since many may be done at once after a long delay."""
+        while (waiter := self.payments_limit.leave()) is not None:
+            if not self._run(waiter):
+                return
+
+    def _enter_health(self, exchange: Exchange) -> Passage:
+        """Ask the health limit, and answer if the window is free."""
+        now_s = self._clock()
+        self._answer_health(self.health_limit.roll(now_s))
+        passage = self.health_limit.enter(exchange, now_s)
+        if passage is Passage.NOW:
+            exchange.answer(self._api.answer(exchange.request))
+        elif passage is Passage.LATER:
+            self._watch_window(now_s)
+        return passage
+
+    def _answer_health(self, exchanges: list[Exchange]) -> None:
+        """Answer those whose window has come."""
+        for exchange in exchanges:
+            exchange.answer(self._api.answer(exchange.request))
+
+    def _watch_window(self, now_s: float) -> None:
+        """Have `_roll` called at the next window if somebody waits for it."""
+        next_s = self.health_limit.next_window_s
+        if next_s is not None and not self._roll_is_due:
+            self._roll_is_due = True
+            self._call_later(max(0.0, next_s - now_s), self._roll)
+
+    def _roll(self) -> None:
+        """A window has begun (or, timers being what they are, is about to)."""
+        self._roll_is_due = False
+        now_s = self._clock()
+        self._answer_health(self.health_limit.roll(now_s))
+        self._watch_window(now_s)

@@ -1,0 +1,170 @@
+"""`python -m tools.ring_view`, which `tools/dump_ring` starts: looks into a segment and prints what is there."""
+
+import argparse
+import signal
+import sys
+import time
+from collections.abc import Callable, Sequence
+from uuid import UUID
+
+from shm import INSTANCE_PATTERN, Segment, SegmentError
+from tools.ring_view.alarms import ALARMING
+from tools.ring_view.listing import list_segments
+from tools.ring_view.locks import read_locks
+from tools.ring_view.machine import to_json
+from tools.ring_view.reading import take_snapshot
+from tools.ring_view.searching import STATES, Searcher
+from tools.ring_view.snapshot import Listed, Moment, Search, Snapshot
+from tools.ring_view.text import list_text, search_text, snapshot_text
+
+EXIT_OK = 0
+EXIT_NOT_FOUND = 1
+EXIT_USAGE = 2  # argparse's own
+EXIT_NO_SEGMENT = 3
+EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells say it
+
+LIMIT_DEFAULT = 20  # a screenful
+LIMIT_MAX = 1_000_000  # bounds memory: about 500 bytes a payment
+WATCH_S_MIN, WATCH_S_MAX = 0.5, 3600.0  # a look at 200,000 payments takes up to a second of CPU time
+HOME_AND_CLEAR = "\x1b[H\x1b[J"  # ECMA-48: cursor to the top, erase what is below
+
+EPILOG = """\
+It maps the segment read-only and touches no lock, so a running instance never notices; what it prints is true of
+"taken at", give or take the time the look took. Ages are counted to that moment.
+
+exit codes: 0 shown; 1 no payment has that id (or is remembered); 2 wrong usage; 3 no such segment, or not readable
+
+In Docker the segments are in the apps' volume. A container of its own looks without using up the CPU share of the
+instance (docker compose exec app1 works as well, from that share):
+  docker compose run --rm --no-deps --entrypoint python app1 -m tools.ring_view app1
+"""
+
+View = Snapshot | Search | list[Listed]
+
+
+def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """The command line; a wrong one ends the program with a sentence and exit code 2."""
+    parser = argparse.ArgumentParser(
+        prog="dump_ring",
+        description="Look into an instance's shared memory, running or left over.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("instance", nargs="?", type=_instance, help="such as app1; without it, see --list")
+    parser.add_argument("--list", action="store_true", help="the segments in /dev/shm and who runs (the default)")
+    parser.add_argument("--json", action="store_true", help="for programs: exact, amounts in cents and as decimal text")
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument("--state", action="append", choices=STATES, help="list these payments; may be repeated")
+    which.add_argument("--id", type=_uuid, metavar="UUID", help="find one payment")
+    parser.add_argument("--limit", type=_limit, default=LIMIT_DEFAULT, metavar="N", help="payments listed (default 20)")
+    parser.add_argument("--watch", type=_seconds, metavar="SECONDS", help="look again and again until Ctrl-C")
+    parsed = parser.parse_args(arguments)
+    if parsed.instance is None and (parsed.state or parsed.id):
+        parser.error("--state and --id need an instance")
+    if parsed.instance is not None and parsed.list:
+        parser.error("--list is about all instances, so it takes none")
+    return parsed
+
+
+def _instance(text: str) -> str:
+    if not INSTANCE_PATTERN.fullmatch(text):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a name of an instance ({INSTANCE_PATTERN.pattern})")
+    return text
+
+
+def _uuid(text: str) -> UUID:
+    try:
+        return UUID(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a UUID") from None
+
+
+def _limit(text: str) -> int:
+    if not text.isdecimal() or not 1 <= int(text) <= LIMIT_MAX:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1 to {LIMIT_MAX:,}")
+    return int(text)
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
+    if not WATCH_S_MIN <= seconds <= WATCH_S_MAX:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds from {WATCH_S_MIN} to {WATCH_S_MAX:.0f}")
+    return seconds
+
+
+def look(options: argparse.Namespace) -> View:
+    """One look, as asked for. The segment is mapped anew each time: it may have been replaced.
+
+    Raises:
+        SegmentError: there is none, or it can't be read.
+    """
+    if options.instance is None:
+        return list_segments(read_locks(), Moment.now())
+    segment = Segment.attach(options.instance, read_only=True)
+    if options.id is not None:
+        return Searcher(segment, Moment.now).by_id(options.instance, options.id, options.limit)
+    if options.state:
+        return Searcher(segment, Moment.now).by_state(options.instance, options.state, options.limit)
+    return take_snapshot(segment, options.instance, read_locks(), Moment.now)
+
+
+def as_text(view: View) -> str:
+    """What people get to see."""
+    match view:
+        case Snapshot():
+            return snapshot_text(view, ALARMING)
+        case Search():
+            return search_text(view)
+        case _:
+            return list_text(view)
+
+
+def main(arguments: Sequence[str] | None = None, *, sleep: Callable[[float], None] = time.sleep) -> int:
+    """Looks once, or again and again; returns the exit code."""
+    options = parse(arguments)
+    if options.watch is not None:
+        return watch(options, sleep)
+    try:
+        view = look(options)
+    except SegmentError as error:
+        print(f"dump_ring: {error}", file=sys.stderr)
+        return EXIT_NO_SEGMENT
+    print(to_json(view) if options.json else as_text(view))
+    if options.id is not None and isinstance(view, Search) and not view.matching:
+        print(f"dump_ring: {options.id} was never seen here, or is no longer remembered", file=sys.stderr)
+        return EXIT_NOT_FOUND
+    return EXIT_OK
+
+
+def watch(options: argparse.Namespace, sleep: Callable[[float], None]) -> int:
+    """Looks every so many seconds until Ctrl-C; a segment that goes away is waited for. JSON comes a look a line."""
+    clear = HOME_AND_CLEAR if sys.stdout.isatty() and not options.json else ""
+    try:
+        while True:
+            try:
+                view = look(options)
+            except SegmentError as error:
+                shown = f"dump_ring: {error}"
+                print(f"{clear}{shown}" if clear else shown, file=sys.stdout if clear else sys.stderr, flush=True)
+            else:
+                shown = to_json(view, indent=None) if options.json else as_text(view)
+                print(f"{clear}{shown}", flush=True)
+            sleep(options.watch)
+    except KeyboardInterrupt:
+        return EXIT_OK
+
+
+def start() -> int:
+    """The program: quiet when its reader goes away (`dump_ring app1 | head`) and on Ctrl-C."""
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+    try:
+        return main()
+    except KeyboardInterrupt:
+        return EXIT_INTERRUPTED
+
+
+if __name__ == "__main__":
+    sys.exit(start())

@@ -1,0 +1,40 @@
+"""What a healthy segment never shows, a sentence each. Pure."""
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from tools.ring_view.snapshot import SUPERVISOR, Area, LaneView, Process
+
+ALARMING: Mapping[str, str] = {
+    "set_aside": "torn lane slots or damaged table slots were set aside",
+    "misconfigured": "answers said that the processor was asked wrongly (401, 404, 405): see its URL",
+}
+"""Counts that mean trouble if ever above zero."""
+
+
+def find_alarms(processes: Sequence[Process], lanes: Sequence[LaneView], areas: Sequence[Area]) -> Iterator[str]:
+    """All alarms of a look."""
+    running = any(process.alive for process in processes if process.role == SUPERVISOR)
+    for process in processes:
+        yield from _of_process(process, running=running)
+    for lane in lanes:
+        if lane.problem:
+            yield f"lane worker-{lane.worker} to dispatcher-{lane.dispatcher}: {lane.problem}"
+    for area in areas:
+        if area.table.damaged:
+            named = ", ".join(str(slot) for slot in area.table.damaged_slots)
+            yield f"table of dispatcher-{area.dispatcher}: damaged slots: {area.table.damaged:,} ({named})"
+        if area.journal.problem:
+            yield f"journal of dispatcher-{area.dispatcher}: {area.journal.problem}"
+
+
+def _of_process(process: Process, *, running: bool) -> Iterator[str]:
+    if process.phase is None:
+        yield f"{process.role}: its phase is damaged"
+    if running and not process.alive:
+        yield f"{process.role}: not running, though its supervisor is"
+    elif process.alive and process.stale:
+        yield f"{process.role}: holds its lock and its heart does not beat"
+    for count, meaning in ALARMING.items():
+        value = process.counts.get(count, 0)
+        if value:
+            yield f"{process.role}: {count} {value:,}: {meaning}"

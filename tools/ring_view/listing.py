@@ -1,0 +1,43 @@
+"""The segments in /dev/shm at a glance: whose they are, and who runs. Tables are not scanned."""
+
+from collections.abc import Iterable
+
+from shm import DispatcherCount, Segment, SegmentError, instances_present
+from tools.ring_view.locks import Holders
+from tools.ring_view.reading import read_header, read_lanes, read_processes
+from tools.ring_view.snapshot import SUPERVISOR, Listed, Moment, Process
+
+UNSETTLED_GAUGES = tuple(
+    gauge.name.lower() for gauge in (DispatcherCount.WAITING, DispatcherCount.SENDING, DispatcherCount.UNKNOWN)
+)
+
+
+def list_segments(holders: Holders, moment: Moment) -> list[Listed]:
+    """Every segment there is, by instance; one that can't be read is listed with the reason."""
+    return [look_at(instance, holders, moment) for instance in instances_present()]
+
+
+def look_at(instance: str, holders: Holders, moment: Moment) -> Listed:
+    """One segment at a glance."""
+    try:
+        segment = Segment.attach(instance, read_only=True)
+    except SegmentError as error:
+        return Listed(instance, str(error))
+    header = read_header(segment, instance)
+    processes = read_processes(segment, instance, holders, moment)
+    alive = {process.role: process.pid for process in processes if process.alive}
+    return Listed(
+        instance=instance,
+        problem=None,
+        segment_id=header.segment_id,
+        size_bytes=header.size_bytes,
+        created_at_ms=header.created_at_ms,
+        supervisor_pid=alive.get(SUPERVISOR),
+        alive=tuple(alive),
+        unsettled=sum(lane.depth for lane in read_lanes(segment, moment.utc_us)) + _in_tables(processes),
+    )
+
+
+def _in_tables(processes: Iterable[Process]) -> int:
+    """Payments not ended as the dispatchers counted them last."""
+    return sum(process.counts.get(gauge, 0) for process in processes for gauge in UNSETTLED_GAUGES)

@@ -1,0 +1,278 @@
+"""What a look into a segment shows, as plain data. Ages are milliseconds before the moment it was taken."""
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import NamedTuple, Self
+
+HEARTBEAT_STALE_MS = 1500
+"""Three beats of 0.5 s missed: the same as the summary allows an instance to be silent."""
+
+SUPERVISOR = "supervisor"
+
+PROCESSOR_NAMES = ("default", "fallback")
+
+
+class Moment(NamedTuple):
+    """When a look is taken, by both clocks.
+
+    Args:
+        utc_us: µs UTC.
+        monotonic_us: µs of CLOCK_MONOTONIC, which heartbeats are in.
+    """
+
+    utc_us: int
+    monotonic_us: int
+
+    @classmethod
+    def now(cls) -> Self:
+        """The moment of the call."""
+        return cls(time.time_ns() // 1000, time.monotonic_ns() // 1000)
+
+    def ms_until(self, later: "Moment") -> int:
+        """Whole milliseconds that passed, whatever happened to the calendar clock."""
+        return (later.monotonic_us - self.monotonic_us) // 1000
+
+
+Clock = Callable[[], Moment]
+
+
+@dataclass(frozen=True, slots=True)
+class Money:
+    """Some payments and what they come to."""
+
+    count: int = 0
+    amount_cents: int = 0
+
+    def __add__(self, other: "Money") -> "Money":
+        return Money(self.count + other.count, self.amount_cents + other.amount_cents)
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """What a segment says of itself; the id is 16 hexadecimal digits."""
+
+    instance: str
+    segment_id: str
+    version: int
+    created_at_ms: int
+    size_bytes: int
+    geometry: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Process:
+    """A row of counters and the lock of its role.
+
+    Args:
+        role: `supervisor`, `worker-0`, `dispatcher-0`.
+        phase: as it wrote last; None if damaged.
+        lock_pid: who holds the role's lock, as seen from here; None if nobody, or from another container.
+        heartbeat_age_ms: None if its heart never beat, or beat before the machine's last start.
+        counts: by name; gauges are the last value stored.
+    """
+
+    role: str
+    pid: int
+    phase: str | None
+    started_at_ms: int
+    lock_pid: int | None
+    heartbeat_age_ms: int | None
+    sleeping: bool
+    counts: Mapping[str, int]
+
+    @property
+    def alive(self) -> bool:
+        """Whether it runs: its lock is held, or its heart beat a moment ago (seen from another container)."""
+        return self.lock_pid is not None or not self.stale
+
+    @property
+    def stale(self) -> bool:
+        """Whether its heart has stopped."""
+        return self.heartbeat_age_ms is None or self.heartbeat_age_ms > HEARTBEAT_STALE_MS
+
+
+@dataclass(frozen=True, slots=True)
+class Payment:
+    """One payment found in a lane or a table.
+
+    Args:
+        state: `accepted` in a lane, else its slot's state.
+        processor: where it was last sent to; None before the first attempt.
+        requested_at_ms: the requestedAt last sent; None before the first attempt.
+        age_ms: since it was accepted.
+        where: lane or slot, in words.
+    """
+
+    correlation_id: str
+    state: str
+    amount_cents: int
+    processor: str | None
+    attempts: int
+    requested_at_ms: int | None
+    accepted_at_us: int
+    age_ms: int
+    conflicts: int
+    where: str
+
+
+@dataclass(frozen=True, slots=True)
+class LaneView:
+    """One lane; the age is that of the oldest payment in it.
+
+    Args:
+        problem: a sentence if head and tail can't be right, or a slot below the head stays torn.
+    """
+
+    worker: int
+    dispatcher: int
+    head: int
+    tail: int
+    depth: int
+    slots: int
+    oldest_age_ms: int | None
+    problem: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class StateTally:
+    """The payments of one state in a table, with the ages of the one accepted first and the one accepted last."""
+
+    count: int
+    amount_cents: int
+    oldest_age_ms: int
+    newest_age_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class TableView:
+    """One table.
+
+    Args:
+        states: by state; states that no slot is in are left out.
+        damaged: how many slots are not free and not readable either, also at a second look.
+        damaged_slots: the first of them.
+    """
+
+    slots: int
+    free: int
+    states: Mapping[str, StateTally]
+    damaged: int
+    damaged_slots: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class JournalView:
+    """One journal and its base.
+
+    Args:
+        kinds: records between tail and head, by kind.
+        base: totals of the folded records of this epoch, by processor.
+        totals: of this epoch by processor: the base and the records after it.
+        problem: a sentence if the totals could not be read; they are empty then.
+    """
+
+    head: int
+    life: int
+    records: int
+    problem: str | None
+    tail: int = 0
+    epoch: int = 0
+    epoch_start: int = 0
+    folded_until_ms: int = 0
+    kinds: Mapping[str, int] = field(default_factory=dict)
+    base: Mapping[str, Money] = field(default_factory=dict)
+    totals: Mapping[str, Money] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Area:
+    """What belongs to one dispatcher; the roster as in the names of the Redis hash's fields."""
+
+    dispatcher: int
+    table: TableView
+    journal: JournalView
+    roster: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """A whole look.
+
+    Args:
+        taken_at_ms: when it began, ms UTC. A running instance went on meanwhile.
+        took_ms: how long it took.
+        changed: slots that could not be copied at first since they were changing.
+        processes: supervisor, workers, dispatchers.
+        totals: since the epoch, all dispatchers together; None if one of them could not be read.
+        alarms: sentences, none if all is well.
+    """
+
+    header: Header
+    taken_at_ms: int
+    took_ms: int
+    changed: int
+    processes: tuple[Process, ...]
+    lanes: tuple[LaneView, ...]
+    areas: tuple[Area, ...]
+    totals: Mapping[str, Money] | None
+    alarms: tuple[str, ...]
+
+    @property
+    def running(self) -> bool:
+        """Whether the instance runs."""
+        return any(process.alive for process in self.processes)
+
+    @property
+    def unsettled(self) -> int:
+        """Payments accepted and not ended: in lanes, or waiting, sending, unknown."""
+        tables = (
+            tally.count
+            for area in self.areas
+            for state, tally in area.table.states.items()
+            if state in {"waiting", "sending", "unknown"}
+        )
+        return sum(lane.depth for lane in self.lanes) + sum(tables)
+
+
+@dataclass(frozen=True, slots=True)
+class Search:
+    """Payments looked for.
+
+    Args:
+        payments: the oldest acceptances first, at most as many as asked for.
+        matching: how many there are in all.
+        unreadable: slots that could not be looked at.
+    """
+
+    header: Header
+    taken_at_ms: int
+    took_ms: int
+    payments: tuple[Payment, ...]
+    matching: int
+    unreadable: int
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """A segment found in /dev/shm, at a glance.
+
+    Args:
+        problem: a sentence if it can't be read; nothing else is known then.
+        alive: the roles that run.
+        unsettled: payments in lanes, and in the tables as the dispatchers last counted them.
+    """
+
+    instance: str
+    problem: str | None
+    segment_id: str | None = None
+    size_bytes: int | None = None
+    created_at_ms: int | None = None
+    supervisor_pid: int | None = None
+    alive: tuple[str, ...] = ()
+    unsettled: int | None = None
+
+
+def processor_name(index: int) -> str:
+    """What people call a processor."""
+    return PROCESSOR_NAMES[index] if index < len(PROCESSOR_NAMES) else f"processor {index}"
