@@ -16,15 +16,15 @@ class Role(NamedTuple):
 
     Args:
         kind: `worker` or `dispatcher`.
-        index: which of them.
+        number: which of them.
     """
 
     kind: str
-    index: int
+    number: int
 
     def __str__(self) -> str:
         """As in the names of locks: `worker-0`."""
-        return f"{self.kind}-{self.index}"
+        return f"{self.kind}-{self.number}"
 
 
 class Child(NamedTuple):
@@ -63,12 +63,10 @@ class Children:
 
     def died(self, pid: int, now_ms: int) -> Role | None:
         """A process ended; its role is pending again. None for a stranger, which the first process also reaps."""
-        for role, alive in self._alive.items():
-            if alive.pid == pid:
-                break
-        else:
+        role = next((role for role, alive in self._alive.items() if alive.pid == pid), None)
+        if role is None:
             return None
-        del self._alive[role]
+        alive = self._alive.pop(role)
         if now_ms - alive.forked_at_ms >= SHORT_LIFE_MS:
             self._pause_ms[role] = 0
             self._due_ms[role] = now_ms

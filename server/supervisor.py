@@ -88,17 +88,17 @@ class Supervisor:
 
     def _work(self, role: Role) -> Callable[[], int]:
         if role.kind == "worker":
-            return lambda: worker.serve(self._config, role.index, self._listeners[role.index], self._doorbells)
-        return lambda: payer.serve(self._config, role.index, self._doorbells[role.index])
+            return lambda: worker.serve(self._config, role.number, self._listeners[role.number], self._doorbells)
+        return lambda: payer.serve(self._config, role.number, self._doorbells[role.number])
 
     def _row(self, role: Role) -> Counters:
         if role.kind == "worker":
-            return self._segment.worker_counters(role.index)
-        return self._segment.dispatcher_counters(role.index)
+            return self._segment.worker_counters(role.number)
+        return self._segment.dispatcher_counters(role.number)
 
     def _reap(self) -> list[Role]:
         """Takes note of every process that has ended, strangers included; returns the roles that are pending now."""
-        pending = []
+        pending: list[Role] = []
         while True:
             try:
                 pid, status = os.waitpid(-1, os.WNOHANG)

@@ -6,6 +6,7 @@ Only the standard library is used: the command line is read before `.venv` exist
 from __future__ import annotations  # an older Python shall reach the sentence that says it is too old
 
 import argparse
+import shlex
 import signal
 import subprocess
 import sys
@@ -154,7 +155,7 @@ def run_steps(
     """Run all steps, saying which and how long each took."""
     outcomes = []
     for step in steps:
-        say(f"== {step.name}: {' '.join(word or repr(word) for word in step.command[1:])}")
+        say(f"== {step.name}: {shlex.join(step.command[1:])}")
         started = clock()
         status = run(step.command)
         outcomes.append(Outcome(step.name, status, clock() - started))

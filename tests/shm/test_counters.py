@@ -19,9 +19,8 @@ class TestCounts:
 
     @pytest.mark.parametrize("counts", [SupervisorCount, WorkerCount, DispatcherCount])
     def test_all_counts_fit_the_row(self, counts: type[IntEnum]) -> None:
-        """Counts are numbered from zero without gaps, and the last one still lies in the row."""
-        assert [int(count) for count in counts] == list(range(len(counts)))
-        assert layout.COUNTERS_COUNTS + len(counts) * layout.WORD <= layout.COUNTERS_LENGTH
+        """The last count still lies in the row, and does not run into the next process's."""
+        assert layout.COUNTERS_COUNTS + (max(counts) + 1) * layout.WORD <= layout.COUNTERS_LENGTH
 
 
 class TestCounters:

@@ -60,8 +60,8 @@ class TestDumpRing:
         filled.settle(2, 1, amount_cents=123_456)
         shown = run(filled.instance)
         assert (shown.returncode, shown.stderr) == (0, "")
-        assert "left over: nobody is seen running it; 1 payments accepted and not ended" in shown.stdout
-        assert "fallback         1  1,234.56" in shown.stdout
+        assert "left over: nobody is seen running it; payments accepted and not ended: 1" in shown.stdout
+        assert "\n  fallback          1  1,234.56\n" in shown.stdout
 
     def test_a_running_instance_is_not_disturbed(self, filled: Filled) -> None:
         """Beside one who holds the role, the holder is named, and not a byte of the segment changes."""
@@ -92,7 +92,7 @@ class TestDumpRing:
 
     def test_ctrl_c_ends_a_watch(self, filled: Filled) -> None:
         """Ctrl-C is how a watch ends: in order, at once, without a word."""
-        command = [PROGRAM, filled.instance, "--watch", "30", "--json"]
+        command = [str(PROGRAM), filled.instance, "--watch", "30", "--json"]
         with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as watch:
             assert watch.stdout is not None
             assert json.loads(watch.stdout.readline())["unsettled"] == 0

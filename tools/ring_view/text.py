@@ -92,10 +92,10 @@ def _head(view: Snapshot) -> Iterator[str]:
         f" slots: {geometry['lane_slots']:,} a lane, {geometry['table_slots']:,} a table"
         f" ({geometry['waiting_slots']:,} for what waits); {geometry['journal_records']:,} records a journal"
     )
-    changing = f"; {view.changed:,} slots changed while they were read" if view.changed else ""
+    changing = f"; slots that changed while they were read: {view.changed:,}" if view.changed else ""
     yield f"{INDENT}taken at {time_text(view.taken_at_ms)} in {view.took_ms:,} ms{changing}"
     status = "running" if view.running else "left over: nobody is seen running it"
-    yield f"{INDENT}{status}; {view.unsettled:,} payments accepted and not ended"
+    yield f"{INDENT}{status}; payments accepted and not ended: {view.unsettled:,}"
 
 
 def _alarms(alarms: Sequence[str]) -> Iterator[str]:
@@ -215,8 +215,8 @@ def _totals(view: Snapshot) -> Iterator[str]:
 
 def search_text(view: Search) -> str:
     """The payments found, and how many there are beside them."""
-    found = f"{len(view.payments):,} of {view.matching:,} payments"
-    unread = f", {view.unreadable:,} slots not readable" if view.unreadable else ""
+    found = f"payments shown {len(view.payments):,} of {view.matching:,}"
+    unread = f", slots not readable: {view.unreadable:,}" if view.unreadable else ""
     lines = [f"{view.header.instance}: {found}, taken at {time_text(view.taken_at_ms)} in {view.took_ms:,} ms{unread}"]
     if view.payments:
         head = ("id", "state", "processor", "where", "amount", "age", "requestedAt", "attempts", "conflicts")

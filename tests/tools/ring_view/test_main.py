@@ -26,19 +26,18 @@ Output = pytest.CaptureFixture[str]
 
 
 class Naps:
-    """Stands for sleeping: notes how long, does something, and at the last nap somebody presses Ctrl-C."""
+    """Stands for sleeping: notes how long, and does one thing per nap; after those, somebody presses Ctrl-C."""
 
-    def __init__(self, count: int, then: Callable[[], None] = lambda: None) -> None:
+    def __init__(self, *then: Callable[[], object]) -> None:
         self.seconds: list[float] = []
-        self._count = count
-        self._then = then
+        self._then = list(then)
 
     def __call__(self, seconds: float) -> None:
         """One nap."""
         self.seconds.append(seconds)
-        if len(self.seconds) == self._count:
+        if not self._then:
             raise KeyboardInterrupt
-        self._then()
+        self._then.pop(0)()
 
 
 class TestMain:
@@ -74,7 +73,7 @@ class TestMain:
             filled.wait(number)
         filled.publish(3)
         assert main([filled.instance, "--state", "waiting", "--state", "accepted", "--limit", "2"]) == EXIT_OK
-        assert f"{filled.instance}: 2 of 4 payments" in capsys.readouterr().out
+        assert f"{filled.instance}: payments shown 2 of 4" in capsys.readouterr().out
 
     def test_one_payment(self, filled: Filled, capsys: Output) -> None:
         """--id finds a payment; the id may be written in capitals."""
@@ -128,11 +127,11 @@ class TestWatch:
 
     def test_looks_until_interrupted(self, filled: Filled, capsys: Output) -> None:
         """It looks, waits as long as told, looks again, and Ctrl-C is an orderly end."""
-        naps = Naps(3, lambda: filled.publish(1))
+        naps = Naps(lambda: filled.publish(1), lambda: filled.publish(2))
         assert main([filled.instance, "--watch", "2"], sleep=naps) == EXIT_OK
         assert naps.seconds == [2.0, 2.0, 2.0]
         shown = capsys.readouterr().out
-        assert [f"; {count} payments accepted and not ended" in shown for count in range(4)] == [
+        assert [f"payments accepted and not ended: {count}\n" in shown for count in range(4)] == [
             True,
             True,
             True,
@@ -144,12 +143,12 @@ class TestWatch:
         """On a terminal each look takes the place of the one before."""
         terminal = Terminal()
         monkeypatch.setattr(sys, "stdout", terminal)
-        main([filled.instance, "--watch", "1"], sleep=Naps(2))
+        main([filled.instance, "--watch", "1"], sleep=Naps(list))
         assert terminal.getvalue().count(f"{HOME_AND_CLEAR}segment of") == 2
 
     def test_json_is_a_look_a_line(self, filled: Filled, capsys: Output) -> None:
         """A program reads each look as a line."""
-        main([filled.instance, "--watch", "1", "--json"], sleep=Naps(2))
+        main([filled.instance, "--watch", "1", "--json"], sleep=Naps(list))
         lines = capsys.readouterr().out.splitlines()
         assert [json.loads(line)["header"]["instance"] for line in lines] == [filled.instance] * 2
 
@@ -157,10 +156,8 @@ class TestWatch:
         """A segment gone and made anew is shown again, with its new id."""
         first = Filled()
         geometry = first.segment.geometry
-        steps: Iterator[Callable[[], object]] = iter(
-            [first.close, lambda: Segment.create(first.instance, geometry), lambda: None]
-        )
-        main([first.instance, "--watch", "1"], sleep=Naps(3, lambda: next(steps)()))  # type: ignore[arg-type, return-value]
+        naps = Naps(first.close, lambda: Segment.create(first.instance, geometry))
+        main([first.instance, "--watch", "1"], sleep=naps)
         first.close()
         shown, errors = capsys.readouterr()
         assert shown.count(f"segment of {first.instance}") == 2
@@ -171,7 +168,7 @@ class TestWatch:
         terminal = Terminal()
         monkeypatch.setattr(sys, "stdout", terminal)
         instance = unique_instance()
-        main([instance, "--watch", "1"], sleep=Naps(1))
+        main([instance, "--watch", "1"], sleep=Naps())
         assert terminal.getvalue() == f"{HOME_AND_CLEAR}dump_ring: there is no segment /gateway-{instance}\n"
 
 

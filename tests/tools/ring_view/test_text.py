@@ -147,7 +147,7 @@ class TestSnapshotText:
                 " 2,048 records a journal"
             ),
             "  taken at 1970-01-01T00:01:01.000Z in 1,234 ms",
-            "  running; 2 payments accepted and not ended",
+            "  running; payments accepted and not ended: 2",
             "",
             "PROCESSES",
             "  role          pid    phase  alive  lock held by  heartbeat                started at",
@@ -191,13 +191,13 @@ class TestSnapshotText:
         table = TableView(16, 16, {}, 0, ())
         area = Area(0, table, JournalView(0, 0, 8, None), ())
         text = snapshot_text(snapshot(processes=(), lanes=(), areas=(area,)))
-        assert "  left over: nobody is seen running it; 0 payments accepted and not ended" in text
+        assert "  left over: nobody is seen running it; payments accepted and not ended: 0" in text
         assert "TABLE of dispatcher-0: 16 of 16 slots free\n\nJOURNAL" in text
         assert "  roster: empty" in text
 
     def test_changes_while_reading_are_told(self) -> None:
         """A look that met moving slots says how many."""
-        assert "in 1,234 ms; 2 slots changed while they were read" in snapshot_text(snapshot(changed=2))
+        assert "in 1,234 ms; slots that changed while they were read: 2" in snapshot_text(snapshot(changed=2))
 
     def test_an_unreadable_journal_has_no_totals(self) -> None:
         """What is not known exactly is not shown."""
@@ -231,14 +231,14 @@ class TestSearchText:
         waiting = Payment("one", "waiting", 1990, None, 0, None, 1, 200, 0, "dispatcher-0 slot 3")
         unknown = Payment("two", "unknown", 100000, "fallback", 2, 1_000, 1, 61_000, 1, "dispatcher-0 slot 4")
         assert search_text(Search(HEADER, 61_000, 5, (waiting, unknown), 7, 1)).splitlines() == [
-            "app1: 2 of 7 payments, taken at 1970-01-01T00:01:01.000Z in 5 ms, 1 slots not readable",
+            "app1: payments shown 2 of 7, taken at 1970-01-01T00:01:01.000Z in 5 ms, slots not readable: 1",
             *SEARCH_TABLE.splitlines(),
         ]
 
     def test_nothing_found(self) -> None:
         """Without payments there is no table."""
         text = search_text(Search(HEADER, 61_000, 5, (), 0, 0))
-        assert text == "app1: 0 of 0 payments, taken at 1970-01-01T00:01:01.000Z in 5 ms"
+        assert text == "app1: payments shown 0 of 0, taken at 1970-01-01T00:01:01.000Z in 5 ms"
 
 
 class TestListText:

@@ -1,0 +1,224 @@
+"""shm/recovery.py: every leftover and its fate."""
+
+import pytest
+
+from shm import layout
+from shm.errors import BrokenInvariant
+from shm.record import Accepted, Ended, Kind
+from shm.states import Event, State
+from tests.shm.memory import Died, Memory
+from tests.shm.miniature import GEOMETRY, Miniature, fresh_memory
+from tests.shm.model import observe
+
+TABLE_START = GEOMETRY.area_offset(0) + layout.BASE_PAGE_LENGTH + GEOMETRY.journal_length
+JOURNAL_START = GEOMETRY.area_offset(0) + layout.BASE_PAGE_LENGTH
+
+
+def payment(number: int) -> Accepted:
+    """A payment unlike all others; a higher number was accepted earlier."""
+    return Accepted(number.to_bytes(16, "big"), 100 + number, 1_000_000 - number)
+
+
+def life_with(*numbers: int) -> tuple[Miniature, Memory]:
+    """A life whose dispatcher has taken these payments, the first into slot 0."""
+    memory = fresh_memory()
+    life = Miniature(memory)
+    for number in numbers:
+        life.publish(payment(number))
+        life.take()
+    return life, memory
+
+
+def waiting(life: Miniature, number: int) -> None:
+    """Does nothing: a payment taken is waiting."""
+    assert life.kept(payment(number).correlation_id).state is State.WAITING
+
+
+def sending(life: Miniature, number: int) -> None:
+    """Lets an attempt begin at fallback."""
+    life.begin(payment(number).correlation_id, 1, 5_000)
+
+
+def unknown(life: Miniature, number: int) -> None:
+    """Lets an attempt end without an answer."""
+    sending(life, number)
+    life.hear(payment(number).correlation_id, Event.UNCLEAR)
+
+
+def settled(life: Miniature, number: int) -> None:
+    """Lets a payment be paid."""
+    sending(life, number)
+    life.hear(payment(number).correlation_id, Event.PAID)
+
+
+def duplicate(life: Miniature, number: int) -> None:
+    """Lets a payment turn out to have been paid under another acceptance."""
+    life.hear(payment(number).correlation_id, Event.FOUND_ELSEWHERE)
+
+
+def refused(life: Miniature, number: int) -> None:
+    """Lets a payment be refused."""
+    sending(life, number)
+    life.hear(payment(number).correlation_id, Event.REJECTED)
+
+
+class TestSlots:
+    """What becomes of a slot in each state."""
+
+    @pytest.mark.parametrize(
+        ("way", "state"),
+        [
+            (waiting, State.WAITING),
+            (sending, State.UNKNOWN),
+            (unknown, State.UNKNOWN),
+            (settled, State.SETTLED),
+            (duplicate, State.DUPLICATE),
+            (refused, State.REFUSED),
+        ],
+    )
+    def test_state_after_a_death(self, way, state: State) -> None:  # type: ignore[no-untyped-def]  # noqa: ANN001
+        """Waiting waits again, sending becomes unknown, ended stays ended; all else of the slot is kept."""
+        life, memory = life_with(1)
+        way(life, 1)
+        before = life.kept(payment(1).correlation_id)
+        successor = Miniature(memory)
+        assert successor.kept(payment(1).correlation_id) == before._replace(state=state)
+
+    def test_the_successor_is_told_what_to_do(self) -> None:
+        """It gets every id with its slot, the free slots, the waiting ones by age, and the unknown ones."""
+        life, memory = life_with(1, 2, 3, 4, 5)
+        for way, number in ((sending, 2), (settled, 3), (unknown, 5)):
+            way(life, number)
+        found = Miniature(memory).recovered
+        assert found.slots == {payment(number).correlation_id: number - 1 for number in range(1, 6)}
+        assert found.free == [6, 5]
+        assert found.waiting == [3, 0]  # payment 4 was accepted before payment 1
+        assert found.unknown == [1, 4]
+        assert found.set_aside == []
+
+    def test_nothing_is_recovered_from_nothing(self) -> None:
+        """Zeroed memory is an empty table with all slots free, the lowest to be used first."""
+        found = Miniature(fresh_memory()).recovered
+        assert found == ({}, [6, 5, 4, 3, 2, 1, 0], [], [], [])
+
+    def test_ended_without_a_record_is_freed(self) -> None:
+        """A slot whose record was folded, by a dispatcher that died before freeing it, is free again."""
+        life, memory = life_with(1, 2)
+        settled(life, 1)
+        settled(life, 2)
+        life.journal.fold(1)
+        found = Miniature(memory).recovered
+        assert found.slots == {payment(2).correlation_id: 1}
+        assert found.free[-1] == 0
+
+    def test_the_journal_decides(self) -> None:
+        """A slot whose record is in the journal says the same after recovery, whatever it said before."""
+        life, memory = life_with(1, 2)
+        for number in (1, 2):
+            sending(life, number)
+        life.journal.append(Ended(Kind.SETTLED, 1, 5_000, 101, 0))
+        life.journal.append(Ended(Kind.REFUSED, 1, 5_000, 102, 1))
+        successor = Miniature(memory)
+        assert successor.kept(payment(1).correlation_id).state is State.SETTLED
+        assert successor.kept(payment(2).correlation_id).state is State.REFUSED
+        assert successor.recovered.unknown == []
+
+    def test_a_record_above_the_head_never_happened(self) -> None:
+        """A record stored by a dispatcher that died before the head settles nothing, and is overwritten."""
+        life, memory = life_with(1)
+        sending(life, 1)
+        memory.die_at(1)
+        with pytest.raises(Died):
+            life.hear(payment(1).correlation_id, Event.PAID)
+        memory.live()
+        successor = Miniature(memory)
+        assert successor.kept(payment(1).correlation_id).state is State.UNKNOWN
+        assert successor.totals() == (0, 0)
+        successor.hear(payment(1).correlation_id, Event.PAID)
+        assert successor.totals() == (1, 101)
+
+    def test_a_payment_in_lane_and_table_is_taken_once(self) -> None:
+        """A dispatcher that died between its table and the tail sees the payment again and knows its id."""
+        memory = fresh_memory()
+        life = Miniature(memory)
+        life.publish(payment(1))
+        memory.die_at(2)  # body and state of the slot; not the tail
+        with pytest.raises(Died):
+            life.take()
+        memory.live()
+        successor = Miniature(memory)
+        assert successor.lane.depth == 1
+        successor.take()
+        assert successor.lane.depth == 0
+        assert list(observe(successor).rows) == [payment(1).correlation_id]
+
+
+class TestDamage:
+    """What no writer can have left."""
+
+    @pytest.mark.parametrize("offset", [layout.TABLE_ID, layout.TABLE_BODY, layout.TABLE_STATE])
+    def test_a_damaged_slot_is_set_aside(self, offset: int) -> None:
+        """A slot with a changed byte, in its id, checksum or state, is left as it is and never used."""
+        life, memory = life_with(1, 2)
+        memory.data[TABLE_START + offset] ^= 0x80
+        before = memory.data[TABLE_START : TABLE_START + layout.TABLE_SLOT_LENGTH]
+        found = Miniature(memory).recovered
+        assert found.set_aside == [0]
+        assert found.slots == {payment(2).correlation_id: 1}
+        assert 0 not in found.free
+        assert memory.data[TABLE_START : TABLE_START + layout.TABLE_SLOT_LENGTH] == before
+
+    def test_a_damaged_record_stops_the_start(self) -> None:
+        """Totals with a hole in them are not guessed at: the position is named."""
+        life, memory = life_with(1)
+        settled(life, 1)
+        memory.data[JOURNAL_START + 16] ^= 1
+        with pytest.raises(BrokenInvariant, match="^journal record 0 is damaged$"):
+            Miniature(memory)
+
+    def test_a_record_of_a_slot_that_is_not_there_stops_the_start(self) -> None:
+        """A record that is whole but names no slot of this table is damage too."""
+        life, memory = life_with(1)
+        life.journal.append(Ended(Kind.SETTLED, 0, 1, 1, GEOMETRY.table_slots))
+        with pytest.raises(BrokenInvariant, match="^journal record 0 is damaged$"):
+            Miniature(memory)
+
+
+class TestAgain:
+    """Recovery of a recovery."""
+
+    def everything(self) -> Memory:
+        """Memory with a leftover of every kind in it."""
+        life, memory = life_with(1, 2, 3, 4, 5, 6)
+        for way, number in ((sending, 2), (unknown, 3), (settled, 4), (settled, 5)):
+            way(life, number)
+        life.journal.fold(1)
+        sending(life, 6)
+        life.journal.append(Ended(Kind.SETTLED, 1, 5_000, 106, 5))
+        life.publish(payment(7))
+        return memory
+
+    def test_twice_is_once(self) -> None:
+        """A second recovery changes no byte and finds the same."""
+        memory = self.everything()
+        first = Miniature(memory)
+        before = bytes(memory.data)
+        second = Miniature(memory)
+        assert memory.data == before
+        assert second.recovered == first.recovered
+
+    def test_a_death_at_any_store_of_it_changes_nothing(self) -> None:
+        """Recovery interrupted at any of its stores, and run again, comes to the same memory."""
+        whole = self.everything()
+        before = whole.stores
+        Miniature(whole)
+        stores = whole.stores - before
+        assert stores > 5
+        for count in range(stores):
+            memory = self.everything()
+            memory.die_at(count)
+            with pytest.raises(Died):
+                Miniature(memory)
+            memory.live()
+            Miniature(memory)
+            assert memory.data == whole.data
