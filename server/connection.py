@@ -34,6 +34,7 @@ class Connection(asyncio.Protocol):
 
     _transport: asyncio.Transport
     _poll: select.poll
+    _parser: httptools.HttpResponseParser
 
     def __init__(self, loop: asyncio.AbstractEventLoop, on_lost: Callable[["Connection"], None]) -> None:
         """Make the near end of a connection that is yet to be opened.
@@ -44,7 +45,6 @@ class Connection(asyncio.Protocol):
         """
         self._loop = loop
         self._on_lost = on_lost
-        self._parser = httptools.HttpResponseParser(self)
         self._waiter: asyncio.Future[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._deadline = 0.0
@@ -119,6 +119,7 @@ class Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Keep the transport; the connection may have been given up meanwhile."""
         self._transport = transport  # type: ignore[assignment]  # the loop's promise for a TCP connection
+        self._parser = httptools.HttpResponseParser(self)
         self._made = True
         self._poll = select.poll()
         self._poll.register(transport.get_extra_info("socket").fileno(), select.POLLIN)

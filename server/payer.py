@@ -56,6 +56,7 @@ class _Payer:
         self._counters = counters
         self._clock = clock
         self._journal = segment.journal(index)
+        self._journal.begin_life()
         in_flight_max = config.in_flight_max // config.dispatchers
         fees_bp = (config.fee_default_bp, config.fee_fallback_bp)
         policy = make_policy(fees_bp, config.wait_ms_per_fee_point, config.slow_ms, in_flight_max)

@@ -29,7 +29,7 @@ class Publisher:
 
     Args:
         member: whose totals these are.
-        journal: what they are counted from.
+        journal: what they are counted from; this dispatcher's life has begun on it.
         roster: where every member ever heard of is kept.
         counters: the dispatcher's row.
         totals: the Redis hash.
@@ -55,7 +55,7 @@ class Publisher:
         self._totals = totals
         self._flush_s = flush_s
         self._hear_health = hear_health
-        self._life = journal.begin_life()
+        self._life = journal.life
         self._flush_number = 0
         self._follower = JournalFollower(journal)
         self._expected: set[Header | None] = set()  # headers that this publisher may have written last

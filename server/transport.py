@@ -2,9 +2,10 @@
 
 httpx's own pool takes 1,400 µs of processor time per request with 16 in flight, where this one takes 20: it scans all
 connections for each request (encode/httpx#3215). It also can lose a slot when a call is cancelled
-(encode/httpcore#1093). This one does less: one origin, plain `http`, bodies read whole, nobody waits for a free connection, no `HEAD`.
+(encode/httpcore#1093). This one does less: one origin, plain `http`, bodies read whole, no `HEAD`, and nobody waits for
+a free connection.
 
-**Was it sent?** A payment's fate hangs on this, so it is a promise (`tests/server/test_transport.py` holds each row):
+**Was it sent?** A payment's fate hangs on this, so it is a promise (`tests/server/test_transport_outcomes.py` holds it):
 
 | what happened                                                     | raised                | was it sent? |
 | ----------------------------------------------------------------- | --------------------- | ------------ |

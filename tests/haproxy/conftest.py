@@ -44,6 +44,6 @@ async def workers(run_folder: Path) -> AsyncIterator[dict[str, Worker]]:
 @pytest.fixture
 async def balancer(haproxy: list[str], run_folder: Path, workers: dict[str, Worker]) -> AsyncIterator[Balancer]:
     """Start HAProxy and wait until it takes requests."""
-    command = [*haproxy, "-db", "-f", str(CONFIGURATION)]
+    command = [*haproxy, "-W", "-db", "-f", str(CONFIGURATION)]  # as the image does
     async with running_balancer(command, settings_for(run_folder), workers) as running:
         yield running

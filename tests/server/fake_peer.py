@@ -22,7 +22,11 @@ from server.transport import Answer, KeepAliveTransport
 PATIENCE_S = 10.0
 """After this long a test that waits for something has failed."""
 
-LOOPS = pytest.mark.parametrize("new_loop", [asyncio.new_event_loop, uvloop.new_event_loop], ids=["asyncio", "uvloop"])
+NewLoop = Callable[[], asyncio.AbstractEventLoop]
+
+NEW_LOOPS: tuple[NewLoop, ...] = (asyncio.new_event_loop, uvloop.new_event_loop)
+
+LOOPS: pytest.MarkDecorator = pytest.mark.parametrize("new_loop", NEW_LOOPS, ids=["asyncio", "uvloop"])
 """For tests that are not async themselves: the loop to make."""
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
@@ -33,16 +37,17 @@ def on_each_loop(test: Callable[..., Coroutine[Any, Any, None]]) -> Callable[...
     """Run an async test method twice: on asyncio's loop and on uvloop."""
 
     @functools.wraps(test)
-    def run(self: object, new_loop: Callable[[], asyncio.AbstractEventLoop], **arguments: object) -> None:
+    def run(self: object, new_loop: NewLoop, **arguments: object) -> None:
         run_on(new_loop, lambda: test(self, **arguments))
 
     signature = inspect.signature(test)  # what pytest is to pass: the test's own arguments, and the loop
     new_loop = inspect.Parameter("new_loop", inspect.Parameter.KEYWORD_ONLY)
     run.__signature__ = signature.replace(parameters=[*signature.parameters.values(), new_loop])  # type: ignore[attr-defined]
-    return LOOPS(run)
+    decorated: Callable[..., None] = LOOPS(run)
+    return decorated
 
 
-def run_on(new_loop: Callable[[], asyncio.AbstractEventLoop], act: Callable[[], Coroutine[Any, Any, None]]) -> None:
+def run_on(new_loop: NewLoop, act: Callable[[], Coroutine[Any, Any, None]]) -> None:
     """Run one coroutine on a new loop, within patience."""
 
     async def patiently() -> None:

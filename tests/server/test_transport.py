@@ -1,265 +1,20 @@
-"""What the transport promises, over real sockets, on asyncio's loop and on uvloop."""
+"""How the transport connects, keeps connections, writes, reads and closes: over real sockets, on both event loops."""
 
 import asyncio
 import gc
 import gzip
 import socket
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 
 import httpx
 import pytest
 
 from server.connection import Connection
 from server.transport import KeepAliveTransport
-from tests.server.fake_peer import LOOPS, OK, FakeLookUp, Talk, failure, on_each_loop, run_on, until
+from tests.server.fake_peer import LOOPS, OK, FakeLookUp, NewLoop, Talk, failure, on_each_loop, run_on, until
 
 SHORT_S = 0.02
 """A deadline that passes within a test."""
-
-
-class TestSurelyNotSent:
-    """Errors that promise that not one byte was handed to the kernel."""
-
-    @on_each_loop
-    async def test_refused(self) -> None:
-        """A refused connection is a ConnectError, and its slot comes back."""
-        async with Talk(connections_max=1) as talk:
-            talk.stop_listening()
-            for _ in range(3):
-                assert type(await failure(talk.call())) is httpx.ConnectError
-                assert talk.transport.connections_open == 0
-
-    async def test_name_not_found(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """A name that can't be looked up is a ConnectError."""
-        async with Talk(host="nowhere.invalid") as talk:
-            monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", FakeLookUp(socket.gaierror("no such name")))
-            assert type(await failure(talk.call())) is httpx.ConnectError
-            assert talk.transport.connections_open == 0
-
-    @on_each_loop
-    async def test_closed_as_soon_as_made(self) -> None:
-        """A peer that closes before anything was written to it has not been sent anything."""
-        async with Talk() as talk:
-            call = talk.call()
-            await asyncio.sleep(0)  # the kernel has made the connection by now
-            talk.accept_at_once().close()
-            assert type(await failure(call)) is httpx.ConnectError
-            assert talk.transport.connections_open == 0
-
-    @on_each_loop
-    async def test_connect_timeout(self) -> None:
-        """A peer whose backlog is full takes no connection: ConnectTimeout, and the slot comes back."""
-        with socket.socket() as listener:
-            listener.bind(("127.0.0.1", 0))
-            listener.listen(0)
-            with socket.create_connection(listener.getsockname()):  # fills the backlog of one
-                transport = KeepAliveTransport(f"http://127.0.0.1:{listener.getsockname()[1]}", connections_max=1)
-                request = httpx.Request("GET", "http://peer/", extensions={"timeout": {"connect": SHORT_S}})
-                assert type(await failure(transport.handle_async_request(request))) is httpx.ConnectTimeout
-                assert transport.connections_open == 0
-                await transport.aclose()
-
-    @on_each_loop
-    async def test_connect_timeout_is_never_above_the_deadline(self) -> None:
-        """A deadline shorter than the connect time-out ends the attempt to connect, too."""
-        with socket.socket() as listener:
-            listener.bind(("127.0.0.1", 0))
-            listener.listen(0)
-            with socket.create_connection(listener.getsockname()):
-                transport = KeepAliveTransport(f"http://127.0.0.1:{listener.getsockname()[1]}", connections_max=1)
-                request = httpx.Request("GET", "http://peer/", extensions={"timeout": {"read": SHORT_S, "connect": 9}})
-                assert type(await failure(transport.handle_async_request(request))) is httpx.ConnectTimeout
-                await transport.aclose()
-
-    @on_each_loop
-    async def test_all_busy(self) -> None:
-        """With all connections busy a further call fails at once, and reaches nobody."""
-        async with Talk(connections_max=2) as talk:
-            calls = [talk.call(), talk.call()]
-            peers = [await talk.accept(), await talk.accept()]
-            assert type(await failure(talk.call())) is httpx.PoolTimeout
-            for peer in peers:
-                await peer.receive()
-                peer.send(OK)
-            assert [(await call).status_code for call in calls] == [200, 200]
-
-    @on_each_loop
-    async def test_connections_being_made_count(self) -> None:
-        """Connections that are still being made are as busy as others."""
-        async with Talk(connections_max=2) as talk:
-            calls = [talk.call() for _ in range(5)]
-            for _ in range(2):
-                peer = await talk.accept()
-                await peer.receive()
-                peer.send(OK)
-            ends = await asyncio.gather(*calls, return_exceptions=True)
-            assert sorted(type(end).__name__ for end in ends) == ["Answer"] * 2 + ["PoolTimeout"] * 3
-
-    @on_each_loop
-    async def test_closed_here(self) -> None:
-        """A closed transport connects no more."""
-        async with Talk() as talk:
-            await talk.transport.aclose()
-            assert type(await failure(talk.call())) is httpx.ConnectError
-
-    @pytest.mark.parametrize("method", ["HEAD", "CONNECT"])
-    @on_each_loop
-    async def test_methods_not_done(self, method: str) -> None:
-        """HEAD and CONNECT, whose answers end elsewhere, are turned away before a connection is made."""
-        async with Talk() as talk:
-            assert type(await failure(talk.call(method))) is httpx.LocalProtocolError
-            assert talk.transport.connections_open == 0
-
-    @pytest.mark.parametrize("value", [b"a\r\nX: b", b"a\nb", b"a\rb"])
-    @on_each_loop
-    async def test_line_break_in_head(self, value: bytes) -> None:
-        """A header value can't smuggle in another header."""
-        async with Talk() as talk:
-            request = httpx.Request("GET", talk.url, headers=[(b"X-Name", value)])
-            error = await failure(talk.transport.handle_async_request(request))
-            assert type(error) is httpx.LocalProtocolError
-            assert talk.transport.connections_open == 0
-
-
-class TestUnknown:
-    """Errors after the request was written: the peer may have acted on it."""
-
-    @pytest.mark.parametrize(
-        "part",
-        [
-            b"",
-            b"HTTP/1.1 200 OK\r\nContent-Le",
-            b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n",
-            b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\no",
-            b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n",
-            b"HTTP/1.1 100 Continue\r\n\r\n",
-        ],
-        ids=["nothing", "head", "no-body", "body", "chunk", "interim"],
-    )
-    @on_each_loop
-    async def test_closed_early(self, part: bytes) -> None:
-        """A peer that closes before its answer is whole leaves the outcome unknown."""
-        async with Talk() as talk:
-            call = talk.call()
-            peer = await talk.accept()
-            await peer.receive()
-            peer.send(part)
-            peer.close()
-            assert type(await failure(call)) is httpx.RemoteProtocolError
-            assert talk.transport.connections_open == 0
-
-    @pytest.mark.parametrize("part", [b"", b"HTTP/1.1 200 OK\r\n"], ids=["nothing", "head"])
-    @on_each_loop
-    async def test_reset(self, part: bytes) -> None:
-        """A reset leaves the outcome unknown."""
-        async with Talk() as talk:
-            call = talk.call()
-            peer = await talk.accept()
-            await peer.receive()
-            peer.send(part)
-            peer.reset()
-            assert type(await failure(call)) in {httpx.ReadError, httpx.RemoteProtocolError}
-            assert talk.transport.connections_open == 0
-
-    @pytest.mark.parametrize(
-        "answer",
-        [
-            b"hello\r\n\r\n",
-            b'{"message":"ok"}',
-            b"HTTP/1.1 999999 OK\r\n\r\n",
-            b"HTTP/1.1 200 OK\r\nContent-Length: two\r\n\r\nok",
-            b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
-            b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nxy\r\n",
-            b"HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: h2c\r\n\r\n",
-            OK + OK,
-            OK + b"HTTP/1.1 5",
-            OK + b"x",
-            b"HTTP/1.1 200 OK\r\nContent-Length: 99999\r\n\r\n" + b"x" * 99999,
-            b"HTTP/1.1 200 OK\r\n" + b"X: y\r\n" * 20000,
-            b"HTTP/1.1 100 Continue\r\n\r\n" * 4000,
-        ],
-        ids=[
-            "text", "no-head", "status", "length", "two-framings", "chunk", "upgrade",
-            "two-answers", "one-and-a-half", "one-and-a-byte", "huge-body", "huge-head", "many-interim",
-        ],
-    )  # fmt: skip
-    @on_each_loop
-    async def test_malformed(self, answer: bytes) -> None:
-        """What is not one whole answer of bounded size leaves the outcome unknown, and the connection is dropped."""
-        async with Talk() as talk:
-            call = talk.call()
-            peer = await talk.accept()
-            await peer.receive()
-            peer.send(answer)
-            assert type(await failure(call)) is httpx.RemoteProtocolError
-            assert talk.transport.connections_open == 0
-            assert await peer.ended()
-
-    @pytest.mark.parametrize("part", [b"", b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\no"], ids=["nothing", "part"])
-    @on_each_loop
-    async def test_deadline(self, part: bytes) -> None:
-        """No whole answer before the deadline leaves the outcome unknown; a trickle of bytes does not move it."""
-        async with Talk() as talk:
-            call = talk.call(read=SHORT_S)
-            peer = await talk.accept()
-            await peer.receive()
-            peer.send(part)
-            assert type(await failure(call)) is httpx.ReadTimeout
-            assert talk.transport.connections_open == 0
-            assert await peer.ended()
-
-    @on_each_loop
-    async def test_cancelled(self) -> None:
-        """A cancelled call costs its connection, which nobody gets afterwards, and the slot comes back."""
-        async with Talk(connections_max=1) as talk:
-            peer, _ = await talk.exchange()
-            call = talk.call()
-            await peer.receive()
-            call.cancel()
-            assert type(await failure(call)) is asyncio.CancelledError
-            assert await peer.ended()
-            another, answer = await talk.exchange()
-            assert answer.status_code == 200
-            assert another is not peer
-
-    @on_each_loop
-    async def test_cancelled_when_answered(self) -> None:
-        """A call cancelled in the very turn in which its answer came in costs its connection all the same."""
-        async with Talk(connections_max=1) as talk:
-            peer, _ = await talk.exchange()
-            call = talk.call()
-            await peer.receive()
-            peer.send(OK)
-            connection = next(iter(talk.transport._connections))  # noqa: SLF001  # to catch the turn
-            while not connection.answered:
-                await asyncio.sleep(0)
-            call.cancel()
-            await asyncio.wait([call])
-            assert call.cancelled()
-            await until(lambda: talk.transport.connections_open == 0)
-
-    @on_each_loop
-    async def test_cancelled_while_connecting(self) -> None:
-        """A call cancelled before its connection is made gives the slot back."""
-        async with Talk(connections_max=1) as talk:
-            call = talk.call()
-            await asyncio.sleep(0)
-            assert talk.transport.connections_open == 1
-            call.cancel()
-            assert type(await failure(call)) is asyncio.CancelledError
-            assert talk.transport.connections_open == 0
-            assert await (await talk.accept()).ended()
-
-    @on_each_loop
-    async def test_transport_closed(self) -> None:
-        """Closing the transport ends a call that was written with ReadError."""
-        async with Talk() as talk:
-            call = talk.call()
-            peer = await talk.accept()
-            await peer.receive()
-            await talk.transport.aclose()
-            assert type(await failure(call)) is httpx.ReadError
-            assert await peer.ended()
 
 
 class TestKeepAlive:
@@ -542,21 +297,26 @@ class TestClosing:
             await talk.transport.aclose()
 
     @LOOPS
-    def test_nothing_is_left_to_the_collector(self, new_loop: Callable[[], asyncio.AbstractEventLoop]) -> None:
+    def test_nothing_is_left_to_the_collector(self, new_loop: NewLoop) -> None:
         """Connections that ended badly leave no cycles: the memory of an outage is given back without a collection."""
+
+        async def misbehave(talk: Talk, answer: bytes) -> None:
+            peer = await talk.accept()
+            await peer.receive()
+            peer.send(answer)
+            peer.close()
 
         async def act() -> None:
             async with Talk() as talk:
+                request = httpx.Request("GET", talk.url)
                 for answer in (b"garbage\r\n\r\n", b""):
-                    call = talk.call()
-                    peer = await talk.accept()
-                    await peer.receive()
-                    peer.send(answer)
-                    peer.close()
-                    assert isinstance(await failure(call), httpx.RemoteProtocolError)
+                    peer = asyncio.create_task(misbehave(talk, answer))
+                    with pytest.raises(httpx.RemoteProtocolError):
+                        await talk.transport.handle_async_request(request)
+                    await peer
                 talk.stop_listening()
-                assert isinstance(await failure(talk.call()), httpx.ConnectError)
-                del call
+                with pytest.raises(httpx.ConnectError):
+                    await talk.transport.handle_async_request(request)
                 await asyncio.sleep(0.01)
                 assert not [thing for thing in gc.get_objects() if isinstance(thing, Connection | httpx.HTTPError)]
 

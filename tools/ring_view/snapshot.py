@@ -9,6 +9,7 @@ HEARTBEAT_STALE_MS = 1500
 """Three beats of 0.5 s missed: the same as the summary allows an instance to be silent."""
 
 SUPERVISOR = "supervisor"
+GONE = "gone"
 
 PROCESSOR_NAMES = ("default", "fallback")
 
@@ -83,8 +84,8 @@ class Process:
 
     @property
     def alive(self) -> bool:
-        """Whether it runs: its lock is held, or its heart beat a moment ago (seen from another container)."""
-        return self.lock_pid is not None or not self.stale
+        """Whether it runs: its lock is held, or, seen from another container, its heart beat and it said no goodbye."""
+        return self.lock_pid is not None or not (self.stale or self.phase == GONE)
 
     @property
     def stale(self) -> bool:

@@ -3,10 +3,13 @@
 import dataclasses
 import json
 import threading
+import time
 from collections.abc import Callable
+from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, NamedTuple
+from urllib.parse import parse_qsl, urlsplit
 
 from tools.benchmark.card import Answered, Card, Settled, Used
 from tools.benchmark.cgroup import Usage
@@ -104,7 +107,7 @@ class StandIn:
                 self.end_headers()
                 self.wfile.write(said)
 
-            do_GET = do_POST = do_PUT = handle_any
+            do_GET = do_POST = do_PUT = handle_any  # noqa: N815 - names that http.server looks for
 
             def log_message(self, *_: object) -> None:
                 """Nothing: the tests look at `asked`."""
@@ -125,6 +128,11 @@ class StandIn:
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()
+
+
+def instant(at_ms: int) -> str:
+    """A time as the load generator writes it: such texts are in the order of their times."""
+    return datetime.fromtimestamp(at_ms / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 class Bank:
@@ -150,8 +158,10 @@ class Bank:
         for each in (self.gateway, *self.processors):
             each.close()
 
-    def _totals(self, side: int) -> dict[str, Any]:
-        rows = self.rows[side]
+    def _totals(self, side: int, asked: Asked) -> dict[str, Any]:
+        window = dict(parse_qsl(urlsplit(asked.path).query))
+        first, last = (window.get(end, default) for end, default in (("from", "0"), ("to", "9")))
+        rows = [row for row in self.rows[side] if first <= instant(row[2]) <= last]
         return {"totalRequests": len(rows), "totalAmount": sum(row[1] for row in rows) / 100, "feePerTransaction": 0.05}
 
     def _answer_gateway(self, asked: Asked) -> tuple[int, bytes]:
@@ -159,9 +169,9 @@ class Bank:
             if asked.path == "/purge-payments":
                 return (200, b"") if self.purges else (404, b"there is no such thing")
             if asked.path.startswith("/payments-summary"):
-                return 200, json.dumps({"default": self._totals(0), "fallback": self._totals(1)}).encode()
+                return 200, json.dumps({"default": self._totals(0, asked), "fallback": self._totals(1, asked)}).encode()
             payment = json.loads(asked.body)
-            row = [payment["correlationId"], round(payment["amount"] * 100), 1_753_000_000_000]
+            row = [payment["correlationId"], round(payment["amount"] * 100), int(time.time() * 1000)]
             if self.lose:
                 self.lose -= 1
                 return 202, b""
@@ -181,7 +191,7 @@ class Bank:
                 return 200, b"{}"
             if asked.path == "/admin/payments":
                 return (200, json.dumps(self.rows[side]).encode()) if self.lists_rows else (404, b"")
-            return 200, json.dumps(self._totals(side)).encode()
+            return 200, json.dumps(self._totals(side, asked)).encode()
 
 
 def write_json(path: Path, value: object) -> Path:

@@ -42,7 +42,7 @@ class TestParse:
             ({"event": "ended"} | SHOWN, Ended(READ)),
             ({"event": "ended"} | SHOWN | {"gateway": None}, Ended(READ._replace(gateway=None))),
         ],
-        ids=lambda value: value["event"] if isinstance(value, dict) else "",
+        ids=["started", "changed", "failed", "audited", "ended", "ended unanswered"],
     )
     def test_each_event_is_read(self, said: object, event: object) -> None:
         """Each event that load.js tells has its type."""
@@ -58,6 +58,7 @@ class TestParse:
             ("panic: out of memory", "panic: out of memory"),
             ("17", "17"),
         ],
+        ids=["unknown event", "a list", "a warning", "an error", "no JSON", "other JSON"],
     )
     def test_what_is_no_event_is_a_remark(self, line: str, remark: str) -> None:
         """Whatever else k6 says is kept as text, for when the run fails."""

@@ -28,9 +28,7 @@ class TestCorrelationId:
 class TestAmountCents:
     """Amounts."""
 
-    @given(
-        seed=st.integers(0), least=st.integers(1, 10_000), spread=st.integers(0, 10_000), user=st.integers(1, 5000)
-    )
+    @given(seed=st.integers(0), least=st.integers(1, 10_000), spread=st.integers(0, 10_000), user=st.integers(1, 5000))
     def test_lies_between_its_ends(self, seed: int, least: int, spread: int, user: int) -> None:
         """An amount is never outside of the range asked for."""
         assert least <= amount_cents(seed, Amount(least, least + spread), user, 0) <= least + spread

@@ -42,7 +42,11 @@ class TestRead:
         preview = read("preview")
         assert (preview.load.duration_s, preview.load.users_start, preview.load.users_end) == (60, 1, 550)
         assert (preview.amount.cents_min, preview.amount.cents_max) == (1990, 1990)
-        assert (preview.audit.every_s, preview.audit.window_start_ms, preview.audit.window_end_ms) == (10, 15_000, 1_500)
+        assert (preview.audit.every_s, preview.audit.window_start_ms, preview.audit.window_end_ms) == (
+            10,
+            15_000,
+            1_500,
+        )
         assert (preview.rules.fee_default_percent, preview.rules.fee_fallback_percent) == (5, 15)
         assert [f"{stage.at_s}: {stage.default}; {stage.fallback}" for stage in preview.stages] == [
             "1: 0 ms; 0 ms",

@@ -40,13 +40,13 @@ class TestScoreOf:
         default, fallback = 52_600, 38_000
         settled = (Totals(default, default * 2005), Totals(fallback, fallback * 2005))
         score = score_of(ROUNDED, settled, (default + fallback) * 2005, 2.55, fined=False)
-        assert (score.bonus, score.fine) == (Decimal("0.17"), 0)
+        assert (score.bonus, score.fine) == (Decimal("0.17"), Decimal(0))
         assert Decimal(194_000_000) < score.score_cents < Decimal(197_000_000)
 
     def test_fees_are_taken_per_processor(self) -> None:
         """5 % of 200.00 and 15 % of 100.00 are 25.00."""
         score = score_of(RULES, (Totals(2, 20_000), Totals(1, 10_000)), 30_000, 11, fined=False)
-        assert (score.amount_cents, score.fees_cents, score.profit_cents) == (30_000, 2_500, 27_500)
+        assert (score.amount_cents, score.fees_cents, score.profit_cents) == (30_000, Decimal(2_500), Decimal(27_500))
         assert score.score_cents == 27_500
 
     def test_a_difference_costs_35_percent_of_the_profit(self) -> None:
@@ -58,7 +58,7 @@ class TestScoreOf:
     def test_never_beats_its_ceiling(
         self, default: int, fallback: int, waiting: int, p99_ms: float, *, fined: bool
     ) -> None:
-        """What the p99 allows is reached at most, and exactly if all is paid at default in time without a difference."""
+        """What the p99 allows is reached at most, and exactly if all is paid at default, in time, without a fine."""
         settled = (Totals(1, default), Totals(1, fallback))
         score = score_of(RULES, settled, default + fallback + waiting, p99_ms, fined=fined)
         assert score.score_cents <= score.ceiling_cents

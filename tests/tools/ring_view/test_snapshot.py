@@ -50,6 +50,11 @@ class TestProcess:
         """A process lives if it holds its lock, or, where locks can't be seen, if its heart beat a moment ago."""
         assert process(lock_pid, heartbeat_age_ms).alive is alive
 
+    def test_who_said_goodbye_is_gone(self) -> None:
+        """A process that ended in order does not seem to live on because its heart beat a moment ago."""
+        gone = dataclasses.replace(process(None, 0), phase="gone")
+        assert not gone.alive
+
     def test_a_look_can_not_be_changed(self) -> None:
         """What was seen stays as it was seen."""
         with pytest.raises(dataclasses.FrozenInstanceError):

@@ -1,0 +1,122 @@
+"""Tests of tools/benchmark/containers.py."""
+
+import stat
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tools.benchmark import containers
+from tools.benchmark.containers import ComposeProject, Container, beside_port, limits_of, parse
+from tools.benchmark.errors import DockerError
+
+
+def inspected(name: str, project: str | None, port: int | None = None, pid: int = 7) -> dict[str, Any]:
+    """What `docker inspect` prints of a container, as far as it matters."""
+    labels = None if project is None else {"com.docker.compose.project": project, "com.docker.compose.service": name}
+    ports = {"9999/tcp": None if port is None else [{"HostIp": "0.0.0.0", "HostPort": str(port)}]}
+    return {
+        "Id": f"id-{name}",
+        "Name": f"/{name}",
+        "State": {"Pid": pid},
+        "Config": {"Labels": labels},
+        "NetworkSettings": {"Ports": ports},
+    }
+
+
+RUNNING = parse([inspected("haproxy", "main", 9999), inspected("app1", "main"), inspected("lonely", None, 8001)])
+
+
+@pytest.fixture
+def docker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A docker command of ours, first on the path: a shell script to be filled in."""
+    command = tmp_path / "docker"
+    command.touch()
+    command.chmod(command.stat().st_mode | stat.S_IXUSR)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    return command
+
+
+class TestParse:
+    """`docker inspect`."""
+
+    def test_reads_project_service_and_ports(self) -> None:
+        """A compose service has its project; another container is called by its name."""
+        assert list(RUNNING) == [
+            Container("id-lonely", "", "lonely", 7, frozenset({8001})),
+            Container("id-app1", "main", "app1", 7, frozenset()),
+            Container("id-haproxy", "main", "haproxy", 7, frozenset({9999})),
+        ]
+
+    def test_what_does_not_run_is_left_out(self) -> None:
+        """A container without a process has no meters."""
+        assert parse([inspected("app1", "main", pid=0)]) == []
+
+
+class TestBesidePort:
+    """Which containers belong to an address."""
+
+    def test_the_whole_project_behind_the_port(self) -> None:
+        """The one that publishes the port brings the others of its project along."""
+        assert [each.service for each in beside_port(RUNNING, 9999)] == ["app1", "haproxy"]
+
+    def test_a_container_of_no_project_is_alone(self) -> None:
+        """Containers started by hand have nothing in common."""
+        assert [each.service for each in beside_port(RUNNING, 8001)] == ["lonely"]
+
+    def test_a_port_of_no_container_has_none(self) -> None:
+        """A gateway that runs without containers."""
+        assert beside_port(RUNNING, 18_000) == []
+
+
+class TestRunning:
+    """Asking docker."""
+
+    def test_no_docker_is_no_containers(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A machine without docker is measured without meters."""
+        monkeypatch.setenv("PATH", "/nonexistent")
+        assert containers.running() == []
+
+    def test_asks_for_ids_and_inspects_them(self, docker: Path) -> None:
+        """The ids of `docker ps` are inspected."""
+        docker.write_text(
+            '#!/bin/sh\n[ "$1" = ps ] && echo abc && exit\n'
+            '[ "$*" = "inspect abc" ] && echo \'[{"Id": "abc", "Name": "/x", "State": {"Pid": 3}, "Config": {}}]\'\n',
+            encoding="ascii",
+        )
+        assert containers.running() == [Container("abc", "", "x", 3, frozenset())]
+
+
+class TestLimitsOf:
+    """`docker compose config`."""
+
+    def test_reads_cpus_and_memory(self) -> None:
+        """As the strings that a compose file takes."""
+        limits = {"deploy": {"resources": {"limits": {"cpus": 0.2, "memory": "36700160"}}}}
+        assert limits_of({"services": {"haproxy": limits}}, "haproxy") == ("0.2", "36700160")
+
+    def test_no_limits_is_a_sentence(self) -> None:
+        """A floor without limits would be none."""
+        with pytest.raises(DockerError, match="sets no limits of CPU and memory for haproxy"):
+            limits_of({"services": {"haproxy": {}}}, "haproxy")
+
+
+class TestComposeProject:
+    """Starting and stopping."""
+
+    def test_variables_reach_compose(self, docker: Path, tmp_path: Path) -> None:
+        """What the file's ${…} need is in the command's environment."""
+        docker.write_text(f'#!/bin/sh\necho "$FLOOR_PORT $*" >>{tmp_path}/said\n', encoding="ascii")
+        project = ComposeProject(tmp_path / "some.yml", {"FLOOR_PORT": "18070"})
+        project.start()
+        project.stop()
+        assert (tmp_path / "said").read_text(encoding="ascii").splitlines() == [
+            f"18070 compose --file {tmp_path}/some.yml up --detach --build --quiet-pull",
+            f"18070 compose --file {tmp_path}/some.yml down",
+        ]
+
+    def test_a_failure_carries_the_last_words(self, docker: Path, tmp_path: Path) -> None:
+        """What docker complained about is in the message."""
+        docker.write_text("#!/bin/sh\necho no such network >&2\nexit 3\n", encoding="ascii")
+        with pytest.raises(DockerError, match="failed: no such network"):
+            ComposeProject(tmp_path / "some.yml").start()

@@ -1,0 +1,107 @@
+"""Tests of tools/benchmark/endpoints.py."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from tests.tools.benchmark.samples import Bank, StandIn
+from tools.benchmark.endpoints import Endpoint, Gateway, Processor, free_port
+from tools.benchmark.errors import EndpointError
+from tools.benchmark.events import Totals
+from tools.benchmark.reconcile import Row
+from tools.benchmark.scenario import Condition
+
+
+@contextmanager
+def answering(status: int, body: bytes) -> Iterator[StandIn]:
+    """A server that always says the same."""
+    server = StandIn(lambda _: (status, body))
+    try:
+        yield server
+    finally:
+        server.close()
+
+
+class TestEndpoint:
+    """Any HTTP origin."""
+
+    def test_an_answer_that_is_no_success_is_a_sentence(self) -> None:
+        """Who, what, status and the answer's own words."""
+        with (
+            answering(503, b"not now") as server,
+            pytest.raises(EndpointError, match=r"^it: GET http://\S+/x answered 503\. not now$"),
+        ):
+            Endpoint("it", server.url).ask("GET", "/x")
+
+    def test_no_answer_is_a_sentence(self) -> None:
+        """A refused connection says so."""
+        with pytest.raises(EndpointError, match=r"^it: \S+ can't be reached: .*refused\.$"):
+            Endpoint("it", f"http://127.0.0.1:{free_port()}").ask("GET", "/")
+
+    def test_an_answer_that_is_no_json_is_a_sentence(self) -> None:
+        """What was asked for is said."""
+        with answering(200, b"<html>") as server, pytest.raises(EndpointError, match="did not answer with JSON"):
+            Endpoint("it", server.url).ask_json("/")
+
+
+class TestGateway:
+    """The gateway."""
+
+    def test_totals_are_exact(self) -> None:
+        """Amounts that no binary fraction holds become whole cents."""
+        nothing = b'{"totalRequests":0,"totalAmount":0}'
+        said = b'{"default":{"totalRequests":3,"totalAmount":9007199254740.93},"fallback":' + nothing + b"}"
+        with answering(200, said) as server:
+            assert Gateway(server.url).totals() == (Totals(3, 900_719_925_474_093), Totals(0, 0))
+
+    @pytest.mark.parametrize("said", [b"[]", b'{"default":1,"fallback":2}', b'{"default":{"totalRequests":"x"}}'])
+    def test_anything_but_totals_is_a_sentence(self, said: bytes) -> None:
+        """An answer of another shape is shown."""
+        with answering(200, said) as server, pytest.raises(EndpointError, match="instead of totals"):
+            Gateway(server.url).totals()
+
+    def test_purges(self, bank: Bank) -> None:
+        """By the endpoint that the contest calls."""
+        Gateway(bank.gateway.url).purge()
+        assert [(asked.method, asked.path) for asked in bank.gateway.asked] == [("POST", "/purge-payments")]
+
+
+class TestProcessor:
+    """A processor."""
+
+    def test_behaves_as_told(self, bank: Bank) -> None:
+        """Delay and failure are set, with the token."""
+        processor = Processor("default", bank.processors[0].url, "secret")
+        processor.set_token()
+        processor.behave(Condition(20, failing=True))
+        assert bank.changes == [
+            (0, "token", {"token": "secret"}),
+            (0, "delay", {"delay": 20}),
+            (0, "failure", {"failure": True}),
+        ]
+        assert {asked.token for asked in bank.processors[0].asked} == {"secret"}
+
+    def test_shows_totals_rows_and_fee(self, bank: Bank) -> None:
+        """Everything stored, by sum and one by one, and its fee in percent."""
+        bank.rows[1].append(["id", 1990, 5])
+        processor = Processor("fallback", bank.processors[1].url)
+        assert processor.totals() == Totals(1, 1990)
+        assert processor.rows() == [Row("id", 1990, 5)]
+        assert processor.fee_percent() == 5
+
+    def test_one_that_lists_no_rows_has_none(self, bank: Bank) -> None:
+        """The contest's own processor has no such endpoint."""
+        bank.lists_rows = False
+        assert Processor("default", bank.processors[0].url).rows() is None
+
+    def test_rows_of_another_shape_are_a_sentence(self) -> None:
+        """What can't be read is not guessed at."""
+        with answering(200, b"[1]") as server, pytest.raises(EndpointError, match="not with rows"):
+            Processor("default", server.url).rows()
+
+    def test_forgets_when_purged(self, bank: Bank) -> None:
+        """A purge empties it."""
+        bank.rows[0].append(["id", 1, 1])
+        Processor("default", bank.processors[0].url).purge()
+        assert bank.rows[0] == []

@@ -1,0 +1,136 @@
+"""Tests of tools/benchmark/generator.py, and of load.js by running it."""
+
+import json
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.tools.benchmark.samples import SCENARIO, Bank
+from tools.benchmark import generator
+from tools.benchmark.endpoints import free_port
+from tools.benchmark.errors import GeneratorError
+from tools.benchmark.events import Audited, Changed, Ended, Event, Failed, Started, Totals
+from tools.benchmark.generator import Plan, Progress, document, generate
+from tools.benchmark.latencies import count_of, of_metrics
+from tools.benchmark.payments import possible
+from tools.benchmark.scenario import parse, with_random_amounts
+
+
+def plan_for(bank: Bank, target: str | None = None) -> Plan:
+    """The small load, with another amount each time."""
+    scenario = with_random_amounts(SCENARIO)
+    default, fallback = (each.url for each in bank.processors)
+    return Plan(scenario, "cafe", 7, target or bank.gateway.url, (default, fallback), "secret")
+
+
+def k6_processes() -> list[str]:
+    """Command lines of the k6 that run here with our script."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            words = path.read_bytes().decode(errors="replace").split("\0")
+        except OSError:
+            continue
+        if str(generator.SCRIPT) in words and "PLAN=" in " ".join(words):
+            found.append(" ".join(words))
+    return found
+
+
+class TestDocument:
+    """The plan as load.js reads it."""
+
+    def test_holds_everything_and_is_json(self) -> None:
+        """The scenario in it can be read back."""
+        plan = Plan(SCENARIO, "cafe", 7, "http://a", ("http://b", "http://c"), "123")
+        made = json.loads(json.dumps(document(plan, Path("/x/metrics.json"))))
+        assert parse(made.pop("scenario")) == SCENARIO
+        assert made == {
+            "run": "cafe",
+            "seed": 7,
+            "target": "http://a",
+            "processors": ["http://b", "http://c"],
+            "token": "123",
+            "metrics_path": "/x/metrics.json",
+        }
+
+
+class TestK6Path:
+    """Where k6 is."""
+
+    def test_a_missing_k6_is_a_sentence(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """The message says where it should come from."""
+        monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
+        with pytest.raises(GeneratorError, match=r"k6 is not at .*requirements-dev\.lock"):
+            generator.k6_path()
+
+
+@pytest.mark.slow
+class TestGenerate:
+    """A real k6."""
+
+    def test_a_whole_load(self, bank: Bank) -> None:
+        """Payments, audits, stages and metrics are what the plan and `payments` say; a log of all of it is told."""
+        events: list[Event] = []
+        ticks: list[Progress] = []
+        plan = plan_for(bank)
+        made = generate(plan, events.append, ticks.append)
+        assert made.remarks == []
+        sent = {row[0]: row[1] for row in bank.rows[0]}
+        expected = dict(possible("cafe", 7, plan.scenario.amount, users=7, turns=5))
+        assert len(sent) == len(bank.rows[0]) == count_of(made.metrics, "accepted") > 0
+        assert sent == {each: expected[each].amount_cents for each in sent}
+        assert sum(sent.values()) == count_of(made.metrics, "accepted_cents")
+        latencies = of_metrics(made.metrics, 2)
+        assert latencies.kinds["payment"].count == len(sent) == sum(each.count for each in latencies.stages)
+        assert latencies.every.count == sum(each.count for each in latencies.kinds.values())
+        assert bank.changes == [
+            (side, what, {what: value})
+            for _, values in (("first", (0, 0, False, False)), ("second", (100, 0, True, False)))
+            for side, what, value in zip((0, 1, 0, 1), ("delay", "delay", "failure", "failure"), values, strict=True)
+        ]
+        assert {asked.token for each in bank.processors for asked in each.asked} == {"secret"}
+        assert isinstance(events[0], Started)
+        assert [each.stage for each in events if isinstance(each, Changed)] == [0, 1]
+        audits = [each.summaries for each in events if isinstance(each, Audited)]
+        assert len(audits) in {3, 4}
+        assert {audit.to_ms - audit.from_ms for audit in audits} == {13_500}
+        assert isinstance(events[-1], Ended)
+        assert events[-1].summaries.gateway == (Totals(len(sent), sum(sent.values())), Totals(0, 0))
+        assert max(tick.accepted for tick in ticks) > 0
+        assert made.cpu_s > 0
+        assert k6_processes() == []
+
+    def test_an_unanswered_payment_is_told(self, bank: Bank) -> None:
+        """A gateway that is not there makes failures with status 0, and audits without its side."""
+        events: list[Event] = []
+        made = generate(plan_for(bank, f"http://127.0.0.1:{free_port()}"), events.append, lambda _: None)
+        failed = [each for each in events if isinstance(each, Failed)]
+        assert len(failed) == count_of(made.metrics, "unanswered") > 0
+        assert {each.status for each in failed} == {0}
+        assert all(each.summaries.gateway is None for each in events if isinstance(each, Audited))
+        assert any("refused" in remark for remark in made.remarks)
+
+    def test_leaves_no_k6_behind_when_interrupted(self, bank: Bank) -> None:
+        """A Ctrl-C while it runs ends k6 before anything else goes on."""
+
+        def interrupt(event: Event) -> None:
+            if isinstance(event, Audited):
+                raise KeyboardInterrupt
+
+        started_s = time.monotonic()
+        with pytest.raises(KeyboardInterrupt):
+            generate(plan_for(bank), interrupt, lambda _: None)
+        assert time.monotonic() - started_s < 10
+        assert k6_processes() == []
+
+    def test_a_k6_that_gives_up_is_a_sentence(
+        self, bank: Bank, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    ) -> None:
+        """Its last words are in the message."""
+        broken = tmp_path / "broken.js"
+        broken.write_text("throw new Error('no such thing');", encoding="ascii")
+        monkeypatch.setattr(generator, "SCRIPT", broken)
+        with pytest.raises(GeneratorError, match=r"k6 gave up \(status 107\)\. .*no such thing"):
+            generate(plan_for(bank), lambda _: None, lambda _: None)

@@ -1,0 +1,130 @@
+"""Tests of tools/benchmark/targets.py."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.tools.benchmark.samples import RULES, Bank
+from tools.benchmark import targets
+from tools.benchmark.containers import ComposeProject
+from tools.benchmark.endpoints import free_port
+from tools.benchmark.errors import DockerError, EndpointError, OptionError
+from tools.benchmark.targets import Target, answers, floor, gateway, local_port, other
+
+
+class FakeProject(ComposeProject):
+    """Remembers what was asked of it."""
+
+    def __init__(self, *, fails: bool = False) -> None:
+        super().__init__(Path("compose.yml"))
+        self.said: list[str] = []
+        self.fails = fails
+
+    def start(self) -> None:
+        """Note it, and fail if told to."""
+        self.said.append("start")
+        if self.fails:
+            raise DockerError("no.")
+
+    def stop(self) -> None:
+        """Note it."""
+        self.said.append("stop")
+
+
+class TestLocalPort:
+    """Where a target is."""
+
+    @pytest.mark.parametrize(
+        ("url", "port"),
+        [("http://localhost:9999", 9999), ("http://127.0.0.1", 80), ("http://[::1]:1", 1), ("http://far:9999", None)],
+    )
+    def test_is_the_port_on_this_machine(self, url: str, port: int | None) -> None:
+        """Only there can containers be metered."""
+        assert local_port(url) == port
+
+    @pytest.mark.parametrize("url", ["localhost:9999", "https://localhost", "http://"])
+    def test_anything_but_http_is_a_sentence(self, url: str) -> None:
+        """A scheme is needed, and only http is spoken."""
+        with pytest.raises(OptionError, match="is not an http:// address"):
+            local_port(url)
+
+
+class TestUp:
+    """Starting and stopping."""
+
+    def test_what_runs_is_left_running(self, bank: Bank) -> None:
+        """A target that was there before is only looked at."""
+        with Target("gateway", bank.gateway.url).up():
+            assert answers(bank.gateway.url)
+
+    def test_what_does_not_run_is_a_sentence(self) -> None:
+        """It says how to start it."""
+        target = Target("gateway", f"http://127.0.0.1:{free_port()}")
+        with pytest.raises(EndpointError, match=r"Nothing answers at .*\./tools/run"), target.up():
+            pass
+
+    def test_a_taken_port_is_a_sentence(self, bank: Bank) -> None:
+        """Something of somebody else's is never stopped, nor taken for ours."""
+        project = FakeProject()
+        with pytest.raises(EndpointError, match="is taken"), Target("floor", bank.gateway.url, project=project).up():
+            pass
+        assert project.said == []
+
+    def test_what_was_started_is_stopped(self, bank: Bank, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Whatever happens while it is up."""
+        monkeypatch.setattr(targets, "answers", lambda _: False)
+        project = FakeProject()
+        with pytest.raises(KeyboardInterrupt), Target("floor", bank.gateway.url, project=project).up():
+            raise KeyboardInterrupt
+        assert project.said == ["start", "stop"]
+
+    def test_half_a_start_is_stopped_too(self) -> None:
+        """Compose may have started some services before it failed."""
+        project = FakeProject(fails=True)
+        target = Target("floor", f"http://127.0.0.1:{free_port()}", project=project)
+        with pytest.raises(DockerError), target.up():
+            pass
+        assert project.said == ["start", "stop"]
+
+    def test_what_never_answers_is_a_sentence(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """The wait has an end."""
+        monkeypatch.setattr(targets, "READY_S", 0.0)
+        target = Target("floor", f"http://127.0.0.1:{free_port()}", project=FakeProject())
+        with pytest.raises(EndpointError, match="was not ready within 0 s"), target.up():
+            pass
+
+
+class TestKinds:
+    """What can be measured."""
+
+    def test_another_gateway_is_named_by_its_folder(self, tmp_path: Path) -> None:
+        """Two folders tell entries of one name apart."""
+        file = tmp_path / "entry" / "docker-compose.yml"
+        file.parent.mkdir()
+        file.touch()
+        assert other(file, "http://localhost:9999").name == f"{tmp_path.name}/entry"
+
+    def test_another_gateway_must_exist(self, tmp_path: Path) -> None:
+        """A path without a file is a sentence."""
+        with pytest.raises(DockerError, match="is not there"):
+            other(tmp_path / "none.yml", "http://localhost:9999")
+
+    def test_our_gateway_is_started_only_if_asked(self) -> None:
+        """Otherwise it is what runs at the address."""
+        assert gateway("http://localhost:9999", RULES, managed=False).project is None
+        assert gateway("http://localhost:9999", RULES, managed=True).project is not None
+
+    def test_the_floor_needs_our_limits(self, tmp_path: Path) -> None:
+        """Without the gateway's compose file there is nothing to compare under."""
+        with pytest.raises(DockerError, match="takes its limits from it"):
+            floor(9999, tmp_path / "docker-compose.yml")
+
+    @pytest.mark.slow
+    @pytest.mark.containers
+    def test_the_floor_answers_under_our_limits(self) -> None:
+        """It takes payments on the port asked for, and is gone afterwards."""
+        port = free_port()
+        target = floor(port)
+        with target.up():
+            assert target.answers()
+        assert not target.answers()

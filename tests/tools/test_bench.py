@@ -1,0 +1,27 @@
+"""Tests of tools/bench."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+BENCH = Path(__file__).resolve().parents[2] / "tools" / "bench"
+
+
+@pytest.mark.slow
+class TestBench:
+    """The program as a person starts it."""
+
+    def test_help_names_every_command(self, tmp_path: Path) -> None:
+        """From any folder, it says what it does."""
+        done = subprocess.run([BENCH, "--help"], cwd=tmp_path, check=True, capture_output=True, text=True)
+        for command in ("preview", "final", "load", "floor"):
+            assert f"  {command}" in done.stdout
+
+    def test_a_wrong_option_is_a_sentence(self) -> None:
+        """And exit status 2, without a traceback."""
+        words = ["preview", "--target", "nonsense"]
+        done = subprocess.run([sys.executable, BENCH, *words], check=False, capture_output=True, text=True)
+        assert (done.returncode, done.stderr) == (2, "")
+        assert done.stdout.endswith("bench: nonsense is not an http:// address.\n")
