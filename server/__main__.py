@@ -15,7 +15,7 @@ from server import child, listeners
 from server.config import Config, from_environment
 from server.errors import ConfigError, ListenError
 from server.supervisor import Supervisor
-from shm import RoleLock, RoleTaken, Segment, SegmentError, SegmentExists, SegmentIncompatible
+from shm import RoleLock, RoleTaken, Segment, SegmentError, SegmentMissing, SegmentNotReady, migrate
 
 EXIT_WRONG_SETTING = 2
 
@@ -57,17 +57,17 @@ def open_segment(config: Config) -> Segment:
         SegmentError: there is one that can't be taken up, or no room for a new one.
     """
     try:
-        segment = Segment.create(config.instance, config.geometry)
-    except SegmentExists:
         segment = Segment.attach(config.instance)
-        if segment.geometry != config.geometry:
-            raise SegmentIncompatible(
-                f"the segment of {config.instance} was made with {segment.geometry}, the settings ask for "
-                f"{config.geometry}: set them back, or stop the instance and remove the segment once it is settled"
-            ) from None
-        _log.info("taking up segment %016x", segment.segment_id)
-    else:
-        _log.info("new segment %016x, %d bytes", segment.segment_id, segment.geometry.size)
+    except SegmentMissing:
+        segment = Segment.create(config.instance, config.geometry)
+    except SegmentNotReady:
+        # Whoever was making it died half-way (the supervisor's lock is ours), so nothing was ever accepted into it.
+        Segment.unlink(config.instance, locks=False)
+        segment = Segment.create(config.instance, config.geometry)
+    if segment.geometry != config.geometry:
+        _log.info("copying segment %016x into one of another geometry", segment.segment_id)
+        segment = migrate(segment, config.instance, config.geometry)
+    _log.info("segment %016x, %d bytes", segment.segment_id, segment.geometry.size)
     return segment
 
 

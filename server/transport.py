@@ -5,7 +5,7 @@ connections for each request (encode/httpx#3215). It also can lose a slot when a
 (encode/httpcore#1093). This one does less: one origin, plain `http`, bodies read whole, no `HEAD`, and nobody waits for
 a free connection.
 
-**Was it sent?** A payment's fate hangs on this, so it is a promise (`tests/server/test_transport_outcomes.py` holds it):
+**Was it sent?** A payment's fate hangs on it, so this is a promise (held by `tests/server/test_transport_outcomes.py`):
 
 | what happened                                                     | raised                | was it sent? |
 | ----------------------------------------------------------------- | --------------------- | ------------ |

@@ -20,6 +20,7 @@ from shm.errors import (
 from shm.journal import Journal
 from shm.lane import Lane
 from shm.layout import VERSION, Geometry
+from shm.migration import count_unsettled, migrate
 from shm.names import INSTANCE_PATTERN, instances_present, lock_path, segment_name
 from shm.record import Accepted, Base, Ended, Kept, Kind
 from shm.recovery import Recovered, recover
@@ -66,8 +67,10 @@ __all__ = [
     "SupervisorCount",
     "Table",
     "WorkerCount",
+    "count_unsettled",
     "instances_present",
     "lock_path",
+    "migrate",
     "next_state",
     "recover",
     "segment_name",

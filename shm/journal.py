@@ -99,10 +99,14 @@ class Journal:
         if self.is_full():
             raise BrokenInvariant("append to a full journal")
         head = self._page_words[_HEAD]
-        start = (head & self._mask) * layout.JOURNAL_RECORD_LENGTH
-        self._view[start : start + layout.JOURNAL_RECORD_LENGTH] = pack_journal_record(head, ended)
+        self.put(head, ended)
         self._page_words[_HEAD] = head + 1
         return head
+
+    def put(self, position: int, ended: Ended) -> None:
+        """Stores a record without appending it: below the head only in a journal that is being copied into."""
+        start = (position & self._mask) * layout.JOURNAL_RECORD_LENGTH
+        self._view[start : start + layout.JOURNAL_RECORD_LENGTH] = pack_journal_record(position, ended)
 
     def read(self, position: int) -> Ended | None:
         """The record at `position`, below the head; None if it is torn, damaged or overwritten since.
@@ -114,6 +118,16 @@ class Journal:
 
     def fold(self, count: int) -> list[int]:
         """Folds the `count` oldest records (or all there are) into the base; returns their table slots, to be freed.
+
+        Raises:
+            BrokenInvariant: a record that must be there is damaged.
+        """
+        base, slots = self.folded(count)
+        self.commit_base(base)
+        return slots
+
+    def folded(self, count: int) -> tuple[Base, list[int]]:
+        """What the base would be after folding the `count` oldest records, and their table slots; stores nothing.
 
         Raises:
             BrokenInvariant: a record that must be there is damaged.
@@ -132,8 +146,7 @@ class Journal:
                 totals[2 * ended.processor] += 1
                 totals[2 * ended.processor + 1] += ended.amount_cents
                 folded_until_ms = max(folded_until_ms, ended.requested_at_ms + 1)
-        self.commit_base(Base(base.epoch, end, base.epoch_start, folded_until_ms, *totals))
-        return slots
+        return Base(base.epoch, end, base.epoch_start, folded_until_ms, *totals), slots
 
     def begin_epoch(self, epoch: int) -> None:
         """A purge: totals start again from zero with the next record; what is remembered stays remembered."""

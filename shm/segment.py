@@ -52,8 +52,8 @@ class Segment:
         self.created_at_ms = created_at_ms
 
     @classmethod
-    def create(cls, instance: str, geometry: Geometry) -> Self:
-        """Makes a new segment, all zero but its header.
+    def create(cls, instance: str, geometry: Geometry, *, segment_id: int | None = None) -> Self:
+        """Makes a new segment, all zero but its header, with a random id unless one is given.
 
         Raises:
             SegmentExists: there is one already.
@@ -79,7 +79,7 @@ class Segment:
             raise SegmentFull(f"no room for {geometry.size} bytes in {SHM_FOLDER}: {error.strerror}") from error
         finally:
             handle.close_fd()
-        segment_id = secrets.randbits(64) or 1
+        segment_id = segment_id or secrets.randbits(64) or 1
         created_at_ms = time.time_ns() // 1_000_000
         _write_header(memory, geometry, segment_id, created_at_ms)
         return cls(memory, geometry, segment_id, created_at_ms)
@@ -111,8 +111,12 @@ class Segment:
         return cls(memory, geometry, segment_id, created_at_ms)
 
     @staticmethod
-    def unlink(instance: str) -> None:
+    def unlink(instance: str, *, locks: bool = True) -> None:
         """Removes an instance's segment and its lock files; whoever has it mapped keeps what it sees.
+
+        Args:
+            instance: whose.
+            locks: False while the caller holds one of them.
 
         Raises:
             SegmentMissing: there is none.
@@ -125,7 +129,7 @@ class Segment:
             raise SegmentMissing(f"there is no segment {name}") from None
         except posix_ipc.PermissionsError:
             raise SegmentForbidden(f"segment {name} is another user's") from None
-        for path in lock_paths(instance):
+        for path in lock_paths(instance) if locks else ():
             path.unlink(missing_ok=True)
 
     def lane(self, worker: int, dispatcher: int) -> Lane:
@@ -136,19 +140,22 @@ class Segment:
     def journal(self, dispatcher: int) -> Journal:
         """A dispatcher's journal and base."""
         offset = self.geometry.area_offset(dispatcher)
-        page = self._part(offset, layout.BASE_PAGE_LENGTH)
         records = self._part(offset + layout.BASE_PAGE_LENGTH, self.geometry.journal_length)
-        return Journal(page, records, self.geometry.journal_records)
+        return Journal(self.base_page(dispatcher), records, self.geometry.journal_records)
 
     def roster(self, dispatcher: int) -> Roster:
         """A dispatcher's roster."""
-        return Roster(self._part(self.geometry.area_offset(dispatcher), layout.BASE_PAGE_LENGTH))
+        return Roster(self.base_page(dispatcher))
 
     def table(self, dispatcher: int) -> Table:
         """A dispatcher's table."""
         start = self.geometry.area_offset(dispatcher) + layout.BASE_PAGE_LENGTH + self.geometry.journal_length
         view = self._part(start, self.geometry.table_length)
         return Table(view, self.geometry.table_slots, partial(_search, self._memory, start, self.geometry.table_length))
+
+    def base_page(self, dispatcher: int) -> memoryview:
+        """The page that holds a dispatcher's base, journal head, life and roster."""
+        return self._part(self.geometry.area_offset(dispatcher), layout.BASE_PAGE_LENGTH)
 
     def supervisor_counters(self) -> Counters:
         """The supervisor's row."""

@@ -1,5 +1,7 @@
 """haproxy/haproxy.cfg on the image's HAProxy: every fact of tests/haproxy/ holds there too."""
 
+import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -29,11 +31,14 @@ IMAGE = "haproxy:3.0-alpine"
 
 
 @pytest.fixture
-def haproxy(run_folder: Path) -> list[str]:
+def haproxy(run_folder: Path) -> Iterator[list[str]]:
     """Return what starts HAProxy in a container that sees this machine's ports, the sockets and the configuration.
 
-    As root, because the folder of the sockets is closed to others.
+    As root, because the folder of the sockets is closed to others. Removed by name: `docker run` drops a signal that
+    comes before Docker has noted that the container runs.
     """
-    settings = (f"--env={name}" for name in ("GATEWAY_RUN", "GATEWAY_BIND", "GATEWAY_STATS_BIND"))
+    name = f"haproxy-{run_folder.name}"
+    settings = (f"--env={setting}" for setting in ("GATEWAY_RUN", "GATEWAY_BIND", "GATEWAY_STATS_BIND"))
     mounts = (f"--volume={path}:{path}" for path in (run_folder, CONFIGURATION.parent))
-    return ["docker", "run", "--rm", "--network=host", "--user=0", *settings, *mounts, IMAGE, "haproxy"]
+    yield ["docker", "run", "--rm", "--name", name, "--network=host", "--user=0", *settings, *mounts, IMAGE, "haproxy"]
+    subprocess.run(["docker", "rm", "--force", name], capture_output=True, timeout=30, check=False)

@@ -1,6 +1,7 @@
 """A real HAProxy with the project's configuration, started and stopped around a test."""
 
 import asyncio
+import contextlib
 import json
 import os
 import shutil
@@ -17,6 +18,7 @@ from tests.haproxy.stand_ins import Answer, Client, Worker, ask, get, payment, p
 CONFIGURATION = Path(__file__).parents[2] / "haproxy" / "haproxy.cfg"
 WORKER_NAMES = ("app1-0", "app1-1", "app2-0", "app2-1")
 START_S_MAX = 10.0
+STOP_S_MAX = 2.0
 
 
 class Balancer(NamedTuple):
@@ -65,9 +67,7 @@ async def running_balancer(
         await _wait_for_answers(port)
         yield Balancer(process, port, stats_port, workers)
     finally:
-        if process.returncode is None:
-            process.terminate()
-        await process.wait()
+        await _end(process)
 
 
 async def workers_of(balancer: Balancer, ids: list[str]) -> dict[str, str]:
@@ -91,6 +91,15 @@ def assert_problem(answer: Answer, status: int) -> None:
     problem = json.loads(answer.body)
     assert problem["status"] == status
     assert problem.keys() == {"title", "status", "detail"}
+
+
+async def _end(process: asyncio.subprocess.Process) -> None:
+    """Stop HAProxy, or what started it: by force if a signal isn't heard."""
+    for stop in (process.terminate, process.kill):
+        if process.returncode is None:
+            stop()
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(process.wait(), STOP_S_MAX)
 
 
 async def _wait_for_answers(port: int) -> None:

@@ -142,6 +142,7 @@ class Client:
         """Open a connection to a port of this machine."""
         connection = socket.socket()
         connection.setblocking(False)
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # each piece leaves at once
         try:
             await asyncio.get_running_loop().sock_connect(connection, ("127.0.0.1", port))
         except OSError:

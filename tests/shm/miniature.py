@@ -24,25 +24,44 @@ def fresh_memory() -> Memory:
 
 
 class Miniature:
-    """One life of a worker and a dispatcher; begins with recovery, as every life does."""
+    """One life of a dispatcher and of the workers whose lanes it empties; begins with recovery, as every life does.
 
-    def __init__(self, memory: Memory) -> None:
+    Args:
+        lanes: from each worker.
+        table: the dispatcher's.
+        journal: the dispatcher's.
+    """
+
+    def __init__(self, lanes: list[Lane], table: Table, journal: Journal) -> None:
         """Takes up what is in memory."""
+        self.lanes = lanes
+        self.table = table
+        self.journal = journal
+        self.recovered = recover(table, journal)
+        self.slots = dict(self.recovered.slots)
+        self.free = list(self.recovered.free)
+
+    @classmethod
+    def over(cls, memory: Memory) -> "Miniature":
+        """A life of one worker and one dispatcher over this memory, laid out as a segment of `GEOMETRY`."""
         area = GEOMETRY.area_offset(0)
         records = area + layout.BASE_PAGE_LENGTH
         start = records + GEOMETRY.journal_length
-        self.lane = Lane(memory.view(GEOMETRY.lane_offset(0, 0), GEOMETRY.lane_length), GEOMETRY.lane_slots)
-        page = memory.view(area, layout.BASE_PAGE_LENGTH)
-        self.journal = Journal(page, memory.view(records, GEOMETRY.journal_length), GEOMETRY.journal_records)
 
         def search(needle: bytes, offset: int) -> int:
             found = memory.data.find(needle, start + offset, start + GEOMETRY.table_length)
             return found if found < 0 else found - start
 
-        self.table = Table(memory.view(start, GEOMETRY.table_length), GEOMETRY.table_slots, search)
-        self.recovered = recover(self.table, self.journal)
-        self.slots = dict(self.recovered.slots)
-        self.free = list(self.recovered.free)
+        lane = Lane(memory.view(GEOMETRY.lane_offset(0, 0), GEOMETRY.lane_length), GEOMETRY.lane_slots)
+        table = Table(memory.view(start, GEOMETRY.table_length), GEOMETRY.table_slots, search)
+        page = memory.view(area, layout.BASE_PAGE_LENGTH)
+        journal = Journal(page, memory.view(records, GEOMETRY.journal_length), GEOMETRY.journal_records)
+        return cls([lane], table, journal)
+
+    @property
+    def lane(self) -> Lane:
+        """The first worker's lane."""
+        return self.lanes[0]
 
     def kept(self, correlation_id: bytes) -> Kept:
         """A payment that must be in the table."""
@@ -54,21 +73,25 @@ class Miniature:
         """The worker accepts a payment; True is its 202."""
         return self.lane.try_publish(payment)
 
-    def take(self) -> None:
-        """The dispatcher takes all the lane has and the table has room for."""
-        for position in range(self.lane.tail, self.lane.head):
-            payment = self.lane.peek(position)
-            assert payment is not None
-            slot = self.slots.get(payment.correlation_id)
-            if slot is None:
-                if not self.free:
-                    return
-                slot = self.free.pop()
-                self.table.insert(slot, payment)
-                self.slots[payment.correlation_id] = slot
-            elif self.kept(payment.correlation_id).amount_cents != payment.amount_cents:
-                self.table.count_conflict(slot)
-            self.lane.advance(position + 1)
+    def take(self) -> list[bytes]:
+        """The dispatcher takes all its lanes have and the table has room for; gives the ids that are new."""
+        fresh = []
+        for lane in self.lanes:
+            for position in range(lane.tail, lane.head):
+                payment = lane.peek(position)
+                assert payment is not None
+                slot = self.slots.get(payment.correlation_id)
+                if slot is None:
+                    if not self.free:
+                        return fresh
+                    slot = self.free.pop()
+                    self.table.insert(slot, payment)
+                    self.slots[payment.correlation_id] = slot
+                    fresh.append(payment.correlation_id)
+                elif self.kept(payment.correlation_id).amount_cents != payment.amount_cents:
+                    self.table.count_conflict(slot)
+                lane.advance(position + 1)
+        return fresh
 
     def begin(self, correlation_id: bytes, processor: int, requested_at_ms: int) -> None:
         """The dispatcher is about to send a payment."""
@@ -98,15 +121,21 @@ class Miniature:
         """The dispatcher learns that the totals start again."""
         self.journal.begin_epoch(epoch)
 
+    def unsettled(self) -> list[bytes]:
+        """The ids of all that has not ended."""
+        return [known for known in self.slots if self.kept(known).state not in ENDED]
+
+    def settle(self, correlation_id: bytes, processor: int, requested_at_ms: int) -> None:
+        """Ends a payment: at this processor if it is waiting, else where it may have been sent already."""
+        if self.kept(correlation_id).state is State.WAITING:
+            self.begin(correlation_id, processor, requested_at_ms)
+        self.hear(correlation_id, Event.PAID)
+
     def settle_all(self) -> None:
-        """Ends everything, at the processors it belongs to."""
-        while self.lane.depth or any(self.kept(known).state not in ENDED for known in self.slots):
-            self.take()
-            unsettled = [known for known in self.slots if self.kept(known).state not in ENDED]
-            for correlation_id in unsettled:
-                if self.kept(correlation_id).state is State.WAITING:
-                    self.begin(correlation_id, 0, 9_000)
-                self.hear(correlation_id, Event.PAID)
+        """Ends everything there is, and forgets it."""
+        while self.take() or self.unsettled() or self.lane.depth:
+            for correlation_id in self.unsettled():
+                self.settle(correlation_id, 0, 9_000)
             self.forget(len(self.slots))
 
     def totals(self) -> tuple[int, int]:

@@ -3,8 +3,10 @@
 import os
 import select
 import signal
+import time
+import traceback
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import NoReturn
 
 READY_TIMEOUT_S = 10
@@ -27,11 +29,47 @@ def forked(prepare: Callable[[], object]) -> Iterator[int]:
         end(pid)
 
 
-def end(pid: int) -> None:
-    """Kills a child at once and reaps it; harmless when that was done before."""
-    with suppress(ProcessLookupError, ChildProcessError):
+def end(pid: int) -> int | None:
+    """Kills a child at once and reaps it; its exit code, -9 if it was still alive, or None if it is not a child now."""
+    try:
         os.kill(pid, signal.SIGKILL)
-        os.waitpid(pid, 0)
+        _, status = os.waitpid(pid, 0)
+    except (ProcessLookupError, ChildProcessError):
+        return None
+    return os.waitstatus_to_exitcode(status)
+
+
+def fork(work: Callable[[], object]) -> int:
+    """Forks a child that does `work` and leaves, with 0 if it went well; gives its pid."""
+    pid = os.fork()
+    if pid == 0:
+        _work(work)
+    return pid
+
+
+def wait_for(pids: list[int], timeout_s: float) -> None:
+    """Waits until these children have left, each with 0; a traceback of one that has not is on standard error."""
+    deadline = time.monotonic() + timeout_s
+    left = list(pids)
+    while left:
+        assert time.monotonic() < deadline, f"children still at work after {timeout_s} s: {left}"
+        pid, status = os.waitpid(left[0], os.WNOHANG)
+        if pid == 0:
+            time.sleep(0.005)
+            continue
+        assert os.waitstatus_to_exitcode(status) == 0, f"a child failed with wait status {status}"
+        left.remove(pid)
+
+
+def _work(work: Callable[[], object]) -> NoReturn:
+    status = 1
+    try:
+        work()
+        status = 0
+    except BaseException:  # noqa: BLE001  a forked child must leave here, and tell why
+        traceback.print_exc()
+    finally:
+        os._exit(status)
 
 
 def _live(prepare: Callable[[], object], writer: int) -> NoReturn:

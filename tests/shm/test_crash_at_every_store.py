@@ -51,7 +51,7 @@ def models() -> list[list[Model]]:
 def run(memory: Memory) -> int:
     """Runs the scenario on fresh memory; gives the number of the step in which the process died, or one past the last."""
     try:
-        life = Miniature(memory)
+        life = Miniature.over(memory)
         for number, (name, arguments) in enumerate(SCENARIO):
             at = number
             getattr(life, name)(*arguments)
@@ -80,12 +80,12 @@ class TestDeathAtEveryStore:
     def test_recovery_leaves_a_state_the_step_passed_through(self, tear: str) -> None:
         """After recovery memory says what it said before the step, or after one of its commits: never a mixture."""
         for stores, number, memory in deaths(tear):
-            assert observe(Miniature(memory)) in [model.crashed() for model in models()[number]], stores
+            assert observe(Miniature.over(memory)) in [model.crashed() for model in models()[number]], stores
 
     def test_nothing_accepted_is_lost(self, tear: str) -> None:
         """Every payment that got its 202 and has not been forgotten is in the lane or in the table."""
         for stores, number, memory in deaths(tear):
-            after = observe(Miniature(memory))
+            after = observe(Miniature.over(memory))
             present = {payment.correlation_id for payment in after.lane} | set(after.rows)
             before, *steps = models()[number]
             kept = set.intersection(*(in_care(model) for model in [before, *steps]))
@@ -94,7 +94,7 @@ class TestDeathAtEveryStore:
     def test_an_unsettled_payment_stays_at_its_processor(self, tear: str) -> None:
         """What may have been sent is unknown at the same processor with the same requestedAt; it never waits again."""
         for stores, number, memory in deaths(tear):
-            after = observe(Miniature(memory))
+            after = observe(Miniature.over(memory))
             before = models()[number][0]
             sent = {known: row for known, row in before.rows.items() if row.state in {State.SENDING, State.UNKNOWN}}
             if SCENARIO[number][0] == "hear":
@@ -105,11 +105,13 @@ class TestDeathAtEveryStore:
     def test_everything_is_counted_once_in_the_end(self, tear: str) -> None:
         """The successor ends all that was accepted: each payment is settled and counted just once, and forgotten."""
         for stores, number, memory in deaths(tear):
-            life = Miniature(memory)
+            life = Miniature.over(memory)
             before = observe(life)
             payments = {payment.correlation_id: payment.amount_cents for payment in reversed(before.lane)}
             payments |= {known: row.amount_cents for known, row in before.rows.items()}
-            unsettled = {known for known in payments if known not in before.rows or before.rows[known].state in UNSETTLED}
+            unsettled = {
+                known for known in payments if known not in before.rows or before.rows[known].state in UNSETTLED
+            }
             count, cents = life.totals()
             life.settle_all()
             count += len(unsettled)
@@ -121,10 +123,10 @@ class TestDeathAtEveryStore:
         """However often the successors die at a store of their recovery, the one that lives finds the same."""
         for stores, _, memory in deaths(tear):
             left, count = bytes(memory.data), 0
-            Miniature(memory)
+            Miniature.over(memory)
             expected = bytes(memory.data)
             while dies(memory, left, count):
-                Miniature(memory)
+                Miniature.over(memory)
                 assert memory.data == expected, (stores, count)
                 count += 1
 
@@ -139,7 +141,7 @@ def dies(memory: Memory, left: bytes, stores: int) -> bool:
     memory.data[:] = left
     memory.die_at(stores)
     try:
-        Miniature(memory)
+        Miniature.over(memory)
     except Died:
         return True
     finally:
@@ -152,7 +154,7 @@ class TestScenario:
 
     def test_agrees_with_the_model_after_each_step(self) -> None:
         """Memory and model say the same all along."""
-        life = Miniature(fresh_memory())
+        life = Miniature.over(fresh_memory())
         for (name, arguments), steps in zip(SCENARIO, models(), strict=True):
             getattr(life, name)(*arguments)
             assert observe(life) == steps[-1]

@@ -33,7 +33,7 @@ class Instance(RuleBasedStateMachine):
         """Begins with zeroed memory."""
         super().__init__()
         self.memory = fresh_memory()
-        self.life = Miniature(self.memory)
+        self.life = Miniature.over(self.memory)
         self.model = Model()
         self.death: tuple[int, str] | None = None
         self.accepted_at_us = 0
@@ -57,7 +57,7 @@ class Instance(RuleBasedStateMachine):
     def succeed(self, models: list[Model]) -> None:
         """A new life begins; it must find one of these."""
         self.memory.live()
-        self.life = Miniature(self.memory)
+        self.life = Miniature.over(self.memory)
         found = observe(self.life)
         assert found in [model.crashed() for model in models]
         self.model = found
@@ -118,7 +118,7 @@ class Instance(RuleBasedStateMachine):
         """The process dies between two operations, and its successor perhaps during recovery."""
         self.memory.die_at(stores)
         with suppress(Died):
-            Miniature(self.memory)
+            Miniature.over(self.memory)
         self.succeed([self.model])
 
     @invariant()

@@ -88,9 +88,7 @@ class TestTableSlot:
     """pack_state, pack_table_body and unpack_table_slot."""
 
     @given(payments, st.sampled_from(State), st.integers(0, 255), st.integers(0, 65535), GENERATIONS)
-    def test_round_trip(
-        self, payment: Accepted, state: State, processor: int, attempts: int, generation: int
-    ) -> None:
+    def test_round_trip(self, payment: Accepted, state: State, processor: int, attempts: int, generation: int) -> None:
         """A fresh body and a state word give back all that was put in, with no attempt and no conflict yet."""
         word = pack_state(state, processor, attempts, generation)
         slot = word.to_bytes(8, "little") + pack_table_body(payment, generation)

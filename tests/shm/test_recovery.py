@@ -22,7 +22,7 @@ def payment(number: int) -> Accepted:
 def life_with(*numbers: int) -> tuple[Miniature, Memory]:
     """A life whose dispatcher has taken these payments, the first into slot 0."""
     memory = fresh_memory()
-    life = Miniature(memory)
+    life = Miniature.over(memory)
     for number in numbers:
         life.publish(payment(number))
         life.take()
@@ -81,7 +81,7 @@ class TestSlots:
         life, memory = life_with(1)
         way(life, 1)
         before = life.kept(payment(1).correlation_id)
-        successor = Miniature(memory)
+        successor = Miniature.over(memory)
         assert successor.kept(payment(1).correlation_id) == before._replace(state=state)
 
     def test_the_successor_is_told_what_to_do(self) -> None:
@@ -89,7 +89,7 @@ class TestSlots:
         life, memory = life_with(1, 2, 3, 4, 5)
         for way, number in ((sending, 2), (settled, 3), (unknown, 5)):
             way(life, number)
-        found = Miniature(memory).recovered
+        found = Miniature.over(memory).recovered
         assert found.slots == {payment(number).correlation_id: number - 1 for number in range(1, 6)}
         assert found.free == [6, 5]
         assert found.waiting == [3, 0]  # payment 4 was accepted before payment 1
@@ -98,7 +98,7 @@ class TestSlots:
 
     def test_nothing_is_recovered_from_nothing(self) -> None:
         """Zeroed memory is an empty table with all slots free, the lowest to be used first."""
-        found = Miniature(fresh_memory()).recovered
+        found = Miniature.over(fresh_memory()).recovered
         assert found == ({}, [6, 5, 4, 3, 2, 1, 0], [], [], [])
 
     def test_ended_without_a_record_is_freed(self) -> None:
@@ -107,7 +107,7 @@ class TestSlots:
         settled(life, 1)
         settled(life, 2)
         life.journal.fold(1)
-        found = Miniature(memory).recovered
+        found = Miniature.over(memory).recovered
         assert found.slots == {payment(2).correlation_id: 1}
         assert found.free[-1] == 0
 
@@ -118,7 +118,7 @@ class TestSlots:
             sending(life, number)
         life.journal.append(Ended(Kind.SETTLED, 1, 5_000, 101, 0))
         life.journal.append(Ended(Kind.REFUSED, 1, 5_000, 102, 1))
-        successor = Miniature(memory)
+        successor = Miniature.over(memory)
         assert successor.kept(payment(1).correlation_id).state is State.SETTLED
         assert successor.kept(payment(2).correlation_id).state is State.REFUSED
         assert successor.recovered.unknown == []
@@ -131,7 +131,7 @@ class TestSlots:
         with pytest.raises(Died):
             life.hear(payment(1).correlation_id, Event.PAID)
         memory.live()
-        successor = Miniature(memory)
+        successor = Miniature.over(memory)
         assert successor.kept(payment(1).correlation_id).state is State.UNKNOWN
         assert successor.totals() == (0, 0)
         successor.hear(payment(1).correlation_id, Event.PAID)
@@ -140,13 +140,13 @@ class TestSlots:
     def test_a_payment_in_lane_and_table_is_taken_once(self) -> None:
         """A dispatcher that died between its table and the tail sees the payment again and knows its id."""
         memory = fresh_memory()
-        life = Miniature(memory)
+        life = Miniature.over(memory)
         life.publish(payment(1))
         memory.die_at(2)  # body and state of the slot; not the tail
         with pytest.raises(Died):
             life.take()
         memory.live()
-        successor = Miniature(memory)
+        successor = Miniature.over(memory)
         assert successor.lane.depth == 1
         successor.take()
         assert successor.lane.depth == 0
@@ -162,7 +162,7 @@ class TestDamage:
         life, memory = life_with(1, 2)
         memory.data[TABLE_START + offset] ^= 0x80
         before = memory.data[TABLE_START : TABLE_START + layout.TABLE_SLOT_LENGTH]
-        found = Miniature(memory).recovered
+        found = Miniature.over(memory).recovered
         assert found.set_aside == [0]
         assert found.slots == {payment(2).correlation_id: 1}
         assert 0 not in found.free
@@ -174,14 +174,14 @@ class TestDamage:
         settled(life, 1)
         memory.data[JOURNAL_START + 16] ^= 1
         with pytest.raises(BrokenInvariant, match="^journal record 0 is damaged$"):
-            Miniature(memory)
+            Miniature.over(memory)
 
     def test_a_record_of_a_slot_that_is_not_there_stops_the_start(self) -> None:
         """A record that is whole but names no slot of this table is damage too."""
         life, memory = life_with(1)
         life.journal.append(Ended(Kind.SETTLED, 0, 1, 1, GEOMETRY.table_slots))
         with pytest.raises(BrokenInvariant, match="^journal record 0 is damaged$"):
-            Miniature(memory)
+            Miniature.over(memory)
 
 
 class TestAgain:
@@ -201,9 +201,9 @@ class TestAgain:
     def test_twice_is_once(self) -> None:
         """A second recovery changes no byte and finds the same."""
         memory = self.everything()
-        first = Miniature(memory)
+        first = Miniature.over(memory)
         before = bytes(memory.data)
-        second = Miniature(memory)
+        second = Miniature.over(memory)
         assert memory.data == before
         assert second.recovered == first.recovered
 
@@ -211,14 +211,14 @@ class TestAgain:
         """Recovery interrupted at any of its stores, and run again, comes to the same memory."""
         whole = self.everything()
         before = whole.stores
-        Miniature(whole)
+        Miniature.over(whole)
         stores = whole.stores - before
         assert stores > 5
         for count in range(stores):
             memory = self.everything()
             memory.die_at(count)
             with pytest.raises(Died):
-                Miniature(memory)
+                Miniature.over(memory)
             memory.live()
-            Miniature(memory)
+            Miniature.over(memory)
             assert memory.data == whole.data

@@ -16,7 +16,10 @@ class TestRoleLock:
 
     def test_a_taken_role_is_refused(self, instance: str) -> None:
         """A role has one holder at a time; the sentence names role and instance."""
-        with RoleLock(instance, "worker-0"), pytest.raises(RoleTaken, match=f"^another process is worker-0 of {instance}$"):
+        with (
+            RoleLock(instance, "worker-0"),
+            pytest.raises(RoleTaken, match=f"^another process is worker-0 of {instance}$"),
+        ):
             RoleLock(instance, "worker-0")
 
     def test_a_refusal_leaves_no_descriptor_open(self, instance: str) -> None:
@@ -60,7 +63,9 @@ class TestRoleLock:
             found = lock_path(instance, "worker-0").stat()
             assert (found.st_size, found.st_mode & 0o777) == (0, 0o600)
 
-    def test_a_folder_that_is_not_there_is_named(self, instance: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_a_folder_that_is_not_there_is_named(
+        self, instance: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         """A file that can't be opened is an OSError with its path."""
         monkeypatch.setattr("shm.names.SHM_FOLDER", tmp_path / "gone")
         with pytest.raises(OSError, match="gone/gateway-"):

@@ -106,14 +106,18 @@ class TestCreate:
     def test_a_full_folder_is_a_sentence(self, instance: str, monkeypatch: pytest.MonkeyPatch) -> None:
         """What a full /dev/shm says comes with the size that was asked for."""
         monkeypatch.setattr(os, "posix_fallocate", refuse(OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))))
-        with pytest.raises(SegmentFull, match=f"^no room for {GEOMETRY.size} bytes in /dev/shm: No space left on device$"):
+        with pytest.raises(
+            SegmentFull, match=f"^no room for {GEOMETRY.size} bytes in /dev/shm: No space left on device$"
+        ):
             Segment.create(instance, GEOMETRY)
         assert not segment_path(instance).exists()
 
     def test_a_forbidden_folder_is_a_sentence(self, instance: str, monkeypatch: pytest.MonkeyPatch) -> None:
         """A /dev/shm that belongs to another user is named."""
         monkeypatch.setattr(posix_ipc, "SharedMemory", refuse(posix_ipc.PermissionsError("no")))
-        with pytest.raises(SegmentForbidden, match=f"^segment /gateway-{instance} may not be made: no permission in /dev/shm$"):
+        with pytest.raises(
+            SegmentForbidden, match=f"^segment /gateway-{instance} may not be made: no permission in /dev/shm$"
+        ):
             Segment.create(instance, GEOMETRY)
 
     def test_ids_differ(self, segment: Segment) -> None:
@@ -216,10 +220,14 @@ class TestAttach:
     def test_another_version_is_named(self, instance: str, path: Path) -> None:
         """Both versions are in the sentence, also when the header's checksum means nothing to us."""
         change(path, layout.HEADER_BODY_OFFSET, (layout.VERSION + 1).to_bytes(8, "little"))
-        with pytest.raises(SegmentIncompatible, match=f"has version {layout.VERSION + 1}, this program reads {layout.VERSION}$"):
+        with pytest.raises(
+            SegmentIncompatible, match=f"has version {layout.VERSION + 1}, this program reads {layout.VERSION}$"
+        ):
             Segment.attach(instance)
 
-    @pytest.mark.parametrize("offset", range(layout.HEADER_BODY_OFFSET + layout.WORD, layout.HEADER_CHECKSUM_OFFSET + 8))
+    @pytest.mark.parametrize(
+        "offset", range(layout.HEADER_BODY_OFFSET + layout.WORD, layout.HEADER_CHECKSUM_OFFSET + 8)
+    )
     def test_a_damaged_header_is_noticed(self, instance: str, path: Path, offset: int) -> None:
         """No byte of the header can change unnoticed."""
         change(path, offset, bytes([path.read_bytes()[offset] ^ 0x10]))
@@ -246,6 +254,32 @@ class TestAttach:
         change(path, layout.HEADER_BODY_OFFSET, bytes(body) + crc32(body).to_bytes(8, "little"))
         with pytest.raises(SegmentIncompatible, match="workers must be 1 to 16, not 99$"):
             Segment.attach(instance)
+
+
+class TestDescriptors:
+    """What a segment keeps open."""
+
+    @pytest.mark.usefixtures("segment")
+    def test_only_the_mapping_is_kept(self, instance: str) -> None:
+        """An attachment keeps one descriptor, that of its mapping, and gives it back when it is no longer used."""
+        before = os.listdir("/proc/self/fd")
+        attached = Segment.attach(instance)
+        with fresh_instance() as other:
+            created = Segment.create(other, GEOMETRY)
+        assert len(os.listdir("/proc/self/fd")) == len(before) + 2
+        del attached, created
+        assert os.listdir("/proc/self/fd") == before
+
+    def test_refusals_keep_nothing(self, instance: str, path: Path) -> None:
+        """Refusing to attach, or to create, again and again uses nothing up."""
+        os.truncate(path, 40)
+        before = os.listdir("/proc/self/fd")
+        for refused in (SegmentIncompatible, SegmentIncompatible):
+            with pytest.raises(refused):
+                Segment.attach(instance)
+        with pytest.raises(SegmentExists):
+            Segment.create(instance, GEOMETRY)
+        assert os.listdir("/proc/self/fd") == before
 
 
 class TestParts:
@@ -318,7 +352,9 @@ class TestUnlink:
         with pytest.raises(SegmentMissing, match=f"^there is no segment /gateway-{instance}$"):
             Segment.unlink(instance)
 
-    def test_another_users_is_a_sentence(self, instance: str, segment: Segment, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_another_users_is_a_sentence(
+        self, instance: str, segment: Segment, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         """A segment that may not be removed is named, and its locks stay."""
         RoleLock(instance, "worker-0").release()
         monkeypatch.setattr(posix_ipc, "unlink_shared_memory", refuse(posix_ipc.PermissionsError("no")))

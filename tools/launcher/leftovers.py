@@ -2,17 +2,7 @@
 
 from collections.abc import Sequence
 
-from shm import UNSETTLED, Segment, SegmentError
-
-
-def unsettled_in(segment: Segment) -> int:
-    """Accepted payments of a segment that have not ended; those in a lane and in the table count twice."""
-    geometry = segment.geometry
-    unsettled = 0
-    for dispatcher in range(geometry.dispatchers):
-        unsettled += sum(segment.lane(worker, dispatcher).depth for worker in range(geometry.workers))
-        unsettled += sum(kept is None or kept.state in UNSETTLED for _, kept in segment.table(dispatcher).scan())
-    return unsettled
+from shm import Segment, SegmentError, count_unsettled
 
 
 def clear(instances: Sequence[str]) -> list[str]:
@@ -23,7 +13,7 @@ def clear(instances: Sequence[str]) -> list[str]:
             segment = Segment.attach(instance, read_only=True)
         except SegmentError:
             continue
-        unsettled = unsettled_in(segment)
+        unsettled = count_unsettled(segment)
         if unsettled:
             staying.append(
                 f"segment /gateway-{instance} stays: it holds {unsettled} accepted payments that are not settled; "

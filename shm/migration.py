@@ -1,0 +1,76 @@
+"""A segment of another geometry: what must outlive it is copied into a new one, which then takes its name.
+
+Only when nothing is unsettled: no payment in a lane, waiting, sending or unknown. Copied are the segment's id, and for
+every dispatcher its base, roster, life, journal records (published or not) and the payments remembered with them.
+Nobody but the caller, who holds the supervisor's lock, may have the old segment mapped for writing.
+
+The new segment is built under a name of its own and moved over the old one at the end: a crash on the way leaves the
+old one as it was, and the unfinished copy is thrown away by the next try.
+"""
+
+from shm.errors import SegmentIncompatible
+from shm.layout import Geometry
+from shm.names import SHM_FOLDER, segment_name
+from shm.record import KIND_STATES, Accepted
+from shm.segment import Segment
+from shm.states import UNSETTLED
+
+_UNFINISHED = ".next"  # no instance's name: the dot keeps it out of the pattern
+
+
+def migrate(old: Segment, instance: str, geometry: Geometry) -> Segment:
+    """The segment of `instance` with another geometry, holding what the old one remembered.
+
+    Raises:
+        SegmentIncompatible: it holds unsettled payments, or the number of dispatchers changes (ids are spread over them
+            and each keeps totals of its own, so neither could be moved).
+        SegmentFull: no room for both at once.
+    """
+    if geometry.dispatchers != old.geometry.dispatchers:
+        raise SegmentIncompatible(
+            f"segment {segment_name(instance)} has {old.geometry.dispatchers} dispatchers, which can't change to "
+            f"{geometry.dispatchers} while it exists: each keeps totals and ids of its own"
+        )
+    unsettled = count_unsettled(old)
+    if unsettled:
+        raise SegmentIncompatible(
+            f"segment {segment_name(instance)} has another geometry ({old.geometry}) and holds {unsettled} unsettled "
+            "payments: start with the old settings until they are settled"
+        )
+    unfinished = SHM_FOLDER / segment_name(instance + _UNFINISHED).removeprefix("/")
+    unfinished.unlink(missing_ok=True)
+    new = Segment.create(instance + _UNFINISHED, geometry, segment_id=old.segment_id)
+    for dispatcher in range(geometry.dispatchers):
+        _copy_area(old, new, dispatcher)
+    unfinished.rename(SHM_FOLDER / segment_name(instance).removeprefix("/"))
+    return new
+
+
+def count_unsettled(segment: Segment) -> int:
+    """Accepted payments that have not ended, damaged slots included; one both in a lane and in a table counts twice."""
+    geometry = segment.geometry
+    count = 0
+    for dispatcher in range(geometry.dispatchers):
+        count += sum(segment.lane(worker, dispatcher).depth for worker in range(geometry.workers))
+        count += sum(kept is None or kept.state in UNSETTLED for _, kept in segment.table(dispatcher).scan())
+    return count
+
+
+def _copy_area(old: Segment, new: Segment, dispatcher: int) -> None:
+    """Copies one dispatcher's area; records that no longer fit are folded into the new base."""
+    new.base_page(dispatcher)[:] = old.base_page(dispatcher)
+    source, target = old.journal(dispatcher), new.journal(dispatcher)
+    old_table, new_table = old.table(dispatcher), new.table(dispatcher)
+    too_many = source.head - source.base.journal_tail - new.geometry.journal_records
+    if too_many > 0:
+        target.commit_base(source.folded(too_many)[0])
+    for slot, position in enumerate(range(target.base.journal_tail, source.head)):
+        ended = source.read(position)
+        kept = None if ended is None else old_table.read(ended.slot)
+        if ended is None or kept is None:
+            raise SegmentIncompatible(f"journal record {position} or its payment is damaged, so it can't be copied")
+        payment = Accepted(kept.correlation_id, kept.amount_cents, kept.accepted_at_us)
+        new_table.insert(slot, payment)
+        new_table.begin(slot, ended.processor, ended.requested_at_ms)
+        new_table.replay(slot, KIND_STATES[ended.kind], ended.processor)
+        target.put(position, ended._replace(slot=slot))
