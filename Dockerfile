@@ -27,8 +27,11 @@ COPY --from=dependencies /opt/venv /opt/venv
 WORKDIR /app
 COPY shm/ shm/
 COPY server/ server/
+# The debugging view of a segment, for `docker compose exec app1 python -m tools.ring_view app1`.
+COPY tools/__init__.py tools/
+COPY tools/ring_view/ tools/ring_view/
 # The root folder is read-only when it runs. Unchecked: nothing compares time stamps of sources that can't change.
-RUN /opt/venv/bin/python -m compileall -q --invalidation-mode unchecked-hash shm server
+RUN /opt/venv/bin/python -m compileall -q --invalidation-mode unchecked-hash shm server tools
 
 # MALLOC_ARENA_MAX: memory is scarcer than threads. PYTHONUNBUFFERED: a last word is seen even of a killed process.
 ENV PATH=/opt/venv/bin:$PATH \

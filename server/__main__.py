@@ -8,6 +8,7 @@
 | 3 | cannot start: port or path in use, segment of another kind, instance running already |
 """
 
+import argparse
 import logging
 import sys
 
@@ -15,7 +16,7 @@ from server import child, listeners
 from server.config import Config, from_environment
 from server.errors import ConfigError, ListenError
 from server.supervisor import Supervisor
-from shm import RoleLock, RoleTaken, Segment, SegmentError, SegmentMissing, SegmentNotReady, migrate
+from shm import RoleLock, RoleTaken, Segment, SegmentError, SegmentForbidden, SegmentMissing, SegmentNotReady, migrate
 
 EXIT_WRONG_SETTING = 2
 
@@ -24,6 +25,11 @@ _log = logging.getLogger("server")
 
 def main() -> int:
     """Runs an instance; returns its exit status."""
+    argparse.ArgumentParser(
+        prog="python -m server",
+        description="Runs one instance of the gateway until SIGTERM or SIGINT. All settings come from the environment; "
+        "README.md lists them.",
+    ).parse_args()
     try:
         config = from_environment()
     except ConfigError as error:
@@ -32,20 +38,26 @@ def main() -> int:
     logging.basicConfig(level=config.log_level, format=f"%(asctime)s {config.instance} %(levelname)s %(message)s")
     logging.getLogger("httpx").setLevel(logging.WARNING)  # it tells of every request at INFO
     try:
-        with RoleLock(config.instance, "supervisor"):
+        with _lock(config.instance):
             return _run(config)
-    except RoleTaken:
-        _log.critical("an instance named %s is running already", config.instance)
-    except (ListenError, SegmentError) as error:
+    except (RoleTaken, ListenError, SegmentError) as error:
         _log.critical("cannot start: %s", error)
     return child.EXIT_CANNOT_START
 
 
+def _lock(instance: str) -> RoleLock:
+    try:
+        return RoleLock(instance, "supervisor")
+    except RoleTaken:
+        raise RoleTaken(f"an instance named {instance} is running already") from None
+    except OSError as error:
+        raise SegmentForbidden(f"no lock: {error}") from None
+
+
 def _run(config: Config) -> int:
-    segment = open_segment(config)
     sockets = listeners.listen(config.listen, config.instance, config.web_workers)
     try:
-        return Supervisor(config, segment, sockets).run()
+        return Supervisor(config, open_segment(config), sockets).run()
     finally:
         listeners.close(sockets)
 

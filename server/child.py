@@ -82,7 +82,9 @@ def run(name: str, parent: int, work: Callable[[], int]) -> int:
     try:
         die_with_parent(parent)
         return work()
-    except Exception:  # noqa: BLE001  the last resort of a process that is about to end
+    except SystemExit as ended:  # uvicorn's way to say that it can't start
+        return ended.code if isinstance(ended.code, int) else EXIT_CRASH
+    except BaseException:  # noqa: BLE001  nothing may pass into the supervisor's stack: it would close its sockets
         _log.critical("%s failed", name, exc_info=True)
         return EXIT_CRASH
     finally:

@@ -11,13 +11,21 @@ from dataclasses import dataclass, fields
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Any, NamedTuple
-from urllib.parse import urlsplit
 
 from server.errors import ConfigError
 from shm import INSTANCE_PATTERN, Geometry
 
 _UNIX_PATH_BYTES_MAX = 107  # sun_path of unix(7), less its closing zero
 _PORT_MAX = 65535
+
+_LABEL = "[A-Za-z0-9_][A-Za-z0-9_-]{0,62}"  # RFC 1035, and the underscore that container networks allow
+_HOST = rf"(?P<host>{_LABEL}(?:\.{_LABEL})*\.?|\[[0-9A-Fa-f:.]+\])"
+_PORT = "(?P<port>[0-9]{1,5})"
+_TCP = re.compile(rf"tcp:{_HOST}:{_PORT}")
+_HTTP = re.compile(rf"http://{_HOST}(?::{_PORT})?(?:/[\w.~!$&'()*+,;=:@%/-]*)?", re.ASCII)
+_REDIS = re.compile(rf"redis://(?:[^@/?#\s]*@)?{_HOST}(?::{_PORT})?(?:/[0-9]*)?")
+_REDIS_SOCKET = re.compile(r"unix://(?:[^@/?#\s]*@)?/[^@?#\s]+(?:\?db=[0-9]+)?")
+_PASSWORD = re.compile("//[^/]*@")
 
 
 class TcpListen(NamedTuple):
@@ -105,8 +113,9 @@ def _scaled(scale: int, least: str, most: str, what: str) -> Callable[[str], int
             value = Decimal(text)
         except InvalidOperation:
             value = Decimal("NaN")
-        if not value.is_finite() or not Decimal(least) <= value <= Decimal(most) or value * scale % 1:
-            raise ValueError(f"{what} from {least} to {most}, in steps of {Decimal(1) / scale}")
+        step = Decimal(1) / scale
+        if not value.is_finite() or not Decimal(least) <= value <= Decimal(most) or value != value.quantize(step):
+            raise ValueError(f"{what} from {least} to {most}, in steps of {step}")
         return int(value * scale)
 
     return parse
@@ -128,25 +137,29 @@ def _instance(text: str) -> str:
     return text
 
 
+def _addressed(pattern: re.Pattern[str], text: str) -> re.Match[str] | None:
+    """The match of a whole address, if its port, where it has one, is a possible one."""
+    match = pattern.fullmatch(text)
+    return match if match and 0 < int(match["port"] or "1") <= _PORT_MAX else None
+
+
 def _listen(text: str) -> TcpListen | UnixListen:
-    kind, _, rest = text.partition(":")
-    if kind == "unix" and rest.startswith("/"):
-        return UnixListen(Path(rest))
-    host, _, port = rest.rpartition(":")
-    if kind == "tcp" and host and re.fullmatch(r"[0-9]{1,5}", port) and 0 < int(port) <= _PORT_MAX:
-        return TcpListen(host, int(port))
-    raise ValueError("unix:/absolute/folder or tcp:host:port")
+    if text.startswith("unix:/"):
+        return UnixListen(Path(text.removeprefix("unix:")))
+    match = _addressed(_TCP, text)
+    if match is None:
+        raise ValueError("unix:/absolute/folder or tcp:host:port")
+    return TcpListen(match["host"].strip("[]"), int(match["port"]))
 
 
 def _processor_url(text: str) -> str:
-    parts = urlsplit(text)
-    if parts.scheme != "http" or not parts.hostname or parts.query or parts.fragment:
+    if not _addressed(_HTTP, text):
         raise ValueError("an address such as http://payment-processor-default:8080")
     return text.rstrip("/")
 
 
 def _redis_url(text: str) -> str:
-    if text and urlsplit(text).scheme not in {"redis", "unix"}:
+    if text and not _REDIS_SOCKET.fullmatch(text) and not _addressed(_REDIS, text):
         raise ValueError("redis://host:port/0 or unix:///path/of/socket, or empty to keep totals here alone")
     return text
 
@@ -229,7 +242,8 @@ def load(environment: Mapping[str, str]) -> Config:
         try:
             values[field.name] = setting.parse(text)
         except ValueError as error:
-            raise ConfigError(f"{setting.variable} must be {error}; it is {text!r}") from None
+            shown = _PASSWORD.sub("//…@", text)
+            raise ConfigError(f"{setting.variable} must be {error}; it is {shown!r}") from None
     config = Config(**values)
     _check_together(config)
     return config

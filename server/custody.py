@@ -10,6 +10,7 @@ from collections.abc import Callable
 from enum import Enum, unique
 
 from shm import (
+    ENDED,
     Accepted,
     BrokenInvariant,
     Counters,
@@ -20,6 +21,7 @@ from shm import (
     Kept,
     Kind,
     Table,
+    next_state,
     recover,
 )
 
@@ -117,8 +119,9 @@ class Custody:
     def doubt(self, slot: int, requested_at_ms: int) -> None:
         """The outcome is unknown: from now on the payment belongs to its processor."""
         self._table.apply(slot, Event.UNCLEAR)
+        if slot not in self.unknown:  # else it was asked about again, and nothing is new
+            self._counters.add(DispatcherCount.UNCLEAR)
         self.unknown[slot] = requested_at_ms
-        self._counters.add(DispatcherCount.UNCLEAR)
 
     def end(self, slot: int, event: Event, ended: Ended) -> None:
         """The payment ended: the journal's record first, which is the end, then the slot's state.
@@ -127,7 +130,12 @@ class Custody:
             slot: its table slot.
             event: what ended it, for the state table.
             ended: what the journal is to say.
+
+        Raises:
+            IllegalTransition, BrokenInvariant: it did not end. Nothing is stored: a record would count for ever.
         """
+        if next_state(self._table.state(slot), event) not in ENDED:
+            raise BrokenInvariant(f"{event.name} does not end the payment in table slot {slot}")
         if self._journal.is_full():
             self._fold()
         self._journal.append(ended)
@@ -139,11 +147,12 @@ class Custody:
 
     def _fold(self) -> None:
         """Forgets the oldest ended payments: their records go into the base, then their slots are free."""
-        for slot in self._journal.fold(FOLD_BATCH):
+        slots = self._journal.fold(FOLD_BATCH)
+        for slot in slots:
             del self._slots[self.read(slot).correlation_id]
             self._table.apply(slot, Event.FOLDED)
             self._free.append(slot)
-        self._counters.add(DispatcherCount.FOLDED, FOLD_BATCH)
+        self._counters.add(DispatcherCount.FOLDED, len(slots))
         oldest = self._journal.read(self._journal.base.journal_tail)
         self._counters.put(DispatcherCount.OLDEST_REMEMBERED_MS, oldest.requested_at_ms if oldest else 0)
 

@@ -7,6 +7,7 @@ eventfd, when an answer makes room, and at least every 0.25 s.
 import asyncio
 import logging
 import os
+from functools import partial
 
 from server.attempt import event_of_error, event_of_status, is_misuse
 from server.clock import Clock
@@ -69,6 +70,7 @@ class Dispatcher:
         self._attempts_max = attempts_max
         self._attempts: set[asyncio.Task[None]] = set()
         self._turn_is_due = False
+        self._closed = False
         self._timer: asyncio.TimerHandle | None = None
         self._loop = asyncio.get_running_loop()
 
@@ -89,6 +91,8 @@ class Dispatcher:
 
     def _turn(self) -> None:
         self._turn_is_due = False
+        if self._closed:
+            return
         self._counters.sleeping = False
         more = self._intake.take()
         more |= self._send_waiting()
@@ -128,12 +132,14 @@ class Dispatcher:
         kept = kept._replace(processor=processor, requested_at_ms=requested_at_ms, attempts=attempts)
         task = self._loop.create_task(self._attempt(slot, kept))
         self._attempts.add(task)
-        task.add_done_callback(self._attempted)
+        task.add_done_callback(partial(self._attempted, slot, requested_at_ms))
 
-    def _attempted(self, task: asyncio.Task[None]) -> None:
+    def _attempted(self, slot: int, requested_at_ms: int, task: asyncio.Task[None]) -> None:
         self._attempts.discard(task)
-        if not task.cancelled():
-            task.result()  # a bug in here reaches the loop's exception handler, which ends the process
+        if task.cancelled():
+            self._custody.doubt(slot, requested_at_ms)
+            return
+        task.result()  # a bug in here reaches the loop's exception handler, which ends the process
         if self._custody.waiting:
             self._turn_soon()
 
@@ -158,7 +164,7 @@ class Dispatcher:
         if event is Event.PAID:
             circuit.succeed(slot, self._clock.ticks_ms())
         elif status == TOO_MANY_REQUESTS:
-            circuit.refuse(slot)
+            circuit.refuse(slot, self._clock.ticks_ms())
         elif event is None or event is Event.REJECTED:
             circuit.forget(slot)  # an answer about this payment, not about the processor
         else:
@@ -190,7 +196,8 @@ class Dispatcher:
         return bool(self._attempts or self._custody.waiting or self._custody.unknown or not self._intake.is_empty())
 
     async def aclose(self, doorbell: int) -> None:
-        """Stops at once. What was in flight is unknown to whoever comes next, as after a crash."""
+        """Stops at once: no turn comes any more. What was in flight is unknown from now on, as after a crash."""
+        self._closed = True
         self._loop.remove_reader(doorbell)
         if self._timer is not None:
             self._timer.cancel()
@@ -198,3 +205,4 @@ class Dispatcher:
             task.cancel()
         await asyncio.gather(*self._attempts, return_exceptions=True)
         await self._unknowns.aclose()
+        self.beat()  # the last flush tells how many are unknown

@@ -101,14 +101,14 @@ class Gate:
 
     def _remember_what_is_there(self, most: int) -> None:
         """Fills the memory with what a predecessor accepted, the newest last, for repeats that come after a crash."""
+        # Lanes before tables: what is taken from a lane meanwhile is found in its table.
+        peeked = [lane.peek(position) for lane in self._lanes for position in range(lane.tail, lane.head)]
         kept = (kept for table in self._tables for _, kept in table.scan() if kept is not None)
         for payment in reversed(heapq.nlargest(most, kept, key=attrgetter("accepted_at_us"))):
             self._recent.put(payment.correlation_id, payment.amount_cents)
-        for lane in self._lanes:
-            for position in range(lane.tail, lane.head):
-                accepted = lane.peek(position)
-                if accepted is not None:
-                    self._recent.put(accepted.correlation_id, accepted.amount_cents)
+        for accepted in peeked:
+            if accepted is not None and self._recent.get(accepted.correlation_id) is None:  # else the first is paid
+                self._recent.put(accepted.correlation_id, accepted.amount_cents)
 
     def accept(self, payment: Payment) -> Acceptance:
         """Hands a payment to the dispatcher that its id belongs to. `ACCEPTED` means committed to shared memory."""
@@ -157,7 +157,7 @@ class Gate:
 
 def _status(kept: Kept) -> PaymentStatus:
     """What a client is told of a payment in the table; a processor only once it has to do with it."""
-    untried = kept.state is State.WAITING
+    untried = kept.state is State.WAITING or not kept.attempts
     return PaymentStatus(
         kept.state.name.lower(),
         kept.amount_cents,

@@ -8,6 +8,7 @@ import errno
 import socket
 import stat
 from pathlib import Path
+from typing import Any
 
 from server.config import TcpListen, UnixListen, socket_path
 from server.errors import ListenError
@@ -40,27 +41,35 @@ def listen(where: TcpListen | UnixListen, instance: str, workers: int) -> list[s
 def _listen_tcp(host: str, port: int) -> socket.socket:
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        listener = socket.socket(family, kind, protocol)
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind(address)
-        listener.listen(BACKLOG)
+        return _bind(socket.socket(family, kind, protocol), address)
+    except UnicodeError:  # what getaddrinfo says of an empty or over-long label
+        raise ListenError(f"can't listen on {host} port {port}: not a host's name") from None
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
             raise ListenError(f"port {port} on {host} is in use; choose another with LISTEN") from None
         raise ListenError(f"can't listen on {host} port {port}: {error.strerror}") from None
-    return listener
 
 
 def _listen_unix(path: Path) -> socket.socket:
     try:
         path.parent.mkdir(mode=_FOLDER_MODE, parents=True, exist_ok=True)
         _remove_stale(path)
-        listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        listener.bind(str(path))
+        listener = _bind(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM), str(path))
         path.chmod(SOCKET_MODE)
-        listener.listen(BACKLOG)
     except OSError as error:
         raise ListenError(f"can't listen on {path}: {error.strerror}") from None
+    return listener
+
+
+def _bind(listener: socket.socket, address: Any) -> socket.socket:
+    """Has a socket listen at an address, or closes it."""
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # no wait for connections of an earlier life
+        listener.bind(address)
+        listener.listen(BACKLOG)
+    except OSError:
+        listener.close()
+        raise
     return listener
 
 

@@ -50,7 +50,7 @@ class LocalTotals:
         members = [
             self._levels(follower, row) for follower, row in zip(self._followers, self._dispatchers, strict=True)
         ]
-        resolution = reaches_forgotten(members, from_ms)
+        resolution = reaches_forgotten(members, from_ms, to_ms)
         answer = count_window(members, None if resolution else from_ms, to_ms)
         if isinstance(answer, str):
             raise TotalsUnavailable(answer)

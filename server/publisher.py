@@ -3,8 +3,9 @@
 It follows the journal and flushes what changed a few milliseconds after the first settlement, and a beat every half
 second when nothing happens. Payments never wait for it: while Redis is away the journal and its base go on.
 
-What a flush returns is what the hash had before. If that is not what this publisher wrote last (Redis was emptied,
-restarted, or failed over to an older copy), everything is written again.
+A flush names the version of this member's fields that its changes build on. If the hash has not got so far (Redis was
+emptied, restarted, or failed over to an older copy), it takes nothing, and everything is written again: changes alone
+on top of something else would be part of the truth.
 """
 
 import asyncio
@@ -15,7 +16,7 @@ from server.errors import TotalsUnavailable
 from server.following import JournalFollower
 from server.ledger import Changes
 from server.redis_totals import Found, TotalsHash
-from server.totals_header import Header
+from server.totals_header import Header, Version
 from shm import Counters, DispatcherCount, Journal, Member, Roster
 
 BEAT_S = 0.5  # readers take a member for gone after three missed beats
@@ -58,11 +59,11 @@ class Publisher:
         self._life = journal.life
         self._flush_number = 0
         self._follower = JournalFollower(journal)
-        self._expected: set[Header | None] = set()  # headers that this publisher may have written last
-        self._reset = True
+        self._builds_on: Version | None = None  # what the hash is known to have; None: write everything again
         self._news = ("", "")
         self._redis_is_away = False
         self._kick = asyncio.Event()
+        self._kick.set()  # what a predecessor did not get to publish is late already
         roster.add(member)
         self._members = tuple(map(str, roster.members()))
 
@@ -100,22 +101,22 @@ class Publisher:
                 continue
             if found is not None:
                 header, levels = found
-                self._expected = {header}
-                self._reset = not self._follower.take_up(header.epoch, header.position, levels)
+                if self._follower.take_up(header.epoch, header.position, levels):
+                    self._builds_on = header.version
             return
 
     async def flush(self, *, said_goodbye: bool = False) -> bool:
         """Sends what changed; whether the hash is known to have it."""
         try:
-            self._reset |= self._follower.follow()
+            if self._follower.follow():
+                self._builds_on = None
         except TotalsUnavailable as error:
             self._complain(error)
             return False
-        if self._reset:
+        if self._builds_on is None:
             self._follower.ledger.everything_changed()
         changes = self._follower.ledger.take_changes()
         header = self._next_header(said_goodbye=said_goodbye)
-        self._expected.add(header)
         try:
             found = await self._send(header, changes)
         except TotalsUnavailable as error:
@@ -134,7 +135,7 @@ class Publisher:
             header,
             ledger.fields(changes),
             changes.dropped,
-            reset=self._reset,
+            builds_on=self._builds_on,
             roster=",".join(self._members),
         )
 
@@ -145,23 +146,20 @@ class Publisher:
             _log.warning("Redis answers again")
         self._meet(found.roster)
         self._pass_on(found.health)
-        as_expected = self._reset or found.header in self._expected
-        if found.applied and as_expected:
-            self._expected = {header}
-            self._reset = False
+        if found.applied or found.header == header:  # the latter when an answer was lost and the call made again
+            self._builds_on = header.version
             self._counters.add(DispatcherCount.FLUSHES)
             self._counters.put(DispatcherCount.PUBLISHED, header.position)
             return True
         self._counters.add(DispatcherCount.REWRITES)
-        self._reset = True
-        if found.applied:
-            _log.warning("Redis had not what was last written to it; everything is written again")
-            self._expected = {header}
-        elif found.epoch > header.epoch:
+        if found.epoch > header.epoch:
             _log.info("purge %d: totals start from zero", found.epoch)
             self._journal.begin_epoch(found.epoch)
-        else:
+        elif found.header is None or found.header.version < header.version:
+            _log.warning("Redis had not what was last written to it; everything is written again")
+        elif self._builds_on is not None:  # told once, not with every try
             _log.critical("Redis has newer totals of this member: %s", found.header)
+        self._builds_on = None
         self._kick.set()
         return False
 

@@ -15,44 +15,47 @@ HASH = "gateway:totals"
 HEALTH_LEASE = "gateway:health-lease:"  # and the processor's index
 
 FLUSH = """
--- One member's new absolute values, applied only if they are newer than what the hash has.
--- ARGV: member, epoch, life, flush, header, reset (1: remove the member's fields first), roster known to the member,
---       number of pairs, then field, value ..., then fields to remove
+-- One member's new absolute values, applied only if the hash has what they build on and nothing newer.
+-- ARGV: member, header, version of the member's header that the values build on ('': on nothing, they are everything),
+--       roster known to the member, number of pairs, then field, value ..., then fields to remove
 -- Returns: applied (1 or 0), header found, epoch, roster, health of each processor
 local hash, member = KEYS[1], ARGV[1]
+local function version(header)
+  local epoch, life, flush = string.match(header, '^(%d+) (%d+) (%d+)')
+  return {tonumber(epoch or -1), tonumber(life or -1), tonumber(flush or -1)}
+end
+local function is_before(one, other)
+  for i = 1, 3 do
+    if one[i] ~= other[i] then return one[i] < other[i] end
+  end
+  return false
+end
 local found = redis.call('HGET', hash, member .. '|h') or ''
+local mine, theirs, base = version(ARGV[2]), version(found), version(ARGV[3])
 local epoch = tonumber(redis.call('HGET', hash, 'epoch') or '0')
-local mine = {tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])}
-local applied = 0
 if mine[1] > epoch then
   epoch = mine[1]
-  redis.call('HSET', hash, 'epoch', ARGV[2])
+  redis.call('HSET', hash, 'epoch', string.format('%.0f', epoch))
 end
-local newer = true
-if found ~= '' then
-  local e, l, f = string.match(found, '^(%d+) (%d+) (%d+) ')
-  local theirs = {tonumber(e), tonumber(l), tonumber(f)}
-  newer = mine[1] > theirs[1] or (mine[1] == theirs[1] and
-    (mine[2] > theirs[2] or (mine[2] == theirs[2] and mine[3] > theirs[3])))
-end
-if newer and mine[1] == epoch then
+local applied = 0
+if mine[1] == epoch and is_before(theirs, mine) and not is_before(theirs, base) then
   applied = 1
-  if ARGV[6] == '1' then
+  if ARGV[3] == '' then
     local prefix = member .. '|'
     for _, field in ipairs(redis.call('HKEYS', hash)) do
       if string.sub(field, 1, #prefix) == prefix then redis.call('HDEL', hash, field) end
     end
   end
-  local last = 8 + 2 * tonumber(ARGV[8])
-  for i = 9, last, 2 do redis.call('HSET', hash, member .. '|' .. ARGV[i], ARGV[i + 1]) end
+  local last = 5 + 2 * tonumber(ARGV[5])
+  for i = 6, last, 2 do redis.call('HSET', hash, member .. '|' .. ARGV[i], ARGV[i + 1]) end
   for i = last + 1, #ARGV do redis.call('HDEL', hash, member .. '|' .. ARGV[i]) end
   local now = redis.call('TIME')
-  redis.call('HSET', hash, member .. '|h', ARGV[5], member .. '|seen',
+  redis.call('HSET', hash, member .. '|h', ARGV[2], member .. '|seen',
     string.format('%.0f', now[1] * 1000 + math.floor(now[2] / 1000)))
 end
 local roster = redis.call('HGET', hash, 'roster') or ''
 local longer = roster
-for name in string.gmatch(ARGV[7], '[^,]+') do
+for name in string.gmatch(ARGV[4], '[^,]+') do
   if not string.find(',' .. longer .. ',', ',' .. name .. ',', 1, true) then
     longer = longer == '' and name or longer .. ',' .. name
   end
@@ -105,4 +108,11 @@ for member in string.gmatch(redis.call('HGET', hash, 'roster') or '', '[^,]+') d
   answer[#answer + 1] = {member, header, redis.call('HGET', hash, member .. '|seen') or '0', fields}
 end
 return answer
+"""
+
+PURGE = """
+-- Raises the epoch, once somebody has published: an emptied hash does not know which epochs there have been.
+-- Returns: the new epoch, or 0
+if not redis.call('HGET', KEYS[1], 'roster') then return 0 end
+return redis.call('HINCRBY', KEYS[1], 'epoch', 1)
 """

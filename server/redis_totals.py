@@ -5,7 +5,8 @@ the hash takes only if they are newer: a call that was delayed, repeated or lost
 """
 
 import asyncio
-from typing import Any, NamedTuple, cast
+from collections.abc import Awaitable
+from typing import Any, NamedTuple
 
 import redis.asyncio
 from redis.asyncio.retry import Retry
@@ -16,12 +17,14 @@ from server import redis_scripts
 from server.errors import TotalsUnavailable
 from server.processors import Health
 from server.totals import Levels, Summary, Unknowns, count_window, reaches_forgotten, touched
-from server.totals_header import Header
+from server.totals_header import Header, Version
 
 CALL_TIMEOUT_S = 1.0  # a client of the contest gives a summary 1.5 s; a healthy Redis answers in under a millisecond
+RETRIES = 1  # the first call after Redis was restarted finds its connection closed; every call may be made twice
 SEEN_WITHIN_MS = 1500  # three beats of the publisher
 PURGE_WITHIN_S = 3.0
 PURGE_POLL_S = 0.05
+_NOBODY = "no instance has published its totals yet"
 LEASE_MS = 5100  # a processor allows one health call per 5 s from all instances together
 
 
@@ -57,14 +60,22 @@ class TotalsHash:
             single_connection_client=True,
             socket_timeout=CALL_TIMEOUT_S,
             socket_connect_timeout=CALL_TIMEOUT_S,
-            retry=Retry(NoBackoff(), 0),
+            retry=Retry(NoBackoff(), RETRIES),
         )
         self._flush = self._redis.register_script(redis_scripts.FLUSH)
         self._read_member = self._redis.register_script(redis_scripts.READ_MEMBER)
         self._summary = self._redis.register_script(redis_scripts.SUMMARY)
+        self._purge = self._redis.register_script(redis_scripts.PURGE)
 
     async def flush(
-        self, member: str, header: Header, fields: dict[str, bytes], dropped: set[str], *, reset: bool, roster: str
+        self,
+        member: str,
+        header: Header,
+        fields: dict[str, bytes],
+        dropped: set[str],
+        *,
+        builds_on: Version | None,
+        roster: str,
     ) -> Found:
         """Writes a member's new values.
 
@@ -73,18 +84,20 @@ class TotalsHash:
             header: its new header, newer than any it sent before.
             fields: changed fields by name.
             dropped: names of fields to remove.
-            reset: whether to remove all its fields first.
+            builds_on: version of its header that the hash must have or be past, every change since being among
+                `fields`; None: on nothing, they are everything it has.
             roster: names of members to have on the roster, separated by commas.
 
         Raises:
             TotalsUnavailable: Redis gave no answer; whether it took the values is not known.
         """
         pairs = [part for pair in fields.items() for part in pair]
-        arguments = [member, *header.version, header.to_text(), int(reset), roster, len(fields), *pairs, *dropped]
-        applied, found, epoch, members, *health = await self._call(self._flush, arguments)
+        base = "" if builds_on is None else " ".join(map(str, builds_on))
+        arguments = [member, header.to_text(), base, roster, len(fields), *pairs, *dropped]
+        applied, found, epoch, members, *health = await self._run(self._flush, arguments)
         return Found(
             applied == 1,
-            Header.from_text(found.decode()) if found else None,
+            _parse_header(found),
             int(epoch),
             tuple(members.decode().split(",")),
             (health[0].decode(), health[1].decode()),
@@ -96,12 +109,10 @@ class TotalsHash:
         Raises:
             TotalsUnavailable: Redis gave no answer.
         """
-        answer = await self._call(self._read_member, [member])
+        answer = await self._run(self._read_member, [member])
         fields = dict(zip(answer[::2], answer[1::2], strict=True))
-        if b"h" not in fields:
-            return None
-        header = Header.from_text(fields[b"h"].decode())
-        return header, _levels(header, fields)
+        header = _parse_header(fields.get(b"h", b""))
+        return None if header is None else (header, _levels(header, fields))
 
     async def summary(self, from_ms: int | None, to_ms: int | None) -> Summary:
         """The totals of a window over all members, both ends included.
@@ -110,7 +121,7 @@ class TotalsHash:
             TotalsUnavailable: they can't be exact now; the reason says why.
         """
         members = await self._read_members(from_ms, to_ms)
-        resolution = reaches_forgotten(members, from_ms)
+        resolution = reaches_forgotten(members, from_ms, to_ms)
         if resolution:
             from_ms = None
             members = await self._read_members(from_ms, to_ms)
@@ -125,9 +136,9 @@ class TotalsHash:
         if needed:
             last = "" if needed.last_minute is None else needed.last_minute
             arguments = [needed.first_minute, last, *needed.seconds]
-        now_text, epoch_text, *rows = await self._call(self._summary, arguments)
+        now_text, epoch_text, *rows = await self._run(self._summary, arguments)
         if not rows:
-            raise TotalsUnavailable("no instance has published its totals yet")
+            raise TotalsUnavailable(_NOBODY)
         now_ms, epoch = int(now_text), int(epoch_text)
         found = (_member_levels(row, now_ms, epoch) for row in rows)
         return [levels for levels in found if levels is not None]
@@ -138,14 +149,14 @@ class TotalsHash:
         Raises:
             TotalsUnavailable: Redis gave no answer, or a living member did not follow in time.
         """
-        try:
-            epoch = int(await self._redis.hincrby(redis_scripts.HASH, "epoch", 1))
-        except RedisError as error:
-            raise _unreachable(error) from error
+        epoch = await self._run(self._purge, [])
+        if not epoch:
+            raise TotalsUnavailable(_NOBODY)
         deadline_s = asyncio.get_running_loop().time() + PURGE_WITHIN_S
         while asyncio.get_running_loop().time() < deadline_s:
-            now_text, _, *rows = await self._call(self._summary, ["", ""])
-            if all(not _is_living(row, int(now_text)) or _header(row).epoch >= epoch for row in rows):
+            now_text, _, *rows = await self._run(self._summary, ["", ""])
+            living = [_parse_header(row[1]) for row in rows if _is_living(row, int(now_text))]
+            if rows and all(header is not None and header.epoch >= epoch for header in living):
                 return
             await asyncio.sleep(PURGE_POLL_S)
         raise TotalsUnavailable(f"not every instance took up the purge within {PURGE_WITHIN_S:.0f} s")
@@ -156,10 +167,8 @@ class TotalsHash:
         Raises:
             TotalsUnavailable: Redis gave no answer.
         """
-        try:
-            return bool(await self._redis.set(f"{redis_scripts.HEALTH_LEASE}{processor}", "1", nx=True, px=LEASE_MS))
-        except RedisError as error:
-            raise _unreachable(error) from error
+        lease = f"{redis_scripts.HEALTH_LEASE}{processor}"
+        return bool(await self._call(self._redis.set(lease, "1", nx=True, px=LEASE_MS)))
 
     async def share_health(self, processor: int, health: Health, polled_at_ms: int) -> None:
         """Tells all instances, with their next flush, what a poll found.
@@ -167,34 +176,38 @@ class TotalsHash:
         Raises:
             TotalsUnavailable: Redis gave no answer.
         """
-        try:
-            text = f"{int(health.failing)} {health.response_ms_min} {polled_at_ms}"
-            await self._redis.hset(redis_scripts.HASH, f"health.{processor}", text)
-        except RedisError as error:
-            raise _unreachable(error) from error
+        text = f"{int(health.failing)} {health.response_ms_min} {polled_at_ms}"
+        await self._call(self._redis.hset(redis_scripts.HASH, f"health.{processor}", text))
 
     async def aclose(self) -> None:
         """Closes the connection."""
         await self._redis.aclose()
 
-    async def _call(self, script: Any, arguments: list[Any]) -> list[Any]:
+    async def _run(self, script: Any, arguments: list[Any]) -> Any:
+        return await self._call(script(keys=[redis_scripts.HASH], args=arguments))
+
+    @staticmethod
+    async def _call(call: Awaitable[Any]) -> Any:
+        """What Redis answers within the time given; waiting for the connection is part of it."""
         try:
-            return cast("list[Any]", await script(keys=[redis_scripts.HASH], args=arguments))
-        except RedisError as error:
-            raise _unreachable(error) from error
+            async with asyncio.timeout(CALL_TIMEOUT_S):
+                return await call
+        except (RedisError, TimeoutError) as error:
+            raise TotalsUnavailable(f"Redis can't be asked: {str(error) or 'no answer in time'}") from error
 
 
-def _unreachable(error: RedisError) -> TotalsUnavailable:
-    return TotalsUnavailable(f"Redis can't be asked: {error}")
-
-
-def _header(row: list[Any]) -> Header:
-    return Header.from_text(row[1].decode())
+def _parse_header(text: bytes) -> Header | None:
+    """A header as the hash has it; None if there is none, or one that this program did not write."""
+    try:
+        return Header.from_text(text.decode()) if text else None
+    except ValueError:
+        return None
 
 
 def _is_living(row: list[Any], now_ms: int) -> bool:
     """Whether a member has flushed lately and has not said goodbye."""
-    return bool(row[1]) and now_ms - int(row[2]) <= SEEN_WITHIN_MS and not _header(row).said_goodbye
+    header = _parse_header(row[1])
+    return header is not None and now_ms - int(row[2]) <= SEEN_WITHIN_MS and not header.said_goodbye
 
 
 def _member_levels(row: list[Any], now_ms: int, epoch: int) -> Levels | None:
@@ -204,9 +217,9 @@ def _member_levels(row: list[Any], now_ms: int, epoch: int) -> Levels | None:
         TotalsUnavailable: its totals may not be whole.
     """
     name = row[0].decode()
-    if not row[1]:
+    header = _parse_header(row[1])
+    if header is None:
         raise TotalsUnavailable(f"the totals of instance {name} are not there (yet)")
-    header = _header(row)
     if not header.said_goodbye and not _is_living(row, now_ms):
         raise TotalsUnavailable(f"instance {name} has not been heard of for {now_ms - int(row[2])} ms")
     if header.epoch < epoch:

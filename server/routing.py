@@ -5,9 +5,12 @@ What is known of one processor is its `Circuit`:
 * **closed**: payments flow, up to `limit` at once. A failure seen in passing opens it. `limit` starts small after
   an outage and grows by one per success, so it doubles per round trip (slow start, RFC 5681) up to its maximum.
 * **open**: nothing flows but one probe at a time, a real payment, after a pause that doubles from 0.1 s to 1 s with
-  each probe that fails. No probe goes to a processor known to be slow: its answer would come too late to be told
-  exactly.
+  each probe that fails. A probe goes to a processor known to be slow only when there is no other way left: its answer
+  would come too late to be told exactly.
 * **half-open**: the probe is under way. Success closes the circuit, failure opens it again.
+
+A processor that says it has too much to do (429) gets half as many at once; with nothing left to halve its circuit
+opens too, or the only payment there would be sent again and again without a pause.
 
 Its expected latency is the newest thing known: the last answer, the last health poll, or the age of the oldest request
 in flight, which tells of a slow-down long before its answer does.
@@ -102,9 +105,14 @@ class Circuit:
         """Whether a payment may go there in the ordinary way."""
         return self.state is CircuitState.CLOSED and len(self._begun) < self.limit
 
-    def may_probe(self, now_ms: int) -> bool:
-        """Whether one payment may try it although the circuit is open, or although it was slow when last heard of."""
-        if self._probe is not None or self._is_known_slow(now_ms):
+    def may_probe(self, now_ms: int, *, though_slow: bool = False) -> bool:
+        """Whether one payment may try it although the circuit is open, or although it was slow when last heard of.
+
+        Args:
+            now_ms: now.
+            though_slow: even though a health poll says that it is slow now.
+        """
+        if self._probe is not None or (self._is_known_slow(now_ms) and not though_slow):
             return False
         if self.state is CircuitState.OPEN:
             return now_ms >= self.retry_at_ms
@@ -135,19 +143,15 @@ class Circuit:
     def fail(self, token: int, now_ms: int) -> None:
         """The request failed: a sure no, or no clear answer."""
         self._end(token)
-        if self.state is CircuitState.CLOSED:
-            self._pause_ms = PROBE_PAUSE_MIN_MS
-            self._open(now_ms)
-        elif token == self._probe:
-            self._pause_ms = min(self._pause_ms * 2, PROBE_PAUSE_MAX_MS)
-            self._open(now_ms)
+        self._trip(token, now_ms)
 
-    def refuse(self, token: int) -> None:
-        """The processor has too much to do (429): fewer at once, no outage."""
+    def refuse(self, token: int, now_ms: int) -> None:
+        """The processor has too much to do (429): fewer at once, and a pause when there were no more than one."""
         self._end(token)
-        self.limit = max(min(self.limit, len(self._begun) + 1) // 2, LIMIT_MIN)
-        if token == self._probe:
-            self._close()
+        if self.state is CircuitState.CLOSED and self.limit > LIMIT_MIN:
+            self.limit = max(min(self.limit, len(self._begun) + 1) // 2, LIMIT_MIN)
+        else:
+            self._trip(token, now_ms)
 
     def forget(self, token: int) -> None:
         """The request ended in a way that says nothing about the processor."""
@@ -173,6 +177,15 @@ class Circuit:
     def _end(self, token: int) -> int:
         self._timed.pop(token, None)
         return self._begun.pop(token)
+
+    def _trip(self, token: int, now_ms: int) -> None:
+        """Opens the circuit after a failure, for longer if it was the probe's; of others it is news no more."""
+        if self.state is CircuitState.CLOSED:
+            self._pause_ms = PROBE_PAUSE_MIN_MS
+            self._open(now_ms)
+        elif token == self._probe:
+            self._pause_ms = min(self._pause_ms * 2, PROBE_PAUSE_MAX_MS)
+            self._open(now_ms)
 
     def _open(self, now_ms: int) -> None:
         self.state = CircuitState.OPEN
@@ -208,10 +221,11 @@ class Router(NamedTuple):
         | --- | --- |
         | closed, fast, room | the cheaper |
         | open, its probe due | the cheaper, as the probe |
-        | slow | the dearer at once if that is closed and fast, else it waits as below |
-        | anything else (open, full, reopening gently) | waits `wait_ms` for the cheaper, then the dearer takes it |
-        | the same, and the dearer is open with its probe due | the dearer, as the probe |
-        | the same, and both are slow | whichever is faster and has room |
+        | slow | the dearer at once, as below if it can't |
+        | anything else (open, full, reopening gently) | waits `wait_ms` for the cheaper, then the dearer |
+        | the same, and the dearer can't | whichever is faster, of those that have room or may be probed though slow |
+
+        The dearer *can* if it is closed, fast and has room, or as the probe if that is due.
         """
         policy = self.policy
         cheap, dear = self.circuits[policy.cheap], self.circuits[policy.dear]
@@ -219,11 +233,15 @@ class Router(NamedTuple):
         if (not cheap_slow and cheap.has_room()) or cheap.may_probe(now_ms):
             return policy.cheap
         patient = waited_ms < policy.wait_ms
-        if dear.has_room() and not dear.is_slow(now_ms) and (cheap_slow or not patient):
+        if patient and not cheap_slow:
+            return None
+        if (not dear.is_slow(now_ms) and dear.has_room()) or dear.may_probe(now_ms):
             return policy.dear
         if patient:
             return None
-        if dear.may_probe(now_ms):
-            return policy.dear
-        able = [index for index in (policy.cheap, policy.dear) if self.circuits[index].has_room()]
+        able = [
+            index
+            for index in (policy.cheap, policy.dear)
+            if self.circuits[index].has_room() or self.circuits[index].may_probe(now_ms, though_slow=True)
+        ]
         return min(able, key=lambda index: self.circuits[index].latency_ms(now_ms), default=None)

@@ -20,7 +20,7 @@ a cell          millisecond within the second u16, processor u8, 1 unused, payme
 """
 
 import struct
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 SECOND_MS = 1000
@@ -124,50 +124,79 @@ def _counted_span(from_ms: int | None, to_ms: int | None) -> tuple[int, int | No
     return max((to_ms or 0) + 1, 0), None
 
 
-def count_window(members: Iterable[Levels], from_ms: int | None, to_ms: int | None) -> Summary | str:
+def count_window(members: Sequence[Levels], from_ms: int | None, to_ms: int | None) -> Summary | str:
     """The summary of a window over all members, or a sentence on why it can't be exact.
 
     Args:
         members: everyone whose settlements count.
-        from_ms: first requestedAt included, ms UTC; None for the beginning of time.
+        from_ms: first requestedAt included, ms UTC, not before what `reaches_forgotten` tells of; None for the
+            beginning of time.
         to_ms: last requestedAt included, ms UTC; None for the end of time.
     """
+    if _is_empty(from_ms, to_ms):
+        return Summary(Total(0, 0), Total(0, 0))
+    from_ms, to_ms, resolution = _widened(members, from_ms, to_ms)
     totals = [0, 0, 0, 0]
-    unknown = 0
-    widened_ms = 0
-    empty = from_ms is not None and to_ms is not None and (from_ms > to_ms or to_ms < 0)
     for member in members:
-        if empty:
-            continue
-        unknown += _unknown_within(member.unknowns, from_ms, to_ms)
-        if from_ms is None and to_ms is None:
+        if from_ms is None:
             _add(totals, member.all_time, 1)
+        if from_ms is None and to_ms is None:
             continue
         start_ms, end_ms = _counted_span(from_ms, to_ms)
         if start_ms < member.exact_from_ms:
             return f"windows that begin before {member.exact_from_ms} ms UTC can no longer be counted exactly"
-        counted, widened = _count_span(member, start_ms, end_ms)
-        widened_ms = max(widened_ms, widened)
-        if from_ms is None:
-            _add(totals, member.all_time, 1)
-            _add(totals, counted, -1)
-        else:
-            _add(totals, counted, 1)
-    resolution = None
-    if widened_ms:
-        resolution = f"before {widened_ms} ms UTC payments are kept by the second; the window was widened to whole ones"
+        _add(totals, _count_span(member, start_ms, end_ms), -1 if from_ms is None else 1)
+    unknown = sum(_unknown_within(member.unknowns, from_ms, to_ms) for member in members)
     return Summary(Total(totals[0], totals[1]), Total(totals[2], totals[3]), unknown, resolution)
 
 
-def reaches_forgotten(members: Iterable[Levels], from_ms: int | None) -> str | None:
+def reaches_forgotten(members: Iterable[Levels], from_ms: int | None, to_ms: int | None) -> str | None:
     """A sentence for a window that begins before minutes that are no longer kept; None if it does not.
 
     What they held is still in the all-time totals, so such a window is counted as one without a beginning.
     """
-    kept_from_ms = max((member.minutes_from * MINUTE_MS for member in members), default=0)
-    if from_ms is None or from_ms >= kept_from_ms:
+    kept_from_ms = _kept_from_ms(members)
+    if from_ms is None or max(from_ms, 0) >= kept_from_ms or _is_empty(from_ms, to_ms):
         return None
+    return _forgotten(kept_from_ms)
+
+
+def _kept_from_ms(members: Iterable[Levels]) -> int:
+    return max((member.minutes_from * MINUTE_MS for member in members), default=0)
+
+
+def _forgotten(kept_from_ms: int) -> str:
     return f"payments before {kept_from_ms} ms UTC are kept as one sum; the window was widened to all of them"
+
+
+def _is_empty(from_ms: int | None, to_ms: int | None) -> bool:
+    """Whether no requestedAt can lie in the window; none is before 1970."""
+    return to_ms is not None and to_ms < max(from_ms or 0, 0)
+
+
+def _widened(
+    members: Iterable[Levels], from_ms: int | None, to_ms: int | None
+) -> tuple[int | None, int | None, str | None]:
+    """The window that everyone's levels can answer, and a sentence if that is a wider one.
+
+    It is one for all, though not all have forgotten as much: the sum then belongs to a window that can be named.
+    """
+    resolution = None
+    kept_from_ms = _kept_from_ms(members)
+    if from_ms is None and to_ms is not None and to_ms + 1 < kept_from_ms:
+        to_ms = kept_from_ms - 1
+        resolution = _forgotten(kept_from_ms)
+    detail_from_ms = max((member.detail_from_s * SECOND_MS for member in members), default=0)
+    start_ms, end_ms = from_ms, to_ms
+    if start_ms is not None and 0 < start_ms < detail_from_ms:
+        start_ms -= start_ms % SECOND_MS
+    if end_ms is not None and end_ms < detail_from_ms:
+        end_ms += SECOND_MS - 1 - end_ms % SECOND_MS
+    if (start_ms, end_ms) != (from_ms, to_ms):
+        resolution = (
+            f"before {detail_from_ms} ms UTC payments are kept by the second; the window was widened to whole ones"
+        )
+    return start_ms, end_ms, resolution
 
 
 def _add(totals: list[int], more: Iterable[int], sign: int) -> None:
@@ -184,10 +213,9 @@ def _unknown_within(unknowns: Unknowns, from_ms: int | None, to_ms: int | None) 
     return 0 if before or after else unknowns.payments
 
 
-def _count_span(member: Levels, start_ms: int, end_ms: int | None) -> tuple[list[int], int]:
-    """What a member settled from start_ms to end_ms, and up to when only coarser levels were left (0: nowhere)."""
+def _count_span(member: Levels, start_ms: int, end_ms: int | None) -> list[int]:
+    """What a member settled from start_ms to end_ms, None for all that comes."""
     totals = [0, 0, 0, 0]
-    widened_ms = 0
     last_minute = member.latest_minute
     if end_ms is not None:
         last_minute = min(last_minute, end_ms // MINUTE_MS)
@@ -200,26 +228,20 @@ def _count_span(member: Levels, start_ms: int, end_ms: int | None) -> tuple[list
         if low_ms == 0 and high_ms == MINUTE_MS - 1:
             _add(totals, _SECOND_TOTALS.unpack_from(field), 1)
         else:
-            widened_ms = max(widened_ms, _count_minute(member, totals, minute, low_ms, high_ms))
-    return totals, widened_ms
+            _count_minute(member, totals, minute, low_ms, high_ms)
+    return totals
 
 
-def _count_minute(member: Levels, totals: list[int], minute: int, low_ms: int, high_ms: int) -> int:
-    """Adds the part of a minute from low_ms to high_ms within it; returns up to when it had to be widened, or 0."""
-    widened_ms = 0
+def _count_minute(member: Levels, totals: list[int], minute: int, low_ms: int, high_ms: int) -> None:
+    """Adds the part of a minute from low_ms to high_ms within it."""
     field = member.minutes[minute]
     for within in range(low_ms // SECOND_MS, high_ms // SECOND_MS + 1):
         low = max(low_ms - within * SECOND_MS, 0)
         high = min(high_ms - within * SECOND_MS, SECOND_MS - 1)
-        second = minute * MINUTE_S + within
-        whole = low == 0 and high == SECOND_MS - 1
-        if whole or second < member.detail_from_s:
+        if low == 0 and high == SECOND_MS - 1:
             _add(totals, _SECOND_TOTALS.unpack_from(field, _SECOND_TOTALS.size * (1 + within)), 1)
-            if not whole:
-                widened_ms = (second + 1) * SECOND_MS
         else:
-            _count_second(totals, member.details.get(second, b""), low, high)
-    return widened_ms
+            _count_second(totals, member.details.get(minute * MINUTE_S + within, b""), low, high)
 
 
 def _count_second(totals: list[int], field: bytes | bytearray, low_ms: int, high_ms: int) -> None:

@@ -6,6 +6,9 @@ One line of whole numbers separated by spaces, readable by a person with redis-c
 
 from typing import NamedTuple
 
+Version = tuple[int, int, int]
+"""Epoch, life and flush: what decides which of two headers of a member is the newer."""
+
 
 class Header(NamedTuple):
     """What a member says of itself with every flush.
@@ -56,6 +59,6 @@ class Header(NamedTuple):
         return cls(*numbers)
 
     @property
-    def version(self) -> tuple[int, int, int]:
+    def version(self) -> Version:
         """What decides which of two headers is the newer."""
         return self.epoch, self.life, self.flush

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import signal
 import socket
 from types import FrameType
 
@@ -45,8 +46,8 @@ class _Server(uvicorn.Server):
         return await super().on_tick(counter)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002  uvicorn's interface
-        """On SIGTERM: `/health` answers 404 at once, and the serving ends a little later."""
-        if self._gate.leaving:
+        """On SIGTERM `/health` says 404 at once and the serving ends a little later; Ctrl-C is for the parent alone."""
+        if self._gate.leaving or sig == signal.SIGINT:
             return
         self._gate.leaving = True
         self._counters.phase = Phase.LEAVING

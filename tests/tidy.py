@@ -124,15 +124,16 @@ def check_layers(sources: Sequence[Source], package: str, layers: Sequence[Seque
     """
     height = {f"{package}.{name}": place for place, layer in enumerate(layers) for name in layer}
     height[package] = len(layers)  # __init__ exports everything
+    modules = {source.module for source in sources}
     for source in sources:
         if source.module not in height:
             yield f"{source.path}: not in any layer"
             continue
         for item in imports_of(source):
-            inner = f"{item.module}.{item.name}" if f"{item.module}.{item.name}" in height else item.module
+            inner = f"{item.module}.{item.name}" if f"{item.module}.{item.name}" in modules else item.module
             if item.package == package and height.get(inner, len(layers)) >= height[source.module]:
                 yield f"{source.path}:{item.line}: {inner} is not below {source.module}"
-    for missing in height.keys() - {source.module for source in sources} - {package}:
+    for missing in sorted(height.keys() - modules - {package}):
         yield f"{missing}: is in a layer, but not there"
 
 

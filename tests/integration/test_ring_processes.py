@@ -1,8 +1,8 @@
 """The ring between real processes: nothing lost, nothing twice, nothing torn, whoever is killed.
 
 Every payment follows from its worker and its number, so that a reader can tell each one from the bytes alone: number n
-of worker w goes to dispatcher n % DISPATCHERS, and the k-th payment of that lane is number k x DISPATCHERS + dispatcher.
-A lane read in order without a wrong payment has therefore carried exactly the right set.
+of worker w goes to dispatcher n % DISPATCHERS, and position p of that lane holds number p * DISPATCHERS + dispatcher. A
+lane read in order without a wrong payment has therefore carried exactly the right set.
 """
 
 import random
@@ -122,7 +122,7 @@ def watch(instance: str, until: float) -> None:
             for worker in range(WORKERS):
                 lane = segment.lane(worker, dispatcher)
                 tail, head = lane.tail, lane.head
-                assert 0 <= head - tail, "a tail was past its head"
+                assert head >= tail, "a tail was past its head"
                 for position in range(tail, head, 16):
                     payment = lane.peek(position)  # None: overwritten since
                     assert payment is None or is_right(payment)
@@ -192,7 +192,7 @@ class TestRing:
             assert row.get(SUM) == total_cents(dispatcher, count)
 
     def test_killed_workers_have_successors(self, instance: str, children: list[int]) -> None:
-        """A worker killed at any moment leaves lanes with which its successor goes on, without a gap or a repetition."""
+        """A worker killed at any moment leaves lanes with which its successor goes on, without gap or repetition."""
         count = 400_000
         readers = [fork(partial(read, instance, dispatcher, count)) for dispatcher in range(DISPATCHERS)]
         children += readers

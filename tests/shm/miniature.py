@@ -75,7 +75,7 @@ class Miniature:
 
     def take(self) -> list[bytes]:
         """The dispatcher takes all its lanes have and the table has room for; gives the ids that are new."""
-        fresh = []
+        fresh = list[bytes]()
         for lane in self.lanes:
             for position in range(lane.tail, lane.head):
                 payment = lane.peek(position)

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from typing import NoReturn
 
 READY_TIMEOUT_S = 10
+POLL_S = 0.005
 
 
 @contextmanager
@@ -50,15 +51,15 @@ def fork(work: Callable[[], object]) -> int:
 def wait_for(pids: list[int], timeout_s: float) -> None:
     """Waits until these children have left, each with 0; a traceback of one that has not is on standard error."""
     deadline = time.monotonic() + timeout_s
-    left = list(pids)
+    left = set(pids)
     while left:
         assert time.monotonic() < deadline, f"children still at work after {timeout_s} s: {left}"
-        pid, status = os.waitpid(left[0], os.WNOHANG)
-        if pid == 0:
-            time.sleep(0.005)
-            continue
-        assert os.waitstatus_to_exitcode(status) == 0, f"a child failed with wait status {status}"
-        left.remove(pid)
+        for child in sorted(left):
+            pid, status = os.waitpid(child, os.WNOHANG)
+            exit_code = os.waitstatus_to_exitcode(status)
+            assert exit_code == 0, f"child {pid} failed with {exit_code}"
+            left.discard(pid)
+        time.sleep(POLL_S)
 
 
 def _work(work: Callable[[], object]) -> NoReturn:

@@ -22,6 +22,11 @@ def fresh_instance() -> Iterator[str]:
             path.unlink(missing_ok=True)
 
 
+def open_descriptors() -> list[str]:
+    """The numbers of this process's open descriptors."""
+    return sorted(path.name for path in Path("/proc/self/fd").iterdir())
+
+
 def segment_path(instance: str) -> Path:
     """Where Linux shows an instance's segment as a file."""
     return SHM_FOLDER / f"gateway-{instance}"

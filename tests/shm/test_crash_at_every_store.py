@@ -49,15 +49,14 @@ def models() -> list[list[Model]]:
 
 
 def run(memory: Memory) -> int:
-    """Runs the scenario on fresh memory; gives the number of the step in which the process died, or one past the last."""
-    try:
-        life = Miniature.over(memory)
-        for number, (name, arguments) in enumerate(SCENARIO):
-            at = number
+    """Runs the scenario on fresh memory; gives the number of the step in which the process died, or of steps in all."""
+    life = Miniature.over(memory)
+    for number, (name, arguments) in enumerate(SCENARIO):
+        try:
             getattr(life, name)(*arguments)
-    except Died:
-        memory.live()
-        return at
+        except Died:
+            memory.live()
+            return number
     return len(SCENARIO)
 
 
@@ -104,7 +103,7 @@ class TestDeathAtEveryStore:
 
     def test_everything_is_counted_once_in_the_end(self, tear: str) -> None:
         """The successor ends all that was accepted: each payment is settled and counted just once, and forgotten."""
-        for stores, number, memory in deaths(tear):
+        for stores, _, memory in deaths(tear):
             life = Miniature.over(memory)
             before = observe(life)
             payments = {payment.correlation_id: payment.amount_cents for payment in reversed(before.lane)}

@@ -53,7 +53,7 @@ class TestGeometry:
 
     @given(geometries)
     def test_table_holds_all_waiting_and_all_remembered(self, geometry: Geometry) -> None:
-        """A table has a slot for every waiting payment and for every record of the journal, and its index fits a u32."""
+        """A table has a slot for every waiting payment and every record of the journal, and its index fits a u32."""
         assert geometry.table_slots == geometry.waiting_slots + geometry.journal_records
         assert geometry.table_slots < 2**32
 

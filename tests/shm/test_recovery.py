@@ -159,7 +159,7 @@ class TestDamage:
     @pytest.mark.parametrize("offset", [layout.TABLE_ID, layout.TABLE_BODY, layout.TABLE_STATE])
     def test_a_damaged_slot_is_set_aside(self, offset: int) -> None:
         """A slot with a changed byte, in its id, checksum or state, is left as it is and never used."""
-        life, memory = life_with(1, 2)
+        _, memory = life_with(1, 2)
         memory.data[TABLE_START + offset] ^= 0x80
         before = memory.data[TABLE_START : TABLE_START + layout.TABLE_SLOT_LENGTH]
         found = Miniature.over(memory).recovered

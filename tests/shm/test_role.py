@@ -9,6 +9,7 @@ from shm.errors import RoleTaken
 from shm.names import lock_path
 from shm.role import RoleLock
 from tests.shm.processes import end, forked
+from tests.shm.segments import open_descriptors
 
 
 class TestRoleLock:
@@ -25,11 +26,11 @@ class TestRoleLock:
     def test_a_refusal_leaves_no_descriptor_open(self, instance: str) -> None:
         """Being refused again and again uses nothing up."""
         with RoleLock(instance, "worker-0"):
-            before = os.listdir("/proc/self/fd")
+            before = open_descriptors()
             for _ in range(3):
                 with pytest.raises(RoleTaken):
                     RoleLock(instance, "worker-0")
-            assert os.listdir("/proc/self/fd") == before
+            assert open_descriptors() == before
 
     def test_a_role_given_up_can_be_taken(self, instance: str) -> None:
         """Leaving the `with` frees the role."""

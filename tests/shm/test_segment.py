@@ -27,7 +27,7 @@ from shm.role import RoleLock
 from shm.roster import Member
 from shm.segment import Segment
 from shm.states import State
-from tests.shm.segments import fresh_instance, segment_path
+from tests.shm.segments import fresh_instance, open_descriptors, segment_path
 
 GEOMETRY = Geometry(workers=2, dispatchers=2, lane_slots=4, waiting_slots=3, journal_records=4)
 PAYMENT = Accepted(bytes(range(16)), 1990, 1_752_581_696_789_000)
@@ -262,24 +262,24 @@ class TestDescriptors:
     @pytest.mark.usefixtures("segment")
     def test_only_the_mapping_is_kept(self, instance: str) -> None:
         """An attachment keeps one descriptor, that of its mapping, and gives it back when it is no longer used."""
-        before = os.listdir("/proc/self/fd")
+        before = open_descriptors()
         attached = Segment.attach(instance)
         with fresh_instance() as other:
             created = Segment.create(other, GEOMETRY)
-        assert len(os.listdir("/proc/self/fd")) == len(before) + 2
+        assert len(open_descriptors()) == len(before) + 2
         del attached, created
-        assert os.listdir("/proc/self/fd") == before
+        assert open_descriptors() == before
 
     def test_refusals_keep_nothing(self, instance: str, path: Path) -> None:
         """Refusing to attach, or to create, again and again uses nothing up."""
         os.truncate(path, 40)
-        before = os.listdir("/proc/self/fd")
+        before = open_descriptors()
         for refused in (SegmentIncompatible, SegmentIncompatible):
             with pytest.raises(refused):
                 Segment.attach(instance)
         with pytest.raises(SegmentExists):
             Segment.create(instance, GEOMETRY)
-        assert os.listdir("/proc/self/fd") == before
+        assert open_descriptors() == before
 
 
 class TestParts:

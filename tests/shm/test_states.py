@@ -83,4 +83,4 @@ class TestTransitions:
         """The three groups are all the states, without overlap; zeroed memory is free."""
         assert {State.FREE} | UNSETTLED | ENDED == set(State)
         assert len(UNSETTLED) + len(ENDED) == len(State) - 1
-        assert State.FREE == 0
+        assert State(0) is State.FREE

@@ -1,5 +1,7 @@
 """shm/table.py: every change goes through the state table, and a copy is whole or nothing."""
 
+from collections.abc import Callable
+
 import pytest
 
 from shm import layout
@@ -181,8 +183,13 @@ class TestRead:
         """A copy during which the state word changed is thrown away and made anew."""
         table, memory = fresh_table()
         table.insert(2, payment(1))
-        changes = iter([lambda: table.begin(2, 1, 5_000), lambda: table.apply(2, Event.PAID)])
-        memory.on_copy = lambda: next(changes, lambda: None)()
+        changes: list[Callable[[], object]] = [lambda: table.apply(2, Event.PAID), lambda: table.begin(2, 1, 5_000)]
+
+        def change() -> None:
+            if changes:
+                changes.pop()()
+
+        memory.on_copy = change
         assert table.read(2) == Kept(State.SETTLED, 1, 1, 1, *payment(1), 5_000, 0)
 
     def test_a_slot_that_never_rests_is_given_up(self) -> None:
