@@ -1,60 +1,211 @@
-"""Stand-ins for the world outside, for tests of the server: clocks that turn when told to, memory without a segment.
+"""Stand-ins for what tests can't have as they want it: time, the two processors, the Redis hash.
 
-What stands on either side of the door (`tests/server/fake_door.py`) or of a connection (`tests/server/fake_peer.py`)
-has its own file.
+A fake processor plugs in where the real network does, at httpx's transport interface.
 """
 
-from shm import Counters, Journal, Table
-from shm.layout import BASE_PAGE_LENGTH, COUNTERS_LENGTH, JOURNAL_RECORD_LENGTH, TABLE_SLOT_LENGTH
+import asyncio
+import itertools
+import json
+from collections import deque
+from collections.abc import Iterable
+from typing import NamedTuple
 
-NOON_MS = 1_752_582_896_000
-"""2025-07-15T12:34:56Z."""
+import httpx
+
+from server.errors import TotalsUnavailable
+from server.processors import Health, Processor
+from server.redis_totals import Found
+from server.totals import Levels, Unknowns
+from server.totals_header import Header, Version
+
+NOON_MS = 1_752_580_800_000
+"""2025-07-15T12:00:00Z, when fake clocks begin."""
 
 
 class FakeClock:
-    """Two clocks that stand still until a test moves them.
+    """Both clocks of an instance, turned by the test."""
 
-    Args:
-        wall_ms: what the wall clock shows, ms UTC.
-        ticks: what the ticking clock shows, ms.
-    """
-
-    def __init__(self, wall_ms: int = NOON_MS, ticks: int = 1_000_000) -> None:
-        self.now_us = wall_ms * 1000
-        self.now_ticks_ms = ticks
+    def __init__(self) -> None:
+        self.now_ms = NOON_MS
 
     def wall_us(self) -> int:
         """Microseconds UTC."""
-        return self.now_us
+        return self.now_ms * 1000
 
     def ticks_ms(self) -> int:
-        """Milliseconds that only go forward."""
-        return self.now_ticks_ms
+        """Milliseconds since the test began, and a bit."""
+        return self.now_ms - NOON_MS + 1
 
-    def advance(self, milliseconds: int) -> None:
-        """Both clocks go on."""
-        self.now_us += milliseconds * 1000
-        self.now_ticks_ms += milliseconds
+    def advance(self, ms: int) -> None:
+        """Lets time pass."""
+        self.now_ms += ms
 
 
-class FakeArea:
-    """A dispatcher's memory without a segment: its table, journal and counters over zeroed bytes.
+async def idle(turns: int = 40) -> None:
+    """Lets the loop do all it can without time passing."""
+    for _ in range(turns):
+        await asyncio.sleep(0)
 
-    Args:
-        waiting_slots: table slots for payments that have not ended.
-        journal_records: a power of two.
+
+# ------------------------------------------------------------------------------------------------- processors and Redis
+
+
+class Paid(NamedTuple):
+    """A `POST /payments` as it arrived, or a row as it is stored."""
+
+    correlation_id: str
+    amount: str
+    requested_at: str
+
+
+Answer = int | bytes | type[Exception] | asyncio.Future[int]
+"""How a fake processor answers: a status, a body (of a 200), an error of the transport, or a status some time later."""
+
+
+class FakeProcessor(httpx.AsyncBaseTransport):
+    """A processor that stores what it answers with 200, and answers as it is told.
+
+    Attributes:
+        answers: to the next payments, one each; after these it is `answer`.
+        answer: to any other payment.
+        shows: to the next questions for a payment; after these it tells what is stored.
+        health: what it says of itself; None for a 429.
+        posts: payments as they arrived.
+        questions: ids asked for.
+        stored: rows by id.
     """
 
-    def __init__(self, waiting_slots: int = 4, journal_records: int = 4) -> None:
-        slots = waiting_slots + journal_records
-        self.table_bytes = bytearray(slots * TABLE_SLOT_LENGTH)
-        self.table = Table(memoryview(self.table_bytes), slots, self.table_bytes.find)
-        self._page = memoryview(bytearray(BASE_PAGE_LENGTH))
-        self._records = memoryview(bytearray(journal_records * JOURNAL_RECORD_LENGTH))
-        self._length = journal_records
-        self.journal = self.another_journal()
-        self.counters = Counters(memoryview(bytearray(COUNTERS_LENGTH)))
+    def __init__(self) -> None:
+        self.answers: deque[Answer] = deque()
+        self.answer: Answer = 200
+        self.shows: deque[Answer] = deque()
+        self.health: Health | None = Health(failing=False, response_ms_min=0)
+        self.health_polls = 0
+        self.posts: list[Paid] = []
+        self.questions: list[str] = []
+        self.stored: dict[str, Paid] = {}
 
-    def another_journal(self) -> Journal:
-        """The same journal as another process sees it."""
-        return Journal(self._page, self._records, self._length)
+    def processor(self, index: int = 0) -> Processor:
+        """The client that talks to it."""
+        return Processor(index, ("default", "fallback")[index], "http://processor:8080", transport=self, timeout_s=30)
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        """Answers."""
+        if request.method == "POST":
+            return await self._pay(json.loads(await request.aread(), parse_float=str))
+        question = request.url.path.rsplit("/", 1)[1]
+        if question == "service-health":
+            self.health_polls += 1
+            if self.health is None:
+                return httpx.Response(429)
+            failing, response_ms_min = self.health
+            return httpx.Response(200, json={"failing": failing, "minResponseTime": response_ms_min})
+        return await self._show(question)
+
+    async def _pay(self, body: dict[str, str]) -> httpx.Response:
+        paid = Paid(body["correlationId"], body["amount"], body["requestedAt"])
+        self.posts.append(paid)
+        response = await _respond(self.answers.popleft() if self.answers else self.answer)
+        if response.status_code == httpx.codes.OK:
+            self.stored[paid.correlation_id] = paid
+        return response
+
+    async def _show(self, correlation_id: str) -> httpx.Response:
+        self.questions.append(correlation_id)
+        if self.shows:
+            return await _respond(self.shows.popleft())
+        row = self.stored.get(correlation_id)
+        if row is None:
+            return httpx.Response(404)
+        text = f'{{"correlationId":"{row.correlation_id}","amount":{row.amount},"requestedAt":"{row.requested_at}"}}'
+        return httpx.Response(200, content=text.encode())
+
+
+async def _respond(answer: Answer) -> httpx.Response:
+    if isinstance(answer, asyncio.Future):
+        answer = await answer
+    if isinstance(answer, int):
+        return httpx.Response(answer)
+    if isinstance(answer, bytes):
+        return httpx.Response(200, content=answer)
+    raise answer("as the test has it")
+
+
+class FakeTotalsHash:
+    """The Redis hash as one publisher sees it, with the rules of `redis_scripts.FLUSH`, in memory.
+
+    Attributes:
+        away: whether nothing is taken and nothing answered.
+        loses_answers: whether what is taken is not answered.
+        hangs: whether calls wait for ever, before anything is taken.
+        leases: for health polls, how many are still to be given.
+    """
+
+    def __init__(self) -> None:
+        self.away = self.loses_answers = self.hangs = False
+        self.header: Header | None = None
+        self.fields: dict[str, bytes] = {}
+        self.epoch = 0
+        self.roster: list[str] = []
+        self.health = ("", "")
+        self.flushes: list[tuple[Header, set[str], Version | None]] = []
+        self.leases = itertools.repeat(0, times=0)
+
+    def empty(self) -> None:
+        """As after a restart without persistence."""
+        self.header, self.fields, self.epoch, self.roster = None, {}, 0, []
+
+    async def flush(
+        self,
+        member: str,
+        header: Header,
+        fields: dict[str, bytes],
+        dropped: set[str],
+        *,
+        builds_on: Version | None,
+        roster: str,
+    ) -> Found:
+        """Takes values if they are newer and what they build on is there."""
+        if self.hangs:
+            await asyncio.Future()
+        self._answer_or_not(lost=self.away)
+        self.flushes.append((header, set(fields), builds_on))
+        found, version = self.header, (-1, -1, -1) if self.header is None else self.header.version
+        self.epoch = max(self.epoch, header.epoch)
+        self._add_to_roster(roster.split(","))
+        applied = header.epoch == self.epoch and version < header.version and version >= (builds_on or (-1, -1, -1))
+        if applied:
+            kept = {} if builds_on is None else self.fields
+            self.fields = {name: value for name, value in (kept | fields).items() if name not in dropped}
+            self.header = header
+        self._answer_or_not(lost=self.loses_answers)
+        return Found(applied, found, self.epoch, tuple(self.roster), self.health)
+
+    async def read_member(self, member: str) -> tuple[Header, Levels] | None:
+        """What it has."""
+        self._answer_or_not(lost=self.away)
+        return None if self.header is None else (self.header, self.levels())
+
+    def levels(self) -> Levels:
+        """What it has, as a reader of totals sees it."""
+        header = self.header
+        assert header is not None
+        return Levels(
+            (header.default_payments, header.default_cents, header.fallback_payments, header.fallback_cents),
+            {int(name[1:]): value for name, value in self.fields.items() if name[0] == "m"},
+            {int(name[1:]): value for name, value in self.fields.items() if name[0] == "s"},
+            header.exact_from_ms,
+            header.minutes_from,
+            header.detail_from_s,
+            header.first_minute,
+            header.latest_minute,
+            Unknowns(header.unknown_payments, header.unknown_least_ms, header.unknown_greatest_ms),
+        )
+
+    def _add_to_roster(self, members: Iterable[str]) -> None:
+        self.roster += [member for member in members if member not in self.roster]
+
+    @staticmethod
+    def _answer_or_not(*, lost: bool) -> None:
+        if lost:
+            raise TotalsUnavailable("Redis can't be asked: the test has it so")

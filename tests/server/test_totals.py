@@ -1,0 +1,304 @@
+"""server/totals.py: any window equals the naive count, or says what it was widened to, or says why it can't be told."""
+
+import struct
+from typing import NamedTuple
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from server.totals import (
+    CELL,
+    MINUTE_LENGTH,
+    TOTAL,
+    Levels,
+    Summary,
+    Total,
+    Unknowns,
+    count_window,
+    reaches_forgotten,
+    touched,
+)
+from tests.server.naive_totals import (
+    MINUTE_MS,
+    NO_UNKNOWNS,
+    ORIGINS_MS,
+    Settled,
+    Window,
+    ask,
+    count,
+    ledger_of,
+    settlements,
+    small_ledgers,
+    windows,
+)
+
+NOON_MS = ORIGINS_MS[1]
+NOTHING = Summary(Total(0, 0), Total(0, 0))
+
+
+class Scene(NamedTuple):
+    """What several members settled, what of it was folded before, and a window to be asked for."""
+
+    settled: list[list[Settled]]
+    folded: list[list[Settled]]
+    window: Window
+
+    @property
+    def everything(self) -> list[Settled]:
+        """All that was settled by anybody."""
+        return [one for member in (*self.settled, *self.folded) for one in member]
+
+
+@st.composite
+def scenes(draw: st.DrawFn, *, with_folded: bool = False) -> Scene:
+    """One to three members' settlements around one origin, and a window."""
+    origin_ms = draw(st.sampled_from(ORIGINS_MS))
+    several = st.lists(settlements(origin_ms), max_size=20)
+    members = draw(st.integers(1, 3))
+    settled = [draw(several) for _ in range(members)]
+    folded = [draw(several) if with_folded else list[Settled]() for _ in range(members)]
+    return Scene(settled, folded, draw(windows(origin_ms)))
+
+
+def levels_of(scene: Scene) -> list[Levels]:
+    """What every member of a scene has."""
+    pairs = zip(scene.settled, scene.folded, strict=True)
+    return [ledger_of(settled, folded).levels() for settled, folded in pairs]
+
+
+def empty_levels(**changes: int) -> Levels:
+    """A member that has settled nothing."""
+    return ledger_of([]).levels()._replace(**changes)
+
+
+def documented_window(members: list[Levels], window: Window) -> Window:
+    """The window that the resolution's sentences promise to have counted."""
+    from_ms, to_ms = window
+    kept_from_ms = max(member.minutes_from for member in members) * MINUTE_MS
+    detail_from_ms = max(member.detail_from_s for member in members) * 1000
+    if from_ms is not None and from_ms < kept_from_ms:
+        from_ms = None
+    if from_ms is None and to_ms is not None:
+        to_ms = max(to_ms, kept_from_ms - 1)
+    if from_ms is not None and 0 < from_ms < detail_from_ms:
+        from_ms = from_ms // 1000 * 1000
+    if to_ms is not None and to_ms < detail_from_ms:
+        to_ms = to_ms // 1000 * 1000 + 999
+    return from_ms, to_ms
+
+
+class TestLayout:
+    """How the fields are packed; other programs read them too."""
+
+    def test_sizes(self) -> None:
+        """A total is 12 bytes, a cell 16, and a minute 61 pairs of totals."""
+        assert TOTAL.size == 12
+        assert CELL.size == 16
+        assert MINUTE_LENGTH == 2 * 12 * 61
+
+    def test_a_minute_by_hand(self) -> None:
+        """A minute's own totals come first, then those of its 60 seconds, each default before fallback."""
+        ledger = ledger_of([Settled(0, NOON_MS + 59_999, 1990), Settled(1, NOON_MS, 5)])
+        field = ledger.minutes[NOON_MS // MINUTE_MS]
+        assert field[:24] == struct.pack("<IQIQ", 1, 1990, 1, 5)
+        assert field[24:48] == struct.pack("<IQIQ", 0, 0, 1, 5)
+        assert field[24 + 59 * 24 :] == struct.pack("<IQIQ", 1, 1990, 0, 0)
+        assert len(field) == MINUTE_LENGTH
+
+    def test_a_detail_by_hand(self) -> None:
+        """A second has a cell per millisecond and processor, in order of arrival."""
+        at_ms = NOON_MS + 1_007
+        ledger = ledger_of([Settled(1, at_ms, 5), Settled(0, at_ms, 7), Settled(1, at_ms, 6)])
+        expected = struct.pack("<HBxIQ", 7, 1, 2, 11) + struct.pack("<HBxIQ", 7, 0, 1, 7)
+        assert ledger.details == {at_ms // 1000: expected}
+
+
+class TestCountWindow:
+    """count_window, of everything that a window touches and of nothing else."""
+
+    @pytest.mark.slow
+    @settings(max_examples=400)
+    @given(scenes())
+    def test_equals_the_naive_count(self, scene: Scene) -> None:
+        """Whatever was settled where and when, every window has exactly what lies in it, both ends included."""
+        assert ask(levels_of(scene), scene.window) == Summary(*count(scene.everything, scene.window))
+
+    @pytest.mark.slow
+    @settings(max_examples=300)
+    @given(scenes(with_folded=True))
+    def test_is_exact_or_refused_after_a_rebuild(self, scene: Scene) -> None:
+        """What was folded counts in all windows that need not tell when it was; the others are refused."""
+        answer = ask(levels_of(scene), scene.window)
+        if isinstance(answer, str):
+            from_ms, to_ms = scene.window
+            start_ms = from_ms if from_ms is not None else (to_ms or 0) + 1
+            exact_from_ms = max(one.requested_at_ms + 1 for member in scene.folded for one in member)
+            assert start_ms < exact_from_ms
+            assert answer.startswith("windows that begin before ")
+        else:
+            assert answer == Summary(*count(scene.everything, scene.window))
+
+    @pytest.mark.slow
+    @settings(max_examples=400)
+    @given(scenes(), st.integers(1, 12), st.integers(1, 4))
+    def test_is_exact_or_says_its_window_when_levels_ran_out(self, scene: Scene, cells: int, minutes: int) -> None:
+        """With detail and minutes dropped, an answer is exact, or of the wider window that it says it is of."""
+        with small_ledgers(detail_bytes=cells * CELL.size, minutes=minutes, cell_seconds=2):
+            members = levels_of(scene)
+        answer = ask(members, scene.window)
+        assert isinstance(answer, Summary)
+        exact = count(scene.everything, scene.window)
+        if answer.resolution is None:
+            assert (answer.default, answer.fallback) == exact
+        else:
+            assert (answer.default, answer.fallback) == count(
+                scene.everything, documented_window(members, scene.window)
+            )
+            assert answer.default >= exact[0]
+            assert answer.fallback >= exact[1]
+
+    @pytest.mark.parametrize(
+        "window",
+        [(5, 4), (NOON_MS + 5, NOON_MS + 4), (NOON_MS + 90_000, NOON_MS), (None, -1), (-9, -1), (0, -1)],
+    )
+    def test_an_empty_window_is_zeros(self, window: Window) -> None:
+        """A window that ends before it begins, or before 1970, holds nothing, whatever has been forgotten."""
+        settled = [Settled(0, NOON_MS, 1)]
+        members = [ledger_of(settled, folded=settled).levels()._replace(minutes_from=NOON_MS, detail_from_s=NOON_MS)]
+        members = [member._replace(unknowns=Unknowns(1, 0, NOON_MS)) for member in members]
+        assert ask(members, window) == NOTHING
+
+    def test_no_members_is_nothing(self) -> None:
+        """Nobody has settled anything."""
+        assert ask([], (None, 5)) == NOTHING
+
+    def test_members_differ_in_what_they_forgot(self) -> None:
+        """One window is counted for all, the narrowest that everyone can answer."""
+        early, late = Settled(0, NOON_MS + 100, 1), Settled(0, NOON_MS + 900, 10)
+        coarse = ledger_of([early, late]).levels()._replace(details={}, detail_from_s=NOON_MS // 1000 + 1)
+        fine = ledger_of([early, late]).levels()
+        answer = ask([coarse, fine], (NOON_MS + 500, None))
+        assert answer == Summary(
+            Total(4, 22),
+            Total(0, 0),
+            0,
+            f"before {NOON_MS + 1000} ms UTC payments are kept by the second; the window was widened to whole ones",
+        )
+
+    def test_an_end_that_cuts_a_second_without_detail_is_moved_outward(self) -> None:
+        """Without a `from` too: what lies in the second is counted, not left out."""
+        settled = [Settled(0, NOON_MS - 1, 1), Settled(0, NOON_MS + 100, 10), Settled(0, NOON_MS + 1000, 100)]
+        member = ledger_of(settled).levels()._replace(details={}, detail_from_s=NOON_MS // 1000 + 1)
+        answer = ask([member], (None, NOON_MS + 50))
+        assert isinstance(answer, Summary)
+        assert answer.default == Total(2, 11)
+        assert answer.resolution is not None
+
+    def test_an_end_among_forgotten_minutes_is_said(self) -> None:
+        """A window without `from` that ends before what is kept counts all that is not kept, and says so."""
+        with small_ledgers(minutes=1):
+            settled = [Settled(0, NOON_MS + minute * MINUTE_MS, 1) for minute in range(3)]
+            member = ledger_of(settled).levels()
+        answer = ask([member], (None, NOON_MS))
+        assert isinstance(answer, Summary)
+        assert answer.default == Total(2, 2)
+        kept_from_ms = NOON_MS + 2 * MINUTE_MS
+        assert answer.resolution == (
+            f"payments before {kept_from_ms} ms UTC are kept as one sum; the window was widened to all of them"
+        )
+        whole = ask([member], (None, kept_from_ms - 1))
+        assert whole == Summary(Total(2, 2), Total(0, 0))
+
+    def test_all_time_needs_no_beginning(self) -> None:
+        """A window without either end is answered even if everything was folded."""
+        folded = [Settled(1, NOON_MS, 7)]
+        assert ask([ledger_of([], folded).levels()], (None, None)) == Summary(Total(0, 0), Total(1, 7))
+
+    def test_exact_from_is_the_first_that_can_be_told(self) -> None:
+        """A window may begin at `exact_from_ms`, and one that has no `from` may end right before it."""
+        folded, settled = [Settled(0, NOON_MS + 499, 1)], [Settled(0, NOON_MS + 500, 10)]
+        members = [ledger_of(settled, folded).levels()]
+        assert members[0].exact_from_ms == NOON_MS + 500
+        assert ask(members, (NOON_MS + 500, None)) == Summary(Total(1, 10), Total(0, 0))
+        assert ask(members, (None, NOON_MS + 499)) == Summary(Total(1, 1), Total(0, 0))
+        refusal = f"windows that begin before {NOON_MS + 500} ms UTC can no longer be counted exactly"
+        assert ask(members, (NOON_MS + 499, None)) == refusal
+        assert ask(members, (None, NOON_MS + 498)) == refusal
+
+    def test_an_early_settlement_counts_only_in_all_time(self) -> None:
+        """After a rebuild a settlement with a requestedAt among the folded ones belongs to no window that begins."""
+        members = [ledger_of([Settled(0, NOON_MS, 10)], [Settled(0, NOON_MS + 5, 1)]).levels()]
+        assert ask(members, (NOON_MS + 6, None)) == NOTHING
+        assert ask(members, (None, NOON_MS + 5)) == Summary(Total(2, 11), Total(0, 0))
+
+
+class TestReachesForgotten:
+    """reaches_forgotten."""
+
+    @pytest.mark.parametrize("from_ms", [None, -5, 0, 5])
+    def test_nothing_is_forgotten_at_first(self, from_ms: int | None) -> None:
+        """No window reaches what nobody has forgotten, not even one from before 1970."""
+        assert reaches_forgotten([empty_levels()], from_ms, None) is None
+
+    @pytest.mark.parametrize(("from_ms", "reaches"), [(None, False), (119_999, True), (120_000, False)])
+    def test_the_latest_forgetter_decides(self, from_ms: int | None, reaches: bool) -> None:  # noqa: FBT001
+        """A window must begin after what any member has forgotten."""
+        members = [empty_levels(minutes_from=1), empty_levels(minutes_from=2)]
+        assert bool(reaches_forgotten(members, from_ms, None)) == reaches
+
+
+class TestTouched:
+    """touched."""
+
+    def test_all_time_touches_nothing(self) -> None:
+        """A window without ends is answered from the headers."""
+        assert touched(None, None) is None
+
+    @pytest.mark.parametrize(
+        ("window", "expected"),
+        [
+            ((0, MINUTE_MS - 1), (0, 0, ())),
+            ((1, MINUTE_MS - 1), (0, 0, (0,))),
+            ((0, MINUTE_MS), (0, 1, (60,))),
+            ((1_500, 1_600), (0, 0, (1,))),
+            ((1_500, 3_000), (0, 0, (1, 3))),
+            ((1_000, None), (0, None, ())),
+            ((-5, None), (0, None, ())),
+            ((None, MINUTE_MS - 1), (1, None, ())),
+            ((None, MINUTE_MS), (1, None, (60,))),
+            ((None, 0), (0, None, (0,))),
+        ],
+    )
+    def test_examples(self, window: Window, expected: tuple[int, int | None, tuple[int, ...]]) -> None:
+        """Only the minutes of a window, and at most two seconds: those that its ends cut through."""
+        assert touched(*window) == expected
+
+
+class TestUnknowns:
+    """How many unknown payments a window may hold."""
+
+    @pytest.mark.parametrize(
+        ("window", "expected"),
+        [
+            ((None, None), 3),
+            ((NOON_MS + 20, None), 3),
+            ((NOON_MS + 21, None), 0),
+            ((None, NOON_MS + 10), 3),
+            ((None, NOON_MS + 9), 0),
+            ((NOON_MS + 12, NOON_MS + 13), 3),
+            ((NOON_MS + 30, NOON_MS + 40), 0),
+        ],
+    )
+    def test_all_of_them_once_the_window_meets_their_range(self, window: Window, expected: int) -> None:
+        """Where exactly each lies is not published: those of a member count together, or not at all."""
+        member = empty_levels()._replace(unknowns=Unknowns(3, NOON_MS + 10, NOON_MS + 20))
+        answer = count_window([member, empty_levels()], *window)
+        assert isinstance(answer, Summary)
+        assert answer.unknown == expected
+
+    def test_none_at_all(self) -> None:
+        """A member without unknown payments adds none, though its range reads as 1970."""
+        answer = count_window([empty_levels()._replace(unknowns=NO_UNKNOWNS)], None, 5)
+        assert isinstance(answer, Summary)
+        assert answer.unknown == 0
