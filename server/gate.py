@@ -6,6 +6,7 @@ the guarantee: copies that reach different workers meet in the dispatcher, which
 
 import heapq
 import os
+from collections.abc import Callable
 from operator import attrgetter
 from zlib import crc32
 
@@ -15,6 +16,10 @@ from shm import Accepted, Counters, Kept, Segment, State, WorkerCount
 
 PROCESSOR_NAMES = ("default", "fallback")
 _SECOND_MS = 1000
+
+
+def _ring(doorbell: int) -> None:
+    os.eventfd_write(doorbell, 1)
 
 
 class RecentIds:
@@ -70,6 +75,7 @@ class Gate:
         recent_ids: how many ids to remember.
         lookups_per_s: how many look-ups to allow.
         clock: for acceptedAt and the look-ups allowed.
+        ring: wakes the dispatcher that listens to a doorbell.
 
     Attributes:
         leaving: whether this worker has been told to stop.
@@ -84,6 +90,7 @@ class Gate:
         recent_ids: int,
         lookups_per_s: int,
         clock: Clock,
+        ring: Callable[[int], None] = _ring,
     ) -> None:
         geometry = segment.geometry
         dispatchers = range(geometry.dispatchers)
@@ -94,6 +101,7 @@ class Gate:
         self._sleepers = [segment.dispatcher_counters(dispatcher) for dispatcher in dispatchers]
         self._counters: Counters = segment.worker_counters(worker)
         self._doorbells = doorbells
+        self._ring = ring
         self._clock = clock
         self._recent = RecentIds(recent_ids)
         self._lookups = PerSecond(lookups_per_s, clock)
@@ -126,7 +134,7 @@ class Gate:
             self._counters.add(WorkerCount.FULL)
             return Acceptance.FULL
         if self._sleepers[dispatcher].sleeping:
-            os.eventfd_write(self._doorbells[dispatcher], 1)
+            self._ring(self._doorbells[dispatcher])
         self._recent.put(correlation_id, amount_cents)
         self._counters.add(WorkerCount.ACCEPTED)
         return Acceptance.ACCEPTED

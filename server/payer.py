@@ -41,13 +41,16 @@ def serve(config: Config, index: int, doorbell: int) -> int:
         counters = segment.dispatcher_counters(index)
         child.begin(counters)
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(_Payer(config, segment, index, counters, SystemClock()).run(doorbell))
+            runner.run(Payer(config, segment, index, counters, SystemClock()).run(doorbell))
         counters.phase = Phase.GONE
     return 0
 
 
-class _Payer:
-    """One dispatcher with its publisher and pollers, wired."""
+class Payer:
+    """One dispatcher with its publisher and pollers, wired.
+
+    What reaches beyond the machine is made by methods, so that a simulation can put its own in their place.
+    """
 
     def __init__(self, config: Config, segment: Segment, index: int, counters: Counters, clock: Clock) -> None:
         self._config = config
@@ -71,7 +74,7 @@ class _Payer:
         loop.add_signal_handler(signal.SIGTERM, stop.set)
         urls = (self._config.processor_default_url, self._config.processor_fallback_url)
         processors = (self._processor(0, urls[0]), self._processor(1, urls[1]))
-        totals = TotalsHash(self._config.redis_url) if self._config.redis_url else None
+        totals = self._totals() if self._config.redis_url else None
         publisher = self._publisher(totals) if totals else None
         custody = Custody(
             self._segment.table(self._index), self._journal, self._counters, publisher.kick if publisher else _no_news
@@ -105,6 +108,9 @@ class _Payer:
         timeout_s = self._config.attempt_timeout_ms / 1000
         transport = KeepAliveTransport(url, connections_max=connections_max)
         return Processor(index, PROCESSOR_NAMES[index], url, transport=transport, timeout_s=timeout_s)
+
+    def _totals(self) -> TotalsHash:
+        return TotalsHash(self._config.redis_url)
 
     def _publisher(self, totals: TotalsHash) -> Publisher:
         return Publisher(

@@ -47,10 +47,6 @@ class Unknowns:
         """A payment has become unknown."""
         heapq.heappush(self._due, (self._clock.ticks_ms() + PAUSE_MIN_MS, slot, PAUSE_MIN_MS * 2))
 
-    def next_due_ms(self) -> int | None:
-        """When the next question is due, on the ticking clock; None if there is none."""
-        return self._due[0][0] if self._due else None
-
     def ask_due(self) -> None:
         """Asks what is due, as far as the bound on questions at once allows."""
         while self._due and self._due[0][0] <= self._clock.ticks_ms() and len(self._asking) < ASKED_AT_ONCE_MAX:

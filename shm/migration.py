@@ -8,7 +8,7 @@ The new segment is built under a name of its own and moved over the old one at t
 old one as it was, and the unfinished copy is thrown away by the next try.
 """
 
-from shm.errors import SegmentIncompatible
+from shm.errors import SegmentIncompatible, ShmError
 from shm.layout import Geometry
 from shm.names import SHM_FOLDER, segment_name
 from shm.record import KIND_STATES, Accepted
@@ -25,6 +25,7 @@ def migrate(old: Segment, instance: str, geometry: Geometry) -> Segment:
         SegmentIncompatible: it holds unsettled payments, or the number of dispatchers changes (ids are spread over them
             and each keeps totals of its own, so neither could be moved).
         SegmentFull: no room for both at once.
+        BrokenInvariant: its base, or a record that no longer fits, is damaged.
     """
     if geometry.dispatchers != old.geometry.dispatchers:
         raise SegmentIncompatible(
@@ -40,8 +41,12 @@ def migrate(old: Segment, instance: str, geometry: Geometry) -> Segment:
     unfinished = SHM_FOLDER / segment_name(instance + _UNFINISHED).removeprefix("/")
     unfinished.unlink(missing_ok=True)
     new = Segment.create(instance + _UNFINISHED, geometry, segment_id=old.segment_id)
-    for dispatcher in range(geometry.dispatchers):
-        _copy_area(old, new, dispatcher)
+    try:
+        for dispatcher in range(geometry.dispatchers):
+            _copy_area(old, new, dispatcher)
+    except ShmError:
+        unfinished.unlink()
+        raise
     unfinished.rename(SHM_FOLDER / segment_name(instance).removeprefix("/"))
     return new
 
@@ -73,4 +78,5 @@ def _copy_area(old: Segment, new: Segment, dispatcher: int) -> None:
         new_table.insert(slot, payment)
         new_table.begin(slot, ended.processor, ended.requested_at_ms)
         new_table.replay(slot, KIND_STATES[ended.kind], ended.processor)
+        new_table.count_conflict(slot, kept.conflicts)
         target.put(position, ended._replace(slot=slot))

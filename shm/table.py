@@ -88,9 +88,9 @@ class Table:
         generation = word >> layout.STATE_GENERATION_SHIFT
         self._words[slot * _SLOT_WORDS] = pack_state(state, processor, attempts, generation)
 
-    def count_conflict(self, slot: int) -> None:
+    def count_conflict(self, slot: int, by: int = 1) -> None:
         """One more copy of this payment with another amount was turned away."""
-        self._words[slot * _SLOT_WORDS + _CONFLICTS] += 1
+        self._words[slot * _SLOT_WORDS + _CONFLICTS] += by
 
     def state(self, slot: int) -> State:
         """The state of a slot.

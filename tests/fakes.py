@@ -1,10 +1,11 @@
-"""Stand-ins for what tests can't have as they want it: time, the two processors, the Redis hash.
+"""Stand-ins for the world outside: clocks that turn when told to, the two processors, the Redis hash.
 
-A fake processor plugs in where the real network does, at httpx's transport interface.
+A fake processor plugs in where the real network does, at httpx's transport interface. What stands on either side of the
+door (`tests/server/fake_door.py`), of a connection (`fake_peer.py`) or for shared memory (`fake_area.py`) has its own
+file.
 """
 
 import asyncio
-import itertools
 import json
 from collections import deque
 from collections.abc import Iterable
@@ -18,27 +19,34 @@ from server.redis_totals import Found
 from server.totals import Levels, Unknowns
 from server.totals_header import Header, Version
 
-NOON_MS = 1_752_580_800_000
-"""2025-07-15T12:00:00Z, when fake clocks begin."""
+NOON_MS = 1_752_582_896_000
+"""2025-07-15T12:34:56Z."""
 
 
 class FakeClock:
-    """Both clocks of an instance, turned by the test."""
+    """Two clocks that stand still until a test moves them.
 
-    def __init__(self) -> None:
-        self.now_ms = NOON_MS
+    Args:
+        wall_ms: what the wall clock shows, ms UTC.
+        ticks: what the ticking clock shows, ms.
+    """
+
+    def __init__(self, wall_ms: int = NOON_MS, ticks: int = 1_000_000) -> None:
+        self.now_us = wall_ms * 1000
+        self.now_ticks_ms = ticks
 
     def wall_us(self) -> int:
         """Microseconds UTC."""
-        return self.now_ms * 1000
+        return self.now_us
 
     def ticks_ms(self) -> int:
-        """Milliseconds since the test began, and a bit."""
-        return self.now_ms - NOON_MS + 1
+        """Milliseconds that only go forward."""
+        return self.now_ticks_ms
 
-    def advance(self, ms: int) -> None:
-        """Lets time pass."""
-        self.now_ms += ms
+    def advance(self, milliseconds: int) -> None:
+        """Both clocks go on."""
+        self.now_us += milliseconds * 1000
+        self.now_ticks_ms += milliseconds
 
 
 async def idle(turns: int = 40) -> None:
@@ -138,18 +146,17 @@ class FakeTotalsHash:
         away: whether nothing is taken and nothing answered.
         loses_answers: whether what is taken is not answered.
         hangs: whether calls wait for ever, before anything is taken.
-        leases: for health polls, how many are still to be given.
+        takes_twice: whether each call is made again after its answer was lost.
     """
 
     def __init__(self) -> None:
-        self.away = self.loses_answers = self.hangs = False
+        self.away = self.loses_answers = self.hangs = self.takes_twice = False
         self.header: Header | None = None
         self.fields: dict[str, bytes] = {}
         self.epoch = 0
         self.roster: list[str] = []
         self.health = ("", "")
         self.flushes: list[tuple[Header, set[str], Version | None]] = []
-        self.leases = itertools.repeat(0, times=0)
 
     def empty(self) -> None:
         """As after a restart without persistence."""
@@ -169,6 +176,15 @@ class FakeTotalsHash:
         if self.hangs:
             await asyncio.Future()
         self._answer_or_not(lost=self.away)
+        found = self._take(header, fields, dropped, builds_on, roster)
+        if self.takes_twice:
+            found = self._take(header, fields, dropped, builds_on, roster)
+        self._answer_or_not(lost=self.loses_answers)
+        return found
+
+    def _take(
+        self, header: Header, fields: dict[str, bytes], dropped: set[str], builds_on: Version | None, roster: str
+    ) -> Found:
         self.flushes.append((header, set(fields), builds_on))
         found, version = self.header, (-1, -1, -1) if self.header is None else self.header.version
         self.epoch = max(self.epoch, header.epoch)
@@ -178,7 +194,6 @@ class FakeTotalsHash:
             kept = {} if builds_on is None else self.fields
             self.fields = {name: value for name, value in (kept | fields).items() if name not in dropped}
             self.header = header
-        self._answer_or_not(lost=self.loses_answers)
         return Found(applied, found, self.epoch, tuple(self.roster), self.health)
 
     async def read_member(self, member: str) -> tuple[Header, Levels] | None:

@@ -90,7 +90,7 @@ def assert_problem(answer: Answer, status: int) -> None:
     assert answer.headers["content-type"] == "application/problem+json"
     problem = json.loads(answer.body)
     assert problem["status"] == status
-    assert problem.keys() == {"title", "status", "detail"}
+    assert problem.keys() == {"type", "title", "status", "detail"}
 
 
 async def _end(process: asyncio.subprocess.Process) -> None:

@@ -4,7 +4,9 @@ tests/containers/test_haproxy_image.py runs the same classes on the image's vers
 """
 
 import asyncio
+import json
 import os
+import re
 import signal
 import subprocess
 import time
@@ -12,6 +14,8 @@ from collections import Counter
 
 import pytest
 
+from server.config import load
+from server.payments import BODY_BYTES_MAX
 from tests.haproxy.balancers import (
     CONFIGURATION,
     START_S_MAX,
@@ -35,8 +39,6 @@ from tests.haproxy.stand_ins import (
 )
 
 pytestmark = pytest.mark.slow
-
-BODY_BYTES_MAX = 1024
 
 
 class TestConfiguration:
@@ -62,6 +64,13 @@ class TestConfiguration:
         check = self.check(haproxy, run)
         assert check.returncode == 1
         assert "GATEWAY_RUN is not set" in check.stderr
+
+    def test_agrees_with_the_application(self) -> None:
+        """The body's limit is the application's, and a worker is given up later than its supervisor replaces it."""
+        text = CONFIGURATION.read_text()
+        assert f"{{ req.body_size gt {BODY_BYTES_MAX} }}" in text
+        (server_s,) = re.findall(r"^ +timeout server (\d+)s$", text, re.MULTILINE)
+        assert int(server_s) * 1000 > load({}).stuck_ms
 
 
 class TestPinning:
@@ -117,6 +126,20 @@ class TestLimits:
         body = payment(ids_made(1)[0]).ljust(BODY_BYTES_MAX)
         assert (await ask(balancer.port, post(body))).status == 202
         assert (await ask(balancer.port, *post_chunked(body[:1000], body[1000:]))).status == 202
+
+    async def test_large_headers_do_not_unpin(self, balancer: Balancer) -> None:
+        """With 2.5 kB of headers the largest body still shows its id; with more, what doesn't fit gets a 431."""
+        last = {"amount": 19.9, "padding": "", "correlationId": ids_made(1)[0]}
+        last["padding"] = " " * (BODY_BYTES_MAX - len(json.dumps(last)))
+        body = json.dumps(last).encode()
+        expected = await workers_of(balancer, ids_made(1))
+        for filling, status in ((2_300, 202), (3_000, 431)):
+            request = post(body).replace(b"Host", b"X-Filling: %s\r\nHost" % (b"x" * filling))
+            answers = [await ask(balancer.port, request) for _ in range(4)]
+            if status == 202:
+                assert {answer.worker for answer in answers} == set(expected.values())
+            else:
+                assert_problem(answers[0], status)
 
     async def test_answers_an_expectation_once(self, balancer: Balancer) -> None:
         """`Expect: 100-continue` gets its 100 from HAProxy, and the worker never hears of it."""

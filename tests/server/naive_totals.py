@@ -39,9 +39,7 @@ class Settled(NamedTuple):
 
 Window = tuple[int | None, int | None]
 
-_AROUND_EDGES = [
-    second * 1000 + ms for second in (0, 1, 2, 59, 60, 61, 119, 120, 180) for ms in (-1, 0, 1, 500, 999)
-]
+_AROUND_EDGES = [second * 1000 + ms for second in (0, 1, 2, 59, 60, 61, 119, 120, 180) for ms in (-1, 0, 1, 500, 999)]
 offsets_ms = st.sampled_from([ms for ms in _AROUND_EDGES if ms >= 0]) | st.integers(0, SPAN_MS)
 window_offsets_ms = st.none() | st.sampled_from(_AROUND_EDGES) | st.integers(-10, SPAN_MS + 10)
 

@@ -81,6 +81,7 @@ class FakeTransport(asyncio.Transport):
         self.near, self.far = socket.socketpair()
         self.written: list[bytes] = []
         self.aborts = 0
+        self.has_failed = False
 
     def get_extra_info(self, name: str, default: Any = None) -> Any:
         """The socket, whatever is asked for."""
@@ -91,8 +92,8 @@ class FakeTransport(asyncio.Transport):
         self.written.append(bytes(data))
 
     def is_closing(self) -> bool:
-        """Whether it was aborted."""
-        return self.aborts > 0
+        """Whether it was aborted, or has failed and will tell so in the loop's next turn."""
+        return self.aborts > 0 or self.has_failed
 
     def abort(self) -> None:
         """Count it."""
@@ -197,6 +198,11 @@ class TestUnasked:
     def test_closed_while_idle(self, scene: Scene) -> None:
         """So is one whose peer has closed."""
         scene.transport.far.close()
+        assert not scene.connection.is_usable()
+
+    def test_failed_while_idle(self, scene: Scene) -> None:
+        """So is one whose transport knows of an error that it has yet to tell."""
+        scene.transport.has_failed = True
         assert not scene.connection.is_usable()
 
     def test_answer_after_giving_up(self, scene: Scene) -> None:

@@ -120,6 +120,7 @@ class TestPay:
         await scene.processor.pay(ID, 1990, NOON_MS)
         await scene.processor.pay(ID, 1990, NOON_MS)
         assert "cookie" not in scene.requests[1].headers
+        assert not list(scene.processor._client.cookies.jar)  # noqa: SLF001  # nothing is even kept
 
     @pytest.mark.parametrize(
         ("url", "payments_url"),

@@ -288,6 +288,7 @@ class TestClosing:
             assert await busy.ended()
             for call in [both[1], *being_made]:
                 assert isinstance(await failure(call), httpx.TransportError)
+            assert await (await talk.accept()).ended()
 
     @on_each_loop
     async def test_twice(self) -> None:

@@ -83,7 +83,7 @@ class TestSurelyNotSent:
             listener.listen(0)
             with socket.create_connection(listener.getsockname()):
                 transport = KeepAliveTransport(f"http://127.0.0.1:{listener.getsockname()[1]}", connections_max=1)
-                request = httpx.Request("GET", "http://peer/", extensions={"timeout": {"read": SHORT_S, "connect": 9}})
+                request = httpx.Request("GET", "http://peer/", extensions={"timeout": {"read": SHORT_S, "connect": 60}})
                 assert type(await failure(transport.handle_async_request(request))) is httpx.ConnectTimeout
                 await transport.aclose()
 

@@ -2,9 +2,10 @@
 
 import itertools
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NoReturn
 
 from shm.names import SHM_FOLDER
 
@@ -30,3 +31,12 @@ def open_descriptors() -> list[str]:
 def segment_path(instance: str) -> Path:
     """Where Linux shows an instance's segment as a file."""
     return SHM_FOLDER / f"gateway-{instance}"
+
+
+def refuse(error: BaseException) -> Callable[..., NoReturn]:
+    """A function that raises `error`, whatever it is given."""
+
+    def refusal(*_: object, **__: object) -> NoReturn:
+        raise error
+
+    return refusal

@@ -149,6 +149,17 @@ class TestFold:
             journal.fold(2)
         assert journal.base == EMPTY_BASE
 
+    def test_it_can_be_worked_out_without_doing_it(self) -> None:
+        """What a fold would come to can be known while nothing is stored."""
+        journal, memory = fresh_journal()
+        for number in range(4):
+            journal.append(settled(number))
+        before = memory.stores
+        base, slots = journal.folded(3)
+        assert memory.stores == before
+        assert journal.fold(3) == slots
+        assert journal.base == base
+
 
 class TestBase:
     """Journal.base, Journal.commit_base and Journal.begin_epoch."""

@@ -5,7 +5,6 @@ import os
 import resource
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NoReturn
 from zlib import crc32
 
 import posix_ipc
@@ -27,19 +26,10 @@ from shm.role import RoleLock
 from shm.roster import Member
 from shm.segment import Segment
 from shm.states import State
-from tests.shm.segments import fresh_instance, open_descriptors, segment_path
+from tests.shm.segments import fresh_instance, open_descriptors, refuse, segment_path
 
 GEOMETRY = Geometry(workers=2, dispatchers=2, lane_slots=4, waiting_slots=3, journal_records=4)
 PAYMENT = Accepted(bytes(range(16)), 1990, 1_752_581_696_789_000)
-
-
-def refuse(error: BaseException) -> object:
-    """A function that raises `error`, whatever it is given."""
-
-    def refusal(*_: object, **__: object) -> NoReturn:
-        raise error
-
-    return refusal
 
 
 @pytest.fixture
@@ -119,6 +109,11 @@ class TestCreate:
             SegmentForbidden, match=f"^segment /gateway-{instance} may not be made: no permission in /dev/shm$"
         ):
             Segment.create(instance, GEOMETRY)
+
+    def test_an_id_can_be_handed_on(self, instance: str) -> None:
+        """A segment that takes another one's place keeps its id."""
+        Segment.create(instance, GEOMETRY, segment_id=42)
+        assert Segment.attach(instance).segment_id == 42
 
     def test_ids_differ(self, segment: Segment) -> None:
         """Two segments of the same geometry can be told apart."""
@@ -341,6 +336,15 @@ class TestUnlink:
         Segment.unlink(instance)
         assert list(segment_path(instance).parent.glob(f"gateway-{instance}*")) == []
         assert segment.lane(0, 0).peek(0) == PAYMENT
+
+    @pytest.mark.usefixtures("segment")
+    def test_locks_can_be_kept(self, instance: str) -> None:
+        """Who holds a lock of the instance removes the segment alone."""
+        with RoleLock(instance, "supervisor"):
+            Segment.unlink(instance, locks=False)
+            assert [path.name for path in segment_path(instance).parent.glob(f"gateway-{instance}*")] == [
+                f"gateway-{instance}.supervisor.lock"
+            ]
 
     def test_the_name_is_free_again(self, instance: str, segment: Segment) -> None:
         """A new segment of the same name is another one."""

@@ -8,12 +8,13 @@ import time
 
 import pytest
 
+from server.config import load
 from tests.haproxy.balancers import Balancer, assert_problem, requests_count, workers_of
 from tests.haproxy.stand_ins import Conduct, ask, get, ids_made, payment, post, until
 
 pytestmark = pytest.mark.slow
 
-LEAVE_S = 1.5  # how long a leaving instance answers 404 before it goes (server/config.py)
+LEAVE_S = load({}).leave_ms / 1000  # how long a leaving instance answers 404 before it goes
 NOTICED_S = 0.7  # a check each 0.5 s, and some time to act on it
 
 

@@ -1,0 +1,134 @@
+"""A dispatcher with everything around it but processes: a small segment, two fake processors, a fake clock."""
+
+import asyncio
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Self
+
+from server.custody import Custody
+from server.dispatcher import Dispatcher
+from server.intake import Intake
+from server.routing import Circuit, Router, make_policy
+from server.unknowns import Unknowns
+from shm import Accepted, Counters, DispatcherCount, Ended, Geometry, Kept, Segment, State
+from tests.fakes import NOON_MS, FakeClock, FakeProcessor, idle
+from tests.shm.segments import fresh_instance
+
+GEOMETRY = Geometry(workers=2, dispatchers=1, lane_slots=256, waiting_slots=256, journal_records=64)
+SLOW_MS = 1000
+WAIT_MS = 4500
+"""How long a payment waits for the default processor: 1.5 s for each of 3 percentage points."""
+
+
+def id_of(number: int) -> bytes:
+    """A correlation id."""
+    return number.to_bytes(16, "big")
+
+
+def text_of(number: int) -> str:
+    """The same id as the processors see it."""
+    text = id_of(number).hex()
+    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+
+
+def payment(number: int, amount_cents: int = 1990, accepted_at_us: int = NOON_MS * 1000) -> Accepted:
+    """A payment in a lane."""
+    return Accepted(id_of(number), amount_cents, accepted_at_us)
+
+
+@contextmanager
+def fresh_segment(geometry: Geometry = GEOMETRY) -> Iterator[Segment]:
+    """Gives a new segment, gone afterwards."""
+    with fresh_instance() as instance:
+        yield Segment.create(instance, geometry)
+
+
+class Scene:
+    """One life of a dispatcher over a segment; a further one over the same segment is its successor.
+
+    Args:
+        segment: with any geometry of one dispatcher.
+        in_flight_max: payments at once, per processor.
+        attempts_max: as the setting.
+    """
+
+    def __init__(self, segment: Segment, *, in_flight_max: int = 100, attempts_max: int = 0) -> None:
+        self.clock = FakeClock()
+        self.fakes = (FakeProcessor(), FakeProcessor())
+        self.processors = (self.fakes[0].processor(0), self.fakes[1].processor(1))
+        self.segment = segment
+        self.counters: Counters = segment.dispatcher_counters(0)
+        self.journal = segment.journal(0)
+        self.table = segment.table(0)
+        self.lanes = [segment.lane(worker, 0) for worker in range(segment.geometry.workers)]
+        self.ends = 0
+        self.custody = Custody(self.table, self.journal, self.counters, self._count_end)
+        self.unknowns = Unknowns(self.custody, self.processors, self.clock)
+        policy = make_policy((700, 1000), 1500, SLOW_MS, in_flight_max)
+        self.circuits = (Circuit(in_flight_max, SLOW_MS), Circuit(in_flight_max, SLOW_MS))
+        self.dispatcher = Dispatcher(
+            custody=self.custody,
+            intake=Intake(self.lanes, self.custody, self.counters, self.clock),
+            unknowns=self.unknowns,
+            processors=self.processors,
+            router=Router(self.circuits, policy),
+            counters=self.counters,
+            clock=self.clock,
+            attempts_max=attempts_max,
+        )
+        self.doorbell = os.eventfd(0, os.EFD_NONBLOCK)
+
+    async def __aenter__(self) -> Self:
+        self.dispatcher.start(self.doorbell)
+        await idle()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.dispatcher.aclose(self.doorbell)
+        os.close(self.doorbell)
+
+    def _count_end(self) -> None:
+        self.ends += 1
+
+    def accept(self, *numbers: int, lane: int = 0, amount_cents: int = 1990) -> None:
+        """A web worker accepts payments now, and does not ring."""
+        for number in numbers:
+            taken = payment(number, amount_cents, self.clock.wall_us())
+            assert self.lanes[lane].try_publish(taken)
+
+    async def pass_time(self, ms: int = 0) -> None:
+        """Lets time pass, then a turn come and all that follows from it."""
+        self.clock.advance(ms)
+        os.eventfd_write(self.doorbell, 1)
+        await idle()
+
+    async def pay(self, number: int = 1) -> Kept:
+        """Accepts a payment, lets it be attempted, and says where it stands then."""
+        self.accept(number)
+        await self.pass_time()
+        return self.kept(number)
+
+    def kept(self, number: int = 1) -> Kept:
+        """Where a payment stands."""
+        kept = self.table.find(id_of(number))
+        assert kept is not None, f"payment {number} is not in the table"
+        return kept
+
+    def states(self) -> list[State]:
+        """Where all payments stand, in slot order."""
+        return [kept.state for _, kept in self.table.scan() if kept is not None]
+
+    def ended(self) -> list[Ended]:
+        """The journal."""
+        records = [self.journal.read(position) for position in range(self.journal.head)]
+        return [record for record in records if record is not None]
+
+    def count(self, what: DispatcherCount) -> int:
+        """One of the dispatcher's counts."""
+        return self.counters.get(what)
+
+
+def hanging() -> asyncio.Future[int]:
+    """An answer that comes when the test has it come."""
+    return asyncio.get_running_loop().create_future()

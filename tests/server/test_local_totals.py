@@ -1,0 +1,152 @@
+"""server/local_totals.py: totals of an instance alone, over a real segment with two dispatchers and two workers."""
+
+import asyncio
+from collections.abc import Iterator
+
+import pytest
+
+from server import local_totals
+from server.errors import TotalsUnavailable
+from server.local_totals import LocalTotals
+from server.totals import Summary, Total
+from shm import Counters, DispatcherCount, Ended, Geometry, Kind, Segment, WorkerCount
+from tests.server.naive_totals import ORIGINS_MS, Settled, small_ledgers
+from tests.shm.segments import fresh_instance
+
+NOON_MS = ORIGINS_MS[1]
+GEOMETRY = Geometry(workers=2, dispatchers=2, lane_slots=2, waiting_slots=8, journal_records=64)
+NOTHING = Summary(Total(0, 0), Total(0, 0))
+
+
+@pytest.fixture
+def segment() -> Iterator[Segment]:
+    """A fresh segment, gone afterwards."""
+    with fresh_instance() as instance:
+        yield Segment.create(instance, GEOMETRY)
+
+
+def settle(segment: Segment, dispatcher: int, *settled: Settled) -> None:
+    """What a dispatcher writes down of settled payments."""
+    journal = segment.journal(dispatcher)
+    for processor, requested_at_ms, amount_cents in settled:
+        journal.append(Ended(Kind.SETTLED, processor, requested_at_ms, amount_cents, 0))
+
+
+def totals_of(segment: Segment, worker: int = 0) -> LocalTotals:
+    """A worker's reader."""
+    return LocalTotals(segment, segment.worker_counters(worker))
+
+
+class TestSummary:
+    """LocalTotals.summary."""
+
+    async def test_nothing_yet(self, segment: Segment) -> None:
+        """A new instance has settled nothing, and says so."""
+        assert await totals_of(segment).summary(None, None) == NOTHING
+
+    async def test_sums_all_dispatchers(self, segment: Segment) -> None:
+        """What either dispatcher settled counts, in windows too, as soon as its journal has it."""
+        totals = totals_of(segment)
+        settle(segment, 0, Settled(0, NOON_MS, 1990), Settled(1, NOON_MS + 1, 5))
+        settle(segment, 1, Settled(0, NOON_MS + 2, 10))
+        assert await totals.summary(None, None) == Summary(Total(2, 2000), Total(1, 5))
+        assert await totals.summary(NOON_MS + 1, NOON_MS + 2) == Summary(Total(1, 10), Total(1, 5))
+        settle(segment, 1, Settled(0, NOON_MS + 2, 10))
+        assert await totals.summary(NOON_MS + 2, NOON_MS + 2) == Summary(Total(2, 20), Total(0, 0))
+
+    async def test_tells_unknown_payments(self, segment: Segment) -> None:
+        """Unknown payments that may lie in the window are said, as the dispatchers' gauges have them."""
+        row = segment.dispatcher_counters(1)
+        row.put(DispatcherCount.UNKNOWN, 3)
+        row.put(DispatcherCount.UNKNOWN_LEAST_MS, NOON_MS)
+        row.put(DispatcherCount.UNKNOWN_GREATEST_MS, NOON_MS + 5)
+        totals = totals_of(segment)
+        assert await totals.summary(None, NOON_MS) == NOTHING._replace(unknown=3)
+        assert await totals.summary(None, NOON_MS - 1) == NOTHING
+
+    async def test_a_window_before_what_is_exact_is_refused(self, segment: Segment) -> None:
+        """A reader that starts after a fold can't tell when the folded ones were requested, and says so."""
+        settle(segment, 0, Settled(0, NOON_MS, 1), Settled(0, NOON_MS + 9, 1))
+        segment.journal(0).fold(1)
+        totals = totals_of(segment)
+        with pytest.raises(TotalsUnavailable) as caught:
+            await totals.summary(NOON_MS, None)
+        assert f"begin before {NOON_MS + 1} ms" in caught.value.reason
+        assert await totals.summary(NOON_MS + 1, None) == Summary(Total(1, 1), Total(0, 0))
+        assert await totals.summary(None, None) == Summary(Total(2, 2), Total(0, 0))
+
+    async def test_following_keeps_windows_exact_over_folds(self, segment: Segment) -> None:
+        """A reader that follows in time has read records before they are folded."""
+        totals = totals_of(segment)
+        settle(segment, 0, Settled(0, NOON_MS, 1))
+        totals.follow()
+        segment.journal(0).fold(1)
+        assert await totals.summary(NOON_MS, NOON_MS) == Summary(Total(1, 1), Total(0, 0))
+
+    async def test_forgotten_minutes_widen_the_window(self, segment: Segment) -> None:
+        """A window that begins before the minutes kept is counted as all there is up to its end, and says so."""
+        with small_ledgers(minutes=1):
+            totals = totals_of(segment)
+            settle(segment, 0, *(Settled(0, NOON_MS + minute * 60_000, 1) for minute in range(3)))
+            answer = await totals.summary(NOON_MS + 60_000, None)
+        assert answer.default == Total(3, 3)
+        assert answer.resolution is not None
+        assert "widened to all of them" in answer.resolution
+
+    async def test_lost_detail_is_told(self, segment: Segment) -> None:
+        """A window that cuts a second whose detail is gone says what it was widened to."""
+        with small_ledgers(detail_bytes=16):
+            totals = totals_of(segment)
+            settle(segment, 0, Settled(0, NOON_MS, 1), Settled(0, NOON_MS + 1, 1))
+            answer = await totals.summary(NOON_MS + 1, None)
+        assert answer.default == Total(2, 2)
+        assert answer.resolution is not None
+        assert "by the second" in answer.resolution
+
+
+class TestPurge:
+    """LocalTotals.purge."""
+
+    async def test_is_done_once_every_dispatcher_took_it_up(
+        self, segment: Segment, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """It asks in its worker's counters, waits for both dispatchers, and then nothing counts any more."""
+        monkeypatch.setattr(local_totals, "PURGE_POLL_S", 0)
+        settle(segment, 0, Settled(0, NOON_MS, 1))
+        totals = totals_of(segment, worker=1)
+        row: Counters = segment.worker_counters(1)
+        purging = asyncio.create_task(totals.purge())
+        for dispatcher in (1, 0):
+            await asyncio.sleep(0)
+            assert row.get(WorkerCount.PURGE_EPOCH) == 1
+            assert not purging.done()
+            segment.journal(dispatcher).begin_epoch(1)
+        await purging
+        assert await totals.summary(None, None) == NOTHING
+        assert await totals_of(segment, worker=0).summary(None, None) == NOTHING
+
+    async def test_a_second_one_asks_for_the_next_epoch(
+        self, segment: Segment, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """One past the greatest epoch of any dispatcher, so that none takes it for the one before."""
+        monkeypatch.setattr(local_totals, "PURGE_WITHIN_S", -1)
+        segment.journal(1).begin_epoch(4)
+        with pytest.raises(TotalsUnavailable):
+            await totals_of(segment).purge()
+        assert segment.worker_counters(0).get(WorkerCount.PURGE_EPOCH) == 5
+
+    async def test_gives_up_on_a_dispatcher_that_does_not_follow(
+        self, segment: Segment, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """One that is away takes it up when it is back; the client is told that it is not done."""
+        monkeypatch.setattr(local_totals, "PURGE_WITHIN_S", -1)
+        segment.journal(0).begin_epoch(1)
+        with pytest.raises(TotalsUnavailable, match="not every dispatcher took up the purge"):
+            await totals_of(segment).purge()
+
+
+async def test_closing_closes_nothing(segment: Segment) -> None:
+    """A reader of memory may be asked again after it was closed."""
+    totals = totals_of(segment)
+    await totals.aclose()
+    assert await totals.summary(None, None) == NOTHING

@@ -1,0 +1,396 @@
+"""The publisher against a fake hash: what it sends, what it concludes from each answer, and how it starts and ends."""
+
+import asyncio
+import logging
+from collections.abc import Iterator
+
+import pytest
+
+from server import publisher as module
+from server.publisher import Publisher
+from server.totals import Summary, Total, count_window
+from shm import Counters, DispatcherCount, Ended, Geometry, Kind, Member, Segment
+from tests.fakes import NOON_MS, FakeTotalsHash, idle
+from tests.server.scene import fresh_segment
+
+GEOMETRY = Geometry(workers=1, dispatchers=1, lane_slots=2, waiting_slots=64, journal_records=64)
+NOON_S = NOON_MS // 1000
+MINUTE = f"m{NOON_S // 60}"
+SECOND = f"s{NOON_S}"
+
+
+class Desk:
+    """A publisher's desk: a journal to settle into, and a fake hash. A second one over the same is its successor."""
+
+    def __init__(self, segment: Segment, totals: FakeTotalsHash | None = None) -> None:
+        self.totals = totals or FakeTotalsHash()
+        self.journal = segment.journal(0)
+        self.journal.begin_life()
+        self.roster = segment.roster(0)
+        self.counters: Counters = segment.dispatcher_counters(0)
+        self.news: list[tuple[int, bool, int]] = []
+        self.member = Member(segment.segment_id, 0)
+        self.publisher = Publisher(
+            self.member,
+            self.journal,
+            self.roster,
+            self.counters,
+            self.totals,  # type: ignore[arg-type]  # the calls a publisher makes, and no others
+            flush_s=0.0,
+            hear_health=lambda *news: self.news.append(news),
+        )
+
+    def settle(self, payments: int = 1, *, requested_at_ms: int = NOON_MS, amount_cents: int = 1990) -> None:
+        """Payments are settled at the default processor."""
+        for _ in range(payments):
+            if self.journal.is_full():
+                self.journal.fold(16)
+            self.journal.append(Ended(Kind.SETTLED, 0, requested_at_ms, amount_cents, 0))
+
+    async def flush(self, payments: int = 0) -> bool:
+        """Settles so many, and publishes."""
+        self.settle(payments)
+        return await self.publisher.flush()
+
+    def shown(self, from_ms: int | None = NOON_MS, to_ms: int | None = NOON_MS) -> Total:
+        """What the hash tells of the default processor."""
+        answer = count_window([self.totals.levels()], from_ms, to_ms)
+        assert isinstance(answer, Summary)
+        return answer.default
+
+
+@pytest.fixture
+def segment() -> Iterator[Segment]:
+    """A small segment."""
+    with fresh_segment(GEOMETRY) as made:
+        yield made
+
+
+@pytest.fixture
+def desk(segment: Segment) -> Desk:
+    """A publisher that has published nothing yet."""
+    return Desk(segment)
+
+
+class TestFlush:
+    """What is sent."""
+
+    async def test_first(self, desk: Desk) -> None:
+        """The first flush builds on nothing and carries everything."""
+        assert await desk.flush(3)
+        (header, fields, builds_on) = desk.totals.flushes[0]
+        assert (header.version, header.position, builds_on) == ((0, 1, 1), 3, None)
+        assert fields == {MINUTE, SECOND}
+        assert desk.shown() == Total(3, 5970)
+        assert desk.counters.get(DispatcherCount.FLUSHES) == 1
+        assert desk.counters.get(DispatcherCount.PUBLISHED) == 3
+
+    async def test_next(self, desk: Desk) -> None:
+        """Each further one carries what changed, and names what it builds on."""
+        await desk.flush(1)
+        desk.settle(requested_at_ms=NOON_MS + 61_000)
+        await desk.flush()
+        header, fields, builds_on = desk.totals.flushes[1]
+        assert (header.version, builds_on) == ((0, 1, 2), (0, 1, 1))
+        assert fields == {f"m{NOON_S // 60 + 1}", f"s{NOON_S + 61}"}
+
+    async def test_beat(self, desk: Desk) -> None:
+        """With nothing to tell only the header goes: a sign of life."""
+        await desk.flush(1)
+        await desk.flush()
+        assert desk.totals.flushes[1][1] == set()
+
+    async def test_only_settled_payments_count(self, desk: Desk) -> None:
+        """Duplicates and refused payments are in the journal and in no total."""
+        desk.journal.append(Ended(Kind.DUPLICATE, 0, NOON_MS, 1990, 0))
+        desk.journal.append(Ended(Kind.REFUSED, 1, NOON_MS, 1990, 1))
+        await desk.flush(1)
+        assert desk.totals.flushes[0][0].position == 3
+        assert desk.shown(None, None) == Total(1, 1990)
+
+    async def test_unknown(self, desk: Desk) -> None:
+        """The header tells how many payments are unknown and when they were requested."""
+        desk.counters.put(DispatcherCount.UNKNOWN, 2)
+        desk.counters.put(DispatcherCount.UNKNOWN_LEAST_MS, NOON_MS)
+        desk.counters.put(DispatcherCount.UNKNOWN_GREATEST_MS, NOON_MS + 5)
+        await desk.flush()
+        assert desk.totals.levels().unknowns == (2, NOON_MS, NOON_MS + 5)
+
+    async def test_journal_overtook_it(self, desk: Desk) -> None:
+        """Records folded while nothing could be published are in the all-time totals, and windows say from when on."""
+        desk.totals.away = True
+        for second in range(300):
+            desk.settle(requested_at_ms=NOON_MS + second * 1000)
+        assert not await desk.flush()
+        desk.totals.away = False
+        assert await desk.flush()
+        assert desk.shown(None, None) == Total(300, 300 * 1990)
+        assert desk.totals.levels().exact_from_ms == desk.journal.base.folded_until_ms > NOON_MS
+
+
+class TestAnswers:
+    """What each answer means."""
+
+    async def test_away(self, desk: Desk, caplog: pytest.LogCaptureFixture) -> None:
+        """While Redis is away nothing is lost, and the log has one line at each end."""
+        desk.totals.away = True
+        for _ in range(5):
+            assert not await desk.flush(1)
+        desk.totals.away = False
+        assert await desk.flush()
+        assert desk.shown() == Total(5, 9950)
+        assert desk.counters.get(DispatcherCount.FLUSHES_FAILED) == 5
+        assert [record.levelno for record in caplog.records] == [logging.WARNING] * 2
+
+    async def test_answer_lost(self, desk: Desk) -> None:
+        """A flush that was taken and not answered is told again by the next, which builds on what is sure."""
+        await desk.flush(1)
+        desk.totals.loses_answers = True
+        assert not await desk.flush(1)
+        assert not await desk.flush(1)
+        desk.totals.loses_answers = False
+        assert await desk.flush(1)
+        assert [builds_on for _, _, builds_on in desk.totals.flushes] == [None, (0, 1, 1), (0, 1, 1), (0, 1, 1)]
+        assert desk.shown() == Total(4, 7960)
+        assert desk.counters.get(DispatcherCount.REWRITES) == 0
+
+    async def test_taken_twice(self, desk: Desk) -> None:
+        """A call made again after its answer was lost finds its own header, which is as good as being taken."""
+        desk.totals.takes_twice = True
+        assert await desk.flush(1)
+        assert desk.shown() == Total(1, 1990)
+        assert len(desk.totals.flushes) == 2
+        assert desk.counters.get(DispatcherCount.REWRITES) == 0
+
+    async def test_cancelled(self, desk: Desk) -> None:
+        """A flush that was cut off is told again by the next."""
+        await desk.flush(1)
+        desk.totals.hangs = True
+        task = asyncio.ensure_future(desk.flush(1))
+        await idle()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        desk.totals.hangs = False
+        assert await desk.flush()
+        assert desk.totals.flushes[-1][1] == {MINUTE, SECOND}
+        assert desk.shown() == Total(2, 3980)
+
+    async def test_emptied(self, desk: Desk, caplog: pytest.LogCaptureFixture) -> None:
+        """An empty hash takes no changes (they would be part of the truth); then everything is written again."""
+        await desk.flush(1)
+        desk.settle(requested_at_ms=NOON_MS + 61_000)
+        await desk.flush()
+        desk.totals.empty()
+        assert not await desk.flush(1)
+        assert desk.totals.fields == {}
+        assert await desk.flush()
+        assert desk.shown(NOON_MS, NOON_MS + 61_000) == Total(3, 5970)
+        assert desk.counters.get(DispatcherCount.REWRITES) == 1
+        assert "everything is written again" in caplog.text
+
+    async def test_restored_older(self, desk: Desk) -> None:
+        """An older copy is told from what was sent last, and is replaced."""
+        await desk.flush(1)
+        old = desk.totals.header, desk.totals.fields
+        desk.settle(requested_at_ms=NOON_MS + 61_000)
+        await desk.flush()
+        desk.totals.header, desk.totals.fields = old
+        assert not await desk.flush(1)
+        assert desk.totals.header == old[0]
+        assert await desk.flush()
+        assert desk.shown(NOON_MS, NOON_MS + 61_000) == Total(3, 5970)
+
+    async def test_purge(self, desk: Desk) -> None:
+        """A higher epoch is taken up: totals start from zero, what is settled later counts."""
+        await desk.flush(5)
+        desk.totals.epoch = 7
+        assert not await desk.flush(1)
+        assert desk.journal.base.epoch == 7
+        assert await desk.flush(2)
+        assert desk.totals.header is not None
+        assert desk.totals.header.version == (7, 1, 3)
+        assert desk.shown() == desk.shown(None, None) == Total(2, 3980)
+
+    async def test_newer_than_itself(self, desk: Desk, caplog: pytest.LogCaptureFixture) -> None:
+        """Totals of the same member with a newer header are never overwritten, and told of once."""
+        await desk.flush(1)
+        assert desk.totals.header is not None
+        newer = desk.totals.header = desk.totals.header._replace(life=9)
+        for _ in range(5):
+            assert not await desk.flush(1)
+        assert desk.totals.header == newer
+        assert [record.levelno for record in caplog.records] == [logging.CRITICAL]
+
+    async def test_health(self, desk: Desk) -> None:
+        """News of a poll are passed on once."""
+        desk.totals.health = ("0 5 1000", "")
+        await desk.flush()
+        await desk.flush()
+        assert desk.news == [(0, False, 5)]
+        desk.totals.health = ("0 5 1000", "1 2000 1200")
+        await desk.flush()
+        assert desk.news[1:] == [(1, True, 2000)]
+
+    async def test_roster(self, desk: Desk) -> None:
+        """Who is on the hash's roster comes to the segment's, and is told to a hash that has forgotten."""
+        other = Member(77, 1)
+        desk.totals.roster = [str(other)]
+        await desk.flush()
+        assert desk.roster.members() == [desk.member, other]
+        desk.totals.empty()
+        await desk.flush()
+        assert desk.totals.roster == [str(desk.member), str(other)]
+
+    async def test_full_roster(self, desk: Desk, caplog: pytest.LogCaptureFixture) -> None:
+        """Whoever finds no place on the segment's roster is told of; publishing goes on."""
+        desk.totals.roster = [str(Member(number, 0)) for number in range(1, 70)]
+        assert await desk.flush(1)
+        assert "the roster is full" in caplog.text
+
+
+class TestStart:
+    """Going on from what a predecessor published."""
+
+    async def start(self, desk: Desk) -> None:
+        """Lets a publisher run until its first flush, and stops it."""
+        task = asyncio.ensure_future(desk.publisher.run())
+        before = len(desk.totals.flushes)
+        while len(desk.totals.flushes) == before:
+            await asyncio.sleep(0)
+        await idle()
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+    async def test_goes_on(self, segment: Segment) -> None:
+        """What fits the journal is not sent again; what the predecessor did not get to publish is, at once."""
+        first = Desk(segment)
+        await first.flush(3)
+        first.settle(requested_at_ms=NOON_MS + 61_000)
+        second = Desk(segment, first.totals)
+        await self.start(second)
+        header, fields, builds_on = second.totals.flushes[1]
+        assert (header.version, builds_on) == ((0, 2, 1), (0, 1, 1))
+        assert fields == {f"m{NOON_S // 60 + 1}", f"s{NOON_S + 61}"}
+        assert second.shown(NOON_MS, NOON_MS + 61_000) == Total(4, 7960)
+
+    async def test_predecessors_last_flush_comes_late(self, segment: Segment) -> None:
+        """A flush of the predecessor that is taken after the successor has read changes nothing."""
+        first = Desk(segment)
+        await first.flush(3)
+        second = Desk(segment, first.totals)
+        await second.publisher._take_up()  # noqa: SLF001  the moment between reading and writing
+        await first.flush(1)
+        assert await second.flush()
+        assert second.shown() == Total(4, 7960)
+        assert not await first.flush()
+        assert second.shown() == Total(4, 7960)
+
+    async def test_nothing_there(self, segment: Segment) -> None:
+        """Everything in base and journal is written."""
+        first = Desk(segment)
+        first.settle(3)
+        second = Desk(segment)
+        await self.start(second)
+        assert second.shown() == Total(3, 5970)
+
+    async def test_does_not_fit(self, segment: Segment) -> None:
+        """Totals ahead of the journal (a segment restored from an older copy) are replaced, never added to."""
+        first = Desk(segment)
+        await first.flush(3)
+        assert first.totals.header is not None
+        first.totals.header = first.totals.header._replace(position=50, default_payments=50)
+        second = Desk(segment, first.totals)
+        await self.start(second)
+        assert second.totals.flushes[1][2] is None
+        assert second.shown(None, None) == Total(3, 5970)
+
+    async def test_after_a_purge(self, segment: Segment) -> None:
+        """Totals of an earlier epoch are not gone on from."""
+        first = Desk(segment)
+        await first.flush(3)
+        first.journal.begin_epoch(1)
+        second = Desk(segment, first.totals)
+        await self.start(second)
+        assert second.shown(None, None) == Total(0, 0)
+
+    async def test_away(self, segment: Segment, monkeypatch: pytest.MonkeyPatch) -> None:
+        """While Redis can't be read the publisher waits, and writes everything once it can."""
+        monkeypatch.setattr(module, "BEAT_S", 0.001)
+        desk = Desk(segment)
+        desk.settle(2)
+        desk.totals.away = True
+        task = asyncio.ensure_future(desk.publisher.run())
+        while desk.counters.get(DispatcherCount.FLUSHES_FAILED) < 3:
+            await asyncio.sleep(0)
+        desk.totals.away = False
+        while not desk.totals.flushes:
+            await asyncio.sleep(0)
+        task.cancel()
+        assert desk.shown() == Total(2, 3980)
+
+
+class TestRun:
+    """When it is sent."""
+
+    async def test_kick(self, desk: Desk) -> None:
+        """A settlement is published without waiting for the beat."""
+        task = asyncio.ensure_future(desk.publisher.run())
+        await idle()
+        desk.settle()
+        desk.publisher.kick()
+        await idle()
+        task.cancel()
+        assert desk.shown() == Total(1, 1990)
+
+    async def test_beats(self, desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+        """With nothing to tell, a flush per beat."""
+        monkeypatch.setattr(module, "BEAT_S", 0.002)
+        task = asyncio.ensure_future(desk.publisher.run())
+        while len(desk.totals.flushes) < 3:
+            await asyncio.sleep(0)
+        task.cancel()
+        assert {frozenset(fields) for _, fields, _ in desk.totals.flushes} == {frozenset()}
+
+    async def test_tries_again(self, desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A flush that failed is tried again without anything new being settled."""
+        monkeypatch.setattr(module, "RETRY_S", 0.0)
+        monkeypatch.setattr(module, "BEAT_S", 0.001)
+        task = asyncio.ensure_future(desk.publisher.run())
+        await idle()
+        desk.totals.empty()
+        desk.settle()
+        desk.publisher.kick()
+        while desk.totals.header is None:
+            await asyncio.sleep(0)
+        task.cancel()
+        assert desk.shown() == Total(1, 1990)
+
+
+class TestGoodbye:
+    """The end of an orderly stop."""
+
+    async def test_said(self, desk: Desk) -> None:
+        """The last flush carries everything and says goodbye; the next life takes that back."""
+        desk.settle(2)
+        await desk.publisher.say_goodbye()
+        assert desk.totals.header is not None
+        assert desk.totals.header.said_goodbye == 1
+        assert desk.shown() == Total(2, 3980)
+        await desk.flush()
+        assert desk.totals.header.said_goodbye == 0
+
+    async def test_emptied_at_the_last_moment(self, desk: Desk) -> None:
+        """If Redis was emptied meanwhile, a second try writes everything."""
+        await desk.flush(2)
+        desk.totals.empty()
+        await desk.publisher.say_goodbye()
+        assert desk.totals.header is not None
+        assert desk.totals.header.said_goodbye == 1
+        assert desk.shown() == Total(2, 3980)
+
+    async def test_in_vain(self, desk: Desk, caplog: pytest.LogCaptureFixture) -> None:
+        """If Redis can't be told, the log says what that means."""
+        desk.totals.away = True
+        await desk.publisher.say_goodbye()
+        assert "summaries will wait for this instance" in caplog.text

@@ -1,0 +1,48 @@
+"""server/totals_header.py: a header is one line that a person and the scripts can read, and comes back as it went."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from server.totals_header import Header
+
+numbers = st.integers(0, 2**64 - 1)
+headers = st.builds(Header, *[numbers] * len(Header._fields))
+FIRST = Header(*range(1, 18))
+
+
+class TestText:
+    """To text and back."""
+
+    @given(headers)
+    def test_round_trip(self, header: Header) -> None:
+        """What was written is what is read."""
+        assert Header.from_text(header.to_text()) == header
+
+    def test_order(self) -> None:
+        """The scripts take epoch, life and flush from places 1 to 3, first and latest minute from places 8 and 9."""
+        assert FIRST.to_text() == "1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17"
+        assert (FIRST.epoch, FIRST.life, FIRST.flush) == (1, 2, 3)
+        assert (FIRST.first_minute, FIRST.latest_minute) == (8, 9)
+
+    @pytest.mark.parametrize("text", ["", "1 2 3", "1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18", "a" + " 1" * 16])
+    def test_anything_else_is_no_header(self, text: str) -> None:
+        """Another program's line is told, not guessed at."""
+        with pytest.raises(ValueError, match="a header has 17 numbers|invalid literal"):
+            Header.from_text(text)
+
+
+class TestVersion:
+    """Which of two headers is the newer."""
+
+    @pytest.mark.parametrize(
+        "newer",
+        [FIRST._replace(epoch=2, life=1, flush=1), FIRST._replace(life=3, flush=1), FIRST._replace(flush=4)],
+    )
+    def test_epoch_before_life_before_flush(self, newer: Header) -> None:
+        """A purge beats everything, a new life all flushes of the one before."""
+        assert newer.version > FIRST.version
+
+    def test_the_rest_does_not_matter(self) -> None:
+        """Two headers of one flush are of the same version."""
+        assert FIRST._replace(position=99, said_goodbye=0).version == FIRST.version

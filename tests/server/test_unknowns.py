@@ -1,0 +1,221 @@
+"""Finding out what became of unknown payments: what is asked, where, how often, and what decides."""
+
+import asyncio
+from collections.abc import Iterator
+
+import httpx
+import pytest
+
+from server.attempt import format_instant
+from server.custody import Custody
+from server.unknowns import ASKED_AT_ONCE_MAX, PAUSE_MAX_MS, PAUSE_MIN_MS, Unknowns
+from shm import DispatcherCount, Ended, Geometry, Kind, Segment, State
+from tests.fakes import NOON_MS, Answer, FakeClock, FakeProcessor, Paid, idle
+from tests.server.scene import fresh_segment, hanging, payment, text_of
+
+GEOMETRY = Geometry(workers=1, dispatchers=1, lane_slots=2, waiting_slots=64, journal_records=64)
+UNDECIDED: list[Answer] = [400, 404, 413, 429, 500, 502, 503, httpx.ConnectError, httpx.ReadTimeout, httpx.ReadError]
+
+
+class Ward:
+    """Unknown payments in a table, the schedule that asks about them, and both processors.
+
+    Args:
+        segment: a small one.
+        payments: how many are unknown at processor 1, all requested at noon.
+    """
+
+    def __init__(self, segment: Segment, payments: int = 1) -> None:
+        self.clock = FakeClock()
+        self.fakes = (FakeProcessor(), FakeProcessor())
+        self.fake = self.fakes[1]
+        self.ends = 0
+        self.counters = segment.dispatcher_counters(0)
+        self.journal = segment.journal(0)
+        self.custody = Custody(segment.table(0), self.journal, self.counters, self._count_end)
+        for number in range(payments):
+            self.custody.take(payment(number))
+            self.custody.begin(number, 1, NOON_MS)
+            self.custody.doubt(number, NOON_MS)
+        self.custody.waiting.clear()
+        self.unknowns = Unknowns(self.custody, (self.fakes[0].processor(0), self.fake.processor(1)), self.clock)
+
+    def _count_end(self) -> None:
+        self.ends += 1
+
+    async def pass_time(self, ms: int = PAUSE_MIN_MS) -> State:
+        """Lets time pass and asks what is due; the state of the first payment after that."""
+        self.clock.advance(ms)
+        self.unknowns.ask_due()
+        await idle()
+        return self.custody.read(0).state
+
+    def store(self, amount: str = "19.90", requested_at_ms: int = NOON_MS) -> None:
+        """The processor has the first payment."""
+        self.fake.stored[text_of(0)] = Paid(text_of(0), amount, format_instant(requested_at_ms))
+
+
+@pytest.fixture
+def segment() -> Iterator[Segment]:
+    """A small segment."""
+    with fresh_segment(GEOMETRY) as made:
+        yield made
+
+
+class TestFindingOut:
+    """What decides, and what does not."""
+
+    async def test_shown_ours(self, segment: Segment) -> None:
+        """The processor shows what was sent: settled, and nothing is sent again."""
+        ward = Ward(segment)
+        ward.store()
+        assert await ward.pass_time() is State.SETTLED
+        assert ward.journal.read(0) == Ended(Kind.SETTLED, 1, NOON_MS, 1990, 0)
+        assert (ward.fake.questions, ward.fake.posts, ward.ends) == ([text_of(0)], [], 1)
+        assert ward.custody.unknown == {}
+
+    @pytest.mark.parametrize(("amount", "requested_at_ms"), [("19.91", NOON_MS), ("19.90", NOON_MS + 1)])
+    async def test_shown_other(self, segment: Segment, amount: str, requested_at_ms: int) -> None:
+        """It shows another's: a duplicate, which counts nowhere."""
+        ward = Ward(segment)
+        ward.store(amount, requested_at_ms)
+        assert await ward.pass_time() is State.DUPLICATE
+        assert ward.counters.get(DispatcherCount.SETTLED_FALLBACK) == 0
+
+    async def test_not_there_and_sent_again(self, segment: Segment) -> None:
+        """A 404 proves nothing: the same payment is sent again, with the same requestedAt."""
+        ward = Ward(segment)
+        assert await ward.pass_time() is State.SETTLED
+        assert ward.fake.posts == [Paid(text_of(0), "19.90", format_instant(NOON_MS))]
+        assert ward.counters.get(DispatcherCount.SETTLED_FALLBACK) == 1
+
+    async def test_arrived_in_between(self, segment: Segment) -> None:
+        """Sent again and already there, as the earlier request woke up meanwhile: looked at once more."""
+        ward = Ward(segment)
+        ward.fake.shows.append(404)
+        ward.fake.answers.append(422)
+        ward.store()
+        assert await ward.pass_time() is State.SETTLED
+        assert len(ward.fake.questions) == 2
+
+    @pytest.mark.parametrize("answer", UNDECIDED)
+    async def test_sent_again_in_vain(self, segment: Segment, answer: Answer) -> None:
+        """No answer to the second sending makes it waiting or refused: an earlier one may still be asleep there."""
+        ward = Ward(segment)
+        ward.fake.answers.append(answer)
+        assert await ward.pass_time() is State.UNKNOWN
+        assert ward.custody.unknown == {0: NOON_MS}
+        assert (list(ward.custody.waiting), ward.journal.head) == ([], 0)
+
+    @pytest.mark.parametrize("answer", [500, 429, 301, httpx.ConnectError, httpx.ReadError, b"[]", b"\xff"])
+    async def test_question_in_vain(self, segment: Segment, answer: Answer) -> None:
+        """When the processor can't be asked, nothing is sent either."""
+        ward = Ward(segment)
+        ward.fake.shows.append(answer)
+        assert await ward.pass_time() is State.UNKNOWN
+        assert ward.fake.posts == []
+
+    async def test_422_that_can_not_be_looked_at(self, segment: Segment) -> None:
+        """It stays unknown; the next question settles it."""
+        ward = Ward(segment)
+        ward.fake.shows.extend([404, httpx.ReadTimeout])
+        ward.fake.answers.append(422)
+        ward.store()
+        assert await ward.pass_time() is State.UNKNOWN
+        assert await ward.pass_time(PAUSE_MIN_MS * 2) is State.SETTLED
+
+    async def test_only_at_its_processor(self, segment: Segment) -> None:
+        """The other one never hears of it."""
+        ward = Ward(segment)
+        ward.fake.answer = 500
+        for _ in range(20):
+            await ward.pass_time(PAUSE_MAX_MS)
+        assert (ward.fakes[0].posts, ward.fakes[0].questions) == ([], [])
+        assert len(ward.fake.posts) == 20
+
+
+class TestSchedule:
+    """How often, and how many at once."""
+
+    async def test_pauses_double(self, segment: Segment) -> None:
+        """From 50 ms to 5 s, and there is no last time."""
+        ward = Ward(segment)
+        ward.fake.answer = 503
+        asked_ms: list[int] = []
+        begun_ms = ward.clock.ticks_ms()
+        for _ in range(2_000):
+            before = len(ward.fake.posts)
+            ward.clock.advance(10)
+            ward.unknowns.ask_due()
+            if ward.unknowns._asking:  # noqa: SLF001  letting the loop run 2,000 times would take a second
+                await idle(15)
+            if len(ward.fake.posts) > before:
+                asked_ms.append(ward.clock.ticks_ms() - begun_ms)
+        pauses_ms = [later - earlier for earlier, later in zip([0, *asked_ms], asked_ms, strict=False)]
+        assert pauses_ms == [50, 100, 200, 400, 800, 1600, 3200, 5000, 5000]
+
+    async def test_not_before_it_is_due(self, segment: Segment) -> None:
+        """A payment that has just become unknown is given a moment."""
+        ward = Ward(segment)
+        assert await ward.pass_time(PAUSE_MIN_MS - 1) is State.UNKNOWN
+        assert ward.fake.questions == []
+        assert await ward.pass_time(1) is State.SETTLED
+
+    async def test_so_many_at_once(self, segment: Segment) -> None:
+        """The rest is asked as answers come."""
+        ward = Ward(segment, payments=40)
+        held = [hanging() for _ in range(40)]
+        ward.fake.shows.extend(held)
+        await ward.pass_time()
+        assert len(ward.fake.questions) == ASKED_AT_ONCE_MAX
+        held[0].set_result(404)
+        held[1].set_result(404)
+        await idle()
+        await ward.pass_time(0)
+        assert len(ward.fake.questions) == ASKED_AT_ONCE_MAX + 2
+        await ward.unknowns.aclose()
+
+    async def test_those_of_a_predecessor(self, segment: Segment) -> None:
+        """Whatever was unknown or in flight when a dispatcher died is asked about by its successor."""
+        first = Ward(segment, payments=2)
+        first.custody.take(payment(2))
+        first.custody.begin(2, 1, NOON_MS)
+        second = Ward(segment, payments=0)
+        assert second.custody.unknown == {0: NOON_MS, 1: NOON_MS, 2: NOON_MS}
+        assert await second.pass_time() is State.SETTLED
+        assert second.ends == 3
+
+    async def test_added_later(self, segment: Segment) -> None:
+        """A payment that becomes unknown while others wait for their turn has its own pauses."""
+        ward = Ward(segment)
+        ward.fake.answer = 500
+        await ward.pass_time()
+        ward.custody.take(payment(1))
+        ward.custody.begin(1, 1, NOON_MS)
+        ward.custody.doubt(1, NOON_MS)
+        ward.unknowns.add(1)
+        await ward.pass_time(PAUSE_MIN_MS)
+        assert [post.correlation_id for post in ward.fake.posts] == [text_of(0), text_of(1)]
+
+
+class TestEnd:
+    """Stopping, and bugs."""
+
+    async def test_stop(self, segment: Segment) -> None:
+        """What was being asked about stays unknown."""
+        ward = Ward(segment, payments=3)
+        ward.fake.shows.extend([hanging(), hanging(), hanging()])
+        await ward.pass_time()
+        await ward.unknowns.aclose()
+        await idle()
+        assert [ward.custody.read(slot).state for slot in range(3)] == [State.UNKNOWN] * 3
+        assert len(ward.custody.unknown) == 3
+
+    async def test_bug(self, segment: Segment) -> None:
+        """An unforeseen error reaches the loop's exception handler, which ends the process."""
+        told: list[dict[str, object]] = []
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: told.append(context))
+        ward = Ward(segment)
+        ward.fake.shows.append(ZeroDivisionError)
+        await ward.pass_time()
+        assert [type(context["exception"]) for context in told] == [ZeroDivisionError]

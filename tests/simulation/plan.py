@@ -1,0 +1,146 @@
+"""What a seed decides before anything happens: how many of everything, how small, and which faults how often.
+
+Each seed enables its own random part of the faults (*swarm testing*): with all of them always on, most runs would look
+alike, and what needs one fault to be absent would never happen.
+"""
+
+from dataclasses import dataclass
+from random import Random
+
+from server.config import Config, load
+from shm import Geometry
+from tests.simulation.coverage import Fault
+
+_RARE = {Fault.REJECTED: 0.3, Fault.OTHER_INSTANCE: 0.15, Fault.PURGE: 0.35, Fault.CLOCK: 0.3, Fault.REDIS_CLOCK: 0.15}
+"""How many of the seeds have a fault; half of them where nothing is said."""
+
+_CHANCES: dict[Fault, float] = {
+    Fault.WORKER_DIED_AT_STORE: 0.6,
+    Fault.DISPATCHER_DIED_AT_STORE: 0.7,
+    Fault.NOT_REACHED: 0.15,
+    Fault.HUNG_UP_BEFORE: 0.15,
+    Fault.HUNG_UP_AFTER: 0.2,
+    Fault.HUNG_UP_FIRST: 0.2,
+    Fault.NEVER_ANSWERED: 0.15,
+    Fault.ANSWERED_LATE: 0.2,
+    Fault.REQUEST_SLOW: 0.15,
+    Fault.MALFORMED: 0.15,
+    Fault.BUSY: 0.15,
+    Fault.UNAVAILABLE: 0.2,
+    Fault.BAD_GATEWAY: 0.15,
+    Fault.MISUSED: 0.05,
+    Fault.REJECTED: 0.1,
+    Fault.REPLAYED: 0.2,
+    Fault.NOT_SHOWN: 0.3,
+    Fault.REDIS_REQUEST_LOST: 0.1,
+    Fault.REDIS_REPLY_LOST: 0.15,
+    Fault.REDIS_REQUEST_LATE: 0.15,
+    Fault.COPY: 0.4,
+    Fault.OTHER_AMOUNT: 0.3,
+    Fault.OTHER_WORKER: 0.5,
+    Fault.OTHER_INSTANCE: 0.5,
+}
+"""Greatest chance of a fault at each opportunity (a request, a life, a payment)."""
+
+EVENTS = (
+    Fault.WORKER_KILLED,
+    Fault.DISPATCHER_KILLED,
+    Fault.INSTANCE_KILLED,
+    Fault.INSTANCE_STOPPED,
+    Fault.DISPATCHER_STOPPED,
+    Fault.PAUSED,
+    Fault.PROCESSOR_DELAY,
+    Fault.PROCESSOR_FAILING,
+    Fault.REDIS_AWAY,
+    Fault.REDIS_SILENT,
+    Fault.REDIS_SLOW,
+    Fault.REDIS_EMPTIED,
+    Fault.REDIS_RESTORED,
+    Fault.REDIS_CLOCK,
+    Fault.CLOCK,
+    Fault.PURGE,
+)
+"""Faults that happen at a time instead of at an opportunity."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One run.
+
+    Args:
+        seed: what all of this comes from.
+        instances: how many.
+        config: the settings of each, but for its name.
+        faults_s: how long faults go on, virtual seconds.
+        payments: how many ids the clients send.
+        bursts: whether many of them come at one instant.
+        events: the kinds of faults that happen, and how many times one happens.
+        chances: of each fault at each opportunity.
+        running_max, waiting_max: a processor's limits.
+        asks: how many summaries are asked for during the faults.
+    """
+
+    seed: int
+    instances: int
+    config: Config
+    faults_s: float
+    payments: int
+    bursts: bool
+    events: tuple[Fault, ...]
+    events_count: int
+    chances: dict[Fault, float]
+    running_max: int
+    waiting_max: int
+    asks: int
+
+    @property
+    def geometry(self) -> Geometry:
+        """The segments'."""
+        return self.config.geometry
+
+
+def draw_plan(seed: int) -> Plan:
+    """The plan of a seed."""
+    rng = Random(f"plan {seed}")
+    enabled = {fault for fault in Fault if rng.random() < _RARE.get(fault, 0.5)}
+    if rng.random() < 0.03:
+        enabled.clear()  # a fair day: what fails then has nothing to do with faults
+    redis = rng.random() < 0.92
+    chances = {fault: most * rng.random() for fault, most in _CHANCES.items() if fault in enabled}
+    events = tuple(event for event in EVENTS if event in enabled)
+    return Plan(
+        seed=seed,
+        instances=rng.choice((1, 2, 2)) if redis else 1,
+        config=_draw_config(rng, redis=redis, rejecting=rng.random() < 0.15),
+        faults_s=rng.uniform(1, 6),
+        payments=rng.randint(3, 50),
+        bursts=rng.random() < 0.4,
+        events=events,
+        events_count=rng.randint(1, 10) if events else 0,
+        chances=chances,
+        running_max=rng.choice((2, 8, 800)),
+        waiting_max=rng.choice((0, 2, 500)),
+        asks=rng.randint(3, 20),
+    )
+
+
+def _draw_config(rng: Random, *, redis: bool, rejecting: bool) -> Config:
+    """Tiny structures, so that full, wrapped around and folded is what they always are."""
+    return load(
+        {
+            "REDIS_URL": "redis://simulated" if redis else "",
+            "WEB_WORKERS": str(rng.randint(1, 2)),
+            "DISPATCHERS": str(rng.choice((1, 1, 2))),
+            "LANE_SLOTS": str(rng.choice((2, 4, 4, 8, 16))),
+            "WAITING_SLOTS": str(rng.choice((2, 4, 8, 16, 32))),
+            "JOURNAL_RECORDS": str(rng.choice((4, 8, 16, 32, 64))),
+            "RECENT_IDS": str(rng.choice((2, 4, 16, 64))),
+            "IN_FLIGHT_MAX": str(rng.choice((2, 4, 16, 384))),
+            "ATTEMPT_TIMEOUT_S": str(rng.choice((1, 2, 5))),
+            "ATTEMPTS_MAX": str(rng.choice((1, 3)) if rejecting else 0),
+            "WAIT_S_PER_FEE_POINT": str(rng.choice((0, "0.1", "0.5"))),
+            "FLUSH_MS": str(rng.choice((1, 5, 20))),
+            "DRAIN_S": str(rng.choice((0, "0.2", 2))),
+            "LEAVE_S": str(rng.choice((0, "0.3"))),
+        }
+    )

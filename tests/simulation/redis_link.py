@@ -1,0 +1,187 @@
+"""A simulated Redis server, what goes wrong between it and its clients, and `TotalsHash` over that.
+
+All of `server/redis_totals.py` is the real one but its connection. Of a request that got no answer nobody knows
+whether it was carried out, and it may still be, after later ones: its bytes lie in the server's socket.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+import redis.exceptions
+
+from server.redis_totals import CALL_TIMEOUT_S, TotalsHash
+from tests.simulation.coverage import Fault
+from tests.simulation.redis_model import RedisModel, Reply
+from tests.simulation.world import START_US, World
+
+LATE_S_MAX = 3.0
+COPIES_KEPT = 4
+
+
+class SimulatedRedis:
+    """The server.
+
+    Args:
+        world: of this run.
+
+    Attributes:
+        model: its data.
+        away: it refuses connections.
+        silent: it takes requests in and never carries them out.
+        slow_s: how long it takes for each.
+        clock_step_ms: how far its clock has been moved.
+        on_command: told (command, arguments, reply) of everything carried out.
+        lost_data_at_s: when it last lost or went back on its data.
+        disturbed_at_s: when anything last went wrong between it and anybody.
+    """
+
+    def __init__(self, world: World, on_command: Callable[[str, list[bytes], Reply], None]) -> None:
+        self.model = RedisModel(self.now_ms)
+        self.away = False
+        self.silent = False
+        self.slow_s = 0.0
+        self.clock_step_ms = 0
+        self.on_command = on_command
+        self.lost_data_at_s = -1.0
+        self.disturbed_at_s = -1.0
+        self._world = world
+        self._copies: deque[dict[bytes, bytes]] = deque(maxlen=COPIES_KEPT)
+
+    def now_ms(self) -> int:
+        """Its clock."""
+        return START_US // 1000 + int(self._world.loop.time() * 1000) + self.clock_step_ms
+
+    def disturb(self) -> None:
+        """Something goes wrong now."""
+        self.disturbed_at_s = self._world.loop.time()
+
+    def run(self, command: str, arguments: list[bytes]) -> Reply:
+        """Carries a command out."""
+        reply = self.model.run(command, arguments)
+        self.on_command(command, arguments, reply)
+        return reply
+
+    def keep_copy(self) -> None:
+        """A replica, or a file, has the data as they are now."""
+        self._copies.append(dict(self.model.hash))
+
+    def lose_data(self) -> None:
+        """It is restarted without persistence."""
+        self.lost_data_at_s = self._world.loop.time()
+        self.model.empty()
+
+    def restore(self) -> None:
+        """It is restarted from one of the copies."""
+        copy = self._world.rng.choice(self._copies) if self._copies else {}
+        self.lose_data()
+        self.model.hash.update(copy)
+
+
+class Connection:
+    """One process's connection: one call at a time, as `single_connection_client` does."""
+
+    def __init__(self, world: World, server: SimulatedRedis) -> None:
+        self._world = world
+        self._server = server
+        self._lock = asyncio.Lock()
+
+    async def call(self, command: str, arguments: list[Any]) -> Reply:
+        """Sends a command and waits for its reply.
+
+        Raises:
+            redis.exceptions.RedisError: there is none.
+        """
+        encoded = [part if isinstance(part, bytes) else str(part).encode() for part in arguments]
+        async with self._lock:
+            world, server = self._world, self._server
+            if server.away:
+                raise redis.exceptions.ConnectionError("refused")
+            future = world.loop.create_future()
+            timer = world.loop.call_later(CALL_TIMEOUT_S, _settle, future, redis.exceptions.TimeoutError("time-out"))
+            self._send(future, command, encoded)
+            try:
+                reply = await future
+            finally:
+                timer.cancel()
+        if isinstance(reply, redis.exceptions.RedisError):
+            raise reply
+        answer: Reply = reply
+        return answer
+
+    def _send(self, future: asyncio.Future[Any], command: str, arguments: list[bytes]) -> None:
+        world, server = self._world, self._server
+        delay_s = world.latency_s() + server.slow_s * world.rng.random()
+        if server.silent or world.chance(Fault.REDIS_REQUEST_LOST):
+            server.disturb()
+            return
+        if world.chance(Fault.REDIS_REQUEST_LATE):
+            server.disturb()
+            delay_s += world.rng.random() * LATE_S_MAX
+        world.later(delay_s, self._arrive, future, command, arguments)
+
+    def _arrive(self, future: asyncio.Future[Any], command: str, arguments: list[bytes]) -> None:
+        world, server = self._world, self._server
+        if server.away or server.silent:  # it went down meanwhile, and the request with it
+            _settle(future, redis.exceptions.ConnectionError("connection lost"))
+            return
+        reply = server.run(command, arguments)
+        if world.chance(Fault.REDIS_REPLY_LOST):
+            server.disturb()
+            if world.rng.random() < 0.5:
+                _settle(future, redis.exceptions.ConnectionError("connection lost"))
+            return
+        world.later(world.latency_s() + server.slow_s * world.rng.random(), _settle, future, reply)
+
+
+def _settle(future: asyncio.Future[Any], answer: object) -> None:
+    if not future.done():
+        future.set_result(answer)
+
+
+class SimulatedTotals(TotalsHash):
+    """`TotalsHash` with another connection.
+
+    Args:
+        connection: to the simulated server.
+    """
+
+    def __init__(self, connection: Connection) -> None:
+        self._redis: Any = _Commands(connection)
+        self._flush: Any = _Script(connection, "flush")
+        self._read_member: Any = _Script(connection, "read_member")
+        self._summary: Any = _Script(connection, "summary")
+
+    async def aclose(self) -> None:
+        """There is nothing to close."""
+
+
+class _Script:
+    """A registered script."""
+
+    def __init__(self, connection: Connection, name: str) -> None:
+        self._connection = connection
+        self._name = name
+
+    async def __call__(self, keys: list[str], args: list[Any]) -> Reply:
+        return await self._connection.call(self._name, args)
+
+
+class _Commands:
+    """The commands that are not scripts."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    async def hincrby(self, name: str, field: str, amount: int) -> Reply:
+        """As redis-py's."""
+        return await self._connection.call("hincrby", [field, amount])
+
+    async def hset(self, name: str, field: str, value: str) -> Reply:
+        """As redis-py's."""
+        return await self._connection.call("hset", [field, value])
+
+    async def set(self, name: str, value: str, *, nx: bool, px: int) -> Reply:
+        """As redis-py's, for a lease."""
+        return await self._connection.call("lease", [name, px])

@@ -1,0 +1,119 @@
+"""What the scripts of `server/redis_scripts.py` do to the hash, in Python: same arguments, same answers.
+
+A slow test runs both on random sequences and compares. Time is an argument: the model's own clock.
+"""
+
+from collections.abc import Callable
+
+Reply = bytes | int | list["Reply"] | None
+
+
+class RedisModel:
+    """One Redis server's data.
+
+    Args:
+        now_ms: its own clock, ms.
+
+    Attributes:
+        hash: the one hash that the totals are kept in.
+    """
+
+    def __init__(self, now_ms: Callable[[], int]) -> None:
+        """Empty."""
+        self.hash: dict[bytes, bytes] = {}
+        self._now_ms = now_ms
+        self._leases: dict[bytes, int] = {}  # key -> when it expires
+
+    def empty(self) -> None:
+        """Everything is gone, as after a restart without persistence."""
+        self.hash.clear()
+        self._leases.clear()
+
+    def run(self, command: str, arguments: list[bytes]) -> Reply:
+        """One command, by its name here: the scripts', or Redis's own."""
+        method: Callable[[list[bytes]], Reply] = getattr(self, f"_{command}")
+        return method(arguments)
+
+    def _flush(self, arguments: list[bytes]) -> Reply:
+        member, epoch, life, flush, header, reset, roster = arguments[:7]
+        found = self.hash.get(member + b"|h", b"")
+        epoch_here = int(self.hash.get(b"epoch", b"0"))
+        mine = (int(epoch), int(life), int(flush))
+        if mine[0] > epoch_here:
+            epoch_here = mine[0]
+            self.hash[b"epoch"] = epoch
+        newer = not found or mine > _version(found)
+        applied = newer and mine[0] == epoch_here
+        if applied:
+            if reset == b"1":
+                for field in [field for field in self.hash if field.startswith(member + b"|")]:
+                    del self.hash[field]
+            last = 8 + 2 * int(arguments[7])
+            for index in range(8, last, 2):
+                self.hash[member + b"|" + arguments[index]] = arguments[index + 1]
+            for field in arguments[last:]:
+                self.hash.pop(member + b"|" + field, None)
+            self.hash[member + b"|h"] = header
+            self.hash[member + b"|seen"] = b"%d" % self._now_ms()
+        members = self._meet(roster)
+        health = (self.hash.get(b"health.0", b""), self.hash.get(b"health.1", b""))
+        return [int(applied), found, epoch_here, members, *health]
+
+    def _meet(self, roster: bytes) -> bytes:
+        members = [name for name in self.hash.get(b"roster", b"").split(b",") if name]
+        members += [name for name in dict.fromkeys(roster.split(b",")) if name and name not in members]
+        if members:
+            self.hash[b"roster"] = b",".join(members)
+        return b",".join(members)
+
+    def _read_member(self, arguments: list[bytes]) -> Reply:
+        prefix = arguments[0] + b"|"
+        pairs = ((field[len(prefix) :], value) for field, value in self.hash.items() if field.startswith(prefix))
+        return [part for pair in pairs for part in pair]
+
+    def _summary(self, arguments: list[bytes]) -> Reply:
+        rows: list[Reply] = []
+        for member in self.hash.get(b"roster", b"").split(b","):
+            if member:
+                header = self.hash.get(member + b"|h", b"")
+                fields = self._touched(member, header, arguments) if header and arguments[0] else []
+                rows.append([member, header, self.hash.get(member + b"|seen", b"0"), fields])
+        return [b"%d" % self._now_ms(), self.hash.get(b"epoch", b"0"), *rows]
+
+    def _touched(self, member: bytes, header: bytes, arguments: list[bytes]) -> list[Reply]:
+        words = [int(word) for word in header.split()]
+        first, last = max(int(arguments[0]), words[7]), words[8]
+        if arguments[1]:
+            last = min(last, int(arguments[1]))
+        names = [b"m%d" % minute for minute in range(first, last + 1)]
+        names += [b"s" + second for second in arguments[2:]]
+        fields: list[Reply] = []
+        for name in names:
+            value = self.hash.get(member + b"|" + name)
+            if value is not None:
+                fields += [name, value]
+        return fields
+
+    def _hincrby(self, arguments: list[bytes]) -> Reply:
+        value = int(self.hash.get(arguments[0], b"0")) + int(arguments[1])
+        self.hash[arguments[0]] = b"%d" % value
+        return value
+
+    def _hset(self, arguments: list[bytes]) -> Reply:
+        new = arguments[0] not in self.hash
+        self.hash[arguments[0]] = arguments[1]
+        return int(new)
+
+    def _lease(self, arguments: list[bytes]) -> Reply:
+        """`SET key 1 NX PX milliseconds`."""
+        key, milliseconds = arguments
+        now_ms = self._now_ms()
+        if self._leases.get(key, 0) > now_ms:
+            return None
+        self._leases[key] = now_ms + int(milliseconds)
+        return b"OK"
+
+
+def _version(header: bytes) -> tuple[int, int, int]:
+    epoch, life, flush = header.split(b" ")[:3]
+    return int(epoch), int(life), int(flush)
