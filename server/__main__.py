@@ -47,7 +47,7 @@ def main() -> int:
 
 def _lock(instance: str) -> RoleLock:
     try:
-        return RoleLock(instance, "supervisor")
+        return child.take_role(instance, "supervisor")
     except RoleTaken:
         raise RoleTaken(f"an instance named {instance} is running already") from None
     except OSError as error:

@@ -46,6 +46,7 @@ class Config:
     """Everything that can be set, with units in the names. `SETTINGS` says what each means, its default and reason."""
 
     instance: str
+    siblings: tuple[str, ...]
     listen: TcpListen | UnixListen
     processor_default_url: str
     processor_fallback_url: str
@@ -137,6 +138,13 @@ def _instance(text: str) -> str:
     return text
 
 
+def _siblings(text: str) -> tuple[str, ...]:
+    names = tuple(text.split(",")) if text else ()
+    if not all(INSTANCE_PATTERN.fullmatch(name) for name in names):
+        raise ValueError("names of instances separated by commas")
+    return names
+
+
 def _addressed(pattern: re.Pattern[str], text: str) -> re.Match[str] | None:
     """The match of a whole address, if its port, where it has one, is a possible one."""
     match = pattern.fullmatch(text)
@@ -176,6 +184,8 @@ _SLOTS = _whole(2, 1 << 24)
 SETTINGS: dict[str, Setting] = {
     "instance": Setting("INSTANCE", "local", _instance, "name", "names the segment `/gateway-<INSTANCE>`: keep it "
         "the same over restarts, never a host name, or accepted payments are not found again"),
+    "siblings": Setting("SIBLINGS", "", _siblings, "names", "the other instances whose segments are in the same "
+        "/dev/shm, separated by commas: while one is down, ids it accepted are not paid again here"),
     "listen": Setting("LISTEN", "tcp:127.0.0.1:9999", _listen, "address", "`unix:/folder`: worker n on "
         "`<folder>/<INSTANCE>-<n>.sock`, for HAProxy; `tcp:host:port`: worker n on port + n"),
     "processor_default_url": Setting("PROCESSOR_DEFAULT_URL", "http://payment-processor-default:8080", _processor_url,
@@ -269,6 +279,8 @@ def _check_together(config: Config) -> None:
             raise ConfigError(f"LISTEN must be shorter: {path} is over the system's {_UNIX_PATH_BYTES_MAX} bytes")
     elif config.listen.port + config.web_workers - 1 > _PORT_MAX:
         raise ConfigError(f"LISTEN must leave ports for {config.web_workers} workers below {_PORT_MAX}")
+    if config.instance in config.siblings:
+        raise ConfigError(f"SIBLINGS must name other instances; {config.instance} is this one")
     if config.in_flight_max < config.dispatchers:
         raise ConfigError(f"IN_FLIGHT_MAX must be at least DISPATCHERS ({config.dispatchers})")
 

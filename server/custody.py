@@ -53,6 +53,8 @@ class Custody:
 
     Attributes:
         waiting: table slots of waiting payments, oldest first as far as known.
+        unverified: table slots of waiting payments that may have been paid elsewhere during an absence; not to be sent
+            before `server/verification.py` has moved them to `waiting`.
         unknown: table slot to requestedAt in ms UTC, of payments whose outcome is unknown.
     """
 
@@ -65,10 +67,20 @@ class Custody:
         self._slots = recovered.slots
         self._free = recovered.free
         self.waiting: deque[int] = deque(recovered.waiting)
+        self.unverified: deque[int] = deque()
         self.unknown = {slot: self.read(slot).requested_at_ms for slot in recovered.unknown}
         counters.add(DispatcherCount.SET_ASIDE, len(recovered.set_aside))
 
-    def take(self, payment: Accepted) -> Taking:
+    def doubt_waiting(self) -> None:
+        """The whole instance was absent: what waits may have been accepted or paid elsewhere meanwhile."""
+        self.unverified.extend(self.waiting)
+        self.waiting.clear()
+
+    def knows(self, correlation_id: bytes) -> bool:
+        """Whether an id is in the table."""
+        return correlation_id in self._slots
+
+    def take(self, payment: Accepted, *, verified: bool = True) -> Taking:
         """Copies a payment from a lane into the table, unless its id is known. The caller then advances the lane."""
         known = self._slots.get(payment.correlation_id)
         if known is not None:
@@ -78,7 +90,7 @@ class Custody:
         slot = self._free.pop()
         self._table.insert(slot, payment)
         self._slots[payment.correlation_id] = slot
-        self.waiting.append(slot)
+        (self.waiting if verified else self.unverified).append(slot)
         self._counters.add(DispatcherCount.TAKEN)
         return Taking.NEW
 
@@ -158,7 +170,7 @@ class Custody:
 
     def show_gauges(self, sending: int) -> None:
         """Stores how many payments stand where, for the tools."""
-        self._counters.put(DispatcherCount.WAITING, len(self.waiting))
+        self._counters.put(DispatcherCount.WAITING, len(self.waiting) + len(self.unverified))
         self._counters.put(DispatcherCount.SENDING, sending)
         self._counters.put(DispatcherCount.UNKNOWN, len(self.unknown))
         self._counters.put(DispatcherCount.UNKNOWN_LEAST_MS, min(self.unknown.values(), default=0))

@@ -193,7 +193,9 @@ class Dispatcher:
 
     def has_unsettled(self) -> bool:
         """Whether any payment is in a lane, waiting, in flight or unknown."""
-        return bool(self._attempts or self._custody.waiting or self._custody.unknown or not self._intake.is_empty())
+        custody = self._custody
+        unsettled = self._attempts or custody.waiting or custody.unverified or custody.unknown
+        return bool(unsettled) or not self._intake.is_empty()
 
     async def aclose(self, doorbell: int) -> None:
         """Stops at once: no turn comes any more. What was in flight is unknown from now on, as after a crash."""

@@ -4,7 +4,8 @@ import logging
 
 from server.clock import Clock
 from server.custody import Custody, Taking
-from shm import Counters, DispatcherCount, Lane
+from server.siblings import Siblings
+from shm import Accepted, Counters, DispatcherCount, Lane
 
 TAKEN_PER_TURN_MAX = 64  # per lane: about half a millisecond before others get their turn
 TORN_PATIENCE_MS = 1000  # how long a slot may stay wrong: far longer than any processor takes to order two stores
@@ -20,13 +21,26 @@ class Intake:
         custody: where payments go.
         counters: the dispatcher's row.
         clock: for the patience with torn slots.
+        siblings: whose ids count while they are absent.
+        after_absence: whether the whole instance was down: what lies in the lanes now is taken as unverified.
     """
 
-    def __init__(self, lanes: list[Lane], custody: Custody, counters: Counters, clock: Clock) -> None:
+    def __init__(
+        self,
+        lanes: list[Lane],
+        custody: Custody,
+        counters: Counters,
+        clock: Clock,
+        *,
+        siblings: Siblings,
+        after_absence: bool,
+    ) -> None:
         self._lanes = lanes
         self._custody = custody
         self._counters = counters
         self._clock = clock
+        self._siblings = siblings
+        self._unverified_until = [lane.head if after_absence else 0 for lane in lanes]
         self._torn_since_ms: dict[int, int] = {}  # lane index -> when the slot at its tail was first seen torn
 
     def take(self) -> bool:
@@ -43,6 +57,10 @@ class Intake:
         """Whether no lane holds anything."""
         return not any(lane.depth for lane in self._lanes)
 
+    def has_unverified(self) -> bool:
+        """Whether a lane still holds what lay there after an absence."""
+        return any(lane.tail < until for lane, until in zip(self._lanes, self._unverified_until, strict=True))
+
     def _take_from(self, index: int, lane: Lane, tail: int, end: int) -> int:
         """Takes the payments from tail to end, as far as they can be; returns and stores the new tail."""
         position = tail
@@ -51,13 +69,26 @@ class Intake:
             if payment is None:
                 if not self._set_aside(index, lane, position):
                     break
-            elif self._custody.take(payment) is Taking.NO_ROOM:
-                break
+            elif not self._is_elsewhere(payment):
+                verified = position >= self._unverified_until[index]
+                if self._custody.take(payment, verified=verified) is Taking.NO_ROOM:
+                    break
             position += 1
         if position != tail:
             lane.advance(position)
             self._torn_since_ms.pop(index, None)
         return position
+
+    def _is_elsewhere(self, payment: Accepted) -> bool:
+        """Whether an absent sibling has accepted this id, so that it is not to be paid here; then it is counted."""
+        if self._custody.knows(payment.correlation_id):
+            return False
+        amount_cents = self._siblings.amount_of(payment.correlation_id)
+        if amount_cents is None:
+            return False
+        same = amount_cents == payment.amount_cents
+        self._counters.add(DispatcherCount.REPEATED if same else DispatcherCount.CONFLICTS)
+        return True
 
     def _set_aside(self, index: int, lane: Lane, position: int) -> bool:
         """Whether a torn slot has been so for too long; then it is told of and passed over, never guessed at."""

@@ -18,12 +18,15 @@ from server.processors import Processor
 from server.publisher import Publisher
 from server.redis_totals import TotalsHash
 from server.routing import Circuit, Router, make_policy
+from server.siblings import Sibling, Siblings
 from server.transport import KeepAliveTransport
 from server.unknowns import ASKED_AT_ONCE_MAX, Unknowns
-from shm import Counters, Journal, Member, Phase, Segment, WorkerCount
+from server.verification import verify
+from shm import Counters, DispatcherCount, Journal, Member, Phase, Segment, WorkerCount
 
 BEAT_S = 0.1
 DRAIN_LOOK_S = 0.02
+VERIFY_LOOK_S = 0.01
 LAST_FLUSH_WITHIN_MS = 2500  # two calls to Redis that time out, and a little
 SPARE_CONNECTIONS = ASKED_AT_ONCE_MAX + 2  # questions about unknown payments, and health polls
 
@@ -65,6 +68,10 @@ class Payer:
         policy = make_policy(fees_bp, config.wait_ms_per_fee_point, config.slow_ms, in_flight_max)
         circuits = (Circuit(in_flight_max, config.slow_ms), Circuit(in_flight_max, config.slow_ms))
         self._router = Router(circuits, policy)
+        self._siblings = Siblings(Sibling(name, clock) for name in config.siblings)
+        # A dispatcher that died alone needs no verification: its instance's workers and lanes were there all the time.
+        supervised_since_ms = segment.supervisor_counters().started_at_ms
+        self._after_absence = counters.get(DispatcherCount.VERIFIED_FOR) != supervised_since_ms
 
     async def run(self, doorbell: int) -> None:
         """From recovery to the last flush."""
@@ -79,9 +86,12 @@ class Payer:
         custody = Custody(
             self._segment.table(self._index), self._journal, self._counters, publisher.kick if publisher else _no_news
         )
-        dispatcher = self._dispatcher(custody, processors)
+        intake = self._intake(custody)
+        dispatcher = self._dispatcher(custody, intake, processors)
         dispatcher.start(doorbell)
         background = [loop.create_task(self._beat(dispatcher))]
+        if self._after_absence:
+            background.append(loop.create_task(self._verify(custody, intake, processors)))
         if totals and publisher:
             background.append(loop.create_task(publisher.run()))
             background += [loop.create_task(poll_shared(one, totals, self._clock)) for one in processors]
@@ -123,11 +133,25 @@ class Payer:
             hear_health=self._hear_health,
         )
 
-    def _dispatcher(self, custody: Custody, processors: tuple[Processor, Processor]) -> Dispatcher:
+    def _intake(self, custody: Custody) -> Intake:
         lanes = [self._segment.lane(worker, self._index) for worker in range(self._segment.geometry.workers)]
+        if self._after_absence:
+            custody.doubt_waiting()
+        return Intake(
+            lanes, custody, self._counters, self._clock, siblings=self._siblings, after_absence=self._after_absence
+        )
+
+    async def _verify(self, custody: Custody, intake: Intake, processors: tuple[Processor, Processor]) -> None:
+        """Verifies what was found after an absence, then writes down that it has been done."""
+        while custody.unverified or intake.has_unverified():
+            await verify(custody, processors, self._siblings, self._clock)
+            await asyncio.sleep(VERIFY_LOOK_S)
+        self._counters.put(DispatcherCount.VERIFIED_FOR, self._segment.supervisor_counters().started_at_ms)
+
+    def _dispatcher(self, custody: Custody, intake: Intake, processors: tuple[Processor, Processor]) -> Dispatcher:
         return Dispatcher(
             custody=custody,
-            intake=Intake(lanes, custody, self._counters, self._clock),
+            intake=intake,
             unknowns=Unknowns(custody, processors, self._clock),
             processors=processors,
             router=self._router,

@@ -4,8 +4,8 @@ Whatever goes wrong on the way becomes one of two errors: `ProcessorUnreachable`
 `OutcomeUnknown` when it may have been (the table is in `server/transport.py`). A caller that is cancelled gets its
 `CancelledError`, and the outcome is as unknown.
 
-A client of httpx spends more time on cookies and credentials (20 µs a call) than on all the rest; processors set no
-cookies and ask for no credentials, so this one has neither.
+A client of httpx spends 17 of its 25 µs per call on looking for cookies; processors set none, so this one does not
+look.
 """
 
 from functools import lru_cache
@@ -67,6 +67,7 @@ class Processor:
         self.name = name
         base = httpx.URL(url)
         self._payments_url = base.copy_with(path=base.path.rstrip("/") + "/payments")
+        self._host = self._payments_url.netloc
         self._pay_extensions = {
             "timeout": httpx.Timeout(timeout_s, connect=CONNECT_TIMEOUT_S).as_dict(),
             "target": self._payments_url.raw_path,
@@ -92,7 +93,7 @@ class Processor:
         request = httpx.Request(
             "POST",
             self._payments_url,
-            headers=_pay_headers(self._payments_url.netloc, len(body)),
+            headers=_pay_headers(self._host, len(body)),
             stream=httpx.ByteStream(body),  # content= would work out headers for 6 µs
             extensions=self._pay_extensions,
         )

@@ -24,7 +24,7 @@ from shm.migration import count_unsettled, migrate
 from shm.names import INSTANCE_PATTERN, instances_present, lock_path, segment_name
 from shm.record import Accepted, Base, Ended, Kept, Kind
 from shm.recovery import Recovered, recover
-from shm.role import RoleLock
+from shm.role import RoleLock, is_role_free
 from shm.roster import Member, Roster
 from shm.segment import Segment
 from shm.states import ENDED, UNSETTLED, Event, State, next_state
@@ -69,6 +69,7 @@ __all__ = [
     "WorkerCount",
     "count_unsettled",
     "instances_present",
+    "is_role_free",
     "lock_path",
     "migrate",
     "next_state",

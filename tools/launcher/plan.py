@@ -81,7 +81,13 @@ def services_of(options: Options, programs: Programs, folder: Path) -> list[Serv
     redis = folder / "redis.sock"
     services.append(_redis(programs, redis))
     for name in instances_of(options):
-        shared = {"LISTEN": f"unix:{folder}", "WEB_WORKERS": str(WORKERS), "REDIS_URL": f"unix://{redis}"}
+        others = ",".join(other for other in instances_of(options) if other != name)
+        shared = {
+            "LISTEN": f"unix:{folder}",
+            "WEB_WORKERS": str(WORKERS),
+            "REDIS_URL": f"unix://{redis}",
+            "SIBLINGS": others,
+        }
         services.append(_instance(name, options, programs, shared, folder / f"{name}-0.sock"))
     services.append(_haproxy(options, programs, folder))
     return services

@@ -1,0 +1,72 @@
+"""After an absence of the whole instance: makes sure that nobody else paid what it finds waiting, before it pays.
+
+While an instance is down its clients may send again and reach another one. So each payment that waited is looked up in
+the siblings' segments and at both processors (`GET`, neither delayed nor failing in an outage). Found anywhere, it is a
+duplicate of what was paid or accepted there; found nowhere, it waits like any other.
+"""
+
+import asyncio
+
+from server.clock import Clock
+from server.custody import Custody
+from server.errors import ProcessorError
+from server.processors import Processor
+from server.siblings import Siblings
+from shm import Ended, Event, Kept, Kind
+
+ASKED_AT_ONCE_MAX = 8
+PAUSE_MIN_S = 0.05
+PAUSE_MAX_S = 1.0  # while a processor can't even be asked, it can't be paid at either
+
+
+async def verify(custody: Custody, processors: tuple[Processor, Processor], siblings: Siblings, clock: Clock) -> None:
+    """Verifies everything unverified in `custody`; what is clean then waits. Goes on until nothing is left.
+
+    Args:
+        custody: the payments of this dispatcher.
+        processors: both are asked.
+        siblings: whose segments are searched.
+        clock: for the stamp of what a sibling accepted and has not sent yet.
+    """
+    elsewhere = siblings.ids_now() if custody.unverified else {}
+    while custody.unverified:
+        count = min(len(custody.unverified), ASKED_AT_ONCE_MAX)
+        slots = [custody.unverified.popleft() for _ in range(count)]
+        await asyncio.gather(*(_verify_one(slot, custody, processors, elsewhere, clock) for slot in slots))
+
+
+async def _verify_one(
+    slot: int,
+    custody: Custody,
+    processors: tuple[Processor, Processor],
+    elsewhere: dict[bytes, int],
+    clock: Clock,
+) -> None:
+    kept = custody.read(slot)
+    if kept.correlation_id in elsewhere:
+        _end_as_duplicate(slot, kept, custody, kept.processor, clock.wall_us() // 1000)
+        return
+    for processor in processors:
+        requested_at_ms = await _stored_at(processor, kept)
+        if requested_at_ms is not None:
+            _end_as_duplicate(slot, kept, custody, processor.index, requested_at_ms)
+            return
+    custody.waiting.append(slot)
+
+
+async def _stored_at(processor: Processor, kept: Kept) -> int | None:
+    """When the payment was requested, if this processor has it, in ms UTC (0 if it does not say so in whole ms)."""
+    pause_s = PAUSE_MIN_S
+    while True:
+        try:
+            shown = await processor.show(kept.correlation_id)
+        except ProcessorError:
+            await asyncio.sleep(pause_s)
+            pause_s = min(pause_s * 2, PAUSE_MAX_S)
+        else:
+            return None if shown is None else shown.requested_at_ms or 0
+
+
+def _end_as_duplicate(slot: int, kept: Kept, custody: Custody, processor: int, requested_at_ms: int) -> None:
+    ended = Ended(Kind.DUPLICATE, processor, requested_at_ms, kept.amount_cents, slot)
+    custody.end(slot, Event.FOUND_ELSEWHERE, ended)

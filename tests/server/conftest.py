@@ -1,0 +1,37 @@
+"""Fixtures of the server's tests: a real Redis and clients of it."""
+
+from collections.abc import AsyncIterator, Iterator
+
+import pytest
+
+from server.redis_totals import TotalsHash
+from tests.redis_server import RedisServer
+
+
+@pytest.fixture(scope="module")
+def redis_of_module() -> Iterator[RedisServer]:
+    """A Redis for the tests of a module that leave it running; start from `redis`."""
+    with RedisServer() as server:
+        yield server
+
+
+@pytest.fixture
+def redis(redis_of_module: RedisServer) -> RedisServer:
+    """A running, empty Redis; to be left running."""
+    redis_of_module.ask("FLUSHALL")
+    return redis_of_module
+
+
+@pytest.fixture
+def mortal_redis() -> Iterator[RedisServer]:
+    """A running, empty Redis that may be killed."""
+    with RedisServer() as server:
+        yield server
+
+
+@pytest.fixture
+async def totals(redis: RedisServer) -> AsyncIterator[TotalsHash]:
+    """A client of the running Redis."""
+    client = TotalsHash(redis.url)
+    yield client
+    await client.aclose()

@@ -1,0 +1,151 @@
+"""The simulated processes of an instance: the real worker's gate and the real dispatcher's `Payer`, each one life."""
+
+import os
+import signal
+from collections.abc import Coroutine
+from typing import Any, cast
+
+from server.clock import Clock
+from server.config import Config
+from server.gate import Gate
+from server.local_totals import LocalTotals
+from server.payer import SPARE_CONNECTIONS, Payer
+from server.processors import Processor
+from server.redis_totals import TotalsHash
+from shm import Counters, Phase
+from tests.simulation.loop import Owner
+from tests.simulation.network import Line
+from tests.simulation.processors import SimulatedProcessor
+from tests.simulation.redis_link import Connection, SimulatedRedis, SimulatedTotals
+from tests.simulation.segment import SimulatedSegment
+from tests.simulation.world import World
+
+
+class Life(Owner):
+    """One process from its fork to its end.
+
+    Args:
+        name: for the story.
+        segment: the instance's memory as this process sees it.
+
+    Attributes:
+        gate: a worker's way in, once it is ready.
+    """
+
+    def __init__(self, name: str, segment: SimulatedSegment) -> None:
+        super().__init__()
+        self.name = name
+        self.segment = segment
+        self.gate: Gate | None = None
+        self.leaving = False
+        self.began_at_s = 0.0
+
+    def __str__(self) -> str:
+        """As in the story."""
+        return self.name
+
+    def terminate(self) -> None:
+        """SIGTERM, if it has got as far as setting a handler; else it has none and dies, which is the caller's to do."""
+        self.signals[signal.SIGTERM]()
+
+
+class SimulatedPayer(Payer):
+    """The real dispatcher's process; what it reaches beyond the machine is simulated."""
+
+    def __init__(
+        self,
+        config: Config,
+        index: int,
+        counters: Counters,
+        clock: Clock,
+        *,
+        world: World,
+        life: Life,
+        processors: tuple[SimulatedProcessor, SimulatedProcessor],
+        server: SimulatedRedis,
+    ) -> None:
+        super().__init__(config, life.segment, index, counters, clock)
+        self._world = world
+        self._life = life
+        self._simulated = processors
+        self._server = server
+
+    def _processor(self, index: int, url: str) -> Processor:
+        line = Line(
+            self._world,
+            self._life,
+            self._simulated[index],
+            timeout_s=self._config.attempt_timeout_ms / 1000,
+            in_flight_max=self._router.policy.in_flight_max + SPARE_CONNECTIONS,
+        )
+        return cast("Processor", line)
+
+    def _totals(self) -> TotalsHash:
+        return SimulatedTotals(Connection(self._world, self._server))
+
+
+def dispatch(
+    world: World,
+    life: Life,
+    config: Config,
+    index: int,
+    clock: Clock,
+    doorbell: int,
+    processors: tuple[SimulatedProcessor, SimulatedProcessor],
+    server: SimulatedRedis,
+) -> Coroutine[Any, Any, None]:
+    """A dispatcher's life, as `server.payer.serve` has it."""
+
+    async def live() -> None:
+        counters = life.segment.dispatcher_counters(index)
+        counters.begin(1, 0)
+        payer = SimulatedPayer(
+            config, index, counters, clock, world=world, life=life, processors=processors, server=server
+        )
+        await payer.run(doorbell)
+        counters.phase = Phase.GONE
+
+    return live()
+
+
+def serve(
+    world: World, life: Life, config: Config, index: int, clock: Clock, doorbells: list[int]
+) -> Coroutine[Any, Any, None]:
+    """A web worker's life, as `server.worker.serve` has it, without sockets: clients call its gate."""
+
+    def ring(doorbell: int) -> None:
+        os.eventfd_write(doorbell, 1)
+        world.loop.ring(doorbell)
+
+    async def live() -> None:
+        counters = life.segment.worker_counters(index)
+        counters.begin(1, 0)
+        life.gate = Gate(
+            life.segment,
+            index,
+            doorbells,
+            recent_ids=config.recent_ids,
+            lookups_per_s=config.lookups_per_s,
+            clock=clock,
+            ring=ring,
+        )
+        stop = world.loop.create_future()
+        world.loop.add_signal_handler(signal.SIGTERM, lambda: stop.done() or stop.set_result(None))
+        counters.phase = Phase.READY
+        await stop
+        life.gate.leaving = True
+        counters.phase = Phase.LEAVING
+        done = world.loop.create_future()
+        world.loop.call_later(config.leave_ms / 1000, done.set_result, None)
+        await done
+        life.gate = None
+        counters.phase = Phase.GONE
+
+    return live()
+
+
+def totals_of(world: World, life: Life, config: Config, server: SimulatedRedis, worker: int) -> TotalsHash | LocalTotals:
+    """A reader of totals in a worker's process."""
+    if config.redis_url:
+        return SimulatedTotals(Connection(world, server))
+    return LocalTotals(life.segment, life.segment.worker_counters(worker))

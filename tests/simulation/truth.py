@@ -1,0 +1,156 @@
+"""What really happened, written down beside the real code and compared with it at once.
+
+Every store that commits something (a table slot taken, a journal record, a base) is seen as it is made, and so is every
+row a processor stores. Most invariants are broken in one of these moments, so that is where they are checked.
+"""
+
+from collections import Counter, defaultdict
+from typing import NamedTuple
+
+from server.attempt import Shown
+from shm import Base, Ended, Kind
+from tests.simulation.coverage import Fault
+from tests.simulation.world import World
+
+
+class Record(NamedTuple):
+    """A journal record, and when it was appended.
+
+    Args:
+        correlation_id: whose end it is.
+        ended: the record.
+        at_s: virtual time.
+    """
+
+    correlation_id: bytes
+    ended: Ended
+    at_s: float
+
+
+class MemberTruth:
+    """One dispatcher's journal and table, as they must be.
+
+    Attributes:
+        records: every record ever appended; the index is the position.
+        epoch_starts: epoch to the first position that counts in it.
+        known: id to the position of its end, or None before that; of every id that is remembered.
+    """
+
+    def __init__(self, name: str, instance: int) -> None:
+        """Nothing yet."""
+        self.name = name
+        self.instance = instance
+        self.records: list[Record] = []
+        self.epoch_starts = {0: 0}
+        self.known: dict[bytes, int | None] = {}
+        self.tail = 0
+
+    def unsettled(self) -> int:
+        """How many payments have not ended."""
+        return sum(position is None for position in self.known.values())
+
+    def settled(self, epoch: int, position: int) -> list[Record]:
+        """The records below `position` that count in an epoch."""
+        start = self.epoch_starts[epoch]
+        return [one for one in self.records[start:position] if one.ended.kind is Kind.SETTLED]
+
+
+class Truth:
+    """What really happened in a run.
+
+    Args:
+        world: of this run.
+
+    Attributes:
+        members: by their names in the Redis hash.
+        rows: of each processor, what it has stored by id.
+        sent: id to every amount any client asked for.
+        takes: id to the instances that took it into their care, once per time.
+        counted: (processor, id) to the instance that counted its row.
+    """
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self.members: dict[str, MemberTruth] = {}
+        self.rows: tuple[dict[bytes, Shown], dict[bytes, Shown]] = ({}, {})
+        self.sent: defaultdict[bytes, set[int]] = defaultdict(set)
+        self.takes: defaultdict[bytes, list[int]] = defaultdict(list)
+        self.counted: dict[tuple[int, bytes], int] = {}
+        self.ends: Counter[bytes] = Counter()
+
+    def took(self, member: MemberTruth, correlation_id: bytes, amount_cents: int) -> None:
+        """A payment got a table slot."""
+        if correlation_id in member.known:
+            self._world.fail(f"{_short(correlation_id)} was taken although it is remembered")
+        if amount_cents not in self.sent[correlation_id]:
+            self._world.fail(f"{_short(correlation_id)} was taken with an amount nobody sent: {amount_cents}")
+        if member.instance in self.takes[correlation_id]:
+            self._world.note(Fault.FORGOTTEN)
+        member.known[correlation_id] = None
+        self.takes[correlation_id].append(member.instance)
+
+    def stored(self, processor: int, correlation_id: bytes, row: Shown) -> None:
+        """A processor stored a row."""
+        if self._world.tracing:
+            self._world.say(f"processor {processor} stores {_short(correlation_id)}: {row}")
+        self.rows[processor][correlation_id] = row
+        charges = sum(correlation_id in rows for rows in self.rows)
+        if charges > len(self.takes[correlation_id]):
+            self._world.fail(f"{_short(correlation_id)} was charged twice")
+
+    def ended(self, member: MemberTruth, position: int, correlation_id: bytes, ended: Ended) -> None:
+        """A journal record was appended."""
+        world = self._world
+        if world.tracing:
+            world.say(f"{member.name} journals {_short(correlation_id)} at {position}: {ended}")
+        if position != len(member.records):
+            world.fail(f"{member.name}: journal position {position} after {len(member.records)} records")
+        if member.known.get(correlation_id, 0) is not None:
+            world.fail(f"{member.name}: {_short(correlation_id)} ended and was not in its care")
+        member.records.append(Record(correlation_id, ended, world.loop.time()))
+        member.known[correlation_id] = position
+        self.ends[correlation_id] += 1
+        row = self.rows[ended.processor].get(correlation_id)
+        ours = row == (ended.amount_cents, ended.requested_at_ms)
+        if ended.kind is Kind.SETTLED:
+            if not ours:
+                world.fail(f"{_short(correlation_id)} is counted as {ended}, and the processor has {row}")
+            self._count(member, ended.processor, correlation_id)
+        elif ended.kind is Kind.DUPLICATE and (ours or row is None):
+            world.fail(f"{_short(correlation_id)} is called a duplicate, and the processor has {row}")
+        elif ended.kind is Kind.REFUSED and ours:
+            world.fail(f"{_short(correlation_id)} is called refused, and the processor has it")
+
+    def _count(self, member: MemberTruth, processor: int, correlation_id: bytes) -> None:
+        key = (processor, correlation_id)
+        if key in self.counted:
+            self._world.fail(f"the row of {_short(correlation_id)} at {processor} is counted twice")
+        self.counted[key] = member.instance
+
+    def based(self, member: MemberTruth, base: Base) -> None:
+        """A base was put in force: records were folded, or an epoch begun."""
+        if base.epoch not in member.epoch_starts:
+            member.epoch_starts[base.epoch] = base.epoch_start
+            self._world.say(f"{member.name} begins epoch {base.epoch} at position {base.epoch_start}")
+        if base.journal_tail < member.tail:
+            self._world.fail(f"{member.name}: journal tail went back from {member.tail} to {base.journal_tail}")
+        for position in range(member.tail, base.journal_tail):
+            correlation_id = member.records[position].correlation_id
+            if member.known.get(correlation_id) == position:
+                del member.known[correlation_id]
+        if base.journal_tail > member.tail:
+            self._world.note(Fault.JOURNAL_FULL)
+        member.tail = base.journal_tail
+        self._check_base(member, base)
+
+    def _check_base(self, member: MemberTruth, base: Base) -> None:
+        counted = [0, 0, 0, 0]
+        for record in member.settled(base.epoch, base.journal_tail):
+            counted[2 * record.ended.processor] += 1
+            counted[2 * record.ended.processor + 1] += record.ended.amount_cents
+        if tuple(counted) != tuple(base[4:]):
+            self._world.fail(f"{member.name}: base {base} should have the totals {counted}")
+
+
+def _short(correlation_id: bytes) -> str:
+    return correlation_id.hex()[:4]
