@@ -14,6 +14,7 @@ from server.clock import Clock
 from server.custody import Custody
 from server.errors import ProcessorError
 from server.intake import Intake
+from server.pacing import Pacer
 from server.processors import Processor
 from server.routing import Circuit, Router
 from server.unknowns import Unknowns
@@ -21,7 +22,7 @@ from shm import Counters, DispatcherCount, Ended, Event, Kept, Kind
 
 SENT_PER_TURN_MAX = 32  # about 2 ms of work before answers and beats get their turn
 IDLE_S = 0.25  # never sleeps longer: bounds what a lost wake-up can cost (a store may pass a later load on x86-64)
-BUSY_S = 0.02  # while something waits: probes and waits come due without a wake-up
+BUSY_S = 0.01  # while something waits: probes, waits and tokens come due without a wake-up
 TOO_MANY_REQUESTS = 429
 
 _KINDS = {
@@ -68,6 +69,7 @@ class Dispatcher:
         self._counters = counters
         self._clock = clock
         self._attempts_max = attempts_max
+        self._pacer = Pacer(clock.ticks_ms())
         self._attempts: set[asyncio.Task[None]] = set()
         self._turn_is_due = False
         self._closed = False
@@ -120,8 +122,9 @@ class Dispatcher:
             kept = self._custody.read(waiting[0])
             now_us = self._clock.wall_us()
             waited_ms = (now_us - kept.accepted_at_us) // 1000
-            processor = self._router.choose(waited_ms, self._clock.ticks_ms())
-            if processor is None:
+            now_ms = self._clock.ticks_ms()
+            processor = self._router.choose(waited_ms, now_ms)
+            if processor is None or not self._pacer.take(now_ms):
                 return False
             self._send(waiting.popleft(), kept, processor, now_us // 1000)
         return bool(waiting)
@@ -186,8 +189,13 @@ class Dispatcher:
             self._custody.doubt(slot, kept.requested_at_ms)
             self._unknowns.add(slot)
 
-    def beat(self) -> None:
-        """Called several times a second: shows that the loop is alive and how many payments stand where."""
+    def beat(self, throttled_periods: int) -> None:
+        """Called ten times a second: shows that the loop is alive and how many payments stand where, sets the pace.
+
+        Args:
+            throttled_periods: how often the container was frozen so far.
+        """
+        self._pacer.look(throttled_periods)
         self._counters.beat()
         self._custody.show_gauges(len(self._attempts))
 
@@ -207,4 +215,4 @@ class Dispatcher:
             task.cancel()
         await asyncio.gather(*self._attempts, return_exceptions=True)
         await self._unknowns.aclose()
-        self.beat()  # the last flush tells how many are unknown
+        self._custody.show_gauges(0)  # the last flush tells how many are unknown

@@ -16,6 +16,7 @@ from server.health import poll_alone, poll_shared
 from server.intake import Intake
 from server.processors import Processor
 from server.publisher import Publisher
+from server.quota import CpuQuota
 from server.redis_totals import TotalsHash
 from server.routing import Circuit, Router, make_policy
 from server.siblings import Sibling, Siblings
@@ -166,8 +167,9 @@ class Payer:
         circuit.hear_health(failing=failing, response_ms_min=response_ms_min, now_ms=self._clock.ticks_ms())
 
     async def _beat(self, dispatcher: Dispatcher) -> None:
+        quota = CpuQuota()
         while True:
-            dispatcher.beat()
+            dispatcher.beat(quota.throttled_periods())
             if not self._config.redis_url:
                 _take_up_local_purge(self._segment, self._journal)
             await asyncio.sleep(BEAT_S)

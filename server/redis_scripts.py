@@ -15,7 +15,8 @@ HASH = "gateway:totals"
 HEALTH_LEASE = "gateway:health-lease:"  # and the processor's index
 
 FLUSH = """
--- One member's new absolute values, applied only if the hash has what they build on and nothing newer.
+-- One member's new absolute values, applied only if the hash has what they build on and nothing newer. If it has got
+-- less far, what it has is taken for nothing: readers are to wait for the whole and not to be told an old state.
 -- ARGV: member, header, version of the member's header that the values build on ('': on nothing, they are everything),
 --       roster known to the member, number of pairs, then field, value ..., then fields to remove
 -- Returns: applied (1 or 0), header found, epoch, roster, health of each processor
@@ -53,6 +54,7 @@ if mine[1] == epoch and is_before(theirs, mine) and not is_before(theirs, base) 
   redis.call('HSET', hash, member .. '|h', ARGV[2], member .. '|seen',
     string.format('%.0f', now[1] * 1000 + math.floor(now[2] / 1000)))
 end
+if mine[1] == epoch and is_before(theirs, base) then redis.call('HDEL', hash, member .. '|h') end
 local roster = redis.call('HGET', hash, 'roster') or ''
 local longer = roster
 for name in string.gmatch(ARGV[4], '[^,]+') do

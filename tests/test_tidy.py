@@ -54,12 +54,12 @@ SERVER_LAYERS = (
     ("config", "totals", "window"),
     ("payments", "totals_header", "ledger"),
     ("attempt", "answers"),
-    ("routing", "problems"),
+    ("routing", "pacing", "problems"),
     # ways out, and what is asked there
-    ("connection", "redis_scripts", "following", "custody"),
+    ("connection", "redis_scripts", "following", "custody", "siblings", "quota"),
     ("transport", "local_totals", "intake"),
     ("processors",),
-    ("redis_totals", "unknowns"),
+    ("redis_totals", "unknowns", "verification"),
     ("health", "publisher"),
     # the two jobs
     ("gate", "app", "dispatcher"),

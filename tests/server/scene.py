@@ -10,6 +10,7 @@ from server.custody import Custody
 from server.dispatcher import Dispatcher
 from server.intake import Intake
 from server.routing import Circuit, Router, make_policy
+from server.siblings import Siblings
 from server.unknowns import Unknowns
 from shm import Accepted, Counters, DispatcherCount, Ended, Geometry, Kept, Segment, State
 from tests.fakes import NOON_MS, FakeClock, FakeProcessor, idle
@@ -69,7 +70,9 @@ class Scene:
         self.circuits = (Circuit(in_flight_max, SLOW_MS), Circuit(in_flight_max, SLOW_MS))
         self.dispatcher = Dispatcher(
             custody=self.custody,
-            intake=Intake(self.lanes, self.custody, self.counters, self.clock),
+            intake=Intake(
+                self.lanes, self.custody, self.counters, self.clock, siblings=Siblings([]), after_absence=False
+            ),
             unknowns=self.unknowns,
             processors=self.processors,
             router=Router(self.circuits, policy),

@@ -22,7 +22,7 @@ FINAL = [
     Stage(240 * S, Behaviour(103), Behaviour(10)),
     Stage(270 * S, Behaviour(2000), Behaviour(0)),
 ]
-"""The final's stages; a tenth of the load of one of its two instances is used here."""
+"""The final's stages."""
 
 PREVIEW = [
     Stage(0, Behaviour(0), Behaviour(0)),
@@ -52,17 +52,16 @@ class TestContest:
     @pytest.mark.parametrize("with_health", [True, False])
     def test_final(self, *, with_health: bool) -> None:
         """All is paid at the end; the fallback gets the ninety seconds in which default is down or slow, or so."""
-        outcome = RoutingModel(FINAL, ramp(300 * S, 40), limit=64, with_health=with_health).run(302 * S)
+        outcome = RoutingModel(FINAL, ramp(300 * S, 300), limit=384, with_health=with_health).run(302 * S)
         assert outcome.unpaid == 0
         assert 0.30 < outcome.fallback_share < 0.50
-        assert outcome.waited_ms_max(until_ms=88 * S) < 1100
-        assert outcome.waited_ms_max() < 10 * S
+        assert outcome.waited_ms_max(until_ms=84 * S) < 1100
+        assert outcome.waited_ms_max() < (6 if with_health else 12) * S
 
-    @pytest.mark.slow
-    @pytest.mark.parametrize(("fees_bp", "share_max"), [((700, 1000), 0.2), ((500, 1500), 0.01)])
+    @pytest.mark.parametrize(("fees_bp", "share_max"), [((700, 1000), 0.45), ((500, 1500), 0.01)])
     def test_preview(self, fees_bp: tuple[int, int], share_max: float) -> None:
-        """All is paid at the end; what waits for a cheaper default costs little, and the dearer the more it saves."""
-        outcome = RoutingModel(PREVIEW, ramp(60 * S, 40), fees_bp=fees_bp, limit=64).run(62 * S)
+        """All is paid at the end, and the more default saves, the less goes to the fallback."""
+        outcome = RoutingModel(PREVIEW, ramp(60 * S, 275), fees_bp=fees_bp, limit=384).run(62 * S)
         assert outcome.unpaid == 0
         assert outcome.fallback_share < share_max
         assert outcome.waited_ms_max(from_ms=46 * S) < 1 * S
@@ -133,7 +132,7 @@ class TestAnyStages:
     """Stages made up on the spot."""
 
     @pytest.mark.slow
-    @settings(max_examples=60)
+    @settings(max_examples=150)
     @given(st.randoms(use_true_random=False), st.booleans())
     def test_everything_is_paid_once_faults_stop(self, dice: random.Random, with_health: bool) -> None:  # noqa: FBT001
         """Whatever failed before, and however slow both are in the end: nothing is left behind."""

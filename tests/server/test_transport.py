@@ -13,9 +13,6 @@ from server.connection import Connection
 from server.transport import KeepAliveTransport
 from tests.server.fake_peer import LOOPS, OK, FakeLookUp, NewLoop, Talk, failure, on_each_loop, run_on, until
 
-SHORT_S = 0.02
-"""A deadline that passes within a test."""
-
 
 class TestKeepAlive:
     """Which connections are used again."""
@@ -108,31 +105,14 @@ class TestKeepAlive:
             assert talk.transport.connections_open == 0
 
     @on_each_loop
-    async def test_deadlines_of_successive_calls(self) -> None:
-        """Each exchange of a connection has its own deadline, whether shorter or longer than the one before."""
+    async def test_shorter_deadline(self) -> None:
+        """A kept connection, whose timer waits for a later time, keeps a shorter deadline too."""
         async with Talk() as talk:
             peer, _ = await talk.exchange()
-            call = talk.call(read=SHORT_S)
+            call = talk.call(read=0.02)
             await peer.receive()
-            peer.send(OK)
-            assert (await call).status_code == 200
-            late = talk.call(read=5 * SHORT_S)  # its timer is that of the call before
-            await peer.receive()
-            await asyncio.sleep(2 * SHORT_S)
-            assert not late.done()
-            assert type(await failure(late)) is httpx.ReadTimeout
-
-    @on_each_loop
-    async def test_timer_of_an_idle_connection(self) -> None:
-        """A deadline that passes while the connection is idle does nothing."""
-        async with Talk() as talk:
-            call = talk.call(read=SHORT_S)
-            peer = await talk.accept()
-            await peer.receive()
-            peer.send(OK)
-            await call
-            await asyncio.sleep(2 * SHORT_S)
-            assert (await talk.reuse(peer)).status_code == 200
+            assert type(await failure(call)) is httpx.ReadTimeout
+            assert talk.transport.connections_open == 0
 
 
 class TestConnecting:

@@ -1,5 +1,6 @@
 """The simulated processes of an instance: the real worker's gate and the real dispatcher's `Payer`, each one life."""
 
+import contextlib
 import os
 import signal
 from collections.abc import Coroutine
@@ -7,6 +8,7 @@ from typing import Any, cast
 
 from server.clock import Clock
 from server.config import Config
+from server.errors import TotalsUnavailable
 from server.gate import Gate
 from server.local_totals import LocalTotals
 from server.payer import SPARE_CONNECTIONS, Payer
@@ -20,6 +22,8 @@ from tests.simulation.redis_link import Connection, SimulatedRedis, SimulatedTot
 from tests.simulation.segment import SimulatedSegment
 from tests.simulation.world import World
 
+FOLLOW_S = 1.0  # as `server.worker` does
+
 
 class Life(Owner):
     """One process from its fork to its end.
@@ -29,7 +33,9 @@ class Life(Owner):
         segment: the instance's memory as this process sees it.
 
     Attributes:
-        gate: a worker's way in, once it is ready.
+        gate: a worker's way in, while it is ready.
+        local: a worker's reader of totals when there is no Redis.
+        began_at_s: when it was forked.
     """
 
     def __init__(self, name: str, segment: SimulatedSegment) -> None:
@@ -37,7 +43,7 @@ class Life(Owner):
         self.name = name
         self.segment = segment
         self.gate: Gate | None = None
-        self.leaving = False
+        self.local: LocalTotals | None = None
         self.began_at_s = 0.0
 
     def __str__(self) -> str:
@@ -117,6 +123,12 @@ def serve(
         os.eventfd_write(doorbell, 1)
         world.loop.ring(doorbell)
 
+    def follow() -> None:
+        assert life.local is not None
+        with contextlib.suppress(TotalsUnavailable):
+            life.local.follow()
+        world.loop.call_later(FOLLOW_S, follow)
+
     async def live() -> None:
         counters = life.segment.worker_counters(index)
         counters.begin(1, 0)
@@ -131,6 +143,9 @@ def serve(
         )
         stop = world.loop.create_future()
         world.loop.add_signal_handler(signal.SIGTERM, lambda: stop.done() or stop.set_result(None))
+        if not config.redis_url:
+            life.local = LocalTotals(life.segment, counters)
+            world.loop.call_later(FOLLOW_S, follow)
         counters.phase = Phase.READY
         await stop
         life.gate.leaving = True
@@ -142,10 +157,3 @@ def serve(
         counters.phase = Phase.GONE
 
     return live()
-
-
-def totals_of(world: World, life: Life, config: Config, server: SimulatedRedis, worker: int) -> TotalsHash | LocalTotals:
-    """A reader of totals in a worker's process."""
-    if config.redis_url:
-        return SimulatedTotals(Connection(world, server))
-    return LocalTotals(life.segment, life.segment.worker_counters(worker))

@@ -1,5 +1,7 @@
 """The code of `tools/run`: the whole gateway on one machine, from the processors to HAProxy.
 
-`options` says what was asked for, `plan` what has to run for it (both pure); `fleet` runs it and keeps it running,
-`docker` does so with Compose; `status` looks into the segments, `leftovers` removes or names them at the end.
+`options` says what was asked for and `plan` what has to run for it (both pure); `machine` looks whether it can,
+`fleet` runs it and keeps it running, `docker` does the same with Compose; `status` looks into the segments,
+`leftovers` names or removes them in the end. `stopping` is how Ctrl-C is heeded, `screen` and `tail` are what the
+person sees.
 """

@@ -1,125 +1,195 @@
-"""`tools/run` from its command line to its exit status."""
+"""`tools/run` from its options to its exit status."""
 
+import fcntl
+import http.client
+import os
 import shutil
 import signal
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from http import HTTPStatus
 from pathlib import Path
-from types import FrameType
-from typing import NoReturn
 
-from tools.debian import SetupError, require_debian_package
+from tools.debian import SetupError
 from tools.environment import ROOT
 from tools.launcher import docker
-from tools.launcher.errors import LaunchError
-from tools.launcher.fleet import Fleet, port_is_free
+from tools.launcher.errors import LaunchError, Stop
+from tools.launcher.fleet import Fleet
 from tools.launcher.leftovers import clear
-from tools.launcher.options import Options, read_command_line
-from tools.launcher.plan import Programs, instances_of, ports_of, services_of
+from tools.launcher.machine import find_programs, require_nobody_runs, require_ports, taken_up
+from tools.launcher.options import Options
+from tools.launcher.plan import instances_of, ports_of, services_of
+from tools.launcher.screen import Screen, this_screen
 from tools.launcher.status import Watch
+from tools.launcher.stopping import Stopping
 
 EXIT_FAILED = 1
-LINE_EVERY_S = 1.0
+ANSWERS_WITHIN_S = 30.0
+ASK_WITHIN_S = 2.0
+STATUS_EVERY_S = 1.0
 LOOK_S = 0.2
-TRY = (
+FOLDER_PREFIX = "gateway-run-"
+TRY_PAYMENT = (
     "curl -i http://127.0.0.1:{port}/payments -H 'Content-Type: application/json' "
     '-d \'{{"correlationId":"\'$(cat /proc/sys/kernel/random/uuid)\'","amount":19.90}}\''
 )
+TRY_SUMMARY = "curl http://127.0.0.1:{port}/payments-summary"
 
 
-class Stop(Exception):
-    """Somebody wants the run to end: Ctrl-C, SIGTERM, or the time is over."""
+def start(options: Options) -> int:
+    """Runs everything until it is told to stop; returns the exit status.
 
-
-def start(arguments: Sequence[str] | None = None) -> int:
-    """Runs everything until it is told to stop; returns the exit status."""
-    options = read_command_line(sys.argv[1:] if arguments is None else arguments)
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, _stop)
+    Raises:
+        KeyboardInterrupt: Ctrl-C or SIGTERM while it was looked whether it can run; nothing was started.
+    """
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # until there is something to stop in order
+    screen, stopping = this_screen(), Stopping()
     try:
+        require_ports(ports_of(options))
         if options.docker:
-            docker.run(options, say=say, show=lambda line: show(line, sys.stdout.isatty()))
+            _run_in_docker(options, screen, stopping)
         else:
-            _run_here(options)
+            _run_here(options, screen, stopping)
     except Stop:
         return 0
     except (LaunchError, SetupError) as error:
-        say(f"tools/run: {error}")
+        sys.stderr.write(f"tools/run: {error}\n")
         return EXIT_FAILED
     return 0
 
 
-def _stop(_number: int, _frame: FrameType | None) -> NoReturn:
-    raise Stop
+def _run_here(options: Options, screen: Screen, stopping: Stopping) -> None:
+    instances = instances_of(options)
+    programs = find_programs(single=options.single)
+    require_nobody_runs(instances)
+    stopping.listen()
+    with _own_folder() as folder:
+        fleet = Fleet(services_of(options, programs, folder), ROOT, stopping.pause, screen.say)
+        try:
+            for told in taken_up(instances):
+                screen.say(told)
+            for service in fleet.start():
+                screen.say(f"  {service.name:20} {service.uses}")
+            wait_for_answer(options.port, stopping.pause)
+            _invite(options.port, screen)
+            watch = Watch(instances)
+            _show(options, screen, stopping, fleet.look_after, lambda: str(watch.look()))
+        finally:
+            _wind_up(fleet, screen, stopping)
+            for told in clear(instances, time.sleep):
+                screen.say(told)
+    screen.say("stopped")
 
 
-def say(sentence: str) -> None:
-    """Prints a line for people."""
-    print(sentence, flush=True)
+def _run_in_docker(options: Options, screen: Screen, stopping: Stopping) -> None:
+    docker.require_docker()
+    stopping.listen()
+    with _own_folder() as folder:
+        composed = docker.Composed(folder, stopping.pause, screen.say)
+        try:
+            composed.start()
+            wait_for_answer(options.port, stopping.pause)
+            _invite(options.port, screen)
+            _show(options, screen, stopping, composed.look_after, composed.status)
+        finally:
+            screen.say("")
+            stopping.ignore()  # Docker is asked to stop them in order, and that is bounded
+            composed.stop()
+    screen.say("stopped")
 
 
-def show(line: str, live: bool) -> None:  # noqa: FBT001
-    """Prints the status line: over the one before on a terminal."""
-    print(f"\r{line}\033[K" if live else line, end="" if live else "\n", flush=True)
+def _invite(port: int, screen: Screen) -> None:
+    screen.say(f"Try it:\n  {TRY_PAYMENT.format(port=port)}\n  {TRY_SUMMARY.format(port=port)}\nCtrl-C stops everything.")
 
 
-def _run_here(options: Options) -> None:
-    for port, whose in ports_of(options).items():
-        if not port_is_free(port):
-            raise LaunchError(f"port {port} (for {whose}) is in use; choose another, see --help")
-    programs = Programs(
-        Path(sys.executable),
-        None if options.single else require_debian_package("haproxy", "haproxy"),
-        None if options.single else require_debian_package("redis-server", "redis-server"),
-        ROOT,
-    )
-    folder = Path(tempfile.mkdtemp(prefix="gateway-run-"))
-    fleet = Fleet(services_of(options, programs, folder), ROOT)
+def _show(
+    options: Options,
+    screen: Screen,
+    stopping: Stopping,
+    look_after: Callable[[], None],
+    status: Callable[[], str],
+) -> None:
+    """Shows how payments are doing, until it is told to stop or the time is over."""
+    now_s = time.monotonic()
+    end_s = None if options.seconds is None else now_s + options.seconds
+    next_status_s = now_s
+    while end_s is None or now_s < end_s:
+        look_after()
+        if now_s >= next_status_s:
+            next_status_s = now_s + STATUS_EVERY_S
+            screen.show(status())
+        screen.check()
+        stopping.pause(LOOK_S)
+        now_s = time.monotonic()
+
+
+def _wind_up(fleet: Fleet, screen: Screen, stopping: Stopping) -> None:
+    """Stops everything; a further signal stops it at once."""
+    stopping.heed()
+    screen.say("")
     try:
-        for service in fleet.start():
-            say(f"  {service.name:20} {service.uses}")
-        say("Try it:\n  " + TRY.format(port=options.port))
-        say("Ctrl-C stops everything.")
-        _watch(fleet, options)
-    finally:
-        _wind_up(fleet, options, folder)
-
-
-def _watch(fleet: Fleet, options: Options) -> NoReturn:
-    """Shows how payments are doing and replaces what dies, until stopped."""
-    watch = Watch(instances_of(options))
-    live = sys.stdout.isatty()
-    end_s = None if options.seconds is None else time.monotonic() + options.seconds
-    next_line_s = 0.0
-    shown = ""
-    while end_s is None or time.monotonic() < end_s:
-        for told in fleet.replace_dead():
-            say(f"\n{told}" if live else told)
-        if time.monotonic() >= next_line_s:
-            next_line_s = time.monotonic() + LINE_EVERY_S
-            line = str(watch.look())
-            if live or line != shown:
-                show(line, live)
-            shown = line
-        time.sleep(LOOK_S)
-    raise Stop
-
-
-def _wind_up(fleet: Fleet, options: Options, folder: Path) -> None:
-    """Stops everything, whatever signal comes meanwhile; a second Ctrl-C stops at once."""
-    say("")
-    try:
-        for told in fleet.stop():
-            say(told)
+        fleet.stop()
     except Stop:
-        say("stopping at once")
+        screen.say("stopping at once")
     finally:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, signal.SIG_IGN)
+        stopping.ignore()
         fleet.kill()
-        for told in clear(instances_of(options)):
-            say(told)
+
+
+def wait_for_answer(port: int, pause: Callable[[float], None]) -> None:
+    """Waits until `GET /health` says that payments are taken.
+
+    Raises:
+        LaunchError: it did not within half a minute.
+        Stop: raised by `pause`.
+    """
+    deadline_s = time.monotonic() + ANSWERS_WITHIN_S
+    while True:
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=ASK_WITHIN_S)
+        try:
+            connection.request("GET", "/health")
+            answer = str(connection.getresponse().status)
+            if answer == str(HTTPStatus.NO_CONTENT.value):
+                return
+        except (OSError, http.client.HTTPException) as error:
+            answer = str(error) or type(error).__name__
+        finally:
+            connection.close()
+        if time.monotonic() > deadline_s:
+            raise LaunchError(f"port {port} did not answer within {ANSWERS_WITHIN_S:.0f} s: {answer}")
+        pause(LOOK_S)
+
+
+@contextmanager
+def _own_folder() -> Iterator[Path]:
+    """A folder for this run's sockets and logs, removed in the end; what killed runs have left is removed first."""
+    for old in Path(tempfile.gettempdir()).glob(f"{FOLDER_PREFIX}*"):
+        with _locked(old) as is_ours:
+            if is_ours:
+                shutil.rmtree(old, ignore_errors=True)
+    folder = Path(tempfile.mkdtemp(prefix=FOLDER_PREFIX))
+    try:
+        with _locked(folder):
+            yield folder
+    finally:
         shutil.rmtree(folder, ignore_errors=True)
-        say("stopped")
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[bool]:
+    """Holds a folder's lock, the sign that its run lives; whether it was to be had."""
+    try:
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    except OSError:  # gone, or another user's
+        yield False
+        return
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield True
+    except BlockingIOError:
+        yield False
+    finally:
+        os.close(descriptor)

@@ -1,37 +1,47 @@
 """Runs services, replaces those that die, and stops them in order; leaves no process behind, even if it is killed."""
 
-import contextlib
 import ctypes
 import os
 import signal
 import socket
 import subprocess
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 from tools.launcher.errors import LaunchError
-from tools.launcher.plan import Service, stop_order
+from tools.launcher.plan import Service, stop_groups
+from tools.launcher.tail import Tail
 
 UP_WITHIN_S = 30.0  # a slow machine compiles the modules first
 LOOK_S = 0.05
 RESTART_PAUSE_S = 0.5  # between two starts of the same service
-RESTARTS_MAX = 1000  # of one service in one run; more is no accident any more
-LAST_WORDS_MAX = 1500  # characters
+SHORT_LIFE_S = 3.0
+SHORT_LIVES_MAX = 5  # in a row: what ends them so soon does not go away by itself
+LAST_WORDS_MAX = 15  # lines
+KILLED_WITHIN_S = 5.0  # what SIGKILL does not end by then hangs in the kernel
 _PR_SET_PDEATHSIG = 1  # prctl(2)
 
 _libc = ctypes.CDLL(None)
 
 
-def port_is_free(port: int) -> bool:
-    """Whether nobody listens on a port of 127.0.0.1."""
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError:
-            return False
-    return True
+class _Running:
+    """A service and the process that is it now."""
+
+    def __init__(self, service: Service, process: subprocess.Popen[bytes]) -> None:
+        self.service = service
+        self.process = process
+        self.tail = Tail(service.log)
+        self.started_at_s = time.monotonic()
+        self.short_lives = 0
+
+    def lives(self) -> bool:
+        return self.process.poll() is None
+
+    def succeed(self, process: subprocess.Popen[bytes]) -> None:
+        self.process = process
+        self.started_at_s = time.monotonic()
 
 
 class Fleet:
@@ -40,113 +50,146 @@ class Fleet:
     Args:
         services: what runs, in the order of starting.
         root: the project's folder, where they run.
+        pause: waits so many seconds, or raises Stop.
+        say: tells the person a sentence, or what a service has logged.
     """
 
-    def __init__(self, services: list[Service], root: Path) -> None:
-        self._services = services
+    def __init__(
+        self, services: Sequence[Service], root: Path, pause: Callable[[float], None], say: Callable[[str], None]
+    ) -> None:
+        self._services = list(services)
         self._root = root
-        self._running: dict[str, subprocess.Popen[bytes]] = {}
-        self._started_at_s: dict[str, float] = {}
-        self._restarts: dict[str, int] = {service.name: 0 for service in services}
+        self._pause = pause
+        self._say = say
+        self._running: dict[str, _Running] = {}
 
-    def start(self) -> Iterable[Service]:
+    def start(self) -> Iterator[Service]:
         """Starts one service after the other, each when the one before is up; yields each that is.
 
         Raises:
             LaunchError: one ended, or was not up in time.
+            Stop: raised by `pause`.
         """
         for service in self._services:
-            self._spawn(service)
-            self._wait_until_up(service)
+            running = self._running[service.name] = _Running(service, self._spawn(service))
+            self._wait_until_up(running)
+            logged = running.tail.lines()
+            if service.is_gateway:
+                self._tell(service, logged)
             yield service
 
-    def _spawn(self, service: Service) -> None:
-        self._started_at_s[service.name] = time.monotonic()
-        with contextlib.ExitStack() as stack:
-            output = stack.enter_context(service.log.open("ab")) if service.log else None
-            self._running[service.name] = subprocess.Popen(
+    def _spawn(self, service: Service) -> subprocess.Popen[bytes]:
+        with service.log.open("ab") as log:
+            return subprocess.Popen(
                 service.command,
                 cwd=self._root,
                 env={**os.environ, **service.environment},
                 stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=output,
+                stdout=log,
+                stderr=log,
                 start_new_session=True,  # Ctrl-C goes to this process alone, which stops the others in order
-                preexec_fn=_end_with_parent,  # noqa: PLW1509  this process has no threads
+                preexec_fn=partial(_end_with_parent, os.getpid()),  # noqa: PLW1509  this process has no threads
             )
 
-    def _wait_until_up(self, service: Service) -> None:
+    def _wait_until_up(self, running: _Running) -> None:
+        service = running.service
         deadline_s = time.monotonic() + UP_WITHIN_S
-        while not _is_up(service):
-            status = self._running[service.name].poll()
-            if status is not None:
+        while not _takes_connections(service.listens):
+            if not running.lives():
                 raise LaunchError(
-                    f"{service.name} ended with status {status} while it was started{_last_words(service)}"
+                    f"{service.name} ended with status {running.process.returncode} while it was started"
+                    f"{_last_words(running.tail)}"
                 )
             if time.monotonic() > deadline_s:
-                raise LaunchError(f"{service.name} was not up within {UP_WITHIN_S:.0f} s")
-            time.sleep(LOOK_S)
+                raise LaunchError(f"{service.name} was not up within {UP_WITHIN_S:.0f} s{_last_words(running.tail)}")
+            self._pause(LOOK_S)
 
-    def replace_dead(self) -> list[str]:
-        """Starts again what has died; returns a sentence for each.
+    def look_after(self) -> None:
+        """Tells what the services have logged, and starts again what has died.
 
         Raises:
-            LaunchError: one has died too often.
+            LaunchError: one dies as soon as it is started, again and again.
         """
-        told = []
-        for service in self._services:
-            status = self._running[service.name].poll()
-            if status is None or time.monotonic() - self._started_at_s[service.name] < RESTART_PAUSE_S:
-                continue
-            self._restarts[service.name] += 1
-            if self._restarts[service.name] > RESTARTS_MAX:
-                raise LaunchError(f"{service.name} has died {RESTARTS_MAX} times")
-            if service.path is not None and service.name == "redis":
-                service.path.unlink(missing_ok=True)
-            self._spawn(service)
-            told.append(f"{service.name} ended with status {status}; started again")
-        return told
+        for running in self._running.values():
+            has_died = not running.lives()  # before its last words are read
+            self._tell(running.service, running.tail.lines())
+            if has_died:
+                self._replace(running)
 
-    def stop(self) -> Iterable[str]:
-        """Stops everything in order; yields a name before each, and a sentence for what had to be killed."""
-        for service in stop_order(self._services):
-            process = self._running.get(service.name)
-            if process is None or process.poll() is not None:
+    def _replace(self, running: _Running) -> None:
+        service, status = running.service, running.process.returncode
+        lived_s = time.monotonic() - running.started_at_s
+        if lived_s < RESTART_PAUSE_S:
+            return
+        running.short_lives = running.short_lives + 1 if lived_s < SHORT_LIFE_S else 0
+        if running.short_lives >= SHORT_LIVES_MAX:
+            raise LaunchError(
+                f"{service.name} ended {SHORT_LIVES_MAX} times right after its start, last with status {status}"
+            )
+        running.succeed(self._spawn(service))
+        self._say(f"{service.name} ended with status {status}; started again")
+
+    def stop(self) -> None:
+        """Stops everything in order, and kills what does not stop in time.
+
+        Raises:
+            Stop: raised by `pause`; what still runs then runs on.
+        """
+        for group in stop_groups(self._services):
+            members = [self._running[service.name] for service in group if service.name in self._running]
+            living = [running for running in members if running.lives()]
+            if not living:
                 continue
-            yield f"stopping {service.name}"
-            process.send_signal(signal.SIGUSR1 if service.name == "haproxy" else signal.SIGTERM)
-            try:
-                process.wait(service.stop_within_s)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
-                yield f"{service.name} did not stop within {service.stop_within_s:.0f} s and was killed"
+            self._say("stopping " + ", ".join(running.service.name for running in living))
+            for running in living:
+                running.process.send_signal(running.service.stop_signal)
+            self._wait_for_end(living)
+
+    def _wait_for_end(self, living: Sequence[_Running]) -> None:
+        deadline_s = time.monotonic() + max(running.service.stop_within_s for running in living)
+        while any(running.lives() for running in living) and time.monotonic() < deadline_s:
+            self._pause(LOOK_S)
+        for running in living:
+            if running.service.is_gateway:
+                self._tell(running.service, running.tail.lines())
+            if running.lives():
+                self._say(f"{running.service.name} did not stop within {running.service.stop_within_s:.0f} s: killed")
+                _kill(running.process)
 
     def kill(self) -> None:
         """Ends everything at once."""
-        for process in self._running.values():
-            if process.poll() is None:
-                process.kill()
-                process.wait()
+        for running in self._running.values():
+            _kill(running.process)
+
+    def _tell(self, service: Service, logged: Sequence[str]) -> None:
+        for line in logged:
+            self._say(f"{service.name}: {line}")
 
 
-def _is_up(service: Service) -> bool:
-    with socket.socket(socket.AF_UNIX if service.path else socket.AF_INET) as probe:
+def _takes_connections(listens: int | Path) -> bool:
+    with socket.socket(socket.AF_UNIX if isinstance(listens, Path) else socket.AF_INET) as probe:
         probe.settimeout(LOOK_S)
         try:
-            probe.connect(str(service.path) if service.path else ("127.0.0.1", service.port))
+            probe.connect(str(listens) if isinstance(listens, Path) else ("127.0.0.1", listens))
         except OSError:
             return False
     return True
 
 
-def _last_words(service: Service) -> str:
+def _last_words(tail: Tail) -> str:
     """The end of a service's log, for a sentence on why it did not start."""
-    if service.log is None or not service.log.exists():
-        return ""
-    return ":\n" + service.log.read_text(errors="replace")[-LAST_WORDS_MAX:]
+    lines = tail.lines()[-LAST_WORDS_MAX:]
+    return ":" + "".join(f"\n  {line}" for line in lines) if lines else ""
 
 
-def _end_with_parent() -> None:
-    """Runs in the child: the kernel sends it SIGTERM when this process dies."""
+def _kill(process: subprocess.Popen[bytes]) -> None:
+    if process.poll() is None:
+        process.kill()
+        process.wait(KILLED_WITHIN_S)
+
+
+def _end_with_parent(parent: int) -> None:
+    """Runs in the child: the kernel sends it SIGTERM when the launcher dies, however that comes about."""
     _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    if os.getppid() != parent:  # it died before the call
+        os._exit(1)

@@ -1,24 +1,82 @@
 """What a run leaves in /dev/shm: nothing, or a segment that still holds accepted payments."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 
-from shm import Segment, SegmentError, count_unsettled
+from shm import (
+    RoleLock,
+    RoleTaken,
+    Segment,
+    SegmentError,
+    SegmentMissing,
+    SegmentNotReady,
+    count_unsettled,
+    lock_path,
+    segment_name,
+)
+
+LOOK_S = 0.05
+DEAD_WITHIN_S = 3.0  # killed processes are gone in milliseconds; a machine may be starved
 
 
-def clear(instances: Sequence[str]) -> list[str]:
+def clear(instances: Sequence[str], sleep: Callable[[float], None]) -> list[str]:
     """Removes the segments of stopped instances that hold nothing unsettled; returns a sentence for each that stays."""
-    staying = []
-    for instance in instances:
+    return [told for instance in instances if (told := _clear(instance, sleep))]
+
+
+def _clear(instance: str, sleep: Callable[[float], None]) -> str | None:
+    name = segment_name(instance)
+    if not lock_path(instance, "supervisor").exists():
+        return None  # no instance of that name ever began here
+    try:
+        with _nobody_lives(instance, sleep) as segment:
+            unsettled = 0 if segment is None else count_unsettled(segment)
+            if not unsettled:
+                _remove(instance)
+                return None
+    except RoleTaken as error:
+        return f"segment {name} stays: {error}"
+    except OSError as error:
+        return f"segment {name} stays: {error.filename} is another user's ({error.strerror})"
+    except SegmentError as error:
+        return f"segment {name} stays: {error}"
+    return f"segment {name} stays: it holds {unsettled} accepted payments that are not settled; the next run takes them up"
+
+
+@contextmanager
+def _nobody_lives(instance: str, sleep: Callable[[float], None]) -> Iterator[Segment | None]:
+    """Holds every role of an instance, so that nobody accepts or settles meanwhile; its segment, None if it has none.
+
+    Raises:
+        RoleTaken: somebody plays one.
+        SegmentError: the segment can't be read.
+    """
+    with ExitStack() as roles:
+        roles.enter_context(_take(instance, "supervisor", sleep))
         try:
             segment = Segment.attach(instance, read_only=True)
-        except SegmentError:
-            continue
-        unsettled = count_unsettled(segment)
-        if unsettled:
-            staying.append(
-                f"segment /gateway-{instance} stays: it holds {unsettled} accepted payments that are not settled; "
-                "the next run takes them up"
-            )
-        else:
-            Segment.unlink(instance)
-    return staying
+        except (SegmentMissing, SegmentNotReady):  # its maker died before anything was accepted
+            yield None
+            return
+        for worker in range(segment.geometry.workers):
+            roles.enter_context(_take(instance, f"worker-{worker}", sleep))
+        for dispatcher in range(segment.geometry.dispatchers):
+            roles.enter_context(_take(instance, f"dispatcher-{dispatcher}", sleep))
+        yield segment
+
+
+def _take(instance: str, role: str, sleep: Callable[[float], None]) -> RoleLock:
+    """A role's lock, waiting a little for one who was killed a moment ago."""
+    for _ in range(round(DEAD_WITHIN_S / LOOK_S)):
+        try:
+            return RoleLock(instance, role)
+        except RoleTaken:
+            sleep(LOOK_S)
+    return RoleLock(instance, role)
+
+
+def _remove(instance: str) -> None:
+    try:
+        Segment.unlink(instance)
+    except SegmentMissing:
+        lock_path(instance, "supervisor").unlink(missing_ok=True)

@@ -1,10 +1,25 @@
-"""What `tools/run` was asked for."""
+"""What `tools/run` was asked for. Standard library only: the command line is read before `.venv` exists."""
+
+from __future__ import annotations  # an older Python shall reach the sentence that says it is too old
 
 import argparse
-from collections.abc import Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-PORT_MAX = 65535
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+PORT_MAX = 65_535
+SECONDS_MAX = 86_400.0  # a day; without the option a run has no end
+DOCKER_PORTS = {"payments": 9999, "HAProxy's statistics": 9990, "processor default": 8001, "processor fallback": 8002}
+
+EPILOG = """\
+Ctrl-C (or SIGTERM) stops everything in order: payments under way are settled for up to 5 s, and a segment that still
+holds unsettled ones stays in /dev/shm, is named, and is taken up by the next run. A second Ctrl-C stops at once.
+
+The instances take further settings from the environment, e.g. IN_FLIGHT_MAX=10 ./tools/run (README.md lists them).
+
+exit codes: 0 stopped as it was told; 1 could not start or go on; 2 wrong usage; 130 interrupted before it started
+"""
 
 
 class Options(NamedTuple):
@@ -29,10 +44,27 @@ class Options(NamedTuple):
 
 def read_command_line(arguments: Sequence[str]) -> Options:
     """The options on the command line; ends the process with a sentence if they make no sense."""
+    parser = _parser()
+    chosen = parser.parse_args(arguments)
+    default_port, fallback_port = chosen.processor_ports
+    ports = [chosen.port, default_port, fallback_port] + ([] if chosen.single else [chosen.stats_port])
+    if len(set(ports)) != len(ports):
+        parser.error("the ports must all be different")
+    if chosen.docker and set(ports) != set(DOCKER_PORTS.values()):
+        parser.error("with --docker the ports are those of the compose files: 9999, 9990, 8001 and 8002")
+    return Options(
+        chosen.docker, chosen.single, chosen.port, chosen.stats_port, (default_port, fallback_port), chosen.seconds
+    )
+
+
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="tools/run",
-        description="Starts two simulated payment processors, Redis, two instances and HAProxy, and shows what happens "
-        "until Ctrl-C. Makes its own Python environment; installs HAProxy and Redis if missing (needs root).",
+        description="Starts two simulated payment processors, Redis, two instances and HAProxy, and shows how payments "
+        "are doing until Ctrl-C.\nMakes its own Python environment (.venv) first, and installs HAProxy and Redis if "
+        "they are missing (needs root).",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     kind = parser.add_mutually_exclusive_group()
     kind.add_argument("--docker", action="store_true", help="the same in containers, with docker compose")
@@ -47,20 +79,21 @@ def read_command_line(arguments: Sequence[str]) -> Options:
         metavar=("DEFAULT", "FALLBACK"),
         help="of the simulated processors (default 8001 8002)",
     )
-    parser.add_argument("--seconds", type=float, help="stop by itself after so long")
-    chosen = parser.parse_args(arguments)
-    default_port, fallback_port = chosen.processor_ports
-    ports = [chosen.port, default_port, fallback_port] + ([] if chosen.single else [chosen.stats_port])
-    if len(set(ports)) != len(ports):
-        parser.error("the ports must all be different")
-    if chosen.docker and ports != [9999, 8001, 8002, 9990]:
-        parser.error("with --docker the ports are those of the compose files: 9999, 9990, 8001 and 8002")
-    return Options(
-        chosen.docker, chosen.single, chosen.port, chosen.stats_port, (default_port, fallback_port), chosen.seconds
-    )
+    parser.add_argument("--seconds", type=_seconds, help="stop by itself after so long")
+    return parser
 
 
 def _port(text: str) -> int:
     if not text.isdecimal() or not 0 < int(text) <= PORT_MAX:
         raise argparse.ArgumentTypeError(f"{text!r} is not a port from 1 to {PORT_MAX}")
     return int(text)
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds <= SECONDS_MAX:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds up to {SECONDS_MAX:.0f}")
+    return seconds

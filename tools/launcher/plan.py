@@ -1,9 +1,10 @@
 """What has to run for which options, in the order of starting: pure."""
 
+import signal
 from pathlib import Path
 from typing import NamedTuple
 
-from tools.launcher.options import Options
+from tools.launcher.options import DOCKER_PORTS, Options
 
 PROCESSOR_NAMES = ("default", "fallback")
 FEES_PERCENT = ("7", "10")  # the contest's final
@@ -17,21 +18,25 @@ class Service(NamedTuple):
         name: for people.
         command: its argument list.
         environment: variables it needs beside the usual ones.
-        port: TCP port of 127.0.0.1 that answers once it is up; None if it is up when `path` exists.
-        path: socket that exists once it is up; None if there is a port.
-        stop_within_s: how long its orderly stop may take.
-        log: file for what it prints; None: it goes where this program's goes.
+        listens: a TCP port of 127.0.0.1, or the path of a unix socket, that takes connections once it is up.
+        log: file for what it prints.
         uses: what is worth knowing about it, for people.
+        is_gateway: an instance: stopped first, and all it says is for people.
+        stop_rank: what is stopped together has the same; the lowest first.
+        stop_signal: tells it to stop in order.
+        stop_within_s: how long that may take.
     """
 
     name: str
     command: tuple[str, ...]
     environment: dict[str, str]
-    port: int | None
-    path: Path | None
-    stop_within_s: float
-    log: Path | None
+    listens: int | Path
+    log: Path
     uses: str
+    is_gateway: bool = False
+    stop_rank: int = 2
+    stop_signal: signal.Signals = signal.SIGTERM
+    stop_within_s: float = 5
 
 
 class Programs(NamedTuple):
@@ -57,6 +62,8 @@ def instances_of(options: Options) -> tuple[str, ...]:
 
 def ports_of(options: Options) -> dict[int, str]:
     """Every TCP port of the run and whose it is."""
+    if options.docker:
+        return {port: whose for whose, port in DOCKER_PORTS.items()}
     ports = {options.port: "payments"}
     if not options.single:
         ports[options.stats_port] = "HAProxy's statistics"
@@ -66,54 +73,47 @@ def ports_of(options: Options) -> dict[int, str]:
 
 
 def services_of(options: Options, programs: Programs, folder: Path) -> list[Service]:
-    """Everything to be started, first to last; stopped in the order of `stop_order`.
+    """Everything to be started, first to last.
 
     Args:
         options: what was asked for.
         programs: where the programs are.
-        folder: a folder of this run alone, for sockets.
+        folder: a folder of this run alone, for sockets and logs.
     """
-    services = [_processor(options, programs, index) for index in range(len(PROCESSOR_NAMES))]
+    services = [_processor(options, programs, folder, index) for index in range(len(PROCESSOR_NAMES))]
     if options.single:
-        listen = f"tcp:127.0.0.1:{options.port}"
-        services.append(_instance("local", options, programs, {"LISTEN": listen, "WEB_WORKERS": "1"}))
-        return services
+        # Said outright, so that no REDIS_URL of the person's own environment is meant.
+        alone = {"LISTEN": f"tcp:127.0.0.1:{options.port}", "WEB_WORKERS": "1", "REDIS_URL": ""}
+        return [*services, _instance("local", options, programs, folder, alone, options.port)]
     redis = folder / "redis.sock"
-    services.append(_redis(programs, redis))
-    for name in instances_of(options):
-        others = ",".join(other for other in instances_of(options) if other != name)
-        shared = {
-            "LISTEN": f"unix:{folder}",
-            "WEB_WORKERS": str(WORKERS),
-            "REDIS_URL": f"unix://{redis}",
-            "SIBLINGS": others,
-        }
-        services.append(_instance(name, options, programs, shared, folder / f"{name}-0.sock"))
-    services.append(_haproxy(options, programs, folder))
-    return services
-
-
-def stop_order(services: list[Service]) -> list[Service]:
-    """Instances first, while HAProxy, Redis and processors still serve them; then the rest, last started first."""
-    last_first = services[::-1]
-    return [one for one in last_first if one.name.startswith("instance")] + [
-        one for one in last_first if not one.name.startswith("instance")
+    shared = {"LISTEN": f"unix:{folder}", "WEB_WORKERS": str(WORKERS), "REDIS_URL": f"unix://{redis}"}
+    services.append(_redis(programs, folder, redis))
+    services += [
+        _instance(name, options, programs, folder, shared, folder / f"{name}-0.sock") for name in instances_of(options)
     ]
+    return [*services, _haproxy(options, programs, folder)]
 
 
-def _processor(options: Options, programs: Programs, index: int) -> Service:
-    port = options.processor_ports[index]
-    name = f"processor {PROCESSOR_NAMES[index]}"
+def stop_groups(services: list[Service]) -> list[list[Service]]:
+    """Who is stopped together, first to last: the instances while HAProxy, Redis and the processors still serve them,
+    HAProxy so that nobody is sent to what is gone, then the rest.
+    """
+    ranks = sorted({service.stop_rank for service in services})
+    return [[service for service in services if service.stop_rank == rank] for rank in ranks]
+
+
+def _processor(options: Options, programs: Programs, folder: Path, index: int) -> Service:
+    port, name, fee = options.processor_ports[index], PROCESSOR_NAMES[index], FEES_PERCENT[index]
     command = (
-        *(str(programs.python), "-m", "tools.processor", "--name", PROCESSOR_NAMES[index]),
-        *("--port", str(port), "--fee-percent", FEES_PERCENT[index]),
+        *(str(programs.python), "-m", "tools.processor", "--name", name),
+        *("--port", str(port), "--fee-percent", fee),
     )
-    uses = f"http://127.0.0.1:{port}  simulated, fee {FEES_PERCENT[index]} %, token 123"
-    return Service(name, command, {}, port, None, 5, None, uses)
+    uses = f"http://127.0.0.1:{port}  simulated, fee {fee} %, token 123"
+    return Service(f"processor {name}", command, {}, port, folder / f"processor-{name}.log", uses)
 
 
 def _instance(
-    name: str, options: Options, programs: Programs, more: dict[str, str], path: Path | None = None
+    name: str, options: Options, programs: Programs, folder: Path, more: dict[str, str], listens: int | Path
 ) -> Service:
     default_port, fallback_port = options.processor_ports
     environment = {
@@ -124,18 +124,26 @@ def _instance(
         "LOG_LEVEL": "WARNING",
         **more,
     }
-    command = (str(programs.python), "-m", "server")
-    port = None if path else options.port
-    uses = f"segment /gateway-{name}, {environment['WEB_WORKERS']} web worker(s), 1 dispatcher"
-    return Service(f"instance {name}", command, environment, port, path, 15, None, uses)
+    workers = environment["WEB_WORKERS"]
+    return Service(
+        f"instance {name}",
+        (str(programs.python), "-m", "server"),
+        environment,
+        listens,
+        folder / f"{name}.log",
+        f"segment /gateway-{name}, {workers} web worker{'' if workers == '1' else 's'}",
+        is_gateway=True,
+        stop_rank=0,
+        stop_within_s=15,  # LEAVE_S, DRAIN_S, the last flush, and some patience with each
+    )
 
 
-def _redis(programs: Programs, path: Path) -> Service:
+def _redis(programs: Programs, folder: Path, path: Path) -> Service:
     command = (
         *(str(programs.redis), "--port", "0", "--unixsocket", str(path), "--unixsocketperm", "700"),
-        *("--save", "", "--appendonly", "no", "--loglevel", "warning", "--dir", str(path.parent)),
+        *("--save", "", "--appendonly", "no", "--loglevel", "warning", "--dir", str(folder)),
     )
-    return Service("redis", command, {}, None, path, 5, path.with_suffix(".log"), f"{path}  totals, nothing on disk")
+    return Service("redis", command, {}, path, folder / "redis.log", f"{path}  totals, nothing on disk")
 
 
 def _haproxy(options: Options, programs: Programs, folder: Path) -> Service:
@@ -146,4 +154,14 @@ def _haproxy(options: Options, programs: Programs, folder: Path) -> Service:
     }
     command = (str(programs.haproxy), "-db", "-f", str(programs.root / "haproxy" / "haproxy.cfg"))
     uses = f"http://127.0.0.1:{options.port}  statistics at http://127.0.0.1:{options.stats_port}"
-    return Service("haproxy", command, environment, options.port, None, 6, folder / "haproxy.log", uses)
+    return Service(
+        "haproxy",
+        command,
+        environment,
+        options.port,
+        folder / "haproxy.log",
+        uses,
+        stop_rank=1,
+        stop_signal=signal.SIGUSR1,
+        stop_within_s=7,  # hard-stop-after 5 s
+    )

@@ -1,9 +1,18 @@
-"""One line on how payments are doing, from the counters in the segments; read-only."""
+"""One line on how payments are doing, from the counters in the segments; read-only.
 
+Also a program of its own (`python -c "$(cat status.py)" app1 app2`): it prints a line of numbers a second until it is
+told to stop. `tools/run --docker` runs it so in a container beside the instances', where this file is not.
+"""
+
+import signal
+import sys
+import time
 from collections.abc import Sequence
 from typing import NamedTuple
 
 from shm import DispatcherCount, Segment, SegmentError, WorkerCount
+
+EVERY_S = 1.0
 
 
 class Status(NamedTuple):
@@ -11,21 +20,23 @@ class Status(NamedTuple):
 
     Args:
         accepted: answered with 202 and committed.
-        settled: at the default and at the fallback processor.
+        default: settled at the default processor.
+        fallback: settled at the fallback processor.
         waiting: accepted and not ended: in lanes, waiting, in flight, unknown.
         unknown: of those, with unknown outcome.
     """
 
     accepted: int
-    settled: tuple[int, int]
+    default: int
+    fallback: int
     waiting: int
     unknown: int
 
     def __str__(self) -> str:
         """For people."""
-        default, fallback = self.settled
         text = (
-            f"accepted {self.accepted:,}  settled: default {default:,}, fallback {fallback:,}  waiting {self.waiting:,}"
+            f"accepted {self.accepted:,}  settled: default {self.default:,}, fallback {self.fallback:,}"
+            f"  waiting {self.waiting:,}"
         )
         return text + (f" ({self.unknown:,} unknown)" if self.unknown else "")
 
@@ -58,7 +69,7 @@ class Watch:
                     row.get(gauge)
                     for gauge in (DispatcherCount.WAITING, DispatcherCount.SENDING, DispatcherCount.UNKNOWN)
                 )
-        return Status(accepted, (default, fallback), waiting, unknown)
+        return Status(accepted, default, fallback, waiting, unknown)
 
     def _attach(self, instance: str) -> Segment | None:
         if instance not in self._segments:
@@ -67,3 +78,16 @@ class Watch:
             except SegmentError:
                 return None
         return self._segments[instance]
+
+
+def main(instances: Sequence[str]) -> None:
+    """Prints a line of five numbers a second, in the order of `Status`."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # the first process of a container ignores it otherwise
+    watch = Watch(instances)
+    while True:
+        print(*watch.look(), flush=True)
+        time.sleep(EVERY_S)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

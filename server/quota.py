@@ -1,0 +1,55 @@
+"""How often the container has been frozen for having used up its CPU quota, cgroup v1 and v2.
+
+The kernel gives a cgroup its quota anew every 100 ms and stops all its processes when it is used up before (CFS
+bandwidth control). That freeze is where a gateway's p99 comes from, so the dispatcher watches it.
+"""
+
+import os
+from pathlib import Path
+
+STAT_FILES = (
+    Path("/sys/fs/cgroup/cpu.stat"),  # v2, seen from inside the container
+    Path("/sys/fs/cgroup/cpu/cpu.stat"),  # v1
+)
+_STAT_BYTES_MAX = 1024
+_THROTTLED = b"nr_throttled "
+
+
+class CpuQuota:
+    """The throttling of this process's own cgroup.
+
+    Args:
+        files: where to look, the first that tells of throttling counts.
+    """
+
+    def __init__(self, files: tuple[Path, ...] = STAT_FILES) -> None:
+        """Opens the file once; asking costs one system call."""
+        self._descriptor: int | None = None
+        for path in files:
+            try:
+                descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            except OSError:
+                continue
+            if _throttled_periods(descriptor) is not None:
+                self._descriptor = descriptor
+                return
+            os.close(descriptor)
+
+    def throttled_periods(self) -> int:
+        """Periods in which the cgroup was frozen since it exists; 0 for ever where there is no quota to be seen."""
+        if self._descriptor is None:
+            return 0
+        return _throttled_periods(self._descriptor) or 0
+
+    def close(self) -> None:
+        """Closes the file."""
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
+
+
+def _throttled_periods(descriptor: int) -> int | None:
+    for line in os.pread(descriptor, _STAT_BYTES_MAX, 0).splitlines():
+        if line.startswith(_THROTTLED):
+            return int(line.removeprefix(_THROTTLED))
+    return None

@@ -1,0 +1,360 @@
+"""Totals between instances over a real Redis: what readers are told, and when they are told that it can't be known."""
+
+import asyncio
+import random
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+
+import pytest
+
+from server import redis_totals as module
+from server.errors import TotalsUnavailable
+from server.processors import Health
+from server.redis_scripts import HASH
+from server.redis_totals import SEEN_WITHIN_MS, TotalsHash
+from server.totals import Summary, Total, Unknowns
+from shm import DispatcherCount
+from tests.fakes import NOON_MS
+from tests.redis_server import RedisServer
+from tests.server.members import Published, members
+from tests.server.naive_totals import Settled, count
+
+pytestmark = pytest.mark.slow
+
+ONE = Settled(0, NOON_MS, 1990)
+OTHER = Settled(1, NOON_MS + 90_000, 10)
+NOTHING = Summary(Total(0, 0), Total(0, 0))
+
+
+@pytest.fixture
+def pair(totals: TotalsHash) -> Iterator[list[Published]]:
+    """Two members."""
+    with members(totals) as made:
+        yield made
+
+
+async def reason(totals: TotalsHash, from_ms: int | None = None, to_ms: int | None = None) -> str:
+    """Why there is no summary."""
+    with pytest.raises(TotalsUnavailable) as caught:
+        await totals.summary(from_ms, to_ms)
+    return caught.value.reason
+
+
+def grow_old(redis: RedisServer, member: Published, ms: int) -> None:
+    """Has a member been seen for the last time so long ago."""
+    seen_ms = int(redis.ask(f"HGET {HASH} {member.name}|seen").split(b"\r\n")[1])
+    redis.ask(f"HSET {HASH} {member.name}|seen {seen_ms - ms}")
+
+
+class TestSummary:
+    """What readers are told."""
+
+    async def test_both_members(self, totals: TotalsHash, pair: list[Published]) -> None:
+        """The totals of all members together."""
+        await pair[0].flush(ONE, OTHER)
+        await pair[1].flush(ONE)
+        assert await totals.summary(None, None) == Summary(Total(2, 3980), Total(1, 10))
+        assert await totals.summary(NOON_MS, NOON_MS) == Summary(Total(2, 3980), Total(0, 0))
+        assert await totals.summary(NOON_MS + 1, NOON_MS) == NOTHING
+
+    @pytest.mark.parametrize("seed", range(3))
+    async def test_any_window(self, totals: TotalsHash, pair: list[Published], seed: int) -> None:
+        """Windows over two members equal the plain list's, whatever their ends."""
+        dice = random.Random(seed)
+        instants_ms = [NOON_MS + dice.randrange(150_000) for _ in range(60)]
+        for _ in range(20):
+            for member in pair:
+                chosen = dice.choices(instants_ms, k=10)
+                await member.flush(*(Settled(dice.randrange(2), ms, dice.randrange(1, 10**6)) for ms in chosen))
+        settled = [one for member in pair for one in member.settled]
+        ends = [None, *(ms + offset for ms in instants_ms for offset in (-1, 0, 1)), NOON_MS - 10**9, NOON_MS + 10**9]
+        for _ in range(150):
+            from_ms, to_ms = dice.choice(ends), dice.choice(ends)
+            summary = await totals.summary(from_ms, to_ms)
+            assert (summary.default, summary.fallback) == count(settled, (from_ms, to_ms)), (from_ms, to_ms)
+            assert summary.resolution is None
+
+    async def test_unknown(self, totals: TotalsHash, pair: list[Published]) -> None:
+        """Unknown payments of all members that may lie in the window are told beside the totals."""
+        for member, least_ms in zip(pair, (NOON_MS, NOON_MS + 5000), strict=True):
+            unknowns = Unknowns(3, least_ms, least_ms + 10)
+            places = (
+                DispatcherCount.UNKNOWN,
+                DispatcherCount.UNKNOWN_LEAST_MS,
+                DispatcherCount.UNKNOWN_GREATEST_MS,
+            )
+            for place, value in zip(places, unknowns, strict=True):
+                member.counters.put(place, value)
+            await member.flush()
+        assert (await totals.summary(None, None)).unknown == 6
+        assert (await totals.summary(NOON_MS, NOON_MS + 10)).unknown == 3
+        assert (await totals.summary(NOON_MS + 20, NOON_MS + 4000)).unknown == 0
+
+    async def test_cost(self, redis: RedisServer, totals: TotalsHash, pair: list[Published]) -> None:
+        """A window reads its own fields, however many payments and minutes there are beside."""
+        for minute in range(40):
+            payments = [Settled(0, NOON_MS + minute * 60_000 + second * 1000, 1) for second in range(5)]
+            await pair[0].flush(*payments)
+        await pair[1].flush()
+        before = redis.calls("hget")
+        start_ms = NOON_MS + 20 * 60_000 + 500
+        assert (await totals.summary(start_ms, start_ms + 61_000)).default == Total(6, 6)
+        fields = ["header", "seen", "first second", "last second"]
+        expected = len(["epoch", "roster"]) + 2 * len(fields) + len(["minute", "next minute"])
+        assert redis.calls("hget") - before == expected
+        before = redis.calls("hget")
+        assert (await totals.summary(None, None)).default == Total(200, 200)
+        assert redis.calls("hget") - before == 2 + 2 * len(["header", "seen"])
+
+    async def test_before_what_can_be_told(self, totals: TotalsHash, pair: list[Published]) -> None:
+        """A member that had to begin again can't tell windows from before; open ones it can."""
+        first, second = pair
+        await second.flush()
+        first.settle(*(Settled(0, NOON_MS + ms, 1) for ms in range(400)))
+        await first.flush()
+        until_ms = first.journal.base.folded_until_ms
+        assert str(until_ms) in await reason(totals, NOON_MS, None)
+        assert (await totals.summary(until_ms, None)).default == count(first.settled, (until_ms, None))[0]
+        assert (await totals.summary(None, None)).default == Total(400, 400)
+
+
+class TestDoubt:
+    """When totals can't be told."""
+
+    async def test_nobody(self, totals: TotalsHash) -> None:
+        """An empty hash says so, and no zeros."""
+        assert await reason(totals) == "no instance has published its totals yet"
+
+    async def test_missing_member(self, redis: RedisServer, totals: TotalsHash, pair: list[Published]) -> None:
+        """A member that is known of and has written nothing since Redis was emptied is missed by name."""
+        await pair[0].flush(ONE)
+        await pair[1].flush(ONE)
+        await pair[0].flush()
+        redis.ask("FLUSHALL")
+        await pair[0].flush_until_taken()
+        assert await reason(totals) == f"the totals of instance {pair[1].name} are not there (yet)"
+        await pair[1].flush_until_taken()
+        assert await totals.summary(None, None) == Summary(Total(2, 3980), Total(0, 0))
+
+    async def test_silent_member(self, redis: RedisServer, totals: TotalsHash, pair: list[Published]) -> None:
+        """A member not heard of for three beats is named; its next sign of life heals that."""
+        await pair[0].flush(ONE)
+        await pair[1].flush(ONE)
+        grow_old(redis, pair[1], SEEN_WITHIN_MS - 300)
+        assert (await totals.summary(None, None)).default == Total(2, 3980)
+        grow_old(redis, pair[1], 301)
+        assert f"instance {pair[1].name} has not been heard of for" in await reason(totals)
+        await pair[1].flush()
+        assert (await totals.summary(None, None)).default == Total(2, 3980)
+
+    async def test_goodbye(self, redis: RedisServer, totals: TotalsHash, pair: list[Published]) -> None:
+        """After a goodbye silence is no reason for doubt, and the totals stay; the next life takes it back."""
+        await pair[0].flush(ONE)
+        pair[1].settle(OTHER)
+        await pair[1].publisher.say_goodbye()
+        grow_old(redis, pair[1], 10**9)
+        assert await totals.summary(None, None) == Summary(Total(1, 1990), Total(1, 10))
+        pair[1].start(totals)
+        await pair[1].flush_until_taken()
+        grow_old(redis, pair[1], 10**9)
+        assert "has not been heard of" in await reason(totals)
+
+    async def test_header_of_another_program(self, redis: RedisServer, totals: TotalsHash) -> None:
+        """A header that can't be read is no header."""
+        redis.ask(f"HSET {HASH} roster aa.0 aa.0|h gibberish aa.0|seen 0")
+        assert await reason(totals) == "the totals of instance aa.0 are not there (yet)"
+        assert "Redis can't be asked" in await reason(totals, NOON_MS, NOON_MS)
+
+
+class TestPurge:
+    """`POST /purge-payments`."""
+
+    async def test_all_members_follow(self, totals: TotalsHash, redis: RedisServer, pair: list[Published]) -> None:
+        """It answers once every living member counts from zero; what is settled later counts."""
+        other_client = TotalsHash(redis.url)
+        for member in pair:
+            await member.flush(ONE)
+        purge = asyncio.ensure_future(other_client.purge())
+        while not (await pair[0].flush() and pair[0].journal.base.epoch):
+            await asyncio.sleep(0.001)
+        assert "has not taken up the last purge" in await reason(totals)
+        assert not purge.done()
+        await pair[1].flush_until_taken()
+        await purge
+        assert await totals.summary(None, None) == NOTHING
+        await pair[0].flush(OTHER)
+        assert await totals.summary(None, None) == Summary(Total(0, 0), Total(1, 10))
+        assert await totals.summary(NOON_MS, None) == Summary(Total(0, 0), Total(1, 10))
+        await other_client.aclose()
+
+    async def test_those_who_have_gone(self, totals: TotalsHash, redis: RedisServer, pair: list[Published]) -> None:
+        """A member that said goodbye is not waited for; its totals are gone all the same, also when it returns."""
+        await pair[0].flush(ONE)
+        pair[1].settle(ONE)
+        await pair[1].publisher.say_goodbye()
+        grow_old(redis, pair[0], 10**6)  # nor is one that is dead
+        await totals.purge()
+        await pair[0].flush_until_taken()
+        assert await totals.summary(None, None) == NOTHING
+        pair[1].start(totals)
+        await pair[1].publisher._take_up()  # noqa: SLF001  as when it runs
+        await pair[1].flush_until_taken()
+        assert await totals.summary(None, None) == NOTHING
+
+    async def test_nobody(self, totals: TotalsHash) -> None:
+        """With nobody there it is refused: an emptied Redis does not know the epochs of those who come back."""
+        with pytest.raises(TotalsUnavailable, match="no instance"):
+            await totals.purge()
+
+    async def test_somebody_does_not_follow(
+        self, totals: TotalsHash, pair: list[Published], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """It does not wait for ever."""
+        monkeypatch.setattr(module, "PURGE_WITHIN_S", 0.1)
+        await pair[0].flush(ONE)
+        with pytest.raises(TotalsUnavailable, match="not every instance took up the purge"):
+            await totals.purge()
+
+    async def test_redis_emptied_after_it(self, totals: TotalsHash, redis: RedisServer, pair: list[Published]) -> None:
+        """The epoch comes back with whoever writes first, so nobody returns to totals from before the purge."""
+        for member in pair:
+            await member.flush(ONE)
+        purge = asyncio.ensure_future(totals.purge())
+        while not purge.done():
+            for member in pair:
+                await member.flush()
+            await asyncio.sleep(0)
+        redis.ask("FLUSHALL")
+        for member in pair:
+            await member.flush_until_taken()
+        assert await totals.summary(None, None) == NOTHING
+
+
+class TestOutages:
+    """Redis away, hanging, back."""
+
+    async def test_unreachable(self, mortal_redis: RedisServer) -> None:
+        """Every call says so at once."""
+        client = TotalsHash(mortal_redis.url)
+        mortal_redis.kill()
+        begun_s = time.monotonic()
+        assert "Redis can't be asked" in await reason(client)
+        with pytest.raises(TotalsUnavailable):
+            await client.purge()
+        with pytest.raises(TotalsUnavailable):
+            await client.lease_health_poll(0)
+        with pytest.raises(TotalsUnavailable):
+            await client.share_health(0, Health(failing=True, response_ms_min=0), NOON_MS)
+        assert time.monotonic() - begun_s < 1
+        await client.aclose()
+
+    async def test_restarted(self, mortal_redis: RedisServer) -> None:
+        """The first call after a restart finds it again, and what it has forgotten is written again."""
+        client = TotalsHash(mortal_redis.url)
+        with members(client, 1) as (member,):
+            await member.flush(ONE)
+            mortal_redis.kill()
+            assert not await member.flush(OTHER)
+            mortal_redis.start()
+            assert await reason(client) == "no instance has published its totals yet"
+            await member.flush_until_taken()
+            assert await client.summary(None, None) == Summary(Total(1, 1990), Total(1, 10))
+            assert await client.summary(NOON_MS, NOON_MS) == Summary(Total(1, 1990), Total(0, 0))
+        await client.aclose()
+
+    async def test_frozen(self, mortal_redis: RedisServer, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Calls to a Redis that does not answer end in time, however many wait in line; later ones are right again."""
+        monkeypatch.setattr(module, "CALL_TIMEOUT_S", 0.2)
+        client = TotalsHash(mortal_redis.url)
+        with members(client, 1) as (member,):
+            await member.flush(ONE)
+            mortal_redis.freeze()
+            begun_s = time.monotonic()
+            reasons = await asyncio.gather(*(reason(client) for _ in range(20)))
+            assert time.monotonic() - begun_s < 0.4
+            assert set(reasons) == {"Redis can't be asked: no answer in time"}
+            assert not await member.flush(OTHER)
+            mortal_redis.thaw()
+            await member.flush_until_taken()
+            assert await client.summary(None, None) == Summary(Total(1, 1990), Total(1, 10))
+        await client.aclose()
+
+    async def test_cancelled(self, totals: TotalsHash, pair: list[Published]) -> None:
+        """Answers that nobody waits for any more are never taken for those of later calls."""
+        dice = random.Random(1)
+        for member in pair:
+            await member.flush()
+        for number in range(60):
+            pair[0].settle(ONE)
+            task = asyncio.ensure_future(pair[0].flush() if dice.random() < 0.5 else totals.lease_health_poll(0))
+            for _ in range(dice.randrange(12)):
+                await asyncio.sleep(0)
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+            if number % 3 == 0:
+                await pair[0].flush_until_taken()
+                assert await totals.summary(None, None) == Summary(Total(number + 1, 1990 * (number + 1)), Total(0, 0))
+
+    @pytest.mark.parametrize("seed", range(3))
+    async def test_any_trouble(self, redis: RedisServer, totals: TotalsHash, pair: list[Published], seed: int) -> None:
+        """Through emptied, restored, refusing and cut-off calls and new lives, no summary is ever wrong."""
+        dice = random.Random(seed)
+        refused = 0
+        copy = b""
+        for step in range(250):
+            member = dice.choice(pair)
+            at_ms = NOON_MS + step * 700
+            member.settle(
+                *(Settled(dice.randrange(2), at_ms + dice.randrange(900), 7) for _ in range(dice.randrange(4)))
+            )
+            trouble = dice.random()
+            if trouble < 0.03:
+                redis.ask(f"DEL {HASH}")
+            elif trouble < 0.06:
+                redis.ask("DEL copy")
+                copy = redis.ask(f"COPY {HASH} copy")
+            elif trouble < 0.09 and copy:
+                redis.ask(f"COPY copy {HASH} REPLACE")
+            elif trouble < 0.13:
+                member.start(totals)
+                await member.publisher._take_up()  # noqa: SLF001  as when it runs
+            elif trouble < 0.25:
+                task = asyncio.ensure_future(member.flush())
+                for _ in range(dice.randrange(12)):
+                    await asyncio.sleep(0)
+                task.cancel()
+                await asyncio.gather(task, return_exceptions=True)
+            if not all([await one.flush() for one in pair]):
+                refused += 1
+                with suppress(TotalsUnavailable):
+                    self._check(await totals.summary(NOON_MS, at_ms), pair, at_ms)
+                for one in pair:
+                    await one.flush_until_taken()
+            self._check(await totals.summary(NOON_MS, at_ms), pair, at_ms)
+        assert refused > 5, "there was no trouble to speak of"
+
+    @staticmethod
+    def _check(summary: Summary, pair: list[Published], to_ms: int) -> None:
+        settled = [one for member in pair for one in member.settled]
+        assert (summary.default, summary.fallback) == count(settled, (NOON_MS, to_ms))
+
+
+class TestHealthPolls:
+    """One instance at a time polls for all."""
+
+    async def test_lease(self, redis: RedisServer, totals: TotalsHash) -> None:
+        """One of all who try gets a processor's lease, for 5.1 s; the other processor has its own."""
+        clients = [TotalsHash(redis.url) for _ in range(5)]
+        assert sum(await asyncio.gather(*(client.lease_health_poll(0) for client in clients))) == 1
+        assert not await totals.lease_health_poll(0)
+        assert await totals.lease_health_poll(1)
+        assert 5000 < int(redis.ask("PTTL gateway:health-lease:0")[1:]) <= 5100
+        for client in clients:
+            await client.aclose()
+
+    async def test_shared(self, totals: TotalsHash, pair: list[Published]) -> None:
+        """What was found is told with every flush."""
+        await totals.share_health(1, Health(failing=True, response_ms_min=20), NOON_MS)
+        await pair[0].flush()
+        assert pair[0].publisher._news == ("", f"1 20 {NOON_MS}")  # noqa: SLF001

@@ -1,0 +1,180 @@
+"""Faults that happen at a time of their own: to processes, processors, Redis and clocks."""
+
+from server.children import Role
+from tests.simulation.coverage import Fault
+from tests.simulation.instance import Instance
+from tests.simulation.process import Life
+from tests.simulation.processors import SimulatedProcessor
+from tests.simulation.redis_link import SimulatedRedis
+from tests.simulation.world import World
+
+DELAYS_S = (0, 0, 0.005, 0.05, 0.3, 1, 2, 5, 10)
+STEPS_S = (-7200, -60, -1.5, -0.2, 0.2, 1.5, 60, 7200, 300_000)
+
+
+class Monkey:
+    """Does what the plan says, at random times, to random victims; and undoes all of it in the end.
+
+    Args:
+        world: of this run.
+        instances: their processes and clocks.
+        processors: their delays and failures.
+        server: Redis.
+    """
+
+    def __init__(
+        self,
+        world: World,
+        instances: list[Instance],
+        processors: tuple[SimulatedProcessor, SimulatedProcessor],
+        server: SimulatedRedis,
+    ) -> None:
+        self._world = world
+        self._instances = instances
+        self._processors = processors
+        self._server = server
+        self._acts = {
+            Fault.WORKER_KILLED: lambda: self._kill("worker", Fault.WORKER_KILLED),
+            Fault.DISPATCHER_KILLED: lambda: self._kill("dispatcher", Fault.DISPATCHER_KILLED),
+            Fault.INSTANCE_KILLED: self._kill_instance,
+            Fault.INSTANCE_STOPPED: self._stop_instance,
+            Fault.DISPATCHER_STOPPED: self._stop_dispatcher,
+            Fault.PAUSED: self._pause,
+            Fault.PROCESSOR_DELAY: self._delay,
+            Fault.PROCESSOR_FAILING: self._fail,
+            Fault.REDIS_AWAY: self._redis_away,
+            Fault.REDIS_SILENT: self._redis_silent,
+            Fault.REDIS_SLOW: self._redis_slow,
+            Fault.REDIS_EMPTIED: self._redis_emptied,
+            Fault.REDIS_RESTORED: self._redis_restored,
+            Fault.REDIS_CLOCK: self._redis_clock,
+            Fault.CLOCK: self._clock,
+        }
+
+    def start(self) -> None:
+        """Sets the times."""
+        world, rng = self._world, self._world.rng
+        for _ in range(world.plan.events_count):
+            act = self._acts.get(rng.choice(world.plan.events))
+            if act is not None:
+                world.later(rng.random() * world.plan.faults_s, act)
+        if Fault.REDIS_RESTORED in world.plan.events:
+            for _ in range(6):
+                world.later(rng.random() * world.plan.faults_s, self._server.keep_copy)
+
+    def undo(self) -> None:
+        """From now on nothing goes wrong, and what was down is up."""
+        for processor in self._processors:
+            processor.delay_s = 0.005
+            processor.failing = False
+        self._redis_up()
+        for instance in self._instances:
+            self._restart(instance)
+            for life in instance.lives.values():
+                self._resume(life)
+
+    def _victim(self, kind: str) -> tuple[Instance, Role, Life] | None:
+        instance = self._world.rng.choice(self._instances)
+        living = [(role, life) for role, life in instance.lives.items() if role.kind == kind]
+        return (instance, *self._world.rng.choice(living)) if living else None
+
+    def _kill(self, kind: str, fault: Fault) -> None:
+        if victim := self._victim(kind):
+            instance, role, life = victim
+            instance.kill(role, life, fault)
+
+    def _kill_instance(self) -> None:
+        instance = self._world.rng.choice(self._instances)
+        self._world.note(Fault.INSTANCE_KILLED)
+        instance.kill_all()
+        self._world.later(self._world.rng.random() ** 2 * 4, self._restart, instance)
+
+    def _stop_instance(self) -> None:
+        instance = self._world.rng.choice(self._instances)
+        self._world.note(Fault.INSTANCE_STOPPED)
+        instance.stop()
+        self._world.later(self._world.rng.random() * 6, self._restart, instance)
+
+    def _restart(self, instance: Instance) -> None:
+        if not instance.up:
+            instance.kill_all()  # a stop that was not over yet
+            instance.start()
+
+    def _stop_dispatcher(self) -> None:
+        if victim := self._victim("dispatcher"):
+            self._world.note(Fault.DISPATCHER_STOPPED)
+            victim[0].terminate(victim[1])
+
+    def _pause(self) -> None:
+        if victim := self._victim(self._world.rng.choice(("worker", "dispatcher"))):
+            self._world.note(Fault.PAUSED)
+            self._server.disturb()
+            victim[2].paused = True
+            self._world.say(f"{victim[2]} is frozen")
+            self._world.later(self._world.rng.random() ** 2 * 3, self._resume, victim[2])
+
+    def _resume(self, life: Life) -> None:
+        if life.paused and not life.dead:
+            self._server.disturb()
+            self._world.say(f"{life} goes on")
+            self._world.loop.resume(life)
+
+    def _delay(self) -> None:
+        processor = self._world.rng.choice(self._processors)
+        processor.delay_s = self._world.rng.choice(DELAYS_S)
+        self._world.note(Fault.PROCESSOR_DELAY)
+        self._world.say(f"processor {processor.index} takes {processor.delay_s} s")
+
+    def _fail(self) -> None:
+        processor = self._world.rng.choice(self._processors)
+        processor.failing = not processor.failing
+        self._world.note(Fault.PROCESSOR_FAILING)
+        self._world.say(f"processor {processor.index} {'fails' if processor.failing else 'is well'}")
+
+    def _redis_away(self) -> None:
+        self._world.note(Fault.REDIS_AWAY)
+        self._server.away = True
+        self._redis_later_up()
+
+    def _redis_silent(self) -> None:
+        self._world.note(Fault.REDIS_SILENT)
+        self._server.silent = True
+        self._redis_later_up()
+
+    def _redis_slow(self) -> None:
+        self._world.note(Fault.REDIS_SLOW)
+        self._server.slow_s = self._world.rng.choice((0.02, 0.2, 1.5))
+        self._redis_later_up()
+
+    def _redis_later_up(self) -> None:
+        self._server.disturb()
+        self._world.later(self._world.rng.random() ** 2 * 5, self._redis_up)
+
+    def _redis_up(self) -> None:
+        server = self._server
+        if server.away or server.silent or server.slow_s:
+            server.disturb()
+        server.away, server.silent, server.slow_s = False, False, 0.0
+        self._world.say("Redis is well")
+
+    def _redis_emptied(self) -> None:
+        self._world.note(Fault.REDIS_EMPTIED)
+        self._server.disturb()
+        self._server.lose_data()
+
+    def _redis_restored(self) -> None:
+        self._world.note(Fault.REDIS_RESTORED)
+        self._server.disturb()
+        self._server.restore()
+
+    def _redis_clock(self) -> None:
+        self._world.note(Fault.REDIS_CLOCK)
+        self._server.disturb()
+        self._server.clock_step_ms += self._world.rng.choice((-60_000, -1000, 1000, 60_000))
+
+    def _clock(self) -> None:
+        instance = self._world.rng.choice(self._instances)
+        step_s = self._world.rng.choice(STEPS_S)
+        self._world.note(Fault.CLOCK)
+        self._world.say(f"instance {instance.number}: the wall clock moves by {step_s} s")
+        instance.clock.step_us += int(step_s * 1_000_000)

@@ -1,0 +1,242 @@
+"""A simulated instance: its memory, and a supervisor that forks, reaps and stops its processes as the real one does."""
+
+import os
+
+from server.children import Children, Role
+from server.config import Config
+from server.payer import LAST_FLUSH_WITHIN_MS
+from server.supervisor import LOOK_MS
+from server.worker import STOP_WITHIN_S
+from shm import Member
+from tests.shm.memory import TEARS
+from tests.simulation.coverage import Fault
+from tests.simulation.memory import MortalMemory
+from tests.simulation.process import Life, dispatch, serve
+from tests.simulation.processors import SimulatedProcessor
+from tests.simulation.redis_link import SimulatedRedis
+from tests.simulation.segment import SimulatedSegment
+from tests.simulation.truth import MemberTruth, Truth
+from tests.simulation.world import START_US, World
+
+FIRST_ID = 0xA000_0000_0000_0001
+STORES_MAX = 400  # a life that is going to die at a store dies within so many
+
+
+class InstanceClock:
+    """The clocks of an instance's machine; the wall clock can be moved."""
+
+    def __init__(self, world: World) -> None:
+        self._loop = world.loop
+        self.step_us = 0
+
+    def wall_us(self) -> int:
+        """Microseconds UTC."""
+        return START_US + int(self._loop.time() * 1_000_000) + self.step_us
+
+    def ticks_ms(self) -> int:
+        """Milliseconds that only go forward."""
+        return int(self._loop.time() * 1000) + 5_000_000
+
+
+class Instance:
+    """One instance.
+
+    Args:
+        world: of this run.
+        number: 0 or 1.
+        config: its settings.
+        truth: what is told of every commit.
+        processors: default and fallback.
+        server: Redis.
+
+    Attributes:
+        up: whether its container runs.
+        lives: the process of each role that has one.
+        past: every life that has ended; their pending tasks must not be collected.
+    """
+
+    def __init__(
+        self,
+        world: World,
+        number: int,
+        config: Config,
+        truth: Truth,
+        processors: tuple[SimulatedProcessor, SimulatedProcessor],
+        server: SimulatedRedis,
+    ) -> None:
+        self.number = number
+        self.config = config
+        self.clock = InstanceClock(world)
+        self.geometry = config.geometry
+        self.segment_id = FIRST_ID + number
+        self.data = bytearray(self.geometry.size)
+        self.up = False
+        self.lives: dict[Role, Life] = {}
+        self.past: list[Life] = []
+        dispatchers = range(config.dispatchers)
+        self.members = [MemberTruth(str(Member(self.segment_id, index)), number) for index in dispatchers]
+        self._world = world
+        self._truth = truth
+        self._processors = processors
+        self._server = server
+        self._doorbells = [os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC) for _ in dispatchers]
+        self._children = Children([])
+        self._pids = 0
+        self._stopping = 0  # number of the stop under way; a start makes it stale
+        for member in self.members:
+            truth.members[member.name] = member
+        self.view = self._segment(memoryview(self.data))
+
+    def _segment(self, view: memoryview) -> SimulatedSegment:
+        return SimulatedSegment(
+            self.data,
+            view,
+            self.geometry,
+            self.segment_id,
+            truth=self._truth,
+            members=self.members,
+            coverage=self._world.coverage,
+        )
+
+    def start(self) -> None:
+        """The container starts: all roles are filled."""
+        if self.up:
+            return
+        self._world.say(f"instance {self.number} starts")
+        self.up = True
+        self._stopping += 1
+        roles = [Role("dispatcher", index) for index in range(self.config.dispatchers)]
+        roles += [Role("worker", index) for index in range(self.config.web_workers)]
+        self._children = Children(roles)
+        self._fill()
+
+    def _fill(self) -> None:
+        now_ms = self.clock.ticks_ms()
+        for role in self._children.due(now_ms) if self.up else ():
+            self._fork(role)
+
+    def _fork(self, role: Role) -> None:
+        world = self._world
+        self._pids += 1
+        name = f"{self.number}/{role}.{self._pids}"
+        fault = Fault.WORKER_DIED_AT_STORE if role.kind == "worker" else Fault.DISPATCHER_DIED_AT_STORE
+        mortal = world.faulty and world.rng.random() < world.plan.chances.get(fault, 0)
+        if mortal:
+            stores = int(STORES_MAX ** world.rng.random()) - 1
+            tear = world.rng.choice(list(TEARS))
+            memory = MortalMemory(self.data, stores, tear, lambda torn: self._fall(role, life, fault, torn))
+            life = Life(name, self._segment(memory.view()))
+        else:
+            life = Life(name, self._segment(memoryview(self.data)))
+        life.began_at_s = world.loop.time()
+        self.lives[role] = life
+        self._children.born(role, self._pids, self.clock.ticks_ms())
+        world.say(f"{life} is born" + (f", to die after {stores} stores" if mortal else ""))
+        if role.kind == "worker":
+            work = serve(world, life, self.config, role.number, self.clock, self._doorbells)
+        else:
+            doorbell = self._doorbells[role.number]
+            processors, server = self._processors, self._server
+            work = dispatch(world, life, self.config, role.number, self.clock, doorbell, processors, server)
+        task = world.loop.create_task(work, context=life.context)
+        life.task = task
+        task.add_done_callback(lambda _: self._ended(role, life), context=world.context)
+
+    def _fall(self, role: Role, life: Life, fault: Fault, torn: bool) -> None:  # noqa: FBT001  a callback's argument
+        """Called at the fatal store of a process."""
+        if torn:
+            self._world.note(Fault.TORN_STORE)
+        self.kill(role, life, fault)
+
+    def _ended(self, role: Role, life: Life) -> None:
+        """A process came to the end of its work by itself."""
+        if life.dead:
+            return
+        if not life.task.cancelled() and (error := life.task.exception()) is not None:
+            self._world.fail(f"{life} failed: {error!r}")
+        self._world.say(f"{life} ends")
+        self._bury(role, life)
+
+    def kill(self, role: Role, life: Life, fault: Fault | None) -> None:
+        """SIGKILL, if it still lives."""
+        if life.dead:
+            return
+        if fault is not None:
+            self._world.note(fault)
+        self._world.say(f"{life} is dead")
+        self._bury(role, life)
+
+    def _bury(self, role: Role, life: Life) -> None:
+        """The supervisor is told of a death, and fills the role when it is due."""
+        life.dead = True
+        life.gate = None
+        life.held.clear()
+        self.past.append(life)
+        if self.lives.get(role) is life:
+            del self.lives[role]
+            self._children.died(int(life.name.rsplit(".", 1)[1]), self.clock.ticks_ms())
+        if self.up:
+            wait_ms = self._children.wait_ms(self.clock.ticks_ms(), LOOK_MS * 100)
+            self._world.later(wait_ms / 1000 + self._world.latency_s(), self._fill)
+
+    def kill_all(self) -> None:
+        """The container dies."""
+        self.up = False
+        self._stopping += 1
+        for role, life in list(self.lives.items()):
+            self.kill(role, life, None)
+
+    def stop(self) -> None:
+        """The container is told to stop: workers leave first, then dispatchers settle what they can."""
+        if not self.up:
+            return
+        self.up = False  # whoever ends is not replaced
+        self._stopping += 1
+        self._world.say(f"instance {self.number} is told to stop")
+        self._stop_kind("worker", self._stopping)
+
+    def _stop_kind(self, kind: str, stopping: int) -> None:
+        if stopping != self._stopping:
+            return
+        leave_ms = self.config.leave_ms + STOP_WITHIN_S * 1000
+        drain_ms = self.config.drain_ms + LAST_FLUSH_WITHIN_MS
+        within_ms = LOOK_MS + (leave_ms if kind == "worker" else drain_ms)
+        for role in [role for role in self.lives if role.kind == kind]:
+            self.terminate(role)
+        self._wait_for_end(kind, stopping, self.clock.ticks_ms() + within_ms)
+
+    def _wait_for_end(self, kind: str, stopping: int, deadline_ms: int) -> None:
+        if stopping != self._stopping:
+            return
+        if not any(role.kind == kind for role in self.lives):
+            if kind == "worker":
+                self._stop_kind("dispatcher", stopping)
+        elif self.clock.ticks_ms() > deadline_ms:
+            self._world.note(Fault.STOPPED_LATE)
+            self.kill_all()
+        else:
+            self._world.later(0.01, self._wait_for_end, kind, stopping, deadline_ms)
+
+    def terminate(self, role: Role) -> None:
+        """SIGTERM to one process; one that has no handler yet dies of it."""
+        life = self.lives.get(role)
+        if life is None:
+            return
+        if not life.signals:
+            self.kill(role, life, None)
+        else:
+            self._world.loop.call_soon(life.terminate, context=life.context)
+
+    def close(self) -> None:
+        """The run is over."""
+        for doorbell in self._doorbells:
+            os.close(doorbell)
+
+    def is_settled(self) -> bool:
+        """Whether nothing accepted waits for anything."""
+        lanes = (
+            self.view.lane(worker, dispatcher)
+            for worker in range(self.config.web_workers)
+            for dispatcher in range(self.config.dispatchers)
+        )
+        return not any(member.unsettled() for member in self.members) and not any(lane.depth for lane in lanes)

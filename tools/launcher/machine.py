@@ -1,0 +1,96 @@
+"""Whether this machine can do the run: free ports, programs, nobody else's instances. Asked before anything starts."""
+
+import errno
+import socket
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from shm import RoleLock, RoleTaken, Segment, SegmentError, count_unsettled, lock_path, segment_name
+from tools.debian import Machine, SetupError, find_program, install_packages, this_machine
+from tools.environment import ROOT
+from tools.launcher.errors import LaunchError
+from tools.launcher.plan import Programs
+
+PACKAGES = {"haproxy": "haproxy", "redis-server": "redis-server"}  # by command, Debian's names
+
+
+def require_ports(ports: Mapping[int, str]) -> None:
+    """See that every port of 127.0.0.1 can be listened on.
+
+    Args:
+        ports: what each is for.
+
+    Raises:
+        LaunchError: one can't; names it.
+    """
+    for port, whose in ports.items():
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # no wait for connections of an earlier run
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError as error:
+                if error.errno == errno.EADDRINUSE:
+                    raise LaunchError(f"port {port} (for {whose}) is in use") from None
+                raise LaunchError(f"port {port} (for {whose}) can't be used: {error.strerror}") from None
+
+
+def find_programs(*, single: bool, machine: Machine | None = None) -> Programs:
+    """Find what has to be started, installing the Debian packages that are missing.
+
+    Args:
+        single: neither HAProxy nor Redis is needed.
+        machine: where.
+
+    Raises:
+        SetupError: something is missing and can't be installed here; says what to do.
+    """
+    python = Path(sys.executable)
+    if single:
+        return Programs(python, None, None, ROOT)
+    machine = machine or this_machine()
+    missing = [command for command in PACKAGES if find_program(command, machine) is None]
+    if missing:
+        why = " and ".join(f"`{command}`" for command in missing) + (" is missing" if len(missing) == 1 else " are missing")
+        try:
+            install_packages([PACKAGES[command] for command in missing], why, machine)
+        except SetupError as error:
+            raise SetupError(f"{error}\nWithout them: ./tools/run --single") from None
+    haproxy, redis = (find_program(command, machine) for command in PACKAGES)
+    if haproxy is None or redis is None:
+        raise SetupError("haproxy and redis-server are installed, but not found in the usual folders")
+    return Programs(python, haproxy, redis, ROOT)
+
+
+def require_nobody_runs(instances: Sequence[str]) -> None:
+    """See that no instance of these names lives: they would fight for one segment.
+
+    Raises:
+        LaunchError: one does, or its lock is another user's.
+    """
+    for instance in instances:
+        if not lock_path(instance, "supervisor").exists():
+            continue
+        try:
+            RoleLock(instance, "supervisor").release()
+        except RoleTaken:
+            raise LaunchError(
+                f"an instance named {instance} is running already on this machine; stop it first (another tools/run?)"
+            ) from None
+        except OSError as error:
+            raise LaunchError(
+                f"{error.filename} is another user's ({error.strerror}), so its instance is not ours to start"
+            ) from None
+
+
+def taken_up(instances: Sequence[str]) -> list[str]:
+    """A sentence for each segment that an earlier run left with unsettled payments."""
+    told = []
+    for instance in instances:
+        try:
+            unsettled = count_unsettled(Segment.attach(instance, read_only=True))
+        except SegmentError:
+            continue  # none, or one about which the instance itself will speak
+        if unsettled:
+            told.append(f"segment {segment_name(instance)} of an earlier run is taken up: {unsettled} not settled")
+    return told

@@ -1,0 +1,73 @@
+"""What the person sees: lines that stay, and under them one line that is written over."""
+
+import os
+import shutil
+import sys
+from collections.abc import Callable
+from typing import TextIO
+
+from tools.launcher.errors import Stop
+
+
+class Screen:
+    """A terminal, a file, or a pipe.
+
+    Args:
+        out: where to write.
+        is_live: whether a line can be written over; if not, the status line is written only when it changes.
+        columns: how wide it is, asked anew each time.
+    """
+
+    def __init__(
+        self, out: TextIO, *, is_live: bool, columns: Callable[[], int] = lambda: shutil.get_terminal_size().columns
+    ) -> None:
+        self._out = out
+        self._is_live = is_live
+        self._columns = columns
+        self._status = ""
+        self._is_gone = False
+
+    def say(self, text: str) -> None:
+        """Writes lines that stay."""
+        over = "\r\033[K" if self._is_live and self._status else ""
+        self._status = ""
+        self._write(f"{over}{text}\n")
+
+    def show(self, status: str) -> None:
+        """Writes the line that is written over, cut to what fits."""
+        if self._is_live:
+            self._write(f"\r{status[: self._columns() - 1]}\033[K")
+        elif status != self._status:
+            self._write(f"{status}\n")
+        self._status = status
+
+    def check(self) -> None:
+        """Raises Stop if nobody reads this any more (`tools/run | head`, a closed terminal)."""
+        if self._is_gone:
+            raise Stop
+
+    def _write(self, text: str) -> None:
+        if self._is_gone:
+            return
+        try:
+            self._out.write(text)
+            self._out.flush()
+        except OSError:
+            self._is_gone = True
+            _silence(self._out)
+
+
+def _silence(out: TextIO) -> None:
+    """What the stream still holds goes nowhere, so that closing it at exit raises nothing."""
+    try:
+        descriptor = out.fileno()
+    except OSError:  # not a real file
+        return
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, descriptor)
+    os.close(nowhere)
+
+
+def this_screen() -> Screen:
+    """Standard output."""
+    return Screen(sys.stdout, is_live=sys.stdout.isatty())
