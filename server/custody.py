@@ -146,7 +146,8 @@ class Custody:
         Raises:
             IllegalTransition, BrokenInvariant: it did not end. Nothing is stored: a record would count for ever.
         """
-        if next_state(self._table.state(slot), event) not in ENDED:
+        state = self._table.state(slot)
+        if next_state(state, event) not in ENDED - {state}:
             raise BrokenInvariant(f"{event.name} does not end the payment in table slot {slot}")
         if self._journal.is_full():
             self._fold()

@@ -50,6 +50,7 @@ class Intake:
             tail = lane.tail
             end = min(lane.head, tail + TAKEN_PER_TURN_MAX)
             if tail < end:
+                self._siblings.look()  # now, not before: whoever died accepted its copies before these came here
                 more |= self._take_from(index, lane, tail, end) == end < lane.head
         return more
 
@@ -83,7 +84,7 @@ class Intake:
         """Whether an absent sibling has accepted this id, so that it is not to be paid here; then it is counted."""
         if self._custody.knows(payment.correlation_id):
             return False
-        amount_cents = self._siblings.amount_of(payment.correlation_id)
+        amount_cents = self._siblings.amount_of(payment)
         if amount_cents is None:
             return False
         same = amount_cents == payment.amount_cents

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import signal
+from collections.abc import Callable
 
 import uvloop
 
@@ -69,7 +70,7 @@ class Payer:
         policy = make_policy(fees_bp, config.wait_ms_per_fee_point, config.slow_ms, in_flight_max)
         circuits = (Circuit(in_flight_max, config.slow_ms), Circuit(in_flight_max, config.slow_ms))
         self._router = Router(circuits, policy)
-        self._siblings = Siblings(Sibling(name, clock) for name in config.siblings)
+        self._siblings = Siblings(self._sibling(name) for name in config.siblings)
         # A dispatcher that died alone needs no verification: its instance's workers and lanes were there all the time.
         supervised_since_ms = segment.supervisor_counters().started_at_ms
         self._after_absence = counters.get(DispatcherCount.VERIFIED_FOR) != supervised_since_ms
@@ -120,6 +121,12 @@ class Payer:
         transport = KeepAliveTransport(url, connections_max=connections_max)
         return Processor(index, PROCESSOR_NAMES[index], url, transport=transport, timeout_s=timeout_s)
 
+    def _sibling(self, name: str) -> Sibling:
+        return Sibling(name, self._clock)
+
+    def _quota(self) -> Callable[[], int]:
+        return CpuQuota().throttled_periods
+
     def _totals(self) -> TotalsHash:
         return TotalsHash(self._config.redis_url)
 
@@ -167,9 +174,9 @@ class Payer:
         circuit.hear_health(failing=failing, response_ms_min=response_ms_min, now_ms=self._clock.ticks_ms())
 
     async def _beat(self, dispatcher: Dispatcher) -> None:
-        quota = CpuQuota()
+        throttled_periods = self._quota()
         while True:
-            dispatcher.beat(quota.throttled_periods())
+            dispatcher.beat(throttled_periods())
             if not self._config.redis_url:
                 _take_up_local_purge(self._segment, self._journal)
             await asyncio.sleep(BEAT_S)

@@ -2,7 +2,7 @@
 
 While an instance is down its clients may send again and reach another one. So each payment that waited is looked up in
 the siblings' segments and at both processors (`GET`, neither delayed nor failing in an outage). Found anywhere, it is a
-duplicate of what was paid or accepted there; found nowhere, it waits like any other.
+duplicate of what was paid there or is going to be; found nowhere, it waits like any other.
 """
 
 import asyncio
@@ -28,24 +28,31 @@ async def verify(custody: Custody, processors: tuple[Processor, Processor], sibl
         siblings: whose segments are searched.
         clock: for the stamp of what a sibling accepted and has not sent yet.
     """
-    elsewhere = siblings.ids_now() if custody.unverified else {}
     while custody.unverified:
-        count = min(len(custody.unverified), ASKED_AT_ONCE_MAX)
-        slots = [custody.unverified.popleft() for _ in range(count)]
-        await asyncio.gather(*(_verify_one(slot, custody, processors, elsewhere, clock) for slot in slots))
+        _leave_to_siblings(custody, siblings, clock)
+        left = len(custody.unverified)  # what the lanes bring meanwhile is for the next round
+        while left:
+            count = min(left, ASKED_AT_ONCE_MAX)
+            slots = [custody.unverified.popleft() for _ in range(count)]
+            await asyncio.gather(*(_verify_one(slot, custody, processors) for slot in slots))
+            left -= count
 
 
-async def _verify_one(
-    slot: int,
-    custody: Custody,
-    processors: tuple[Processor, Processor],
-    elsewhere: dict[bytes, int],
-    clock: Clock,
-) -> None:
+def _leave_to_siblings(custody: Custody, siblings: Siblings, clock: Clock) -> None:
+    """Ends what a sibling has paid or is going to pay; all in one go, while what was read there is still true."""
+    copies = siblings.copies_now()
+    for _ in range(len(custody.unverified)):
+        slot = custody.unverified.popleft()
+        kept = custody.read(slot)
+        since_us = copies.get(kept.correlation_id)
+        if since_us is not None and since_us < kept.accepted_at_us:
+            _end_as_duplicate(slot, kept, custody, kept.processor, clock.wall_us() // 1000)
+        else:
+            custody.unverified.append(slot)
+
+
+async def _verify_one(slot: int, custody: Custody, processors: tuple[Processor, Processor]) -> None:
     kept = custody.read(slot)
-    if kept.correlation_id in elsewhere:
-        _end_as_duplicate(slot, kept, custody, kept.processor, clock.wall_us() // 1000)
-        return
     for processor in processors:
         requested_at_ms = await _stored_at(processor, kept)
         if requested_at_ms is not None:

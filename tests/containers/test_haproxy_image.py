@@ -13,7 +13,7 @@ from tests.haproxy.balancers import CONFIGURATION, Balancer
 
 # The classes are found here, and run with this file's fixture `haproxy`.
 from tests.haproxy.conftest import balancer, run_folder, workers
-from tests.haproxy.stand_ins import Client, ask, get, post_head
+from tests.haproxy.stand_ins import ask, get, post_head
 from tests.haproxy.test_haproxy_cfg import TestConfiguration, TestLimits, TestListeners, TestPinning, TestSlowClients
 from tests.haproxy.test_haproxy_cfg_workers import TestWorkersLeaving
 
@@ -59,9 +59,7 @@ class TestMemory:
         """Half a request of 3 kB from each of 1,500 clients at once: each gets a 408, and HAProxy lives."""
         resource.setrlimit(resource.RLIMIT_NOFILE, (FILES_MAX, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
         half = post_head(1_000).replace(b"Host", b"X-Filling: %s\r\nHost" % (b"x" * 2_000)) + b" " * 900
-        clients = [await Client.connect(balancer.port) for _ in range(CLIENTS)]
-        answers = await asyncio.gather(*(client.ask(half) for client in clients))
-        await asyncio.gather(*(client.close() for client in clients))
+        answers = await asyncio.gather(*(ask(balancer.port, half) for _ in range(CLIENTS)))
         assert {answer.status for answer in answers} == {408}
         assert (await ask(balancer.port, get("/health"))).status == 204
         assert balancer.process.returncode is None

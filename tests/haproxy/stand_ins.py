@@ -68,9 +68,11 @@ class Worker:
         self._socket: socket.socket | None = None
         self._server: asyncio.Server | None = None
         self._writers: set[asyncio.StreamWriter] = set()
+        self._killed = asyncio.Event()
 
     async def start(self) -> None:
         """Listen, on a new socket or on the one an earlier life left open."""
+        self._killed.clear()
         if self._socket is None:
             self._path.unlink(missing_ok=True)
             self._socket = socket.socket(socket.AF_UNIX)
@@ -85,6 +87,7 @@ class Worker:
             self._server = None
         for writer in list(self._writers):
             writer.transport.abort()
+        self._killed.set()
         await asyncio.sleep(0)
 
     async def vanish(self) -> None:
@@ -115,7 +118,8 @@ class Worker:
             return False
         self.requests.append((first, headers, body))
         if self.conduct is Conduct.HANG:
-            await asyncio.Event().wait()
+            await self._killed.wait()
+            return False
         if self.conduct is Conduct.DIE:
             return False
         if self.conduct is Conduct.NONSENSE:

@@ -9,8 +9,9 @@ import httpx
 import pytest
 
 from server.attempt import format_instant
-from server.dispatcher import IDLE_S, SENT_PER_TURN_MAX
+from server.dispatcher import GATHER_MS, IDLE_S, SENT_PER_TURN_MAX
 from server.intake import TAKEN_PER_TURN_MAX
+from server.pacing import BURST
 from server.routing import CircuitState
 from server.unknowns import PAUSE_MIN_MS
 from shm import DispatcherCount, Ended, Kind, Segment, State
@@ -215,6 +216,9 @@ class TestTurns:
         assert scene.count(DispatcherCount.TAKEN) == TAKEN_PER_TURN_MAX
         assert scene.count(DispatcherCount.ATTEMPTS) == SENT_PER_TURN_MAX
         await idle(200)
+        assert scene.count(DispatcherCount.SETTLED_DEFAULT) == BURST
+        await scene.pass_time(100)
+        await idle(200)
         assert scene.count(DispatcherCount.SETTLED_DEFAULT) == 150
         await scene.dispatcher.aclose(scene.doorbell)
 
@@ -238,7 +242,7 @@ class TestTurns:
             assert [post.correlation_id for post in scene.fakes[0].posts] == [text_of(number) for number in range(40)]
 
     async def test_sleeping(self, segment: Segment) -> None:
-        """The wish to be woken is there while nothing is to do, and only then."""
+        """The wish to be woken is there once nothing has come for a while, and only then."""
         async with Scene(segment) as scene:
             sleeping = [scene.counters.sleeping]
             scene.accept(*range(TAKEN_PER_TURN_MAX + 1))
@@ -246,7 +250,9 @@ class TestTurns:
             sleeping.append(scene.counters.sleeping)
             await idle()
             sleeping.append(scene.counters.sleeping)
-            assert sleeping == [True, False, True]
+            await scene.pass_time(GATHER_MS)
+            sleeping.append(scene.counters.sleeping)
+            assert sleeping == [True, False, False, True]
 
     async def test_full_table_is_no_reason_to_stay_awake(self, segment: Segment) -> None:
         """While nothing can be taken, the dispatcher sleeps; the lane is taken up once there is room."""
@@ -255,13 +261,16 @@ class TestTurns:
             scene.fakes[0].answers.extend(held)
             for first in range(0, 480, 80):
                 scene.accept(*range(first, first + 80))
-                await scene.pass_time()
+                await scene.pass_time(100)
+            await scene.pass_time(GATHER_MS)
             assert scene.lanes[0].depth == 480 - segment.geometry.table_slots
             assert scene.counters.sleeping
             for one in held:
                 one.set_result(200)
             await idle(300)
-            await scene.pass_time()
+            await scene.pass_time(200)
+            await idle(300)
+            await scene.pass_time(200)
             await idle(300)
             assert scene.count(DispatcherCount.SETTLED_DEFAULT) == 480
 

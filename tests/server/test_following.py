@@ -15,7 +15,9 @@ RECORDS = 8
 
 appends = st.tuples(st.sampled_from(Kind), settlements(NOON_MS))
 folds = st.integers(1, RECORDS)
-steps = st.lists(st.one_of(appends, appends, appends, folds, st.sampled_from(["purge", "follow"])), max_size=60)
+steps = st.lists(
+    st.one_of(appends, appends, appends, folds, st.sampled_from(["purge", "follow"])), min_size=20, max_size=60
+)
 
 
 class Instance:
@@ -69,7 +71,8 @@ class PurgingJournal(Journal):
 class TestFollow:
     """JournalFollower.follow."""
 
-    @settings(max_examples=100)
+    @pytest.mark.slow
+    @settings(max_examples=60)
     @given(steps, windows(NOON_MS))
     def test_equals_the_naive_count(
         self, todo: list[tuple[Kind, Settled] | int | str], window: tuple[int | None, int | None]

@@ -319,6 +319,7 @@ MOVES = st.lists(
         st.integers(0, 20),
         st.sampled_from([0, 1, 50, 100, 1001, 5000]),
     ),
+    min_size=20,
     max_size=60,
 )
 
@@ -365,7 +366,8 @@ class Driver:
 class TestAnyCourse:
     """What holds whatever happens in whatever order."""
 
-    @settings(max_examples=150)
+    @pytest.mark.slow
+    @settings(max_examples=60)
     @given(st.integers(1, 8), MOVES)
     def test_bounds(self, limit_max: int, moves: list[tuple[str, int, int]]) -> None:
         """The limit stays within its bounds; half-open means exactly one probe; requests are all accounted for."""
@@ -379,7 +381,8 @@ class TestAnyCourse:
             assert probes <= 1
             assert circuit.latency_ms(driver.now_ms) >= 0
 
-    @settings(max_examples=100)
+    @pytest.mark.slow
+    @settings(max_examples=40)
     @given(st.integers(1, 8), MOVES, st.sampled_from(["succeed", "fail", "refuse", "forget"]))
     def test_there_is_always_a_way_back(self, limit_max: int, moves: list[tuple[str, int, int]], how: str) -> None:
         """Once nothing is in flight and the longest pause is over, a payment may go, if need be though it is slow."""

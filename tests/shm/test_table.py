@@ -224,6 +224,14 @@ class TestRead:
             (slot, payment(slot).correlation_id) for slot in (1, 4)
         ]
 
+    def test_ids_gives_the_same_without_checking(self) -> None:
+        """State, id, amount and time of acceptance of every slot that is not free."""
+        table, _ = fresh_table()
+        table.insert(4, payment(2))
+        table.insert(0, payment(3))
+        table.begin(0, 1, 5_000)
+        assert list(table.ids()) == [(State.SENDING, *payment(3)), (State.WAITING, *payment(2))]
+
     def test_length_is_the_number_of_slots(self) -> None:
         """A table is as long as it has slots."""
         assert len(fresh_table()[0]) == SLOTS

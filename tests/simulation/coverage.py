@@ -84,6 +84,7 @@ class Coverage:
         self.transitions: Counter[Transition] = Counter()
         self.takings: Counter[str] = Counter()
         self.refusals: Counter[str] = Counter()
+        self.exceptions: Counter[str] = Counter()
 
     def add(self, other: "Coverage") -> None:
         """Adds another run's."""
@@ -91,6 +92,7 @@ class Coverage:
         self.transitions.update(other.transitions)
         self.takings.update(other.takings)
         self.refusals.update(other.refusals)
+        self.exceptions.update(other.exceptions)
 
     def missing(self) -> list[str]:
         """Names of what was never met."""

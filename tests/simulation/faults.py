@@ -72,6 +72,8 @@ class Monkey:
             self._restart(instance)
             for life in instance.lives.values():
                 self._resume(life)
+                if life.memory is not None:
+                    life.memory.live()
 
     def _victim(self, kind: str) -> tuple[Instance, Role, Life] | None:
         instance = self._world.rng.choice(self._instances)
@@ -173,8 +175,7 @@ class Monkey:
         self._server.clock_step_ms += self._world.rng.choice((-60_000, -1000, 1000, 60_000))
 
     def _clock(self) -> None:
-        instance = self._world.rng.choice(self._instances)
         step_s = self._world.rng.choice(STEPS_S)
         self._world.note(Fault.CLOCK)
-        self._world.say(f"instance {instance.number}: the wall clock moves by {step_s} s")
-        instance.clock.step_us += int(step_s * 1_000_000)
+        self._world.say(f"the wall clock moves by {step_s} s")
+        self._instances[0].clock.step_us += int(step_s * 1_000_000)

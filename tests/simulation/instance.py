@@ -1,13 +1,14 @@
 """A simulated instance: its memory, and a supervisor that forks, reaps and stops its processes as the real one does."""
 
 import os
+from dataclasses import replace
 
 from server.children import Children, Role
 from server.config import Config
 from server.payer import LAST_FLUSH_WITHIN_MS
 from server.supervisor import LOOK_MS
 from server.worker import STOP_WITHIN_S
-from shm import Member
+from shm import ENDED, UNSETTLED, Member, Phase, State
 from tests.shm.memory import TEARS
 from tests.simulation.coverage import Fault
 from tests.simulation.memory import MortalMemory
@@ -19,11 +20,12 @@ from tests.simulation.truth import MemberTruth, Truth
 from tests.simulation.world import START_US, World
 
 FIRST_ID = 0xA000_0000_0000_0001
+NOTICED_S = 0.005  # an absence longer than this is noticed by siblings: they look every 2 ms
 STORES_MAX = 400  # a life that is going to die at a store dies within so many
 
 
-class InstanceClock:
-    """The clocks of an instance's machine; the wall clock can be moved."""
+class MachineClock:
+    """The clocks of the machine that all instances run on; the wall clock can be moved."""
 
     def __init__(self, world: World) -> None:
         self._loop = world.loop
@@ -48,9 +50,15 @@ class Instance:
         truth: what is told of every commit.
         processors: default and fallback.
         server: Redis.
+        clock: the machine's.
+        alone: whether there is no other.
 
     Attributes:
-        up: whether its container runs.
+        up: whether its container runs and is to go on.
+        supervised: whether its supervisor lives.
+        siblings: the other instances by name; set once they exist.
+        doubted: ids that waited when it last started.
+        owed_elsewhere: those of them that a living sibling had then.
         lives: the process of each role that has one.
         past: every life that has ended; their pending tasks must not be collected.
     """
@@ -63,10 +71,19 @@ class Instance:
         truth: Truth,
         processors: tuple[SimulatedProcessor, SimulatedProcessor],
         server: SimulatedRedis,
+        *,
+        clock: MachineClock,
+        alone: bool,
     ) -> None:
         self.number = number
-        self.config = config
-        self.clock = InstanceClock(world)
+        self.config = replace(config, instance=f"app{number}", siblings=() if alone else (f"app{1 - number}",))
+        self.supervised = False
+        self.doubted: set[bytes] = set()
+        self.owed_elsewhere: set[bytes] = set()
+        self._absent_since_s: float | None = None
+        self._absent_ids: set[bytes] = set()
+        self.siblings: dict[str, Instance] = {}
+        self.clock = clock
         self.geometry = config.geometry
         self.segment_id = FIRST_ID + number
         self.data = bytearray(self.geometry.size)
@@ -98,12 +115,18 @@ class Instance:
             coverage=self._world.coverage,
         )
 
-    def start(self) -> None:
-        """The container starts: all roles are filled."""
+    def start(self, ago_ms: int = 0) -> None:
+        """The container starts: all roles are filled. It may say that it started some time ago."""
         if self.up:
             return
         self._world.say(f"instance {self.number} starts")
-        self.up = True
+        self.up = self.supervised = True
+        self._absent_since_s = None
+        self.doubted = self._ids(frozenset({State.WAITING})) | self._handed_over()
+        self.owed_elsewhere = {known for one in self.siblings.values() for known in self.doubted & one.paying_ids()}
+        counters = self.view.supervisor_counters()
+        counters.begin(1, self.clock.wall_us() // 1000 - ago_ms)
+        counters.phase = Phase.READY
         self._stopping += 1
         roles = [Role("dispatcher", index) for index in range(self.config.dispatchers)]
         roles += [Role("worker", index) for index in range(self.config.web_workers)]
@@ -111,9 +134,13 @@ class Instance:
         self._fill()
 
     def _fill(self) -> None:
-        now_ms = self.clock.ticks_ms()
-        for role in self._children.due(now_ms) if self.up else ():
+        if not self.up:
+            return
+        for role in self._children.due(self.clock.ticks_ms()):
             self._fork(role)
+        if len(self.lives) < self.config.dispatchers + self.config.web_workers:
+            wait_ms = self._children.wait_ms(self.clock.ticks_ms(), LOOK_MS)
+            self._world.later(wait_ms / 1000 + self._world.latency_s(), self._fill)
 
     def _fork(self, role: Role) -> None:
         world = self._world
@@ -126,6 +153,7 @@ class Instance:
             tear = world.rng.choice(list(TEARS))
             memory = MortalMemory(self.data, stores, tear, lambda torn: self._fall(role, life, fault, torn))
             life = Life(name, self._segment(memory.view()))
+            life.memory = memory
         else:
             life = Life(name, self._segment(memoryview(self.data)))
         life.began_at_s = world.loop.time()
@@ -137,7 +165,9 @@ class Instance:
         else:
             doorbell = self._doorbells[role.number]
             processors, server = self._processors, self._server
-            work = dispatch(world, life, self.config, role.number, self.clock, doorbell, processors, server)
+            work = dispatch(
+                world, life, self.config, role.number, self.clock, doorbell, processors, server, dict(self.siblings)
+            )
         task = world.loop.create_task(work, context=life.context)
         life.task = task
         task.add_done_callback(lambda _: self._ended(role, life), context=world.context)
@@ -175,22 +205,23 @@ class Instance:
         if self.lives.get(role) is life:
             del self.lives[role]
             self._children.died(int(life.name.rsplit(".", 1)[1]), self.clock.ticks_ms())
-        if self.up:
-            wait_ms = self._children.wait_ms(self.clock.ticks_ms(), LOOK_MS * 100)
-            self._world.later(wait_ms / 1000 + self._world.latency_s(), self._fill)
+        self._world.later(self._world.latency_s(), self._fill)
 
     def kill_all(self) -> None:
         """The container dies."""
-        self.up = False
+        self.up = self.supervised = False
         self._stopping += 1
         for role, life in list(self.lives.items()):
             self.kill(role, life, None)
+        self._begin_absence()
 
     def stop(self) -> None:
         """The container is told to stop: workers leave first, then dispatchers settle what they can."""
         if not self.up:
             return
         self.up = False  # whoever ends is not replaced
+        self._begin_absence()
+        self.view.supervisor_counters().phase = Phase.LEAVING
         self._stopping += 1
         self._world.say(f"instance {self.number} is told to stop")
         self._stop_kind("worker", self._stopping)
@@ -211,6 +242,10 @@ class Instance:
         if not any(role.kind == kind for role in self.lives):
             if kind == "worker":
                 self._stop_kind("dispatcher", stopping)
+            else:
+                self.supervised = False
+                self._begin_absence()
+                self.view.supervisor_counters().phase = Phase.GONE
         elif self.clock.ticks_ms() > deadline_ms:
             self._world.note(Fault.STOPPED_LATE)
             self.kill_all()
@@ -226,6 +261,44 @@ class Instance:
             self.kill(role, life, None)
         else:
             self._world.loop.call_soon(life.terminate, context=life.context)
+
+    def _ids(self, states: frozenset[State]) -> set[bytes]:
+        """The ids in its tables whose payments are in one of some states."""
+        tables = (self.view.table(index) for index in range(self.config.dispatchers))
+        kept = (kept for table in tables for _, kept in table.scan())
+        return {one.correlation_id for one in kept if one is not None and one.state in states}
+
+    def _handed_over(self) -> set[bytes]:
+        """The ids in its lanes."""
+        lanes = (
+            self.view.lane(worker, dispatcher)
+            for worker in range(self.config.web_workers)
+            for dispatcher in range(self.config.dispatchers)
+        )
+        found = (lane.peek(position) for lane in lanes for position in range(lane.tail, lane.head))
+        return {one.correlation_id for one in found if one is not None}
+
+    def paying_ids(self) -> set[bytes]:
+        """The ids that it has sent to a processor, and whose outcome was not a no."""
+        return self._ids(frozenset({State.SENDING, State.UNKNOWN, State.SETTLED}))
+
+    def _begin_absence(self) -> None:
+        """From now on siblings answer for what it has accepted."""
+        self._absent_since_s = self._world.loop.time()
+        self._absent_ids = self._ids(ENDED | UNSETTLED) | self._handed_over()
+
+    def answers_for(self, correlation_id: bytes) -> bool:
+        """Whether it is absent for long enough to be noticed, and has accepted this id."""
+        since_s = self._absent_since_s
+        return since_s is not None and self._world.loop.time() - since_s > NOTICED_S and correlation_id in self._absent_ids
+
+    def plays(self, role: str) -> bool:
+        """Whether a living process holds a role's lock."""
+        return self.supervised if role == "supervisor" else any(str(one) == role for one in self.lives)
+
+    def map(self) -> SimulatedSegment:
+        """Its segment, to be read."""
+        return self.view
 
     def close(self) -> None:
         """The run is over."""

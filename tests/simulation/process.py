@@ -1,10 +1,11 @@
 """The simulated processes of an instance: the real worker's gate and the real dispatcher's `Payer`, each one life."""
 
+import asyncio
 import contextlib
 import os
 import signal
-from collections.abc import Coroutine
-from typing import Any, cast
+from collections.abc import Callable, Coroutine
+from typing import Any, Protocol, cast
 
 from server.clock import Clock
 from server.config import Config
@@ -14,8 +15,10 @@ from server.local_totals import LocalTotals
 from server.payer import SPARE_CONNECTIONS, Payer
 from server.processors import Processor
 from server.redis_totals import TotalsHash
+from server.siblings import Sibling
 from shm import Counters, Phase
 from tests.simulation.loop import Owner
+from tests.simulation.memory import MortalMemory
 from tests.simulation.network import Line
 from tests.simulation.processors import SimulatedProcessor
 from tests.simulation.redis_link import Connection, SimulatedRedis, SimulatedTotals
@@ -36,6 +39,8 @@ class Life(Owner):
         gate: a worker's way in, while it is ready.
         local: a worker's reader of totals when there is no Redis.
         began_at_s: when it was forked.
+        memory: what it dies at, if it is going to die at a store.
+        task: its work.
     """
 
     def __init__(self, name: str, segment: SimulatedSegment) -> None:
@@ -45,6 +50,8 @@ class Life(Owner):
         self.gate: Gate | None = None
         self.local: LocalTotals | None = None
         self.began_at_s = 0.0
+        self.memory: MortalMemory | None = None
+        self.task: asyncio.Task[None]
 
     def __str__(self) -> str:
         """As in the story."""
@@ -53,6 +60,30 @@ class Life(Owner):
     def terminate(self) -> None:
         """SIGTERM, if it has got as far as setting a handler; else it has none and dies, which is the caller's to do."""
         self.signals[signal.SIGTERM]()
+
+
+class Family(Protocol):
+    """An instance as its siblings see it."""
+
+    def plays(self, role: str) -> bool:
+        """Whether a living process holds a role's lock."""
+
+    def map(self) -> SimulatedSegment:
+        """Its segment, to be read."""
+
+
+class SimulatedSibling(Sibling):
+    """`Sibling` with other locks and another segment."""
+
+    def __init__(self, name: str, clock: Clock, family: Family) -> None:
+        super().__init__(name, clock)
+        self._family = family
+
+    def _is_free(self, role: str) -> bool:
+        return not self._family.plays(role)
+
+    def _open(self) -> SimulatedSegment:
+        return self._family.map()
 
 
 class SimulatedPayer(Payer):
@@ -69,12 +100,14 @@ class SimulatedPayer(Payer):
         life: Life,
         processors: tuple[SimulatedProcessor, SimulatedProcessor],
         server: SimulatedRedis,
+        siblings: dict[str, Family],
     ) -> None:
-        super().__init__(config, life.segment, index, counters, clock)
         self._world = world
         self._life = life
         self._simulated = processors
         self._server = server
+        self._others = siblings
+        super().__init__(config, life.segment, index, counters, clock)
 
     def _processor(self, index: int, url: str) -> Processor:
         line = Line(
@@ -85,6 +118,12 @@ class SimulatedPayer(Payer):
             in_flight_max=self._router.policy.in_flight_max + SPARE_CONNECTIONS,
         )
         return cast("Processor", line)
+
+    def _sibling(self, name: str) -> Sibling:
+        return SimulatedSibling(name, self._clock, self._others[name])
+
+    def _quota(self) -> Callable[[], int]:
+        return lambda: 0
 
     def _totals(self) -> TotalsHash:
         return SimulatedTotals(Connection(self._world, self._server))
@@ -99,6 +138,7 @@ def dispatch(
     doorbell: int,
     processors: tuple[SimulatedProcessor, SimulatedProcessor],
     server: SimulatedRedis,
+    siblings: dict[str, Family],
 ) -> Coroutine[Any, Any, None]:
     """A dispatcher's life, as `server.payer.serve` has it."""
 
@@ -106,7 +146,15 @@ def dispatch(
         counters = life.segment.dispatcher_counters(index)
         counters.begin(1, 0)
         payer = SimulatedPayer(
-            config, index, counters, clock, world=world, life=life, processors=processors, server=server
+            config,
+            index,
+            counters,
+            clock,
+            world=world,
+            life=life,
+            processors=processors,
+            server=server,
+            siblings=siblings,
         )
         await payer.run(doorbell)
         counters.phase = Phase.GONE

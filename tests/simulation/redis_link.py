@@ -5,19 +5,29 @@ whether it was carried out, and it may still be, after later ones: its bytes lie
 """
 
 import asyncio
+import contextlib
 from collections import deque
-from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 import redis.exceptions
 
-from server.redis_totals import CALL_TIMEOUT_S, TotalsHash
+from server.redis_totals import RETRIES, TotalsHash
 from tests.simulation.coverage import Fault
 from tests.simulation.redis_model import RedisModel, Reply
 from tests.simulation.world import START_US, World
 
 LATE_S_MAX = 3.0
 COPIES_KEPT = 4
+
+
+class Watch(Protocol):
+    """Who is told of what Redis carries out."""
+
+    def purged(self, epoch: int) -> None:
+        """The epoch was raised."""
+
+    def summarised(self) -> object:
+        """A summary is read; gives what is to be known of this instant when it is answered."""
 
 
 class SimulatedRedis:
@@ -32,18 +42,18 @@ class SimulatedRedis:
         silent: it takes requests in and never carries them out.
         slow_s: how long it takes for each.
         clock_step_ms: how far its clock has been moved.
-        on_command: told (command, arguments, reply) of everything carried out.
+        watch: told of what is carried out.
         lost_data_at_s: when it last lost or went back on its data.
         disturbed_at_s: when anything last went wrong between it and anybody.
     """
 
-    def __init__(self, world: World, on_command: Callable[[str, list[bytes], Reply], None]) -> None:
+    def __init__(self, world: World, watch: "Watch") -> None:
         self.model = RedisModel(self.now_ms)
         self.away = False
         self.silent = False
         self.slow_s = 0.0
         self.clock_step_ms = 0
-        self.on_command = on_command
+        self.watch = watch
         self.lost_data_at_s = -1.0
         self.disturbed_at_s = -1.0
         self._world = world
@@ -60,7 +70,8 @@ class SimulatedRedis:
     def run(self, command: str, arguments: list[bytes]) -> Reply:
         """Carries a command out."""
         reply = self.model.run(command, arguments)
-        self.on_command(command, arguments, reply)
+        if command == "purge" and reply:
+            self.watch.purged(int(self.model.hash[b"epoch"]))
         return reply
 
     def keep_copy(self) -> None:
@@ -86,6 +97,7 @@ class Connection:
         self._world = world
         self._server = server
         self._lock = asyncio.Lock()
+        self.seen: object = None  # what the watch said when this connection's last summary was read
 
     async def call(self, command: str, arguments: list[Any]) -> Reply:
         """Sends a command and waits for its reply.
@@ -95,16 +107,17 @@ class Connection:
         """
         encoded = [part if isinstance(part, bytes) else str(part).encode() for part in arguments]
         async with self._lock:
-            world, server = self._world, self._server
-            if server.away:
-                raise redis.exceptions.ConnectionError("refused")
-            future = world.loop.create_future()
-            timer = world.loop.call_later(CALL_TIMEOUT_S, _settle, future, redis.exceptions.TimeoutError("time-out"))
-            self._send(future, command, encoded)
-            try:
-                reply = await future
-            finally:
-                timer.cancel()
+            for _ in range(RETRIES):
+                with contextlib.suppress(redis.exceptions.ConnectionError):
+                    return await self._try(command, encoded)
+            return await self._try(command, encoded)
+
+    async def _try(self, command: str, arguments: list[bytes]) -> Reply:
+        if self._server.away:
+            raise redis.exceptions.ConnectionError("refused")
+        future = self._world.loop.create_future()
+        self._send(future, command, arguments)
+        reply = await future
         if isinstance(reply, redis.exceptions.RedisError):
             raise reply
         answer: Reply = reply
@@ -127,6 +140,8 @@ class Connection:
             _settle(future, redis.exceptions.ConnectionError("connection lost"))
             return
         reply = server.run(command, arguments)
+        if command == "summary":
+            self.seen = server.watch.summarised()
         if world.chance(Fault.REDIS_REPLY_LOST):
             server.disturb()
             if world.rng.random() < 0.5:
@@ -152,6 +167,7 @@ class SimulatedTotals(TotalsHash):
         self._flush: Any = _Script(connection, "flush")
         self._read_member: Any = _Script(connection, "read_member")
         self._summary: Any = _Script(connection, "summary")
+        self._purge: Any = _Script(connection, "purge")
 
     async def aclose(self) -> None:
         """There is nothing to close."""
@@ -173,10 +189,6 @@ class _Commands:
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
-
-    async def hincrby(self, name: str, field: str, amount: int) -> Reply:
-        """As redis-py's."""
-        return await self._connection.call("hincrby", [field, amount])
 
     async def hset(self, name: str, field: str, value: str) -> Reply:
         """As redis-py's."""

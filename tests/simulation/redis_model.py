@@ -35,29 +35,32 @@ class RedisModel:
         return method(arguments)
 
     def _flush(self, arguments: list[bytes]) -> Reply:
-        member, epoch, life, flush, header, reset, roster = arguments[:7]
+        member, header, builds_on, roster, count = arguments[:5]
         found = self.hash.get(member + b"|h", b"")
-        epoch_here = int(self.hash.get(b"epoch", b"0"))
-        mine = (int(epoch), int(life), int(flush))
-        if mine[0] > epoch_here:
-            epoch_here = mine[0]
-            self.hash[b"epoch"] = epoch
-        newer = not found or mine > _version(found)
-        applied = newer and mine[0] == epoch_here
+        mine, theirs, base = _version(header), _version(found), _version(builds_on)
+        epoch = int(self.hash.get(b"epoch", b"0"))
+        if mine[0] > epoch:
+            epoch = mine[0]
+            self.hash[b"epoch"] = b"%d" % epoch
+        applied = mine[0] == epoch and theirs < mine and theirs >= base
         if applied:
-            if reset == b"1":
-                for field in [field for field in self.hash if field.startswith(member + b"|")]:
-                    del self.hash[field]
-            last = 8 + 2 * int(arguments[7])
-            for index in range(8, last, 2):
-                self.hash[member + b"|" + arguments[index]] = arguments[index + 1]
-            for field in arguments[last:]:
-                self.hash.pop(member + b"|" + field, None)
-            self.hash[member + b"|h"] = header
-            self.hash[member + b"|seen"] = b"%d" % self._now_ms()
+            self._apply(member, header, arguments[5:], int(count), everything=not builds_on)
+        if mine[0] == epoch and theirs < base:
+            self.hash.pop(member + b"|h", None)
         members = self._meet(roster)
         health = (self.hash.get(b"health.0", b""), self.hash.get(b"health.1", b""))
-        return [int(applied), found, epoch_here, members, *health]
+        return [int(applied), found, epoch, members, *health]
+
+    def _apply(self, member: bytes, header: bytes, parts: list[bytes], count: int, *, everything: bool) -> None:
+        if everything:
+            for field in [field for field in self.hash if field.startswith(member + b"|")]:
+                del self.hash[field]
+        for index in range(0, 2 * count, 2):
+            self.hash[member + b"|" + parts[index]] = parts[index + 1]
+        for field in parts[2 * count :]:
+            self.hash.pop(member + b"|" + field, None)
+        self.hash[member + b"|h"] = header
+        self.hash[member + b"|seen"] = b"%d" % self._now_ms()
 
     def _meet(self, roster: bytes) -> bytes:
         members = [name for name in self.hash.get(b"roster", b"").split(b",") if name]
@@ -94,10 +97,12 @@ class RedisModel:
                 fields += [name, value]
         return fields
 
-    def _hincrby(self, arguments: list[bytes]) -> Reply:
-        value = int(self.hash.get(arguments[0], b"0")) + int(arguments[1])
-        self.hash[arguments[0]] = b"%d" % value
-        return value
+    def _purge(self, arguments: list[bytes]) -> Reply:
+        if b"roster" not in self.hash:
+            return 0
+        epoch = int(self.hash.get(b"epoch", b"0")) + 1
+        self.hash[b"epoch"] = b"%d" % epoch
+        return epoch
 
     def _hset(self, arguments: list[bytes]) -> Reply:
         new = arguments[0] not in self.hash
@@ -115,5 +120,7 @@ class RedisModel:
 
 
 def _version(header: bytes) -> tuple[int, int, int]:
-    epoch, life, flush = header.split(b" ")[:3]
-    return int(epoch), int(life), int(flush)
+    words = header.split(b" ")
+    if len(words) < 3:
+        return -1, -1, -1
+    return int(words[0]), int(words[1]), int(words[2])

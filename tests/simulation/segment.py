@@ -22,7 +22,10 @@ class WatchedTable(Table):
         self._truth.took(self._member, payment.correlation_id, payment.amount_cents)
 
     def begin(self, slot: int, processor: int, requested_at_ms: int) -> int:
-        """Counts."""
+        """Counts, and tells of the attempt."""
+        kept = self.read(slot)
+        assert kept is not None
+        self._truth.began(self._member, kept.correlation_id)
         attempts = super().begin(slot, processor, requested_at_ms)
         self._coverage.transitions[State.WAITING, Event.ATTEMPT_BEGAN] += 1
         return attempts
@@ -50,7 +53,7 @@ class WatchedJournal(Journal):
         kept = self._slots_of.read(ended.slot)
         position = super().append(ended)
         assert kept is not None
-        self._truth.ended(self._member, position, kept.correlation_id, ended)
+        self._truth.ended(self._member, position, kept.correlation_id, ended, kept.state)
         return position
 
     def commit_base(self, base: Base) -> None:

@@ -85,13 +85,18 @@ class Gateway(Endpoint):
     def __init__(self, url: str) -> None:
         super().__init__("gateway", url)
 
-    def totals(self) -> tuple[Totals, Totals]:
-        """Return everything settled since the purge, (default, fallback)."""
-        shown = self.ask_json("/payments-summary")
+    def totals(self, query: str = "") -> tuple[Totals, Totals]:
+        """Return everything settled since the purge, (default, fallback); or in the window that `query` says."""
+        return self.read_totals(self.ask("GET", f"/payments-summary{query}"))
+
+    def read_totals(self, body: bytes) -> tuple[Totals, Totals]:
+        """Return what a summary's body says; raises EndpointError."""
         try:
+            shown = json.loads(body, parse_float=Decimal)
             return self._totals(shown["default"]), self._totals(shown["fallback"])
-        except (KeyError, TypeError) as error:
-            raise EndpointError(f"gateway: {self.url}/payments-summary showed {shown!r} instead of totals.") from error
+        except (KeyError, TypeError, ValueError) as error:
+            text = body.decode(errors="replace")[:200]
+            raise EndpointError(f"gateway: {self.url}/payments-summary showed {text} instead of totals.") from error
 
     def purge(self) -> None:
         """Empty the totals."""
@@ -118,9 +123,9 @@ class Processor(Endpoint):
         """Forget every payment."""
         self.ask("POST", "/admin/purge-payments")
 
-    def totals(self) -> Totals:
-        """Return everything stored."""
-        return self._totals(self.ask_json("/admin/payments-summary"))
+    def totals(self, query: str = "") -> Totals:
+        """Return everything stored; or in the window that `query` says, which must have both its ends."""
+        return self._totals(self.ask_json(f"/admin/payments-summary{query}"))
 
     def fee_percent(self) -> Decimal | None:
         """Return the fee this processor says it takes, or None if it says none."""
@@ -137,3 +142,7 @@ class Processor(Endpoint):
             return [Row(str(each[0]), int(each[1]), int(each[2])) for each in json.loads(answer)]
         except (ValueError, TypeError, IndexError) as error:
             raise EndpointError(f"{self.name}: {self.url}/admin/payments answered {status}, not with rows.") from error
+
+
+Processors = tuple[Processor, Processor]
+"""Default, fallback."""

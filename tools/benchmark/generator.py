@@ -1,17 +1,9 @@
-"""Runs k6 on `load.js`: writes its plan, listens to its events, asks how far it is, and ends it, whatever happens.
-
-k6 is started in a session of its own: a Ctrl-C at the keyboard reaches the bench alone, which then ends k6.
-"""
+"""Runs k6 on `load.js`: writes its plan, listens to its events, asks how far it is, and ends it, whatever happens."""
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
 import resource
-import selectors
-import signal
-import subprocess
 import sys
 import tempfile
 import time
@@ -20,8 +12,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
-from typing import IO, Any
+from subprocess import DEVNULL, PIPE, Popen
+from typing import Any
 
+from tools.benchmark import child
 from tools.benchmark.endpoints import Endpoint, free_port
 from tools.benchmark.errors import EndpointError, GeneratorError
 from tools.benchmark.events import Event, parse
@@ -31,12 +25,10 @@ SCRIPT = Path(__file__).with_name("load.js")
 TICK_S = 1.0
 PROGRESS_TIMEOUT_S = 0.5
 GRACE_S = 90.0  # beyond the load: starting 600 users, the last answers, writing the metrics
-STOP_S = 3.0
 REMARKS_MAX = 10
 # Collecting garbage four times as seldom as Go would by itself saves a quarter of k6's CPU (550 users, 2 cores), which
 # is taken from the same machine as the gateway's.
 GARBAGE = "GOGC=400"
-_READ_BYTES = 65_536
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,14 +96,14 @@ def generate(plan: Plan, on_event: Callable[[Event], None], on_tick: Callable[[P
         port = free_port()
         before = resource.getrusage(resource.RUSAGE_CHILDREN)
         remarks: deque[str] = deque(maxlen=REMARKS_MAX)
-        with _k6(plan_path, port) as process:
+        with child.started(_command(plan_path, port), stdout=DEVNULL, stderr=PIPE) as process:
             deadline_s = plan.scenario.load.duration_s + GRACE_S
             for said in _listen(process, port, deadline_s, on_tick):
                 if isinstance(said, str):
                     remarks.append(said)
                 else:
                     on_event(said)
-            status = _status(process)
+            status = child.status(process, "k6")
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
         if status or not metrics_path.exists():
             raise GeneratorError(f"k6 gave up (status {status}). Its last words: " + " | ".join(remarks))
@@ -119,33 +111,22 @@ def generate(plan: Plan, on_event: Callable[[Event], None], on_tick: Callable[[P
         return Generated(json.loads(metrics_path.read_bytes()), cpu_s, list(remarks))
 
 
-@contextlib.contextmanager
-def _k6(plan_path: Path, port: int) -> Iterator[subprocess.Popen[bytes]]:
-    """Start k6, and see that it is gone when the block is left."""
+def _command(plan_path: Path, port: int) -> list[str]:
+    """Return the command that starts k6 with this plan, to be asked on this port how far it is."""
     options = ["--quiet", "--no-usage-report", "--no-color", "--log-format", "json", "--log-output", "stderr"]
     options += ["--address", f"127.0.0.1:{port}", "--env", f"PLAN={plan_path}"]
-    command = ["env", GARBAGE, str(k6_path()), "run", *options, str(SCRIPT)]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, start_new_session=True)
-    with process:
-        try:
-            yield process
-        finally:
-            if process.poll() is None:
-                process.send_signal(signal.SIGINT)
-                with contextlib.suppress(subprocess.TimeoutExpired):
-                    process.wait(timeout=STOP_S)
-            process.kill()  # does nothing to one that has ended
+    return ["env", GARBAGE, str(k6_path()), "run", *options, str(SCRIPT)]
 
 
 def _listen(
-    process: subprocess.Popen[bytes], port: int, deadline_s: float, on_tick: Callable[[Progress], None]
+    process: Popen[bytes], port: int, deadline_s: float, on_tick: Callable[[Progress], None]
 ) -> Iterator[Event | str]:
     """Yield what k6 says until it closes its output; raises GeneratorError after `deadline_s`."""
     stream = process.stderr
     if stream is None:
         raise GeneratorError("k6 was started without a pipe for what it says.")
     started_s = next_tick_s = time.monotonic()
-    for line in _lines(stream):
+    for line in child.lines(stream, TICK_S):
         now_s = time.monotonic()
         if line and (said := parse(line)) is not None:
             yield said
@@ -155,25 +136,6 @@ def _listen(
             next_tick_s = now_s + TICK_S
             if (progress := _progress(port, now_s - started_s)) is not None:
                 on_tick(progress)
-
-
-def _lines(stream: IO[bytes]) -> Iterator[str]:
-    """Yield whole lines as they come, and an empty one whenever a tick passes in silence, until the stream ends."""
-    rest = b""
-    with selectors.DefaultSelector() as selector:
-        selector.register(stream, selectors.EVENT_READ)
-        while True:
-            if not selector.select(TICK_S):
-                yield ""
-                continue
-            chunk = os.read(stream.fileno(), _READ_BYTES)
-            if not chunk:
-                break
-            *whole, rest = (rest + chunk).split(b"\n")
-            for line in whole:
-                yield line.decode(errors="replace")
-    if rest:
-        yield rest.decode(errors="replace")
 
 
 def _progress(port: int, elapsed_s: float) -> Progress | None:
@@ -190,11 +152,3 @@ def _progress(port: int, elapsed_s: float) -> Progress | None:
         return Progress(elapsed_s, counter("accepted"), counter("refused") + counter("unanswered"))
     except (EndpointError, KeyError, TypeError, ValueError):
         return None
-
-
-def _status(process: subprocess.Popen[bytes]) -> int:
-    """Return k6's exit status once it has closed its output; raises GeneratorError if it stays."""
-    try:
-        return process.wait(timeout=STOP_S)
-    except subprocess.TimeoutExpired as error:
-        raise GeneratorError("k6 closed its output and did not end.") from error

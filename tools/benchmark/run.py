@@ -9,10 +9,10 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from tools.benchmark import containers, meters, payments, reconcile
+from tools.benchmark import containers, meters, payments, settling
 from tools.benchmark.card import Answered, Card, Settled, Used
 from tools.benchmark.containers import Container
-from tools.benchmark.endpoints import Gateway, Processor
+from tools.benchmark.endpoints import Gateway, Processor, Processors
 from tools.benchmark.errors import EndpointError, GeneratorError
 from tools.benchmark.events import Audited, Changed, Ended, Event, Failed, Started, Summaries, Totals, differs
 from tools.benchmark.generator import Generated, Plan, Progress, generate
@@ -23,15 +23,11 @@ from tools.benchmark.reconcile import Answers, Books, Findings
 from tools.benchmark.report import difference_lines
 from tools.benchmark.scenario import CALM, Scenario
 from tools.benchmark.score import score_of
+from tools.benchmark.settling import SETTLE_S
 from tools.benchmark.targets import Target, local_port
 
-SETTLE_S = 60.0  # the processors are calm by then; the contest's slowest answer takes 5 s
-POLL_S = 0.5
 _RUN_BYTES = 4
 _NONE = Totals(0, 0)
-
-Processors = tuple[Processor, Processor]
-
 
 @dataclass(frozen=True, slots=True)
 class Order:
@@ -227,20 +223,8 @@ def settle(
 ) -> Settled:
     """Wait until everything accepted is settled and both sides agree, `settle_s` at the most; then check the books."""
     ended_ms = recorder.ended.at_ms if recorder.ended else 0
-    deadline_s = time.monotonic() + settle_s
     gateway = Gateway(order.target.url)
-    books, quiet, problem = None, False, ""
-    while not quiet and time.monotonic() < deadline_s:
-        last = books
-        try:
-            books = Books(_processor_totals(order.processors), gateway.totals(), None)
-        except EndpointError as error:
-            books, problem = None, str(error)
-        quiet = is_quiet(answered, last, books)
-        if not quiet:
-            paid = sum(each.count for each in books.processors) if books else 0
-            screen.live(f"waiting for what is not settled yet: {paid:,} of {answered.accepted:,}  {problem}")
-            time.sleep(POLL_S)
+    books, quiet = settling.wait_until_quiet(gateway, order.processors, answered, screen, settle_s)
     quiet_s = time.time() - ended_ms / 1000 if quiet else None
     return Settled(
         at_end=at_end,
@@ -250,30 +234,12 @@ def settle(
     )
 
 
-def is_quiet(answered: Answered, last: Books | None, books: Books | None) -> bool:
-    """Whether all is settled: everything accepted is paid, both sides agree, and nothing moves any more."""
-    if books is None or books.gateway != books.processors:
-        return False
-    paid = sum(each.count for each in books.processors)
-    if not answered.unanswered:
-        return paid >= answered.accepted
-    return paid >= answered.accepted and books == last  # an unanswered one may still come
-
-
-def _processor_totals(processors: Processors) -> tuple[Totals, Totals]:
-    default, fallback = processors
-    return default.totals(), fallback.totals()
-
-
 def _check(order: Order, run: str, recorder: Recorder, answered: Answered, books: Books) -> Findings:
-    """Compare the books by the processors' rows if they show them, else by totals."""
+    """Compare the books with everything that this load could have sent."""
     load, stages = order.scenario.load, order.scenario.stages
     failed = {payments.correlation_id(run, each.user, each.turn): each.status for each in recorder.failures}
     answers = Answers(answered.accepted, answered.cents, answered.refused, answered.unanswered, failed)
-    default, fallback = (processor.rows() for processor in order.processors)
-    if default is None or fallback is None:
-        return reconcile.by_totals(answers, books)
     users = load.users_end + 1 + len(stages)  # k6 numbers all its users, the auditor's and the stages' too
     turns = load.duration_s // load.pause_s + 2
-    sent = dict(payments.possible(run, order.seed, order.scenario.amount, users=users, turns=turns))
-    return reconcile.by_rows(answers, books, (default, fallback), sent)
+    possible = payments.possible(run, order.seed, order.scenario.amount, users=users, turns=turns)
+    return settling.check(order.processors, answers, books, lambda: dict(possible))

@@ -9,11 +9,11 @@ from __future__ import annotations
 import dataclasses
 import json
 import random
-import typing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from tools.benchmark.documents import between, build, refuse
 from tools.benchmark.errors import ScenarioError
 
 SCENARIOS = Path(__file__).parent / "scenarios"
@@ -127,7 +127,7 @@ def read(name_or_path: str) -> Scenario:
 
 def parse(document: object) -> Scenario:
     """Make a checked scenario of a decoded JSON document; raises ScenarioError."""
-    scenario: Scenario = _build(Scenario, document, "scenario")
+    scenario: Scenario = build(Scenario, document, "scenario")
     check(scenario)
     return scenario
 
@@ -137,63 +137,29 @@ def to_document(scenario: Scenario) -> dict[str, Any]:
     return dataclasses.asdict(scenario)
 
 
-def _build(kind: Any, value: object, where: str) -> Any:
-    """Build `kind` (a dataclass, a tuple of them, int, bool, str or Literal) of a JSON value found at `where`."""
-    if isinstance(kind, type) and dataclasses.is_dataclass(kind):
-        if not isinstance(value, dict):
-            _refuse(where, "an object")
-        hints = typing.get_type_hints(kind)
-        for unknown in sorted(value.keys() - hints.keys()):
-            _refuse(f"{where}.{unknown}", "left out: there is no such member")
-        for missing in sorted(hints.keys() - value.keys()):
-            _refuse(f"{where}.{missing}", "given")
-        members = {name: _build(hint, value[name], f"{where}.{name}") for name, hint in hints.items()}
-        return kind(**members)
-    if typing.get_origin(kind) is tuple:
-        if not isinstance(value, (list, tuple)):
-            _refuse(where, "a list")
-        item = typing.get_args(kind)[0]
-        return tuple(_build(item, each, f"{where}[{index}]") for index, each in enumerate(value))
-    if typing.get_origin(kind) is Literal:
-        if value not in typing.get_args(kind):
-            _refuse(where, "one of " + ", ".join(typing.get_args(kind)))
-    elif type(value) is not kind:  # `isinstance` would let a bool pass for an int
-        _refuse(where, f"of the type {kind.__name__}")
-    return value
-
-
-def _refuse(where: str, must_be: str) -> typing.NoReturn:
-    raise ScenarioError(f"{where} must be {must_be}.")
-
-
-def _between(where: str, value: int, least: int, most: int) -> None:
-    if not least <= value <= most:
-        _refuse(where, f"between {least} and {most}, not {value}")
-
-
 def check(scenario: Scenario) -> None:
     """Raise ScenarioError if the scenario's numbers don't fit together."""
     load, audit, rules = scenario.load, scenario.audit, scenario.rules
-    _between("load.duration_s", load.duration_s, 1, DURATION_S_MAX)
-    _between("load.users_start", load.users_start, 1, USERS_MAX)
-    _between("load.users_end", load.users_end, load.users_start, USERS_MAX)
-    _between("load.pause_s", load.pause_s, 1, DURATION_S_MAX)
-    _between("amount.cents_min", scenario.amount.cents_min, 1, AMOUNT_CENTS_MAX)
-    _between("amount.cents_max", scenario.amount.cents_max, scenario.amount.cents_min, AMOUNT_CENTS_MAX)
-    _between("audit.every_s", audit.every_s, 1, DURATION_S_MAX)
-    _between("audit.window_end_ms", audit.window_end_ms, 0, DURATION_S_MAX * 1000)
-    _between("audit.window_start_ms", audit.window_start_ms, audit.window_end_ms, DURATION_S_MAX * 1000)
-    _between("rules.fee_default_percent", rules.fee_default_percent, 0, PERCENT_MAX)
-    _between("rules.fee_fallback_percent", rules.fee_fallback_percent, 0, PERCENT_MAX)
-    _between("rules.money_window_s", rules.money_window_s, load.duration_s, DURATION_S_MAX * 2)
-    _between("rules.bonus_step_percent", rules.bonus_step_percent, 0, PERCENT_MAX)
+    between("load.duration_s", load.duration_s, 1, DURATION_S_MAX)
+    between("load.users_start", load.users_start, 1, USERS_MAX)
+    between("load.users_end", load.users_end, load.users_start, USERS_MAX)
+    between("load.pause_s", load.pause_s, 1, DURATION_S_MAX)
+    between("amount.cents_min", scenario.amount.cents_min, 1, AMOUNT_CENTS_MAX)
+    between("amount.cents_max", scenario.amount.cents_max, scenario.amount.cents_min, AMOUNT_CENTS_MAX)
+    between("audit.every_s", audit.every_s, 1, DURATION_S_MAX)
+    between("audit.window_end_ms", audit.window_end_ms, 0, DURATION_S_MAX * 1000)
+    between("audit.window_start_ms", audit.window_start_ms, audit.window_end_ms, DURATION_S_MAX * 1000)
+    between("rules.fee_default_percent", rules.fee_default_percent, 0, PERCENT_MAX)
+    between("rules.fee_fallback_percent", rules.fee_fallback_percent, 0, PERCENT_MAX)
+    between("rules.money_window_s", rules.money_window_s, load.duration_s, DURATION_S_MAX * 2)
+    between("rules.bonus_step_percent", rules.bonus_step_percent, 0, PERCENT_MAX)
     if not scenario.stages:
-        _refuse("stages", "a list with at least one stage")
+        refuse("stages", "a list with at least one stage")
     earliest_s = 0
     for index, stage in enumerate(scenario.stages):
-        _between(f"stages[{index}].at_s", stage.at_s, earliest_s, load.duration_s)
-        _between(f"stages[{index}].default.delay_ms", stage.default.delay_ms, 0, DELAY_MS_MAX)
-        _between(f"stages[{index}].fallback.delay_ms", stage.fallback.delay_ms, 0, DELAY_MS_MAX)
+        between(f"stages[{index}].at_s", stage.at_s, earliest_s, load.duration_s)
+        between(f"stages[{index}].default.delay_ms", stage.default.delay_ms, 0, DELAY_MS_MAX)
+        between(f"stages[{index}].fallback.delay_ms", stage.fallback.delay_ms, 0, DELAY_MS_MAX)
         earliest_s = stage.at_s + 1
 
 

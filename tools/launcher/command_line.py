@@ -1,23 +1,18 @@
 """`tools/run` from its options to its exit status."""
 
-import fcntl
 import http.client
-import os
-import shutil
 import signal
 import sys
-import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from http import HTTPStatus
-from pathlib import Path
 
 from tools.debian import SetupError
 from tools.environment import ROOT
 from tools.launcher import docker
 from tools.launcher.errors import LaunchError, Stop
 from tools.launcher.fleet import Fleet
+from tools.launcher.folder import own_folder
 from tools.launcher.leftovers import clear
 from tools.launcher.machine import find_programs, require_nobody_runs, require_ports, taken_up
 from tools.launcher.options import Options
@@ -31,7 +26,6 @@ ANSWERS_WITHIN_S = 30.0
 ASK_WITHIN_S = 2.0
 STATUS_EVERY_S = 1.0
 LOOK_S = 0.2
-FOLDER_PREFIX = "gateway-run-"
 TRY_PAYMENT = (
     "curl -i http://127.0.0.1:{port}/payments -H 'Content-Type: application/json' "
     '-d \'{{"correlationId":"\'$(cat /proc/sys/kernel/random/uuid)\'","amount":19.90}}\''
@@ -48,16 +42,18 @@ def start(options: Options) -> int:
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # until there is something to stop in order
     screen, stopping = this_screen(), Stopping()
     try:
-        require_ports(ports_of(options))
+        remedy = "stop what uses it" if options.docker else "stop what uses it, or choose another (see --help)"
+        require_ports(ports_of(options), remedy)
         if options.docker:
             _run_in_docker(options, screen, stopping)
         else:
             _run_here(options, screen, stopping)
     except Stop:
-        return 0
+        pass
     except (LaunchError, SetupError) as error:
         sys.stderr.write(f"tools/run: {error}\n")
         return EXIT_FAILED
+    screen.say("stopped")
     return 0
 
 
@@ -66,7 +62,7 @@ def _run_here(options: Options, screen: Screen, stopping: Stopping) -> None:
     programs = find_programs(single=options.single)
     require_nobody_runs(instances)
     stopping.listen()
-    with _own_folder() as folder:
+    with own_folder() as folder:
         fleet = Fleet(services_of(options, programs, folder), ROOT, stopping.pause, screen.say)
         try:
             for told in taken_up(instances):
@@ -81,13 +77,12 @@ def _run_here(options: Options, screen: Screen, stopping: Stopping) -> None:
             _wind_up(fleet, screen, stopping)
             for told in clear(instances, time.sleep):
                 screen.say(told)
-    screen.say("stopped")
 
 
 def _run_in_docker(options: Options, screen: Screen, stopping: Stopping) -> None:
     docker.require_docker()
     stopping.listen()
-    with _own_folder() as folder:
+    with own_folder() as folder:
         composed = docker.Composed(folder, stopping.pause, screen.say)
         try:
             composed.start()
@@ -98,11 +93,12 @@ def _run_in_docker(options: Options, screen: Screen, stopping: Stopping) -> None
             screen.say("")
             stopping.ignore()  # Docker is asked to stop them in order, and that is bounded
             composed.stop()
-    screen.say("stopped")
 
 
 def _invite(port: int, screen: Screen) -> None:
-    screen.say(f"Try it:\n  {TRY_PAYMENT.format(port=port)}\n  {TRY_SUMMARY.format(port=port)}\nCtrl-C stops everything.")
+    screen.say(
+        f"Try it:\n  {TRY_PAYMENT.format(port=port)}\n  {TRY_SUMMARY.format(port=port)}\nCtrl-C stops everything."
+    )
 
 
 def _show(
@@ -161,35 +157,3 @@ def wait_for_answer(port: int, pause: Callable[[float], None]) -> None:
         if time.monotonic() > deadline_s:
             raise LaunchError(f"port {port} did not answer within {ANSWERS_WITHIN_S:.0f} s: {answer}")
         pause(LOOK_S)
-
-
-@contextmanager
-def _own_folder() -> Iterator[Path]:
-    """A folder for this run's sockets and logs, removed in the end; what killed runs have left is removed first."""
-    for old in Path(tempfile.gettempdir()).glob(f"{FOLDER_PREFIX}*"):
-        with _locked(old) as is_ours:
-            if is_ours:
-                shutil.rmtree(old, ignore_errors=True)
-    folder = Path(tempfile.mkdtemp(prefix=FOLDER_PREFIX))
-    try:
-        with _locked(folder):
-            yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-@contextmanager
-def _locked(folder: Path) -> Iterator[bool]:
-    """Holds a folder's lock, the sign that its run lives; whether it was to be had."""
-    try:
-        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
-    except OSError:  # gone, or another user's
-        yield False
-        return
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        yield True
-    except BlockingIOError:
-        yield False
-    finally:
-        os.close(descriptor)

@@ -1,118 +1,186 @@
-"""`tools/run --docker`: the same with Docker Compose, from the project's two compose files."""
+"""`tools/run --docker`: the same with Docker Compose, from the project's two compose files.
+
+The gateway runs under a project name of its own, so that its volumes are never those of a gateway that somebody else
+has started from the same file.
+"""
 
 import json
+import os
 import shutil
 import subprocess
 import time
-import urllib.error
-import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 from tools.environment import ROOT
+from tools.launcher import status
 from tools.launcher.errors import LaunchError
-from tools.launcher.options import Options
-from tools.launcher.status import Status
+from tools.launcher.fleet import end_with_parent
+from tools.launcher.tail import Tail
 
-GATEWAY = ("docker", "compose", "--project-directory", str(ROOT))
-PROCESSORS = (
-    *("docker", "compose", "--project-directory", str(ROOT / "tools" / "processor")),
-    *("--file", str(ROOT / "tools" / "processor" / "docker-compose.yml")),
-)
+PROJECT = "rinha-payment-gateway-run"
+GATEWAY = ("docker", "compose", "--project-name", PROJECT, "--project-directory", str(ROOT))
+PROCESSORS_FILE = ROOT / "tools" / "processor" / "docker-compose.yml"
+PROCESSORS = ("docker", "compose", "--project-directory", str(PROCESSORS_FILE.parent), "--file", str(PROCESSORS_FILE))
 INSTANCES = ("app1", "app2")
-UP_WITHIN_S = 60.0
-ASK_WITHIN_S = 5.0
-LINE_EVERY_S = 5.0  # a look into the segments runs in the instance's container and costs its quota 0.2 s
-COMMAND_WITHIN_S = 900  # the first build downloads the base images
-STOP_WITHIN_S = 90
-CURL = "curl -i http://127.0.0.1:9999/payments -H 'Content-Type: application/json' -d '{...}'"
+LOOKER = f"{PROJECT}-status"  # name of the container that looks into the segments
+COMMAND_WITHIN_S = 900.0  # the first build downloads the base images and all packages
+LOOK_S = 0.1
+WORDS_MAX = 2000  # characters of what a failed command said
+NO_STATUS = "(looking into the segments)"
 
 
-def run(options: Options, *, say: Callable[[str], None], show: Callable[[str], None]) -> None:
-    """Builds and starts both compose projects, shows how payments are doing, and stops them in the end.
+def require_docker() -> None:
+    """See that there is a Docker engine with Compose v2 that may be used.
 
     Raises:
-        LaunchError: Docker or Compose is missing or failed.
+        LaunchError: there isn't; says what to do.
     """
     if shutil.which("docker") is None:
         raise LaunchError("docker is missing: install Docker with Compose v2, or run without --docker")
-    try:
-        say("building and starting the simulated processors")
-        _compose(PROCESSORS, "up", "--build", "--detach", "--wait")
-        say("building and starting Redis, two instances and HAProxy")
-        _compose(GATEWAY, "up", "--build", "--detach", "--wait")
-        _wait_until_up()
-        say("payments: http://127.0.0.1:9999   statistics: http://127.0.0.1:9990   processors: :8001 and :8002")
-        say(f"Try it:\n  {CURL}\nCtrl-C stops everything.")
-        end_s = None if options.seconds is None else time.monotonic() + options.seconds
-        while end_s is None or time.monotonic() < end_s:
-            show(str(look()))
-            time.sleep(LINE_EVERY_S if end_s is None else min(LINE_EVERY_S, max(end_s - time.monotonic(), 0)))
-    finally:
-        _wind_up(say)
+    for command, lacking in (
+        (["docker", "compose", "version"], "Docker's Compose plugin (v2) is missing"),
+        (["docker", "info"], "the Docker engine does not answer"),
+    ):
+        asked = subprocess.run(command, capture_output=True, text=True, check=False)
+        if asked.returncode != 0:
+            raise LaunchError(f"{lacking}: {asked.stderr.strip()[-WORDS_MAX:]}")
 
 
-def _wind_up(say: Callable[[str], None]) -> None:
-    say("\nstopping")
-    try:
-        _compose(GATEWAY, "stop", "app1", "app2")  # while HAProxy, Redis and the processors still serve them
-        left = "the volumes with the segments stay; remove them with: docker compose down --volumes"
-        _compose(GATEWAY, "down")
-    finally:
-        _compose(PROCESSORS, "down")
-    say(f"stopped; {left}")
+class Composed:
+    """The containers of one run.
 
+    Args:
+        folder: of this run, for what the commands say.
+        pause: waits so many seconds, or raises Stop.
+        say: tells the person a sentence.
+    """
 
-def _compose(base: tuple[str, ...], *arguments: str) -> str:
-    command = [*base, *arguments]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=COMMAND_WITHIN_S, check=False)
-    except subprocess.TimeoutExpired:
-        raise LaunchError(f"{' '.join(command)} took over {COMMAND_WITHIN_S} s") from None
-    if done.returncode != 0:
-        raise LaunchError(f"{' '.join(command)} failed:\n{done.stderr.strip()[-2000:]}")
-    return done.stdout
+    def __init__(self, folder: Path, pause: Callable[[float], None], say: Callable[[str], None]) -> None:
+        self._folder = folder
+        self._pause = pause
+        self._say = say
+        self._looker: subprocess.Popen[bytes] | None = None
+        self._seen = Tail(folder / "status.log")
+        self._status = NO_STATUS
 
+    def start(self) -> None:
+        """Builds and starts processors and gateway.
 
-def _wait_until_up() -> None:
-    deadline_s = time.monotonic() + UP_WITHIN_S
-    while True:
+        Raises:
+            LaunchError: a command failed.
+            Stop: raised by `pause`.
+        """
+        self._say("building and starting the simulated processors (the first time takes minutes)")
+        self._run(*PROCESSORS, "up", "--build", "--detach", "--wait")
+        self._say("building and starting Redis, two instances and HAProxy")
+        self._run(*GATEWAY, "up", "--build", "--detach", "--wait")
+        self._start_looking()
+        for name, uses in (
+            ("processors", "http://127.0.0.1:8001 (default) and http://127.0.0.1:8002 (fallback), token 123"),
+            ("haproxy", "http://127.0.0.1:9999  statistics at http://127.0.0.1:9990"),
+            ("containers", f"docker compose -p {PROJECT} ps"),
+        ):
+            self._say(f"  {name:20} {uses}")
+
+    def _start_looking(self) -> None:
+        """Starts a container that looks into the segments: in the instances' own it would take from their share."""
+        with (self._folder / "status.log").open("ab") as log, Path(status.__file__).open(encoding="utf-8") as source:
+            self._looker = subprocess.Popen(
+                [*self._in_a_container("--name", LOOKER), "-c", source.read(), *INSTANCES],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.DEVNULL,
+                start_new_session=True,
+                preexec_fn=partial(end_with_parent, os.getpid()),  # noqa: PLW1509  this process has no threads
+            )
+
+    @staticmethod
+    def _in_a_container(*options: str) -> list[str]:
+        """How a command begins that runs Python beside the instances: with their volumes, but not from their share."""
+        return [*GATEWAY, "run", "--rm", "--no-deps", "--no-TTY", *options, "--entrypoint", "python", INSTANCES[0]]
+
+    def look_after(self) -> None:
+        """Docker itself starts again what dies."""
+
+    def status(self) -> str:
+        """How payments are doing, as last seen."""
+        for line in self._seen.lines():
+            numbers = line.split()
+            if len(numbers) == len(status.Status._fields) and all(number.isdecimal() for number in numbers):
+                self._status = str(status.Status(*map(int, numbers)))
+        return self._status
+
+    def stop(self) -> None:
+        """Stops everything in order, and removes the volumes if nothing unsettled is in them.
+
+        Raises:
+            LaunchError: a command failed.
+        """
+        self._say("stopping instances, HAProxy, Redis and processors")
+        subprocess.run(["docker", "rm", "--force", LOOKER], capture_output=True, check=False)
+        if self._looker is not None:
+            self._looker.wait(COMMAND_WITHIN_S)
+        self._pause = time.sleep
         try:
-            with urllib.request.urlopen("http://127.0.0.1:9999/health", timeout=ASK_WITHIN_S):
-                return
-        except (urllib.error.URLError, OSError) as error:
-            if time.monotonic() > deadline_s:
-                raise LaunchError(f"port 9999 did not answer within {UP_WITHIN_S:.0f} s: {error}") from None
-        time.sleep(0.2)
+            self._run(*GATEWAY, "stop", *INSTANCES)  # while HAProxy, Redis and the processors still serve them
+            staying = self._unsettled()
+            for told in staying:
+                self._say(told)
+            self._run(*GATEWAY, "down", *([] if staying else ["--volumes"]))
+        finally:
+            self._run(*PROCESSORS, "down")
+
+    def _unsettled(self) -> list[str]:
+        """A sentence for each segment that stays; a segment that can't be read stays."""
+        if not self._run("docker", "volume", "ls", "--quiet", "--filter", f"name=^{PROJECT}_shm$").strip():
+            return []
+        told = []
+        try:
+            present = {listed["instance"] for listed in self._view()}
+            for instance in sorted(present):
+                unsettled = self._view(instance)["unsettled"]
+                if unsettled:
+                    told.append(
+                        f"segment /gateway-{instance} stays in the volume {PROJECT}_shm: it holds {unsettled} accepted "
+                        "payments that are not settled; the next run takes them up"
+                    )
+        except (LaunchError, ValueError, KeyError) as error:
+            told.append(f"the volume {PROJECT}_shm stays, its segments could not be read: {error}")
+        return told
+
+    def _view(self, *instance: str) -> Any:
+        """What `tools/dump_ring --json` shows of an instance, or of all."""
+        return json.loads(self._run(*self._in_a_container(), "-m", "tools.ring_view", "--json", *instance))
+
+    def _run(self, *command: str) -> str:
+        """Runs a command to its end and returns what it printed; a run that is to end interrupts it.
+
+        Raises:
+            LaunchError: it failed, or took too long.
+            Stop: raised by `pause`.
+        """
+        out, err = self._folder / "out", self._folder / "err"
+        with out.open("wb") as printed, err.open("wb") as said:
+            process = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=printed, stderr=said, start_new_session=True
+            )
+        deadline_s = time.monotonic() + COMMAND_WITHIN_S
+        try:
+            while process.poll() is None:
+                if time.monotonic() > deadline_s:
+                    raise LaunchError(f"{_shown(command)} took over {COMMAND_WITHIN_S:.0f} s")
+                self._pause(LOOK_S)
+        finally:
+            if process.poll() is None:
+                os.killpg(process.pid, 9)
+                process.wait()
+        if process.returncode != 0:
+            raise LaunchError(f"{_shown(command)} failed:\n{err.read_text(errors='replace').strip()[-WORDS_MAX:]}")
+        return out.read_text(errors="replace")
 
 
-def look() -> Status:
-    """How payments are doing, from the segments in both containers."""
-    statuses = [_look_into(instance) for instance in INSTANCES]
-    return Status(
-        sum(status.accepted for status in statuses),
-        (sum(status.settled[0] for status in statuses), sum(status.settled[1] for status in statuses)),
-        sum(status.waiting for status in statuses),
-        sum(status.unknown for status in statuses),
-    )
-
-
-def _look_into(instance: str) -> Status:
-    answer = _compose(GATEWAY, "exec", "--no-TTY", instance, "python", "-m", "tools.ring_view", "--json", instance)
-    return status_of(json.loads(answer))
-
-
-def status_of(snapshot: dict[str, Any]) -> Status:
-    """The status of one instance, from what `tools/dump_ring --json` says of it."""
-    counts = [(process["role"], process["counts"]) for process in snapshot["processes"]]
-    workers = [count for role, count in counts if role.startswith("worker")]
-    dispatchers = [count for role, count in counts if role.startswith("dispatcher")]
-    return Status(
-        sum(count["accepted"] for count in workers),
-        (
-            sum(count["settled_default"] for count in dispatchers),
-            sum(count["settled_fallback"] for count in dispatchers),
-        ),
-        snapshot["unsettled"],
-        sum(count["unknown"] for count in dispatchers),
-    )
+def _shown(command: Sequence[str]) -> str:
+    return " ".join(command).replace(f"{ROOT}/", "").replace(str(ROOT), ".")

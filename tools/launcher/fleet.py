@@ -88,7 +88,7 @@ class Fleet:
                 stdout=log,
                 stderr=log,
                 start_new_session=True,  # Ctrl-C goes to this process alone, which stops the others in order
-                preexec_fn=partial(_end_with_parent, os.getpid()),  # noqa: PLW1509  this process has no threads
+                preexec_fn=partial(end_with_parent, os.getpid()),  # noqa: PLW1509  this process has no threads
             )
 
     def _wait_until_up(self, running: _Running) -> None:
@@ -188,7 +188,7 @@ def _kill(process: subprocess.Popen[bytes]) -> None:
         process.wait(KILLED_WITHIN_S)
 
 
-def _end_with_parent(parent: int) -> None:
+def end_with_parent(parent: int) -> None:
     """Runs in the child: the kernel sends it SIGTERM when the launcher dies, however that comes about."""
     _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
     if os.getppid() != parent:  # it died before the call

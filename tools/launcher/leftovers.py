@@ -40,7 +40,9 @@ def _clear(instance: str, sleep: Callable[[float], None]) -> str | None:
         return f"segment {name} stays: {error.filename} is another user's ({error.strerror})"
     except SegmentError as error:
         return f"segment {name} stays: {error}"
-    return f"segment {name} stays: it holds {unsettled} accepted payments that are not settled; the next run takes them up"
+    return (
+        f"segment {name} stays: it holds {unsettled} accepted payments that are not settled; the next run takes them up"
+    )
 
 
 @contextmanager

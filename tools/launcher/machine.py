@@ -15,11 +15,12 @@ from tools.launcher.plan import Programs
 PACKAGES = {"haproxy": "haproxy", "redis-server": "redis-server"}  # by command, Debian's names
 
 
-def require_ports(ports: Mapping[int, str]) -> None:
+def require_ports(ports: Mapping[int, str], remedy: str) -> None:
     """See that every port of 127.0.0.1 can be listened on.
 
     Args:
         ports: what each is for.
+        remedy: what helps if one is in use.
 
     Raises:
         LaunchError: one can't; names it.
@@ -31,7 +32,7 @@ def require_ports(ports: Mapping[int, str]) -> None:
                 probe.bind(("127.0.0.1", port))
             except OSError as error:
                 if error.errno == errno.EADDRINUSE:
-                    raise LaunchError(f"port {port} (for {whose}) is in use") from None
+                    raise LaunchError(f"port {port} (for {whose}) is in use: {remedy}") from None
                 raise LaunchError(f"port {port} (for {whose}) can't be used: {error.strerror}") from None
 
 
@@ -51,7 +52,9 @@ def find_programs(*, single: bool, machine: Machine | None = None) -> Programs:
     machine = machine or this_machine()
     missing = [command for command in PACKAGES if find_program(command, machine) is None]
     if missing:
-        why = " and ".join(f"`{command}`" for command in missing) + (" is missing" if len(missing) == 1 else " are missing")
+        why = " and ".join(f"`{command}`" for command in missing) + (
+            " is missing" if len(missing) == 1 else " are missing"
+        )
         try:
             install_packages([PACKAGES[command] for command in missing], why, machine)
         except SetupError as error:
@@ -92,5 +95,5 @@ def taken_up(instances: Sequence[str]) -> list[str]:
         except SegmentError:
             continue  # none, or one about which the instance itself will speak
         if unsettled:
-            told.append(f"segment {segment_name(instance)} of an earlier run is taken up: {unsettled} not settled")
+            told.append(f"taking up segment {segment_name(instance)} of an earlier run: {unsettled} payments to settle")
     return told

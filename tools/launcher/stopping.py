@@ -19,7 +19,9 @@ SAME_S = 0.5  # signals this close together are one wish: `timeout` sends its ow
 class Stopping:
     """Whether somebody wants the run to end, and whether they said so twice."""
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic, sleep: Callable[[float], None] = time.sleep) -> None:
+    def __init__(
+        self, clock: Callable[[], float] = time.monotonic, sleep: Callable[[float], None] = time.sleep
+    ) -> None:
         """Nobody yet."""
         self._clock = clock
         self._sleep = sleep

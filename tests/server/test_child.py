@@ -1,0 +1,202 @@
+"""What every child process does first and last; in forked processes where it changes the process."""
+
+import asyncio
+import gc
+import logging
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from server import child
+from shm import Counters, Phase, RoleLock, RoleTaken
+from shm.layout import COUNTERS_LENGTH
+from tests.shm.processes import forked
+from tests.shm.segments import fresh_instance, refuse
+
+ENDS_WITHIN_S = 10.0
+
+
+@pytest.fixture
+def instance() -> Iterator[str]:
+    """A name that nobody else uses."""
+    with fresh_instance() as name:
+        yield name
+
+
+def status_of(work: Callable[[], int]) -> int:
+    """The exit status of a forked process that does `work`; it is killed if it does not end."""
+    pid = os.fork()
+    if pid == 0:
+        logging.disable()
+        os._exit(work())
+    deadline_s = time.monotonic() + ENDS_WITHIN_S
+    while True:
+        ended, status = os.waitpid(pid, os.WNOHANG)
+        if ended:
+            return os.waitstatus_to_exitcode(status)
+        if time.monotonic() > deadline_s:
+            os.kill(pid, signal.SIGKILL)
+        time.sleep(0.001)
+
+
+def run(work: Callable[[], int]) -> int:
+    """The exit status of a child of this process with that work."""
+    parent = os.getpid()
+    return status_of(lambda: child.run("worker-0", parent, work))
+
+
+class TestRun:
+    """From the fork to the exit status."""
+
+    def test_status(self) -> None:
+        """The work's own status."""
+        assert [run(lambda: 0), run(lambda: 5)] == [0, 5]
+
+    @pytest.mark.parametrize(
+        ("error", "status"),
+        [
+            (ValueError("a bug"), child.EXIT_CRASH),
+            (RoleTaken("taken"), child.EXIT_CRASH),
+            (KeyboardInterrupt(), child.EXIT_CRASH),
+            (asyncio.CancelledError(), child.EXIT_CRASH),
+            (SystemExit(child.EXIT_CANNOT_START), child.EXIT_CANNOT_START),
+            (SystemExit("a sentence"), child.EXIT_CRASH),
+            (SystemExit(None), child.EXIT_CRASH),
+        ],
+    )
+    def test_errors(self, error: BaseException, status: int) -> None:
+        """Whatever is raised becomes a status: the supervisor's stack, with its sockets, is below and must not run."""
+        assert run(refuse(error)) == status
+
+    def test_signals(self) -> None:
+        """Nothing is blocked or handled as in the supervisor, and Ctrl-C is not for a child."""
+
+        def look() -> int:
+            blocked = signal.pthread_sigmask(signal.SIG_BLOCK, set())
+            handlers = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGCHLD)]
+            return 0 if (blocked, handlers) == (set(), [signal.SIG_IGN, signal.SIG_DFL, signal.SIG_DFL]) else 1
+
+        previous = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGCHLD})
+        try:
+            assert run(look) == 0
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, previous)
+
+    def test_parent_died_before(self) -> None:
+        """A child whose parent is gone already ends at once."""
+        assert status_of(lambda: child.run("worker-0", 1 << 30, lambda: 0)) == child.EXIT_CRASH
+
+    @pytest.mark.slow
+    def test_parent_dies_later(self) -> None:
+        """The kernel ends a child when its parent ends, however that comes."""
+        reader, writer = os.pipe()
+
+        def live() -> int:
+            os.write(writer, b"1")
+            time.sleep(ENDS_WITHIN_S)
+            return 0
+
+        def parent() -> None:
+            mine = os.getpid()
+            if os.fork() == 0:
+                os._exit(child.run("worker-0", mine, live))
+
+        with forked(parent) as pid:
+            os.close(writer)
+            assert os.read(reader, 1) == b"1"
+            os.kill(pid, signal.SIGKILL)
+            begun_s = time.monotonic()
+            assert os.read(reader, 1) == b""  # its end of the pipe is closed: it is gone
+            assert time.monotonic() - begun_s < 1
+        os.close(reader)
+
+
+class TestRole:
+    """Who may write."""
+
+    def test_free(self, instance: str) -> None:
+        """A free role is taken at once, and nobody else has it."""
+        with child.take_role(instance, "worker-0"), pytest.raises(RoleTaken):
+            RoleLock(instance, "worker-0")
+
+    def test_taken(self, instance: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A role that stays taken is given up after a while."""
+        monkeypatch.setattr(child, "LOCK_WITHIN_S", 0.02)
+        monkeypatch.setattr(child, "LOCK_RETRY_S", 0.001)
+        with RoleLock(instance, "worker-0"), pytest.raises(RoleTaken):
+            child.take_role(instance, "worker-0")
+
+    def test_freed_meanwhile(self, instance: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A predecessor's lock that goes while it is waited for is taken."""
+        held = RoleLock(instance, "worker-0")
+        monkeypatch.setattr(time, "sleep", lambda _: held.release())
+        child.take_role(instance, "worker-0").release()
+
+
+class TestBegin:
+    """Taking up a row of counters."""
+
+    def test_row(self) -> None:
+        """The row says who is starting and that its heart beats; the collector leaves alone what was made before."""
+        counters = Counters(memoryview(bytearray(COUNTERS_LENGTH)))
+        counters.phase = Phase.GONE
+        child.begin(counters)
+        frozen = gc.get_freeze_count()
+        gc.unfreeze()
+        assert (counters.phase, counters.pid) == (Phase.STARTING, os.getpid())
+        assert abs(counters.started_at_ms - time.time() * 1000) < 5_000
+        assert abs(counters.heartbeat_us - time.monotonic_ns() // 1000) < 5_000_000
+        assert frozen > 0
+
+
+class TestBugs:
+    """A half-dead loop is worse than a dead process."""
+
+    @pytest.mark.parametrize("kind", ["callback", "task", "done callback"])
+    def test_end_the_process(self, kind: str) -> None:
+        """An unforeseen error in a callback or a task ends the process with 1."""
+
+        async def live() -> None:
+            loop = asyncio.get_running_loop()
+            child.crash_on_bugs(loop)
+            if kind == "callback":
+                loop.call_soon(refuse(ValueError("a bug")))
+            elif kind == "done callback":
+                loop.create_task(asyncio.sleep(0)).add_done_callback(lambda _: [].pop())
+            else:
+                task = loop.create_task(_fail())
+                await asyncio.sleep(0)
+                del task  # an error that nobody has asked for is told when its task is collected
+            while True:
+                await asyncio.sleep(0.001)
+
+        def work() -> int:
+            with asyncio.Runner() as runner:
+                runner.run(live())
+            return 0
+
+        assert run(work) == child.EXIT_CRASH
+
+    def test_are_logged(self, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
+        """The log says what it was, with the traceback."""
+        ends: list[int] = []
+        monkeypatch.setattr(os, "_exit", ends.append)
+        loop = asyncio.new_event_loop()
+        child.crash_on_bugs(loop)
+        try:
+            raise ValueError("a bug")
+        except ValueError as error:
+            loop.call_exception_handler({"message": "something failed", "exception": error})
+        loop.call_exception_handler({"message": "no error at hand"})
+        loop.close()
+        assert ends == [child.EXIT_CRASH] * 2
+        assert [record.levelno for record in caplog.records] == [logging.CRITICAL] * 2
+        assert "something failed" in caplog.text
+        assert "ValueError: a bug" in caplog.text
+
+
+async def _fail() -> None:
+    raise ValueError("a bug")

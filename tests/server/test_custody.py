@@ -1,0 +1,431 @@
+"""server/custody.py: every row of the state table that a dispatcher walks, and ids remembered as long as need be."""
+
+from collections.abc import Iterator
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from server import custody as custody_module
+from server.custody import Custody, Taking
+from shm import (
+    ENDED,
+    Accepted,
+    BrokenInvariant,
+    Counters,
+    DispatcherCount,
+    Ended,
+    Event,
+    IllegalTransition,
+    Kept,
+    Kind,
+    State,
+    next_state,
+)
+from tests.server.fake_area import FakeArea
+
+SENT_AT_MS = 5_000
+WAYS: dict[State, list[Event]] = {
+    State.WAITING: [],
+    State.SENDING: [Event.ATTEMPT_BEGAN],
+    State.UNKNOWN: [Event.ATTEMPT_BEGAN, Event.UNCLEAR],
+    State.SETTLED: [Event.ATTEMPT_BEGAN, Event.PAID],
+    State.DUPLICATE: [Event.ATTEMPT_BEGAN, Event.SHOWN_OTHER],
+    State.REFUSED: [Event.ATTEMPT_BEGAN, Event.REJECTED],
+}
+"""What happens to a payment that was taken, until it stands there."""
+
+MOVES = [*Event, *["take", Event.ATTEMPT_BEGAN, "settle", "settle"] * 3, "crash"]
+"""What a course is made of; settling often, so that the journal fills."""
+
+KINDS = {State.SETTLED: Kind.SETTLED, State.DUPLICATE: Kind.DUPLICATE, State.REFUSED: Kind.REFUSED}
+
+
+def payment(number: int, amount_cents: int | None = None) -> Accepted:
+    """A payment unlike all others, unless it is told to have another's id."""
+    return Accepted(number.to_bytes(16, "big"), amount_cents or 100 + number, 1_000_000 + number)
+
+
+class Ward:
+    """A custody over memory of its own; another over the same memory is its successor."""
+
+    def __init__(self, area: FakeArea | None = None, *, waiting_slots: int = 4, journal_records: int = 4) -> None:
+        self.area = area or FakeArea(waiting_slots, journal_records)
+        self.ends = 0
+        self.custody = Custody(self.area.table, self.area.another_journal(), self.area.counters, self._count_end)
+
+    def _count_end(self) -> None:
+        self.ends += 1
+
+    def take(self, number: int = 1) -> int:
+        """Takes a new payment and gives its slot."""
+        assert self.custody.take(payment(number)) is Taking.NEW
+        return self.slot(number)
+
+    def slot(self, number: int = 1) -> int:
+        """The slot that holds a payment."""
+        found = [slot for slot, kept in self.area.table.scan() if kept and kept.correlation_id == payment(number)[0]]
+        assert len(found) == 1
+        return found[0]
+
+    def take_to(self, state: State, number: int = 1, processor: int = 1) -> int:
+        """Takes a payment and lets happen what brings it to a state."""
+        slot = self.take(number)
+        for event in WAYS[state]:
+            self.tell(slot, event, processor)
+        assert self.kept(slot).state is state
+        return slot
+
+    def tell(self, slot: int, event: Event, processor: int = 1) -> None:
+        """Something happens to the payment in a slot, as a dispatcher would tell it."""
+        if event is Event.ATTEMPT_BEGAN:
+            self.custody.waiting.remove(slot)
+            self.custody.begin(slot, processor, SENT_AT_MS + slot)
+        elif event is Event.SURE_NO:
+            self.custody.wait_again(slot)
+        elif event is Event.UNCLEAR:
+            self.custody.doubt(slot, self.kept(slot).requested_at_ms)
+        else:
+            kept = self.kept(slot)
+            kind = KINDS.get(next_state(kept.state, event), Kind.SETTLED)
+            self.end(slot, event, kind)
+
+    def end(self, slot: int, event: Event, kind: Kind) -> None:
+        """A payment ends, whether it may or not."""
+        kept = self.kept(slot)
+        ended = Ended(kind, kept.processor, kept.requested_at_ms, kept.amount_cents, slot)
+        self.custody.end(slot, event, ended)
+
+    def kept(self, slot: int) -> Kept:
+        """The payment in a slot."""
+        return self.custody.read(slot)
+
+    def count(self, what: DispatcherCount) -> int:
+        """One of the dispatcher's counts."""
+        counters: Counters = self.area.counters
+        return counters.get(what)
+
+    def journal(self) -> list[Ended | None]:
+        """The records that are not folded."""
+        journal = self.area.another_journal()
+        return [journal.read(position) for position in range(journal.base.journal_tail, journal.head)]
+
+
+@pytest.fixture
+def ward() -> Ward:
+    """A ward with four slots for the living and four for the remembered."""
+    return Ward()
+
+
+@pytest.fixture
+def one_by_one(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Folds one record at a time."""
+    monkeypatch.setattr(custody_module, "FOLD_BATCH", 1)
+    return iter(())
+
+
+class TestTake:
+    """Custody.take: copied from a lane, unless its id is known."""
+
+    def test_a_new_one_waits(self, ward: Ward) -> None:
+        """It is in the table, last in the queue, and counted."""
+        first, second = ward.take(1), ward.take(2)
+        assert list(ward.custody.waiting) == [first, second]
+        assert ward.kept(second) == Kept(State.WAITING, 0, 0, 1, *payment(2), 0, 0)
+        assert ward.count(DispatcherCount.TAKEN) == 2
+
+    @pytest.mark.parametrize("state", WAYS)
+    def test_the_same_again_is_nothing(self, ward: Ward, state: State) -> None:
+        """Wherever the first stands, living or ended, a copy changes nothing."""
+        slot = ward.take_to(state)
+        before, waiting = ward.kept(slot), list(ward.custody.waiting)
+        assert ward.custody.take(payment(1)) is Taking.REPEATED
+        assert (ward.kept(slot), list(ward.custody.waiting)) == (before, waiting)
+        assert (ward.count(DispatcherCount.REPEATED), ward.count(DispatcherCount.TAKEN)) == (1, 1)
+
+    @pytest.mark.parametrize("state", WAYS)
+    def test_another_amount_is_a_conflict(self, ward: Ward, state: State) -> None:
+        """The one taken first goes its way; the copy is counted with it and shown."""
+        slot = ward.take_to(state)
+        before = ward.kept(slot)
+        assert ward.custody.take(payment(1, amount_cents=7)) is Taking.CONFLICT
+        assert ward.custody.take(payment(1, amount_cents=8)) is Taking.CONFLICT
+        assert ward.kept(slot) == before._replace(conflicts=2)
+        assert ward.count(DispatcherCount.CONFLICTS) == 2
+
+    def test_a_full_table_takes_nothing(self, ward: Ward) -> None:
+        """Nothing is stored and nothing lost; known ids are still known, and room comes back when one is forgotten."""
+        slots = [ward.take(number) for number in range(8)]
+        assert not ward.custody.has_room()
+        before = bytes(ward.area.table_bytes)
+        assert ward.custody.take(payment(9)) is Taking.NO_ROOM
+        assert bytes(ward.area.table_bytes) == before
+        assert ward.custody.take(payment(3)) is Taking.REPEATED
+        for slot in slots[:5]:
+            ward.tell(slot, Event.ATTEMPT_BEGAN)
+            ward.tell(slot, Event.PAID)
+        assert ward.custody.has_room()
+        assert ward.custody.take(payment(9)) is Taking.NEW
+
+    def test_one_that_is_to_be_verified_does_not_wait(self, ward: Ward) -> None:
+        """What lay in a lane during an absence is kept apart, and shown as waiting."""
+        assert ward.custody.take(payment(1), verified=False) is Taking.NEW
+        assert (list(ward.custody.waiting), list(ward.custody.unverified)) == ([], [ward.slot()])
+        assert ward.custody.knows(payment(1).correlation_id)
+        assert not ward.custody.knows(payment(2).correlation_id)
+        ward.custody.show_gauges(0)
+        assert ward.count(DispatcherCount.WAITING) == 1
+
+
+class TestRows:
+    """What may happen to a payment in its care."""
+
+    def test_an_attempt_is_written_down_before_it_is_made(self, ward: Ward) -> None:
+        """Processor, requestedAt and how many there were; as a successor would find it."""
+        slot = ward.take()
+        assert ward.custody.begin(slot, 1, 7_777) == 1
+        assert ward.kept(slot) == Kept(State.SENDING, 1, 1, 1, *payment(1), 7_777, 0)
+        assert ward.count(DispatcherCount.ATTEMPTS) == 1
+        ward.custody.wait_again(slot)
+        assert ward.custody.begin(slot, 0, 8_888) == 2
+        assert ward.kept(slot) == Kept(State.SENDING, 0, 2, 1, *payment(1), 8_888, 0)
+
+    def test_a_sure_no_puts_it_before_those_that_came_later(self, ward: Ward) -> None:
+        """It waits again, first in the queue."""
+        first = ward.take_to(State.SENDING, 1)
+        second = ward.take(2)
+        ward.custody.wait_again(first)
+        assert list(ward.custody.waiting) == [first, second]
+        assert ward.kept(first).state is State.WAITING
+        assert ward.count(DispatcherCount.SURE_NOS) == 1
+
+    def test_an_unclear_one_belongs_to_its_processor(self, ward: Ward) -> None:
+        """It is kept with the requestedAt that was sent, and counted once however often it is asked about."""
+        slot = ward.take_to(State.SENDING)
+        for _ in range(3):
+            ward.custody.doubt(slot, SENT_AT_MS)
+        assert ward.kept(slot).state is State.UNKNOWN
+        assert ward.custody.unknown == {slot: SENT_AT_MS}
+        assert ward.count(DispatcherCount.UNCLEAR) == 1
+
+    @pytest.mark.parametrize(
+        ("state", "event", "kind", "counted"),
+        [
+            (State.SENDING, Event.PAID, Kind.SETTLED, DispatcherCount.SETTLED_FALLBACK),
+            (State.SENDING, Event.SHOWN_OURS, Kind.SETTLED, DispatcherCount.SETTLED_FALLBACK),
+            (State.SENDING, Event.SHOWN_OTHER, Kind.DUPLICATE, DispatcherCount.DUPLICATES),
+            (State.SENDING, Event.REJECTED, Kind.REFUSED, DispatcherCount.REFUSED),
+            (State.UNKNOWN, Event.PAID, Kind.SETTLED, DispatcherCount.SETTLED_FALLBACK),
+            (State.UNKNOWN, Event.SHOWN_OURS, Kind.SETTLED, DispatcherCount.SETTLED_FALLBACK),
+            (State.UNKNOWN, Event.SHOWN_OTHER, Kind.DUPLICATE, DispatcherCount.DUPLICATES),
+            (State.WAITING, Event.FOUND_ELSEWHERE, Kind.DUPLICATE, DispatcherCount.DUPLICATES),
+        ],
+    )
+    def test_an_end(self, ward: Ward, state: State, event: Event, kind: Kind, counted: DispatcherCount) -> None:
+        """Journal and slot say the same, it is counted once, and whoever publishes is told."""
+        slot = ward.take_to(state)
+        kept = ward.kept(slot)
+        ward.end(slot, event, kind)
+        assert ward.journal() == [Ended(kind, kept.processor, kept.requested_at_ms, kept.amount_cents, slot)]
+        assert KINDS[ward.kept(slot).state] is kind
+        assert (ward.ends, ward.count(counted), ward.custody.unknown) == (1, 1, {})
+
+    def test_default_and_fallback_are_counted_apart(self, ward: Ward) -> None:
+        """A settlement at processor 0 is default's."""
+        ward.take_to(State.SETTLED, processor=0)
+        assert ward.count(DispatcherCount.SETTLED_DEFAULT) == 1
+        assert ward.count(DispatcherCount.SETTLED_FALLBACK) == 0
+
+    @pytest.mark.parametrize("event", Event)
+    @pytest.mark.parametrize("state", WAYS)
+    def test_what_does_not_end_it_leaves_no_record(self, ward: Ward, state: State, event: Event) -> None:
+        """A second end, or an end that the table does not know, is an error before anything is stored."""
+        slot = ward.take_to(state)
+        try:
+            may_end = state not in ENDED and next_state(state, event) in ENDED
+        except IllegalTransition:
+            may_end = False
+        before, records, ends = ward.kept(slot), ward.journal(), ward.ends
+        if may_end:
+            ward.end(slot, event, KINDS[next_state(state, event)])
+            assert len(ward.journal()) == 1
+            return
+        with pytest.raises((IllegalTransition, BrokenInvariant)):
+            ward.end(slot, event, Kind.SETTLED)
+        assert (ward.kept(slot), ward.journal(), ward.ends) == (before, records, ends)
+
+    def test_a_damaged_slot_is_not_guessed_at(self, ward: Ward) -> None:
+        """Reading it is a broken invariant, which ends the process."""
+        slot = ward.take()
+        ward.area.table_bytes[slot * 64 + 20] ^= 1
+        with pytest.raises(BrokenInvariant, match=f"table slot {slot} is damaged"):
+            ward.custody.read(slot)
+
+    def test_gauges(self, ward: Ward) -> None:
+        """How many stand where, and the range of the unknown; zeros when there are none."""
+        ward.custody.show_gauges(0)
+        gauges = (DispatcherCount.UNKNOWN, DispatcherCount.UNKNOWN_LEAST_MS, DispatcherCount.UNKNOWN_GREATEST_MS)
+        assert [ward.count(gauge) for gauge in gauges] == [0, 0, 0]
+        slots = [ward.take_to(State.UNKNOWN, number) for number in (1, 2, 3)]
+        ward.take(4)
+        ward.custody.show_gauges(5)
+        assert [ward.count(gauge) for gauge in gauges] == [3, SENT_AT_MS + min(slots), SENT_AT_MS + max(slots)]
+        assert (ward.count(DispatcherCount.WAITING), ward.count(DispatcherCount.SENDING)) == (1, 5)
+
+
+class TestFolding:
+    """An ended payment is remembered until its record is folded."""
+
+    def test_a_full_journal_forgets_the_oldest(self, ward: Ward, one_by_one: None) -> None:
+        """Its slot is free and its id unknown; all others are still known."""
+        slots = [ward.take_to(State.SETTLED, number) for number in range(5)]
+        assert len(ward.journal()) == 4
+        assert ward.area.table.state(slots[0]) is State.FREE
+        assert ward.count(DispatcherCount.FOLDED) == 1
+        assert ward.count(DispatcherCount.OLDEST_REMEMBERED_MS) == SENT_AT_MS + slots[1]
+        assert [ward.custody.take(payment(number)) for number in range(4, -1, -1)] == [
+            *[Taking.REPEATED] * 4,
+            Taking.NEW,
+        ]
+
+    def test_a_batch_is_counted_as_what_it_was(self, ward: Ward) -> None:
+        """A journal shorter than a batch folds all it has."""
+        for number in range(5):
+            ward.take_to(State.SETTLED, number)
+        assert (ward.count(DispatcherCount.FOLDED), len(ward.journal())) == (4, 1)
+        assert ward.area.another_journal().base.fallback_payments == 4
+
+    def test_a_batch_is_half_a_millisecond(self) -> None:
+        """Folding 64 of 131,072 forgets no more than a two-thousandth of what is remembered."""
+        assert custody_module.FOLD_BATCH == 64
+
+
+class Books:
+    """What a ward must know, in plain lists: who lives, and who is remembered, oldest first."""
+
+    def __init__(self, records: int, batch: int) -> None:
+        self.records = records
+        self.batch = batch
+        self.living: dict[int, State] = {}
+        self.remembered: list[int] = []
+
+    def end(self, number: int) -> None:
+        """A payment ends; the oldest are forgotten if there is no room for its record."""
+        if len(self.remembered) == self.records:
+            del self.remembered[: self.batch]
+        self.remembered.append(number)
+        del self.living[number]
+
+
+class TestAnyCourse:
+    """What holds whatever happens in whatever order, and over a change of dispatchers."""
+
+    @pytest.mark.slow
+    @settings(max_examples=60)
+    @given(
+        st.integers(1, 4),
+        st.lists(st.tuples(st.sampled_from(MOVES), st.integers(0, 6)), min_size=30, max_size=80),
+    )
+    def test_agrees_with_the_books(self, batch: int, moves: list[tuple[Event | str, int]]) -> None:
+        """Known are the living and the remembered, free is what they leave, and a successor finds it all."""
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(custody_module, "FOLD_BATCH", batch)
+            ward, books = Ward(), Books(4, batch)
+            for what, number in moves:
+                if what == "crash":
+                    ward = Ward(ward.area)
+                    crashed = {State.SENDING: State.UNKNOWN}
+                    books.living = {known: crashed.get(state, state) for known, state in books.living.items()}
+                    waiting = [known for known, state in books.living.items() if state is State.WAITING]
+                    assert list(ward.custody.waiting) == [ward.slot(known) for known in sorted(waiting)]
+                elif what == "take":
+                    self._take(ward, books, number)
+                elif what == "settle":
+                    self._take(ward, books, number)
+                    self._happen(ward, books, Event.ATTEMPT_BEGAN, number)
+                    self._happen(ward, books, Event.PAID, number)
+                elif isinstance(what, Event):
+                    self._happen(ward, books, what, number)
+                self._compare(ward, books)
+
+    @staticmethod
+    def _take(ward: Ward, books: Books, number: int) -> None:
+        known = number in books.living or number in books.remembered
+        room = len(books.living) + len(books.remembered) < 8
+        expected = Taking.REPEATED if known else Taking.NEW if room else Taking.NO_ROOM
+        assert ward.custody.take(payment(number)) is expected
+        if expected is Taking.NEW:
+            books.living[number] = State.WAITING
+
+    @staticmethod
+    def _happen(ward: Ward, books: Books, event: Event, number: int) -> None:
+        try:
+            state = next_state(books.living.get(number, State.FREE), event)
+        except IllegalTransition:
+            return
+        if event in {Event.TAKEN, Event.CRASHED} or (state is State.UNKNOWN and event is not Event.UNCLEAR):
+            return  # a lane's, recovery's, and answers that decide nothing
+        ward.tell(ward.slot(number), event)
+        if event is Event.FOUND_ELSEWHERE:
+            ward.custody.waiting.remove(ward.slot(number))
+        books.living[number] = state
+        if state in ENDED:
+            books.end(number)
+
+    @staticmethod
+    def _compare(ward: Ward, books: Books) -> None:
+        found = {int.from_bytes(kept.correlation_id, "big"): kept for _, kept in ward.area.table.scan() if kept}
+        assert set(found) == {*books.living, *books.remembered}
+        assert {number: found[number].state for number in books.living} == books.living
+        assert ward.custody.has_room() == (len(found) < 8)
+        unknown = {ward.slot(number) for number, state in books.living.items() if state is State.UNKNOWN}
+        assert set(ward.custody.unknown) == unknown
+        assert all(ward.custody.unknown[slot] == SENT_AT_MS + slot for slot in unknown)
+        ended = [ward.kept(record.slot).correlation_id for record in ward.journal() if record]
+        assert ended == [payment(number).correlation_id for number in books.remembered]
+
+
+class TestRecovery:
+    """Making a custody recovers what a predecessor left."""
+
+    def test_what_was_sent_is_unknown(self, ward: Ward) -> None:
+        """With the requestedAt that may have reached the processor."""
+        slot = ward.take_to(State.SENDING)
+        successor = Ward(ward.area)
+        assert successor.custody.unknown == {slot: SENT_AT_MS + slot}
+        assert successor.kept(slot).state is State.UNKNOWN
+
+    def test_the_journal_decides(self, ward: Ward) -> None:
+        """A death right after the record was appended: the payment has ended, and counts once."""
+        slot = ward.take_to(State.SENDING)
+        ward.area.journal.append(Ended(Kind.SETTLED, 1, SENT_AT_MS, 101, slot))
+        successor = Ward(ward.area)
+        assert successor.kept(slot).state is State.SETTLED
+        assert successor.custody.unknown == {}
+        with pytest.raises(IllegalTransition):
+            successor.end(slot, Event.PAID, Kind.SETTLED)
+
+    def test_the_oldest_waits_first(self, ward: Ward) -> None:
+        """In order of acceptance, whatever slots they have."""
+        slots = [ward.take(number) for number in (3, 1, 2)]
+        assert list(Ward(ward.area).custody.waiting) == [slots[1], slots[2], slots[0]]
+
+    def test_damaged_slots_are_set_aside(self, ward: Ward) -> None:
+        """They are counted and left as they are; their slots are not used again."""
+        slot = ward.take()
+        ward.area.table_bytes[slot * 64 + 20] ^= 1
+        successor = Ward(ward.area)
+        assert successor.count(DispatcherCount.SET_ASIDE) == 1
+        assert list(successor.custody.waiting) == []
+        for number in range(2, 9):
+            assert successor.take(number) != slot
+        assert not successor.custody.has_room()
+
+    def test_after_an_absence_what_waits_is_doubted(self, ward: Ward) -> None:
+        """It is to be looked for elsewhere before it is sent, oldest first; what is unknown stays so."""
+        first, second = ward.take(1), ward.take(2)
+        third = ward.take_to(State.SENDING, 3)
+        successor = Ward(ward.area).custody
+        successor.doubt_waiting()
+        assert (list(successor.waiting), list(successor.unverified)) == ([], [first, second])
+        assert list(successor.unknown) == [third]

@@ -1,0 +1,377 @@
+"""server/gate.py: the way in, over a real segment and with real doorbells."""
+
+import os
+from collections.abc import Callable, Iterator
+from zlib import crc32
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from server.gate import Gate, PerSecond, RecentIds
+from server.payments import Acceptance, Payment, PaymentStatus
+from shm import Accepted, Event, Geometry, Kept, Segment, Table, WorkerCount
+from tests.fakes import NOON_MS, FakeClock
+from tests.shm.segments import fresh_instance
+
+GEOMETRY = Geometry(workers=2, dispatchers=2, lane_slots=4, waiting_slots=8, journal_records=8)
+RECENT_IDS = 4
+AT_US = NOON_MS * 1000
+
+
+def payment(number: int, amount_cents: int = 1990) -> Payment:
+    """A payment."""
+    return Payment(number.to_bytes(16, "big"), amount_cents)
+
+
+def numbers_for(dispatcher: int, count: int) -> list[int]:
+    """Numbers of payments that belong to a dispatcher: the hash must never change, lest copies miss each other."""
+    return [number for number in range(64) if crc32(payment(number).correlation_id) % 2 == dispatcher][:count]
+
+
+class Porch:
+    """A segment with its doorbells and one worker's gate; `reopen` is that worker's successor."""
+
+    def __init__(self, segment: Segment) -> None:
+        self.segment = segment
+        self.clock = FakeClock()
+        self.doorbells = [os.eventfd(0, os.EFD_NONBLOCK) for _ in range(2)]
+        self.gate = self.reopen()
+
+    def reopen(self, worker: int = 0) -> Gate:
+        """A gate that knows only what is in memory."""
+        return Gate(self.segment, worker, self.doorbells, recent_ids=RECENT_IDS, lookups_per_s=3, clock=self.clock)
+
+    def accept(self, *numbers: int, amount_cents: int = 1990) -> list[Acceptance]:
+        """What the gate says to payments."""
+        return [self.gate.accept(payment(number, amount_cents)) for number in numbers]
+
+    def in_lane(self, dispatcher: int, worker: int = 0) -> list[Accepted | None]:
+        """What lies in a lane."""
+        lane = self.segment.lane(worker, dispatcher)
+        return [lane.peek(position) for position in range(lane.tail, lane.head)]
+
+    def take_all(self) -> None:
+        """Both dispatchers take what is there, each into the next slots."""
+        for dispatcher in range(2):
+            table, slots = self.segment.table(dispatcher), iter(range(100))
+            used = {slot for slot, _ in table.scan()}
+            for worker in range(2):
+                lane = self.segment.lane(worker, dispatcher)
+                for position in range(lane.tail, lane.head):
+                    accepted = lane.peek(position)
+                    assert accepted is not None
+                    table.insert(next(slot for slot in slots if slot not in used), accepted)
+                lane.advance(lane.head)
+
+    def drop_all(self) -> None:
+        """Both dispatchers take what is there and forget it."""
+        for dispatcher in range(2):
+            for worker in range(2):
+                lane = self.segment.lane(worker, dispatcher)
+                lane.advance(lane.head)
+
+    def rings(self) -> list[int]:
+        """How often each doorbell was rung since it was last heard."""
+        counts = []
+        for doorbell in self.doorbells:
+            try:
+                counts.append(os.eventfd_read(doorbell))
+            except BlockingIOError:
+                counts.append(0)
+        return counts
+
+    def count(self, what: WorkerCount) -> int:
+        """One of worker 0's counts."""
+        return self.segment.worker_counters(0).get(what)
+
+    def close(self) -> None:
+        """No more doorbells."""
+        for doorbell in self.doorbells:
+            os.close(doorbell)
+
+
+@pytest.fixture
+def porch() -> Iterator[Porch]:
+    """A fresh segment for two workers and two dispatchers, gone afterwards."""
+    with fresh_instance() as instance:
+        made = Porch(Segment.create(instance, GEOMETRY))
+        yield made
+        made.close()
+
+
+class TestAccept:
+    """Gate.accept."""
+
+    def test_accepted_is_committed(self, porch: Porch) -> None:
+        """The payment is in this worker's lane to its dispatcher, with the time of its acceptance."""
+        assert porch.accept(1) == [Acceptance.ACCEPTED]
+        lanes = [porch.in_lane(dispatcher, worker) for dispatcher in range(2) for worker in range(2)]
+        assert max(lanes, key=len) == [Accepted(payment(1).correlation_id, 1990, AT_US)]
+        assert sum(map(len, lanes)) == 1
+        assert porch.in_lane(0, worker=1) == porch.in_lane(1, worker=1) == []
+        assert porch.count(WorkerCount.ACCEPTED) == 1
+
+    def test_an_id_has_one_dispatcher(self, porch: Porch) -> None:
+        """The same in every worker and every life: copies that came different ways meet there."""
+        other = porch.reopen(worker=1)
+        for number in range(8):
+            porch.accept(number)
+            other.accept(payment(number))
+            lanes = [[bool(porch.in_lane(d, worker)) for d in range(2)] for worker in range(2)]
+            assert lanes[0] == lanes[1]
+            porch.drop_all()
+
+    def test_ids_are_spread(self, porch: Porch) -> None:
+        """Both dispatchers get their share, and each what its hash says."""
+        porch.accept(*numbers_for(0, 3), *numbers_for(1, 2))
+        assert [len(porch.in_lane(dispatcher)) for dispatcher in range(2)] == [3, 2]
+        assert len(numbers_for(0, 64)) > 20
+        assert len(numbers_for(1, 64)) > 20
+
+    def test_the_same_again_is_repeated(self, porch: Porch) -> None:
+        """It is not handed over again."""
+        assert porch.accept(1, 1, 1) == [Acceptance.ACCEPTED, Acceptance.REPEATED, Acceptance.REPEATED]
+        assert len(porch.in_lane(0)) + len(porch.in_lane(1)) == 1
+        assert porch.count(WorkerCount.REPEATED) == 2
+
+    def test_another_amount_is_a_conflict(self, porch: Porch) -> None:
+        """It is not handed over, and the first amount stays the one that is known."""
+        porch.accept(1)
+        assert porch.accept(1, amount_cents=5) == [Acceptance.CONFLICT]
+        assert porch.accept(1) == [Acceptance.REPEATED]
+        assert len(porch.in_lane(0)) + len(porch.in_lane(1)) == 1
+        assert porch.count(WorkerCount.CONFLICTS) == 1
+
+    def test_a_full_lane_refuses(self, porch: Porch) -> None:
+        """Nothing is stored and the id not remembered: once there is room it is accepted like any other."""
+        numbers = numbers_for(0, 6)
+        assert porch.accept(*numbers) == [*[Acceptance.ACCEPTED] * 4, Acceptance.FULL, Acceptance.FULL]
+        assert porch.count(WorkerCount.FULL) == 2
+        assert porch.accept(*numbers_for(1, 1)) == [Acceptance.ACCEPTED]
+        porch.take_all()
+        assert porch.accept(numbers[4]) == [Acceptance.ACCEPTED]
+        assert porch.in_lane(0) == [Accepted(payment(numbers[4]).correlation_id, 1990, AT_US)]
+
+
+class TestDoorbell:
+    """The eventfd that wakes a dispatcher."""
+
+    def test_is_rung_only_for_a_sleeper(self, porch: Porch) -> None:
+        """A dispatcher that is awake will look by itself; a write costs more than all the rest."""
+        first, second = numbers_for(0, 2)
+        porch.accept(first)
+        assert porch.rings() == [0, 0]
+        porch.segment.dispatcher_counters(0).sleeping = True
+        porch.accept(second)
+        assert porch.rings() == [1, 0]
+
+    def test_is_not_rung_for_what_is_not_handed_over(self, porch: Porch) -> None:
+        """Repeats, conflicts and refusals are no work for a dispatcher."""
+        numbers = numbers_for(1, 5)
+        porch.accept(*numbers)
+        for dispatcher in range(2):
+            porch.segment.dispatcher_counters(dispatcher).sleeping = True
+        porch.accept(numbers[0], numbers[4])
+        porch.accept(numbers[0], amount_cents=1)
+        assert porch.rings() == [0, 0]
+
+    def test_is_rung_after_the_payment_is_there(self, porch: Porch) -> None:
+        """Whoever is woken finds it."""
+        (number,) = numbers_for(1, 1)
+        porch.segment.dispatcher_counters(1).sleeping = True
+        seen: list[int] = []
+        gate = Gate(
+            porch.segment,
+            0,
+            porch.doorbells,
+            recent_ids=RECENT_IDS,
+            lookups_per_s=3,
+            clock=porch.clock,
+            ring=lambda doorbell: seen.append(len(porch.in_lane(1)) if doorbell == porch.doorbells[1] else -1),
+        )
+        gate.accept(payment(number))
+        assert seen == [1]
+
+
+class TestMemory:
+    """What a worker knows when it starts."""
+
+    def test_a_successor_knows_what_lies_in_its_lanes(self, porch: Porch) -> None:
+        """A repeat after a crash is answered like one before it."""
+        porch.accept(1, 2)
+        porch.gate = porch.reopen()
+        assert porch.accept(1) == [Acceptance.REPEATED]
+        assert porch.accept(2, amount_cents=1) == [Acceptance.CONFLICT]
+
+    def test_a_successor_knows_what_is_in_the_tables(self, porch: Porch) -> None:
+        """Of both dispatchers, waiting or ended."""
+        porch.accept(1, 2, 3)
+        porch.take_all()
+        for dispatcher in range(2):
+            table = porch.segment.table(dispatcher)
+            for slot, _ in table.scan():
+                table.begin(slot, 0, NOON_MS)
+                table.apply(slot, Event.PAID)
+        porch.gate = porch.reopen()
+        assert porch.accept(1, 2, 3) == [Acceptance.REPEATED] * 3
+        assert porch.accept(4) == [Acceptance.ACCEPTED]
+
+    def test_the_newest_are_known_when_there_are_too_many(self, porch: Porch) -> None:
+        """A memory of four keeps the four accepted last."""
+        for number in range(8):
+            porch.clock.advance(1)
+            porch.accept(number)
+            porch.take_all()
+        porch.gate = porch.reopen()
+        assert porch.accept(7, 6, 5, 4) == [Acceptance.REPEATED] * 4
+        assert porch.accept(3) == [Acceptance.ACCEPTED]  # the dispatcher will know it
+
+    def test_the_amount_taken_first_counts(self, porch: Porch) -> None:
+        """A conflicting copy that lies in a lane behind it does not become the one that is known."""
+        porch.accept(1)
+        porch.take_all()
+        dispatcher = 0 if porch.segment.table(0).find(payment(1).correlation_id) else 1
+        porch.segment.lane(0, dispatcher).try_publish(Accepted(payment(1).correlation_id, 5, AT_US))
+        porch.gate = porch.reopen()
+        assert porch.accept(1) == [Acceptance.REPEATED]
+        assert porch.accept(1, amount_cents=5) == [Acceptance.CONFLICT]
+
+    def test_torn_and_damaged_slots_are_left_out(self, porch: Porch) -> None:
+        """They are the dispatcher's to deal with; the worker starts all the same."""
+        porch.accept(1)
+        dispatcher = 0 if porch.in_lane(0) else 1
+        lane = porch.segment.lane(0, dispatcher)
+        lane._view[128 + 9] ^= 1  # noqa: SLF001  no process of ours would do this
+        porch.gate = porch.reopen()
+        assert porch.accept(1) == [Acceptance.ACCEPTED]
+
+
+class TestFind:
+    """Gate.find and Gate.may_look_up."""
+
+    def test_in_a_lane(self, porch: Porch) -> None:
+        """Accepted, whichever worker accepted it."""
+        porch.accept(1)
+        expected = PaymentStatus("accepted", 1990, None, None, AT_US, 0)
+        assert porch.gate.find(payment(1).correlation_id) == expected
+        assert porch.reopen(worker=1).find(payment(1).correlation_id) == expected
+        assert porch.count(WorkerCount.LOOKUPS) == 1
+
+    def test_nowhere(self, porch: Porch) -> None:
+        """Never seen, or forgotten."""
+        porch.accept(1)
+        assert porch.gate.find(payment(2).correlation_id) is None
+
+    def test_in_the_table(self, porch: Porch) -> None:
+        """Where it stands; processor and requestedAt once it has been sent and until it waits again."""
+        porch.accept(1)
+        porch.take_all()
+        dispatcher = 0 if porch.segment.table(0).find(payment(1).correlation_id) else 1
+        table = porch.segment.table(dispatcher)
+        ((slot, _),) = table.scan()
+        table.count_conflict(slot)
+        found = []
+        moves: list[Callable[[], object]] = [
+            lambda: None,
+            lambda: table.begin(slot, 1, NOON_MS + 7),
+            lambda: table.apply(slot, Event.SURE_NO),
+            lambda: table.begin(slot, 1, NOON_MS + 9),
+            lambda: table.apply(slot, Event.UNCLEAR),
+            lambda: table.apply(slot, Event.SHOWN_OURS),
+        ]
+        for move in moves:
+            move()
+            found.append(porch.gate.find(payment(1).correlation_id))
+        assert found == [
+            PaymentStatus("waiting", 1990, None, None, AT_US, 1),
+            PaymentStatus("sending", 1990, "fallback", NOON_MS + 7, AT_US, 1),
+            PaymentStatus("waiting", 1990, None, None, AT_US, 1),
+            PaymentStatus("sending", 1990, "fallback", NOON_MS + 9, AT_US, 1),
+            PaymentStatus("unknown", 1990, "fallback", NOON_MS + 9, AT_US, 1),
+            PaymentStatus("settled", 1990, "fallback", NOON_MS + 9, AT_US, 1),
+        ]
+        table.apply(slot, Event.FOLDED)
+        assert porch.gate.find(payment(1).correlation_id) is None
+
+    def test_a_duplicate_that_was_never_sent_has_no_processor(self, porch: Porch) -> None:
+        """Found elsewhere after an absence: nothing of it is known here."""
+        porch.accept(1)
+        porch.take_all()
+        for dispatcher in range(2):
+            for slot, _ in porch.segment.table(dispatcher).scan():
+                porch.segment.table(dispatcher).apply(slot, Event.FOUND_ELSEWHERE)
+        expected = PaymentStatus("duplicate", 1990, None, None, AT_US, 0)
+        assert porch.gate.find(payment(1).correlation_id) == expected
+
+    def test_one_that_is_being_taken_is_found(self, porch: Porch, monkeypatch: pytest.MonkeyPatch) -> None:
+        """It is in its lane until it is in its table, so the table is looked at once more."""
+        porch.accept(1)
+        find = Table.find
+
+        def find_and_take(table: Table, correlation_id: bytes) -> Kept | None:
+            kept = find(table, correlation_id)
+            porch.take_all()
+            return kept
+
+        monkeypatch.setattr(Table, "find", find_and_take)
+        found = porch.gate.find(payment(1).correlation_id)
+        assert found == PaymentStatus("waiting", 1990, None, None, AT_US, 0)
+
+    def test_a_table_full_of_remains_is_no_hit(self, porch: Porch) -> None:
+        """Freed slots still hold their ids; they are not found."""
+        porch.accept(1)
+        porch.take_all()
+        for dispatcher in range(2):
+            table = porch.segment.table(dispatcher)
+            for slot, _ in table.scan():
+                table.begin(slot, 0, NOON_MS)
+                table.apply(slot, Event.REJECTED)
+                table.apply(slot, Event.FOLDED)
+        assert porch.gate.find(payment(1).correlation_id) is None
+
+    def test_look_ups_are_limited_per_second(self, porch: Porch) -> None:
+        """Three a second here; what was not used is not saved up."""
+        assert [porch.gate.may_look_up() for _ in range(5)] == [True, True, True, False, False]
+        porch.clock.advance(1000)
+        assert [porch.gate.may_look_up() for _ in range(4)] == [True, True, True, False]
+        porch.clock.advance(10_000)
+        assert [porch.gate.may_look_up() for _ in range(4)] == [True, True, True, False]
+
+
+class TestRecentIds:
+    """RecentIds."""
+
+    @settings(max_examples=30)
+    @given(st.integers(1, 8), st.lists(st.integers(0, 40), max_size=60, unique=True))
+    def test_at_least_the_last_size_of_them(self, size: int, numbers: list[int]) -> None:
+        """The newest `size` ids are always known, and never more than twice as many."""
+        recent = RecentIds(size)
+        for place, number in enumerate(numbers):
+            recent.put(number.to_bytes(16, "big"), number)
+            known = [one for one in numbers[: place + 1] if recent.get(one.to_bytes(16, "big")) == one]
+            assert set(numbers[max(0, place + 1 - size) : place + 1]) <= set(known)
+            assert len(known) <= 2 * size
+
+    def test_an_amount_of_zero_is_known(self) -> None:
+        """Nothing in here takes a number for its absence."""
+        recent = RecentIds(1)
+        recent.put(bytes(16), 0)
+        assert recent.get(bytes(16)) == 0
+        recent.put(b"1" * 16, 1)
+        assert recent.get(bytes(16)) == 0
+
+
+class TestPerSecond:
+    """PerSecond."""
+
+    def test_counts_by_whole_seconds_of_the_ticking_clock(self) -> None:
+        """At the turn of the second it starts afresh."""
+        clock = FakeClock()
+        clock.advance(-clock.ticks_ms() % 1000)
+        allowed = PerSecond(1, clock)
+        assert [allowed.allow(), allowed.allow()] == [True, False]
+        clock.advance(999)
+        assert not allowed.allow()
+        clock.advance(1)
+        assert allowed.allow()

@@ -1,0 +1,121 @@
+"""Health polls: who asks, how often, and who is told."""
+
+import asyncio
+
+import httpx
+import pytest
+
+from server import health as module
+from server.errors import TotalsUnavailable
+from server.health import poll_alone, poll_shared
+from server.processors import Health
+from tests.fakes import NOON_MS, FakeClock, FakeProcessor, idle
+
+
+class FakeLeases:
+    """The part of the Redis hash that polls go through."""
+
+    def __init__(self, *leases: bool | Exception) -> None:
+        self.leases = list(leases)
+        self.tries = 0
+        self.shared: list[tuple[int, Health, int]] = []
+
+    async def lease_health_poll(self, processor: int) -> bool:
+        """Gives what the test has ready; after that, none."""
+        self.tries += 1
+        lease = self.leases.pop(0) if self.leases else False
+        if isinstance(lease, Exception):
+            raise lease
+        return lease
+
+    async def share_health(self, processor: int, health: Health, polled_at_ms: int) -> None:
+        """Remembers."""
+        self.shared.append((processor, health, polled_at_ms))
+
+
+class FailingProcessor(FakeProcessor):
+    """One that can't be asked."""
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        """Fails."""
+        self.health_polls += 1
+        raise httpx.ReadError("cut")
+
+
+@pytest.fixture(autouse=True)
+def _no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Polls follow each other at once."""
+    monkeypatch.setattr(module, "LEASE_TRY_S", 0)
+    monkeypatch.setattr(module, "LEASE_MS", 0)
+
+
+async def poll(fake: FakeProcessor, leases: FakeLeases) -> None:
+    """Polls for a while, sharing."""
+    task = asyncio.ensure_future(poll_shared(fake.processor(1), leases, FakeClock()))  # type: ignore[arg-type]
+    await idle(100)
+    assert not task.done()
+    task.cancel()
+
+
+class TestShared:
+    """With Redis."""
+
+    async def test_with_the_lease(self) -> None:
+        """Whoever gets the lease asks once and shares the answer with the time."""
+        fake, leases = FakeProcessor(), FakeLeases(True)
+        fake.health = Health(failing=True, response_ms_min=77)
+        await poll(fake, leases)
+        assert fake.health_polls == 1
+        assert leases.shared == [(1, Health(failing=True, response_ms_min=77), NOON_MS)]
+
+    async def test_without(self) -> None:
+        """Without a lease nobody is asked, but the lease is tried for again and again."""
+        fake, leases = FakeProcessor(), FakeLeases()
+        await poll(fake, leases)
+        assert (fake.health_polls, leases.shared) == (0, [])
+        assert leases.tries > 10
+
+    async def test_asked_too_often(self) -> None:
+        """A 429 tells nothing, so nothing is shared."""
+        fake, leases = FakeProcessor(), FakeLeases(True)
+        fake.health = None
+        await poll(fake, leases)
+        assert (fake.health_polls, leases.shared) == (1, [])
+
+    async def test_processor_fails(self) -> None:
+        """A poll that fails is told by its absence, and the next one comes."""
+        fake, leases = FailingProcessor(), FakeLeases(True, True, False)
+        await poll(fake, leases)
+        assert (fake.health_polls, leases.shared) == (2, [])
+
+    async def test_redis_away(self) -> None:
+        """Without Redis nobody polls; once it is back somebody does."""
+        fake, leases = FakeProcessor(), FakeLeases(TotalsUnavailable("away"), TotalsUnavailable("away"), True)
+        await poll(fake, leases)
+        assert (fake.health_polls, len(leases.shared)) == (1, 1)
+
+
+class TestAlone:
+    """Without Redis."""
+
+    async def test_tells(self) -> None:
+        """Every answer is told to this instance's routing."""
+        fake, told = FakeProcessor(), list[tuple[int, bool, int]]()
+        fake.health = Health(failing=False, response_ms_min=5)
+        task = asyncio.ensure_future(poll_alone(fake.processor(0), lambda *news: told.append(news)))
+        await idle(100)
+        task.cancel()
+        assert set(told) == {(0, False, 5)}
+        assert len(told) == fake.health_polls > 5
+
+    @pytest.mark.parametrize("fake", [FailingProcessor(), FakeProcessor()])
+    async def test_no_news(self, fake: FakeProcessor) -> None:
+        """What fails or is refused tells nothing and ends nothing."""
+        fake.health = None
+        told = list[tuple[int, bool, int]]()
+        task = asyncio.ensure_future(poll_alone(fake.processor(0), lambda *news: told.append(news)))
+        await idle(100)
+        assert not task.done()
+        task.cancel()
+        assert told == []
+        assert fake.health_polls > 5

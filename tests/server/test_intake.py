@@ -1,0 +1,201 @@
+"""server/intake.py: lanes are emptied in order, in bounded turns, and nothing in them is lost or guessed at."""
+
+import logging
+
+import pytest
+
+from server.custody import Custody
+from server.intake import TAKEN_PER_TURN_MAX, TORN_PATIENCE_MS, Intake
+from server.siblings import Siblings
+from shm import Accepted, DispatcherCount, Geometry, Lane
+from shm.layout import LANE_SLOT_LENGTH, LANE_SLOTS
+from tests.fakes import FakeClock
+from tests.server.fake_area import FakeArea
+
+LANE_LENGTH = 256
+
+
+def payment(number: int, amount_cents: int = 100) -> Accepted:
+    """A payment."""
+    return Accepted(number.to_bytes(16, "big"), amount_cents, 1_000_000 + number)
+
+
+class FakeSiblings(Siblings):
+    """Siblings that are absent and had accepted what a test says."""
+
+    def __init__(self) -> None:
+        super().__init__([])
+        self.amounts: dict[bytes, int] = {}
+
+    def amount_of(self, correlation_id: bytes) -> int | None:
+        """What the test says."""
+        return self.amounts.get(correlation_id)
+
+
+class Entrance:
+    """Two lanes, an intake, and a custody behind it."""
+
+    def __init__(self, *, waiting_slots: int = 508, waiting_in_lanes: int = 0) -> None:
+        length = Geometry(2, 1, LANE_LENGTH, 1, 2).lane_length
+        self.memory = [bytearray(length), bytearray(length)]
+        self.lanes = [Lane(memoryview(memory), LANE_LENGTH) for memory in self.memory]
+        self.publish(*range(1, 1 + waiting_in_lanes))
+        self.area = FakeArea(waiting_slots, 4)
+        self.custody = Custody(self.area.table, self.area.journal, self.area.counters, lambda: None)
+        self.clock = FakeClock()
+        self.siblings = FakeSiblings()
+        self.intake = Intake(
+            self.lanes,
+            self.custody,
+            self.area.counters,
+            self.clock,
+            siblings=self.siblings,
+            after_absence=waiting_in_lanes > 0,
+        )
+
+    def publish(self, *numbers: int, lane: int = 0) -> None:
+        """A web worker hands payments over."""
+        for number in numbers:
+            assert self.lanes[lane].try_publish(payment(number))
+
+    def tear(self, position: int, lane: int = 0) -> None:
+        """Changes a byte of a lane's slot, or changes it back."""
+        self.memory[lane][LANE_SLOTS + position % LANE_LENGTH * LANE_SLOT_LENGTH + 9] ^= 1
+
+    def taken(self) -> list[int]:
+        """Numbers of the payments that wait, in order."""
+        slots = [*self.custody.waiting]
+        return [int.from_bytes(self.custody.read(slot).correlation_id, "big") for slot in slots]
+
+    def count(self, what: DispatcherCount) -> int:
+        """One of the dispatcher's counts."""
+        return self.area.counters.get(what)
+
+
+class TestTake:
+    """Intake.take."""
+
+    def test_nothing_is_there(self) -> None:
+        """An empty lane is no work."""
+        entrance = Entrance()
+        assert entrance.intake.is_empty()
+        assert not entrance.intake.take()
+
+    def test_takes_all_lanes_in_order(self) -> None:
+        """What was accepted is in the table, and the slots may be used again."""
+        entrance = Entrance()
+        entrance.publish(1, 2)
+        entrance.publish(3, lane=1)
+        assert not entrance.intake.is_empty()
+        assert not entrance.intake.take()
+        assert entrance.taken() == [1, 2, 3]
+        assert [lane.depth for lane in entrance.lanes] == [0, 0]
+        assert entrance.intake.is_empty()
+
+    def test_a_turn_is_bounded_per_lane(self) -> None:
+        """A full lane does not keep answers and beats waiting, nor the other lane; there is more, it says."""
+        entrance = Entrance()
+        entrance.publish(*range(1, TAKEN_PER_TURN_MAX + 2))
+        entrance.publish(1000, lane=1)
+        assert entrance.intake.take()
+        assert entrance.taken() == [*range(1, TAKEN_PER_TURN_MAX + 1), 1000]
+        assert not entrance.intake.take()
+        assert entrance.taken()[-1] == TAKEN_PER_TURN_MAX + 1
+
+    def test_repetitions_leave_the_lane(self) -> None:
+        """A copy is not kept, whatever its amount, and does not stop what follows."""
+        entrance = Entrance()
+        entrance.publish(1, 1)
+        assert entrance.lanes[0].try_publish(payment(1, amount_cents=7))
+        entrance.publish(2)
+        assert not entrance.intake.take()
+        assert entrance.taken() == [1, 2]
+        assert entrance.count(DispatcherCount.REPEATED) == 1
+        assert entrance.count(DispatcherCount.CONFLICTS) == 1
+
+    def test_a_full_table_leaves_them_where_they_are(self) -> None:
+        """Nothing is lost: they stay in the lane, in order, and it is no reason to be busy."""
+        entrance = Entrance(waiting_slots=1)
+        entrance.publish(*range(1, 9))
+        assert not entrance.intake.take()
+        assert entrance.taken() == [1, 2, 3, 4, 5]
+        assert not entrance.intake.take()
+        assert entrance.lanes[0].depth == 3
+        assert entrance.lanes[0].peek(entrance.lanes[0].tail) == payment(6)
+
+
+class TestTorn:
+    """A slot that is not what it claims."""
+
+    def test_is_waited_for(self) -> None:
+        """On a processor that reorders stores it comes right; what came before it is taken."""
+        entrance = Entrance()
+        entrance.publish(1, 2, 3)
+        entrance.tear(1)
+        assert not entrance.intake.take()
+        entrance.clock.advance(TORN_PATIENCE_MS - 1)
+        assert not entrance.intake.take()
+        assert entrance.taken() == [1]
+        entrance.tear(1)
+        entrance.intake.take()
+        assert entrance.taken() == [1, 2, 3]
+        assert entrance.count(DispatcherCount.SET_ASIDE) == 0
+
+    def test_is_set_aside_after_a_second(self, caplog: pytest.LogCaptureFixture) -> None:
+        """It is counted and told with its bytes, and what follows is taken; the other lane is not held up."""
+        entrance = Entrance()
+        entrance.publish(1, 2)
+        entrance.tear(0)
+        entrance.intake.take()
+        entrance.publish(9, lane=1)
+        entrance.intake.take()
+        assert entrance.taken() == [9]
+        entrance.clock.advance(TORN_PATIENCE_MS)
+        raw = entrance.lanes[0].peek_raw(0).hex()
+        with caplog.at_level(logging.CRITICAL):
+            entrance.intake.take()
+        assert entrance.taken() == [9, 2]
+        assert entrance.count(DispatcherCount.SET_ASIDE) == 1
+        assert f"lane 0, position 0 is damaged, set aside: {raw}" in caplog.text
+
+    def test_each_has_its_own_second(self) -> None:
+        """Patience with one slot is not used up by another before it."""
+        entrance = Entrance()
+        entrance.publish(1, 2)
+        entrance.tear(0)
+        entrance.intake.take()
+        entrance.clock.advance(TORN_PATIENCE_MS - 1)
+        entrance.tear(0)
+        entrance.tear(1)
+        entrance.intake.take()
+        entrance.clock.advance(TORN_PATIENCE_MS - 1)
+        entrance.intake.take()
+        assert entrance.taken() == [1]
+        assert entrance.count(DispatcherCount.SET_ASIDE) == 0
+
+
+class TestAfterAbsence:
+    """What may have been accepted or paid elsewhere."""
+
+    def test_what_lay_there_is_unverified(self) -> None:
+        """What was in a lane while the instance was away is kept apart; what comes now is not."""
+        entrance = Entrance(waiting_in_lanes=2)
+        assert entrance.intake.has_unverified()
+        entrance.publish(3)
+        entrance.publish(4, lane=1)
+        entrance.intake.take()
+        assert not entrance.intake.has_unverified()
+        assert entrance.taken() == [3, 4]
+        assert len(entrance.custody.unverified) == 2
+
+    def test_what_an_absent_sibling_has_is_not_paid_here(self) -> None:
+        """It leaves the lane and is counted; an id that is in our own table is our own affair."""
+        entrance = Entrance()
+        entrance.publish(1)
+        entrance.intake.take()
+        entrance.siblings.amounts = {payment(number)[0]: 100 for number in (1, 2)} | {payment(3)[0]: 999}
+        entrance.publish(1, 2, 3, 4)
+        entrance.intake.take()
+        assert entrance.taken() == [1, 4]
+        assert entrance.count(DispatcherCount.REPEATED) == 2
+        assert entrance.count(DispatcherCount.CONFLICTS) == 1

@@ -1,0 +1,285 @@
+"""A dispatcher's process over real sockets: recovers, pays, publishes, drains, leaves."""
+
+import asyncio
+import os
+import signal
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AsyncExitStack
+
+import pytest
+
+from server import payer
+from server.config import Config, load
+from server.redis_totals import TotalsHash
+from server.totals import Summary, Total
+from shm import DispatcherCount, Phase, RoleLock, RoleTaken, Segment, State, WorkerCount
+from tests.redis_server import RedisServer
+from tests.server.scene import id_of, payment, text_of
+from tests.shm.processes import end, fork
+from tests.shm.segments import fresh_instance
+from tools.processor.api import Settings
+from tools.processor.server import ProcessorServer
+
+pytestmark = pytest.mark.slow
+
+PATIENCE_S = 10.0
+SMALL = {"LANE_SLOTS": "64", "WAITING_SLOTS": "64", "JOURNAL_RECORDS": "64", "DRAIN_S": "0.3"}
+
+
+class Counter:
+    """A segment, two simulated processors, and a dispatcher between them once `start` has been called."""
+
+    def __init__(self, instance: str, processors: list[ProcessorServer], **settings: str) -> None:
+        urls = {"PROCESSOR_DEFAULT_URL": processors[0].url, "PROCESSOR_FALLBACK_URL": processors[1].url}
+        self.config: Config = load({"INSTANCE": instance, **SMALL, **urls, **settings})
+        self.processors = processors
+        self.segment = Segment.create(instance, self.config.geometry)
+        self.row = self.segment.dispatcher_counters(0)
+        self.doorbell = os.eventfd(0, os.EFD_NONBLOCK)
+        self.pid = 0
+
+    async def start(self) -> None:
+        """Forks the dispatcher and waits until it is ready."""
+        self.row.phase = Phase.NONE
+        self.pid = fork(lambda: os._exit(payer.serve(self.config, 0, self.doorbell)))
+        await self.wait_for(lambda: self.row.phase is Phase.READY, "the dispatcher is not ready")
+
+    def close(self) -> None:
+        """Leaves nothing behind."""
+        if self.pid:
+            end(self.pid)
+        os.close(self.doorbell)
+
+    async def wait_for(self, condition: Callable[[], bool], message: str) -> float:
+        """Waits until something holds; how long that took, in seconds."""
+        begun_s = time.monotonic()
+        while not condition():
+            assert time.monotonic() - begun_s < PATIENCE_S, message
+            await asyncio.sleep(0.002)
+        return time.monotonic() - begun_s
+
+    async def stop(self) -> int:
+        """Tells the dispatcher to stop and waits until it has; its exit status."""
+        os.kill(self.pid, signal.SIGTERM)
+        return await self.wait_end()
+
+    async def wait_end(self) -> int:
+        """Waits until the dispatcher has ended; its exit status."""
+        ended: list[int] = []
+
+        def look() -> bool:
+            pid, status = os.waitpid(self.pid, os.WNOHANG)
+            if pid:
+                ended.append(os.waitstatus_to_exitcode(status))
+                self.pid = 0
+            return bool(pid)
+
+        await self.wait_for(look, "the dispatcher did not end")
+        return ended[0]
+
+    def accept(self, *numbers: int) -> None:
+        """Payments come in through the lane, as from a web worker."""
+        for number in numbers:
+            assert self.segment.lane(0, 0).try_publish(payment(number, 1990, time.time_ns() // 1000))
+        if self.row.sleeping:
+            os.eventfd_write(self.doorbell, 1)
+
+    def states(self, *numbers: int) -> list[State | None]:
+        """Where payments stand."""
+        kept = [self.segment.table(0).find(id_of(number)) for number in numbers]
+        return [each and each.state for each in kept]
+
+    async def wait_settled(self, *numbers: int) -> float:
+        """Waits until payments are settled."""
+        return await self.wait_for(lambda: set(self.states(*numbers)) == {State.SETTLED}, "not settled in time")
+
+    def stored(self, processor: int) -> list[str]:
+        """The ids that a processor has stored."""
+        return [row.correlation_id for row in self.processors[processor].processor.store.rows()]
+
+
+@pytest.fixture
+def instance() -> Iterator[str]:
+    """A name that nobody else uses."""
+    with fresh_instance() as name:
+        yield name
+
+
+@pytest.fixture
+async def processors() -> AsyncIterator[list[ProcessorServer]]:
+    """Both processors."""
+    async with AsyncExitStack() as stack:
+        yield [
+            await stack.enter_async_context(ProcessorServer(Settings(name=name))) for name in ("default", "fallback")
+        ]
+
+
+@pytest.fixture
+async def counter(instance: str, processors: list[ProcessorServer]) -> AsyncIterator[Counter]:
+    """A dispatcher at work, with totals kept locally."""
+    made = Counter(instance, processors)
+    await made.start()
+    yield made
+    made.close()
+
+
+class TestPaying:
+    """A dispatcher's day."""
+
+    async def test_settles(self, counter: Counter) -> None:
+        """A payment in the lane is stored at the default processor, once, with the requestedAt in the journal."""
+        counter.accept(*range(50))
+        await counter.wait_settled(*range(50))
+        assert sorted(counter.stored(0)) == sorted(text_of(number) for number in range(50))
+        assert counter.stored(1) == []
+        records = [counter.segment.journal(0).read(position) for position in range(50)]
+        requested_at_ms = {row.requested_at_us // 1000 for row in counter.processors[0].processor.store.rows()}
+        assert {record.requested_at_ms for record in records if record} == requested_at_ms
+
+    async def test_wakes_up(self, counter: Counter) -> None:
+        """A ring wakes it at once."""
+        await counter.wait_for(lambda: counter.row.sleeping, "it does not sleep")
+        counter.accept(1)
+        assert await counter.wait_settled(1) < 0.1
+
+    async def test_failing_default(self, counter: Counter) -> None:
+        """With the default failing, the fallback takes over after the wait, and the default again when it recovers."""
+        counter.processors[0].processor.settings.failing = True
+        await asyncio.sleep(0.1)
+        counter.accept(1)
+        assert 3 < await counter.wait_settled(1) < 6  # WAIT_S_PER_FEE_POINT times three points, and probes
+        assert (counter.stored(0), counter.stored(1)) == ([], [text_of(1)])
+
+    async def test_health_is_heard(self, counter: Counter) -> None:
+        """Without Redis it polls by itself."""
+        await counter.wait_for(
+            lambda: all(one.processor.health_limit.next_window_s is None for one in counter.processors), "never polled"
+        )
+
+    async def test_crash(self, counter: Counter) -> None:
+        """What was in flight when it was killed is unknown, and is settled by its successor, stored once."""
+        counter.processors[0].processor.settings.delay_ms = 200
+        counter.accept(*range(20))
+        await counter.wait_for(lambda: set(counter.states(*range(20))) == {State.SENDING}, "not sent")
+        end(counter.pid)
+        counter.accept(*range(20, 30))
+        await counter.start()
+        assert await counter.wait_settled(*range(30)) < 1.5
+        assert sorted(counter.stored(0)) == sorted(text_of(number) for number in range(30))
+        assert counter.segment.journal(0).head == 30
+
+    async def test_local_purge(self, counter: Counter) -> None:
+        """Without Redis a purge is asked for in a worker's row."""
+        counter.accept(1)
+        await counter.wait_settled(1)
+        counter.segment.worker_counters(0).put(WorkerCount.PURGE_EPOCH, 3)
+        await counter.wait_for(lambda: counter.segment.journal(0).base.epoch == 3, "the purge is not taken up")
+        assert counter.segment.journal(0).base.epoch_start == 1
+
+
+class TestStopping:
+    """The end."""
+
+    async def test_idle(self, counter: Counter) -> None:
+        """With nothing to do it ends at once."""
+        begun_s = time.monotonic()
+        assert await counter.stop() == 0
+        assert time.monotonic() - begun_s < 0.25
+        assert counter.row.phase is Phase.GONE
+
+    async def test_drains(self, counter: Counter) -> None:
+        """What can be settled within the time given is."""
+        counter.processors[0].processor.settings.delay_ms = 100
+        counter.accept(*range(10))
+        await counter.wait_for(lambda: set(counter.states(*range(10))) == {State.SENDING}, "not sent")
+        assert await counter.stop() == 0
+        assert set(counter.states(*range(10))) == {State.SETTLED}
+
+    async def test_leaves_the_rest(self, counter: Counter) -> None:
+        """What can't be settled in time stays, and the next life settles it, stored once."""
+        counter.processors[0].processor.settings.delay_ms = 800
+        counter.accept(*range(10))
+        await counter.wait_for(lambda: set(counter.states(*range(10))) == {State.SENDING}, "not sent")
+        assert await counter.stop() == 0
+        assert set(counter.states(*range(10))) == {State.UNKNOWN}
+        counter.processors[0].processor.settings.delay_ms = 0
+        await counter.start()
+        await counter.wait_settled(*range(10))
+        await asyncio.sleep(0.6)  # until those that were asleep wake up
+        assert sorted(counter.stored(0)) == sorted(text_of(number) for number in range(10))
+        assert counter.stored(1) == []
+
+
+class TestStart:
+    """What it needs."""
+
+    async def test_role_taken(self, instance: str, processors: list[ProcessorServer]) -> None:
+        """Nobody pays while another process plays the role."""
+        counter = Counter(instance, processors)
+        with pytest.MonkeyPatch.context() as patch, RoleLock(instance, "dispatcher-0"):
+            patch.setattr("server.child.LOCK_WITHIN_S", 0.0)
+            with pytest.raises(RoleTaken):
+                payer.serve(counter.config, 0, counter.doorbell)
+        counter.close()
+
+    async def test_unreachable_processors(self, instance: str, processors: list[ProcessorServer]) -> None:
+        """With nobody there payments wait, and are settled once somebody is."""
+        counter = Counter(instance, processors)
+        for one in processors:
+            await one.__aexit__()
+        await counter.start()
+        counter.accept(1)
+        await counter.wait_for(lambda: counter.row.get(DispatcherCount.SURE_NOS) > 0, "never tried")
+        assert counter.states(1) == [State.WAITING]
+        async with processors[0]:
+            await counter.wait_settled(1)
+        counter.close()
+
+
+class TestPublishing:
+    """With Redis."""
+
+    async def test_totals(self, instance: str, processors: list[ProcessorServer], redis: RedisServer) -> None:
+        """A settlement is in the hash within 20 ms or so, and stays there after a goodbye."""
+        counter = Counter(instance, processors, REDIS_URL=redis.url)
+        await counter.start()
+        totals = TotalsHash(redis.url)
+        counter.accept(1)
+        await counter.wait_settled(1)
+        begun_s = time.monotonic()
+        while (await totals.summary(None, None)).default != Total(1, 1990):
+            assert time.monotonic() - begun_s < 0.2  # 20 ms, and what a busy machine adds
+            await asyncio.sleep(0.001)
+        assert await counter.stop() == 0
+        await asyncio.sleep(1.6)
+        assert await totals.summary(None, None) == Summary(Total(1, 1990), Total(0, 0))
+        await totals.aclose()
+        counter.close()
+
+    async def test_cut_short(self, instance: str, processors: list[ProcessorServer], redis: RedisServer) -> None:
+        """The goodbye tells of payments that were cut short as unknown."""
+        counter = Counter(instance, processors, REDIS_URL=redis.url)
+        await counter.start()
+        processors[0].processor.settings.delay_ms = 900
+        counter.accept(*range(5))
+        await counter.wait_for(lambda: set(counter.states(*range(5))) == {State.SENDING}, "not sent")
+        assert await counter.stop() == 0
+        totals = TotalsHash(redis.url)
+        assert await totals.summary(None, None) == Summary(Total(0, 0), Total(0, 0), unknown=5)
+        await totals.aclose()
+        counter.close()
+
+    async def test_redis_hangs_at_the_end(
+        self, instance: str, processors: list[ProcessorServer], mortal_redis: RedisServer
+    ) -> None:
+        """A Redis that does not answer delays the end by no more than two calls."""
+        counter = Counter(instance, processors, REDIS_URL=mortal_redis.url)
+        await counter.start()
+        counter.accept(1)
+        await counter.wait_settled(1)
+        mortal_redis.freeze()
+        begun_s = time.monotonic()
+        assert await counter.stop() == 0
+        assert time.monotonic() - begun_s < payer.LAST_FLUSH_WITHIN_MS / 1000
+        counter.close()

@@ -1,0 +1,163 @@
+"""The supervisor with real children that do what the test wants: fills roles, replaces, kills, stops in order."""
+
+import os
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from server import child
+from server.supervisor import LOOK_MS
+from shm import Counters, Phase, SupervisorCount
+from tests.server.family import Event, is_alive, patient, running, silent, stubborn, with_orphan
+
+pytestmark = pytest.mark.slow
+
+
+class TestRoles:
+    """Every role is played, whoever dies."""
+
+    def test_filled(self, tmp_path: Path) -> None:
+        """One process per role."""
+        with running(tmp_path) as family:
+            family.wait_ready()
+            assert len(set(family.pids())) == family.count(SupervisorCount.FORKS) == 3
+            assert family.segment.supervisor_counters().phase is Phase.READY
+            assert family.segment.supervisor_counters().pid == family.pid
+
+    @pytest.mark.parametrize("place", [0, 2])
+    def test_replaced(self, tmp_path: Path, place: int) -> None:
+        """A killed child has a successor within a moment; the others don't notice."""
+        with running(tmp_path) as family:
+            family.wait_ready()
+            before = family.pids()
+            os.kill(before[place], signal.SIGKILL)
+            took_s = family.wait_for(lambda: family.pids()[place] != before[place], "not replaced")
+            assert took_s < 0.3
+            family.wait_ready()
+            assert [one for one, (old, new) in enumerate(zip(before, family.pids(), strict=True)) if old != new] == [
+                place
+            ]
+            assert family.count(SupervisorCount.DEATHS) == 1
+
+    def test_short_lives(self, tmp_path: Path) -> None:
+        """Children that die at once are tried again with growing pauses, not without end at once."""
+        with running(tmp_path, worker_life=lambda _: 1) as family:
+            time.sleep(1.0)
+            forks = family.count(SupervisorCount.FORKS) - 1
+            assert 2 * 3 <= forks <= 2 * 6  # at 0, 0, 0.1, 0.3, 0.7 s
+            assert is_alive(family.pids()[0])
+
+    def test_leaving_unasked(self, tmp_path: Path) -> None:
+        """A child that ends well without being told is replaced as well."""
+        with running(tmp_path, worker_life=lambda _: 0) as family:
+            family.wait_for(lambda: family.count(SupervisorCount.FORKS) > 4, "not replaced")
+            assert family.count(SupervisorCount.DEATHS) == 0
+
+    def test_can_not_start(self, tmp_path: Path) -> None:
+        """A child that says it can't start ends the instance with that status, and nobody stays behind."""
+        with running(tmp_path, worker_life=lambda _: child.EXIT_CANNOT_START) as family:
+            assert family.wait_end() == child.EXIT_CANNOT_START
+            assert not any(is_alive(pid) for pid in family.pids())
+
+    def test_stuck(self, tmp_path: Path) -> None:
+        """A child whose heart is silent for too long is killed and replaced; a stopped one, too."""
+        with running(tmp_path, worker_life=patient, dispatcher_life=silent, STUCK_S="1") as family:
+            family.wait_ready()
+            silent_pid, worker_pid, _ = family.pids()
+            os.kill(worker_pid, signal.SIGSTOP)
+            took_s = family.wait_for(
+                lambda: family.pids()[0] != silent_pid and family.pids()[1] != worker_pid, "not replaced"
+            )
+            assert 0.9 < took_s < 1 + 2 * LOOK_MS / 1000 + 0.5
+            assert not is_alive(worker_pid)
+            assert family.count(SupervisorCount.KILLS_OF_STUCK) >= 2
+
+    def test_orphans(self, tmp_path: Path) -> None:
+        """As the first process of a container it reaps what is not its own."""
+        with running(tmp_path, worker_life=with_orphan) as family:
+            family.wait_ready()
+
+            def children() -> list[str]:
+                return Path(f"/proc/{family.pid}/task/{family.pid}/children").read_text().split()
+
+            family.wait_for(lambda: len(children()) == 3, "zombies are left")
+            assert sorted(map(int, children())) == sorted(family.pids())
+
+    def test_own_death(self, tmp_path: Path) -> None:
+        """When the supervisor is killed, so is everyone: nobody would replace or stop them any more."""
+        with running(tmp_path, stubborn, stubborn) as family:
+            family.wait_ready()
+            family.tell(signal.SIGKILL)
+            family.wait_end()
+            family.wait_for(lambda: not any(is_alive(pid) for pid in family.pids()), "a child outlived it", 1.0)
+
+
+class TestStop:
+    """An orderly stop, and the other."""
+
+    @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+    def test_order(self, tmp_path: Path, number: int) -> None:
+        """First the web workers end, then the dispatchers: what was accepted can still be paid."""
+        with running(tmp_path) as family:
+            family.wait_ready()
+            family.tell(number)
+            assert family.wait_end() == 0
+            ends = [event for event in family.diary() if event.what == "ends"]
+            assert ends == [Event("worker", "ends"), Event("worker", "ends"), Event("dispatcher", "ends")]
+            assert family.segment.supervisor_counters().phase is Phase.GONE
+            assert [row.phase for row in family.rows()] == [Phase.GONE] * 3
+            assert family.count(SupervisorCount.DEATHS) == 0
+
+    def test_says_that_it_is_leaving(self, tmp_path: Path) -> None:
+        """While it stops, its row says so: siblings then count its ids."""
+        with running(tmp_path, worker_life=stubborn, LEAVE_S="1") as family:
+            family.wait_ready()
+            family.tell()
+            row = family.segment.supervisor_counters()
+            family.wait_for(lambda: row.phase is Phase.LEAVING, "it does not say so", 0.5)
+            beat_us = row.heartbeat_us
+            family.wait_for(lambda: row.heartbeat_us != beat_us, "its heart has stopped")
+
+    def test_second_signal(self, tmp_path: Path) -> None:
+        """A second signal ends everything at once."""
+        with running(tmp_path, stubborn, stubborn, LEAVE_S="30") as family:
+            family.wait_ready()
+            family.tell()
+            row = family.segment.supervisor_counters()
+            family.wait_for(lambda: row.phase is Phase.LEAVING, "it does not stop")
+            family.tell()
+            assert family.wait_end(0.5) == 0
+
+    def test_in_time(self, tmp_path: Path) -> None:
+        """Who does not end in the time given is killed."""
+        with running(tmp_path, stubborn, patient, LEAVE_S="0.2") as family:
+            family.wait_ready()
+            family.tell()
+            begun_s = time.monotonic()
+            assert family.wait_end() == 0
+            assert 0.6 < time.monotonic() - begun_s < 1.5  # LEAVE_S and LOOK_MS, and what a busy machine adds
+
+    def test_dies_while_stopping(self, tmp_path: Path) -> None:
+        """A child that dies on the way is not replaced."""
+        with running(tmp_path, worker_life=stubborn, LEAVE_S="0.5") as family:
+            family.wait_ready()
+            family.tell()
+            row = family.segment.supervisor_counters()
+            family.wait_for(lambda: row.phase is Phase.LEAVING, "it does not stop")
+            os.kill(family.pids()[0], signal.SIGKILL)
+            assert family.wait_end() == 0
+            assert family.count(SupervisorCount.FORKS) == 3
+
+    def test_before_anybody_is_ready(self, tmp_path: Path) -> None:
+        """A signal right after the start stops the start."""
+
+        def slow(counters: Counters) -> int:
+            time.sleep(0.2)
+            return patient(counters)
+
+        with running(tmp_path, slow, slow) as family:
+            family.wait_for(lambda: family.count(SupervisorCount.FORKS) > 0, "nobody was forked")
+            family.tell()
+            assert family.wait_end() == 0

@@ -1,0 +1,238 @@
+"""Summaries and purges asked for during a run and after it, and what they must say."""
+
+import asyncio
+from typing import NamedTuple
+
+from server.errors import TotalsUnavailable
+from server.local_totals import LocalTotals
+from server.totals import Summary, Total
+from server.totals_header import Header
+from shm import Member
+from tests.simulation.coverage import Fault
+from tests.simulation.instance import Instance
+from tests.simulation.process import Life
+from tests.simulation.redis_link import Connection, SimulatedRedis, SimulatedTotals
+from tests.simulation.truth import MemberTruth, Record, Truth
+from tests.simulation.world import START_US, World
+
+UNDISTURBED_S = 3.0  # so long after the last trouble with Redis, totals must be fresh again
+LAG_S = 0.020  # beyond the configured pause: waiting for the call before it, and for this one
+
+Window = tuple[int | None, int | None]
+
+
+class Seen(NamedTuple):
+    """What a summary was read from.
+
+    Args:
+        records: the settlements that the headers in the hash cover.
+        stale: a sentence if they lag behind the journals more than they may.
+    """
+
+    records: list[Record]
+    stale: str | None
+
+
+class Auditor:
+    """Asks, and compares the answers with the truth.
+
+    Args:
+        world: of this run.
+        truth: what really happened.
+
+    Attributes:
+        instances, server: set once they exist.
+        given: summaries that were answered.
+    """
+
+    def __init__(self, world: World, truth: Truth) -> None:
+        self.instances: list[Instance] = []
+        self.server: SimulatedRedis
+        self.given = 0
+        self._world = world
+        self._truth = truth
+        self._purges: dict[int, dict[str, int]] = {}  # epoch -> how many records each member had when it was raised
+        self._tasks: set[asyncio.Task[object]] = set()
+
+    def start(self) -> None:
+        """Sets the times."""
+        world, rng = self._world, self._world.rng
+        for _ in range(world.plan.asks):
+            world.later(rng.random() * world.plan.faults_s, self.ask)
+        if Fault.PURGE in world.plan.events:
+            world.later(rng.random() * world.plan.faults_s, self.purge)
+
+    def _worker(self) -> tuple[Instance, Life] | None:
+        rng = self._world.rng
+        instance = rng.choice(self.instances)
+        living = [life for life in instance.lives.values() if life.gate is not None]
+        return (instance, rng.choice(living)) if living else None
+
+    def _window(self) -> Window:
+        """Bounds at, beside and far from what was settled."""
+        rng = self._world.rng
+        records = [record for member in self._truth.members.values() for record in member.records]
+
+        def bound() -> int | None:
+            if not records or rng.random() < 0.3:
+                return None
+            return rng.choice(records).ended.requested_at_ms + rng.choice((-1000, -1, 0, 0, 1, 1000))
+
+        return bound(), bound()
+
+    def ask(self, window: Window | None = None) -> "asyncio.Future[Summary | None] | None":
+        """Asks for a summary; gives it, or None in it if it was refused. None if there is nobody to ask."""
+        found = self._worker()
+        if found is None:
+            return None
+        instance, life = found
+        work = self._ask(instance, life, window or self._window())
+        task = self._world.loop.create_task(work, context=life.context)
+        self._tasks.add(task)
+        task.add_done_callback(self._done, context=self._world.context)
+        return task
+
+    def _done(self, task: "asyncio.Task[object]") -> None:
+        self._tasks.discard(task)
+        if (error := task.exception()) is not None:
+            self._world.fail(f"a summary or purge failed: {error!r}")
+
+    async def _ask(self, instance: Instance, life: Life, window: Window) -> Summary | None:
+        """Runs in a worker's process."""
+        try:
+            if life.local is not None:
+                summary = await life.local.summary(*window)
+                seen = Seen(self._settled_here(instance), None)
+            else:
+                connection = Connection(self._world, self.server)
+                summary = await SimulatedTotals(connection).summary(*window)
+                assert isinstance(connection.seen, Seen)
+                seen = connection.seen
+        except TotalsUnavailable as error:
+            self._world.say(f"{life} refuses the summary of {window}: {error.reason}")
+            self._world.coverage.faults[Fault.SUMMARY_REFUSED] += 1
+            self._world.coverage.refusals["".join(c for c in error.reason if not c.isdigit())[:48]] += 1
+            return None
+        self._check(life, window, summary, seen)
+        return summary
+
+    def _check(self, life: Life, window: Window, summary: Summary, seen: Seen) -> None:
+        if self._world.tracing:
+            self._world.say(f"{life} answers the summary of {window}: {summary}")
+        self.given += 1
+        if seen.stale:
+            self._world.fail(f"a summary was given, and {seen.stale}")
+        if summary.resolution is not None:
+            self._world.coverage.faults[Fault.SUMMARY_WIDENED] += 1
+            return
+        expected = count(seen.records, window)
+        if (summary.default, summary.fallback) != expected:
+            self._world.fail(f"the summary of {window} is {summary}, and should be {expected}")
+
+    def _settled_here(self, instance: Instance) -> list[Record]:
+        """What the journals of an instance that has no Redis say."""
+        records = []
+        for index, member in enumerate(instance.members):
+            records += member.settled(instance.view.journal(index).base.epoch, len(member.records))
+        return records
+
+    def summarised(self) -> Seen:
+        """What the headers in the hash cover, at the instant at which a summary reads them."""
+        data = self.server.model.hash
+        records = []
+        stale = None
+        for name in data.get(b"roster", b"").decode().split(","):
+            text = data.get(f"{name}|h".encode())
+            if text is None:
+                continue
+            header, member = Header.from_text(text.decode()), self._truth.members[name]
+            if header.epoch == int(data.get(b"epoch", b"0")):
+                records += member.settled(header.epoch, header.position)
+            stale = stale or self._staleness(member, header)
+        return Seen(records, stale)
+
+    def _staleness(self, member: MemberTruth, header: Header) -> str | None:
+        """A sentence if a member that could have flushed has not."""
+        now_s = self._world.loop.time()
+        instance = self.instances[member.instance]
+        index = Member.parse(member.name).dispatcher
+        life = next((life for role, life in instance.lives.items() if role == ("dispatcher", index)), None)
+        disturbed_s = max(self.server.disturbed_at_s, -1.0 if life is None else life.began_at_s)
+        if life is None or now_s - disturbed_s < UNDISTURBED_S or self.server.slow_s:
+            return None
+        waiting = member.records[header.position :]
+        if waiting and now_s - waiting[0].at_s > instance.config.flush_ms / 1000 + LAG_S:
+            return f"{member.name} has not flushed what it settled {now_s - waiting[0].at_s:.3f} s ago"
+        return None
+
+    def purge(self) -> None:
+        """Asks for a purge."""
+        found = self._worker()
+        if found is None:
+            return
+        _, life = found
+        self._world.note(Fault.PURGE)
+        task = self._world.loop.create_task(self._purge(life), context=life.context)
+        self._tasks.add(task)
+        task.add_done_callback(self._done, context=self._world.context)
+
+    async def _purge(self, life: Life) -> None:
+        """Runs in a worker's process."""
+        local = life.local
+        totals: LocalTotals | SimulatedTotals = local or SimulatedTotals(Connection(self._world, self.server))
+        if local is not None:
+            bases = [self.instances[0].view.journal(index).base for index in range(len(self.instances[0].members))]
+            self.purged(max(base.epoch for base in bases) + 1)
+        try:
+            await totals.purge()
+        except TotalsUnavailable as error:
+            self._world.say(f"{life} could not purge: {error.reason}")
+        else:
+            self._world.say(f"{life} has purged")
+
+    def purged(self, epoch: int) -> None:
+        """The epoch was raised: nothing settled before may count in it."""
+        self._world.say(f"purge {epoch}")
+        if hasattr(self, "server"):
+            self.server.disturb()
+        heads = {name: len(member.records) for name, member in self._truth.members.items()}
+        self._purges.setdefault(epoch, heads)
+
+    def check_purges(self) -> None:
+        """Nothing that was settled before a purge counts after it."""
+        for name, member in self._truth.members.items():
+            for epoch, start in member.epoch_starts.items():
+                if epoch and start < self._purges[epoch][name]:
+                    self._world.fail(f"{name}: what settled before purge {epoch} counts after it")
+
+    async def check_final(self, deadline_s: float) -> None:
+        """Every instance gives every summary, and all of them are what the processors have."""
+        world = self._world
+        windows: list[Window] = [(None, None), *(self._window() for _ in range(3))]
+        if self.instances[0].config.redis_url:  # the local reader begins with its process
+            windows.append(((START_US // 1000) - 10**9, None))
+        while True:
+            asked = self.ask((None, None))
+            if asked is not None and await asked is not None:
+                break
+            if world.loop.time() > deadline_s:
+                world.fail("no summary is given although all is well")
+                return
+            await asyncio.sleep(0.1)
+        for window in windows:
+            asked = self.ask(window)
+            if asked is not None:
+                await asked
+
+
+def count(records: list[Record], window: Window) -> tuple[Total, Total]:
+    """What the summary of a window over some settlements must be."""
+    first = -1 if window[0] is None else window[0]
+    last = 1 << 62 if window[1] is None else window[1]
+    totals = [0, 0, 0, 0]
+    for record in records:
+        ended = record.ended
+        if first <= ended.requested_at_ms <= last:
+            totals[2 * ended.processor] += 1
+            totals[2 * ended.processor + 1] += ended.amount_cents
+    return Total(totals[0], totals[1]), Total(totals[2], totals[3])

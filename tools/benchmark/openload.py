@@ -1,0 +1,54 @@
+"""Runs the open-loop generator: hands it its plan, listens to its events, and ends it, whatever happens."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections import deque
+from collections.abc import Callable
+from subprocess import PIPE, STDOUT
+
+from tools.benchmark import child
+from tools.benchmark.errors import GeneratorError
+from tools.benchmark.openloop import plan as plans
+from tools.benchmark.openloop.plan import Plan
+from tools.benchmark.openloop.told import Event, decode
+from tools.benchmark.targets import ROOT
+
+GRACE_S = 30.0  # beyond the load: its start, and the last answers
+REMARKS_MAX = 10
+COMMAND = (sys.executable, "-m", "tools.benchmark.openloop")
+
+
+def run_load(plan: Plan, on_event: Callable[[Event], None], on_tick: Callable[[], None], tick_s: float) -> list[str]:
+    """Run the load to its end and return what was said beside events; raises GeneratorError if it could not be run.
+
+    Args:
+        plan: what to do.
+        on_event: called at once for each event.
+        on_tick: called about every `tick_s`.
+        tick_s: as said.
+    """
+    plans.check(plan)
+    remarks: deque[str] = deque(maxlen=REMARKS_MAX)
+    with child.started(COMMAND, stdin=PIPE, stdout=PIPE, stderr=STDOUT, folder=ROOT) as process:
+        if process.stdin is None or process.stdout is None:
+            raise GeneratorError("The generator was started without pipes.")
+        process.stdin.write(plans.encode(plan).encode())
+        process.stdin.close()
+        started_s = next_tick_s = time.monotonic()
+        for line in child.lines(process.stdout, tick_s):
+            now_s = time.monotonic()
+            if line and (event := decode(line)) is not None:
+                on_event(event)
+            elif line:
+                remarks.append(line)
+            if now_s - started_s > plan.duration_s + GRACE_S:
+                raise GeneratorError(f"The generator did not end within {plan.duration_s + GRACE_S:.0f} s.")
+            if now_s >= next_tick_s:
+                next_tick_s = now_s + tick_s
+                on_tick()
+        status = child.status(process, "The generator")
+    if status:
+        raise GeneratorError(f"The generator gave up (status {status}). Its last words: " + " | ".join(remarks))
+    return list(remarks)

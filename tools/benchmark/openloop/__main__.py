@@ -1,0 +1,88 @@
+"""The generator's process: a plan in, events out. See the package's docstring."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import resource
+import signal
+import sys
+import time
+from collections.abc import Callable
+
+import uvloop
+
+from tools.benchmark.openloop import plan as plans
+from tools.benchmark.openloop.plan import Plan
+from tools.benchmark.openloop.requests import Payments, Summaries
+from tools.benchmark.openloop.schedule import groups
+from tools.benchmark.openloop.stream import Stream
+from tools.benchmark.openloop.told import Began, Event, Finished, encode
+
+EXIT_CANNOT_CONNECT = 3
+TELL_S = 1.0
+LEAD_NS = 50_000_000  # between the last preparation and the first request
+
+
+async def carry_out(plan: Plan, say: Callable[[Event], None]) -> None:
+    """Run a whole load; raises OSError if nothing takes connections there."""
+    address, summaries = (plan.host, plan.port), Summaries(plan)
+    rates = [[each.payments_per_s for each in plan.phases], [each.summaries_per_s for each in plan.phases]]
+
+    def tell() -> None:
+        for stream in streams:
+            say(stream.take())
+
+    def begin(phase: int) -> None:
+        if phase:
+            tell()
+        say(Began(time.monotonic_ns(), phase, streams[0].next_turn))
+
+    streams = [Stream(Payments(plan), address, first_turn=plan.first_turn, on_phase=begin)]
+    if any(rates[1]):
+        streams.append(Stream(summaries, address))
+    try:
+        for stream, per_s in zip(streams, rates, strict=False):
+            await stream.connect(min(plan.connections, max(per_s)))
+        cpu_s, start_ns = _cpu_s(), time.monotonic_ns() + LEAD_NS
+        for stream, per_s in zip(streams, rates, strict=False):
+            spans = [(rate, each.duration_ms) for rate, each in zip(per_s, plan.phases, strict=True)]
+            stream.start(groups(spans, start_ns))
+        over = asyncio.gather(*(stream.over.wait() for stream in streams))
+        while not over.done():
+            await asyncio.wait([over], timeout=TELL_S)
+            tell()
+    finally:
+        for stream in streams:
+            stream.close()
+    say(Finished(time.monotonic_ns(), _cpu_s() - cpu_s, summaries.samples))
+
+
+def _cpu_s() -> float:
+    """Return what this process has used so far."""
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    return used.ru_utime + used.ru_stime
+
+
+def _say(event: Event) -> None:
+    sys.stdout.write(encode(event) + "\n")
+    sys.stdout.flush()
+
+
+def main() -> int:
+    """Read the plan, carry it out, and return the exit status."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # the other end ends it so
+    plan = plans.decode(sys.stdin.read())
+    gc.collect()
+    gc.freeze()
+    gc.disable()  # nothing it makes while it runs refers to itself
+    try:
+        uvloop.run(carry_out(plan, _say))
+    except OSError as error:
+        sys.stdout.write(f"{plan.host}:{plan.port} takes no connections: {error}\n")
+        return EXIT_CANNOT_CONNECT
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

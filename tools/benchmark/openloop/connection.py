@@ -1,0 +1,99 @@
+"""One connection of the generator: writes a request, reads its answer, then is free for the next one."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Protocol, cast
+
+from tools.benchmark.openloop.answers import Answer, AnswerReader, BrokenAnswer
+from tools.benchmark.openloop.requests import Request
+
+KNOWN_MAX = 16
+KNOWN_BYTES_MAX = 2_048
+
+
+class Owner(Protocol):
+    """Who sends over connections.
+
+    Attributes:
+        known: answers seen before, whole, by their bytes: most are the same ones again, and need not be parsed.
+    """
+
+    known: dict[bytes, Answer]
+
+    def on_free(self, connection: Connection) -> None:
+        """Use a connection that has become free."""
+
+    def on_answer(self, connection: Connection, answer: Answer) -> None:
+        """Take in the answer to what is under way there; the connection is not free yet."""
+
+    def on_lost(self, connection: Connection) -> None:
+        """Note that it is gone, with what may have been under way."""
+
+
+class Connection(asyncio.Protocol):
+    """One TCP connection.
+
+    Attributes:
+        request: what is under way, or None.
+        turn: its number.
+        at_ns: when it was due.
+    """
+
+    __slots__ = ("_owner", "_reader", "_started", "_transport", "at_ns", "request", "turn")
+
+    def __init__(self, owner: Owner) -> None:
+        self._owner = owner
+        self._transport: asyncio.Transport | None = None
+        self._reader = AnswerReader()
+        self._started = False  # whether the reader holds part of an answer
+        self.request: Request | None = None
+        self.turn = 0
+        self.at_ns = 0
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Be used."""
+        self._transport = cast("asyncio.Transport", transport)
+        self._owner.on_free(self)
+
+    def send(self, request: Request, turn: int, at_ns: int) -> None:
+        """Send a request that was due at `at_ns`."""
+        self.request, self.turn, self.at_ns = request, turn, at_ns
+        if self._transport is not None:
+            self._transport.write(request.data)
+
+    def data_received(self, data: bytes) -> None:
+        """Read an answer, or a piece of one."""
+        known = self._owner.known
+        answer = None if self._started else known.get(data)
+        if answer is None:
+            fresh = not self._started
+            self._started = True
+            try:
+                answer = self._reader.feed(data)
+            except BrokenAnswer:
+                self.drop()
+                return
+            if answer is None:
+                return
+            self._started = False
+            if fresh and answer.keeps and len(known) < KNOWN_MAX and len(data) <= KNOWN_BYTES_MAX:
+                known[data] = answer
+        if self.request is None:  # nothing was asked: the server says that it closes
+            self.drop()
+            return
+        self._owner.on_answer(self, answer)
+        if answer.keeps:
+            self._owner.on_free(self)
+        else:
+            self.drop()
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - why it went is all one
+        """Tell the owner."""
+        self._transport = None
+        self._owner.on_lost(self)
+
+    def drop(self) -> None:
+        """End it; what is under way has no answer."""
+        if self._transport is not None:
+            self._transport.abort()

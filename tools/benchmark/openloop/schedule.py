@@ -1,0 +1,36 @@
+"""When requests are due: constant rates, phase after phase. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+# Above this rate requests go out in pairs, threes, …: each wake-up costs the generator 4 µs.
+GROUPS_PER_S_MAX = 2000
+NS_PER_S = 1_000_000_000
+NS_PER_MS = 1_000_000
+
+
+class Group(NamedTuple):
+    """`size` requests due at one moment; with none it only marks that a phase begins (or, past the last, the end)."""
+
+    at_ns: int
+    size: int
+    phase: int
+
+
+def groups(spans: Sequence[tuple[int, int]], start_ns: int) -> Iterator[Group]:
+    """Yield all groups in the order of their times, each phase's mark first.
+
+    Args:
+        spans: (requests per second, milliseconds) of each phase.
+        start_ns: when the first phase begins; any clock.
+    """
+    for phase, (rate_per_s, duration_ms) in enumerate(spans):
+        yield Group(start_ns, 0, phase)
+        size = -(-rate_per_s // GROUPS_PER_S_MAX)
+        due = rate_per_s * duration_ms // 1000
+        for first in range(0, due, max(size, 1)):
+            yield Group(start_ns + first * NS_PER_S // rate_per_s, min(size, due - first), phase)
+        start_ns += duration_ms * NS_PER_MS
+    yield Group(start_ns, 0, len(spans))

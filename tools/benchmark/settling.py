@@ -1,0 +1,73 @@
+"""After a load: wait until everything accepted is settled, then look whether the money is right."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+
+from tools.benchmark import reconcile
+from tools.benchmark.card import Answered
+from tools.benchmark.endpoints import Gateway, Processors
+from tools.benchmark.errors import EndpointError
+from tools.benchmark.events import Totals
+from tools.benchmark.payments import Sent
+from tools.benchmark.progress import Screen
+from tools.benchmark.reconcile import Answers, Books, Findings
+
+SETTLE_S = 60.0  # the processors are calm by then; the contest's slowest answer takes 5 s
+POLL_S = 0.5
+
+
+def is_quiet(answered: Answered, last: Books | None, books: Books | None) -> bool:
+    """Whether all is settled: everything accepted is paid, both sides agree, and nothing moves any more."""
+    if books is None or books.gateway != books.processors:
+        return False
+    paid = sum(each.count for each in books.processors)
+    if not answered.unanswered:
+        return paid >= answered.accepted
+    return paid >= answered.accepted and books == last  # an unanswered one may still come
+
+
+def totals_of(processors: Processors) -> tuple[Totals, Totals]:
+    """Return what both processors have stored; raises EndpointError."""
+    default, fallback = processors
+    return default.totals(), fallback.totals()
+
+
+def wait_until_quiet(
+    gateway: Gateway, processors: Processors, answered: Answered, screen: Screen, settle_s: float
+) -> tuple[Books | None, bool]:
+    """Wait until all is settled, `settle_s` at the most; return the last books (None: no answer) and whether it is."""
+    deadline_s = time.monotonic() + settle_s
+    books, quiet, problem = None, False, ""
+    while not quiet and time.monotonic() < deadline_s:
+        last = books
+        try:
+            books = Books(totals_of(processors), gateway.totals(), None)
+        except EndpointError as error:
+            books, problem = None, str(error)
+        quiet = is_quiet(answered, last, books)
+        if not quiet:
+            paid = sum(each.count for each in books.processors) if books else 0
+            screen.live(f"waiting for what is not settled yet: {paid:,} of {answered.accepted:,}  {problem}")
+            time.sleep(POLL_S)
+    return books, quiet
+
+
+def check(
+    processors: Processors, answers: Answers, books: Books, sent: Callable[[], Mapping[str, Sent]] | None
+) -> Findings:
+    """Compare the books by the processors' rows if they show them, else by totals; raises EndpointError.
+
+    Args:
+        processors: who may show rows.
+        answers: what the load was told.
+        books: the totals once all was quiet.
+        sent: returns every payment that could have been sent, by id; None: rows are not wanted.
+    """
+    if sent is None:
+        return reconcile.by_totals(answers, books)
+    default, fallback = (processor.rows() for processor in processors)
+    if default is None or fallback is None:
+        return reconcile.by_totals(answers, books)
+    return reconcile.by_rows(answers, books, (default, fallback), sent())
