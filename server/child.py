@@ -8,12 +8,13 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 from shm import Counters, RoleLock, RoleTaken
 
 LOCK_WITHIN_S = 2.0  # a predecessor was reaped before the fork, so its lock is free at once; a stranger's is not
 LOCK_RETRY_S = 0.05
+CANCEL_AGAIN_S = 0.05
 _PR_SET_PDEATHSIG = 1  # prctl(2)
 
 EXIT_CRASH = 1
@@ -62,6 +63,19 @@ def _crash(_: asyncio.AbstractEventLoop, context: dict[str, object]) -> None:
     error = context.get("exception")
     _log.critical("%s", context["message"], exc_info=error if isinstance(error, BaseException) else None)
     os._exit(EXIT_CRASH)
+
+
+async def end_tasks(tasks: Collection[asyncio.Task[None]]) -> None:
+    """Cancels tasks until they have ended; what they end with is for whoever watches them.
+
+    Once may not be enough: a cancellation that meets the end of what `asyncio.wait_for` waits for is lost in Python
+    3.11, and redis-py sends through it.
+    """
+    left = set(tasks)
+    while left:
+        for task in left:
+            task.cancel()
+        _, left = await asyncio.wait(left, timeout=CANCEL_AGAIN_S)
 
 
 def run(name: str, parent: int, work: Callable[[], int]) -> int:

@@ -106,9 +106,7 @@ class Payer:
         self._counters.phase = Phase.LEAVING
         await self._drain(dispatcher)
         await dispatcher.aclose(doorbell)
-        for task in background:
-            task.cancel()
-        await asyncio.gather(*background, return_exceptions=True)
+        await child.end_tasks(background)
         if totals and publisher:
             await publisher.say_goodbye()
             await totals.aclose()

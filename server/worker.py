@@ -17,6 +17,7 @@ from server.errors import TotalsUnavailable
 from server.gate import Gate
 from server.local_totals import LocalTotals
 from server.redis_totals import TotalsHash
+from server.shortcut import shortcut_protocol
 from shm import Counters, Phase, Segment
 
 KEEP_ALIVE_S = 75  # far over HAProxy's 5 s purge of idle connections: the side that reuses them must close first
@@ -83,7 +84,7 @@ async def _serve(config: Config, segment: Segment, gate: Gate, counters: Counter
     app = build_app(gate, totals, amount_cents_max=config.amount_max_cents, purge_enabled=config.purge_enabled)
     settings = uvicorn.Config(
         app,
-        http="httptools",
+        http=shortcut_protocol(gate, config.amount_max_cents),
         ws="none",
         lifespan="off",
         log_config=None,

@@ -62,7 +62,7 @@ SERVER_LAYERS = (
     ("redis_totals", "unknowns", "verification"),
     ("health", "publisher"),
     # the two jobs
-    ("gate", "app", "dispatcher"),
+    ("gate", "app", "dispatcher", "shortcut"),
     # processes
     ("child", "children", "listeners"),
     ("worker", "payer"),

@@ -1,6 +1,7 @@
 """What every child process does first and last; in forked processes where it changes the process."""
 
 import asyncio
+import contextlib
 import gc
 import logging
 import os
@@ -200,3 +201,28 @@ class TestBugs:
 
 async def _fail() -> None:
     raise ValueError("a bug")
+
+
+class TestEndTasks:
+    """Cancelling for good."""
+
+    async def test_lost_cancellations(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A task that loses a cancellation or two is cancelled again; errors stay with the task."""
+        monkeypatch.setattr(child, "CANCEL_AGAIN_S", 0.001)
+
+        async def deaf(times: int) -> None:
+            for _ in range(times):
+                with contextlib.suppress(asyncio.CancelledError):
+                    await asyncio.Event().wait()
+            await asyncio.Event().wait()
+
+        tasks = [asyncio.ensure_future(deaf(times)) for times in range(3)]
+        tasks += [asyncio.ensure_future(_fail()), asyncio.ensure_future(asyncio.sleep(0))]
+        await asyncio.sleep(0)
+        await child.end_tasks(tasks)
+        assert [task.cancelled() for task in tasks] == [True, True, True, False, True]
+        assert isinstance(tasks[3].exception(), ValueError)
+
+    async def test_none(self) -> None:
+        """With nothing to end it returns at once."""
+        await child.end_tasks([])

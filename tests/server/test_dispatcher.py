@@ -217,8 +217,9 @@ class TestTurns:
         assert scene.count(DispatcherCount.ATTEMPTS) == SENT_PER_TURN_MAX
         await idle(200)
         assert scene.count(DispatcherCount.SETTLED_DEFAULT) == BURST
-        await scene.pass_time(100)
-        await idle(200)
+        for _ in range(2):
+            await scene.pass_time(100)
+            await idle(200)
         assert scene.count(DispatcherCount.SETTLED_DEFAULT) == 150
         await scene.dispatcher.aclose(scene.doorbell)
 
@@ -267,11 +268,9 @@ class TestTurns:
             assert scene.counters.sleeping
             for one in held:
                 one.set_result(200)
-            await idle(300)
-            await scene.pass_time(200)
-            await idle(300)
-            await scene.pass_time(200)
-            await idle(300)
+            for _ in range(4):
+                await idle(300)
+                await scene.pass_time(200)
             assert scene.count(DispatcherCount.SETTLED_DEFAULT) == 480
 
     @pytest.mark.slow

@@ -26,10 +26,15 @@ class FakeSiblings(Siblings):
     def __init__(self) -> None:
         super().__init__([])
         self.amounts: dict[bytes, int] = {}
+        self.looks = 0
 
-    def amount_of(self, correlation_id: bytes) -> int | None:
+    def look(self) -> None:
+        """Count."""
+        self.looks += 1
+
+    def amount_of(self, payment: Accepted) -> int | None:
         """What the test says."""
-        return self.amounts.get(correlation_id)
+        return self.amounts.get(payment.correlation_id)
 
 
 class Entrance:
@@ -199,3 +204,12 @@ class TestAfterAbsence:
         assert entrance.taken() == [1, 4]
         assert entrance.count(DispatcherCount.REPEATED) == 2
         assert entrance.count(DispatcherCount.CONFLICTS) == 1
+
+    def test_siblings_are_looked_at_only_when_there_is_something(self) -> None:
+        """Once per lane and turn, before its payments are taken."""
+        entrance = Entrance()
+        entrance.intake.take()
+        assert entrance.siblings.looks == 0
+        entrance.publish(1, 2)
+        entrance.intake.take()
+        assert entrance.siblings.looks == 1

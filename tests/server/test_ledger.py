@@ -148,7 +148,7 @@ class TestChanges:
     """What is to be sent."""
 
     @pytest.mark.slow
-    @settings(max_examples=100)
+    @settings(max_examples=60)
     @given(settled_payments, st.lists(st.sampled_from(["sent", "lost", "failed", "none"]), min_size=30, max_size=30))
     def test_bring_a_copy_to_the_same_state(self, settled: list[Settled], flushes: list[str]) -> None:
         """Whatever was sent when, and whatever sending failed, the last flush leaves the copy equal to the ledger."""
@@ -187,7 +187,7 @@ class TestTakeUp:
     """Ledger.take_up."""
 
     @pytest.mark.slow
-    @settings(max_examples=100)
+    @settings(max_examples=60)
     @given(settled_payments, st.integers(0, 30))
     def test_goes_on_as_if_it_had_never_stopped(self, settled: list[Settled], published: int) -> None:
         """A ledger that takes up published levels and is told the rest equals one that was told everything."""

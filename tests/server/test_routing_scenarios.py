@@ -132,7 +132,7 @@ class TestAnyStages:
     """Stages made up on the spot."""
 
     @pytest.mark.slow
-    @settings(max_examples=150)
+    @settings(max_examples=80)
     @given(st.randoms(use_true_random=False), st.booleans())
     def test_everything_is_paid_once_faults_stop(self, dice: random.Random, with_health: bool) -> None:  # noqa: FBT001
         """Whatever failed before, and however slow both are in the end: nothing is left behind."""

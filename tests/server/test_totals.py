@@ -118,14 +118,14 @@ class TestCountWindow:
     """count_window, of everything that a window touches and of nothing else."""
 
     @pytest.mark.slow
-    @settings(max_examples=150)
+    @settings(max_examples=100)
     @given(scenes())
     def test_equals_the_naive_count(self, scene: Scene) -> None:
         """Whatever was settled where and when, every window has exactly what lies in it, both ends included."""
         assert ask(levels_of(scene), scene.window) == Summary(*count(scene.everything, scene.window))
 
     @pytest.mark.slow
-    @settings(max_examples=120)
+    @settings(max_examples=80)
     @given(scenes(with_folded=True))
     def test_is_exact_or_refused_after_a_rebuild(self, scene: Scene) -> None:
         """What was folded counts in all windows that need not tell when it was; the others are refused."""
@@ -140,7 +140,7 @@ class TestCountWindow:
             assert answer == Summary(*count(scene.everything, scene.window))
 
     @pytest.mark.slow
-    @settings(max_examples=120)
+    @settings(max_examples=80)
     @given(scenes(), st.integers(1, 12), st.integers(1, 4))
     def test_is_exact_or_says_its_window_when_levels_ran_out(self, scene: Scene, cells: int, minutes: int) -> None:
         """With detail and minutes dropped, an answer is exact, or of the wider window that it says it is of."""

@@ -226,7 +226,8 @@ class TestRead:
 
     def test_ids_gives_the_same_without_checking(self) -> None:
         """State, id, amount and time of acceptance of every slot that is not free."""
-        table, _ = fresh_table()
+        data = bytearray(SLOTS * layout.TABLE_SLOT_LENGTH)
+        table = Table(memoryview(data), SLOTS, data.find)
         table.insert(4, payment(2))
         table.insert(0, payment(3))
         table.begin(0, 1, 5_000)

@@ -1,7 +1,7 @@
 """Clients: they send payments, repeat what was not answered, and send copies, some with another amount.
 
-An id is pinned to one instance, as HAProxy does while nothing is down. Only where the plan has `OTHER_INSTANCE` are
-copies sent to both: the design's known exception (*One id at two instances*), which the checks then allow for.
+An id is pinned to one instance, as HAProxy does, and comes to another only while its own is down. Where the plan has
+`OTHER_INSTANCE`, copies are sent to both although both live: the design's known exception (*One id at two instances*).
 """
 
 import asyncio
@@ -90,6 +90,15 @@ class Clients:
                 return
             world.note(Fault.NO_ANSWER if acceptance is None else Fault.LANE_FULL)
             await asyncio.sleep(world.rng.random() * PAUSE_S)
+            if acceptance is None and not instance.up:
+                instance = self._other_than(instance)
+
+    def _other_than(self, instance: Instance) -> Instance:
+        """Where HAProxy sends an id while its own instance is down."""
+        other = next((one for one in self._instances if one is not instance and one.up), instance)
+        if other is not instance:
+            self._world.note(Fault.FAILED_OVER)
+        return other
 
     async def _ask(self, payment: Payment, instance: Instance, worker: int) -> Acceptance | None:
         """One request and its answer; None if there is none."""

@@ -57,6 +57,7 @@ class Fault(Enum):
     OTHER_AMOUNT = "client sent another amount"
     OTHER_WORKER = "client sent a copy to another worker"
     OTHER_INSTANCE = "client sent a copy to another instance"
+    FAILED_OVER = "client reached another instance, its own being down"
     NO_ANSWER = "client got no answer"
     LANE_FULL = "lane full"
     TABLE_FULL = "table full"

@@ -113,7 +113,7 @@ class Monkey:
             self._server.disturb()
             victim[2].paused = True
             self._world.say(f"{victim[2]} is frozen")
-            self._world.later(self._world.rng.random() ** 2 * 3, self._resume, victim[2])
+            self._world.later(self._world.rng.random() ** 2 * 6, self._resume, victim[2])
 
     def _resume(self, life: Life) -> None:
         if life.paused and not life.dead:

@@ -21,7 +21,7 @@ from tests.simulation.world import START_US, World
 
 FIRST_ID = 0xA000_0000_0000_0001
 NOTICED_S = 0.005  # an absence longer than this is noticed by siblings: they look every 2 ms
-STORES_MAX = 400  # a life that is going to die at a store dies within so many
+STORES_MAX = 300  # a life that is going to die at a store dies within so many
 
 
 class MachineClock:
@@ -57,8 +57,8 @@ class Instance:
         up: whether its container runs and is to go on.
         supervised: whether its supervisor lives.
         siblings: the other instances by name; set once they exist.
-        doubted: ids that waited when it last started.
-        owed_elsewhere: those of them that a living sibling had then.
+        doubted: ids that lay in its lanes when it last started.
+        owed_elsewhere: ids that waited then and that a sibling had sent to a processor.
         lives: the process of each role that has one.
         past: every life that has ended; their pending tasks must not be collected.
     """
@@ -122,8 +122,9 @@ class Instance:
         self._world.say(f"instance {self.number} starts")
         self.up = self.supervised = True
         self._absent_since_s = None
-        self.doubted = self._ids(frozenset({State.WAITING})) | self._handed_over()
-        self.owed_elsewhere = {known for one in self.siblings.values() for known in self.doubted & one.paying_ids()}
+        self.doubted = self._handed_over()
+        waiting = self.doubted | self._ids(frozenset({State.WAITING}))
+        self.owed_elsewhere = {known for one in self.siblings.values() for known in waiting & one.paying_ids()}
         counters = self.view.supervisor_counters()
         counters.begin(1, self.clock.wall_us() // 1000 - ago_ms)
         counters.phase = Phase.READY
@@ -151,7 +152,14 @@ class Instance:
         if mortal:
             stores = int(STORES_MAX ** world.rng.random()) - 1
             tear = world.rng.choice(list(TEARS))
-            memory = MortalMemory(self.data, stores, tear, lambda torn: self._fall(role, life, fault, torn))
+            counted_from = world.rng.choice((0, self.geometry.lanes_offset, self.geometry.lanes_offset))
+            memory = MortalMemory(
+                self.data,
+                stores,
+                tear,
+                lambda torn: self._fall(role, life, fault, torn),
+                counted_from=counted_from,
+            )
             life = Life(name, self._segment(memory.view()))
             life.memory = memory
         else:

@@ -15,24 +15,28 @@ class MortalMemory(Memory):
     Args:
         data: the instance's bytes, shared with its other processes.
         stores: how many stores happen; the next one kills.
+        counted_from: stores below this offset neither count nor kill: most are of counters, which nobody recovers.
         tear: which part of the fatal store is left, if it is no word: a key of `TEARS`.
         on_death: called at the fatal store, before `Died` is raised.
     """
 
-    def __init__(self, data: bytearray, stores: int, tear: str, on_death: Callable[[bool], None]) -> None:
+    def __init__(
+        self, data: bytearray, stores: int, tear: str, on_death: Callable[[bool], None], *, counted_from: int
+    ) -> None:
         super().__init__(0)
         self.data = data
         self._left = stores
         self._part = TEARS[tear]
         self._on_death = on_death
         self._dead = False
+        self._counted_from = counted_from
 
     def store(self, start: int, data: bytes, tear: Callable[[int], slice]) -> None:
         """Stores, or kills the process. A dead process stores nothing, whatever of its code still runs."""
         if self._dead:
             raise Died
-        if self._left > 0:
-            self._left -= 1
+        if self._left > 0 or start < self._counted_from:
+            self._left -= start >= self._counted_from
             self.data[start : start + len(data)] = data
             return
         self._dead = True

@@ -60,8 +60,8 @@ class Family(Protocol):
 
     Attributes:
         number: which.
-        doubted: ids that waited when it last returned from an absence.
-        owed_elsewhere: those of them that a living sibling had then.
+        doubted: ids that lay in its lanes when it last returned from an absence.
+        owed_elsewhere: ids that waited then and that a sibling had sent to a processor.
     """
 
     number: int
@@ -108,23 +108,18 @@ class Truth:
             self._world.fail(f"{_short(correlation_id)} was taken with an amount nobody sent: {amount_cents}")
         member.known[correlation_id] = None
         takes = self.takes[correlation_id]
-        if correlation_id in self.families[member.instance].doubted:
-            pass  # it was accepted before an absence, and is not to be paid if a sibling has it
-        elif member.instance in takes:
+        doubted = self.families[member.instance].doubted
+        if member.instance in takes:
             self._world.note(Fault.FORGOTTEN)
             self.permitted[correlation_id] += 1
         for family in self.families:
-            if family.number != member.instance:
-                self._meet_sibling(family, member, correlation_id)
+            if family.number != member.instance and family.answers_for(correlation_id):
+                self._world.fail(f"{member.name} took {_short(correlation_id)}, which an absent instance has accepted")
+            elif family.number in takes and member.instance not in takes:
+                # What lay in a lane during an absence is not to be paid if a sibling has it.
+                self.permitted[correlation_id] += correlation_id not in doubted
+        doubted.discard(correlation_id)
         takes.append(member.instance)
-
-    def _meet_sibling(self, family: "Family", member: MemberTruth, correlation_id: bytes) -> None:
-        """A payment was taken: may it have been, as to what another instance has?"""
-        if family.answers_for(correlation_id):
-            self._world.fail(f"{member.name} took {_short(correlation_id)}, which an absent instance has accepted")
-        elif family.number in self.takes[correlation_id] and member.instance not in self.takes[correlation_id]:
-            held = correlation_id in self.families[member.instance].doubted
-            self.permitted[correlation_id] += not held
 
     def began(self, member: MemberTruth, correlation_id: bytes) -> None:
         """An attempt is about to be made."""

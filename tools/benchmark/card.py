@@ -10,6 +10,7 @@ from typing import Any
 from tools.benchmark.events import Summaries, Totals, differs
 from tools.benchmark.latencies import Latencies
 from tools.benchmark.meters import Metered
+from tools.benchmark.oracle import Oracle
 from tools.benchmark.reconcile import Findings
 from tools.benchmark.scenario import Scenario
 from tools.benchmark.score import Score
@@ -64,7 +65,7 @@ class Used:
 
 @dataclass(frozen=True, slots=True)
 class Card:
-    """One run. `settled` and `score` are None for the floor, which pays nothing."""
+    """One run. `settled`, `score` and `oracle` are None for the floor, which pays nothing."""
 
     target: str
     scenario: Scenario
@@ -75,6 +76,7 @@ class Card:
     answered: Answered
     settled: Settled | None
     score: Score | None
+    oracle: Oracle | None
     audits: list[Summaries]
     used: Used
     notes: list[str]
@@ -106,17 +108,23 @@ def faults(card: Card) -> list[str]:
         return told
     if card.settled.quiet_s is None:
         told.append("Not everything accepted was settled in the time allowed.")
-    findings = card.settled.findings
+    return told + money_faults(card.settled.findings)
+
+
+def money_faults(findings: Findings | None) -> list[str]:
+    """Return a sentence for everything that is wrong with the money; None: it could not be looked at."""
     if findings is None:
-        return [*told, "The books could not be compared."]
-    for count, what in (
-        (findings.twice.count, "charged more than once"),
-        (findings.lost.count, "accepted and never paid"),
-        (findings.unasked.count, "paid though not accepted"),
-        (findings.altered.count, "paid with another amount"),
-    ):
-        if count:
-            told.append(f"{count:,} payments {what}.")
+        return ["The books could not be compared."]
+    told = [
+        f"{count:,} payments {what}."
+        for count, what in (
+            (findings.twice.count, "charged more than once"),
+            (findings.lost.count, "accepted and never paid"),
+            (findings.unasked.count, "paid though not accepted"),
+            (findings.altered.count, "paid with another amount"),
+        )
+        if count
+    ]
     return told + [f"Books: {each}." for each in findings.disagreements]
 
 

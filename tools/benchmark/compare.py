@@ -27,6 +27,7 @@ def figures(card: Card) -> dict[str, float | None]:
         "audits differing": len(card.differences),
         "waiting at end": card.settled.waiting_at_end if card.settled else None,
         "score": float(card.score.score_cents) / 100 if card.score else None,
+        "% of oracle": _of_oracle(card),
         "machine idle %": card.used.machine_idle_percent,
     }
     for each in card.used.containers:
@@ -34,9 +35,13 @@ def figures(card: Card) -> dict[str, float | None]:
     return found
 
 
-def medians(cards: Sequence[Card]) -> dict[str, float | None]:
-    """Return the median of every figure over the runs that have it; the cards are of one target."""
-    by_run = [figures(card) for card in cards]
+def _of_oracle(card: Card) -> float | None:
+    share = card.oracle.share_of(card.score.profit_cents) if card.oracle and card.score else None
+    return None if share is None else float(share) * 100
+
+
+def medians(by_run: Sequence[Figures]) -> dict[str, float | None]:
+    """Return the median of every figure over the runs that have it; all runs are of one target."""
     names = dict.fromkeys(name for run in by_run for name in run)
     known = {name: [value for run in by_run if (value := run.get(name)) is not None] for name in names}
     return {name: median(values) if values else None for name, values in known.items()}

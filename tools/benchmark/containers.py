@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -21,13 +21,20 @@ _SERVICE = "com.docker.compose.service"
 
 @dataclass(frozen=True, slots=True)
 class Container:
-    """A running container; `service` is its compose service, or its name if compose did not start it."""
+    """A running container.
+
+    Attributes:
+        service: its compose service, or its name if compose did not start it.
+        ports: those it publishes on this machine.
+        direct: by such a port, (address, port) of the container itself.
+    """
 
     container_id: str
     project: str
     service: str
     pid: int
-    ports: frozenset[int]  # on the host
+    ports: frozenset[int]
+    direct: dict[int, tuple[str, int]] = field(default_factory=dict)
 
 
 def parse(inspected: Any) -> list[Container]:
@@ -35,11 +42,17 @@ def parse(inspected: Any) -> list[Container]:
     containers = []
     for each in inspected:
         labels = each["Config"].get("Labels") or {}
-        bound = (each.get("NetworkSettings") or {}).get("Ports") or {}
-        ports = frozenset(int(host["HostPort"]) for hosts in bound.values() for host in hosts or [])
+        settings = each.get("NetworkSettings") or {}
+        addresses = [net["IPAddress"] for net in (settings.get("Networks") or {}).values() if net["IPAddress"]]
+        inner = {
+            int(host["HostPort"]): int(name.partition("/")[0])
+            for name, hosts in (settings.get("Ports") or {}).items()
+            for host in hosts or []
+        }
+        direct = {port: (addresses[0], its_own) for port, its_own in inner.items()} if addresses else {}
         if each["State"]["Pid"]:
             project, service = labels.get(_PROJECT, ""), labels.get(_SERVICE, each["Name"].lstrip("/"))
-            containers.append(Container(each["Id"], project, service, each["State"]["Pid"], ports))
+            containers.append(Container(each["Id"], project, service, each["State"]["Pid"], frozenset(inner), direct))
     return sorted(containers, key=lambda container: (container.project, container.service))
 
 
@@ -50,6 +63,11 @@ def beside_port(containers: list[Container], port: int) -> list[Container]:
             whole = [each for each in containers if each.project == container.project]
             return whole if container.project else [container]
     return []
+
+
+def address_of(containers: list[Container], port: int) -> tuple[str, int] | None:
+    """Return where the container that publishes this port listens itself; None if no container does, or it hides it."""
+    return next((each.direct[port] for each in containers if port in each.direct), None)
 
 
 def running() -> list[Container]:

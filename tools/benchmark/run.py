@@ -9,25 +9,28 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from tools.benchmark import containers, meters, payments, settling
+from tools.benchmark import meters, payments, settling
 from tools.benchmark.card import Answered, Card, Settled, Used
 from tools.benchmark.containers import Container
-from tools.benchmark.endpoints import Gateway, Processor, Processors
-from tools.benchmark.errors import EndpointError, GeneratorError
+from tools.benchmark.endpoints import Gateway, Processors
+from tools.benchmark.errors import GeneratorError
 from tools.benchmark.events import Audited, Changed, Ended, Event, Failed, Started, Summaries, Totals, differs
 from tools.benchmark.generator import Generated, Plan, Progress, generate
 from tools.benchmark.latencies import count_of, of_metrics
 from tools.benchmark.meters import Snapshot
+from tools.benchmark.oracle import oracle_of
+from tools.benchmark.preparing import calm, metered, prepare
 from tools.benchmark.progress import Screen, line_of
 from tools.benchmark.reconcile import Answers, Books, Findings
-from tools.benchmark.report import difference_lines
-from tools.benchmark.scenario import CALM, Scenario
+from tools.benchmark.scenario import Scenario
 from tools.benchmark.score import score_of
 from tools.benchmark.settling import SETTLE_S
-from tools.benchmark.targets import Target, local_port
+from tools.benchmark.targets import Target
+from tools.benchmark.text import difference_lines
 
 _RUN_BYTES = 4
 _NONE = Totals(0, 0)
+
 
 @dataclass(frozen=True, slots=True)
 class Order:
@@ -86,16 +89,14 @@ def carry_out(order: Order, screen: Screen, settle_s: float = SETTLE_S) -> Card:
 
     Raises BenchError if the load could not be run; what the gateway did wrong is in the card.
     """
-    found = containers.running()
-    port = order.target.local_port
-    ours = containers.beside_port(found, port) if port else []
-    theirs = _of_processors(order, found)
+    ours, theirs = metered(order.target, order.processors)
+    first = order.scenario.stages[0]
     recorder = Recorder(order.scenario, ours + theirs, screen)
     run = secrets.token_hex(_RUN_BYTES)
     default, fallback = order.processors
     plan = Plan(order.scenario, run, order.seed, order.target.url, (default.url, fallback.url), order.token)
     try:
-        prepare(order)
+        prepare(order.target, order.processors, (first.default, first.fallback))
         generated = generate(plan, recorder.on_event, recorder.on_tick)
         calm(order.processors)
         return _card(order, run, recorder, generated, (ours, theirs), screen, settle_s)
@@ -103,44 +104,12 @@ def carry_out(order: Order, screen: Screen, settle_s: float = SETTLE_S) -> Card:
         calm(order.processors)
 
 
-def _of_processors(order: Order, found: list[Container]) -> list[Container]:
-    """Return the processors' containers, each once: both may belong to one project."""
-    ports = [local_port(processor.url) for processor in order.processors]
-    by_id = {each.container_id: each for port in ports if port for each in containers.beside_port(found, port)}
-    return list(by_id.values())
-
-
-def prepare(order: Order) -> None:
-    """Put both processors into the first stage and empty all books; raises EndpointError."""
-    first = order.scenario.stages[0]
-    for processor, condition in zip(order.processors, (first.default, first.fallback), strict=True):
-        processor.set_token()
-        processor.behave(condition)
-        processor.purge()
-    try:
-        Gateway(order.target.url).purge()
-    except EndpointError as error:
-        raise EndpointError(f"{error} (Its totals must start from zero: set PURGE_ENABLED=1.)") from error
-
-
-def calm(processors: Processors) -> None:
-    """Put both processors back to answering at once; tries both before it raises EndpointError."""
-    problems = []
-    for processor in processors:
-        try:
-            processor.behave(CALM)
-        except EndpointError as error:
-            problems.append(str(error))
-    if problems:
-        raise EndpointError(" ".join(problems))
-
-
 def _card(
     order: Order,
     run: str,
     recorder: Recorder,
     generated: Generated,
-    metered: tuple[list[Container], list[Container]],
+    of_whom: tuple[list[Container], list[Container]],
     screen: Screen,
     settle_s: float,
 ) -> Card:
@@ -148,11 +117,11 @@ def _card(
     start, end, ended, started_at_ms = recorder.start, recorder.end, recorder.ended, recorder.started_at_ms
     if start is None or end is None or ended is None or started_at_ms is None:
         raise GeneratorError("The load never started, or never ended. " + " | ".join(generated.remarks))
-    ours, theirs = metered
+    ours, theirs = of_whom
     answered = _answered(recorder, generated)
     latencies = of_metrics(generated.metrics, len(order.scenario.stages))
     notes = [f"k6 said: {remark}" for remark in generated.remarks]
-    settled = score = None
+    settled = score = oracle = None
     if order.target.settles:
         at_end, missing = money_of(order.scenario, ended)
         notes += [missing] if missing else []
@@ -160,6 +129,7 @@ def _card(
         settled = settle(order, run, recorder, answered, at_end, screen, settle_s)
         fined = any(map(differs, recorder.audits))
         score = score_of(order.scenario.rules, at_end, answered.cents, latencies.successful.p99_ms, fined=fined)
+        oracle = oracle_of(order.scenario, answered.accepted, answered.cents)
     return Card(
         target=order.target.name,
         scenario=order.scenario,
@@ -170,6 +140,7 @@ def _card(
         answered=answered,
         settled=settled,
         score=score,
+        oracle=oracle,
         audits=recorder.audits,
         used=Used(
             containers=meters.between(ours, start, end),

@@ -8,6 +8,6 @@ to its output, one JSON object per line; `tools.benchmark.openload` is the other
 Light, because it shares the machine with what it measures: about 15 µs of CPU per request with the kernel's part (k6
 takes 190 to 430). One process and one thread; a number of connections that stay open, one request at a time on each.
 
-Pure are `plan` (what to do), `schedule` (when), `requests` and `windows` (what is sent), `told` (what is said of it) and
+Pure are `plan` (what to do), `schedule` (when), `requests` and `windows` (what is sent), `told` (what is said of it),
 `answers` (bytes to answers). `ticker` is the kernel's timer, `connection` and `stream` send, `__main__` starts.
 """

@@ -1,0 +1,109 @@
+"""Another instance on the same volume: a small segment, and a process that holds its supervisor's lock."""
+
+import os
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+
+from shm import Accepted, DispatcherCount, Event, Geometry, Phase, RoleLock, Segment, State
+from tests.fakes import NOON_MS
+from tests.shm.processes import end, forked
+from tests.shm.segments import fresh_instance
+
+GEOMETRY = Geometry(workers=2, dispatchers=2, lane_slots=8, waiting_slots=32, journal_records=8)
+LONG_AGO_MS = NOON_MS - 3_600_000
+_WAYS = {
+    State.WAITING: [],
+    State.SENDING: [Event.ATTEMPT_BEGAN],
+    State.UNKNOWN: [Event.ATTEMPT_BEGAN, Event.UNCLEAR],
+    State.SETTLED: [Event.ATTEMPT_BEGAN, Event.PAID],
+    State.DUPLICATE: [Event.FOUND_ELSEWHERE],
+    State.REFUSED: [Event.ATTEMPT_BEGAN, Event.REJECTED],
+}
+
+
+def copy_of(number: int, amount_cents: int = 1990, *, accepted_ms: int = NOON_MS) -> Accepted:
+    """A payment with this id; copies of it may differ in amount and time."""
+    return Accepted(number.to_bytes(16, "big"), amount_cents, accepted_ms * 1000)
+
+
+class OtherInstance:
+    """The instance `name`; nobody plays a role in it until `start`.
+
+    Attributes:
+        name: its name.
+        segment: its segment, for a test to write what its processes would.
+        pid: of its supervisor; 0 while it has none.
+    """
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.segment = Segment.create(name, GEOMETRY)
+        self.pid = 0
+        self._used = 0
+        self._life = ExitStack()
+
+    def start(self, at_ms: int = LONG_AGO_MS, *, begun: bool = True) -> None:
+        """A process takes the supervisor's lock and, unless it has not got so far, begins its row."""
+
+        def supervise() -> RoleLock:
+            lock = RoleLock(self.name, "supervisor")
+            if begun:
+                row = self.segment.supervisor_counters()
+                row.begin(os.getpid(), at_ms)
+                row.phase = Phase.READY
+            return lock
+
+        self.pid = self._life.enter_context(forked(supervise))
+
+    def kill(self) -> None:
+        """Its supervisor is killed."""
+        assert end(self.pid) == -9
+        self.close()
+
+    def close(self) -> None:
+        """Nothing of it is left running."""
+        self._life.close()
+        self.pid = 0
+
+    def say(self, phase: Phase) -> None:
+        """Its supervisor says where it stands."""
+        self.segment.supervisor_counters().phase = phase
+
+    def has_verified(self) -> None:
+        """Its dispatchers have verified all that waited when they were started."""
+        since_ms = self.segment.supervisor_counters().started_at_ms
+        for dispatcher in range(GEOMETRY.dispatchers):
+            self.segment.dispatcher_counters(dispatcher).put(DispatcherCount.VERIFIED_FOR, since_ms)
+
+    def publish(self, *payments: Accepted, worker: int = 1, dispatcher: int = 1) -> None:
+        """A web worker accepts payments."""
+        for payment in payments:
+            assert self.segment.lane(worker, dispatcher).try_publish(payment)
+
+    def skip(self, worker: int = 1, dispatcher: int = 1) -> None:
+        """A dispatcher is done with all that lies in a lane."""
+        lane = self.segment.lane(worker, dispatcher)
+        lane.advance(lane.head)
+
+    def take(self, payment: Accepted, state: State = State.WAITING, dispatcher: int = 1) -> None:
+        """A dispatcher has a payment in its table, and it stands there."""
+        table = self.segment.table(dispatcher)
+        slot, self._used = self._used, self._used + 1
+        table.insert(slot, payment)
+        for event in _WAYS[state]:
+            if event is Event.ATTEMPT_BEGAN:
+                table.begin(slot, 0, NOON_MS)
+            else:
+                table.apply(slot, event)
+        assert table.state(slot) is state
+
+
+@contextmanager
+def other_instance() -> Iterator[OtherInstance]:
+    """Gives another instance; nothing of it is left afterwards."""
+    with fresh_instance() as name:
+        other = OtherInstance(name)
+        try:
+            yield other
+        finally:
+            other.close()

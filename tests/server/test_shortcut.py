@@ -1,0 +1,184 @@
+"""The shortcut for the usual payment, held against uvicorn and Starlette."""
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+import uvicorn
+from hypothesis import given
+from hypothesis import strategies as st
+
+from server.app import build_app
+from server.payments import Acceptance, Payment
+from server.shortcut import shortcut_protocol, usual_body
+from tests.server.fake_door import FakeGate, FakeTotals
+
+ID = "4a7901b8-7d26-4d9d-aa19-4dc1c7cf60b3"
+BODY = f'{{"correlationId":"{ID}","amount":19.90}}'.encode()
+MAX = 100_000_000
+
+
+def request_of(*fields: str, body: bytes = BODY, line: str = "POST /payments HTTP/1.1") -> bytes:
+    """A request with these header fields."""
+    return "\r\n".join((line, *fields, "", "")).encode("latin-1") + body
+
+
+USUAL = ("Host: x", "Content-Type: application/json", f"Content-Length: {len(BODY)}")
+
+
+class TestUsualBody:
+    """usual_body."""
+
+    @pytest.mark.parametrize(
+        "data",
+        [
+            request_of(*USUAL),
+            request_of("host: x", f"content-length:{len(BODY)}"),
+            request_of(*USUAL, "User-Agent: k6/1.1.0 (https://k6.io/)", "Accept: */*", "X-Empty:"),
+        ],
+    )
+    def test_usual(self, data: bytes) -> None:
+        """A whole request with what matters in its place has a body."""
+        assert usual_body(data) == BODY
+
+    @pytest.mark.parametrize(
+        "data",
+        [
+            b"",
+            request_of(*USUAL)[:-1],
+            request_of(*USUAL) + b"x",
+            request_of(*USUAL) * 2,
+            request_of(*USUAL, line="POST /payments HTTP/1.0"),
+            request_of(*USUAL, line="POST /payments?x=1 HTTP/1.1"),
+            request_of(*USUAL, line="GET /payments HTTP/1.1"),
+            request_of("Host: x"),
+            request_of(*USUAL, f"Content-Length: {len(BODY)}"),
+            request_of("Host: x", f"Content-Length: +{len(BODY)}"),
+            request_of("Host: x", f"Content-Length: 0{len(BODY)}"),
+            request_of("Host: x", f"Content-Length : {len(BODY)}"),
+            request_of(*USUAL, "Transfer-Encoding: chunked"),
+            request_of(*USUAL, "Connection: close"),
+            request_of(*USUAL, "Expect: 100-continue"),
+            request_of(*USUAL, "Upgrade: h2c"),
+            request_of("Host: x", "Content-Type: text/plain", f"Content-Length: {len(BODY)}"),
+            request_of("Host: x", "X: a", " folded: b", f"Content-Length: {len(BODY)}"),
+            request_of("Host: x", "X: a\rContent-Length: 3", f"Content-Length: {len(BODY)}"),
+            request_of("Host: x", "X: a\nContent-Length: 3", f"Content-Length: {len(BODY)}"),
+            request_of("Host: \xe9", f"Content-Length: {len(BODY)}"),
+            request_of("Host: x", "Content-Length: 2000", body=b" " * 2000),
+        ],
+    )
+    def test_unusual(self, data: bytes) -> None:
+        """Everything else is left to the full parser."""
+        assert usual_body(data) is None
+
+    @given(st.integers(0, len(request_of(*USUAL)) - 1), st.integers(0, 255))
+    def test_any_other_byte(self, place: int, byte: int) -> None:
+        """A request with any one byte changed is either left alone or has a body of the length it announces."""
+        data = bytearray(request_of(*USUAL))
+        data[place] = byte
+        body = usual_body(bytes(data))
+        assert body is None or bytes(data).endswith(b"\r\n\r\n" + body)
+
+
+@asynccontextmanager
+async def serving(gate: FakeGate, *, shortcut: bool, idle_s: int = 5) -> AsyncIterator[int]:
+    """A port where uvicorn serves the application, with or without the shortcut."""
+    app = build_app(gate, FakeTotals(), amount_cents_max=MAX, purge_enabled=False)
+    http = shortcut_protocol(gate, MAX) if shortcut else "httptools"
+    config = uvicorn.Config(
+        app,
+        http=http,
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        server_header=False,
+        date_header=False,
+        timeout_keep_alive=idle_s,
+    )
+    server = uvicorn.Server(config)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        task = asyncio.create_task(server.serve(sockets=[listener]))
+        while not server.started:
+            await asyncio.sleep(0.001)
+        yield listener.getsockname()[1]
+        server.should_exit = True
+        await task
+
+
+async def talk(port: int, *pieces: bytes) -> bytes:
+    """Sends pieces, one by one, then reads until nothing comes for a moment."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    for piece in pieces:
+        writer.write(piece)
+        await writer.drain()
+        await asyncio.sleep(0.01)
+    answer = b""
+    try:
+        async with asyncio.timeout(0.1):
+            while part := await reader.read(65536):
+                answer += part
+    except TimeoutError:
+        pass
+    writer.close()
+    return answer
+
+
+CONVERSATIONS = {
+    "usual": [request_of(*USUAL)],
+    "two in a row": [request_of(*USUAL), request_of(*USUAL)],
+    "pipelined": [request_of(*USUAL) * 2],
+    "in pieces": [request_of(*USUAL)[:40], request_of(*USUAL)[40:]],
+    "ordinary then usual": [request_of(*USUAL, "Accept: \xe9"), request_of(*USUAL)],
+    "usual then health": [request_of(*USUAL), request_of("Host: x", line="GET /health HTTP/1.1", body=b"")],
+    "bad amount": [request_of(f"Content-Length: {len(BODY)}", body=BODY.replace(b"19.90", b"-9.90"))],
+    "not json": [request_of("Content-Length: 3", body=b"abc")],
+    "not allowed": [request_of("Host: x", line="GET /payments HTTP/1.1", body=b"")],
+    "wrong type": [request_of("Content-Type: text/plain", f"Content-Length: {len(BODY)}")],
+    "closing": [request_of(*USUAL, "Connection: close")],
+    "not http": [b"hello\r\n\r\n"],
+}
+
+
+@pytest.mark.slow
+class TestSameAnswers:
+    """ShortcutProtocol against the reference, over real sockets."""
+
+    @pytest.mark.parametrize("acceptance", list(Acceptance), ids=lambda one: one.name)
+    async def test_each_acceptance(self, acceptance: Acceptance) -> None:
+        """Whatever the gate says, both answer the same bytes, and the gate is asked once."""
+        answers, asked = [], []
+        for shortcut in (False, True):
+            gate = FakeGate()
+            gate.acceptance = acceptance
+            async with serving(gate, shortcut=shortcut) as port:
+                answers.append(await talk(port, request_of(*USUAL)))
+            asked.append(gate.offered)
+        assert answers[0] == answers[1] != b""
+        assert asked[0] == asked[1] == [Payment(bytes.fromhex(ID.replace("-", "")), 1990)]
+
+    @pytest.mark.parametrize("name", CONVERSATIONS)
+    async def test_each_conversation(self, name: str) -> None:
+        """Usual or not, whole or in pieces: both answer the same bytes and accept the same payments."""
+        answers, asked = [], []
+        for shortcut in (False, True):
+            gate = FakeGate()
+            async with serving(gate, shortcut=shortcut) as port:
+                answers.append(await talk(port, *CONVERSATIONS[name]))
+            asked.append(gate.offered)
+        assert answers[0] == answers[1] != b""
+        assert asked[0] == asked[1]
+
+    async def test_idle_connections_end(self) -> None:
+        """A connection that took the shortcut is closed once nothing came for a while, and not before."""
+        async with serving(FakeGate(), shortcut=True, idle_s=1) as port:
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            for _ in range(4):
+                writer.write(request_of(*USUAL))
+                await reader.readuntil(b"\r\n\r\n")
+                await asyncio.sleep(0.4)
+            async with asyncio.timeout(5):
+                assert await reader.read() == b""
+            writer.close()

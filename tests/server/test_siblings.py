@@ -1,0 +1,320 @@
+"""server/siblings.py: whoever can't answer for its ids is answered for, and two never leave a payment to each other."""
+
+import logging
+from collections.abc import Iterator
+
+import pytest
+
+from server.custody import Custody
+from server.intake import Intake
+from server.siblings import AT_ONCE, ATTACH_MS, RETURNING_MS, Sibling, Siblings, ids_in
+from shm import Accepted, DispatcherCount, Geometry, Phase, Segment, State
+from tests.fakes import NOON_MS, FakeClock
+from tests.server.fake_area import FakeArea
+from tests.server.other_instance import GEOMETRY, OtherInstance, copy_of, other_instance
+from tests.shm.segments import segment_path
+
+LATER_MS = NOON_MS + 1
+EARLIER_MS = NOON_MS - 1
+
+
+@pytest.fixture
+def other() -> Iterator[OtherInstance]:
+    """Another instance."""
+    with other_instance() as made:
+        yield made
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    """It is noon."""
+    return FakeClock()
+
+
+@pytest.fixture
+def sibling(other: OtherInstance, clock: FakeClock) -> Sibling:
+    """What is known here of the other instance."""
+    return Sibling(other.name, clock)
+
+
+def amount_of(sibling: Sibling, payment: Accepted) -> int | None:
+    """A payment arrives here: what was accepted under its id by one who is absent now."""
+    sibling.look()
+    return sibling.amount_of(payment)
+
+
+class TestPresent:
+    """A sibling that answers for itself."""
+
+    def test_nothing_counts(self, other: OtherInstance, sibling: Sibling) -> None:
+        """Its ids are its own business, in lanes and tables."""
+        other.start()
+        other.take(copy_of(1))
+        other.publish(copy_of(2))
+        assert [amount_of(sibling, copy_of(number, accepted_ms=LATER_MS)) for number in (1, 2)] == [None, None]
+
+    def test_one_without_a_segment(self, other: OtherInstance, sibling: Sibling) -> None:
+        """One that is about to make it has accepted nothing."""
+        Segment.unlink(other.name, locks=False)
+        other.start()
+        assert amount_of(sibling, copy_of(1)) is None
+
+    def test_one_that_never_was(self, clock: FakeClock) -> None:
+        """A name without lock and segment stands for nothing."""
+        assert amount_of(Sibling("test-never-was", clock), copy_of(1)) is None
+
+
+class TestGone:
+    """A sibling that was killed."""
+
+    @pytest.mark.parametrize("state", [state for state in State if state is not State.FREE])
+    def test_its_tables_count(self, other: OtherInstance, sibling: Sibling, state: State) -> None:
+        """Settled or not, with the amount it was accepted with."""
+        other.start()
+        other.take(copy_of(1, 500), state)
+        other.kill()
+        assert amount_of(sibling, copy_of(1, 700)) == 500
+        assert amount_of(sibling, copy_of(2)) is None
+
+    def test_its_lanes_count(self, other: OtherInstance, sibling: Sibling) -> None:
+        """What no dispatcher has taken yet is accepted all the same."""
+        other.start()
+        other.publish(copy_of(1, 500), copy_of(1, 600), copy_of(2), worker=0)
+        other.publish(copy_of(3), worker=1)
+        other.kill()
+        found = [amount_of(sibling, copy_of(number, accepted_ms=LATER_MS)) for number in (1, 2, 3, 4)]
+        assert found == [500, 1990, 1990, None]
+
+    def test_is_noticed_at_once(self, other: OtherInstance, sibling: Sibling) -> None:
+        """Not a moment may pass: HAProxy tries elsewhere within milliseconds."""
+        other.start()
+        other.take(copy_of(1))
+        assert amount_of(sibling, copy_of(1)) is None
+        other.kill()
+        assert amount_of(sibling, copy_of(1)) == 1990
+
+    def test_its_workers_outlive_it_for_a_moment(self, other: OtherInstance, sibling: Sibling) -> None:
+        """What they accept after the first look counts."""
+        other.start()
+        other.kill()
+        assert amount_of(sibling, copy_of(1, accepted_ms=LATER_MS)) is None
+        other.publish(copy_of(1))
+        assert amount_of(sibling, copy_of(1, accepted_ms=LATER_MS)) == 1990
+
+    def test_died_again_between_two_looks(self, other: OtherInstance, sibling: Sibling) -> None:
+        """What it accepted in a life that nobody here noticed counts, taken from its lane or not."""
+        other.start()
+        other.kill()
+        assert amount_of(sibling, copy_of(9)) is None
+        other.start(NOON_MS)
+        other.publish(copy_of(1))
+        other.skip()
+        other.kill()
+        assert amount_of(sibling, copy_of(1, accepted_ms=LATER_MS)) == 1990
+
+    def test_a_lane_that_ran_past(self, other: OtherInstance, sibling: Sibling) -> None:
+        """What was overwritten before it could be read is found in the table."""
+        other.start()
+        other.kill()
+        assert amount_of(sibling, copy_of(99)) is None
+        for number in range(GEOMETRY.lane_slots + 3):
+            other.publish(copy_of(number + 1))
+            other.take(copy_of(number + 1))
+            other.skip()
+        numbers = range(1, GEOMETRY.lane_slots + 4)
+        assert {amount_of(sibling, copy_of(number, accepted_ms=LATER_MS)) for number in numbers} == {1990}
+
+    def test_it_is_told(self, other: OtherInstance, sibling: Sibling, caplog: pytest.LogCaptureFixture) -> None:
+        """Once, with the number of ids that count here from now on."""
+        other.take(copy_of(1))
+        with caplog.at_level(logging.INFO):
+            sibling.look()
+            sibling.look()
+        assert caplog.messages == [f"{other.name} is gone; 1 of its ids count here"]
+
+    def test_a_segment_that_can_not_be_read(
+        self, other: OtherInstance, sibling: Sibling, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """It is told that its ids can't be known."""
+        segment_path(other.name).write_bytes(bytes(8192))
+        assert amount_of(sibling, copy_of(1)) is None
+        assert "can't be known" in caplog.text
+
+
+class TestLeaving:
+    """A sibling that stops in order."""
+
+    @pytest.mark.parametrize("phase", [Phase.LEAVING, Phase.GONE])
+    def test_counts(self, other: OtherInstance, sibling: Sibling, phase: Phase) -> None:
+        """From the announcement until the lock is free, which comes a moment after its last word."""
+        other.start()
+        other.take(copy_of(1))
+        assert amount_of(sibling, copy_of(1)) is None
+        other.say(phase)
+        assert amount_of(sibling, copy_of(1)) == 1990
+
+    def test_what_it_still_accepts(self, other: OtherInstance, sibling: Sibling) -> None:
+        """HAProxy needs half a second to look elsewhere: what comes there meanwhile counts, taken or not."""
+        other.start()
+        other.say(Phase.LEAVING)
+        assert amount_of(sibling, copy_of(1, accepted_ms=LATER_MS)) is None
+        other.publish(copy_of(1), copy_of(2))
+        other.skip()
+        assert amount_of(sibling, copy_of(1, accepted_ms=LATER_MS)) == 1990
+        assert amount_of(sibling, copy_of(2, accepted_ms=LATER_MS)) == 1990
+
+
+class TestReturning:
+    """A sibling whose supervisor lives again."""
+
+    def test_counts_until_its_ids_reach_it_again(
+        self, other: OtherInstance, sibling: Sibling, clock: FakeClock
+    ) -> None:
+        """HAProxy sends its ids here for a while after its start; then it answers for itself."""
+        other.take(copy_of(1))
+        assert amount_of(sibling, copy_of(1)) == 1990
+        other.start(clock.wall_us() // 1000)
+        clock.advance(RETURNING_MS - 1)
+        assert amount_of(sibling, copy_of(1)) == 1990
+        clock.advance(1)
+        assert amount_of(sibling, copy_of(1)) is None
+
+    def test_a_dispatcher_that_was_not_there(self, other: OtherInstance, sibling: Sibling) -> None:
+        """One whose own instance was down too sees that the other has just come back."""
+        other.take(copy_of(1))
+        other.start(NOON_MS - 100)
+        assert amount_of(sibling, copy_of(1)) == 1990
+
+    def test_before_its_row_is_its_own(self, other: OtherInstance, sibling: Sibling) -> None:
+        """Holding the lock, it still has its predecessor's row for a moment."""
+        other.start()
+        other.kill()
+        other.take(copy_of(1))
+        assert amount_of(sibling, copy_of(1)) == 1990
+        other.start(begun=False)
+        assert amount_of(sibling, copy_of(1)) == 1990
+
+    def test_what_it_accepts(self, other: OtherInstance, sibling: Sibling, clock: FakeClock) -> None:
+        """Counts too, while HAProxy may change its mind."""
+        other.start(NOON_MS)
+        assert amount_of(sibling, copy_of(1, accepted_ms=LATER_MS)) is None
+        other.publish(copy_of(1))
+        assert amount_of(sibling, copy_of(1, accepted_ms=LATER_MS)) == 1990
+
+    def test_with_a_new_segment(self, other: OtherInstance, sibling: Sibling, clock: FakeClock) -> None:
+        """A segment made anew (another geometry) is noticed within a second."""
+        other.take(copy_of(1))
+        assert amount_of(sibling, copy_of(1)) == 1990
+        Segment.unlink(other.name, locks=False)
+        other.segment = Segment.create(other.name, Geometry(1, 1, 16, 16, 16))
+        other.take(copy_of(2), dispatcher=0)
+        clock.advance(ATTACH_MS)
+        assert [amount_of(sibling, copy_of(number)) for number in (1, 2)] == [None, 1990]
+
+
+class TestCopies:
+    """One id in lanes of both."""
+
+    def test_the_first_accepted_counts(self, other: OtherInstance, sibling: Sibling) -> None:
+        """Neither side leaves to the other what the other leaves to it: the later one yields."""
+        other.publish(copy_of(1, accepted_ms=NOON_MS))
+        assert amount_of(sibling, copy_of(1, accepted_ms=LATER_MS)) == 1990
+        assert amount_of(sibling, copy_of(1, accepted_ms=NOON_MS)) is None
+        assert amount_of(sibling, copy_of(1, accepted_ms=EARLIER_MS)) is None
+
+    def test_unless_it_is_taken_there(self, other: OtherInstance, sibling: Sibling) -> None:
+        """What a dispatcher has taken it pays, so that an earlier copy here yields."""
+        other.publish(copy_of(1))
+        assert amount_of(sibling, copy_of(1, accepted_ms=EARLIER_MS)) is None
+        other.take(copy_of(1))
+        assert amount_of(sibling, copy_of(1, accepted_ms=EARLIER_MS)) == 1990
+
+    def test_both_sides_agree(self, clock: FakeClock) -> None:
+        """With both instances just returned, exactly one of two copies in their lanes is paid."""
+        with other_instance() as one, other_instance() as two:
+            copies = {one.name: copy_of(1, accepted_ms=NOON_MS - 7), two.name: copy_of(1, accepted_ms=NOON_MS - 5)}
+            for each in (one, two):
+                each.start(NOON_MS - 1)
+                each.publish(copies[each.name])
+            assert amount_of(Sibling(two.name, clock), copies[one.name]) is None
+            assert amount_of(Sibling(one.name, clock), copies[two.name]) == 1990
+
+
+class TestIntake:
+    """What a dispatcher does with payments whose ids an absent sibling has."""
+
+    def test_are_not_paid_again(self, other: OtherInstance, clock: FakeClock) -> None:
+        """The same amount is a repetition, another one a conflict; others are taken, and ids known here first."""
+        other.take(copy_of(1))
+        other.publish(copy_of(2))
+        area = FakeArea(waiting_slots=8)
+        own = Segment.create("test-intake", GEOMETRY).lane(0, 0)
+        Segment.unlink("test-intake")
+        custody = Custody(area.table, area.journal, area.counters, lambda: None)
+        siblings = Siblings([Sibling("test-never-was", clock), Sibling(other.name, clock)])
+        intake = Intake([own], custody, area.counters, clock, siblings=siblings, after_absence=False)
+        custody.take(copy_of(4))
+        other.take(copy_of(4))
+        for payment in (copy_of(1), copy_of(2, 5), copy_of(3), copy_of(4, 7)):
+            assert own.try_publish(payment._replace(accepted_at_us=LATER_MS * 1000))
+        assert not intake.take()
+        assert own.depth == 0
+        taken = [custody.read(slot).correlation_id for slot in custody.waiting]
+        assert taken == [copy_of(4).correlation_id, copy_of(3).correlation_id]
+        assert area.counters.get(DispatcherCount.REPEATED) == 1
+        assert area.counters.get(DispatcherCount.CONFLICTS) == 2
+
+
+class TestCopiesNow:
+    """What a returning instance leaves to its siblings."""
+
+    def found(self, other: OtherInstance, clock: FakeClock) -> dict[int, int]:
+        """Numbers of the payments and since when they are certain, ms UTC."""
+        copies = Siblings([Sibling(other.name, clock)]).copies_now()
+        return {int.from_bytes(key, "big"): since_us // 1000 for key, since_us in copies.items()}
+
+    def test_what_is_or_will_be_paid(self, other: OtherInstance, clock: FakeClock) -> None:
+        """Settled, sent and waiting ones; what ended otherwise was not paid there, what lies in lanes is not taken."""
+        other.start()
+        other.has_verified()
+        for number, state in enumerate(State):
+            if state is not State.FREE:
+                other.take(copy_of(number), state)
+        other.publish(copy_of(99))
+        certain = {State.WAITING, State.SENDING, State.UNKNOWN, State.SETTLED}
+        assert self.found(other, clock) == {list(State).index(state): AT_ONCE for state in certain}
+
+    @pytest.mark.parametrize("absent", [True, False])
+    def test_what_it_may_yet_leave_to_us(self, other: OtherInstance, clock: FakeClock, absent: bool) -> None:  # noqa: FBT001
+        """What waits unverified is certain only against later copies."""
+        other.start()
+        other.take(copy_of(1))
+        other.take(copy_of(2), State.SETTLED)
+        if absent:
+            other.has_verified()
+            other.kill()
+        assert self.found(other, clock) == {1: NOON_MS, 2: AT_ONCE}
+
+    def test_nobody(self, clock: FakeClock) -> None:
+        """A sibling without a segment has nothing."""
+        assert Siblings([Sibling("test-never-was", clock)]).copies_now() == {}
+
+    def test_of_several(self, other: OtherInstance, clock: FakeClock) -> None:
+        """The surest one counts."""
+        with other_instance() as third:
+            other.take(copy_of(1), State.SETTLED)
+            third.take(copy_of(1))
+            copies = Siblings([Sibling(third.name, clock), Sibling(other.name, clock)]).copies_now()
+            assert copies == {copy_of(1).correlation_id: AT_ONCE}
+
+
+class TestIdsIn:
+    """ids_in: all that a segment remembers."""
+
+    def test_lanes_and_tables(self, other: OtherInstance) -> None:
+        """The amount of the one that was taken, or else of the first that was accepted."""
+        other.publish(copy_of(1, 100), copy_of(2, 200), copy_of(2, 201))
+        other.take(copy_of(1, 101))
+        other.take(copy_of(3, 300), State.SETTLED, dispatcher=0)
+        amounts = {int.from_bytes(key, "big"): cents for key, cents in ids_in(other.segment).items()}
+        assert amounts == {1: 101, 2: 200, 3: 300}

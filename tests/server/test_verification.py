@@ -1,0 +1,331 @@
+"""server/verification.py: after an absence nothing is paid before it is sure that nobody else has paid it."""
+
+import asyncio
+import os
+from collections.abc import Callable, Coroutine, Iterator
+from typing import Any
+
+import httpx
+import pytest
+
+from server import verification
+from server.config import Config, load
+from server.custody import Custody
+from server.payer import Payer
+from server.processors import Processor
+from server.siblings import Sibling, Siblings
+from server.verification import ASKED_AT_ONCE_MAX, verify
+from shm import DispatcherCount, Ended, Kind, Segment, State
+from tests.fakes import NOON_MS, FakeClock, FakeProcessor, Paid, idle
+from tests.server.fake_area import FakeArea
+from tests.server.other_instance import OtherInstance, copy_of, other_instance
+from tests.server.scene import text_of
+from tests.shm.segments import fresh_instance
+
+EARLIER_MS = NOON_MS - 1
+LATER_MS = NOON_MS + 1
+
+
+@pytest.fixture(autouse=True)
+def _patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody waits in here."""
+    monkeypatch.setattr(verification, "PAUSE_MIN_S", 0.0)
+
+
+class Returned:
+    """An instance that is back: payments that waited, to be verified, and whom they are asked of."""
+
+    def __init__(self, *numbers: int, siblings: tuple[str, ...] = ()) -> None:
+        self.area = FakeArea(waiting_slots=64, journal_records=64)
+        self.custody = Custody(self.area.table, self.area.journal, self.area.counters, lambda: None)
+        self.clock = FakeClock()
+        self.fakes = (FakeProcessor(), FakeProcessor())
+        self.processors = (self.fakes[0].processor(0), self.fakes[1].processor(1))
+        self.siblings = Siblings([Sibling(name, self.clock) for name in siblings])
+        for number in numbers:
+            self.custody.take(copy_of(number), verified=False)
+
+    def verify(self) -> Coroutine[Any, Any, None]:
+        """Verifies everything."""
+        return verify(self.custody, self.processors, self.siblings, self.clock)
+
+    def waiting(self) -> list[int]:
+        """Numbers of the payments that may be sent."""
+        return [int.from_bytes(self.custody.read(slot).correlation_id, "big") for slot in self.custody.waiting]
+
+    def ended(self) -> list[Ended]:
+        """The journal."""
+        records = [self.area.journal.read(position) for position in range(self.area.journal.head)]
+        return [record for record in records if record is not None]
+
+
+def store(fake: FakeProcessor, number: int, requested_at: str = "2025-07-15T12:00:00.5") -> None:
+    """A processor has a payment."""
+    fake.stored[text_of(number)] = Paid(text_of(number), "19.90", requested_at)
+
+
+class TestProcessors:
+    """What the processors know."""
+
+    @pytest.mark.parametrize("index", [0, 1])
+    async def test_found_at_either_is_a_duplicate(self, index: int) -> None:
+        """It ends with the requestedAt stored there, is not counted as settled, and is never sent."""
+        returned = Returned(1)
+        store(returned.fakes[index], 1)
+        await returned.verify()
+        assert returned.ended() == [Ended(Kind.DUPLICATE, index, 1_752_580_800_500, 1990, 0)]
+        assert returned.area.table.state(0) is State.DUPLICATE
+        assert returned.area.counters.get(DispatcherCount.DUPLICATES) == 1
+        assert returned.waiting() == []
+        assert (returned.fakes[0].posts, returned.fakes[1].posts) == ([], [])
+
+    async def test_found_nowhere_waits(self) -> None:
+        """Both have been asked, once."""
+        returned = Returned(1, 2)
+        await returned.verify()
+        assert sorted(returned.waiting()) == [1, 2]
+        assert returned.ended() == []
+        assert [sorted(fake.questions) for fake in returned.fakes] == [[text_of(1), text_of(2)]] * 2
+
+    async def test_a_time_that_is_not_whole_milliseconds(self) -> None:
+        """Somebody else's payment all the same."""
+        returned = Returned(1)
+        store(returned.fakes[0], 1, "2025-07-15T12:00:00.0005")
+        await returned.verify()
+        assert returned.ended() == [Ended(Kind.DUPLICATE, 0, 0, 1990, 0)]
+
+    @pytest.mark.parametrize("index", [0, 1])
+    @pytest.mark.parametrize("answer", [500, 429, b"{}", httpx.ConnectError, httpx.ReadTimeout])
+    async def test_who_can_not_be_asked_delays(self, index: int, answer: int | bytes | type[Exception]) -> None:
+        """It is asked again until it answers: neither skipped nor taken for a no."""
+        returned = Returned(1)
+        returned.fakes[index].shows.extend([answer] * 3)
+        store(returned.fakes[index], 1)
+        await returned.verify()
+        assert len(returned.fakes[index].questions) == 4
+        assert [record.kind for record in returned.ended()] == [Kind.DUPLICATE]
+
+    async def test_nothing_waits_before_its_answer(self) -> None:
+        """As long as one processor owes its answer the payment is not sent, and is still there."""
+        returned = Returned(1)
+        answer: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        returned.fakes[1].shows.append(answer)
+        task = asyncio.create_task(returned.verify())
+        await idle()
+        assert (returned.waiting(), returned.area.table.state(0)) == ([], State.WAITING)
+        answer.set_result(404)
+        await task
+        assert returned.waiting() == [1]
+
+    async def test_pauses_grow(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """They double up to a bound."""
+        pauses: list[float] = []
+
+        async def sleep(seconds: float) -> None:
+            pauses.append(seconds)
+
+        monkeypatch.setattr(verification, "PAUSE_MIN_S", 0.05)
+        monkeypatch.setattr("server.verification.asyncio.sleep", sleep)
+        returned = Returned(1)
+        returned.fakes[0].shows.extend([500] * 7)
+        await returned.verify()
+        assert pauses == [0.05, 0.1, 0.2, 0.4, 0.8, 1.0, 1.0]
+
+    async def test_a_few_at_once(self) -> None:
+        """A long backlog does not take all connections."""
+        returned = Returned(*range(1, 2 * ASKED_AT_ONCE_MAX))
+        answer: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        returned.fakes[0].shows.extend([answer] * ASKED_AT_ONCE_MAX)
+        task = asyncio.create_task(returned.verify())
+        await idle()
+        assert len(returned.fakes[0].questions) == ASKED_AT_ONCE_MAX
+        answer.set_result(404)
+        await task
+        assert sorted(returned.waiting()) == list(range(1, 2 * ASKED_AT_ONCE_MAX))
+
+
+@pytest.fixture
+def other() -> Iterator[OtherInstance]:
+    """The sibling."""
+    with other_instance() as made:
+        yield made
+
+
+class TestSiblings:
+    """What the sibling's segment knows."""
+
+    @pytest.mark.parametrize("state", [State.WAITING, State.SENDING, State.UNKNOWN, State.SETTLED])
+    async def test_found_there_is_a_duplicate(self, other: OtherInstance, state: State) -> None:
+        """Whether it has been paid or is going to be; no processor need be asked."""
+        other.start()
+        other.has_verified()
+        other.take(copy_of(1, accepted_ms=LATER_MS), state)
+        returned = Returned(1, siblings=(other.name,))
+        await returned.verify()
+        assert returned.ended() == [Ended(Kind.DUPLICATE, 0, NOON_MS, 1990, 0)]
+        assert (returned.fakes[0].questions, returned.waiting()) == ([], [])
+
+    @pytest.mark.parametrize("state", [State.DUPLICATE, State.REFUSED])
+    async def test_ended_unpaid_there(self, other: OtherInstance, state: State) -> None:
+        """A sibling that did not pay it, perhaps because it is here, does not keep it from being paid."""
+        other.start()
+        other.has_verified()
+        other.take(copy_of(1), state)
+        returned = Returned(1, siblings=(other.name,))
+        await returned.verify()
+        assert returned.waiting() == [1]
+
+    async def test_found_nowhere_waits(self, other: OtherInstance) -> None:
+        """Another id there means nothing, nor does a copy in a lane that will not be taken."""
+        other.start()
+        other.has_verified()
+        other.take(copy_of(2))
+        other.publish(copy_of(1, accepted_ms=LATER_MS))
+        returned = Returned(1, siblings=(other.name,))
+        await returned.verify()
+        assert returned.waiting() == [1]
+
+    @pytest.mark.parametrize(("accepted_ms", "waiting"), [(EARLIER_MS, []), (LATER_MS, [1])])
+    async def test_both_have_been_away(self, other: OtherInstance, accepted_ms: int, waiting: list[int]) -> None:
+        """One that has yet to verify sees the copy here as this one sees its: the first accepted is paid."""
+        other.start()
+        other.take(copy_of(1, accepted_ms=accepted_ms))
+        returned = Returned(1, siblings=(other.name,))
+        await returned.verify()
+        assert returned.waiting() == waiting
+
+    async def test_one_that_is_down(self, other: OtherInstance) -> None:
+        """Its earlier copy is paid once it is back: it then finds nobody here who would."""
+        other.take(copy_of(1, accepted_ms=EARLIER_MS))
+        returned = Returned(1, siblings=(other.name,))
+        await returned.verify()
+        assert [record.kind for record in returned.ended()] == [Kind.DUPLICATE]
+
+    async def test_what_comes_during_it(self, other: OtherInstance) -> None:
+        """Payments that the lanes bring meanwhile are looked up like the others."""
+        other.start()
+        other.has_verified()
+        other.take(copy_of(2))
+        returned = Returned(1, siblings=(other.name,))
+        answer: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        returned.fakes[0].shows.append(answer)
+        task = asyncio.create_task(returned.verify())
+        await idle()
+        for number in (2, 3):
+            returned.custody.take(copy_of(number, accepted_ms=LATER_MS), verified=False)
+        answer.set_result(404)
+        await task
+        assert returned.waiting() == [1, 3]
+        assert [record.kind for record in returned.ended()] == [Kind.DUPLICATE]
+
+
+class FakedPayer(Payer):
+    """A dispatcher's process whose processors are fakes."""
+
+    fakes: tuple[FakeProcessor, FakeProcessor]
+
+    def _processor(self, index: int, url: str) -> Processor:
+        return self.fakes[index].processor(index)
+
+
+class Instance:
+    """An instance with a payment that waits; each `live` is a life of its dispatcher."""
+
+    def __init__(self, name: str) -> None:
+        self.config: Config = load({"INSTANCE": name, "LANE_SLOTS": "8", "WAITING_SLOTS": "8", "JOURNAL_RECORDS": "8"})
+        self.segment = Segment.create(name, self.config.geometry)
+        self.row = self.segment.dispatcher_counters(0)
+        self.fakes = (FakeProcessor(), FakeProcessor())
+        self.supervise()
+
+    def supervise(self) -> None:
+        """Its supervisor is started."""
+        row = self.segment.supervisor_counters()
+        row.begin(os.getpid(), row.started_at_ms + 1000)
+
+    def accept(self, number: int) -> None:
+        """A payment comes in."""
+        assert self.segment.lane(0, 0).try_publish(copy_of(number))
+
+    def wait(self, number: int) -> None:
+        """A payment was taken and waits."""
+        self.segment.table(0).insert(number, copy_of(number))
+
+    def live(self, condition: Callable[[], bool], message: str) -> None:
+        """A dispatcher lives until something holds; then it is gone as if killed: it stores nothing any more."""
+
+        async def begin() -> None:
+            payer = FakedPayer(self.config, self.segment, 0, self.row, FakeClock())
+            payer.fakes = self.fakes
+            task = asyncio.create_task(payer.run(doorbell))
+            deadline_s = asyncio.get_running_loop().time() + 5
+            while not condition():
+                assert not task.done()
+                assert asyncio.get_running_loop().time() < deadline_s, message
+                await asyncio.sleep(0)
+
+        doorbell = os.eventfd(0, os.EFD_NONBLOCK)
+        with asyncio.Runner() as runner:
+            runner.run(begin())
+        os.close(doorbell)
+
+    def questions(self) -> list[str]:
+        """Ids that the default processor was asked for, from now on without these."""
+        asked, self.fakes[0].questions = self.fakes[0].questions, []
+        return asked
+
+    def state(self, number: int) -> State | None:
+        """Where a payment stands."""
+        kept = self.segment.table(0).find(copy_of(number).correlation_id)
+        return kept and kept.state
+
+    def has_verified(self) -> bool:
+        """Whether it is written down that all has been verified in this life of the supervisor."""
+        verified_for_ms = self.row.get(DispatcherCount.VERIFIED_FOR)
+        return verified_for_ms == self.segment.supervisor_counters().started_at_ms
+
+
+@pytest.fixture
+def instance() -> Iterator[Instance]:
+    """An instance that has just been started."""
+    with fresh_instance() as name:
+        yield Instance(name)
+
+
+class TestLives:
+    """Which dispatchers verify."""
+
+    def test_the_first_of_a_supervisor(self, instance: Instance) -> None:
+        """What waits and what lies in the lanes is looked up before it is paid."""
+        instance.wait(1)
+        instance.accept(2)
+        instance.live(lambda: instance.state(1) is instance.state(2) is State.SETTLED, "not paid")
+        assert sorted(instance.questions()) == [text_of(1), text_of(2)]
+        assert instance.has_verified()
+
+    def test_one_that_died_during_it_is_followed_by_one_that_verifies(self, instance: Instance) -> None:
+        """Nothing is sent before a dispatcher got to the end of it."""
+        instance.wait(1)
+        instance.fakes[1].shows.extend([500] * 1_000_000)
+        instance.live(lambda: len(instance.fakes[1].questions) > 3, "not asked")
+        assert not instance.has_verified()
+        assert instance.state(1) is State.WAITING
+        instance.fakes[1].shows.clear()
+        store(instance.fakes[1], 1)
+        instance.live(lambda: instance.state(1) is State.DUPLICATE, "not found")
+        assert instance.fakes[0].posts == instance.fakes[1].posts == []
+
+    def test_one_that_died_alone_is_not(self, instance: Instance) -> None:
+        """Its instance's workers were there all the time, so nobody's clients went elsewhere."""
+        instance.live(instance.has_verified, "not verified")
+        instance.wait(1)
+        instance.live(lambda: instance.state(1) is State.SETTLED, "not paid")
+        assert instance.questions() == []
+
+    def test_the_next_supervisors_is(self, instance: Instance) -> None:
+        """Each absence of the whole instance counts."""
+        instance.live(instance.has_verified, "not verified")
+        instance.supervise()
+        instance.wait(1)
+        instance.live(lambda: instance.state(1) is State.SETTLED, "not paid")
+        assert instance.questions() == [text_of(1)]

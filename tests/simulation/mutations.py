@@ -1,0 +1,184 @@
+"""The code with one rule broken, to show that the simulator notices. Each mutation is a class's method put in its place.
+
+A mutation that no seed notices means that the simulator has gone blind there.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Iterator
+from typing import Any
+from unittest.mock import patch
+
+from server.custody import Custody
+from server.dispatcher import Dispatcher
+from server.gate import Gate
+from server.intake import Intake
+from server.payments import Acceptance, Payment
+from server.redis_totals import Found, TotalsHash
+from server.totals_header import Header
+from server.unknowns import Unknowns
+from shm import Accepted, Base, Ended, Event, Journal, Kept, Kind, Lane, State, layout, states
+from shm.record import pack_base, pack_lane_slot
+from tests.simulation.redis_model import RedisModel, Reply
+
+Patch = tuple[Any, str, Any]
+
+
+def _publish_before_packing() -> list[Patch]:
+    """The lane's head is stored before the slot."""
+
+    def try_publish(self: Any, payment: Accepted) -> bool:
+        head = self.head
+        if head - self.tail >= self._slots:
+            return False
+        self._words[layout.LANE_HEAD // layout.WORD] = head + 1
+        start = layout.LANE_SLOTS + (head & self._mask) * layout.LANE_SLOT_LENGTH
+        self._view[start : start + layout.LANE_SLOT_LENGTH] = pack_lane_slot(head, payment)
+        return True
+
+    return [(Lane, "try_publish", try_publish)]
+
+
+def _acknowledge_before_storing() -> list[Patch]:
+    """The 202 is sent, and the payment published a moment later."""
+    accept = Gate.accept
+
+    def early(self: Gate, payment: Payment) -> Acceptance:
+        asyncio.get_running_loop().call_later(0.005, accept, self, payment)
+        return Acceptance.ACCEPTED
+
+    return [(Gate, "accept", early)]
+
+
+def _advance_before_taking() -> list[Patch]:
+    """The lane's slots are given back before their payments are in the table."""
+    take_from = Intake._take_from  # noqa: SLF001  a mutation knows its victim
+
+    def early(self: Any, index: int, lane: Lane, tail: int, end: int) -> int:
+        if self._custody.has_room():
+            found = lane.peek(tail)
+            lane.advance(tail + 1)
+            if found is not None:
+                self._custody.take(found)
+            return tail + 1
+        return take_from(self, index, lane, tail, end)
+
+    return [(Intake, "_take_from", early)]
+
+
+def _free_before_journalling() -> list[Patch]:
+    """A payment's slot says that it ended before the journal does."""
+
+    def end(self: Any, slot: int, event: Event, ended: Ended) -> None:
+        if self._journal.is_full():
+            self._fold()
+        self._table.apply(slot, event)
+        self._journal.append(ended)
+        self.unknown.pop(slot, None)
+        self._on_end()
+
+    return [(Custody, "end", end)]
+
+
+def _overwrite_the_base() -> list[Patch]:
+    """The base is written over the copy in force instead of beside it."""
+
+    def commit_base(self: Any, base: Base) -> None:
+        selector = self._page_words[0]
+        start = layout.BASE_COPIES[selector & 1]
+        self._page[start : start + layout.BASE_COPY.size] = pack_base(base)
+        self._tail = base.journal_tail
+
+    return [(Journal, "commit_base", commit_base)]
+
+
+def _cross_while_unknown() -> list[Patch]:
+    """An unknown outcome is taken for a no, so that the payment may go to the other processor."""
+    conclude = Dispatcher._conclude  # noqa: SLF001  the same
+
+    def hasty(self: Dispatcher, slot: int, kept: Kept, event: Event) -> None:
+        conclude(self, slot, kept, Event.SURE_NO if event is Event.UNCLEAR else event)
+
+    return [(Dispatcher, "_conclude", hasty)]
+
+
+def _wait_after_a_crash() -> list[Patch]:
+    """What was being sent when the dispatcher died waits again, as if it had not been."""
+    row = states.TRANSITIONS[State.SENDING] | {Event.CRASHED: State.WAITING}
+    return [(states, "TRANSITIONS", states.TRANSITIONS | {State.SENDING: row})]
+
+
+def _count_any_422() -> list[Patch]:
+    """A 422 is counted without asking whose payment it is."""
+
+    async def look_up(self: Unknowns, kept: Kept) -> Event:
+        return Event.SHOWN_OURS
+
+    return [(Unknowns, "look_up", look_up)]
+
+
+def _stamp_anew() -> list[Patch]:
+    """What is asked for again is counted with the time of asking."""
+    end = Custody.end
+
+    def restamped(self: Custody, slot: int, event: Event, ended: Ended) -> None:
+        if slot in self.unknown and ended.kind is Kind.SETTLED:
+            ended = ended._replace(requested_at_ms=ended.requested_at_ms + 1)
+        end(self, slot, event, ended)
+
+    return [(Custody, "end", restamped)]
+
+
+_TOTALS = slice(Header._fields.index("default_payments"), Header._fields.index("fallback_cents") + 1)
+
+
+def _increment() -> list[Patch]:
+    """All-time totals are sent as what came to them since the last flush that was answered, and added in Redis."""
+    flush, carry_out = TotalsHash.flush, RedisModel._flush  # noqa: SLF001  the same
+
+    async def incremental(self: Any, member: str, header: Header, *rest: Any, **options: Any) -> Found:
+        before = [0, 0, 0, 0] if options["builds_on"] is None else vars(self).get("sent", header[_TOTALS])
+        added = [now - then for now, then in zip(header[_TOTALS], before, strict=True)]
+        less = Header(*header[: _TOTALS.start], *added, *header[_TOTALS.stop :])
+        found = await flush(self, member, less, *rest, **options)
+        vars(self)["sent"] = header[_TOTALS]
+        return found
+
+    def adding(self: RedisModel, arguments: list[bytes]) -> Reply:
+        member, header, builds_on = arguments[:3]
+        found = self.hash.get(member + b"|h", b"")
+        if found and builds_on:
+            words, theirs = header.split(), found.split()
+            words[_TOTALS] = [b"%d" % (int(a) + int(b)) for a, b in zip(words[_TOTALS], theirs[_TOTALS], strict=True)]
+            arguments[1] = b" ".join(words)
+        return carry_out(self, arguments)
+
+    return [(TotalsHash, "flush", incremental), (RedisModel, "_flush", adding)]
+
+
+MUTATIONS: dict[str, Callable[[], list[Patch]]] = {
+    "publish-before-packing": _publish_before_packing,
+    "acknowledge-before-storing": _acknowledge_before_storing,
+    "advance-before-taking": _advance_before_taking,
+    "free-before-journalling": _free_before_journalling,
+    "overwrite-the-base": _overwrite_the_base,
+    "cross-while-unknown": _cross_while_unknown,
+    "wait-after-a-crash": _wait_after_a_crash,
+    "count-any-422": _count_any_422,
+    "stamp-anew": _stamp_anew,
+    "increment": _increment,
+}
+
+
+@contextlib.contextmanager
+def mutated(name: str | None) -> Iterator[None]:
+    """Runs the code with a mutation, or as it is."""
+    with contextlib.ExitStack() as stack:
+        for target, attribute, value in MUTATIONS[name]() if name else ():
+            stack.enter_context(patch.object(target, attribute, value))
+        yield
+
+
+def describe(name: str) -> str:
+    """What a mutation breaks."""
+    return MUTATIONS[name].__doc__ or ""

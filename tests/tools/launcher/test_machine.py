@@ -1,0 +1,149 @@
+"""Tests of tools/launcher/machine.py."""
+
+import socket
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from shm import RoleLock, lock_path
+from tests.tools.ring_view.segments import Filled, unique_instance
+from tests.tools.test_debian import FakeMachine
+from tools.debian import SetupError
+from tools.environment import ROOT
+from tools.launcher.errors import LaunchError
+from tools.launcher.machine import find_programs, require_nobody_runs, require_ports, taken_up
+from tools.launcher.plan import Programs
+
+
+@pytest.fixture
+def fake(tmp_path: Path) -> FakeMachine:
+    """A machine with apt, and neither HAProxy nor Redis."""
+    return FakeMachine(tmp_path / "policy-rc.d")
+
+
+@pytest.fixture
+def filled() -> Iterator[Filled]:
+    """A new, empty segment of a unique name."""
+    segment = Filled()
+    yield segment
+    segment.close()
+
+
+class TestRequirePorts:
+    """require_ports."""
+
+    def test_free_ports_pass(self) -> None:
+        """And stay free."""
+        with socket.create_server(("127.0.0.1", 0)) as server:
+            port = server.getsockname()[1]
+        require_ports({port: "payments"}, "stop it")
+        require_ports({port: "payments"}, "stop it")
+
+    @pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0"])
+    def test_a_port_in_use_is_named(self, host: str) -> None:
+        """Whether it is taken on this address or on all."""
+        with socket.create_server((host, 0)) as server:
+            port = server.getsockname()[1]
+            with pytest.raises(LaunchError, match=rf"port {port} \(for payments\) is in use: stop it"):
+                require_ports({port: "payments"}, "stop it")
+
+    def test_a_port_of_roots_is_named(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """That is another sentence: nobody has to be stopped."""
+
+        class OrdinaryUsers(socket.socket):
+            def bind(self, _address: object) -> None:
+                raise PermissionError(13, "Permission denied")
+
+        monkeypatch.setattr("tools.launcher.machine.socket.socket", OrdinaryUsers)
+        with pytest.raises(LaunchError, match=r"port 80 \(for payments\) can't be used: Permission denied"):
+            require_ports({80: "payments"}, "stop it")
+
+
+class TestFindPrograms:
+    """find_programs."""
+
+    def test_a_single_instance_needs_none(self, fake: FakeMachine) -> None:
+        """Beside Python."""
+        assert find_programs(single=True, machine=fake.machine()) == Programs(Path(sys.executable), None, None, ROOT)
+
+    def test_what_is_there_is_used(self, fake: FakeMachine) -> None:
+        """Without a word to apt, as any user."""
+        fake.programs |= {"haproxy", "redis-server"}
+        programs = find_programs(single=False, machine=fake.machine(is_root=False))
+        assert (programs.haproxy, programs.redis) == (Path("/usr/sbin/haproxy"), Path("/usr/sbin/redis-server"))
+        assert fake.commands == []
+
+    def test_an_ordinary_user_is_told_everything_at_once(self, fake: FakeMachine) -> None:
+        """What is missing, what root would do, and what works without."""
+        with pytest.raises(SetupError) as told:
+            find_programs(single=False, machine=fake.machine(is_root=False))
+        assert str(told.value) == (
+            "`haproxy` and `redis-server` are missing. Run this once as root, or install it yourself: "
+            "sudo apt-get install haproxy redis-server\nWithout them: ./tools/run --single"
+        )
+
+    def test_root_gets_what_is_missing(self, fake: FakeMachine, capsys: pytest.CaptureFixture[str]) -> None:
+        """And only that."""
+        fake.programs.add("haproxy")
+        fake.installable.add("redis-server")
+        assert find_programs(single=False, machine=fake.machine()).redis == Path("/usr/sbin/redis-server")
+        assert "`redis-server` is missing: installing" in capsys.readouterr().err
+
+    def test_installed_and_not_found(self, fake: FakeMachine, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Is a sentence too."""
+        monkeypatch.setattr("tools.launcher.machine.install_packages", lambda *_: None)
+        with pytest.raises(SetupError, match="not found in the usual folders"):
+            find_programs(single=False, machine=fake.machine())
+
+
+class TestRequireNobodyRuns:
+    """require_nobody_runs."""
+
+    def test_nobody(self, filled: Filled) -> None:
+        """A segment that was left is no instance, and looking leaves nothing."""
+        require_nobody_runs([filled.instance, unique_instance()])
+        assert not lock_path(filled.instance, "supervisor").exists()
+
+    def test_a_dead_instance(self, filled: Filled) -> None:
+        """Its lock file is there, its lock is free."""
+        RoleLock(filled.instance, "supervisor").release()
+        require_nobody_runs([filled.instance])
+
+    def test_a_living_instance(self, filled: Filled) -> None:
+        """Is named."""
+        with (
+            RoleLock(filled.instance, "supervisor"),
+            pytest.raises(LaunchError, match=f"an instance named {filled.instance} is running already"),
+        ):
+            require_nobody_runs([filled.instance])
+
+    def test_another_users(self, filled: Filled, monkeypatch: pytest.MonkeyPatch) -> None:
+        """The file is named."""
+        path = lock_path(filled.instance, "supervisor")
+        path.touch()
+
+        def refuse(*_: object) -> RoleLock:
+            raise PermissionError(13, "Permission denied", str(path))
+
+        monkeypatch.setattr("tools.launcher.machine.RoleLock", refuse)
+        with pytest.raises(LaunchError, match=f"{path} is another user's"):
+            require_nobody_runs([filled.instance])
+
+
+class TestTakenUp:
+    """taken_up."""
+
+    def test_unsettled_payments_are_told(self, filled: Filled) -> None:
+        """With their number."""
+        filled.wait(1)
+        filled.publish(2)
+        filled.settle(3, 0)
+        told = taken_up([filled.instance, unique_instance()])
+        assert told == [f"taking up segment /gateway-{filled.instance} of an earlier run: 2 payments to settle"]
+
+    def test_settled_ones_are_not(self, filled: Filled) -> None:
+        """Nothing is to be done about them."""
+        filled.settle(1, 0)
+        assert taken_up([filled.instance]) == []

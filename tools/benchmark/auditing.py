@@ -1,0 +1,30 @@
+"""The contest's audit, made by the bench itself: both sides are asked the same question while payments go on."""
+
+from __future__ import annotations
+
+from tools.benchmark.endpoints import Gateway, Processors
+from tools.benchmark.errors import EndpointError
+from tools.benchmark.events import Summaries
+from tools.benchmark.openloop.windows import CLOSED_MS, RECENT_START_MS, Window
+
+AUDIT_EVERY_S = 10.0  # as in the contest's final
+
+
+def audit(gateway: Gateway, processors: Processors, now_ms: int) -> Summaries:
+    """Compare the window that the contest's final asks for; a side that does not answer has None."""
+    return compare(gateway, processors, Window("recent", now_ms - RECENT_START_MS, now_ms - CLOSED_MS), now_ms)
+
+
+def compare(gateway: Gateway, processors: Processors, window: Window, now_ms: int) -> Summaries:
+    """Ask both sides for one window, which must have both its ends."""
+    sides = []
+    for processor in processors:
+        try:
+            sides.append(processor.totals(window.query))
+        except EndpointError:
+            sides.append(None)
+    try:
+        ours = gateway.totals(window.query)
+    except EndpointError:
+        ours = None
+    return Summaries(now_ms, window.from_ms or 0, window.to_ms or 0, (sides[0], sides[1]), ours)

@@ -1,0 +1,286 @@
+"""Open-loop loads on one target, one after the other: prepared, metered, audited, settled and checked."""
+
+from __future__ import annotations
+
+import dataclasses
+import secrets
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from types import TracebackType
+from typing import NamedTuple, Self
+from urllib.parse import urlsplit
+
+from tools.benchmark import containers, meters, payments, settling
+from tools.benchmark.auditing import AUDIT_EVERY_S, audit
+from tools.benchmark.card import Answered, Used
+from tools.benchmark.containers import Container
+from tools.benchmark.endpoints import Gateway, Processors
+from tools.benchmark.errors import EndpointError, GeneratorError
+from tools.benchmark.events import Summaries, differs
+from tools.benchmark.meters import Snapshot
+from tools.benchmark.openload import run_load
+from tools.benchmark.openloop.plan import Phase, Plan
+from tools.benchmark.openloop.requests import USER
+from tools.benchmark.openloop.told import Began, Event
+from tools.benchmark.preparing import calm, metered, prepare
+from tools.benchmark.progress import Screen
+from tools.benchmark.reconcile import Answers, Findings
+from tools.benchmark.scenario import Amount
+from tools.benchmark.tally import Tally
+from tools.benchmark.targets import Target
+from tools.benchmark.text import difference_lines
+
+AMOUNT = Amount(100, 9999)  # every payment another one: a sum tells more about which payments are in it
+ROWS_MAX = 400_000  # payments that are compared one by one at the end; of more, only counts and sums are
+TICK_S = 1.0
+_RUN_BYTES = 4
+_NS_PER_MS = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """Against what, and how; the same for every command."""
+
+    target: Target
+    processors: Processors
+    seed: int
+    connections: int
+    settle_s: float
+
+
+class Poll(NamedTuple):
+    """How many payments both processors had stored at a moment of `time.monotonic_ns()`."""
+
+    at_ns: int
+    default: int
+    fallback: int
+
+    @property
+    def stored(self) -> int:
+        """Both together."""
+        return self.default + self.fallback
+
+
+@dataclass(slots=True)
+class Observed:
+    """What one load left: snapshots and polls are taken when a phase begins, and when all is sent; polls also between.
+
+    `at_edges` are the polls at those moments, None where the processors did not answer.
+    """
+
+    phases: Sequence[Phase]
+    tally: Tally
+    started_at_ms: int = 0
+    snapshots: list[Snapshot] = dataclasses.field(default_factory=list)
+    at_edges: list[Poll | None] = dataclasses.field(default_factory=list)
+    polls: list[Poll] = dataclasses.field(default_factory=list)
+    audits: list[Summaries] = dataclasses.field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Hooks:
+    """What a command does while its load runs: when a phase of that name begins, and at every tick."""
+
+    on_phase: Callable[[str], None] = lambda _: None
+    on_tick: Callable[[], None] = lambda: None
+
+
+class Settlement(NamedTuple):
+    """Seconds until all was settled (None: never in the time allowed), and what is wrong with the money, if known."""
+
+    quiet_s: float | None
+    findings: Findings | None
+
+
+class OpenRun:
+    """A context: it begins with calm processors and empty books, and ends with calm processors.
+
+    Attributes:
+        ours, theirs: the containers of the target and of the processors.
+        run: which ids its payments have.
+        answered: all its loads together.
+    """
+
+    def __init__(self, order: Order, screen: Screen) -> None:
+        self.order = order
+        self.screen = screen
+        self.run = secrets.token_hex(_RUN_BYTES)
+        self.ours: list[Container] = []
+        self.theirs: list[Container] = []
+        self.answered = Answered(0, 0, 0, 0, {})
+        self.notes: list[str] = []
+        self._address = ("", 0)
+        self._next_turn = 0
+        self._failed: dict[str, int] = {}
+        self._first_at_ms = 0
+
+    def __enter__(self) -> Self:
+        order = self.order
+        self.ours, self.theirs = metered(order.target, order.processors)
+        self._address = self._find_address()
+        self._first_at_ms = time.time_ns() // _NS_PER_MS
+        try:
+            prepare(order.target, order.processors)
+        except BaseException:
+            calm(order.processors)
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        calm(self.order.processors)
+
+    def _find_address(self) -> tuple[str, int]:
+        """Return where to send: the container itself rather than docker's proxy for localhost, whose CPU is no one's.
+
+        Requests of another machine don't go through that proxy either: the kernel hands them on.
+        """
+        target = self.order.target
+        direct = containers.address_of(self.ours, target.local_port) if target.local_port else None
+        if direct is not None:
+            self.notes.append(f"sent to {direct[0]}:{direct[1]}, past docker's proxy for localhost")
+            return direct
+        parts = urlsplit(target.url)
+        host = parts.hostname or ""
+        return "127.0.0.1" if host == "localhost" else host, parts.port or 80
+
+    def load(
+        self,
+        phases: Sequence[Phase],
+        hooks: Hooks | None = None,
+        *,
+        tick_s: float = TICK_S,
+        audit_every_s: float = AUDIT_EVERY_S,
+    ) -> Observed:
+        """Run a load of these phases to its end; its payments go on where those of the last one ended."""
+        order = self.order
+        observed = Observed(phases, Tally(len(phases)), time.time_ns() // _NS_PER_MS)
+        observer = _Observer(self, observed, hooks or Hooks(), audit_every_s)
+        plan = Plan(
+            *self._address,
+            phases=tuple(phases),
+            connections=order.connections,
+            run=self.run,
+            seed=order.seed,
+            first_turn=self._next_turn,
+            amount=AMOUNT,
+            history_from_ms=self._first_at_ms,
+        )
+        self.notes += run_load(plan, observer.on_event, observer.on_tick, tick_s)
+        if len(observed.tally.began) != len(phases) + 1:
+            raise GeneratorError("The generator ended before its load did. " + " | ".join(self.notes))
+        self._add(observed)
+        return observed
+
+    def _add(self, observed: Observed) -> None:
+        """Count the answers of a load."""
+        whole, last = observed.tally.whole(), self.answered
+        statuses = Counter(last.by_status)
+        statuses.update({status: n for status, n in whole.statuses.items() if status not in range(200, 300)})
+        self.answered = Answered(
+            last.accepted + whole.accepted,
+            last.cents + whole.cents,
+            last.refused + whole.refused,
+            last.unanswered + whole.unanswered,
+            dict(statuses),
+        )
+        self._next_turn = max(self._next_turn, observed.tally.began[-1].first_turn)
+        failed = observed.tally.failed.items()
+        self._failed |= {self.correlation_id(turn): status for turn, status in failed}
+
+    def correlation_id(self, turn: int) -> str:
+        """Return the id of this payment of the run."""
+        return payments.correlation_id(self.run, USER, turn)
+
+    def settle(self) -> Settlement:
+        """Wait until everything accepted is settled, then check the books; processors must be calm."""
+        order, answered = self.order, self.answered
+        if not order.target.settles:
+            return Settlement(None, None)
+        since_s = time.monotonic()
+        gateway = Gateway(order.target.url)
+        books, quiet = settling.wait_until_quiet(gateway, order.processors, answered, self.screen, order.settle_s)
+        quiet_s = time.monotonic() - since_s if quiet else None
+        if books is None:
+            return Settlement(quiet_s, None)
+        answers = Answers(answered.accepted, answered.cents, answered.refused, answered.unanswered, self._failed)
+        turns = self._next_turn
+        possible = payments.possible(self.run, order.seed, AMOUNT, users=USER, turns=turns)
+        by_rows = (lambda: dict(possible)) if turns <= ROWS_MAX else None
+        return Settlement(quiet_s, settling.check(order.processors, answers, books, by_rows))
+
+    def used(self, observed: Observed, first: int = 0, last: int | None = None) -> Used:
+        """Return what was used from the beginning of phase `first` to the end of phase `last` (the last one)."""
+        start, end = observed.snapshots[first], observed.snapshots[-1 if last is None else last + 1]
+        return Used(
+            containers=meters.between(self.ours, start, end),
+            processors=meters.between(self.theirs, start, end),
+            generator_cpu_s=observed.tally.cpu_s,
+            machine_idle_percent=meters.idle_percent(start, end),
+        )
+
+
+class _Observer:
+    """Takes snapshots and polls, audits, and shows where a load is."""
+
+    def __init__(self, run: OpenRun, observed: Observed, hooks: Hooks, audit_every_s: float) -> None:
+        self._run = run
+        self._observed = observed
+        self._hooks = hooks
+        self._audit_every_s = audit_every_s
+        self._next_audit_s = time.monotonic() + audit_every_s
+        self._phase = 0
+
+    def on_event(self, event: Event) -> None:
+        """Take in one event, at the moment it is said."""
+        self._observed.tally.on_event(event)
+        if isinstance(event, Began):
+            self._phase = event.phase
+            self._observed.snapshots.append(meters.snapshot(self._run.ours + self._run.theirs))
+            self._observed.at_edges.append(self._poll())
+            if event.phase < len(self._observed.phases):
+                self._hooks.on_phase(self._observed.phases[event.phase].name)
+
+    def on_tick(self) -> None:
+        """Poll, audit if it is time, show the live line."""
+        if not self._observed.snapshots:
+            return
+        poll = self._poll()
+        if poll is not None:
+            self._observed.polls.append(poll)
+        if self._run.order.target.settles and time.monotonic() >= self._next_audit_s:
+            self._next_audit_s += self._audit_every_s
+            self._audit()
+        self._hooks.on_tick()
+        self._run.screen.live(self._line(poll))
+
+    def _poll(self) -> Poll | None:
+        """Return how much is stored now; None if the target stores nothing or a processor does not answer."""
+        if not self._run.order.target.settles:
+            return None
+        try:
+            default, fallback = settling.totals_of(self._run.order.processors)
+        except EndpointError:
+            return None
+        return Poll(time.monotonic_ns(), default.count, fallback.count)
+
+    def _audit(self) -> None:
+        order, screen = self._run.order, self._run.screen
+        summaries = audit(Gateway(order.target.url), order.processors, time.time_ns() // _NS_PER_MS)
+        self._observed.audits.append(summaries)
+        if differs(summaries):
+            screen.say("an audit differs")
+            for line in difference_lines(summaries):
+                screen.say(line)
+
+    def _line(self, poll: Poll | None) -> str:
+        phases, tally = self._observed.phases, self._observed.tally
+        phase, whole = phases[min(self._phase, len(phases) - 1)], tally.whole()
+        last = tally.seconds[-1] if tally.seconds else None
+        p99 = "" if last is None else f"  p99 {tally.between(last.at_ns - 1, last.at_ns).latency().p99_ms:.1f} ms"
+        stored = "" if poll is None else f"  stored {poll.stored:,}"
+        failed = whole.refused + whole.unanswered + whole.held
+        return f"{phase.name} at {phase.payments_per_s:,}/s  accepted {whole.accepted:,}  failed {failed:,}{stored}{p99}"

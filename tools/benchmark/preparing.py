@@ -1,0 +1,50 @@
+"""Before and after a load: which containers to meter, processors set and emptied, processors calm again."""
+
+from __future__ import annotations
+
+from tools.benchmark import containers
+from tools.benchmark.containers import Container
+from tools.benchmark.endpoints import Gateway, Processors
+from tools.benchmark.errors import EndpointError
+from tools.benchmark.scenario import CALM, Condition
+from tools.benchmark.targets import Target, local_port
+
+
+def metered(target: Target, processors: Processors) -> tuple[list[Container], list[Container]]:
+    """Return the target's containers and the processors', each once: both of these may belong to one project."""
+    found = containers.running()
+
+    def beside(port: int | None) -> list[Container]:
+        return containers.beside_port(found, port) if port else []
+
+    theirs = [each for processor in processors for each in beside(local_port(processor.url))]
+    return beside(target.local_port), list({each.container_id: each for each in theirs}.values())
+
+
+def prepare(target: Target, processors: Processors, conditions: tuple[Condition, Condition] = (CALM, CALM)) -> None:
+    """Put both processors into these conditions and empty all books; raises EndpointError."""
+    for processor, condition in zip(processors, conditions, strict=True):
+        processor.set_token()
+        processor.behave(condition)
+        processor.purge()
+    try:
+        Gateway(target.url).purge()
+    except EndpointError as error:
+        raise EndpointError(f"{error} (Its totals must start from zero: set PURGE_ENABLED=1.)") from error
+
+
+def behave(processors: Processors, condition: Condition) -> None:
+    """Put both processors into one condition; tries both before it raises EndpointError."""
+    problems = []
+    for processor in processors:
+        try:
+            processor.behave(condition)
+        except EndpointError as error:
+            problems.append(str(error))
+    if problems:
+        raise EndpointError(" ".join(problems))
+
+
+def calm(processors: Processors) -> None:
+    """Put both processors back to answering at once; tries both before it raises EndpointError."""
+    behave(processors, CALM)

@@ -1,0 +1,178 @@
+"""The result of an open-loop command: phases, goals, costs, what was wrong; and as plain JSON values. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from tools.benchmark.card import Used, money_faults, per_payment_us, plain
+from tools.benchmark.compare import Figures
+from tools.benchmark.events import Summaries, differs
+from tools.benchmark.latencies import Latency
+from tools.benchmark.meters import Metered
+from tools.benchmark.reconcile import Findings
+
+MEMORY_PERCENT_MAX = 70.0
+_PERCENT = 100
+
+
+class Goal(NamedTuple):
+    """A figure that is to be at most, or at least, so much; None where it could not be measured."""
+
+    name: str
+    value: float | None
+    at_most: float | None = None
+    at_least: float | None = None
+
+    @property
+    def is_met(self) -> bool:
+        """Whether it is."""
+        if self.value is None:
+            return False
+        return (self.at_most is None or self.value <= self.at_most) and (
+            self.at_least is None or self.value >= self.at_least
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class PhaseRow:
+    """One phase of the load.
+
+    Attributes:
+        held: payments that were due and never sent: no connection was free.
+        settled: payments stored by the processors in it.
+        waiting: accepted and not stored when it ended.
+        cpu_us_per_payment: of all of the target's containers, per payment accepted in it.
+        late: how late the generator itself sent.
+        None: not known.
+    """
+
+    name: str
+    rate_per_s: int
+    duration_s: float
+    sent: int
+    accepted: int
+    refused: int
+    unanswered: int
+    held: int
+    by_status: dict[int, int]
+    settled: int | None
+    waiting: int | None
+    answers: Latency
+    late: Latency
+    cpu_us_per_payment: float | None
+    machine_idle_percent: float
+
+
+@dataclass(frozen=True, slots=True)
+class Sheet:
+    """One run of one command.
+
+    Attributes:
+        main: the index of the phase that its latencies are compared by.
+        metered_payments, metered_s: accepted while the meters of `used` ran, and how long that was.
+        quiet_s: seconds from the load's end until everything was settled; None if it never was.
+        settles: whether the target pays what it accepts; the floor does not.
+        may_refuse: phases in which a 503 is a right answer, and a request may go unsent.
+        told: lines of the command's own.
+        more: figures of the command's own, for the JSON.
+    """
+
+    command: str
+    target: str
+    run: str
+    seed: int
+    started_at_ms: int
+    phases: Sequence[PhaseRow]
+    main: int
+    used: Used
+    metered_payments: int
+    metered_s: float
+    settles: bool
+    quiet_s: float | None
+    findings: Findings | None
+    audits: Sequence[Summaries]
+    goals: Sequence[Goal]
+    may_refuse: Collection[str] = ()
+    told: Sequence[str] = ()
+    more: dict[str, Any] = field(default_factory=dict)
+    more_faults: Sequence[str] = ()
+    notes: Sequence[str] = ()
+
+    @property
+    def cpu_us_per_payment(self) -> float | None:
+        """CPU of all of the target's containers per accepted payment."""
+        return per_payment_us(self.used.cpu_ns, self.metered_payments)
+
+    @property
+    def differences(self) -> list[Summaries]:
+        """The audits in which the two sides did not show the same."""
+        return [each for each in self.audits if differs(each)]
+
+
+def memory_percent(metered: Iterable[Metered]) -> float | None:
+    """Return the memory in use at the end as a share of its cap, of the container where that is greatest."""
+    shares = [
+        each.usage.memory_bytes / each.usage.memory_limit_bytes * _PERCENT
+        for each in metered
+        if each.usage and each.usage.memory_limit_bytes
+    ]
+    return max(shares, default=None)
+
+
+def memory_goal(used: Used) -> Goal:
+    """Return the goal that every command has."""
+    return Goal("memory at the end, % of cap", memory_percent(used.containers), at_most=MEMORY_PERCENT_MAX)
+
+
+def faults(sheet: Sheet) -> list[str]:
+    """Return a sentence for everything that must not happen in any run; a goal that is missed is none."""
+    told = []
+    for phase in sheet.phases:
+        wrong = phase.refused + phase.unanswered + phase.held
+        right = phase.by_status.get(503, 0) + phase.held if phase.name in sheet.may_refuse else 0
+        if wrong > right:
+            told.append(
+                f"{phase.name}: {phase.refused:,} payments refused, {phase.unanswered:,} not answered, "
+                f"{phase.held:,} not sent because no connection was free."
+            )
+    if sheet.differences:
+        told.append(f"{len(sheet.differences)} of {len(sheet.audits)} audits differ.")
+    if sheet.settles:
+        if sheet.quiet_s is None:
+            told.append("Not everything accepted was settled in the time allowed.")
+        told += money_faults(sheet.findings)
+    return told + list(sheet.more_faults)
+
+
+def figures(sheet: Sheet) -> Figures:
+    """Return the figures that are worth a median."""
+    main = sheet.phases[sheet.main]
+    found: dict[str, float | None] = {
+        "accepted/s": main.accepted / main.duration_s,
+        "settled/s": None if main.settled is None else main.settled / main.duration_s,
+        "p50 ms": main.answers.p50_ms,
+        "p90 ms": main.answers.p90_ms,
+        "p99 ms": main.answers.p99_ms,
+        "p99.9 ms": main.answers.p999_ms,
+        "max ms": main.answers.max_ms,
+        "refused": float(sum(each.refused + each.unanswered + each.held for each in sheet.phases)),
+        "audits differing": float(len(sheet.differences)),
+        "CPU µs/payment": sheet.cpu_us_per_payment,
+        "machine idle %": main.machine_idle_percent,
+    }
+    found |= {goal.name: goal.value for goal in sheet.goals if goal.name not in found}
+    for each in sheet.used.containers:
+        found[f"{each.service} throttled periods"] = each.usage.throttled_periods if each.usage else None
+    return found
+
+
+def to_document(sheet: Sheet) -> dict[str, Any]:
+    """Return the sheet as JSON values, with the verdict and the figures made of others."""
+    document: dict[str, Any] = plain(sheet)
+    document["cpu_us_per_payment"] = sheet.cpu_us_per_payment
+    document["differences"] = plain(sheet.differences)
+    document["goals_missed"] = [goal.name for goal in sheet.goals if not goal.is_met]
+    document["faults"] = faults(sheet)
+    return document
