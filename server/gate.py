@@ -108,11 +108,11 @@ class Gate:
         self._remember_what_is_there(recent_ids)
 
     def _remember_what_is_there(self, most: int) -> None:
-        """Fills the memory with what a predecessor accepted, the newest last, for repeats that come after a crash."""
+        """Fills the memory with the newest that a predecessor accepted, for repeats that come after a crash."""
         # Lanes before tables: what is taken from a lane meanwhile is found in its table.
         peeked = [lane.peek(position) for lane in self._lanes for position in range(lane.tail, lane.head)]
         kept = (kept for table in self._tables for _, kept in table.scan() if kept is not None)
-        for payment in reversed(heapq.nlargest(most, kept, key=attrgetter("accepted_at_us"))):
+        for payment in heapq.nlargest(most, kept, key=attrgetter("accepted_at_us")):
             self._recent.put(payment.correlation_id, payment.amount_cents)
         for accepted in peeked:
             if accepted is not None and self._recent.get(accepted.correlation_id) is None:  # else the first is paid

@@ -175,6 +175,7 @@ class Payer:
         throttled_periods = self._quota()
         while True:
             dispatcher.beat(throttled_periods())
+            self._siblings.look()
             if not self._config.redis_url:
                 _take_up_local_purge(self._segment, self._journal)
             await asyncio.sleep(BEAT_S)

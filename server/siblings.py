@@ -1,20 +1,21 @@
 """The other instances on the same volume: what they had accepted counts while they can't answer for it themselves.
 
-HAProxy pins an id to an instance, but while that instance is down its clients may send again and reach another. So as
-long as an instance is *absent*, whoever comes here with one of its ids is not paid again, settled there or not. From
-its last words until its ids reach it again:
+HAProxy pins an id to a worker, but while that one is away its clients may send again and reach another instance. So as
+long as an instance is not wholly *present*, whoever comes here with one of its ids is not paid again, settled there or
+not. From its first weakness until its ids reach it again:
 
-| presence | since | what is known of its ids |
+| presence | since | what of it counts here |
 | --- | --- | --- |
-| leaving | its supervisor said that it stops | it may still accept: its lanes are followed |
-| gone | nobody holds its supervisor's lock | its workers die in a moment: the same |
-| returning | the lock is held again | for a while HAProxy sends its ids here still: the same |
+| leaving | its supervisor said that it stops | all its ids; it may still accept, so its lanes are followed |
+| gone | nobody holds its supervisor's lock | the same: its workers die a moment later |
+| returning | a supervisor or worker has just begun | the same: HAProxy sends its ids here for a while yet |
+| faltering | a worker is dead, or its heart silent | the same: HAProxy is about to send that worker's ids here |
 
-The absent one's segment is read once, when the absence is first noticed; from then on only what its workers publish.
+Its segment is read once, when that begins; from then on only what its workers publish.
 
-Two must never leave a payment to each other: that would lose it. What an absent one has in a table it pays when it is
-back, because nobody here takes that id any more. Of two copies that still lie in lanes the first accepted one counts,
-for both sides alike.
+Two must never leave a payment to each other: that would lose it. What one has in a table it pays, sooner or later,
+because nobody else takes that id any more. Of two copies that still lie in lanes the first accepted one counts, for
+both sides alike.
 """
 
 import logging
@@ -32,11 +33,14 @@ from shm import (
     SegmentError,
     SegmentMissing,
     State,
+    Table,
     is_role_free,
 )
 
 ATTACH_MS = 1000  # how old a mapping may be; the segment may have been made anew meanwhile (16 µs)
-RETURNING_MS = 10_000  # after its start: 2 s until HAProxy sends it its ids, or a stuck dispatcher here is replaced
+RETURNING_MS = 10_000  # 2 s until HAProxy sends it its ids again, or a stuck dispatcher here is replaced meanwhile
+SILENT_MS = 1000  # ten beats; HAProxy gives a worker three checks of a second each
+HANDED_OVER_MAX = 1 << 16  # ids learned one by one; then its tables, which forget, are read again
 AT_ONCE = 0  # before any time of acceptance
 
 _LEAVING = (Phase.LEAVING, Phase.GONE)
@@ -53,6 +57,23 @@ class Presence(Enum):
     LEAVING = "leaving"
     GONE = "gone"
     RETURNING = "returning"
+    FALTERING = "faltering"
+
+
+class _Heart:
+    """The heart of a sibling's worker. Its beats are told apart, not timed: no clock is shared with it."""
+
+    def __init__(self, row: Counters) -> None:
+        self.row = row
+        self._beat_us = 0
+        self._since_ms = 0
+
+    def is_well(self, now_ms: int) -> bool:
+        """Whether the worker serves, and its heart has not been silent for long."""
+        beat_us = self.row.heartbeat_us
+        if beat_us != self._beat_us:
+            self._beat_us, self._since_ms = beat_us, now_ms
+        return self.row.phase is Phase.READY and now_ms - self._since_ms < SILENT_MS
 
 
 class Sibling:
@@ -70,20 +91,26 @@ class Sibling:
         self._attached_at_ms = -ATTACH_MS
         self._segment: Segment | None = None
         self._supervisor: Counters | None = None
+        self._workers: list[_Heart] = []
+        self._faltered_at_ms: int | None = None
         self._lanes: list[Lane] = []
+        self._tables: list[Table] = []
         self._heads: list[int] = []  # per lane, how far it has been read; empty: nothing has
         self._ended_life_ms = 0  # start of a supervisor that is known to be dead
         self._presence = Presence.PRESENT
         self._taken: dict[bytes, int] = {}
-        self._handed_over: dict[bytes, Accepted] = {}  # grows only while it comes or goes, so for seconds
+        self._handed_over: dict[bytes, Accepted] = {}
 
     def look(self) -> None:
-        """Learns what it had accepted until now, if it is absent. To be called after a payment arrived here."""
+        """Learns what it has accepted until now, unless it is present.
+
+        To be called after payments arrived here and before they are taken, and now and then, for its hearts.
+        """
         self._attach()
         presence = self._presence_now()
         if presence is Presence.PRESENT:
             self._heads, self._taken, self._handed_over = [], {}, {}
-        elif self._segment is not None and not (self._heads and self._follow()):
+        elif self._segment is not None and not self._follow():
             self._read(self._segment)
         if presence is not self._presence:
             self._presence = presence
@@ -91,7 +118,7 @@ class Sibling:
             _log.info("%s is %s; %d of its ids count here", self._instance, presence.value, known)
 
     def amount_of(self, payment: Accepted) -> int | None:
-        """The amount in cents that this sibling, absent now, accepted under a payment's id before; or None."""
+        """The amount in cents that this sibling, not wholly present, accepted under a payment's id before; or None."""
         taken_cents = self._taken.get(payment.correlation_id)
         if taken_cents is not None:
             return taken_cents
@@ -104,10 +131,7 @@ class Sibling:
 
     def _has_taken(self, correlation_id: bytes) -> bool:
         """Whether it has taken an id into a table by now: a search of milliseconds, for what hardly ever happens."""
-        if self._segment is None:
-            return False
-        tables = map(self._segment.table, range(self._segment.geometry.dispatchers))
-        return any(table.find(correlation_id) is not None for table in tables)
+        return any(table.find(correlation_id) is not None for table in self._tables)
 
     def _attach(self) -> None:
         now_ms = self._clock.ticks_ms()
@@ -118,8 +142,10 @@ class Sibling:
         if segment and self._segment and segment.created_at_ms == self._segment.created_at_ms:
             return
         self._segment = segment
-        self._supervisor = None if segment is None else segment.supervisor_counters()
-        self._heads = []
+        self._heads, self._workers, self._supervisor = [], [], None
+        if segment is not None:
+            self._supervisor = segment.supervisor_counters()
+            self._workers = [_Heart(segment.worker_counters(worker)) for worker in range(segment.geometry.workers)]
 
     def _open(self) -> Segment:
         return Segment.attach(self._instance, read_only=True)
@@ -140,10 +166,20 @@ class Sibling:
             return Presence.GONE
         if row is None:
             return Presence.PRESENT
-        since_ms = row.started_at_ms
-        if since_ms == self._ended_life_ms or self._clock.wall_us() // 1000 - since_ms < RETURNING_MS:
-            return Presence.RETURNING
-        return Presence.LEAVING if row.phase in _LEAVING else Presence.PRESENT
+        if row.phase in _LEAVING:
+            return Presence.LEAVING
+        now_ms = self._clock.ticks_ms()
+        unwell = [heart for heart in self._workers if not heart.is_well(now_ms)]
+        if unwell:
+            self._faltered_at_ms = now_ms
+            return Presence.FALTERING
+        return Presence.RETURNING if self._has_just_begun(row, now_ms) else Presence.PRESENT
+
+    def _has_just_begun(self, row: Counters, now_ms: int) -> bool:
+        if self._faltered_at_ms is not None and now_ms - self._faltered_at_ms < RETURNING_MS:
+            return True
+        since_ms = max(row.started_at_ms, *(heart.row.started_at_ms for heart in self._workers))
+        return row.started_at_ms == self._ended_life_ms or self._clock.wall_us() // 1000 - since_ms < RETURNING_MS
 
     def _is_free(self, role: str) -> bool:
         return is_role_free(self._instance, role)
@@ -153,18 +189,20 @@ class Sibling:
         geometry = segment.geometry
         dispatchers = range(geometry.dispatchers)
         self._lanes = [segment.lane(worker, one) for worker in range(geometry.workers) for one in dispatchers]
+        self._tables = [segment.table(one) for one in dispatchers]
         self._taken, self._handed_over = {}, {}
         self._heads = [lane.tail for lane in self._lanes]
         self._follow()
-        for one in dispatchers:
-            self._taken.update((correlation_id, cents) for _, correlation_id, cents, _ in segment.table(one).ids())
+        for table in self._tables:
+            self._taken.update((correlation_id, cents) for _, correlation_id, cents, _ in table.ids())
 
     def _follow(self) -> bool:
-        """Learns what was published since; False if something was overwritten before it could be read."""
-        is_whole = True
-        for index, lane in enumerate(self._lanes):
+        """Learns what was published since; False if all must be read again, for what was overwritten meanwhile."""
+        is_whole = bool(self._heads) and len(self._handed_over) <= HANDED_OVER_MAX
+        for index, from_head in enumerate(self._heads):
+            lane = self._lanes[index]
             head = lane.head
-            for position in range(self._heads[index], head):
+            for position in range(from_head, head):
                 payment = lane.peek(position)
                 if payment is None:
                     is_whole = False
@@ -208,12 +246,12 @@ class Siblings:
         self._siblings = list(siblings)
 
     def look(self) -> None:
-        """Learns what absent siblings had accepted until now."""
+        """Learns what those not wholly present have accepted until now."""
         for sibling in self._siblings:
             sibling.look()
 
     def amount_of(self, payment: Accepted) -> int | None:
-        """The amount in cents that an absent sibling accepted under a payment's id before; None if there is none."""
+        """The amount in cents that one not wholly present accepted under a payment's id before; None if none did."""
         for sibling in self._siblings:
             amount_cents = sibling.amount_of(payment)
             if amount_cents is not None:
@@ -227,18 +265,3 @@ class Siblings:
             for correlation_id, since_us in sibling.copies_now().items():
                 copies[correlation_id] = min(since_us, copies.get(correlation_id, since_us))
         return copies
-
-
-def ids_in(segment: Segment) -> dict[bytes, int]:
-    """Every id in a segment's lanes and tables with its amount in cents; the first that was taken, if there are two."""
-    geometry = segment.geometry
-    ids: dict[bytes, int] = {}
-    for dispatcher in range(geometry.dispatchers):
-        for worker in range(geometry.workers):
-            lane = segment.lane(worker, dispatcher)
-            for position in range(lane.tail, lane.head):
-                payment = lane.peek(position)
-                if payment is not None:
-                    ids.setdefault(payment.correlation_id, payment.amount_cents)
-        ids.update((correlation_id, cents) for _, correlation_id, cents, _ in segment.table(dispatcher).ids())
-    return ids

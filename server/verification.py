@@ -45,7 +45,7 @@ def _leave_to_siblings(custody: Custody, siblings: Siblings, clock: Clock) -> No
         slot = custody.unverified.popleft()
         kept = custody.read(slot)
         since_us = copies.get(kept.correlation_id)
-        if since_us is not None and True:
+        if since_us is not None and since_us < kept.accepted_at_us:
             _end_as_duplicate(slot, kept, custody, kept.processor, clock.wall_us() // 1000)
         else:
             custody.unverified.append(slot)

@@ -43,14 +43,15 @@ class OtherInstance:
         self._life = ExitStack()
 
     def start(self, at_ms: int = LONG_AGO_MS, *, begun: bool = True) -> None:
-        """A process takes the supervisor's lock and, unless it has not got so far, begins its row."""
+        """A process takes the supervisor's lock and, unless it has not got so far, begins its row and the workers'."""
 
         def supervise() -> RoleLock:
             lock = RoleLock(self.name, "supervisor")
             if begun:
-                row = self.segment.supervisor_counters()
-                row.begin(os.getpid(), at_ms)
-                row.phase = Phase.READY
+                rows = [self.segment.worker_counters(worker) for worker in range(GEOMETRY.workers)]
+                for row in (*rows, self.segment.supervisor_counters()):
+                    row.begin(os.getpid(), at_ms)
+                    row.phase = Phase.READY
             return lock
 
         self.pid = self._life.enter_context(forked(supervise))

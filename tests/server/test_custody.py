@@ -17,6 +17,7 @@ from shm import (
     Ended,
     Event,
     IllegalTransition,
+    Journal,
     Kept,
     Kind,
     State,
@@ -229,6 +230,20 @@ class TestRows:
         assert ward.journal() == [Ended(kind, kept.processor, kept.requested_at_ms, kept.amount_cents, slot)]
         assert KINDS[ward.kept(slot).state] is kind
         assert (ward.ends, ward.count(counted), ward.custody.unknown) == (1, 1, {})
+
+    def test_the_journal_comes_first(self, ward: Ward, monkeypatch: pytest.MonkeyPatch) -> None:
+        """While the record is being written the slot still says what it said: a death there ends nothing."""
+        slot = ward.take_to(State.SENDING)
+        seen: list[State] = []
+        append = Journal.append
+
+        def watched_append(journal: Journal, ended: Ended) -> int:
+            seen.append(ward.kept(slot).state)
+            return append(journal, ended)
+
+        monkeypatch.setattr(Journal, "append", watched_append)
+        ward.end(slot, Event.PAID, Kind.SETTLED)
+        assert (seen, ward.kept(slot).state) == ([State.SENDING], State.SETTLED)
 
     def test_default_and_fallback_are_counted_apart(self, ward: Ward) -> None:
         """A settlement at processor 0 is default's."""

@@ -178,6 +178,20 @@ class TestTorn:
         assert entrance.taken() == [1]
         assert entrance.count(DispatcherCount.SET_ASIDE) == 0
 
+    def test_neighbours_too(self) -> None:
+        """Two torn slots in a row are not set aside together: each is seen to stay torn."""
+        entrance = Entrance()
+        entrance.publish(1, 2, 3)
+        entrance.tear(0)
+        entrance.tear(1)
+        counts = []
+        for _ in range(4):
+            entrance.intake.take()
+            counts.append(entrance.count(DispatcherCount.SET_ASIDE))
+            entrance.clock.advance(TORN_PATIENCE_MS)
+        assert counts == [0, 1, 1, 2]
+        assert entrance.taken() == [3]
+
 
 class TestAfterAbsence:
     """What may have been accepted or paid elsewhere."""

@@ -1,13 +1,14 @@
 """server/siblings.py: whoever can't answer for its ids is answered for, and two never leave a payment to each other."""
 
 import logging
+import os
 from collections.abc import Iterator
 
 import pytest
 
 from server.custody import Custody
 from server.intake import Intake
-from server.siblings import AT_ONCE, ATTACH_MS, RETURNING_MS, Sibling, Siblings, ids_in
+from server.siblings import AT_ONCE, ATTACH_MS, RETURNING_MS, SILENT_MS, Sibling, Siblings
 from shm import Accepted, DispatcherCount, Geometry, Phase, Segment, State
 from tests.fakes import NOON_MS, FakeClock
 from tests.server.fake_area import FakeArea
@@ -212,6 +213,73 @@ class TestReturning:
         assert [amount_of(sibling, copy_of(number)) for number in (1, 2)] == [None, 1990]
 
 
+class TestFaltering:
+    """A sibling with a worker that does not serve."""
+
+    @pytest.mark.parametrize("phase", [Phase.STARTING, Phase.GONE])
+    def test_a_worker_is_dead(self, other: OtherInstance, sibling: Sibling, phase: Phase) -> None:
+        """Its ids count, whichever of its workers accepted them, and so does what the others accept."""
+        other.start()
+        other.take(copy_of(1))
+        assert amount_of(sibling, copy_of(1)) is None
+        other.segment.worker_counters(1).phase = phase
+        assert amount_of(sibling, copy_of(1)) == 1990
+        other.publish(copy_of(2), worker=0)
+        assert amount_of(sibling, copy_of(2, accepted_ms=LATER_MS)) == 1990
+
+    def test_a_worker_is_stuck(self, other: OtherInstance, sibling: Sibling, clock: FakeClock) -> None:
+        """Its heart is silent for a second: HAProxy will take it for dead after three."""
+        other.start()
+        other.take(copy_of(1))
+        hearts = [other.segment.worker_counters(worker) for worker in range(GEOMETRY.workers)]
+        sibling.look()
+        for _ in range(3):
+            clock.advance(SILENT_MS - 1)
+            for heart in hearts:
+                heart.beat()
+            assert amount_of(sibling, copy_of(1)) is None
+        clock.advance(SILENT_MS)
+        hearts[0].beat()
+        assert amount_of(sibling, copy_of(1)) == 1990
+
+    def test_until_its_ids_reach_it_again(self, other: OtherInstance, sibling: Sibling, clock: FakeClock) -> None:
+        """A worker that is well again, or replaced, gets its ids back after a while."""
+        other.start()
+        other.take(copy_of(1))
+        worker = other.segment.worker_counters(1)
+        worker.phase = Phase.GONE
+        sibling.look()
+        worker.phase = Phase.READY
+        waited_ms = 0
+        while amount_of(sibling, copy_of(1)) is not None:
+            clock.advance(SILENT_MS // 2)
+            waited_ms += SILENT_MS // 2
+            for number in range(GEOMETRY.workers):
+                other.segment.worker_counters(number).beat()
+        assert waited_ms == RETURNING_MS
+
+    def test_a_worker_was_replaced_unnoticed(self, other: OtherInstance, sibling: Sibling) -> None:
+        """One that has just begun tells that its predecessor is dead."""
+        other.start()
+        other.take(copy_of(1))
+        worker = other.segment.worker_counters(1)
+        worker.begin(os.getpid(), NOON_MS - 1)
+        worker.phase = Phase.READY
+        assert amount_of(sibling, copy_of(1)) == 1990
+
+    def test_memory_is_bounded(self, other: OtherInstance, sibling: Sibling, monkeypatch: pytest.MonkeyPatch) -> None:
+        """However long it falters: what it has forgotten is forgotten here too."""
+        monkeypatch.setattr("server.siblings.HANDED_OVER_MAX", 3)
+        other.start()
+        other.segment.worker_counters(1).phase = Phase.GONE
+        for number in range(1, 9):
+            other.publish(copy_of(number))
+            sibling.look()
+            other.skip()
+        known = [sibling.amount_of(copy_of(number, accepted_ms=LATER_MS)) for number in range(1, 9)]
+        assert known == [None] * 4 + [1990] * 4
+
+
 class TestCopies:
     """One id in lanes of both."""
 
@@ -306,15 +374,3 @@ class TestCopiesNow:
             third.take(copy_of(1))
             copies = Siblings([Sibling(third.name, clock), Sibling(other.name, clock)]).copies_now()
             assert copies == {copy_of(1).correlation_id: AT_ONCE}
-
-
-class TestIdsIn:
-    """ids_in: all that a segment remembers."""
-
-    def test_lanes_and_tables(self, other: OtherInstance) -> None:
-        """The amount of the one that was taken, or else of the first that was accepted."""
-        other.publish(copy_of(1, 100), copy_of(2, 200), copy_of(2, 201))
-        other.take(copy_of(1, 101))
-        other.take(copy_of(3, 300), State.SETTLED, dispatcher=0)
-        amounts = {int.from_bytes(key, "big"): cents for key, cents in ids_in(other.segment).items()}
-        assert amounts == {1: 101, 2: 200, 3: 300}

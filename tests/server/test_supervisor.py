@@ -22,7 +22,8 @@ class TestRoles:
         """One process per role."""
         with running(tmp_path) as family:
             family.wait_ready()
-            assert len(set(family.pids())) == family.count(SupervisorCount.FORKS) == 3
+            assert len(set(family.pids())) == 3
+            family.wait_for(lambda: family.count(SupervisorCount.FORKS) == 3, "not counted")
             assert family.segment.supervisor_counters().phase is Phase.READY
             assert family.segment.supervisor_counters().pid == family.pid
 

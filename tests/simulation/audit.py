@@ -52,6 +52,7 @@ class Auditor:
         self._world = world
         self._truth = truth
         self._purges: dict[int, dict[str, int]] = {}  # epoch -> how many records each member had when it was raised
+        self._answered: list[tuple[int, float]] = []  # purges that were answered: epoch and when
         self._tasks: set[asyncio.Task[object]] = set()
 
     def start(self) -> None:
@@ -86,11 +87,26 @@ class Auditor:
         if found is None:
             return None
         instance, life = found
+        self._look_up(instance, life)
         work = self._ask(instance, life, window or self._window())
         task = self._world.loop.create_task(work, context=life.context)
         self._tasks.add(task)
         task.add_done_callback(self._done, context=self._world.context)
         return task
+
+    def _look_up(self, instance: Instance, life: Life) -> None:
+        """What is remembered must be found by whoever asks for it, and no lane may hold more than fits."""
+        known = [one for member in instance.members for one in member.known]
+        if known and life.gate is not None and life.memory is None:
+            wanted = self._world.rng.choice(known)
+            status = life.gate.find(wanted)
+            if status is None or status.amount_cents not in self._truth.sent[wanted]:
+                self._world.fail(f"{wanted.hex()[:4]} is remembered, and looking it up gives {status}")
+        for worker in range(instance.config.web_workers):
+            for dispatcher in range(instance.config.dispatchers):
+                lane = instance.view.lane(worker, dispatcher)
+                if lane.head - lane.tail > instance.config.lane_slots:
+                    self._world.fail(f"a lane holds {lane.head - lane.tail} payments")
 
     def _done(self, task: "asyncio.Task[object]") -> None:
         self._tasks.discard(task)
@@ -148,15 +164,27 @@ class Auditor:
             header, member = Header.from_text(text.decode()), self._truth.members[name]
             if header.epoch == int(data.get(b"epoch", b"0")):
                 records += member.settled(header.epoch, header.position)
-            stale = stale or self._staleness(member, header)
+            stale = stale or self._staleness(member, header) or self._silence(member, header)
         return Seen(records, stale)
+
+    def _silence(self, member: MemberTruth, header: Header) -> str | None:
+        """A sentence if a member said goodbye and knew of fewer unknown outcomes than have become rows."""
+        if not header.said_goodbye or self.instances[member.instance].plays(_role(member)):
+            return None
+        stray = [
+            known
+            for known, position in member.known.items()
+            if position is None and len(self._truth.takes[known]) == 1 and any(known in rows for rows in self._truth.rows)
+        ]
+        if len(stray) > header.unknown_payments:
+            return f"{member.name} said goodbye knowing of {header.unknown_payments} unknown, not of {len(stray)}"
+        return None
 
     def _staleness(self, member: MemberTruth, header: Header) -> str | None:
         """A sentence if a member that could have flushed has not."""
         now_s = self._world.loop.time()
         instance = self.instances[member.instance]
-        index = Member.parse(member.name).dispatcher
-        life = next((life for role, life in instance.lives.items() if role == ("dispatcher", index)), None)
+        life = next((life for role, life in instance.lives.items() if str(role) == _role(member)), None)
         disturbed_s = max(self.server.disturbed_at_s, -1.0 if life is None else life.began_at_s)
         if life is None or now_s - disturbed_s < UNDISTURBED_S or self.server.slow_s:
             return None
@@ -178,17 +206,19 @@ class Auditor:
 
     async def _purge(self, life: Life) -> None:
         """Runs in a worker's process."""
-        local = life.local
-        totals: LocalTotals | SimulatedTotals = local or SimulatedTotals(Connection(self._world, self.server))
-        if local is not None:
+        connection = Connection(self._world, self.server)
+        if life.local is not None:
             bases = [self.instances[0].view.journal(index).base for index in range(len(self.instances[0].members))]
-            self.purged(max(base.epoch for base in bases) + 1)
+            connection.purged = max(base.epoch for base in bases) + 1
+            self.purged(connection.purged)
         try:
-            await totals.purge()
+            await (life.local or SimulatedTotals(connection)).purge()
         except TotalsUnavailable as error:
             self._world.say(f"{life} could not purge: {error.reason}")
         else:
             self._world.say(f"{life} has purged")
+            assert isinstance(connection.purged, int)
+            self._answered.append((connection.purged, self._world.loop.time()))
 
     def purged(self, epoch: int) -> None:
         """The epoch was raised: nothing settled before may count in it."""
@@ -199,8 +229,12 @@ class Auditor:
         self._purges.setdefault(epoch, heads)
 
     def check_purges(self) -> None:
-        """Nothing that was settled before a purge counts after it."""
+        """What was settled before a purge doesn't count after it, what was settled after its answer does."""
         for name, member in self._truth.members.items():
+            for epoch, at_s in self._answered:
+                start = min((start for one, start in member.epoch_starts.items() if one >= epoch), default=0)
+                if any(record.at_s > at_s for record in member.records[:start]):
+                    self._world.fail(f"{name}: what settled after purge {epoch} does not count")
             for epoch, start in member.epoch_starts.items():
                 if epoch and start < self._purges[epoch][name]:
                     self._world.fail(f"{name}: what settled before purge {epoch} counts after it")
@@ -223,6 +257,10 @@ class Auditor:
             asked = self.ask(window)
             if asked is not None:
                 await asked
+
+
+def _role(member: MemberTruth) -> str:
+    return f"dispatcher-{Member.parse(member.name).dispatcher}"
 
 
 def count(records: list[Record], window: Window) -> tuple[Total, Total]:

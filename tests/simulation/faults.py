@@ -95,6 +95,9 @@ class Monkey:
         instance = self._world.rng.choice(self._instances)
         self._world.note(Fault.INSTANCE_STOPPED)
         instance.stop()
+        stuck = [life for role, life in instance.lives.items() if role.kind == "dispatcher"]
+        if stuck and self._world.rng.random() < 0.1:
+            stuck[0].paused = True  # for longer than an orderly stop may take
         self._world.later(self._world.rng.random() * 6, self._restart, instance)
 
     def _restart(self, instance: Instance) -> None:

@@ -8,7 +8,7 @@ from server.config import Config
 from server.payer import LAST_FLUSH_WITHIN_MS
 from server.supervisor import LOOK_MS
 from server.worker import STOP_WITHIN_S
-from shm import ENDED, UNSETTLED, Member, Phase, State
+from shm import ENDED, UNSETTLED, Accepted, Member, Phase, State
 from tests.shm.memory import TEARS
 from tests.simulation.coverage import Fault
 from tests.simulation.memory import MortalMemory
@@ -81,7 +81,7 @@ class Instance:
         self.doubted: set[bytes] = set()
         self.owed_elsewhere: set[bytes] = set()
         self._absent_since_s: float | None = None
-        self._absent_ids: set[bytes] = set()
+        self._absent_ids: dict[bytes, int] = {}
         self.siblings: dict[str, Instance] = {}
         self.clock = clock
         self.geometry = config.geometry
@@ -122,7 +122,7 @@ class Instance:
         self._world.say(f"instance {self.number} starts")
         self.up = self.supervised = True
         self._absent_since_s = None
-        self.doubted = self._handed_over()
+        self.doubted = set(self._handed_over())
         waiting = self.doubted | self._ids(frozenset({State.WAITING}))
         self.owed_elsewhere = {known for one in self.siblings.values() for known in waiting & one.paying_ids()}
         counters = self.view.supervisor_counters()
@@ -276,15 +276,19 @@ class Instance:
         kept = (kept for table in tables for _, kept in table.scan())
         return {one.correlation_id for one in kept if one is not None and one.state in states}
 
-    def _handed_over(self) -> set[bytes]:
-        """The ids in its lanes."""
+    def _handed_over(self) -> dict[bytes, int]:
+        """The ids in its lanes, and when each was accepted first, µs UTC."""
         lanes = (
             self.view.lane(worker, dispatcher)
             for worker in range(self.config.web_workers)
             for dispatcher in range(self.config.dispatchers)
         )
         found = (lane.peek(position) for lane in lanes for position in range(lane.tail, lane.head))
-        return {one.correlation_id for one in found if one is not None}
+        ids: dict[bytes, int] = {}
+        for accepted in found:
+            if accepted is not None:
+                ids.setdefault(accepted.correlation_id, accepted.accepted_at_us)
+        return ids
 
     def paying_ids(self) -> set[bytes]:
         """The ids that it has sent to a processor, and whose outcome was not a no."""
@@ -293,12 +297,15 @@ class Instance:
     def _begin_absence(self) -> None:
         """From now on siblings answer for what it has accepted."""
         self._absent_since_s = self._world.loop.time()
-        self._absent_ids = self._ids(ENDED | UNSETTLED) | self._handed_over()
+        self._absent_ids = self._handed_over() | dict.fromkeys(self._ids(ENDED | UNSETTLED), 0)
 
-    def answers_for(self, correlation_id: bytes) -> bool:
-        """Whether it is absent for long enough to be noticed, and has accepted this id."""
+    def answers_for(self, payment: Accepted) -> bool:
+        """Whether it is absent for long enough to be noticed, and has accepted this payment's id before."""
         since_s = self._absent_since_s
-        return since_s is not None and self._world.loop.time() - since_s > NOTICED_S and correlation_id in self._absent_ids
+        if since_s is None or self._world.loop.time() - since_s <= NOTICED_S:
+            return False
+        accepted_at_us = self._absent_ids.get(payment.correlation_id)
+        return accepted_at_us is not None and accepted_at_us < payment.accepted_at_us
 
     def plays(self, role: str) -> bool:
         """Whether a living process holds a role's lock."""

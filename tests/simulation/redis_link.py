@@ -98,6 +98,7 @@ class Connection:
         self._server = server
         self._lock = asyncio.Lock()
         self.seen: object = None  # what the watch said when this connection's last summary was read
+        self.purged: Reply = None  # the epoch that its last purge began
 
     async def call(self, command: str, arguments: list[Any]) -> Reply:
         """Sends a command and waits for its reply.
@@ -142,6 +143,8 @@ class Connection:
         reply = server.run(command, arguments)
         if command == "summary":
             self.seen = server.watch.summarised()
+        elif command == "purge":
+            self.purged = reply
         if world.chance(Fault.REDIS_REPLY_LOST):
             server.disturb()
             if world.rng.random() < 0.5:

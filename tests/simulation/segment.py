@@ -19,7 +19,7 @@ class WatchedTable(Table):
         """The store of the state word, the last one, is the commit."""
         super().insert(slot, payment)
         self._coverage.transitions[State.FREE, Event.TAKEN] += 1
-        self._truth.took(self._member, payment.correlation_id, payment.amount_cents)
+        self._truth.took(self._member, payment)
 
     def begin(self, slot: int, processor: int, requested_at_ms: int) -> int:
         """Counts, and tells of the attempt."""

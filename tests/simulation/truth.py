@@ -8,7 +8,7 @@ from collections import Counter, defaultdict
 from typing import NamedTuple, Protocol
 
 from server.attempt import Shown
-from shm import Base, Ended, Kind, State
+from shm import Accepted, Base, Ended, Kind, State
 from tests.simulation.coverage import Fault
 from tests.simulation.world import World
 
@@ -68,8 +68,8 @@ class Family(Protocol):
     doubted: set[bytes]
     owed_elsewhere: set[bytes]
 
-    def answers_for(self, correlation_id: bytes) -> bool:
-        """Whether it is absent for long enough to be noticed, and has accepted this id."""
+    def answers_for(self, payment: Accepted) -> bool:
+        """Whether it is absent for long enough to be noticed, and has accepted this payment's id before."""
 
 
 class Truth:
@@ -100,8 +100,9 @@ class Truth:
         self.ended_as: defaultdict[bytes, set[Kind]] = defaultdict(set)
         self.families: list[Family] = []
 
-    def took(self, member: MemberTruth, correlation_id: bytes, amount_cents: int) -> None:
+    def took(self, member: MemberTruth, payment: Accepted) -> None:
         """A payment got a table slot."""
+        correlation_id, amount_cents, _ = payment
         if correlation_id in member.known:
             self._world.fail(f"{_short(correlation_id)} was taken although it is remembered")
         if amount_cents not in self.sent[correlation_id]:
@@ -113,7 +114,7 @@ class Truth:
             self._world.note(Fault.FORGOTTEN)
             self.permitted[correlation_id] += 1
         for family in self.families:
-            if family.number != member.instance and family.answers_for(correlation_id):
+            if family.number != member.instance and family.answers_for(payment):
                 self._world.fail(f"{member.name} took {_short(correlation_id)}, which an absent instance has accepted")
             elif family.number in takes and member.instance not in takes:
                 # What lay in a lane during an absence is not to be paid if a sibling has it.

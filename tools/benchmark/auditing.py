@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tools.benchmark.endpoints import Gateway, Processors
 from tools.benchmark.errors import EndpointError
-from tools.benchmark.events import Summaries
+from tools.benchmark.events import Summaries, Totals
 from tools.benchmark.openloop.windows import CLOSED_MS, RECENT_START_MS, Window
 
 AUDIT_EVERY_S = 10.0  # as in the contest's final
@@ -17,7 +17,7 @@ def audit(gateway: Gateway, processors: Processors, now_ms: int) -> Summaries:
 
 def compare(gateway: Gateway, processors: Processors, window: Window, now_ms: int) -> Summaries:
     """Ask both sides for one window, which must have both its ends."""
-    sides = []
+    sides: list[Totals | None] = []
     for processor in processors:
         try:
             sides.append(processor.totals(window.query))

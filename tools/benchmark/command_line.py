@@ -1,31 +1,33 @@
-"""The bench's commands and options, and what follows from them; `tools/bench` only calls `main`."""
+"""The bench's commands and options; `tools/bench` only calls `main`."""
 
 from __future__ import annotations
 
 import argparse
-import json
-import os
-import platform
 import secrets
 import signal
 import sys
-import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
+from tools.benchmark import drain, saturate, soak, summary, targets
 from tools.benchmark import scenario as scenarios
-from tools.benchmark import targets
-from tools.benchmark.card import Card, faults, to_document
-from tools.benchmark.compare import medians, ratios
-from tools.benchmark.endpoints import TOKEN, Processor, free_port
-from tools.benchmark.errors import BenchError, OptionError
-from tools.benchmark.events import SIDES
+from tools.benchmark.card import faults, to_document
+from tools.benchmark.choices import processors_of, scenario_of, targets_of
+from tools.benchmark.compare import figures
+from tools.benchmark.endpoints import TOKEN
+from tools.benchmark.errors import BenchError
+from tools.benchmark.openrun import Order as OpenOrder
 from tools.benchmark.progress import Screen
-from tools.benchmark.report import card_lines, medians_lines
-from tools.benchmark.run import SETTLE_S, Order, carry_out
-from tools.benchmark.scenario import Scenario
+from tools.benchmark.report import card_lines
+from tools.benchmark.run import Order, carry_out
+from tools.benchmark.settling import SETTLE_S
+from tools.benchmark.sheet import Sheet
+from tools.benchmark.sheet import faults as sheet_faults
+from tools.benchmark.sheet import figures as sheet_figures
+from tools.benchmark.sheet import to_document as sheet_document
+from tools.benchmark.sheet_report import sheet_lines
+from tools.benchmark.sitting import Result, sit
 from tools.benchmark.targets import Target
 
 EXIT_GOOD = 0
@@ -33,21 +35,28 @@ EXIT_WRONG = 1  # the gateway did something it must not
 EXIT_NOT_RUN = 2
 EXIT_INTERRUPTED = 130
 RESULTS = targets.ROOT / "bench-results"
-PAUSE_S = 5.0
+CONNECTIONS = 64
 _SEED_MAX = 1_000_000
 PROCESSORS = "http://localhost:8001,http://localhost:8002"
-GATEWAY = "http://localhost:9999"
 
 DESCRIPTION = """\
-Puts the contest's load on the gateway and prints a score card. The processors must run already (for the simulated ones:
+Puts a load on the gateway and prints a score card. The processors must run already (for the simulated ones:
 docker compose -f tools/processor/docker-compose.yml up -d); they and the gateway's totals are emptied first.
 
+the contest's load, by k6; the score beside the best that perfect foresight could make of it:
   preview     60 s, 1 to 550 users, six stages of processors slow and failing
   final       300 s, 1 to 603 users, ten stages
   load FILE   a scenario of your own (see tools/benchmark/scenarios)
   floor       HAProxy answering by itself under the same load and limits: what everything else is compared with
 
-Ends with 0 if all is well, 1 if the gateway refused, lost, doubled or misreported anything, 2 if it can't be run."""
+payments at a constant rate, whatever becomes of them, by a generator that leaves the machine to what is measured:
+  saturate    3,000/s for 60 s, accepted and settled; --search finds the highest rate, --beyond doubles it
+  drain       both processors fail for 30 s: when is the backlog gone, and does accepting suffer
+  summary     a million settled payments, then summaries of all kinds of windows, compared with the processors'
+  soak        300/s for an hour: does memory stay what it is
+
+Ends with 0 if all is well, 1 if the gateway refused, lost, doubled or misreported anything, 2 if it can't be run.
+A goal that is missed is told, and changes nothing in that."""
 
 
 def parser() -> argparse.ArgumentParser:
@@ -60,14 +69,63 @@ def parser() -> argparse.ArgumentParser:
         command = commands.add_parser(name, help=text)
         if name == "load":
             command.add_argument("scenario", metavar="FILE", help="a scenario file (.json)")
-        command.add_argument(
-            "--against", metavar="floor|FILE", help="take turns with the floor, or with another docker-compose.yml"
-        )
-        _add_options(command)
+        _add_against(command)
+        _add_scenario_options(command)
     floor = commands.add_parser("floor", help="HAProxy alone")
     floor.add_argument("--scenario", default="preview", metavar="NAME", help="preview (if left out), final, FILE")
-    _add_options(floor)
+    _add_scenario_options(floor)
+    _add_open_commands(commands)
     return top
+
+
+def _add_open_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add the commands of constant rates."""
+    add = _adder(commands.add_parser("saturate", help="a constant rate, accepted and settled"), against=True)
+    add("--rate", type=_at_least_one, default=3000, metavar="N", help="payments per second (%(default)s)")
+    add("--duration-s", type=_at_least_one, default=60, metavar="S", help="for so long (%(default)s)")
+    add("--beyond", action="store_true", help="then twice the rate for a while, and look how it recovers")
+    add("--search", action="store_true", help="find the highest rate that is sustained, beginning with --rate")
+    add = _adder(commands.add_parser("drain", help="an outage of both processors, and after"), against=True)
+    add("--rate", type=_at_least_one, default=300, metavar="N", help="payments per second (%(default)s)")
+    add("--calm-s", type=_at_least_one, default=20, metavar="S", help="first, to compare with (%(default)s)")
+    add("--outage-s", type=_at_least_one, default=30, metavar="S", help="both processors fail (%(default)s)")
+    add("--drain-s", type=_at_least_one, default=20, metavar="S", help="payments go on after it (%(default)s)")
+    add = _adder(commands.add_parser("summary", help="summaries over many payments"), against=False)
+    add("--fill", type=_at_least_one, default=1_000_000, metavar="N", help="settled payments (%(default)s)")
+    add("--fill-rate", type=_at_least_one, default=2500, metavar="N", help="they are sent so fast (%(default)s)")
+    add("--rate", type=_at_least_one, default=300, metavar="N", help="payments per second meanwhile (%(default)s)")
+    add("--summaries", type=_at_least_one, default=50, metavar="N", help="summaries per second (%(default)s)")
+    add("--duration-s", type=_at_least_one, default=60, metavar="S", help="without, then with them (%(default)s)")
+    add = _adder(commands.add_parser("soak", help="an hour, and memory"), against=False)
+    add("--rate", type=_at_least_one, default=300, metavar="N", help="payments per second (%(default)s)")
+    add("--duration-s", type=_at_least_one, default=3600, metavar="S", help="for so long (%(default)s)")
+    add("--sample-s", type=float, default=60.0, metavar="S", help="memory is read every so often (%(default)s)")
+
+
+def _adder(command: argparse.ArgumentParser, *, against: bool) -> Callable[..., argparse.Action]:
+    """Add the options that all of them have, and return the method that adds more."""
+    if against:
+        _add_against(command)
+    _add_options(command)
+    command.add_argument(
+        "--connections", type=_at_least_one, default=CONNECTIONS, metavar="N", help="at the most (%(default)s)"
+    )
+    return command.add_argument
+
+
+def _add_against(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--against", metavar="floor|FILE", help="take turns with the floor, or with another docker-compose.yml"
+    )
+
+
+def _add_scenario_options(command: argparse.ArgumentParser) -> None:
+    _add_options(command)
+    add = command.add_argument
+    add("--random-amounts", action="store_true", help="every payment another amount")
+    add("--random-stages", action="store_true", help="other stages, made up on the spot")
+    add("--duration-s", type=_at_least_one, metavar="S", help="a shorter or longer load, stages in proportion")
+    add("--users", type=_at_least_one, metavar="N", help="as many users at the end, for trials")
 
 
 def _add_options(command: argparse.ArgumentParser) -> None:
@@ -78,13 +136,9 @@ def _add_options(command: argparse.ArgumentParser) -> None:
     )
     add("--token", default=TOKEN, help="the processors' admin token")
     add("--repeat", type=_at_least_one, default=1, metavar="N", help="run it so often, and show medians")
-    add("--random-amounts", action="store_true", help="every payment another amount")
-    add("--random-stages", action="store_true", help="other stages, made up on the spot")
-    add("--seed", type=int, metavar="N", help="makes the same amounts and stages again")
-    add("--duration-s", type=_at_least_one, metavar="S", help="a shorter or longer load, stages in proportion")
-    add("--users", type=_at_least_one, metavar="N", help="as many users at the end, for trials")
+    add("--seed", type=int, metavar="N", help="makes the same amounts, stages and windows again")
     add("--settle-s", type=float, default=SETTLE_S, metavar="S", help="longest wait for what is not settled at the end")
-    add("--json", type=Path, metavar="PATH", help="where the result is written (bench-results/SCENARIO-TIME.json)")
+    add("--json", type=Path, metavar="PATH", help="where the result is written (bench-results/COMMAND-TIME.json)")
 
 
 def _at_least_one(text: str) -> int:
@@ -92,50 +146,6 @@ def _at_least_one(text: str) -> int:
     if value < 1:
         raise argparse.ArgumentTypeError("must be 1 or more")
     return value
-
-
-def scenario_of(options: argparse.Namespace, seed: int) -> Scenario:
-    """Return the scenario the options ask for; raises ScenarioError."""
-    name = getattr(options, "scenario", options.command)
-    scenario = scenarios.resized(scenarios.read(name), duration_s=options.duration_s, users_end=options.users)
-    if options.random_stages:
-        scenario = scenarios.with_random_stages(scenario, seed)
-    if options.random_amounts:
-        scenario = scenarios.with_random_amounts(scenario)
-    return scenario
-
-
-def processors_of(options: argparse.Namespace) -> tuple[Processor, Processor]:
-    """Return both processors; raises OptionError unless two addresses are given."""
-    urls = options.processors.split(",")
-    if len(urls) != len(SIDES):
-        raise OptionError("--processors takes two addresses with a comma between: default, fallback.")
-    for url in urls:
-        targets.local_port(url)  # raises for what is no address
-    default, fallback = (Processor(name, url, options.token) for name, url in zip(SIDES, urls, strict=True))
-    return default, fallback
-
-
-def targets_of(options: argparse.Namespace, scenario: Scenario) -> list[Target]:
-    """Return what is to be measured, in turn; raises BenchError.
-
-    A gateway that runs already, or whose address was given, is measured as it is, and the floor beside it on a port of
-    its own. With `--against` and nothing running, each is started for its run and stopped after it.
-    """
-    url = (options.target or GATEWAY).rstrip("/")
-    port = targets.local_port(url)
-    if options.command == "floor":
-        return [targets.floor(port or free_port())]
-    against = options.against
-    runs = options.target is not None or targets.answers(url)
-    ours = targets.gateway(url, scenario.rules, managed=against is not None and not runs)
-    if against is None:
-        return [ours]
-    if against == "floor":
-        return [ours, targets.floor(free_port() if runs or not port else port)]
-    if runs:
-        raise OptionError(f"Stop what runs at {url} first: both gateways are started here in turn, on that port.")
-    return [ours, targets.other(Path(against), url)]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -149,7 +159,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         screen.say(f"bench: {error}")
         return EXIT_NOT_RUN
     except KeyboardInterrupt:
-        screen.say("bench: interrupted; k6 is gone and the processors are calm again.")
+        screen.say("bench: interrupted; the generator is gone and the processors are calm again.")
         return EXIT_INTERRUPTED
 
 
@@ -159,52 +169,51 @@ def _interrupt(_signal: int, _frame: object) -> None:
 
 def _bench(options: argparse.Namespace, screen: Screen) -> int:
     seed = options.seed if options.seed is not None else secrets.randbelow(_SEED_MAX)
-    scenario, processors = scenario_of(options, seed), processors_of(options)
-    in_turn = targets_of(options, scenario)
-    started = datetime.now(UTC)
-    path = options.json or RESULTS / f"{scenario.name}-{started:%Y%m%dT%H%M%SZ}.json"
-    cards: dict[str, list[Card]] = {target.name: [] for target in in_turn}
-    screen.say(f"{scenario.about} Seed {seed}.")
-    for number in range(options.repeat):
-        for target in in_turn if number % 2 == 0 else reversed(in_turn):  # so that neither always comes second
-            if any(cards.values()):
-                time.sleep(PAUSE_S)
-            screen.say(f"run {number + 1} of {options.repeat} on {target.name} ({target.url})")
-            with target.up():
-                order = Order(target, processors, scenario, seed, options.token)
-                card = carry_out(order, screen, options.settle_s)
-            cards[target.name].append(card)
-            for line in card_lines(card):
-                screen.say(line)
-            _write(path, result_of(started, cards))
-    if options.repeat > 1 or len(in_turn) > 1:
-        for line in medians_lines(*_together(cards)):
-            screen.say(line)
-    screen.say(f"written to {path}")
-    return EXIT_WRONG if any(faults(card) for runs in cards.values() for card in runs) else EXIT_GOOD
+    if options.command in {"saturate", "drain", "summary", "soak"}:
+        name, rules = options.command, scenarios.read("final").rules
+        measure = _open_measure(options, seed, screen)
+        screen.say(f"Payments at a constant rate. Seed {seed}.")
+    else:
+        scenario = scenario_of(options, seed)
+        name, rules = scenario.name, scenario.rules
+        processors = processors_of(options)
+        screen.say(f"{scenario.about} Seed {seed}.")
+
+        def measure(target: Target) -> Result:
+            order = Order(target, processors, scenario, seed, options.token)
+            card = carry_out(order, screen, options.settle_s)
+            return Result(list(card_lines(card)), figures(card), to_document(card), faults(card))
+
+    path = options.json or RESULTS / f"{name}-{datetime.now(UTC):%Y%m%dT%H%M%SZ}.json"
+    good = sit(targets_of(options, rules), options.repeat, measure, path, screen)
+    return EXIT_GOOD if good else EXIT_WRONG
 
 
-def _together(cards: dict[str, list[Card]]) -> tuple[dict[str, dict[str, float | None]], dict[str, float] | None]:
-    by_target = {name: medians(runs) for name, runs in cards.items() if runs}
-    pair = list(by_target.values())
-    return by_target, ratios(pair[0], pair[1]) if len(pair) > 1 else None
+def _open_measure(options: argparse.Namespace, seed: int, screen: Screen) -> Callable[[Target], Result]:
+    """Return what measures a target once at a constant rate."""
+    processors = processors_of(options)
+
+    def measure(target: Target) -> Result:
+        order = OpenOrder(target, processors, seed, options.connections, options.settle_s)
+        sheet = open_sheet(options, order, screen)
+        return Result(list(sheet_lines(sheet)), sheet_figures(sheet), sheet_document(sheet), sheet_faults(sheet))
+
+    return measure
 
 
-def result_of(started: datetime, cards: dict[str, list[Card]]) -> dict[str, Any]:
-    """Return the whole result as JSON values: where and when, every run's card, medians and ratios."""
-    by_target, to_other = _together(cards)
-    return {
-        "started_at": started.isoformat(timespec="seconds"),
-        "machine": {"cpus": os.cpu_count(), "kernel": platform.release(), "architecture": platform.machine()},
-        "runs": {name: [to_document(card) for card in runs] for name, runs in cards.items()},
-        "medians": by_target,
-        "ratios": to_other,
-    }
-
-
-def _write(path: Path, result: dict[str, Any]) -> None:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
-    except OSError as error:
-        raise OptionError(f"The result can't be written to {path}: {error.strerror}.") from error
+def open_sheet(options: argparse.Namespace, order: OpenOrder, screen: Screen) -> Sheet:
+    """Carry out one of the commands of constant rates."""
+    match options.command:
+        case "saturate":
+            run = saturate.search if options.search else saturate.measure
+            return run(order, saturate.Ask(options.rate, options.duration_s, options.beyond), screen)
+        case "drain":
+            spans = (options.calm_s, options.outage_s, options.drain_s)
+            return drain.measure(order, drain.Ask(options.rate, *spans), screen)
+        case "summary":
+            fill = (options.fill, options.fill_rate)
+            return summary.measure(
+                order, summary.Ask(*fill, options.rate, options.summaries, options.duration_s), screen
+            )
+        case _:
+            return soak.measure(order, soak.Ask(options.rate, options.duration_s, options.sample_s), screen)

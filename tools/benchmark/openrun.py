@@ -100,6 +100,7 @@ class OpenRun:
     Attributes:
         ours, theirs: the containers of the target and of the processors.
         run: which ids its payments have.
+        first_at_ms: nothing was paid before, UTC.
         answered: all its loads together.
     """
 
@@ -114,13 +115,13 @@ class OpenRun:
         self._address = ("", 0)
         self._next_turn = 0
         self._failed: dict[str, int] = {}
-        self._first_at_ms = 0
+        self.first_at_ms = 0
 
     def __enter__(self) -> Self:
         order = self.order
         self.ours, self.theirs = metered(order.target, order.processors)
         self._address = self._find_address()
-        self._first_at_ms = time.time_ns() // _NS_PER_MS
+        self.first_at_ms = time.time_ns() // _NS_PER_MS
         try:
             prepare(order.target, order.processors)
         except BaseException:
@@ -167,7 +168,7 @@ class OpenRun:
             seed=order.seed,
             first_turn=self._next_turn,
             amount=AMOUNT,
-            history_from_ms=self._first_at_ms,
+            history_from_ms=self.first_at_ms,
         )
         self.notes += run_load(plan, observer.on_event, observer.on_tick, tick_s)
         if len(observed.tally.began) != len(phases) + 1:
@@ -212,9 +213,9 @@ class OpenRun:
         by_rows = (lambda: dict(possible)) if turns <= ROWS_MAX else None
         return Settlement(quiet_s, settling.check(order.processors, answers, books, by_rows))
 
-    def used(self, observed: Observed, first: int = 0, last: int | None = None) -> Used:
-        """Return what was used from the beginning of phase `first` to the end of phase `last` (the last one)."""
-        start, end = observed.snapshots[first], observed.snapshots[-1 if last is None else last + 1]
+    def used(self, observed: Observed, first: int = 0, last: int = -2) -> Used:
+        """Return what was used from the beginning of phase `first` to the end of phase `last` (-2: of the last one)."""
+        start, end = observed.snapshots[first], observed.snapshots[last + 1]
         return Used(
             containers=meters.between(self.ours, start, end),
             processors=meters.between(self.theirs, start, end),
@@ -283,4 +284,6 @@ class _Observer:
         p99 = "" if last is None else f"  p99 {tally.between(last.at_ns - 1, last.at_ns).latency().p99_ms:.1f} ms"
         stored = "" if poll is None else f"  stored {poll.stored:,}"
         failed = whole.refused + whole.unanswered + whole.held
-        return f"{phase.name} at {phase.payments_per_s:,}/s  accepted {whole.accepted:,}  failed {failed:,}{stored}{p99}"
+        return (
+            f"{phase.name} at {phase.payments_per_s:,}/s  accepted {whole.accepted:,}  failed {failed:,}{stored}{p99}"
+        )

@@ -3,7 +3,7 @@
 Every payment is of the same worth, may wait as long as it likes, and must be stored when the load ends. A payment sent
 at a moment is stored if its delay, as it is at that moment, is over before the end, and the processor is not failing
 *then* (that is how the processors work: they sleep first and look at the flag afterwards). A processor runs at most
-`RUNNING_MAX` at a time, so while its delay is d seconds it takes `RUNNING_MAX` / d a second; without a delay, any number.
+`RUNNING_MAX` at a time, so while its delay is d seconds it takes `RUNNING_MAX` / d a second; without one, any number.
 
 Payments are due as the users grow. The most that default can take is what it takes if it is given whatever waits, at
 any moment that is any good; the most that both can take together follows in the same way. And there is a way to have
@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from fractions import Fraction
 
-from tools.benchmark.scenario import CALM, Condition, Load, Scenario, Stage
+from tools.benchmark.scenario import Condition, Load, Scenario, Stage
 
 RUNNING_MAX = 800  # the contest's processor: Endpoints.cs, AddConcurrencyLimiter
 STEP_MS = 5  # time is looked at in steps of this

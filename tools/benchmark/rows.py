@@ -1,19 +1,24 @@
-"""A load's phases as rows of a sheet: what was told, stored and used in each. Pure but for nothing it asks itself."""
+"""From a load that was observed to its sheet: what was told, stored and used in each phase, and all of it together."""
 
 from __future__ import annotations
 
-from tools.benchmark.card import Used, per_payment_us
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from tools.benchmark.card import per_payment_us
 from tools.benchmark.histogram import Histogram
 from tools.benchmark.openloop.told import LATE
-from tools.benchmark.openrun import Observed
-from tools.benchmark.sheet import PhaseRow
+from tools.benchmark.openrun import Observed, OpenRun, Settlement
+from tools.benchmark.sheet import Goal, PhaseRow, Sheet, memory_goal
 
 
-def rows_of(observed: Observed, used: list[Used]) -> list[PhaseRow]:
-    """Return one row per phase; `used` says what each of them used."""
+def rows_of(run: OpenRun, observed: Observed) -> list[PhaseRow]:
+    """Return one row per phase."""
     rows = []
     accepted = 0
-    for index, (phase, cost) in enumerate(zip(observed.phases, used, strict=True)):
+    for index, phase in enumerate(observed.phases):
+        cost = run.used(observed, index, index)
         counts = observed.tally.counts(index)
         accepted += counts.accepted
         begin, end = observed.at_edges[index : index + 2]
@@ -37,3 +42,49 @@ def rows_of(observed: Observed, used: list[Used]) -> list[PhaseRow]:
             )
         )
     return rows
+
+
+@dataclass(frozen=True, slots=True)
+class Own:
+    """What a command adds to its sheet; see `Sheet` for what each is.
+
+    Attributes:
+        metered: first and last of the phases that the table of containers is about.
+    """
+
+    command: str
+    main: int
+    metered: tuple[int, int]
+    goals: Sequence[Goal]
+    told: Sequence[str] = ()
+    more: dict[str, Any] = field(default_factory=dict)
+    faults: Sequence[str] = ()
+    may_refuse: Collection[str] = ()
+
+
+def sheet_of(run: OpenRun, observed: Observed, rows: Sequence[PhaseRow], settlement: Settlement, own: Own) -> Sheet:
+    """Put the sheet together; every command's last goal is the memory at the end."""
+    first, last = own.metered
+    metered = rows[first : last + 1]
+    return Sheet(
+        command=own.command,
+        target=run.order.target.name,
+        run=run.run,
+        seed=run.order.seed,
+        started_at_ms=observed.started_at_ms,
+        phases=rows,
+        main=own.main,
+        used=run.used(observed, first, last),
+        metered_payments=sum(row.accepted for row in metered),
+        metered_s=sum(row.duration_s for row in metered),
+        settles=run.order.target.settles,
+        quiet_s=settlement.quiet_s,
+        findings=settlement.findings,
+        audits=observed.audits,
+        goals=[*own.goals, memory_goal(run.used(observed))],
+        may_refuse=own.may_refuse,
+        told=own.told,
+        more=own.more,
+        more_faults=own.faults,
+        notes=run.notes,
+    )

@@ -50,20 +50,27 @@ def _phase_lines(sheet: Sheet) -> Iterator[str]:
     times = [["latency from when it was due, ms", *LATENCY_COLUMNS, "sent late p99", "µs/payment", "idle %"]]
     for phase in sheet.phases:
         full = phase.by_status.get(503, 0)
-        counts.append([
-            phase.name,
-            f"{phase.rate_per_s:,}",
-            f"{phase.duration_s:g}",
-            *(f"{n:,}" for n in (phase.sent, phase.accepted, full, phase.refused - full, phase.unanswered, phase.held)),
-            *(NOT_KNOWN if n is None else f"{n:,}" for n in (phase.settled, phase.waiting)),
-        ])
-        times.append([
-            phase.name,
-            *latency_cells(phase.answers),
-            number(phase.late.p99_ms, 2),
-            number(phase.cpu_us_per_payment, 0),
-            number(phase.machine_idle_percent, 0),
-        ])
+        counts.append(
+            [
+                phase.name,
+                f"{phase.rate_per_s:,}",
+                f"{phase.duration_s:g}",
+                *(
+                    f"{n:,}"
+                    for n in (phase.sent, phase.accepted, full, phase.refused - full, phase.unanswered, phase.held)
+                ),
+                *(NOT_KNOWN if n is None else f"{n:,}" for n in (phase.settled, phase.waiting)),
+            ]
+        )
+        times.append(
+            [
+                phase.name,
+                *latency_cells(phase.answers),
+                number(phase.late.p99_ms, 2),
+                number(phase.cpu_us_per_payment, 0),
+                number(phase.machine_idle_percent, 0),
+            ]
+        )
     yield from table(counts)
     yield from table(times)
 

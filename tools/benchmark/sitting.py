@@ -1,4 +1,4 @@
-"""Several runs in one sitting: targets in turn, each result shown and written at once, medians and ratios at the end."""
+"""Several runs in one sitting: targets in turn, each result shown and written at once, medians and ratios last."""
 
 from __future__ import annotations
 

@@ -73,10 +73,12 @@ class Fleet:
         for service in self._services:
             running = self._running[service.name] = _Running(service, self._spawn(service))
             self._wait_until_up(running)
-            logged = running.tail.lines()
             if service.is_gateway:
-                self._tell(service, logged)
+                self._tell(service, running.tail.lines())
             yield service
+        for running in self._running.values():
+            if not running.service.is_gateway:
+                running.tail.lines()  # that it has started: it was told already
 
     def _spawn(self, service: Service) -> subprocess.Popen[bytes]:
         with service.log.open("ab") as log:

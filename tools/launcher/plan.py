@@ -88,9 +88,11 @@ def services_of(options: Options, programs: Programs, folder: Path) -> list[Serv
     redis = folder / "redis.sock"
     shared = {"LISTEN": f"unix:{folder}", "WEB_WORKERS": str(WORKERS), "REDIS_URL": f"unix://{redis}"}
     services.append(_redis(programs, folder, redis))
-    services += [
-        _instance(name, options, programs, folder, shared, folder / f"{name}-0.sock") for name in instances_of(options)
-    ]
+    names = instances_of(options)
+    for name in names:
+        siblings = ",".join(other for other in names if other != name)
+        settings = {**shared, "SIBLINGS": siblings}
+        services.append(_instance(name, options, programs, folder, settings, folder / f"{name}-0.sock"))
     return [*services, _haproxy(options, programs, folder)]
 
 

@@ -75,6 +75,12 @@ class TestServicesOf:
         plan = services()
         assert plan["instance app1"].environment["REDIS_URL"] == "unix:///folder/redis.sock"
         assert plan["instance app2"].environment["REDIS_URL"] == "unix:///folder/redis.sock"
+
+    def test_instances_know_each_other(self) -> None:
+        """Each is told the other's name: the ids of one that is down count at the other."""
+        plan = services()
+        assert plan["instance app1"].environment["SIBLINGS"] == "app2"
+        assert plan["instance app2"].environment["SIBLINGS"] == "app1"
         words = " ".join(plan["redis"].command)
         assert "--port 0 --unixsocket /folder/redis.sock" in words
         assert "--appendonly no" in words

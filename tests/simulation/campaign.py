@@ -1,0 +1,95 @@
+"""Many seeds on all cores: their coverage added up, their failures kept."""
+
+import signal
+from collections.abc import Callable, Iterable
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from multiprocessing import get_context
+from typing import NamedTuple
+
+from tests.simulation.coverage import Coverage
+from tests.simulation.mutations import mutated
+from tests.simulation.runner import run_seed
+
+SEEDS_AT_ONCE = 20  # half a second of work: the progress bar moves, and handing over costs nothing
+FAILURES_KEPT = 20
+
+
+class Failure(NamedTuple):
+    """A seed that failed, and the sentence on why."""
+
+    seed: int
+    reason: str
+
+
+class Tally:
+    """What came of some seeds.
+
+    Attributes:
+        seeds: how many were run.
+        coverage: what they met.
+        failures: those that failed.
+        virtual_s: virtual time they took together.
+        summaries: summaries that were given and compared.
+    """
+
+    def __init__(self) -> None:
+        """Of none."""
+        self.seeds = 0
+        self.coverage = Coverage()
+        self.failures: list[Failure] = []
+        self.virtual_s = 0.0
+        self.summaries = 0
+
+    def add(self, other: "Tally") -> None:
+        """Adds another's."""
+        self.seeds += other.seeds
+        self.coverage.add(other.coverage)
+        self.failures += other.failures
+        self.virtual_s += other.virtual_s
+        self.summaries += other.summaries
+
+
+def run_some(seeds: Iterable[int], mutation: str | None = None) -> Tally:
+    """Runs some seeds, one after the other, in this process."""
+    tally = Tally()
+    with mutated(mutation):
+        for seed in seeds:
+            outcome = run_seed(seed)
+            tally.seeds += 1
+            tally.coverage.add(outcome.coverage)
+            tally.virtual_s += outcome.virtual_s
+            tally.summaries += outcome.summaries
+            if outcome.failures:
+                tally.failures.append(Failure(seed, outcome.failures[0]))
+    return tally
+
+
+def run_many(
+    seeds: range, *, processes: int, mutation: str | None = None, on_progress: Callable[[Tally], None] = lambda _: None
+) -> Tally:
+    """Runs seeds in several processes; stops early once `FAILURES_KEPT` have failed.
+
+    Args:
+        seeds: which.
+        processes: how many at once.
+        mutation: name of the rule to be broken, if any.
+        on_progress: told of what there is so far.
+    """
+    tally = Tally()
+    batches = [seeds[start : start + SEEDS_AT_ONCE] for start in range(0, len(seeds), SEEDS_AT_ONCE)]
+    with ProcessPoolExecutor(processes, mp_context=get_context("spawn"), initializer=_leave_signals) as pool:
+        waiting = {pool.submit(run_some, batch, mutation) for batch in batches}
+        try:
+            for done in as_completed(waiting):
+                tally.add(done.result())
+                on_progress(tally)
+                if len(tally.failures) >= FAILURES_KEPT:
+                    break
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+    return tally
+
+
+def _leave_signals() -> None:
+    """A terminal's Ctrl-C goes to all; only the parent decides."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)

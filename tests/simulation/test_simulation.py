@@ -1,0 +1,85 @@
+"""The simulator: it finds nothing in the code as it is, and finds every rule that is broken on purpose."""
+
+import os
+
+import pytest
+
+from tests.simulation.campaign import FAILURES_KEPT, run_many, run_some
+from tests.simulation.coverage import Coverage, Fault
+from tests.simulation.mutations import MUTATIONS
+from tests.simulation.plan import draw_plan
+from tests.simulation.regressions import REGRESSIONS
+from tests.simulation.runner import run_seed
+
+SEEDS_IN_CI = int(os.environ.get("SIMULATION_SEEDS", "1500"))
+PROCESSES = 2
+
+SEEDS_TO_NOTICE = {
+    "publish-before-packing": 400,
+    "free-before-journalling": 400,
+    "count-any-422": 200,
+    "advance-before-taking": 200,
+    "increment": 100,
+}
+"""Within how many seeds a mutation is noticed, several times what it took; 50 where nothing is said."""
+
+
+class TestRun:
+    """One run."""
+
+    def test_a_few_seeds_hold(self) -> None:
+        """Every invariant holds."""
+        assert run_some(range(4)).failures == []
+
+    def test_same_seed_same_story(self) -> None:
+        """A seed decides everything, to the microsecond."""
+        first, second = (run_seed(11, tracing=True) for _ in range(2))
+        assert len(first.trace) > 100
+        assert first.trace == second.trace
+
+    def test_telling_changes_nothing(self) -> None:
+        """A failing seed fails the same when it is replayed with its story told."""
+        silent, told = run_seed(12), run_seed(12, tracing=True)
+        assert silent.trace == []
+        assert (silent.callbacks, silent.virtual_s) == (told.callbacks, told.virtual_s)
+
+    def test_plans_differ(self) -> None:
+        """Seeds are not all alike: each has its own sizes and faults."""
+        plans = [draw_plan(seed) for seed in range(50)]
+        assert len({plan.geometry for plan in plans}) > 40
+        assert {plan.instances for plan in plans} == {1, 2}
+        assert len({tuple(plan.chances) for plan in plans}) > 40
+
+
+class TestCoverage:
+    """The count of what was met."""
+
+    def test_names_what_was_never_met(self) -> None:
+        """Everything, at first."""
+        coverage = Coverage()
+        everything = coverage.missing()
+        coverage.faults[Fault.PAUSED] += 1
+        assert [name for name in everything if name not in coverage.missing()] == [Fault.PAUSED.value]
+
+
+@pytest.mark.slow
+class TestCampaign:
+    """Many runs."""
+
+    def test_all_seeds_hold_and_everything_is_met(self) -> None:
+        """No invariant breaks, and every fault and every transition of the state table occurs."""
+        tally = run_many(range(SEEDS_IN_CI), processes=PROCESSES)
+        assert tally.failures == []
+        assert tally.coverage.missing() == []
+
+    @pytest.mark.parametrize("seed", REGRESSIONS)
+    def test_regressions(self, seed: int) -> None:
+        """What once failed holds."""
+        assert run_seed(seed).failures == [], REGRESSIONS[seed]
+
+    @pytest.mark.parametrize("mutation", MUTATIONS)
+    def test_mutations_are_noticed(self, mutation: str) -> None:
+        """A broken rule is noticed within a known number of seeds."""
+        seeds = SEEDS_TO_NOTICE.get(mutation, 50)
+        assert FAILURES_KEPT > 0
+        assert run_many(range(seeds), processes=PROCESSES, mutation=mutation).failures

@@ -1,0 +1,60 @@
+"""What follows from the options of a command line: the scenario, the processors, what is measured, in which turn."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from tools.benchmark import scenario as scenarios
+from tools.benchmark import targets
+from tools.benchmark.endpoints import Processor, Processors, free_port
+from tools.benchmark.errors import OptionError
+from tools.benchmark.events import SIDES
+from tools.benchmark.scenario import Rules, Scenario
+from tools.benchmark.targets import Target
+
+GATEWAY = "http://localhost:9999"
+
+
+def scenario_of(options: argparse.Namespace, seed: int) -> Scenario:
+    """Return the scenario the options ask for; raises ScenarioError."""
+    name = getattr(options, "scenario", options.command)
+    scenario = scenarios.resized(scenarios.read(name), duration_s=options.duration_s, users_end=options.users)
+    if options.random_stages:
+        scenario = scenarios.with_random_stages(scenario, seed)
+    if options.random_amounts:
+        scenario = scenarios.with_random_amounts(scenario)
+    return scenario
+
+
+def processors_of(options: argparse.Namespace) -> Processors:
+    """Return both processors; raises OptionError unless two addresses are given."""
+    urls = options.processors.split(",")
+    if len(urls) != len(SIDES):
+        raise OptionError("--processors takes two addresses with a comma between: default, fallback.")
+    for url in urls:
+        targets.local_port(url)  # raises for what is no address
+    default, fallback = (Processor(name, url, options.token) for name, url in zip(SIDES, urls, strict=True))
+    return default, fallback
+
+
+def targets_of(options: argparse.Namespace, rules: Rules) -> list[Target]:
+    """Return what is to be measured, in turn; raises BenchError.
+
+    A gateway that runs already, or whose address was given, is measured as it is, and the floor beside it on a port of
+    its own. With `--against` and nothing running, each is started for its run and stopped after it.
+    """
+    url = (options.target or GATEWAY).rstrip("/")
+    port = targets.local_port(url)
+    if options.command == "floor":
+        return [targets.floor(port or free_port())]
+    against = getattr(options, "against", None)
+    runs = options.target is not None or targets.answers(url)
+    ours = targets.gateway(url, rules, managed=against is not None and not runs)
+    if against is None:
+        return [ours]
+    if against == "floor":
+        return [ours, targets.floor(free_port() if runs or not port else port)]
+    if runs:
+        raise OptionError(f"Stop what runs at {url} first: both gateways are started here in turn, on that port.")
+    return [ours, targets.other(Path(against), url)]

@@ -1,0 +1,44 @@
+"""Searches the highest rate that is sustained: up or down until one is and one is not, then by halves. Pure."""
+
+from __future__ import annotations
+
+RATE_MIN = 10
+RATE_MAX = 50_000
+CLOSE_ENOUGH = 1.05  # between the best that is sustained and the least that is not
+_STRIDE = 1.5
+
+
+class Search:
+    """Try `rate`, `tell` whether it was sustained, until `is_over`.
+
+    Attributes:
+        rate: to be tried next.
+        best: the highest that was sustained; None if none was.
+    """
+
+    def __init__(self, start: int) -> None:
+        self.rate = start
+        self.best: int | None = None
+        self._least_failed: int | None = None
+
+    def tell(self, *, sustained: bool) -> None:
+        """Take in whether `rate` was sustained, and choose the next."""
+        if sustained:
+            self.best = self.rate
+        else:
+            self._least_failed = self.rate
+        if self._least_failed is None:
+            self.rate = min(int(self.rate * _STRIDE), RATE_MAX)
+        elif self.best is None:
+            self.rate = max(int(self.rate / _STRIDE), RATE_MIN)
+        else:
+            self.rate = (self.best + self._least_failed) // 2
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the answer is close enough, or beyond what is searched."""
+        if self.best is None:
+            return self._least_failed == RATE_MIN
+        if self._least_failed is None:
+            return self.best == RATE_MAX
+        return self._least_failed <= max(self.best * CLOSE_ENOUGH, self.best + 1)

@@ -1,0 +1,169 @@
+"""`bench summary`: a million settled payments, then summaries of all kinds of windows while payments go on."""
+
+from __future__ import annotations
+
+import random
+import time
+from dataclasses import dataclass
+from typing import Any
+
+from tools.benchmark import settling
+from tools.benchmark.endpoints import Gateway
+from tools.benchmark.errors import EndpointError, GeneratorError
+from tools.benchmark.exactness import Compared, compare
+from tools.benchmark.histogram import Histogram
+from tools.benchmark.openloop.plan import Phase
+from tools.benchmark.openloop.told import LATE, REFUSED, Sample
+from tools.benchmark.openloop.windows import KINDS, draw
+from tools.benchmark.openrun import Observed, OpenRun, Order
+from tools.benchmark.progress import Screen
+from tools.benchmark.rows import Own, rows_of, sheet_of
+from tools.benchmark.saturate import WARM_UP_S
+from tools.benchmark.sheet import Goal, Sheet
+from tools.benchmark.tally import Counts
+from tools.benchmark.text import LATENCY_COLUMNS, latency_cells, table
+
+SUMMARIES = "summaries"
+P99_MS_MAX = 5.0
+PAYMENTS_RATIO_MAX = 1.25  # two calm phases of the same run differ by as much
+CHUNK_S = 20
+CHUNKS_MAX = 1_000
+SLOWER = 0.8  # the fill's rate after a chunk that was too much
+LAG_S_MAX = 5.0
+QUIET_PER_KIND = 10
+RATE_MIN = 10
+_CALM, _ASKED = 1, 2
+_MS_PER_S = 1000
+_NS_PER_MS = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """`fill` settled payments, sent at `fill_per_s`; then `duration_s` of payments with and without summaries."""
+
+    fill: int
+    fill_per_s: int
+    rate_per_s: int
+    summaries_per_s: int
+    duration_s: int
+
+
+def fill(run: OpenRun, ask: Ask) -> None:
+    """Have so many payments settled, in chunks, each slower if the last was too much; raises GeneratorError."""
+    rate = ask.fill_per_s
+    since_s = time.monotonic()
+    for _ in range(CHUNKS_MAX):
+        left = ask.fill - run.answered.accepted
+        if left <= 0:
+            break
+        chunk_ms = min(CHUNK_S * _MS_PER_S, -(-left * _MS_PER_S // rate))
+        observed = run.load([Phase("fill", chunk_ms, rate)])
+        began_s = time.monotonic()
+        settling.wait_until_quiet(
+            Gateway(run.order.target.url), run.order.processors, run.answered, run.screen, run.order.settle_s
+        )
+        counts = observed.tally.counts(0)
+        failed = counts.refused + counts.unanswered + counts.held
+        if failed or time.monotonic() - began_s > LAG_S_MAX:
+            rate = max(int(rate * SLOWER), RATE_MIN)
+            run.screen.say(f"  {failed:,} payments of the fill were not taken: going on at {rate:,}/s")
+    if run.answered.accepted < ask.fill:
+        raise GeneratorError(f"Only {run.answered.accepted:,} payments were accepted in {CHUNKS_MAX} chunks.")
+    run.notes.append(f"filled with {run.answered.accepted:,} payments in {time.monotonic() - since_s:.0f} s")
+
+
+def phases_of(ask: Ask) -> list[Phase]:
+    """Return the phases after the fill: payments alone, then with summaries."""
+    duration_ms = ask.duration_s * _MS_PER_S
+    return [
+        # with summaries: HAProxy closes a connection that says nothing for 2 s at its start
+        Phase("warm-up", WARM_UP_S * _MS_PER_S, ask.rate_per_s, ask.summaries_per_s),
+        Phase("calm", duration_ms, ask.rate_per_s),
+        Phase("asked", duration_ms, ask.rate_per_s, ask.summaries_per_s),
+    ]
+
+
+def measure(order: Order, ask: Ask, screen: Screen) -> Sheet:
+    """Run it once; raises BenchError if the load could not be run."""
+    with OpenRun(order, screen) as run:
+        fill(run, ask)
+        observed = run.load(phases_of(ask))
+        settlement = run.settle()
+        gateway = Gateway(order.target.url)
+        under_load = compare(observed.tally.samples, gateway, order.processors, quiet=False)
+        at_rest = compare(_ask(run, gateway), gateway, order.processors, quiet=True)
+    rows = rows_of(run, observed)
+    asked = observed.tally.counts(_ASKED, SUMMARIES)
+    worst_ms = max((histogram.latency().p99_ms for _, histogram in _by_kind(asked)), default=None)
+    calm_ms, asked_ms = rows[_CALM].answers.p99_ms, rows[_ASKED].answers.p99_ms
+    own = Own(
+        command=f"summary over {ask.fill:,} payments",
+        main=_ASKED,
+        metered=(_ASKED, _ASKED),
+        goals=[
+            Goal("summary p99 ms", asked.answers.latency().p99_ms, at_most=P99_MS_MAX),
+            Goal("summary p99 ms, slowest kind of window", worst_ms, at_most=P99_MS_MAX),
+            Goal("payments p99 with summaries to without", _ratio(asked_ms, calm_ms), at_most=PAYMENTS_RATIO_MAX),
+        ],
+        told=[*_table(asked), _line("under load", under_load), _line("at rest", at_rest)],
+        more={"under_load": under_load, "at_rest": at_rest, "summaries": _document(asked)},
+        faults=_faults(observed, under_load, at_rest),
+    )
+    return sheet_of(run, observed, rows, settlement, own)
+
+
+def _ratio(value: float, other: float) -> float | None:
+    return value / other if other else None
+
+
+def _ask(run: OpenRun, gateway: Gateway) -> list[Sample]:
+    """Ask the gateway for windows of all kinds, now that nothing moves."""
+    chance = random.Random(run.order.seed)
+    samples = []
+    for kind in KINDS * QUIET_PER_KIND:
+        now_ms = time.time_ns() // _NS_PER_MS
+        window = draw(chance, kind, run.first_at_ms, now_ms)
+        try:
+            body = gateway.ask("GET", f"/payments-summary{window.query}").decode(errors="replace")
+        except EndpointError as error:
+            body = str(error)  # is found to be no summary
+        samples.append(Sample(kind, window.from_ms, window.to_ms, now_ms, body))
+    return samples
+
+
+def _by_kind(counts: Counts) -> list[tuple[str, Histogram]]:
+    return [(label, counts.latencies[label]) for label in counts.latencies if label not in {LATE, REFUSED}]
+
+
+def _table(counts: Counts) -> list[str]:
+    rows = [["summaries of the window, ms", "answers", *LATENCY_COLUMNS]]
+    rows.append(["all kinds", f"{counts.accepted:,}", *latency_cells(counts.answers.latency())])
+    for label, histogram in sorted(_by_kind(counts)):
+        latency = histogram.latency()
+        rows.append([f"  {label}", f"{latency.count:,}", *latency_cells(latency)])
+    return list(table(rows))
+
+
+def _line(when: str, compared: Compared) -> str:
+    return (
+        f"compared with the processors {when}: {compared.count:,} answers ({compared.widened:,} of widened windows), "
+        f"wrong {compared.wrong:,}; {compared.open:,} could not be compared, their windows being open"
+    )
+
+
+def _document(counts: Counts) -> dict[str, Any]:
+    return {
+        "statuses": dict(counts.statuses),
+        "every": counts.answers.latency(),
+        "kinds": {label: histogram.latency() for label, histogram in _by_kind(counts)},
+    }
+
+
+def _faults(observed: Observed, *compared: Compared) -> list[str]:
+    whole = observed.tally.whole(SUMMARIES)
+    told = []
+    if whole.refused or whole.unanswered or whole.held:
+        told.append(f"{whole.refused:,} summaries refused, {whole.unanswered:,} not answered, {whole.held:,} not sent.")
+    return told + [
+        f"{each.wrong:,} summaries were wrong: {'; '.join(each.examples)}" for each in compared if each.wrong
+    ]
