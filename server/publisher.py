@@ -20,6 +20,7 @@ from server.totals_header import Header, Version
 from shm import Counters, DispatcherCount, Journal, Member, Roster
 
 BEAT_S = 0.5  # readers take a member for gone after three missed beats
+DROPPED_MAX = 10_000  # names of fields to remove once Redis is back; beyond it everything is written again instead
 RETRY_S = 0.1  # after a flush that failed
 
 _log = logging.getLogger(__name__)
@@ -122,6 +123,8 @@ class Publisher:
         except TotalsUnavailable as error:
             self._complain(error)
             self._follower.ledger.give_back(changes)
+            if len(changes.dropped) > DROPPED_MAX:
+                self._builds_on = None
             return False
         except asyncio.CancelledError:
             self._follower.ledger.give_back(changes)

@@ -9,7 +9,7 @@ from contextlib import AsyncExitStack
 
 import pytest
 
-from server import payer
+from server import child, payer
 from server.config import Config, load
 from server.redis_totals import TotalsHash
 from server.totals import Summary, Total
@@ -42,8 +42,12 @@ class Counter:
     async def start(self) -> None:
         """Forks the dispatcher and waits until it is ready."""
         self.row.phase = Phase.NONE
-        self.pid = fork(lambda: os._exit(payer.serve(self.config, 0, self.doorbell)))
+        parent = os.getpid()
+        self.pid = fork(lambda: os._exit(child.run("dispatcher-0", parent, self._serve)))
         await self.wait_for(lambda: self.row.phase is Phase.READY, "the dispatcher is not ready")
+
+    def _serve(self) -> int:
+        return payer.serve(self.config, 0, self.doorbell)
 
     def close(self) -> None:
         """Leaves nothing behind."""
@@ -116,12 +120,25 @@ async def processors() -> AsyncIterator[list[ProcessorServer]]:
 
 
 @pytest.fixture
-async def counter(instance: str, processors: list[ProcessorServer]) -> AsyncIterator[Counter]:
+def make(instance: str, processors: list[ProcessorServer]) -> Iterator[Callable[..., Counter]]:
+    """Makes a counter with some settings; its dispatcher is not at work yet."""
+    made: list[Counter] = []
+
+    def make_one(**settings: str) -> Counter:
+        made.append(Counter(instance, processors, **settings))
+        return made[-1]
+
+    yield make_one
+    for one in made:
+        one.close()
+
+
+@pytest.fixture
+async def counter(make: Callable[..., Counter]) -> Counter:
     """A dispatcher at work, with totals kept locally."""
-    made = Counter(instance, processors)
+    made = make()
     await made.start()
-    yield made
-    made.close()
+    return made
 
 
 class TestPaying:
@@ -214,18 +231,19 @@ class TestStopping:
 class TestStart:
     """What it needs."""
 
-    async def test_role_taken(self, instance: str, processors: list[ProcessorServer]) -> None:
+    async def test_role_taken(self, instance: str, make: Callable[..., Counter]) -> None:
         """Nobody pays while another process plays the role."""
-        counter = Counter(instance, processors)
+        counter = make()
         with pytest.MonkeyPatch.context() as patch, RoleLock(instance, "dispatcher-0"):
             patch.setattr("server.child.LOCK_WITHIN_S", 0.0)
             with pytest.raises(RoleTaken):
                 payer.serve(counter.config, 0, counter.doorbell)
-        counter.close()
 
-    async def test_unreachable_processors(self, instance: str, processors: list[ProcessorServer]) -> None:
+    async def test_unreachable_processors(
+        self, processors: list[ProcessorServer], make: Callable[..., Counter]
+    ) -> None:
         """With nobody there payments wait, and are settled once somebody is."""
-        counter = Counter(instance, processors)
+        counter = make()
         for one in processors:
             await one.__aexit__()
         await counter.start()
@@ -234,17 +252,17 @@ class TestStart:
         assert counter.states(1) == [State.WAITING]
         async with processors[0]:
             await counter.wait_settled(1)
-        counter.close()
 
 
 class TestPublishing:
     """With Redis."""
 
-    async def test_totals(self, instance: str, processors: list[ProcessorServer], redis: RedisServer) -> None:
+    async def test_totals(self, make: Callable[..., Counter], redis: RedisServer) -> None:
         """A settlement is in the hash within 20 ms or so, and stays there after a goodbye."""
-        counter = Counter(instance, processors, REDIS_URL=redis.url)
+        counter = make(REDIS_URL=redis.url)
         await counter.start()
         totals = TotalsHash(redis.url)
+        await counter.wait_for(lambda: counter.row.get(DispatcherCount.FLUSHES) > 0, "nothing is published")
         counter.accept(1)
         await counter.wait_settled(1)
         begun_s = time.monotonic()
@@ -255,26 +273,22 @@ class TestPublishing:
         await asyncio.sleep(1.6)
         assert await totals.summary(None, None) == Summary(Total(1, 1990), Total(0, 0))
         await totals.aclose()
-        counter.close()
 
-    async def test_cut_short(self, instance: str, processors: list[ProcessorServer], redis: RedisServer) -> None:
+    async def test_cut_short(self, make: Callable[..., Counter], redis: RedisServer) -> None:
         """The goodbye tells of payments that were cut short as unknown."""
-        counter = Counter(instance, processors, REDIS_URL=redis.url)
+        counter = make(REDIS_URL=redis.url)
         await counter.start()
-        processors[0].processor.settings.delay_ms = 900
+        counter.processors[0].processor.settings.delay_ms = 900
         counter.accept(*range(5))
         await counter.wait_for(lambda: set(counter.states(*range(5))) == {State.SENDING}, "not sent")
         assert await counter.stop() == 0
         totals = TotalsHash(redis.url)
         assert await totals.summary(None, None) == Summary(Total(0, 0), Total(0, 0), unknown=5)
         await totals.aclose()
-        counter.close()
 
-    async def test_redis_hangs_at_the_end(
-        self, instance: str, processors: list[ProcessorServer], mortal_redis: RedisServer
-    ) -> None:
+    async def test_redis_hangs_at_the_end(self, make: Callable[..., Counter], mortal_redis: RedisServer) -> None:
         """A Redis that does not answer delays the end by no more than two calls."""
-        counter = Counter(instance, processors, REDIS_URL=mortal_redis.url)
+        counter = make(REDIS_URL=mortal_redis.url)
         await counter.start()
         counter.accept(1)
         await counter.wait_settled(1)
@@ -282,4 +296,3 @@ class TestPublishing:
         begun_s = time.monotonic()
         assert await counter.stop() == 0
         assert time.monotonic() - begun_s < payer.LAST_FLUSH_WITHIN_MS / 1000
-        counter.close()

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from server import ledger
 from server import publisher as module
 from server.publisher import Publisher
 from server.totals import Summary, Total, count_window
@@ -153,6 +154,20 @@ class TestAnswers:
         assert [builds_on for _, _, builds_on in desk.totals.flushes] == [None, (0, 1, 1), (0, 1, 1), (0, 1, 1)]
         assert desk.shown() == Total(4, 7960)
         assert desk.counters.get(DispatcherCount.REWRITES) == 0
+
+    async def test_away_for_long(self, desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Names of fields to remove do not pile up while Redis is away: beyond a bound everything is written again."""
+        monkeypatch.setattr(module, "DROPPED_MAX", 3)
+        monkeypatch.setattr(ledger, "DETAIL_BYTES_MAX", 0)
+        assert await desk.flush(1)
+        desk.totals.away = True
+        for second in range(5):
+            desk.settle(requested_at_ms=NOON_MS + second * 1000)
+            assert not await desk.flush()
+        desk.totals.away = False
+        assert await desk.flush()
+        assert desk.totals.flushes[-1][1:] == (set(), None)
+        assert desk.shown(None, None) == Total(6, 6 * 1990)
 
     async def test_taken_twice(self, desk: Desk) -> None:
         """A call made again after its answer was lost finds its own header, which is as good as being taken."""

@@ -10,7 +10,7 @@ from contextlib import suppress
 
 import pytest
 
-from server import worker
+from server import child, worker
 from server.config import Config, load
 from shm import Ended, Kind, Phase, RoleLock, RoleTaken, Segment, WorkerCount
 from tests.fakes import NOON_MS
@@ -38,8 +38,12 @@ class Office:
     def start(self) -> None:
         """Forks the worker and waits until it serves."""
         self.row.phase = Phase.NONE
-        self.pid = fork(lambda: os._exit(worker.serve(self.config, 0, self.listener, [self.doorbell])))
+        parent = os.getpid()
+        self.pid = fork(lambda: os._exit(child.run("worker-0", parent, self._serve)))
         self.wait_for(lambda: self.row.phase is Phase.READY, "the worker is not ready")
+
+    def _serve(self) -> int:
+        return worker.serve(self.config, 0, self.listener, [self.doorbell])
 
     def close(self) -> None:
         """Leaves nothing behind."""

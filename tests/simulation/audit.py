@@ -4,7 +4,7 @@ import asyncio
 from typing import NamedTuple
 
 from server.errors import TotalsUnavailable
-from server.local_totals import LocalTotals
+from server.redis_totals import SEEN_WITHIN_MS
 from server.totals import Summary, Total
 from server.totals_header import Header
 from shm import Member
@@ -27,10 +27,12 @@ class Seen(NamedTuple):
     Args:
         records: the settlements that the headers in the hash cover.
         stale: a sentence if they lag behind the journals more than they may.
+        living: members that have flushed lately and have not said goodbye: whom a purge waits for.
     """
 
     records: list[Record]
     stale: str | None
+    living: set[str]
 
 
 class Auditor:
@@ -52,7 +54,9 @@ class Auditor:
         self._world = world
         self._truth = truth
         self._purges: dict[int, dict[str, int]] = {}  # epoch -> how many records each member had when it was raised
-        self._answered: list[tuple[int, float]] = []  # purges that were answered: epoch and when
+        self._answered: list[
+            tuple[int, float, set[str]]
+        ] = []  # purges that were answered: epoch, when, waited for whom
         self._tasks: set[asyncio.Task[object]] = set()
 
     def start(self) -> None:
@@ -118,7 +122,7 @@ class Auditor:
         try:
             if life.local is not None:
                 summary = await life.local.summary(*window)
-                seen = Seen(self._settled_here(instance), None)
+                seen = Seen(self._settled_here(instance), None, set())
             else:
                 connection = Connection(self._world, self.server)
                 summary = await SimulatedTotals(connection).summary(*window)
@@ -157,6 +161,7 @@ class Auditor:
         data = self.server.model.hash
         records = []
         stale = None
+        living = set()
         for name in data.get(b"roster", b"").decode().split(","):
             text = data.get(f"{name}|h".encode())
             if text is None:
@@ -165,7 +170,10 @@ class Auditor:
             if header.epoch == int(data.get(b"epoch", b"0")):
                 records += member.settled(header.epoch, header.position)
             stale = stale or self._staleness(member, header) or self._silence(member, header)
-        return Seen(records, stale)
+            silent_ms = self.server.now_ms() - int(data[f"{name}|seen".encode()])
+            if not header.said_goodbye and silent_ms <= SEEN_WITHIN_MS:
+                living.add(name)
+        return Seen(records, stale, living)
 
     def _silence(self, member: MemberTruth, header: Header) -> str | None:
         """A sentence if a member said goodbye and knew of fewer unknown outcomes than have become rows."""
@@ -174,9 +182,14 @@ class Auditor:
         stray = [
             known
             for known, position in member.known.items()
-            if position is None and len(self._truth.takes[known]) == 1 and any(known in rows for rows in self._truth.rows)
+            if position is None
+            and len(self._truth.takes[known]) == 1
+            and any(known in rows for rows in self._truth.rows)
         ]
-        if len(stray) > header.unknown_payments:
+        index = Member.parse(member.name).dispatcher
+        if stray and self.instances[member.instance].view.journal(index).life != header.life:
+            self._world.coverage.exceptions["paid since a goodbye by a successor that died before its first flush"] += 1
+        elif len(stray) > header.unknown_payments:
             return f"{member.name} said goodbye knowing of {header.unknown_payments} unknown, not of {len(stray)}"
         return None
 
@@ -218,7 +231,8 @@ class Auditor:
         else:
             self._world.say(f"{life} has purged")
             assert isinstance(connection.purged, int)
-            self._answered.append((connection.purged, self._world.loop.time()))
+            living = connection.seen.living if isinstance(connection.seen, Seen) else set(self._truth.members)
+            self._answered.append((connection.purged, self._world.loop.time(), living))
 
     def purged(self, epoch: int) -> None:
         """The epoch was raised: nothing settled before may count in it."""
@@ -231,10 +245,15 @@ class Auditor:
     def check_purges(self) -> None:
         """What was settled before a purge doesn't count after it, what was settled after its answer does."""
         for name, member in self._truth.members.items():
-            for epoch, at_s in self._answered:
+            for epoch, at_s, living in self._answered:
                 start = min((start for one, start in member.epoch_starts.items() if one >= epoch), default=0)
-                if any(record.at_s > at_s for record in member.records[:start]):
+                lost = any(record.at_s > at_s for record in member.records[:start])
+                if lost and name in living:
                     self._world.fail(f"{name}: what settled after purge {epoch} does not count")
+                elif lost:
+                    self._world.coverage.exceptions[
+                        "settled where nobody had heard of a purge yet, and not counted"
+                    ] += 1
             for epoch, start in member.epoch_starts.items():
                 if epoch and start < self._purges[epoch][name]:
                     self._world.fail(f"{name}: what settled before purge {epoch} counts after it")

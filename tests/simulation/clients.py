@@ -50,7 +50,7 @@ class Clients:
             if not world.plan.bursts or rng.random() < 0.2:
                 at_s = rng.random() * world.plan.faults_s
             correlation_id = number.to_bytes(2, "big") + rng.randbytes(14)
-            world.later(at_s, self._begin, correlation_id, rng.randint(1, 10**rng.randint(1, 8)))
+            world.later(at_s, self._begin, correlation_id, rng.randint(1, 10 ** rng.randint(1, 8)))
 
     def _begin(self, correlation_id: bytes, amount_cents: int) -> None:
         instance = self._world.rng.choice(self._instances)

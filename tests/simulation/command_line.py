@@ -76,8 +76,8 @@ def _campaign(seeds: range, jobs: int, mutation: str | None) -> int:
     elapsed_s = time.monotonic() - began_s
     _print_coverage(tally)
     print(
-        f"{tally.seeds} seeds in {elapsed_s:.0f} s ({tally.seeds / elapsed_s:.0f} a second), {tally.virtual_s:.0f} s of "
-        f"virtual time, {tally.summaries} summaries compared, {len(tally.failures)} seeds failed"
+        f"{tally.seeds} seeds in {elapsed_s:.0f} s ({tally.seeds / elapsed_s:.0f} a second), {tally.virtual_s:.0f} s "
+        f"of virtual time, {tally.summaries} summaries compared, {len(tally.failures)} seeds failed"
     )
     for failure in sorted(tally.failures):
         print(f"  seed {failure.seed}: {failure.reason[:200]}")
@@ -114,12 +114,8 @@ class _Bar:
             part = tally.seeds / self._total
             bar = "#" * int(part * BAR_WIDTH)
             left_s = (time.monotonic() - self._began_s) * (1 / part - 1)
-            print(
-                f"\r[{bar:{BAR_WIDTH}}] {tally.seeds}/{self._total}, {len(tally.failures)} failed, {left_s:.0f} s left ",
-                end="",
-                file=sys.stderr,
-                flush=True,
-            )
+            counts = f"{tally.seeds}/{self._total}, {len(tally.failures)} failed, {left_s:.0f} s left "
+            print(f"\r[{bar:{BAR_WIDTH}}] {counts}", end="", file=sys.stderr, flush=True)
 
     def end(self) -> None:
         """Leaves its line."""

@@ -2,7 +2,7 @@
 
 from server.children import Role
 from tests.simulation.coverage import Fault
-from tests.simulation.instance import Instance
+from tests.simulation.instance import DYING_S, Instance
 from tests.simulation.process import Life
 from tests.simulation.processors import SimulatedProcessor
 from tests.simulation.redis_link import SimulatedRedis
@@ -88,15 +88,15 @@ class Monkey:
     def _kill_instance(self) -> None:
         instance = self._world.rng.choice(self._instances)
         self._world.note(Fault.INSTANCE_KILLED)
-        instance.kill_all()
-        self._world.later(self._world.rng.random() ** 2 * 4, self._restart, instance)
+        instance.kill_supervisor()
+        self._world.later(DYING_S + self._world.rng.random() ** 2 * 4, self._restart, instance)
 
     def _stop_instance(self) -> None:
         instance = self._world.rng.choice(self._instances)
         self._world.note(Fault.INSTANCE_STOPPED)
         instance.stop()
         stuck = [life for role, life in instance.lives.items() if role.kind == "dispatcher"]
-        if stuck and self._world.rng.random() < 0.1:
+        if stuck and self._world.rng.random() < 0.3:
             stuck[0].paused = True  # for longer than an orderly stop may take
         self._world.later(self._world.rng.random() * 6, self._restart, instance)
 

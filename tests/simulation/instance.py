@@ -1,6 +1,7 @@
 """A simulated instance: its memory, and a supervisor that forks, reaps and stops its processes as the real one does."""
 
 import os
+from collections.abc import Callable
 from dataclasses import replace
 
 from server.children import Children, Role
@@ -8,36 +9,21 @@ from server.config import Config
 from server.payer import LAST_FLUSH_WITHIN_MS
 from server.supervisor import LOOK_MS
 from server.worker import STOP_WITHIN_S
-from shm import ENDED, UNSETTLED, Accepted, Member, Phase, State
+from shm import ENDED, UNSETTLED, Accepted, Member, Phase, State, layout
 from tests.shm.memory import TEARS
 from tests.simulation.coverage import Fault
+from tests.simulation.machine import MachineClock, ids_in_lanes, ids_in_tables
 from tests.simulation.memory import MortalMemory
-from tests.simulation.process import Life, dispatch, serve
+from tests.simulation.process import Life, Surroundings, dispatch, serve
 from tests.simulation.processors import SimulatedProcessor
 from tests.simulation.redis_link import SimulatedRedis
 from tests.simulation.segment import SimulatedSegment
 from tests.simulation.truth import MemberTruth, Truth
-from tests.simulation.world import START_US, World
+from tests.simulation.world import World
 
 FIRST_ID = 0xA000_0000_0000_0001
+DYING_S = 0.004
 NOTICED_S = 0.005  # an absence longer than this is noticed by siblings: they look every 2 ms
-STORES_MAX = 300  # a life that is going to die at a store dies within so many
-
-
-class MachineClock:
-    """The clocks of the machine that all instances run on; the wall clock can be moved."""
-
-    def __init__(self, world: World) -> None:
-        self._loop = world.loop
-        self.step_us = 0
-
-    def wall_us(self) -> int:
-        """Microseconds UTC."""
-        return START_US + int(self._loop.time() * 1_000_000) + self.step_us
-
-    def ticks_ms(self) -> int:
-        """Milliseconds that only go forward."""
-        return int(self._loop.time() * 1000) + 5_000_000
 
 
 class Instance:
@@ -103,6 +89,13 @@ class Instance:
         for member in self.members:
             truth.members[member.name] = member
         self.view = self._segment(memoryview(self.data))
+        areas = [self.geometry.area_offset(index) for index in dispatchers]
+        lanes = self.geometry.lanes_offset
+        self._deadly: list[tuple[Callable[[int], bool], int]] = [
+            (lambda _: True, 300),
+            (lambda start: start >= lanes, 300),
+            (lambda start: any(area <= start < area + layout.BASE_PAGE_LENGTH for area in areas), 30),
+        ]  # where a store may be the last, and how many of them a life that is going to die at one has at most
 
     def _segment(self, view: memoryview) -> SimulatedSegment:
         return SimulatedSegment(
@@ -122,8 +115,8 @@ class Instance:
         self._world.say(f"instance {self.number} starts")
         self.up = self.supervised = True
         self._absent_since_s = None
-        self.doubted = set(self._handed_over())
-        waiting = self.doubted | self._ids(frozenset({State.WAITING}))
+        self.doubted = set(ids_in_lanes(self.view))
+        waiting = self.doubted | ids_in_tables(self.view, {State.WAITING})
         self.owed_elsewhere = {known for one in self.siblings.values() for known in waiting & one.paying_ids()}
         counters = self.view.supervisor_counters()
         counters.begin(1, self.clock.wall_us() // 1000 - ago_ms)
@@ -148,37 +141,34 @@ class Instance:
         self._pids += 1
         name = f"{self.number}/{role}.{self._pids}"
         fault = Fault.WORKER_DIED_AT_STORE if role.kind == "worker" else Fault.DISPATCHER_DIED_AT_STORE
-        mortal = world.faulty and world.rng.random() < world.plan.chances.get(fault, 0)
-        if mortal:
-            stores = int(STORES_MAX ** world.rng.random()) - 1
-            tear = world.rng.choice(list(TEARS))
-            counted_from = world.rng.choice((0, self.geometry.lanes_offset, self.geometry.lanes_offset))
-            memory = MortalMemory(
-                self.data,
-                stores,
-                tear,
-                lambda torn: self._fall(role, life, fault, torn),
-                counted_from=counted_from,
-            )
-            life = Life(name, self._segment(memory.view()))
-            life.memory = memory
+        if world.faulty and world.rng.random() < world.plan.chances.get(fault, 0):
+            life = self._mortal(role, name, fault)
         else:
             life = Life(name, self._segment(memoryview(self.data)))
+            world.say(f"{life} is born")
         life.began_at_s = world.loop.time()
         self.lives[role] = life
         self._children.born(role, self._pids, self.clock.ticks_ms())
-        world.say(f"{life} is born" + (f", to die after {stores} stores" if mortal else ""))
+        around = Surroundings(world, self.clock, self._processors, self._server, self.siblings)
         if role.kind == "worker":
-            work = serve(world, life, self.config, role.number, self.clock, self._doorbells)
+            work = serve(life, self.config, role.number, self._doorbells, around)
         else:
-            doorbell = self._doorbells[role.number]
-            processors, server = self._processors, self._server
-            work = dispatch(
-                world, life, self.config, role.number, self.clock, doorbell, processors, server, dict(self.siblings)
-            )
+            work = dispatch(life, self.config, role.number, self._doorbells[role.number], around)
         task = world.loop.create_task(work, context=life.context)
         life.task = task
         task.add_done_callback(lambda _: self._ended(role, life), context=world.context)
+
+    def _mortal(self, role: Role, name: str, fault: Fault) -> Life:
+        """A process that is going to die at one of its stores."""
+        rng = self._world.rng
+        counts, most = rng.choice(self._deadly[: 2 if role.kind == "worker" else 3])
+        stores = int(most ** rng.random()) - 1
+        tear = rng.choice(list(TEARS))
+        memory = MortalMemory(self.data, stores, tear, lambda torn: self._fall(role, life, fault, torn), counts=counts)
+        life = Life(name, self._segment(memory.view()))
+        life.memory = memory
+        self._world.say(f"{life} is born, to die after {stores} stores")
+        return life
 
     def _fall(self, role: Role, life: Life, fault: Fault, torn: bool) -> None:  # noqa: FBT001  a callback's argument
         """Called at the fatal store of a process."""
@@ -217,11 +207,22 @@ class Instance:
 
     def kill_all(self) -> None:
         """The container dies."""
-        self.up = self.supervised = False
-        self._stopping += 1
+        self.kill_supervisor()
         for role, life in list(self.lives.items()):
             self.kill(role, life, None)
         self._begin_absence()
+
+    def kill_supervisor(self) -> None:
+        """The first process dies; the kernel ends the others a moment later, in any order."""
+        self.up = self.supervised = False
+        self._stopping += 1
+        for role, life in self.lives.items():
+            self._world.later(self._world.rng.random() * DYING_S, self._die_with_parent, role, life)
+
+    def _die_with_parent(self, role: Role, life: Life) -> None:
+        self.kill(role, life, None)
+        if not self.lives and not self.supervised:
+            self._begin_absence()
 
     def stop(self) -> None:
         """The container is told to stop: workers leave first, then dispatchers settle what they can."""
@@ -270,42 +271,24 @@ class Instance:
         else:
             self._world.loop.call_soon(life.terminate, context=life.context)
 
-    def _ids(self, states: frozenset[State]) -> set[bytes]:
-        """The ids in its tables whose payments are in one of some states."""
-        tables = (self.view.table(index) for index in range(self.config.dispatchers))
-        kept = (kept for table in tables for _, kept in table.scan())
-        return {one.correlation_id for one in kept if one is not None and one.state in states}
-
-    def _handed_over(self) -> dict[bytes, int]:
-        """The ids in its lanes, and when each was accepted first, µs UTC."""
-        lanes = (
-            self.view.lane(worker, dispatcher)
-            for worker in range(self.config.web_workers)
-            for dispatcher in range(self.config.dispatchers)
-        )
-        found = (lane.peek(position) for lane in lanes for position in range(lane.tail, lane.head))
-        ids: dict[bytes, int] = {}
-        for accepted in found:
-            if accepted is not None:
-                ids.setdefault(accepted.correlation_id, accepted.accepted_at_us)
-        return ids
-
     def paying_ids(self) -> set[bytes]:
         """The ids that it has sent to a processor, and whose outcome was not a no."""
-        return self._ids(frozenset({State.SENDING, State.UNKNOWN, State.SETTLED}))
+        return ids_in_tables(self.view, {State.SENDING, State.UNKNOWN, State.SETTLED})
 
     def _begin_absence(self) -> None:
         """From now on siblings answer for what it has accepted."""
         self._absent_since_s = self._world.loop.time()
-        self._absent_ids = self._handed_over() | dict.fromkeys(self._ids(ENDED | UNSETTLED), 0)
+        self._absent_ids = ids_in_lanes(self.view) | dict.fromkeys(ids_in_tables(self.view, ENDED | UNSETTLED), 0)
 
     def answers_for(self, payment: Accepted) -> bool:
         """Whether it is absent for long enough to be noticed, and has accepted this payment's id before."""
         since_s = self._absent_since_s
         if since_s is None or self._world.loop.time() - since_s <= NOTICED_S:
             return False
-        accepted_at_us = self._absent_ids.get(payment.correlation_id)
-        return accepted_at_us is not None and accepted_at_us < payment.accepted_at_us
+        known = payment.correlation_id
+        if not any(known in member.known for member in self.members) and known not in ids_in_lanes(self.view):
+            return False  # forgotten while it was leaving
+        return self._absent_ids.get(known, payment.accepted_at_us) < payment.accepted_at_us
 
     def plays(self, role: str) -> bool:
         """Whether a living process holds a role's lock."""
@@ -322,9 +305,4 @@ class Instance:
 
     def is_settled(self) -> bool:
         """Whether nothing accepted waits for anything."""
-        lanes = (
-            self.view.lane(worker, dispatcher)
-            for worker in range(self.config.web_workers)
-            for dispatcher in range(self.config.dispatchers)
-        )
-        return not any(member.unsettled() for member in self.members) and not any(lane.depth for lane in lanes)
+        return not any(member.unsettled() for member in self.members) and not ids_in_lanes(self.view)

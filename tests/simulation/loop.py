@@ -106,7 +106,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
         ready, timers = self._ready, self._timers  # type: ignore[attr-defined]
         while timers:
             when, _, timer = heapq.heappop(timers)
-            if timer._cancelled:  # type: ignore[attr-defined]  # noqa: SLF001  as the base class does
+            if timer._cancelled:  # noqa: SLF001  as the base class does
                 continue
             self._now_s = max(self._now_s, when)
             ready.append(timer)
@@ -121,7 +121,9 @@ class VirtualLoop(asyncio.BaseEventLoop):
         self._ready.extend(owner.held)  # type: ignore[attr-defined]
         owner.held.clear()
 
-    def add_reader(self, fd: Any, callback: Callable[..., object], *args: Any) -> None:
+    def add_reader(  # type: ignore[override]  # the same
+        self, fd: Any, callback: Callable[..., object], *args: Any
+    ) -> None:
         """Has a callback called when a doorbell is rung; at once if it was rung before."""
         self._readers[fd] = (callback, args, contextvars.copy_context())
         if fd in self._rung:
@@ -143,7 +145,9 @@ class VirtualLoop(asyncio.BaseEventLoop):
             self._rung.discard(fd)
             callback(*args)
 
-    def add_signal_handler(self, sig: int, callback: Callable[..., object], *args: Any) -> None:
+    def add_signal_handler(  # type: ignore[override]  # the same
+        self, sig: int, callback: Callable[..., object], *args: Any
+    ) -> None:
         """Handlers belong to the process that sets them."""
         OWNER.get().signals[sig] = lambda: callback(*args)
 

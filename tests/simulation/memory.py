@@ -15,13 +15,19 @@ class MortalMemory(Memory):
     Args:
         data: the instance's bytes, shared with its other processes.
         stores: how many stores happen; the next one kills.
-        counted_from: stores below this offset neither count nor kill: most are of counters, which nobody recovers.
+        counts: whether a store at an offset counts and may kill: most stores are to counters, which nobody recovers.
         tear: which part of the fatal store is left, if it is no word: a key of `TEARS`.
         on_death: called at the fatal store, before `Died` is raised.
     """
 
     def __init__(
-        self, data: bytearray, stores: int, tear: str, on_death: Callable[[bool], None], *, counted_from: int
+        self,
+        data: bytearray,
+        stores: int,
+        tear: str,
+        on_death: Callable[[bool], None],
+        *,
+        counts: Callable[[int], bool],
     ) -> None:
         super().__init__(0)
         self.data = data
@@ -29,14 +35,15 @@ class MortalMemory(Memory):
         self._part = TEARS[tear]
         self._on_death = on_death
         self._dead = False
-        self._counted_from = counted_from
+        self._counts = counts
 
     def store(self, start: int, data: bytes, tear: Callable[[int], slice]) -> None:
         """Stores, or kills the process. A dead process stores nothing, whatever of its code still runs."""
         if self._dead:
             raise Died
-        if self._left > 0 or start < self._counted_from:
-            self._left -= start >= self._counted_from
+        counts = self._counts(start)
+        if self._left > 0 or not counts:
+            self._left -= counts
             self.data[start : start + len(data)] = data
             return
         self._dead = True

@@ -1,4 +1,4 @@
-"""The code with one rule broken, to show that the simulator notices. Each mutation is a class's method put in its place.
+"""The code with one rule broken, to show that the simulator notices. Each mutation puts a method in another's place.
 
 A mutation that no seed notices means that the simulator has gone blind there.
 """
@@ -15,10 +15,11 @@ from server.gate import Gate
 from server.intake import Intake
 from server.payments import Acceptance, Payment
 from server.redis_totals import Found, TotalsHash
+from server.siblings import Siblings
 from server.totals_header import Header
 from server.unknowns import Unknowns
-from shm import Accepted, Base, Ended, Event, Journal, Kept, Kind, Lane, State, layout, states
-from shm.record import pack_base, pack_lane_slot
+from shm import Accepted, Ended, Event, Kept, Kind, Lane, State, layout, states
+from shm.record import pack_lane_slot
 from tests.simulation.redis_model import RedisModel, Reply
 
 Patch = tuple[Any, str, Any]
@@ -80,18 +81,6 @@ def _free_before_journalling() -> list[Patch]:
     return [(Custody, "end", end)]
 
 
-def _overwrite_the_base() -> list[Patch]:
-    """The base is written over the copy in force instead of beside it."""
-
-    def commit_base(self: Any, base: Base) -> None:
-        selector = self._page_words[0]
-        start = layout.BASE_COPIES[selector & 1]
-        self._page[start : start + layout.BASE_COPY.size] = pack_base(base)
-        self._tail = base.journal_tail
-
-    return [(Journal, "commit_base", commit_base)]
-
-
 def _cross_while_unknown() -> list[Patch]:
     """An unknown outcome is taken for a no, so that the payment may go to the other processor."""
     conclude = Dispatcher._conclude  # noqa: SLF001  the same
@@ -129,7 +118,25 @@ def _stamp_anew() -> list[Patch]:
     return [(Custody, "end", restamped)]
 
 
-_TOTALS = slice(Header._fields.index("default_payments"), Header._fields.index("fallback_cents") + 1)
+def _ignore_siblings() -> list[Patch]:
+    """What an absent instance has accepted is paid again by whoever meets a copy."""
+
+    def amount_of(self: Siblings, payment: Accepted) -> None:
+        return None
+
+    return [(Siblings, "amount_of", amount_of)]
+
+
+def _return_unverified() -> list[Patch]:
+    """An instance that returns pays what it finds waiting without asking whether somebody else did."""
+
+    def doubt_waiting(self: Custody) -> None:
+        """Nobody doubts."""
+
+    return [(Custody, "doubt_waiting", doubt_waiting)]
+
+
+_TOTALS: Any = slice(Header._fields.index("default_payments"), Header._fields.index("fallback_cents") + 1)
 
 
 def _increment() -> list[Patch]:
@@ -137,8 +144,10 @@ def _increment() -> list[Patch]:
     flush, carry_out = TotalsHash.flush, RedisModel._flush  # noqa: SLF001  the same
 
     async def incremental(self: Any, member: str, header: Header, *rest: Any, **options: Any) -> Found:
-        before = [0, 0, 0, 0] if options["builds_on"] is None else vars(self).get("sent", header[_TOTALS])
-        added = [now - then for now, then in zip(header[_TOTALS], before, strict=True)]
+        nothing: tuple[int, ...] = (0, 0, 0, 0)
+        before = nothing if options["builds_on"] is None else vars(self).get("sent", header[_TOTALS])
+        totals: Any = header[_TOTALS]
+        added = [now - then for now, then in zip(totals, before, strict=True)]
         less = Header(*header[: _TOTALS.start], *added, *header[_TOTALS.stop :])
         found = await flush(self, member, less, *rest, **options)
         vars(self)["sent"] = header[_TOTALS]
@@ -161,12 +170,13 @@ MUTATIONS: dict[str, Callable[[], list[Patch]]] = {
     "acknowledge-before-storing": _acknowledge_before_storing,
     "advance-before-taking": _advance_before_taking,
     "free-before-journalling": _free_before_journalling,
-    "overwrite-the-base": _overwrite_the_base,
     "cross-while-unknown": _cross_while_unknown,
     "wait-after-a-crash": _wait_after_a_crash,
     "count-any-422": _count_any_422,
     "stamp-anew": _stamp_anew,
     "increment": _increment,
+    "ignore-siblings": _ignore_siblings,
+    "return-unverified": _return_unverified,
 }
 
 

@@ -92,7 +92,9 @@ class Line:
             raise ProcessorUnreachable("no connection")
         exchange = Exchange(world, self._owner, self._timeout_s)
         slow_s = world.rng.random() * LATE_S_MAX if world.chance(Fault.REQUEST_SLOW) else 0
-        request = Request(correlation_id, amount_cents, requested_at_ms, lambda status: self._answered(exchange, status))
+        request = Request(
+            correlation_id, amount_cents, requested_at_ms, lambda status: self._answered(exchange, status)
+        )
         if world.chance(Fault.REPLAYED):
             request = self._replayed(request)
         world.later(world.latency_s() + slow_s, self._arrive, exchange, request)
@@ -152,11 +154,13 @@ class Line:
             exchange.answer_later(status, late_s)
 
     def _replayed(self, request: Request) -> Request:
-        """Something between the two sends the request again and passes on the second answer: a 422 once it is stored."""
+        """Something between the two sends the request again and passes on the second answer: a 422 if it is stored."""
 
         def again(status: int) -> None:
             if status == 200:
-                self._processor.post(request._replace(answer=lambda second: request.answer(422 if second == 422 else 200)))
+                self._processor.post(
+                    request._replace(answer=lambda second: request.answer(422 if second == 422 else 200))
+                )
             else:
                 request.answer(status)
 
@@ -169,9 +173,7 @@ class Line:
         if world.chance(Fault.NOT_SHOWN):
             raise (ProcessorUnreachable if world.rng.random() < 0.5 else OutcomeUnknown)("not shown")
         exchange = Exchange(world, self._owner, QUESTION_TIMEOUT_S)
-        world.later(
-            world.latency_s(), lambda: exchange.answer_later(self._processor.rows.get(correlation_id))
-        )
+        world.later(world.latency_s(), lambda: exchange.answer_later(self._processor.rows.get(correlation_id)))
         shown = await self._wait(exchange)
         assert shown is None or isinstance(shown, Shown)
         return shown

@@ -11,7 +11,7 @@ from server.config import Config, load
 from shm import Geometry
 from tests.simulation.coverage import Fault
 
-_RARE = {Fault.REJECTED: 0.3, Fault.OTHER_INSTANCE: 0.15, Fault.PURGE: 0.35, Fault.CLOCK: 0.3, Fault.REDIS_CLOCK: 0.15}
+_RARE = {Fault.REJECTED: 0.3, Fault.OTHER_INSTANCE: 0.35, Fault.PURGE: 0.35, Fault.CLOCK: 0.3, Fault.REDIS_CLOCK: 0.15}
 """How many of the seeds have a fault; half of them where nothing is said."""
 
 _CHANCES: dict[Fault, float] = {

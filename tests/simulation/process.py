@@ -4,8 +4,8 @@ import asyncio
 import contextlib
 import os
 import signal
-from collections.abc import Callable, Coroutine
-from typing import Any, Protocol, cast
+from collections.abc import Callable, Coroutine, Mapping
+from typing import Any, NamedTuple, Protocol, cast
 
 from server.clock import Clock
 from server.config import Config
@@ -58,7 +58,7 @@ class Life(Owner):
         return self.name
 
     def terminate(self) -> None:
-        """SIGTERM, if it has got as far as setting a handler; else it has none and dies, which is the caller's to do."""
+        """SIGTERM to a process that has set its handler."""
         self.signals[signal.SIGTERM]()
 
 
@@ -70,6 +70,24 @@ class Family(Protocol):
 
     def map(self) -> SimulatedSegment:
         """Its segment, to be read."""
+
+
+class Surroundings(NamedTuple):
+    """What a process reaches beyond its instance's memory.
+
+    Args:
+        world: of this run.
+        clock: the machine's.
+        processors: default and fallback.
+        server: Redis.
+        siblings: the other instances by name.
+    """
+
+    world: World
+    clock: Clock
+    processors: tuple[SimulatedProcessor, SimulatedProcessor]
+    server: SimulatedRedis
+    siblings: Mapping[str, Family]
 
 
 class SimulatedSibling(Sibling):
@@ -89,83 +107,48 @@ class SimulatedSibling(Sibling):
 class SimulatedPayer(Payer):
     """The real dispatcher's process; what it reaches beyond the machine is simulated."""
 
-    def __init__(
-        self,
-        config: Config,
-        index: int,
-        counters: Counters,
-        clock: Clock,
-        *,
-        world: World,
-        life: Life,
-        processors: tuple[SimulatedProcessor, SimulatedProcessor],
-        server: SimulatedRedis,
-        siblings: dict[str, Family],
-    ) -> None:
-        self._world = world
+    def __init__(self, config: Config, index: int, counters: Counters, life: Life, around: Surroundings) -> None:
         self._life = life
-        self._simulated = processors
-        self._server = server
-        self._others = siblings
-        super().__init__(config, life.segment, index, counters, clock)
+        self._around = around
+        super().__init__(config, life.segment, index, counters, around.clock)
 
     def _processor(self, index: int, url: str) -> Processor:
         line = Line(
-            self._world,
+            self._around.world,
             self._life,
-            self._simulated[index],
+            self._around.processors[index],
             timeout_s=self._config.attempt_timeout_ms / 1000,
             in_flight_max=self._router.policy.in_flight_max + SPARE_CONNECTIONS,
         )
         return cast("Processor", line)
 
     def _sibling(self, name: str) -> Sibling:
-        return SimulatedSibling(name, self._clock, self._others[name])
+        return SimulatedSibling(name, self._clock, self._around.siblings[name])
 
     def _quota(self) -> Callable[[], int]:
         return lambda: 0
 
     def _totals(self) -> TotalsHash:
-        return SimulatedTotals(Connection(self._world, self._server))
+        return SimulatedTotals(Connection(self._around.world, self._around.server))
 
 
-def dispatch(
-    world: World,
-    life: Life,
-    config: Config,
-    index: int,
-    clock: Clock,
-    doorbell: int,
-    processors: tuple[SimulatedProcessor, SimulatedProcessor],
-    server: SimulatedRedis,
-    siblings: dict[str, Family],
-) -> Coroutine[Any, Any, None]:
+def dispatch(life: Life, config: Config, index: int, doorbell: int, around: Surroundings) -> Coroutine[Any, Any, None]:
     """A dispatcher's life, as `server.payer.serve` has it."""
 
     async def live() -> None:
         counters = life.segment.dispatcher_counters(index)
         counters.begin(1, 0)
-        payer = SimulatedPayer(
-            config,
-            index,
-            counters,
-            clock,
-            world=world,
-            life=life,
-            processors=processors,
-            server=server,
-            siblings=siblings,
-        )
-        await payer.run(doorbell)
+        await SimulatedPayer(config, index, counters, life, around).run(doorbell)
         counters.phase = Phase.GONE
 
     return live()
 
 
 def serve(
-    world: World, life: Life, config: Config, index: int, clock: Clock, doorbells: list[int]
+    life: Life, config: Config, index: int, doorbells: list[int], around: Surroundings
 ) -> Coroutine[Any, Any, None]:
     """A web worker's life, as `server.worker.serve` has it, without sockets: clients call its gate."""
+    world = around.world
 
     def ring(doorbell: int) -> None:
         os.eventfd_write(doorbell, 1)
@@ -186,16 +169,17 @@ def serve(
             doorbells,
             recent_ids=config.recent_ids,
             lookups_per_s=config.lookups_per_s,
-            clock=clock,
+            clock=around.clock,
             ring=ring,
         )
         stop = world.loop.create_future()
-        world.loop.add_signal_handler(signal.SIGTERM, lambda: stop.done() or stop.set_result(None))
+        world.loop.add_signal_handler(signal.SIGTERM, stop.cancel)
         if not config.redis_url:
             life.local = LocalTotals(life.segment, counters)
             world.loop.call_later(FOLLOW_S, follow)
         counters.phase = Phase.READY
-        await stop
+        with contextlib.suppress(asyncio.CancelledError):
+            await stop
         life.gate.leaving = True
         counters.phase = Phase.LEAVING
         done = world.loop.create_future()

@@ -14,8 +14,9 @@ from tests.simulation.audit import Auditor
 from tests.simulation.clients import Clients
 from tests.simulation.coverage import Coverage, Fault
 from tests.simulation.faults import Monkey
-from tests.simulation.instance import Instance, MachineClock
+from tests.simulation.instance import Instance
 from tests.simulation.loop import Deadlock
+from tests.simulation.machine import MachineClock
 from tests.simulation.plan import draw_plan
 from tests.simulation.processors import SimulatedProcessor
 from tests.simulation.redis_link import SimulatedRedis

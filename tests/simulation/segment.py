@@ -110,7 +110,9 @@ class SimulatedSegment(Segment):
         geometry = self.geometry
         start = geometry.area_offset(dispatcher)
         page = self._view[start : start + layout.BASE_PAGE_LENGTH]
-        records = self._view[start + layout.BASE_PAGE_LENGTH : start + layout.BASE_PAGE_LENGTH + geometry.journal_length]
+        records = self._view[
+            start + layout.BASE_PAGE_LENGTH : start + layout.BASE_PAGE_LENGTH + geometry.journal_length
+        ]
         journal = WatchedJournal(page, records, geometry.journal_records)
         return journal.watch(self._truth, self._members[dispatcher], self.table(dispatcher))
 

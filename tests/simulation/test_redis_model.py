@@ -82,7 +82,8 @@ def draw_header(rng: Random) -> bytes:
     minute = rng.randint(0, 3)
     version = [rng.randint(0, 3), rng.randint(1, 2), rng.randint(1, 4)]
     rest = [rng.randint(0, 9) for _ in range(len(Header._fields) - 9)]
-    return Header(*version, 7, 0, 0, 0, minute, minute + rng.randint(0, 2), *rest).to_text().encode()
+    words = [*version, 7, 0, 0, 0, minute, minute + rng.randint(0, 2), *rest]
+    return Header._make(words).to_text().encode()
 
 
 def draw_command(rng: Random) -> tuple[str, list[bytes]]:

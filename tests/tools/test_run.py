@@ -13,9 +13,12 @@ from pathlib import Path
 import pytest
 
 from tests.tools.launcher.trial import DEADLINE_S, PROGRAM, ROOT, Trial, free_ports, segments_present, wait_until
+from tools.launcher.docker import PROJECT
 
 pytestmark = pytest.mark.slow
 
+DOCKER_PORTS = [9999, 9990, 8001, 8002]
+BUILT_WITHIN_S = 600.0  # the images, from nothing
 FULL = ("app1", "app2", "default", "fallback", "haproxy", "redis-server")
 
 
@@ -222,3 +225,47 @@ class TestTwoRuns:
             wait_until(lambda: first.has_settled(1), "the first run goes on")
             assert first.end() == 0
             assert first.left() == []
+
+
+@pytest.mark.containers
+class TestDocker:
+    """`--docker`, on a machine whose ports for it are free."""
+
+    @pytest.fixture(autouse=True)
+    def _ports_are_free(self) -> None:
+        for port in DOCKER_PORTS:
+            with socket.socket() as probe:
+                if probe.connect_ex(("127.0.0.1", port)) == 0:
+                    pytest.skip(f"port {port} is in use")
+
+    @staticmethod
+    def left() -> str:
+        """Containers, volumes and networks of the run."""
+        wanted = f"label=com.docker.compose.project={PROJECT}"
+        kinds = (["ps", "--all"], ["volume", "ls"], ["network", "ls"])
+        commands = (["docker", *kind, "--quiet", "--filter", wanted] for kind in kinds)
+        return "".join(subprocess.run(words, capture_output=True, text=True, check=True).stdout for words in commands)
+
+    def test_unsettled_payments_wait_for_the_next_run(self) -> None:
+        """The same as without Docker, with a volume for the segments; nothing else is left, in the end nothing."""
+        with Trial("--docker", ports=DOCKER_PORTS) as trial:
+            trial.ready(within_s=BUILT_WITHIN_S)
+            trial.fail_processors()
+            assert [trial.post() for _ in range(6)] == [202] * 6
+            trial.wait_for("accepted 6  settled: default 0, fallback 0  waiting 6")
+            assert trial.end() == 0
+            assert trial.pids() == []
+        assert [line for line in trial.lines if f"stays in the volume {PROJECT}_shm" in line]
+        with Trial("--docker", ports=DOCKER_PORTS) as trial:
+            trial.ready().wait_for("accepted 6  settled: default 6, fallback 0  waiting 0")
+            assert trial.end() == 0
+            assert trial.pids() == []
+        assert self.left() == ""
+
+    def test_while_it_starts(self) -> None:
+        """Ctrl-C interrupts Docker, and what was made by then is removed."""
+        with Trial("--docker", ports=DOCKER_PORTS) as trial:
+            trial.wait_for("building and starting Redis", within_s=BUILT_WITHIN_S)
+            assert trial.end() == 0
+            assert trial.pids() == []
+        assert self.left() == ""

@@ -65,7 +65,7 @@ def recovered_after_s(seconds: Sequence[Told], began_ns: int) -> float | None:
     Good is a second in which nothing failed, nothing waited for a connection at its end, and p99 is below the limit.
     """
     bad_until_ns = began_ns
-    later = [told for told in seconds if told.at_ns > began_ns]
+    later = [told for told in seconds if told.at_ns > began_ns and (told.sent or told.statuses)]
     for told in later:
         counts = Counts()
         counts.add(told)

@@ -82,8 +82,8 @@ def services_of(options: Options, programs: Programs, folder: Path) -> list[Serv
     """
     services = [_processor(options, programs, folder, index) for index in range(len(PROCESSOR_NAMES))]
     if options.single:
-        # Said outright, so that no REDIS_URL of the person's own environment is meant.
-        alone = {"LISTEN": f"tcp:127.0.0.1:{options.port}", "WEB_WORKERS": "1", "REDIS_URL": ""}
+        # Said outright, so that no REDIS_URL or SIBLINGS of the person's own environment is meant.
+        alone = {"LISTEN": f"tcp:127.0.0.1:{options.port}", "WEB_WORKERS": "1", "REDIS_URL": "", "SIBLINGS": ""}
         return [*services, _instance("local", options, programs, folder, alone, options.port)]
     redis = folder / "redis.sock"
     shared = {"LISTEN": f"unix:{folder}", "WEB_WORKERS": str(WORKERS), "REDIS_URL": f"unix://{redis}"}

@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
+from decimal import Decimal
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,12 +14,16 @@ from urllib.parse import parse_qsl, urlsplit
 
 from tools.benchmark.card import Answered, Card, Settled, Used
 from tools.benchmark.cgroup import Usage
+from tools.benchmark.endpoints import Processor
 from tools.benchmark.events import Summaries, Totals
 from tools.benchmark.latencies import NONE, Latencies, Latency
 from tools.benchmark.meters import Metered
+from tools.benchmark.oracle import Oracle
 from tools.benchmark.reconcile import Finding, Findings
 from tools.benchmark.scenario import Amount, Audit, Condition, Load, Rules, Scenario, Stage
 from tools.benchmark.score import score_of
+from tools.benchmark.sheet import Goal, PhaseRow, Sheet
+from tools.benchmark.targets import Target
 
 CALM = Condition(0, failing=False)
 RULES = Rules(
@@ -68,11 +73,56 @@ def a_card(**changes: Any) -> Card:
         answered=Answered(accepted=10, cents=19_900, refused=0, unanswered=0, by_status={}),
         settled=Settled(at_end, waiting_at_end=0, quiet_s=0.5, findings=RIGHT),
         score=score_of(RULES, at_end, 19_900, 3.0, fined=False),
+        oracle=Oracle(10, 0, 0, Decimal(18_905)),
         audits=[summaries((1, 1))],
         used=Used([Metered("app1", USAGE), Metered("haproxy", USAGE)], [], 1.5, 42.0),
         notes=[],
     )
     return dataclasses.replace(card, **changes)
+
+
+def a_row(**changes: Any) -> PhaseRow:
+    """A second of a hundred payments, all well; with these fields otherwise."""
+    row = PhaseRow(
+        name="load",
+        rate_per_s=100,
+        duration_s=1.0,
+        sent=100,
+        accepted=100,
+        refused=0,
+        unanswered=0,
+        held=0,
+        by_status={202: 100},
+        settled=99,
+        waiting=1,
+        answers=LATENCY,
+        late=LATENCY,
+        cpu_us_per_payment=40.0,
+        machine_idle_percent=42.0,
+    )
+    return dataclasses.replace(row, **changes)
+
+
+def a_sheet(**changes: Any) -> Sheet:
+    """A good run of one phase; with these fields otherwise."""
+    sheet = Sheet(
+        command="trial",
+        target="gateway",
+        run="cafe",
+        seed=7,
+        started_at_ms=1_753_000_000_000,
+        phases=[a_row()],
+        main=0,
+        used=Used([Metered("app1", USAGE), Metered("haproxy", USAGE)], [], 1.5, 42.0),
+        metered_payments=100,
+        metered_s=1.0,
+        settles=True,
+        quiet_s=0.5,
+        findings=RIGHT,
+        audits=[summaries((1, 1))],
+        goals=[Goal("p99 ms", 3.0, at_most=25.0)],
+    )
+    return dataclasses.replace(sheet, **changes)
 
 
 class Asked(NamedTuple):
@@ -136,11 +186,13 @@ def instant(at_ms: int) -> str:
 
 
 class Bank:
-    """A gateway and two processors that agree at once: every payment is stored at the default processor.
+    """A gateway and two processors that agree at once: every payment is stored at the default processor, or waits while
+    both fail.
 
     Attributes:
         lose, double: what to do wrong with the next so many payments.
         lists_rows: whether the processors show their rows, as the simulated one does.
+        refuses: status of the answer to every payment, if it is not to be taken.
     """
 
     def __init__(self) -> None:
@@ -149,6 +201,9 @@ class Bank:
         self.lose = self.double = 0
         self.lists_rows = True
         self.purges = True
+        self.refuses = 0
+        self._failing = [False, False]
+        self._waiting: list[list[Any]] = []
         self._lock = threading.Lock()
         self.gateway = StandIn(self._answer_gateway)
         self.processors = (StandIn(lambda asked: self._answer(0, asked)), StandIn(lambda asked: self._answer(1, asked)))
@@ -170,12 +225,14 @@ class Bank:
                 return (200, b"") if self.purges else (404, b"there is no such thing")
             if asked.path.startswith("/payments-summary"):
                 return 200, json.dumps({"default": self._totals(0, asked), "fallback": self._totals(1, asked)}).encode()
+            if self.refuses:
+                return self.refuses, b""
             payment = json.loads(asked.body)
             row = [payment["correlationId"], round(payment["amount"] * 100), int(time.time() * 1000)]
             if self.lose:
                 self.lose -= 1
                 return 202, b""
-            self.rows[0].append(row)
+            (self._waiting if all(self._failing) else self.rows[0]).append(row)
             if self.double:
                 self.double -= 1
                 self.rows[1].append(row)
@@ -188,10 +245,27 @@ class Bank:
                 return 200, b"{}"
             if asked.path.startswith("/admin/configurations/"):
                 self.changes.append((side, asked.path.rpartition("/")[2], json.loads(asked.body)))
+                self._failing[side] = json.loads(asked.body).get("failure", self._failing[side])
+                if not all(self._failing):
+                    self.rows[0].extend([row[0], row[1], int(time.time() * 1000)] for row in self._waiting)
+                    self._waiting.clear()
                 return 200, b"{}"
             if asked.path == "/admin/payments":
                 return (200, json.dumps(self.rows[side]).encode()) if self.lists_rows else (404, b"")
             return 200, json.dumps(self._totals(side, asked)).encode()
+
+
+def processors_of(bank: Bank) -> tuple[Processor, Processor]:
+    """The bank's processors."""
+    default, fallback = (
+        Processor(name, server.url) for name, server in zip(("default", "fallback"), bank.processors, strict=True)
+    )
+    return default, fallback
+
+
+def target_of(bank: Bank) -> Target:
+    """The bank's gateway."""
+    return Target("gateway", bank.gateway.url)
 
 
 def write_json(path: Path, value: object) -> Path:

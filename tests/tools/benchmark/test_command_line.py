@@ -1,110 +1,21 @@
 """Tests of tools/benchmark/command_line.py."""
 
+import io
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from tests.tools.benchmark.samples import SCENARIO, Bank, a_card, write_json
-from tools.benchmark import command_line, targets
+from tests.tools.benchmark.samples import Bank, a_card, a_sheet, processors_of, target_of
+from tools.benchmark import command_line, drain, saturate, sitting, soak, summary
 from tools.benchmark.card import Card
-from tools.benchmark.command_line import main, parser, processors_of, scenario_of, targets_of
+from tools.benchmark.command_line import main, open_sheet, parser
 from tools.benchmark.endpoints import free_port
-from tools.benchmark.errors import OptionError
+from tools.benchmark.openrun import Order as OpenOrder
+from tools.benchmark.progress import Screen
 from tools.benchmark.run import Order
-from tools.benchmark.scenario import read, to_document
-from tools.benchmark.targets import Target
-
-
-@pytest.fixture
-def nothing_runs(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing answers anywhere, and the floor needs no docker."""
-    monkeypatch.setattr(targets, "answers", lambda _: False)
-    monkeypatch.setattr(targets, "floor", lambda port: Target("floor", f"http://localhost:{port}", settles=False))
-
-
-class TestScenarioOf:
-    """Which load."""
-
-    def test_a_command_is_a_scenario(self) -> None:
-        """Without options it is the contest's."""
-        assert scenario_of(parser().parse_args(["final"]), seed=1) == read("final")
-
-    def test_options_change_it(self) -> None:
-        """Shorter, smaller, with other amounts and stages."""
-        words = ["preview", "--duration-s", "20", "--users", "9", "--random-amounts", "--random-stages"]
-        made = scenario_of(parser().parse_args(words), seed=1)
-        assert (made.load.duration_s, made.load.users_end) == (20, 9)
-        assert made.amount.cents_min < made.amount.cents_max
-        assert made.stages != read("preview").stages
-
-    def test_a_file_of_ones_own(self, tmp_path: Path) -> None:
-        """`load FILE` runs it."""
-        path = write_json(tmp_path / "own.json", to_document(SCENARIO))
-        assert scenario_of(parser().parse_args(["load", str(path)]), seed=1) == SCENARIO
-
-    def test_the_floor_takes_the_preview_or_another(self) -> None:
-        """The floor is under some scenario's load."""
-        assert scenario_of(parser().parse_args(["floor"]), seed=1).name == "preview"
-        assert scenario_of(parser().parse_args(["floor", "--scenario", "final"]), seed=1).name == "final"
-
-
-class TestProcessorsOf:
-    """Which processors."""
-
-    def test_two_addresses(self) -> None:
-        """Default first."""
-        default, fallback = processors_of(parser().parse_args(["preview"]))
-        assert (default.name, default.url) == ("default", "http://localhost:8001")
-        assert (fallback.name, fallback.url) == ("fallback", "http://localhost:8002")
-
-    @pytest.mark.parametrize("urls", ["http://a", "http://a,http://b,http://c", "a,b"])
-    def test_anything_else_is_a_sentence(self, urls: str) -> None:
-        """Not one, not three, not without a scheme."""
-        with pytest.raises(OptionError):
-            processors_of(parser().parse_args(["preview", "--processors", urls]))
-
-
-@pytest.mark.usefixtures("nothing_runs")
-class TestTargetsOf:
-    """What is measured, in turn."""
-
-    def found(self, *words: str) -> list[tuple[str, str, bool]]:
-        """Name, address, and whether the bench starts it."""
-        options = parser().parse_args(words)
-        return [(each.name, each.url, each.project is not None) for each in targets_of(options, SCENARIO)]
-
-    def test_what_runs_at_the_address(self) -> None:
-        """Without --against nothing is started."""
-        assert self.found("preview") == [("gateway", "http://localhost:9999", False)]
-
-    def test_the_floor_alone(self) -> None:
-        """On the gateway's port, or the one of --target."""
-        assert self.found("floor") == [("floor", "http://localhost:9999", False)]
-        assert self.found("floor", "--target", "http://localhost:18070")[0][1] == "http://localhost:18070"
-
-    def test_against_the_floor_with_nothing_running(self) -> None:
-        """Both are started in turn, on one port."""
-        gateway, floor = self.found("preview", "--against", "floor")
-        assert gateway == ("gateway", "http://localhost:9999", True)
-        assert floor[:2] == ("floor", "http://localhost:9999")
-
-    def test_against_the_floor_beside_what_runs(self) -> None:
-        """A gateway given by its address is left running, so the floor has another port."""
-        gateway, floor = self.found("preview", "--against", "floor", "--target", "http://localhost:18070")
-        assert gateway == ("gateway", "http://localhost:18070", False)
-        assert floor[1] != gateway[1]
-
-    def test_against_another_gateway(self, tmp_path: Path) -> None:
-        """Both on one port, each started for its runs."""
-        (tmp_path / "docker-compose.yml").touch()
-        ours, other = self.found("preview", "--against", str(tmp_path / "docker-compose.yml"))
-        assert (ours[1:], other[1:]) == (("http://localhost:9999", True),) * 2
-
-    def test_another_gateway_needs_the_port(self, tmp_path: Path) -> None:
-        """What runs there must be stopped by whoever started it."""
-        with pytest.raises(OptionError, match="Stop what runs at"):
-            self.found("preview", "--against", str(tmp_path / "x.yml"), "--target", "http://localhost:18070")
+from tools.benchmark.sheet import Sheet
 
 
 class TestMain:
@@ -122,7 +33,7 @@ class TestMain:
             return listed.pop(0)
 
         monkeypatch.setattr(command_line, "carry_out", carry_out)
-        monkeypatch.setattr(command_line, "PAUSE_S", 0.0)
+        monkeypatch.setattr(sitting, "PAUSE_S", 0.0)
         return listed
 
     def run(self, bank: Bank, tmp_path: Path, *words: str) -> int:
@@ -163,9 +74,60 @@ class TestMain:
         """Ctrl-C ends with a sentence and the shells' exit status."""
         assert cards == []
         assert self.run(bank, tmp_path) == 130
-        assert capsys.readouterr().out.endswith("bench: interrupted; k6 is gone and the processors are calm again.\n")
+        assert capsys.readouterr().out.endswith(
+            "bench: interrupted; the generator is gone and the processors are calm again.\n"
+        )
 
     def test_what_can_not_be_run_is_two(self, capsys: pytest.CaptureFixture[str]) -> None:
         """A sentence instead of a traceback."""
         assert main(["preview", "--target", f"http://127.0.0.1:{free_port()}"]) == 2
         assert "bench: Nothing answers at" in capsys.readouterr().out
+
+    def test_a_constant_rate_is_measured_and_written_alike(
+        self, bank: Bank, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """The sheet is shown, its JSON written, and its faults decide the status."""
+        sheets = [a_sheet(), a_sheet(quiet_s=None)]
+        monkeypatch.setattr(command_line, "open_sheet", lambda *_: sheets.pop(0))
+        path = tmp_path / "result.json"
+        words = ["drain", "--target", bank.gateway.url, "--json", str(path)]
+        assert main(words) == 0
+        assert "Nothing wrong." in capsys.readouterr().out
+        assert json.loads(path.read_text(encoding="utf-8"))["runs"]["gateway"][0]["command"] == "trial"
+        assert main(words) == 1
+
+
+class TestOpenSheet:
+    """Which command is carried out, and what it is asked for."""
+
+    @pytest.mark.parametrize(
+        ("words", "module", "function", "asked"),
+        [
+            (["saturate"], saturate, "measure", saturate.Ask(3000, 60, beyond=False)),
+            (["saturate", "--rate", "9", "--search", "--beyond"], saturate, "search", saturate.Ask(9, 60, beyond=True)),
+            (["drain", "--calm-s", "1"], drain, "measure", drain.Ask(300, 1, 30, 20)),
+            (["summary", "--fill", "9"], summary, "measure", summary.Ask(9, 2500, 300, 50, 60)),
+            (["soak", "--sample-s", "0.5"], soak, "measure", soak.Ask(300, 3600, 0.5)),
+        ],
+    )
+    def test_defaults_are_the_goals(
+        self, bank: Bank, monkeypatch: pytest.MonkeyPatch, words: list[str], module: Any, function: str, asked: object
+    ) -> None:
+        """Without options it is what the project has set out to reach."""
+        got: list[object] = []
+
+        def carry_out(_order: OpenOrder, ask: object, _screen: Screen) -> Sheet:
+            got.append(ask)
+            return a_sheet()
+
+        monkeypatch.setattr(module, function, carry_out)
+        order = OpenOrder(target_of(bank), processors_of(bank), 7, 4, 5.0)
+        assert open_sheet(parser().parse_args(words), order, Screen(io.StringIO())) == a_sheet()
+        assert got == [asked]
+
+    @pytest.mark.parametrize("words", [["drain", "--rate", "0"], ["soak", "--against", "floor"], ["saturate", "--x"]])
+    def test_what_makes_no_sense_ends_it(self, words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+        """With a sentence of the parser's."""
+        with pytest.raises(SystemExit, match="2"):
+            parser().parse_args(words)
+        assert "error:" in capsys.readouterr().err

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tools.benchmark import containers
-from tools.benchmark.containers import ComposeProject, Container, beside_port, limits_of, parse
+from tools.benchmark.containers import ComposeProject, Container, address_of, beside_port, limits_of, parse
 from tools.benchmark.errors import DockerError
 
 
@@ -15,12 +15,13 @@ def inspected(name: str, project: str | None, port: int | None = None, pid: int 
     """What `docker inspect` prints of a container, as far as it matters."""
     labels = None if project is None else {"com.docker.compose.project": project, "com.docker.compose.service": name}
     ports = {"9999/tcp": None if port is None else [{"HostIp": "0.0.0.0", "HostPort": str(port)}]}
+    networks = {"hidden": {"IPAddress": ""}} if port is None else {"edge": {"IPAddress": "172.26.0.2"}}
     return {
         "Id": f"id-{name}",
         "Name": f"/{name}",
         "State": {"Pid": pid},
         "Config": {"Labels": labels},
-        "NetworkSettings": {"Ports": ports},
+        "NetworkSettings": {"Ports": ports, "Networks": networks},
     }
 
 
@@ -43,9 +44,9 @@ class TestParse:
     def test_reads_project_service_and_ports(self) -> None:
         """A compose service has its project; another container is called by its name."""
         assert list(RUNNING) == [
-            Container("id-lonely", "", "lonely", 7, frozenset({8001})),
+            Container("id-lonely", "", "lonely", 7, frozenset({8001}), {8001: ("172.26.0.2", 9999)}),
             Container("id-app1", "main", "app1", 7, frozenset()),
-            Container("id-haproxy", "main", "haproxy", 7, frozenset({9999})),
+            Container("id-haproxy", "main", "haproxy", 7, frozenset({9999}), {9999: ("172.26.0.2", 9999)}),
         ]
 
     def test_what_does_not_run_is_left_out(self) -> None:
@@ -67,6 +68,18 @@ class TestBesidePort:
     def test_a_port_of_no_container_has_none(self) -> None:
         """A gateway that runs without containers."""
         assert beside_port(RUNNING, 18_000) == []
+
+
+class TestAddressOf:
+    """Past docker's proxy."""
+
+    def test_is_the_containers_own(self) -> None:
+        """Its address in its network, and the port that it listens on there."""
+        assert address_of(RUNNING, 8001) == ("172.26.0.2", 9999)
+
+    def test_is_not_known_without_a_container(self) -> None:
+        """A gateway without containers is where it is."""
+        assert address_of(RUNNING, 18_000) is None
 
 
 class TestRunning:

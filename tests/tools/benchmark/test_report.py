@@ -2,25 +2,20 @@
 
 import dataclasses
 
-from tests.tools.benchmark.samples import RIGHT, USAGE, a_card, summaries
-from tools.benchmark.card import Answered, Card, Used
+from tests.tools.benchmark.samples import RIGHT, a_card, summaries
+from tools.benchmark.card import Answered, Card
 from tools.benchmark.compare import Figures
-from tools.benchmark.meters import Metered
 from tools.benchmark.reconcile import Finding
-from tools.benchmark.report import card_lines, medians_lines, table
+from tools.benchmark.report import card_lines, medians_lines
+
+ORACLE = (
+    "oracle: default 10, fallback 0, unpaid 0, profit 189.05: ours is 98.95% of it; its score with this p99 is 219.30"
+)
 
 
 def shown(card: Card) -> str:
     """The card as one text."""
     return "\n".join(card_lines(card))
-
-
-class TestTable:
-    """Columns."""
-
-    def test_names_stand_left_and_numbers_right(self) -> None:
-        """Every column is as wide as its widest cell."""
-        assert list(table([["name", "n"], ["x", "100"]])) == ["  name    n", "  x     100"]
 
 
 class TestCardLines:
@@ -43,10 +38,11 @@ class TestCardLines:
             "books, row by row: charged twice 0, lost 0, not asked for 0, altered 0; both sides agree: yes",
             "amount 199.00 - fees 11.94 = profit 187.06; bonus 16.00%, fine 0%",
             "score 216.99, 98.95% of 219.30, the most this p99 allows",
+            ORACLE,
             "audits 1, different 0",
-            "  container  CPU s  µs/payment  of its CPU  throttled  ms  peak MB  of its memory",
-            "  app1        0.00         200          0%    2 of 30   5     20.0            50%",
-            "  haproxy     0.00         200          0%    2 of 30   5     20.0            50%",
+            "  container  CPU s  µs/payment  of its CPU  throttled  ms    MB  of cap  peak MB  of cap",
+            "  app1        0.00         200          0%    2 of 30   5  10.0     25%     20.0     50%",
+            "  haproxy     0.00         200          0%    2 of 30   5  10.0     25%     20.0     50%",
             "  together    0.00         400",
             "beside it, CPU s: generator 1.50, processors –; machine idle 42 %",
             "Nothing wrong.",
@@ -76,28 +72,11 @@ class TestCardLines:
         text = shown(a_card(answered=Answered(8, 15_920, 1, 1, {503: 1, 0: 1})))
         assert "refused 1, unanswered 1 (by status none: 1, 503: 1)" in text
 
-    def test_without_containers_there_are_no_meters(self) -> None:
-        """Said in words rather than as an empty table."""
-        assert "containers: none found behind the target" in shown(a_card(used=Used([], [], 1.0, 50.0)))
-
-    def test_what_is_not_known_is_a_dash(self) -> None:
-        """No limits have no shares, and a container started anew has no figures."""
-        unlimited = dataclasses.replace(USAGE, cpus_limit=None, memory_limit_bytes=None)
-        used = Used([Metered("app1", unlimited), Metered("app2", None)], [Metered("default", USAGE)], 1.0, 50.0)
-        text = shown(a_card(used=used))
-        assert "  app1               0.00         200           –    2 of 30   5     20.0              –" in text
-        assert "  app2       started anew           –           –          –   –        –              –" in text
-        assert "together" not in text
-        assert "processors 0.00" in text
-
-    def test_a_busy_machine_is_called_so(self) -> None:
-        """With less than a tenth idle the machine was measured, not the gateway."""
-        assert "machine idle 9 %: machine-bound" in shown(a_card(used=Used([], [], 1.0, 9.0)))
-
     def test_the_floor_shows_what_it_has(self) -> None:
         """No settlement and no score."""
-        text = shown(a_card(settled=None, score=None, notes=["a remark"]))
+        text = shown(a_card(settled=None, score=None, oracle=None, notes=["a remark"]))
         assert "score" not in text
+        assert "oracle" not in text
         assert "note: a remark" in text
 
 

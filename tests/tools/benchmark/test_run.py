@@ -6,20 +6,15 @@ import io
 import pytest
 
 from tests.tools.benchmark.samples import SCENARIO, Bank, summaries
-from tools.benchmark import run
+from tools.benchmark import settling
 from tools.benchmark.card import Answered, faults
 from tools.benchmark.endpoints import Processor, free_port
-from tools.benchmark.errors import EndpointError
 from tools.benchmark.events import Audited, Changed, Ended, Failed, Started, Totals
 from tools.benchmark.generator import Progress
 from tools.benchmark.progress import Screen
-from tools.benchmark.reconcile import Books
-from tools.benchmark.run import Order, Recorder, calm, carry_out, is_quiet, money_of, prepare, settle
-from tools.benchmark.scenario import Condition, Stage
+from tools.benchmark.run import Order, Recorder, carry_out, money_of, settle
 from tools.benchmark.targets import Target
 
-ROUGH = dataclasses.replace(SCENARIO, stages=(Stage(1, Condition(5, failing=True), Condition(7, failing=False)),))
-IN_FORCE = [(0, "delay", {"delay": 5}), (0, "failure", {"failure": True}), (1, "delay", {"delay": 7})]
 NOTHING_PAID = (Totals(0, 0), Totals(0, 0))
 CALMED = [(side, what, {what: value}) for side in (0, 1) for what, value in (("delay", 0), ("failure", False))]
 
@@ -41,41 +36,6 @@ def screen() -> Screen:
 def answered(accepted: int, unanswered: int = 0) -> Answered:
     """So many accepted payments of one cent."""
     return Answered(accepted, accepted, 0, unanswered, {})
-
-
-class TestPrepare:
-    """Before the load."""
-
-    def test_first_stage_is_set_and_everything_emptied(self, bank: Bank) -> None:
-        """Token, delay and failure of the first stage; both processors and the gateway start from zero."""
-        bank.rows[0].append(["old", 1, 1])
-        prepare(dataclasses.replace(order_for(bank), scenario=ROUGH))
-        assert [change for change in bank.changes if change[1] != "token"][:3] == IN_FORCE
-        assert [change[0] for change in bank.changes if change[1] == "token"] == [0, 1]
-        assert bank.rows == ([], [])
-        assert bank.gateway.asked[-1].path == "/purge-payments"
-
-    def test_a_gateway_that_does_not_purge_is_a_sentence(self, bank: Bank) -> None:
-        """Its totals could not be compared; the message says which setting."""
-        bank.purges = False
-        with pytest.raises(EndpointError, match=r"answered 404.*PURGE_ENABLED=1"):
-            prepare(order_for(bank))
-
-
-class TestCalm:
-    """After the load."""
-
-    def test_both_processors_answer_at_once_again(self, bank: Bank) -> None:
-        """No delay, no failure."""
-        calm(order_for(bank).processors)
-        assert bank.changes == CALMED
-
-    def test_one_out_of_reach_does_not_spare_the_other(self, bank: Bank) -> None:
-        """The error comes after both were tried."""
-        gone = Processor("default", f"http://127.0.0.1:{free_port()}")
-        with pytest.raises(EndpointError, match="default"):
-            calm((gone, order_for(bank).processors[1]))
-        assert bank.changes == CALMED[2:]
 
 
 class TestRecorder:
@@ -119,32 +79,13 @@ class TestMoneyOf:
         assert note is not None
 
 
-class TestIsQuiet:
-    """When the wait is over."""
-
-    def test_needs_all_paid_and_both_sides_alike(self) -> None:
-        """Then at once, if every payment was answered."""
-        both = (Totals(2, 2), Totals(1, 1))
-        assert is_quiet(answered(3), None, Books(both, both, None))
-        assert not is_quiet(answered(4), None, Books(both, both, None))
-        assert not is_quiet(answered(3), None, Books(both, (Totals(3, 3), Totals(0, 0)), None))
-        assert not is_quiet(answered(3), None, None)
-
-    def test_waits_for_what_was_never_answered(self) -> None:
-        """An unanswered payment may still come: nothing must move any more."""
-        both = (Totals(2, 2), Totals(1, 1))
-        books = Books(both, both, None)
-        assert not is_quiet(answered(3, unanswered=1), None, books)
-        assert is_quiet(answered(3, unanswered=1), books, books)
-
-
 class TestSettle:
     """The wait after the load."""
 
     @pytest.fixture
     def recorder(self, monkeypatch: pytest.MonkeyPatch) -> Recorder:
         """A load that has ended; nobody waits long."""
-        monkeypatch.setattr(run, "POLL_S", 0.01)
+        monkeypatch.setattr(settling, "POLL_S", 0.01)
         recorder = Recorder(SCENARIO, [], screen())
         recorder.on_event(Ended(summaries((0, 0))))
         return recorder
@@ -178,6 +119,8 @@ class TestCarryOut:
         assert card.answered.accepted == len(bank.rows[0]) > 0
         assert card.score is not None
         assert card.score.amount_cents == card.answered.cents
+        assert card.oracle is not None
+        assert card.oracle.default + card.oracle.fallback == card.answered.accepted
         assert bank.changes[-4:] == CALMED
         assert any("the score's rules say 15 %" in note for note in card.notes)
 
@@ -200,4 +143,4 @@ class TestCarryOut:
     def test_the_floor_is_not_asked_for_money(self, bank: Bank) -> None:
         """No settlement, no score."""
         card = carry_out(order_for(bank, settles=False), screen())
-        assert (card.settled, card.score, faults(card)) == (None, None, [])
+        assert (card.settled, card.score, card.oracle, faults(card)) == (None, None, None, [])

@@ -75,21 +75,21 @@ class TestServicesOf:
         plan = services()
         assert plan["instance app1"].environment["REDIS_URL"] == "unix:///folder/redis.sock"
         assert plan["instance app2"].environment["REDIS_URL"] == "unix:///folder/redis.sock"
+        words = " ".join(plan["redis"].command)
+        assert "--port 0 --unixsocket /folder/redis.sock" in words
+        assert "--appendonly no" in words
+        assert plan["redis"].listens == FOLDER / "redis.sock"
 
     def test_instances_know_each_other(self) -> None:
         """Each is told the other's name: the ids of one that is down count at the other."""
         plan = services()
         assert plan["instance app1"].environment["SIBLINGS"] == "app2"
         assert plan["instance app2"].environment["SIBLINGS"] == "app1"
-        words = " ".join(plan["redis"].command)
-        assert "--port 0 --unixsocket /folder/redis.sock" in words
-        assert "--appendonly no" in words
-        assert plan["redis"].listens == FOLDER / "redis.sock"
 
-    def test_a_single_instance_keeps_totals_to_itself(self) -> None:
-        """Even where the person's own environment names a Redis."""
+    def test_a_single_instance_is_by_itself(self) -> None:
+        """Even where the person's own environment names a Redis, or siblings."""
         environment = services("--single", "--port", "7000")["instance local"].environment
-        assert environment["REDIS_URL"] == ""
+        assert (environment["REDIS_URL"], environment["SIBLINGS"]) == ("", "")
         assert environment["LISTEN"] == "tcp:127.0.0.1:7000"
 
     def test_chosen_ports_arrive(self) -> None:

@@ -106,9 +106,9 @@ class Trial:
             if words in line:
                 return line
 
-    def ready(self) -> Self:
+    def ready(self, within_s: float = DEADLINE_S) -> Self:
         """Waits until payments are taken."""
-        self.wait_for(READY)
+        self.wait_for(READY, within_s)
         return self
 
     def end(self, number: signal.Signals | None = signal.SIGINT) -> int:

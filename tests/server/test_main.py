@@ -1,0 +1,158 @@
+"""From settings to an exit status; the supervisor is stood in for."""
+
+import logging
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from server import __main__ as module
+from server import child, listeners
+from server.__main__ import EXIT_WRONG_SETTING, main, open_segment
+from server.config import Config, load
+from server.supervisor import Supervisor
+from shm import Accepted, Geometry, RoleLock, Segment, SegmentError
+from tests.shm.segments import fresh_instance, refuse, segment_path
+
+SMALL = {"LANE_SLOTS": "8", "WAITING_SLOTS": "8", "JOURNAL_RECORDS": "8"}
+
+
+@pytest.fixture
+def instance(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """A name that nobody else uses, with small settings in the environment."""
+    with socket.create_server(("127.0.0.1", 0)) as found:
+        port = found.getsockname()[1]
+    with fresh_instance() as name:
+        for variable, value in {"INSTANCE": name, "LISTEN": f"tcp:127.0.0.1:{port}", **SMALL}.items():
+            monkeypatch.setenv(variable, value)
+        yield name
+
+
+@pytest.fixture(autouse=True)
+def _quiet(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The log stays pytest's."""
+    monkeypatch.setattr(logging, "basicConfig", lambda **_: None)
+
+
+def config_of(instance: str, **settings: str) -> Config:
+    """Small settings."""
+    return load({"INSTANCE": instance, **SMALL, **settings})
+
+
+class TestMain:
+    """Exit statuses."""
+
+    def test_orderly(self, instance: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        """What the supervisor ends with; while it runs the lock is held and the socket listens, afterwards not."""
+
+        def run(supervisor: Supervisor) -> int:
+            port = supervisor._config.listen  # noqa: SLF001  the real one would serve there
+            assert isinstance(port, tuple)
+            socket.create_connection(port).close()
+            with pytest.raises(module.RoleTaken):
+                RoleLock(instance, "supervisor")
+            return 0
+
+        monkeypatch.setattr(Supervisor, "run", run)
+        assert main() == 0
+        RoleLock(instance, "supervisor").release()
+        assert segment_path(instance).exists()
+
+    def test_wrong_setting(
+        self, instance: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """A sentence that names the setting, and nothing is made."""
+        monkeypatch.setenv("WEB_WORKERS", "many")
+        assert main() == EXIT_WRONG_SETTING
+        assert capsys.readouterr().err == "WEB_WORKERS must be a whole number from 1 to 16; it is 'many'\n"
+        assert not segment_path(instance).exists()
+
+    def test_running_already(
+        self, instance: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """Two instances of one name don't run at the same time."""
+        monkeypatch.setattr(child, "LOCK_WITHIN_S", 0.0)
+        with RoleLock(instance, "supervisor"):
+            assert main() == child.EXIT_CANNOT_START
+        assert f"an instance named {instance} is running already" in caplog.text
+
+    def test_no_lock_to_be_had(
+        self, instance: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """A /dev/shm that may not be written is a sentence."""
+        monkeypatch.setattr(child, "RoleLock", refuse(PermissionError(13, "Permission denied", "/dev/shm/x")))
+        assert main() == child.EXIT_CANNOT_START
+        assert "cannot start: " in caplog.text
+        assert "Permission denied" in caplog.text
+
+    def test_port_in_use(
+        self, instance: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """It is named, no segment is left behind, and the lock is free again."""
+        with socket.create_server(("127.0.0.1", 0)) as taken:
+            monkeypatch.setenv("LISTEN", f"tcp:127.0.0.1:{taken.getsockname()[1]}")
+            assert main() == child.EXIT_CANNOT_START
+        assert "is in use; choose another with LISTEN" in caplog.text
+        assert not segment_path(instance).exists()
+        RoleLock(instance, "supervisor").release()
+
+    def test_segment_of_another_kind(self, instance: str, caplog: pytest.LogCaptureFixture) -> None:
+        """It stops the start and stays; the sockets are closed."""
+        segment_path(instance).write_bytes(b"something else" * 1000)
+        assert main() == child.EXIT_CANNOT_START
+        assert "is not a gateway's" in caplog.text
+        assert segment_path(instance).read_bytes().startswith(b"something else")
+
+    def test_crash(self, instance: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+        """A bug passes through with its traceback; unix sockets are removed all the same."""
+        monkeypatch.setenv("LISTEN", f"unix:{tmp_path}")
+        closed: list[object] = []
+        monkeypatch.setattr(module.listeners, "listen", lambda *_: [])
+        monkeypatch.setattr(module.listeners, "close", closed.append)
+        monkeypatch.setattr(Supervisor, "run", refuse(ZeroDivisionError()))
+        with pytest.raises(ZeroDivisionError):
+            main()
+        assert closed == [[]]
+        assert module.listeners is listeners
+
+
+class TestSegment:
+    """What an earlier life left."""
+
+    def test_new(self, instance: str) -> None:
+        """Without one a new one is made."""
+        config = config_of(instance)
+        assert open_segment(config).geometry == config.geometry
+
+    def test_taken_up(self, instance: str) -> None:
+        """One that fits is taken up with all that is in it."""
+        config = config_of(instance)
+        first = open_segment(config)
+        first.lane(0, 0).try_publish(Accepted(bytes(16), 1990, 1))
+        second = open_segment(config)
+        assert (second.segment_id, second.lane(0, 0).depth) == (first.segment_id, 1)
+
+    def test_half_made(self, instance: str) -> None:
+        """One whose maker died half-way holds nothing, and is made anew; locks that are held stay what they are."""
+        with RoleLock(instance, "supervisor"):
+            segment_path(instance).write_bytes(bytes(5000))
+            config = config_of(instance)
+            assert open_segment(config).geometry == config.geometry
+            with pytest.raises(module.RoleTaken):
+                RoleLock(instance, "supervisor")
+
+    def test_other_geometry(self, instance: str) -> None:
+        """One of another geometry with nothing unsettled is copied."""
+        first = open_segment(config_of(instance))
+        copied = open_segment(config_of(instance, WEB_WORKERS="2"))
+        assert copied.segment_id == first.segment_id
+        assert copied.geometry == Geometry(2, 1, 8, 8, 8)
+
+    def test_other_geometry_with_payments(self, instance: str) -> None:
+        """One with unsettled payments stops the start, and keeps them."""
+        first = open_segment(config_of(instance))
+        first.lane(0, 0).try_publish(Accepted(bytes(16), 1990, 1))
+        with pytest.raises(SegmentError):
+            open_segment(config_of(instance, WEB_WORKERS="2"))
+        assert Segment.attach(instance).lane(0, 0).depth == 1

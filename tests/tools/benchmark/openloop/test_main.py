@@ -1,0 +1,98 @@
+"""Tests of tools/benchmark/openloop/__main__.py."""
+
+import asyncio
+import dataclasses
+import io
+import subprocess
+import sys
+
+import pytest
+
+from tests.tools.benchmark.openloop.servers import ACCEPTED, serving
+from tests.tools.benchmark.openloop.test_plan import PLAN
+from tools.benchmark.endpoints import free_port
+from tools.benchmark.openloop import __main__ as program
+from tools.benchmark.openloop.plan import Phase, Plan, encode
+from tools.benchmark.openloop.told import Began, Event, Finished, Told, decode
+from tools.benchmark.targets import ROOT
+
+SUMMARY = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
+
+
+def plan_for(port: int, *phases: Phase) -> Plan:
+    """A small load."""
+    return dataclasses.replace(PLAN, port=port, phases=phases)
+
+
+def answer(request: bytes) -> bytes:
+    """A gateway's answers."""
+    return ACCEPTED if request.startswith(b"POST") else SUMMARY
+
+
+@pytest.mark.slow
+class TestCarryOut:
+    """A whole load, in this process."""
+
+    async def test_tells_all_of_it(self) -> None:
+        """Phases with the number of their first payment, both kinds of request, then the end."""
+        events: list[Event] = []
+        async with serving(answer) as (port, requests):
+            await program.carry_out(plan_for(port, Phase("a", 100, 50), Phase("b", 200, 100, 50)), events.append)
+        assert [(each.phase, each.first_turn) for each in events if isinstance(each, Began)] == [
+            (0, 100),
+            (1, 105),
+            (2, 125),
+        ]
+        told = [each for each in events if isinstance(each, Told)]
+        assert sum(each.sent for each in told if each.stream == "payments") == 25
+        assert sum(each.sent for each in told if each.stream == "payments" and each.phase == 0) == 5
+        assert sum(each.sent for each in told if each.stream == "summaries") == 10
+        assert len(requests) == 35
+        last = events[-1]
+        assert isinstance(last, Finished)
+        assert len(last.samples) == 10
+        assert 0 < last.cpu_s < 5
+
+    async def test_payments_alone_need_no_other_connections(self) -> None:
+        """Without summaries there is one stream."""
+        events: list[Event] = []
+        async with serving(answer) as (port, _):
+            await program.carry_out(plan_for(port, Phase("a", 100, 50)), events.append)
+        assert {each.stream for each in events if isinstance(each, Told)} == {"payments"}
+
+
+@pytest.mark.slow
+class TestMain:
+    """The process."""
+
+    def test_reads_a_plan_and_says_lines(self) -> None:
+        """One event each; status 0."""
+
+        async def run() -> tuple[int, str]:
+            async with serving(answer) as (port, _):
+                process = await asyncio.create_subprocess_exec(
+                    *(sys.executable, "-m", "tools.benchmark.openloop"),
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    cwd=ROOT,
+                )
+                said, _ = await process.communicate(encode(plan_for(port, Phase("a", 100, 50))).encode())
+                assert process.returncode is not None
+                return process.returncode, said.decode()
+
+        status, said = asyncio.run(run())
+        events = [decode(line) for line in said.splitlines()]
+        assert status == 0
+        assert isinstance(events[0], Began)
+        assert isinstance(events[-1], Finished)
+
+    def test_nobody_there_is_a_sentence(
+        self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """And status 3."""
+        monkeypatch.setattr(sys, "stdin", io.StringIO(encode(plan_for(free_port(), Phase("a", 100, 50)))))
+        monkeypatch.setattr(program.signal, "signal", lambda *_: None)
+        monkeypatch.setattr(program.gc, "disable", lambda: None)
+        monkeypatch.setattr(program.gc, "freeze", lambda: None)
+        assert program.main() == 3
+        assert "takes no connections" in capsys.readouterr().out

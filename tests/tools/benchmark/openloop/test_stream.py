@@ -1,0 +1,110 @@
+"""Tests of tools/benchmark/openloop/stream.py, over real sockets."""
+
+import asyncio
+import time
+from collections import Counter
+
+import pytest
+
+from tests.tools.benchmark.openloop.servers import ACCEPTED, CLOSING, FULL, serving
+from tests.tools.benchmark.openloop.test_plan import PLAN
+from tools.benchmark.openloop import stream as module
+from tools.benchmark.openloop.requests import Payments
+from tools.benchmark.openloop.schedule import Group, groups
+from tools.benchmark.openloop.stream import Stream
+from tools.benchmark.openloop.told import LATE, Told
+
+NS_PER_MS = 1_000_000
+
+
+async def sent(port: int, spans: list[tuple[int, int]], connections: int = 2) -> tuple[Told, list[int]]:
+    """What is told of a load of these (rate, ms), and the phases that began."""
+    phases: list[int] = []
+    stream = Stream(Payments(PLAN), ("127.0.0.1", port), first_turn=10, on_phase=phases.append)
+    await stream.connect(connections)
+    stream.start(groups(spans, time.monotonic_ns()))
+    try:
+        async with asyncio.timeout(10):
+            await stream.over.wait()
+    finally:
+        stream.close()
+    return stream.take(), phases
+
+
+@pytest.mark.slow
+class TestStream:
+    """A real server in the same loop."""
+
+    async def test_everything_due_is_sent_and_answered(self) -> None:
+        """One request each, with the numbers that follow one another, and the phases in their order."""
+        async with serving(lambda _: ACCEPTED) as (port, requests):
+            told, phases = await sent(port, [(100, 200), (50, 100)])
+        assert (told.sent, told.held, told.waiting, told.statuses, phases) == (25, 0, 0, {202: 25}, [0, 1, 2])
+        assert requests == [Payments(PLAN).make(turn).data for turn in range(10, 35)]
+        assert told.latencies["accepted"].count == 25
+        assert told.latencies[LATE].count == 25
+        assert told.cents == sum(Payments(PLAN).make(turn).cents for turn in range(10, 35))
+
+    async def test_a_slow_server_does_not_slow_the_load(self) -> None:
+        """Latency counts from when a request was due: the second one waits for the first one's connection."""
+
+        def answer(_: bytes) -> bytes:
+            time.sleep(0.1)  # the whole loop stands still
+            return ACCEPTED
+
+        async with serving(answer) as (port, _):
+            told, _ = await sent(port, [(100, 20)], connections=1)
+        assert told.statuses == {202: 2}
+        first_us, second_us = (told.latencies["accepted"].quantiles_us([share])[0] for share in (0.5, 1.0))
+        assert first_us >= 100_000
+        assert second_us >= 190_000
+
+    async def test_refusals_and_hang_ups_are_told_by_their_number(self) -> None:
+        """A connection that is gone is replaced."""
+        answers = [ACCEPTED, FULL, None, CLOSING]
+        async with serving(lambda _: answers.pop(0) if answers else ACCEPTED) as (port, _):
+            told, _ = await sent(port, [(40, 250)], connections=1)
+        assert told.statuses == {202: 8, 503: 1, 0: 1}
+        assert told.failed == [(11, 503), (12, 0)]
+
+    async def test_a_server_that_goes_and_comes_back(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """What was due meanwhile waits, and is sent late."""
+        monkeypatch.setattr(module, "CONNECT_AGAIN_S", 0.01)
+        async with serving(lambda _: None) as (port, _):
+            stream = Stream(Payments(PLAN), ("127.0.0.1", port))
+            await stream.connect(1)
+            stream.start(groups([(10, 400)], time.monotonic_ns()))
+            await asyncio.sleep(0.05)
+        async with serving(lambda _: ACCEPTED, port), asyncio.timeout(10):
+            await stream.over.wait()
+        stream.close()
+        assert Counter(stream.take().statuses) == {0: 1, 202: 3}
+
+    async def test_what_no_connection_is_free_for_is_held_back_and_told(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """After a while, so that the wait has a bound; and what is never answered is given up."""
+        monkeypatch.setattr(module, "HELD_AFTER_S", 0.15)
+        monkeypatch.setattr(module, "ANSWER_TIMEOUT_S", 0.3)
+        monkeypatch.setattr(module, "CHECK_S", 0.02)
+        async with serving(lambda _: b"") as (port, requests):
+            told, _ = await sent(port, [(50, 100)], connections=2)
+        assert len(requests) == told.sent == 2
+        assert (told.held, told.statuses) == (3, {0: 2})
+
+    async def test_many_are_sent_in_pairs(self) -> None:
+        """Faster than it wakes up."""
+        async with serving(lambda _: ACCEPTED) as (port, _):
+            told, _ = await sent(port, [(4000, 100)], connections=8)
+        assert told.sent == 400
+        assert told.statuses == {202: 400}
+        assert told.latencies[LATE].count == 200
+
+    async def test_a_server_that_is_not_there_is_an_error(self) -> None:
+        """Before anything is sent."""
+        async with serving(lambda _: ACCEPTED) as (port, _):
+            pass
+        stream = Stream(Payments(PLAN), ("127.0.0.1", port))
+        with pytest.raises(OSError, match="refused|failed"):
+            await stream.connect(1)
+        stream.start(iter([Group(0, 0, 0)]))
+        assert stream.over.is_set()
+        stream.close()
