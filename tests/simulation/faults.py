@@ -11,6 +11,8 @@ from tests.simulation.world import World
 DELAYS_S = (0, 0, 0.005, 0.05, 0.3, 1, 2, 5, 10)
 STEPS_S = (-7200, -60, -1.5, -0.2, 0.2, 1.5, 60, 7200, 300_000)
 
+STUCK_S = 4.0  # longer than most orderly stops may take
+
 
 class Monkey:
     """Does what the plan says, at random times, to random victims; and undoes all of it in the end.
@@ -58,6 +60,11 @@ class Monkey:
             act = self._acts.get(rng.choice(world.plan.events))
             if act is not None:
                 world.later(rng.random() * world.plan.faults_s, act)
+        if world.plan.siege:
+            for processor in self._processors:
+                processor.failing = True
+                world.later(world.plan.faults_s * rng.uniform(0.5, 1), setattr, processor, "failing", False)
+            world.later(world.plan.faults_s * rng.uniform(0.1, 0.6), self._kill_instance)
         if Fault.REDIS_RESTORED in world.plan.events:
             for _ in range(6):
                 world.later(rng.random() * world.plan.faults_s, self._server.keep_copy)
@@ -95,10 +102,12 @@ class Monkey:
         instance = self._world.rng.choice(self._instances)
         self._world.note(Fault.INSTANCE_STOPPED)
         instance.stop()
+        world, restart_s = self._world, self._world.rng.random() * 6
         stuck = [life for role, life in instance.lives.items() if role.kind == "dispatcher"]
-        if stuck and self._world.rng.random() < 0.3:
-            stuck[0].paused = True  # for longer than an orderly stop may take
-        self._world.later(self._world.rng.random() * 6, self._restart, instance)
+        if stuck and world.loop.time() < world.plan.faults_s - STUCK_S and world.rng.random() < 0.5:
+            stuck[0].paused = True
+            restart_s += STUCK_S
+        world.later(restart_s, self._restart, instance)
 
     def _restart(self, instance: Instance) -> None:
         if not instance.up:

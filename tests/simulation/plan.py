@@ -78,6 +78,9 @@ class Plan:
         chances: of each fault at each opportunity.
         running_max, waiting_max: a processor's limits.
         asks: how many summaries are asked for during the faults.
+        siege: whether both processors fail for long, copies wait at both instances, and one of these dies meanwhile:
+            what an instance that returns must find out is met too rarely by chance.
+        wire: whether the real client of processors is between dispatcher and network.
     """
 
     seed: int
@@ -92,6 +95,8 @@ class Plan:
     running_max: int
     waiting_max: int
     asks: int
+    siege: bool
+    wire: bool
 
     @property
     def geometry(self) -> Geometry:
@@ -108,9 +113,14 @@ def draw_plan(seed: int) -> Plan:
     redis = rng.random() < 0.92
     chances = {fault: most * rng.random() for fault, most in _CHANCES.items() if fault in enabled}
     events = tuple(event for event in EVENTS if event in enabled)
+    siege = redis and rng.random() < 0.08
+    if siege:
+        chances |= {Fault.COPY: 0.6, Fault.OTHER_INSTANCE: 0.6}
     return Plan(
         seed=seed,
-        instances=rng.choice((1, 2, 2)) if redis else 1,
+        instances=(2 if siege else rng.choice((1, 2, 2))) if redis else 1,
+        siege=siege,
+        wire=rng.random() < 0.1,
         config=_draw_config(rng, redis=redis, rejecting=rng.random() < 0.15),
         faults_s=rng.uniform(1, 6),
         payments=rng.randint(3, 50),

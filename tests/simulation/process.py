@@ -23,6 +23,7 @@ from tests.simulation.network import Line
 from tests.simulation.processors import SimulatedProcessor
 from tests.simulation.redis_link import Connection, SimulatedRedis, SimulatedTotals
 from tests.simulation.segment import SimulatedSegment
+from tests.simulation.wire import WireTransport
 from tests.simulation.world import World
 
 FOLLOW_S = 1.0  # as `server.worker` does
@@ -120,7 +121,10 @@ class SimulatedPayer(Payer):
             timeout_s=self._config.attempt_timeout_ms / 1000,
             in_flight_max=self._router.policy.in_flight_max + SPARE_CONNECTIONS,
         )
-        return cast("Processor", line)
+        if not self._around.world.plan.wire:
+            return cast("Processor", line)
+        transport = WireTransport(self._around.world, line)
+        return Processor(index, line.name, url, transport=transport, timeout_s=self._config.attempt_timeout_ms / 1000)
 
     def _sibling(self, name: str) -> Sibling:
         return SimulatedSibling(name, self._clock, self._around.siblings[name])

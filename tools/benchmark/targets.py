@@ -111,11 +111,15 @@ def gateway(url: str, rules: Rules, *, managed: bool) -> Target:
 
     A managed one is told the fees that the scenario's rules count with; one that runs already keeps its own.
     """
-    fees = {
+    return Target("gateway", url, project=ComposeProject(OWN_COMPOSE, fees_of(rules)) if managed else None)
+
+
+def fees_of(rules: Rules) -> dict[str, str]:
+    """Return the variables by which the compose files of the gateway and of the processors learn the fees."""
+    return {
         "FEE_DEFAULT_PERCENT": str(rules.fee_default_percent),
         "FEE_FALLBACK_PERCENT": str(rules.fee_fallback_percent),
     }
-    return Target("gateway", url, project=ComposeProject(OWN_COMPOSE, fees) if managed else None)
 
 
 def other(compose_file: Path, url: str) -> Target:

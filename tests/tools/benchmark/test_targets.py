@@ -114,6 +114,13 @@ class TestKinds:
         assert gateway("http://localhost:9999", RULES, managed=False).project is None
         assert gateway("http://localhost:9999", RULES, managed=True).project is not None
 
+    def test_our_compose_file_hands_the_fees_on(self) -> None:
+        """What the bench sets in compose's environment reaches the instances, and what the processors' file takes."""
+        for file in (targets.OWN_COMPOSE, targets.ROOT / "tools" / "processor" / "docker-compose.yml"):
+            text = file.read_text(encoding="utf-8")
+            for name in targets.fees_of(RULES):
+                assert f"${{{name}:-" in text
+
     def test_the_floor_needs_our_limits(self, tmp_path: Path) -> None:
         """Without the gateway's compose file there is nothing to compare under."""
         with pytest.raises(DockerError, match="takes its limits from it"):

@@ -2,7 +2,6 @@
 
 import asyncio
 import time
-from collections import Counter
 
 import pytest
 
@@ -78,7 +77,9 @@ class TestStream:
         async with serving(lambda _: ACCEPTED, port), asyncio.timeout(10):
             await stream.over.wait()
         stream.close()
-        assert Counter(stream.take().statuses) == {0: 1, 202: 3}
+        statuses = stream.take().statuses
+        assert sum(statuses.values()) == 4
+        assert statuses[0] in {1, 2}  # a second one may have reached the old server
 
     async def test_what_no_connection_is_free_for_is_held_back_and_told(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """After a while, so that the wait has a bound; and what is never answered is given up."""

@@ -1,0 +1,125 @@
+"""The end of an instance, and what the next life finds."""
+
+import asyncio
+import os
+import signal
+import time
+
+import pytest
+
+from shm import DispatcherCount, Phase
+from tests.integration.conftest import Start
+from tests.integration.instances import Processors, wait_for
+from tests.redis_server import RedisServer
+
+pytestmark = pytest.mark.slow
+
+
+class TestOrderlyStop:
+    """SIGTERM."""
+
+    async def test_under_load(self, start: Start, processors: Processors, redis: RedisServer) -> None:
+        """Whoever got a 202 before, during or after it is paid, and the stop leaves nothing to settle."""
+        processors.behave(delay_ms=30)
+        instance = await start(REDIS_URL=redis.url, WEB_WORKERS="2")
+        load = asyncio.ensure_future(instance.pay(range(1200)))
+        await asyncio.sleep(0.3)
+        assert await instance.stop() == 0
+        left = list(instance.folder.glob("*.sock"))
+        unsettled = [kept for _, kept in instance.segment().table(0).scan() if kept and kept.state < 4]
+        assert (left, unsettled) == ([], [])
+        await instance.start()
+        accepted = await load
+        await processors.wait_stored(accepted)
+        assert len(processors.ids()) == 1200
+        await processors.wait_equal(instance)
+
+    async def test_ctrl_c(self, start: Start, processors: Processors) -> None:
+        """A terminal's Ctrl-C reaches every process, and stops in order all the same."""
+        instance = await start()
+        accepted = await instance.pay(range(20))
+        for pid in instance.pids():
+            os.kill(pid, signal.SIGINT)
+        assert await instance.wait_end() == 0
+        await processors.wait_stored(accepted, within_s=0.1)
+
+    async def test_says_leaving(self, start: Start, processors: Processors) -> None:
+        """/health says 404 first, while payments are still taken; then the sockets are gone."""
+        instance = await start(LEAVE_S="0.6")
+        client = instance.client()
+        assert (await client.ask("GET", "/health"))[0] == 204
+        instance.tell()
+        await wait_for(lambda: instance.worker_rows()[0].phase is Phase.LEAVING, "it does not leave")
+        assert (await client.ask("GET", "/health"))[0] == 404
+        assert await instance.client().pay(1) == 202
+        assert await instance.wait_end() == 0
+        await processors.wait_stored([1], within_s=0.1)
+
+    async def test_second_signal(self, start: Start, processors: Processors) -> None:
+        """Told twice it ends at once; what was in hand is settled by the next life."""
+        processors.behave(delay_ms=1500)
+        instance = await start(LEAVE_S="30", DRAIN_S="30")
+        accepted = await instance.pay(range(30))
+        instance.tell()
+        await wait_for(lambda: instance.supervisor().phase is Phase.LEAVING, "it does not stop")
+        instance.tell()
+        assert await instance.wait_end(0.5) == 0
+        processors.behave(delay_ms=0)
+        await instance.start()
+        await processors.wait_stored(accepted)
+        await processors.wait_equal(instance)
+        assert len(processors.ids()) == 30
+
+
+class TestNextLife:
+    """What is left in the segment."""
+
+    @pytest.mark.parametrize("orderly", [True, False], ids=["stopped", "killed"])
+    async def test_unsettled(self, start: Start, processors: Processors, *, orderly: bool) -> None:
+        """Payments that waited for processors that were down are all paid by the next life, once each."""
+        processors.behave(failing=True)
+        instance = await start(DRAIN_S="0.2", WEB_WORKERS="2")
+        accepted = await instance.pay(range(300))
+        assert len(accepted) == 300
+        if orderly:
+            assert await instance.stop() == 0
+        else:
+            instance.kill()
+        assert processors.ids() == []
+        await instance.start()
+        assert await instance.pay(range(300)) == accepted or len(accepted) == 300
+        processors.behave(failing=False)
+        await processors.wait_stored(accepted)
+        assert len(processors.ids()) == 300
+        await processors.wait_equal(instance)
+
+    async def test_paid_meanwhile(self, start: Start, processors: Processors) -> None:
+        """What somebody else had paid during the absence is found at the processors, and not paid again."""
+        processors.behave(failing=True)
+        instance = await start(DRAIN_S="0.2")
+        await instance.pay(range(40))
+        instance.kill()
+        processors.behave(failing=False)
+        other = await start()
+        await other.pay(range(20))
+        await processors.wait_stored(range(20))
+        await instance.start()
+        await processors.wait_stored(range(40))
+        await wait_for(lambda: instance.dispatcher().get(DispatcherCount.WAITING) == 0, "some wait still")
+        assert len(processors.ids()) == 40
+        assert instance.dispatcher().get(DispatcherCount.DUPLICATES) == 20
+        summaries = [(await one.summary())[1] for one in (instance, other)]
+        paid = sum(part["totalRequests"] for summary in summaries for part in summary.values())
+        assert paid == 40
+
+    async def test_back_in_time(self, start: Start, processors: Processors) -> None:
+        """With thousands of payments remembered a killed dispatcher and worker are back within a second."""
+        instance = await start(JOURNAL_RECORDS="65536", WAITING_SLOTS="65536", LANE_SLOTS="4096")
+        accepted = await instance.pay(range(3000), clients=16)
+        await processors.wait_stored(accepted)
+        instance.kill()
+        begun_s = time.monotonic()
+        await instance.start()
+        assert time.monotonic() - begun_s < 3.0
+        assert await instance.client().pay(1) == 202
+        assert await instance.client().pay(1, "5") == 409

@@ -1,0 +1,190 @@
+"""What the documents say is so: settings, paths, commands, routes, sentences and limits are those of the code."""
+
+import re
+import shlex
+import subprocess
+import tomllib
+from pathlib import Path
+
+import pytest
+from starlette.routing import Route
+
+from server.app import build_app
+from server.config import SETTINGS, Setting
+from shm import State
+from tests.server.fake_door import FakeGate, FakeTotals
+from tools.launcher.docker import PROJECT
+
+ROOT = Path(__file__).resolve().parent.parent
+DOCUMENTS = ("README.md", "SECURITY.md", "CONTRIBUTING.md", "CHANGELOG.md", "tools/README.md")
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+FOLDERS = ("shm", "server", "tools", "tests", "haproxy", r"\.ci")
+
+PATH = re.compile(rf"(?<![\w./-])(?:\./)?((?:{'|'.join(FOLDERS)})/[\w./-]*[\w/]|[A-Z]+\.md|[\w-]+\.(?:lock|toml|yml))")
+LINK = re.compile(r"\]\((?!https?:)([^)#]+)\)")
+COMMAND = re.compile(r"\./(tools/\w+)([^\n`#|]*)")
+WHOLE_LIMITS = ("1.50", 350)  # CPU and MB, the contest's
+
+
+def section(title: str) -> str:
+    """A section of the README, without those below it."""
+    return README.split(f"\n## {title}\n")[1].split("\n## ")[0]
+
+
+def rows(text: str) -> list[list[str]]:
+    """The cells of a text's tables, without their heads."""
+    lines = [line for line in text.splitlines() if line.startswith("|")]
+    cells = [[cell.strip() for cell in line.strip("|").split(" | ")] for line in lines]
+    rules = [number for number, line in enumerate(lines) if set(line) <= set("|- ")]
+    return [row for number, row in enumerate(cells) if number not in rules and number + 1 not in rules]
+
+
+def row_of(setting: Setting) -> str:
+    """How a setting is written in the README."""
+    default = f"`{setting.default}`" if setting.default else "empty"
+    return f"| `{setting.variable}` | {default} | {setting.unit} | {setting.reason} |"
+
+
+class TestSettings:
+    """The table of settings."""
+
+    def test_it_is_the_programs_own(self) -> None:
+        """Every setting, in order, with its default, unit and reason."""
+        written = [line for line in section("Settings").splitlines() if line.startswith("| `")]
+        assert written == [row_of(setting) for setting in SETTINGS.values()]
+
+    def test_none_is_named_that_is_not_there(self) -> None:
+        """A word in capitals that looks like one is one, or a variable of something else."""
+        known = {setting.variable for setting in SETTINGS.values()} | {"ALARMS", "DESIGN", "SIGKILL"}
+        known |= {f"SIG{name}" for name in ("TERM", "INT", "HUP", "USR1", "USR2")}
+        named = set(re.findall(r"\b[A-Z][A-Z0-9]*_[A-Z0-9_]+\b", "".join(map(read, DOCUMENTS))))
+        assert named - known == set()
+
+
+def read(document: str) -> str:
+    """A document's text."""
+    return (ROOT / document).read_text(encoding="utf-8")
+
+
+class TestPaths:
+    """What is named is there."""
+
+    @pytest.mark.parametrize("document", DOCUMENTS)
+    def test_files_and_folders(self, document: str) -> None:
+        """Those named in a document, and those that it links to."""
+        text = read(document)
+        named = {path for path in PATH.findall(text) if not path.startswith("tools/test-")}
+        linked = {str((ROOT / document).parent.joinpath(path).relative_to(ROOT)) for path in LINK.findall(text)}
+        assert sorted(path for path in named | linked if not (ROOT / path).exists()) == []
+
+    def test_modules(self) -> None:
+        """Those that Python is told to run."""
+        named = set(re.findall(r"-m ([a-z_.]+[a-z])", "".join(map(read, DOCUMENTS))))
+        assert named
+        assert sorted(name for name in named if not (ROOT / name.replace(".", "/") / "__main__.py").exists()) == []
+
+    def test_a_wrong_path_would_be_found(self) -> None:
+        """The check can fail."""
+        assert PATH.findall("see `server/nowhere.py`, ./tools/walk and NOTES.md") == [
+            *("server/nowhere.py", "tools/walk", "NOTES.md"),
+        ]
+
+
+class TestCommands:
+    """What can be typed."""
+
+    @pytest.mark.slow
+    def test_options(self) -> None:
+        """Each option named beside a tool is one that the tool explains."""
+        helps: dict[str, str] = {}
+        unknown = []
+        for program, rest in COMMAND.findall("".join(map(read, DOCUMENTS))):
+            if program not in helps:
+                command = [ROOT / program, "--help"]
+                helps[program] = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+            words = rest.split(" -- ")[0].replace("…", "").replace("'", "").replace(")", " ").split()
+            wanted = [word for word in words if word.startswith("-") and word != "--help"]
+            unknown += [f"{program} {word}" for word in wanted if word not in helps[program]]
+        assert {"tools/run", "tools/test", "tools/dump_ring", "tools/bench", "tools/simulate"} <= helps.keys()
+        assert unknown == []
+
+    def test_services_and_project(self) -> None:
+        """The names that Docker is given."""
+        services = set(re.findall(r"^  ([a-z0-9]+):$", read("docker-compose.yml"), re.MULTILINE))
+        named = re.findall(r"docker compose (?:exec|kill -s USR2|up -d --no-deps --build) (\w+)", README)
+        named += re.findall(r"--entrypoint python (\w+)", README)
+        assert set(named) == {"redis", "haproxy", "app1"} <= services
+        assert f"docker compose -p {PROJECT} down" in README
+
+    def test_the_first_payment(self) -> None:
+        """The body in the first example is one that the gateway takes."""
+        command = next(line for line in README.splitlines() if "localhost:9999/payments -H" in line)
+        assert shlex.split(command)[-1] == '{"correlationId":"$id","amount":19.90}'
+
+
+class TestApi:
+    """The table of requests and answers."""
+
+    def test_every_route(self) -> None:
+        """Those of the application, and no others."""
+        app = build_app(FakeGate(), FakeTotals(), amount_cents_max=1, purge_enabled=True)
+        routes = {
+            (method, re.sub("{.*}", "{correlationId}", route.path).replace("correlation_id", "correlationId"))
+            for route in app.routes
+            if isinstance(route, Route)
+            for method in route.methods or ()
+            if method != "HEAD"
+        }
+        assert set(re.findall(r"\| `(GET|POST) ([\w/{}-]+)", section("API"))) == routes
+
+    def test_every_state(self) -> None:
+        """A payment is in one of them, and there are no others."""
+        states = {state.name.lower() for state in State if state is not State.FREE} | {"accepted"}
+        line = next(line for line in section("API").splitlines() if line.startswith("States:"))
+        assert states <= set(re.findall(r"`([a-z]+)`", line))
+
+    def test_contest_limits(self) -> None:
+        """The limits in the compose file add up to what the README says."""
+        limits = re.findall(r'cpus: "([0-9.]+)", memory: ([0-9]+)MB', read("docker-compose.yml"))
+        app, *others = limits
+        together = [app, app, *others]
+        cpus, memory = sum(float(cpu) for cpu, _ in together), sum(int(megabytes) for _, megabytes in together)
+        assert (f"{cpus:.2f}", memory) == WHOLE_LIMITS
+        assert "1.5 CPU and 350 MB" in README
+
+
+class TestSentences:
+    """What the gateway and its tools say, as the README quotes it."""
+
+    def test_each_is_said_somewhere(self) -> None:
+        """The parts between the dots stand in the sources."""
+        texts = [
+            path.read_text(encoding="utf-8")
+            for name in ("server", "shm", "tools")
+            for path in (ROOT / name).rglob("*.py")
+        ]
+        texts.append(read("haproxy/haproxy.cfg"))
+        said = re.sub(r'"\n\s*f?"', "", "\n".join(texts))
+        quoted = [re.findall("`([^`]+)`", row[0]) for row in rows(section("When something is in the way"))]
+        sentences = [row[0] for row in quoted if row and not row[0].startswith("./")]
+        assert len(sentences) > 5
+        parts = [part.strip() for sentence in sentences for part in sentence.split("…") if part.strip()]
+        assert [part for part in parts if part not in said] == []
+
+
+class TestChangelog:
+    """CHANGELOG.md."""
+
+    def test_the_newest_version_is_the_projects(self) -> None:
+        """A release that is not described is none."""
+        version = tomllib.loads(read("pyproject.toml"))["project"]["version"]
+        versions = re.findall(r"^## \[(.+?)\]", read("CHANGELOG.md"), re.MULTILINE)
+        assert versions[:2] == ["Unreleased", version]
+
+    def test_sections(self) -> None:
+        """Only those of Keep a Changelog, in the order that the file itself names."""
+        text = read("CHANGELOG.md")
+        wanted = re.findall(r"[A-Z][a-z]+", text.split("in this order:")[1].split("\n")[0])
+        for version in text.split("\n## ")[1:]:
+            titles = re.findall(r"^### (.+)$", version, re.MULTILINE)
+            assert titles == [title for title in wanted if title in titles]

@@ -1,0 +1,65 @@
+"""Tests of tools/benchmark/rows.py."""
+
+import io
+
+import pytest
+
+from tests.tools.benchmark.samples import RIGHT, Bank, processors_of, target_of
+from tests.tools.benchmark.test_tally import told
+from tools.benchmark.meters import Snapshot
+from tools.benchmark.openloop.plan import Phase
+from tools.benchmark.openloop.told import Began
+from tools.benchmark.openrun import Observed, OpenRun, Order, Poll, Settlement
+from tools.benchmark.progress import Screen
+from tools.benchmark.rows import Own, rows_of, sheet_of
+from tools.benchmark.sheet import Goal
+from tools.benchmark.tally import Tally
+
+PHASES = [Phase("warm-up", 1000, 3), Phase("load", 2000, 3)]
+
+
+@pytest.fixture
+def observed() -> Observed:
+    """Two phases: one payment accepted and stored in the first, two accepted and one stored in the second."""
+    tally = Tally(2)
+    for event in (Began(1, 0, 0), told(2), Began(3, 1, 3), told(4, phase=1), told(5, phase=1), Began(6, 2, 9)):
+        tally.on_event(event)
+    snapshots = [Snapshot({}, (0, 0)), Snapshot({}, (1, 10)), Snapshot({}, (6, 20))]
+    return Observed(PHASES, tally, 77, snapshots, [Poll(1, 0, 0), Poll(3, 1, 0), Poll(6, 1, 1)])
+
+
+@pytest.fixture
+def run(bank: Bank) -> OpenRun:
+    """A run that is over."""
+    return OpenRun(Order(target_of(bank), processors_of(bank), 7, 4, 1.0), Screen(io.StringIO()))
+
+
+class TestRowsOf:
+    """Phases."""
+
+    def test_what_was_told_stored_and_used_in_each(self, run: OpenRun, observed: Observed) -> None:
+        """What waits is everything accepted so far and not stored."""
+        first, second = rows_of(run, observed)
+        assert (first.name, first.rate_per_s, first.duration_s) == ("warm-up", 3, 1.0)
+        assert (first.sent, first.accepted, first.refused, first.unanswered, first.held) == (3, 1, 1, 1, 1)
+        assert (first.settled, first.waiting, second.settled, second.waiting) == (1, 0, 1, 1)
+        assert (first.machine_idle_percent, second.machine_idle_percent) == (10, 50)
+        assert (first.answers.count, first.late.count, first.cpu_us_per_payment) == (2, 1, None)
+
+    def test_what_was_not_polled_is_not_known(self, run: OpenRun, observed: Observed) -> None:
+        """Neither what was settled nor what waits."""
+        observed.at_edges = [None, None, None]
+        assert [(row.settled, row.waiting) for row in rows_of(run, observed)] == [(None, None)] * 2
+
+
+class TestSheetOf:
+    """All of it together."""
+
+    def test_is_metered_over_the_phases_asked_for(self, run: OpenRun, observed: Observed) -> None:
+        """And has the goal that every command has, beside its own."""
+        own = Own("trial", 1, (1, 1), [Goal("x", 1.0)], told=["a"], more={"b": 1}, faults=["c"], may_refuse=("load",))
+        sheet = sheet_of(run, observed, rows_of(run, observed), Settlement(0.5, RIGHT), own)
+        assert (sheet.metered_payments, sheet.metered_s, sheet.used.machine_idle_percent) == (2, 2.0, 50)
+        assert [goal.name for goal in sheet.goals] == ["x", "memory at the end, % of cap"]
+        assert (sheet.command, sheet.main, sheet.quiet_s, sheet.started_at_ms) == ("trial", 1, 0.5, 77)
+        assert (sheet.told, sheet.more, sheet.more_faults, sheet.may_refuse) == (["a"], {"b": 1}, ["c"], ("load",))

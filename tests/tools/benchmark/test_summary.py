@@ -1,0 +1,100 @@
+"""Tests of tools/benchmark/summary.py."""
+
+import io
+
+import pytest
+
+from tests.tools.benchmark.samples import Bank, processors_of, target_of
+from tools.benchmark import preparing, settling, summary
+from tools.benchmark.errors import GeneratorError
+from tools.benchmark.openrun import OpenRun, Order
+from tools.benchmark.progress import Screen
+from tools.benchmark.sheet import faults
+from tools.benchmark.summary import Ask, fill, measure, phases_of
+
+ASK = Ask(fill=60, fill_per_s=60, rate_per_s=30, summaries_per_s=16, duration_s=1)
+
+
+@pytest.fixture(autouse=True)
+def without_docker(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No containers, whatever runs on this machine; short phases."""
+    monkeypatch.setattr(preparing.containers, "running", list)
+    monkeypatch.setattr(summary, "WARM_UP_S", 1)
+    monkeypatch.setattr(summary, "QUIET_PER_KIND", 1)
+    monkeypatch.setattr(settling, "POLL_S", 0.02)
+
+
+def order_for(bank: Bank) -> Order:
+    """A run on the bank."""
+    return Order(target_of(bank), processors_of(bank), 7, 4, 0.3)
+
+
+class TestPhasesOf:
+    """After the fill."""
+
+    def test_payments_alone_then_with_summaries(self) -> None:
+        """So that the one can be compared with the other."""
+        found = [(each.name, each.payments_per_s, each.summaries_per_s) for each in phases_of(ASK)]
+        assert found == [("warm-up", 30, 16), ("calm", 30, 0), ("asked", 30, 16)]
+
+
+@pytest.mark.slow
+class TestFill:
+    """The payments before."""
+
+    def test_is_as_many_as_asked_for_in_chunks(self, bank: Bank, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Each goes on where the last one ended."""
+        monkeypatch.setattr(summary, "CHUNK_S", 0.5)
+        screen = Screen(io.StringIO())
+        with OpenRun(order_for(bank), screen) as run:
+            fill(run, ASK)
+        assert len({row[0] for row in bank.rows[0]}) == 60
+        assert run.notes[-1].startswith("filled with 60 payments")
+
+    def test_is_slower_after_a_refusal_and_has_an_end(self, bank: Bank, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A gateway that takes nothing is not asked for ever."""
+        monkeypatch.setattr(summary, "CHUNK_S", 0.2)
+        monkeypatch.setattr(summary, "CHUNKS_MAX", 2)
+        bank.refuses = 503
+        said = io.StringIO()
+        with OpenRun(order_for(bank), Screen(said)) as run, pytest.raises(GeneratorError, match="Only 0 payments"):
+            fill(run, ASK)
+        assert "12 payments of the fill were not taken: going on at 48/s" in said.getvalue()
+
+
+@pytest.mark.slow
+class TestMeasure:
+    """A small run on the bank."""
+
+    def test_a_whole_run(self, bank: Bank) -> None:
+        """Summaries of every kind are counted apart, and are what the processors say."""
+        sheet = measure(order_for(bank), ASK, Screen(io.StringIO()))
+        assert faults(sheet) == []
+        assert sheet.more["at_rest"].count == 8
+        assert sheet.more["under_load"].wrong == 0
+        assert set(sheet.more["summaries"]["kinds"]) == set(summary.KINDS)
+        assert [goal.name for goal in sheet.goals][:2] == ["summary p99 ms", "summary p99 ms, slowest kind of window"]
+        assert "compared with the processors at rest: 8 answers" in sheet.told[-1]
+
+    def test_a_gateway_that_lies_is_found(self, bank: Bank) -> None:
+        """Every kind of window that holds the payment it leaves out."""
+        bank.lose = 1
+        bank.double = 1
+        sheet = measure(order_for(bank), ASK, Screen(io.StringIO()))
+        bank.rows[1].clear()
+        assert any("more than once" in fault for fault in faults(sheet))
+
+    def test_summaries_that_fail_are_told(self, bank: Bank, monkeypatch: pytest.MonkeyPatch) -> None:
+        """And are no right answers."""
+        answer = bank._answer_gateway  # noqa: SLF001 - the bank is ours
+
+        def broken(asked: object) -> tuple[int, bytes]:
+            path = asked.path  # type: ignore[attr-defined]
+            return (503, b"not now") if path.startswith("/payments-summary?") else answer(asked)  # type: ignore[arg-type]
+
+        server = bank.gateway
+        monkeypatch.setattr(server, "_answer", broken, raising=False)
+        server.answer = broken
+        told = faults(measure(order_for(bank), ASK, Screen(io.StringIO())))
+        assert any("summaries refused" in each for each in told)
+        assert any("summaries were wrong: from: " in each for each in told)
