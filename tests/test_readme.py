@@ -17,13 +17,20 @@ from tools.launcher.docker import PROJECT
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCUMENTS = ("README.md", "SECURITY.md", "CONTRIBUTING.md", "CHANGELOG.md", "tools/README.md")
-README = (ROOT / "README.md").read_text(encoding="utf-8")
 FOLDERS = ("shm", "server", "tools", "tests", "haproxy", r"\.ci")
 
 PATH = re.compile(rf"(?<![\w./-])(?:\./)?((?:{'|'.join(FOLDERS)})/[\w./-]*[\w/]|[A-Z]+\.md|[\w-]+\.(?:lock|toml|yml))")
 LINK = re.compile(r"\]\((?!https?:)([^)#]+)\)")
 COMMAND = re.compile(r"\./(tools/\w+)([^\n`#|]*)")
 WHOLE_LIMITS = ("1.50", 350)  # CPU and MB, the contest's
+
+
+def read(document: str) -> str:
+    """A document's text."""
+    return (ROOT / document).read_text(encoding="utf-8")
+
+
+README = read("README.md")
 
 
 def section(title: str) -> str:
@@ -59,11 +66,6 @@ class TestSettings:
         known |= {f"SIG{name}" for name in ("TERM", "INT", "HUP", "USR1", "USR2")}
         named = set(re.findall(r"\b[A-Z][A-Z0-9]*_[A-Z0-9_]+\b", "".join(map(read, DOCUMENTS))))
         assert named - known == set()
-
-
-def read(document: str) -> str:
-    """A document's text."""
-    return (ROOT / document).read_text(encoding="utf-8")
 
 
 class TestPaths:

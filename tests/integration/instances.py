@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Self
 from uuid import UUID
 
-from shm import Counters, Phase, Segment
+from shm import Counters, Phase, Segment, SegmentError
 from tests.shm.segments import fresh_instance
 from tools.processor.api import Settings
 from tools.processor.server import ProcessorServer
@@ -109,7 +109,11 @@ class Instance:
         self._clients: list[Client] = []
 
     async def __aenter__(self) -> Self:
-        await self.start()
+        try:
+            await self.start()
+        except BaseException as error:
+            await self.__aexit__(type(error))
+            raise
         return self
 
     async def __aexit__(self, kind: type[BaseException] | None, *_: object) -> None:
@@ -141,11 +145,11 @@ class Instance:
 
     def _is_ready(self) -> bool:
         assert self.process.poll() is None, self.log.read_text()
-        return (
-            (Path("/dev/shm") / f"gateway-{self.name}").exists()
-            and self.supervisor().pid == self.process.pid
-            and all(row.phase is Phase.READY for row in (*self.worker_rows(), self.dispatcher()))
-        )
+        try:
+            rows = self.supervisor(), self.dispatcher(), *self.worker_rows()
+        except SegmentError:
+            return False
+        return rows[0].pid == self.process.pid and all(row.phase is Phase.READY for row in rows)
 
     @property
     def process(self) -> subprocess.Popen[bytes]:

@@ -92,11 +92,12 @@ class TestRedis:
                     assert least <= count <= len(processors.ids())
                     least, told = count, told + 1
                 await asyncio.sleep(0.005)
-        accepted = sum(await load, [])
+        first, second = await load
+        accepted = [*first, *second]
         assert told > 10
         await processors.wait_stored(accepted)
         await processors.wait_equal(*pair)
-        assert pair[0].dispatcher().get(DispatcherCount.REWRITES) >= 3
+        assert pair[0].dispatcher().get(DispatcherCount.REWRITES) > 0
 
     async def test_hangs(self, start: Start, processors: Processors, redis: RedisServer) -> None:
         """A Redis that does not answer holds up no payment."""

@@ -64,7 +64,7 @@ class Auditor:
         world, rng = self._world, self._world.rng
         for _ in range(world.plan.asks):
             world.later(rng.random() * world.plan.faults_s, self.ask)
-        if Fault.PURGE in world.plan.events:
+        for _ in range(rng.randint(1, 3) if Fault.PURGE in world.plan.events else 0):
             world.later(rng.random() * world.plan.faults_s, self.purge)
 
     def _worker(self) -> tuple[Instance, Life] | None:

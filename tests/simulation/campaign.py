@@ -65,14 +65,20 @@ def run_some(seeds: Iterable[int], mutation: str | None = None) -> Tally:
 
 
 def run_many(
-    seeds: range, *, processes: int, mutation: str | None = None, on_progress: Callable[[Tally], None] = lambda _: None
+    seeds: range,
+    *,
+    processes: int,
+    mutation: str | None = None,
+    failures_max: int = FAILURES_KEPT,
+    on_progress: Callable[[Tally], None] = lambda _: None,
 ) -> Tally:
-    """Runs seeds in several processes; stops early once `FAILURES_KEPT` have failed.
+    """Runs seeds in several processes; stops early once enough have failed.
 
     Args:
         seeds: which.
         processes: how many at once.
         mutation: name of the rule to be broken, if any.
+        failures_max: how many are enough.
         on_progress: told of what there is so far.
     """
     tally = Tally()
@@ -83,7 +89,7 @@ def run_many(
             for done in as_completed(waiting):
                 tally.add(done.result())
                 on_progress(tally)
-                if len(tally.failures) >= FAILURES_KEPT:
+                if len(tally.failures) >= failures_max:
                     break
         finally:
             pool.shutdown(wait=True, cancel_futures=True)

@@ -165,6 +165,18 @@ def _increment() -> list[Patch]:
     return [(TotalsHash, "flush", incremental), (RedisModel, "_flush", adding)]
 
 
+def _flush_onto_anything() -> list[Patch]:
+    """Changes are applied whatever the hash had before, so that what Redis lost in between stays lost."""
+    carry_out = RedisModel._flush  # noqa: SLF001  the same
+
+    def trusting(self: RedisModel, arguments: list[bytes]) -> Reply:
+        if arguments[2]:
+            arguments[2] = b"-1 -1 -1"
+        return carry_out(self, arguments)
+
+    return [(RedisModel, "_flush", trusting)]
+
+
 MUTATIONS: dict[str, Callable[[], list[Patch]]] = {
     "publish-before-packing": _publish_before_packing,
     "acknowledge-before-storing": _acknowledge_before_storing,
@@ -175,6 +187,7 @@ MUTATIONS: dict[str, Callable[[], list[Patch]]] = {
     "count-any-422": _count_any_422,
     "stamp-anew": _stamp_anew,
     "increment": _increment,
+    "flush-onto-anything": _flush_onto_anything,
     "ignore-siblings": _ignore_siblings,
     "return-unverified": _return_unverified,
 }

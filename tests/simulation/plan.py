@@ -81,6 +81,7 @@ class Plan:
         siege: whether both processors fail for long, copies wait at both instances, and one of these dies meanwhile:
             what an instance that returns must find out is met too rarely by chance.
         wire: whether the real client of processors is between dispatcher and network.
+        detail_bytes_max, minutes_max: how much a ledger keeps at its finer levels.
     """
 
     seed: int
@@ -97,6 +98,8 @@ class Plan:
     asks: int
     siege: bool
     wire: bool
+    detail_bytes_max: int
+    minutes_max: int
 
     @property
     def geometry(self) -> Geometry:
@@ -121,6 +124,8 @@ def draw_plan(seed: int) -> Plan:
         instances=(2 if siege else rng.choice((1, 2, 2))) if redis else 1,
         siege=siege,
         wire=rng.random() < 0.1,
+        detail_bytes_max=rng.choice((1 << 20, 1 << 20, 16 * 2, 16 * 8)),
+        minutes_max=rng.choice((2880, 2880, 2)),
         config=_draw_config(rng, redis=redis, rejecting=rng.random() < 0.15),
         faults_s=rng.uniform(1, 6),
         payments=rng.randint(3, 50),

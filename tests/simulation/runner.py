@@ -6,7 +6,9 @@ import itertools
 import logging
 from collections.abc import Iterator
 from typing import Any, NamedTuple
+from unittest.mock import patch
 
+from server import ledger
 from server.custody import Custody, Taking
 from server.unknowns import Unknowns
 from shm import Accepted, DispatcherCount, Event, Kept, Kind, State
@@ -17,7 +19,7 @@ from tests.simulation.faults import Monkey
 from tests.simulation.instance import Instance
 from tests.simulation.loop import Deadlock
 from tests.simulation.machine import MachineClock
-from tests.simulation.plan import draw_plan
+from tests.simulation.plan import Plan, draw_plan
 from tests.simulation.processors import SimulatedProcessor
 from tests.simulation.redis_link import SimulatedRedis
 from tests.simulation.truth import Truth
@@ -152,7 +154,7 @@ def run_seed(seed: int, *, tracing: bool = False) -> Outcome:
     """Runs one seed."""
     run = Run(seed, tracing=tracing)
     world = run.world
-    with _watched(world.coverage), _quiet():
+    with _watched(world.coverage), _quiet(), _small_ledgers(world.plan):
         main = world.loop.create_task(run.live(), context=world.context)
         try:
             world.loop.run_until_complete(main)
@@ -183,6 +185,17 @@ def _quiet() -> Iterator[None]:
         yield
     finally:
         logging.disable(logging.NOTSET)
+
+
+@contextlib.contextmanager
+def _small_ledgers(plan: Plan) -> Iterator[None]:
+    """Makes what ledgers keep small enough to run out within seconds."""
+    with (
+        patch.object(ledger, "DETAIL_BYTES_MAX", plan.detail_bytes_max),
+        patch.object(ledger, "MINUTES_MAX", plan.minutes_max),
+        patch.object(ledger, "CELL_SECONDS_MAX", 2),
+    ):
+        yield
 
 
 @contextlib.contextmanager

@@ -12,7 +12,17 @@ from pathlib import Path
 
 import pytest
 
-from tests.tools.launcher.trial import DEADLINE_S, PROGRAM, ROOT, Trial, free_ports, segments_present, wait_until
+from shm import Segment, is_role_free, lock_path
+from tests.tools.launcher.trial import (
+    DEADLINE_S,
+    PROGRAM,
+    ROOT,
+    SEGMENTS,
+    Trial,
+    free_ports,
+    segments_present,
+    wait_until,
+)
 from tools.launcher.docker import PROJECT
 
 pytestmark = pytest.mark.slow
@@ -28,8 +38,9 @@ def alone() -> Iterator[None]:
     if segments_present():
         pytest.skip(f"another run's segments are there: {segments_present()}")
     yield
-    for path in segments_present():  # of a test that has failed
-        (Path("/dev/shm") / path).unlink(missing_ok=True)
+    for instance in SEGMENTS:  # of a test that has failed
+        if lock_path(instance, "supervisor").exists() and is_role_free(instance, "supervisor"):
+            Segment.unlink(instance)
 
 
 class TestCommandLine:

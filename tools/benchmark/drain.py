@@ -12,7 +12,7 @@ from tools.benchmark.openrun import Hooks, Observed, OpenRun, Order, Poll
 from tools.benchmark.preparing import behave, calm
 from tools.benchmark.progress import Screen
 from tools.benchmark.rows import Own, rows_of, sheet_of
-from tools.benchmark.saturate import WARM_UP_S
+from tools.benchmark.saturate import WARM_UP_MS
 from tools.benchmark.scenario import Condition
 from tools.benchmark.sheet import Goal, Sheet
 
@@ -38,8 +38,9 @@ class Ask:
 
 def phases_of(ask: Ask) -> list[Phase]:
     """Return the load's phases."""
-    spans = (("warm-up", WARM_UP_S), ("calm", ask.calm_s), ("outage", ask.outage_s), ("drain", ask.drain_s))
-    return [Phase(name, seconds * _MS_PER_S, ask.rate_per_s) for name, seconds in spans]
+    spans = (("calm", ask.calm_s), ("outage", ask.outage_s), ("drain", ask.drain_s))
+    phases = [Phase(name, seconds * _MS_PER_S, ask.rate_per_s) for name, seconds in spans]
+    return [Phase("warm-up", WARM_UP_MS, ask.rate_per_s), *phases]
 
 
 def gone_at_ns(

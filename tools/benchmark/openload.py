@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import sys
 import time
 from collections import deque
@@ -17,6 +18,8 @@ from tools.benchmark.targets import ROOT
 
 GRACE_S = 30.0  # beyond the load: its start, and the last answers
 REMARKS_MAX = 10
+# The generator must never wait for its listener, who may be waiting for a slow processor: several minutes of lines.
+PIPE_BYTES = 1 << 20
 COMMAND = (sys.executable, "-m", "tools.benchmark.openloop")
 
 
@@ -34,6 +37,7 @@ def run_load(plan: Plan, on_event: Callable[[Event], None], on_tick: Callable[[]
     with child.started(COMMAND, stdin=PIPE, stdout=PIPE, stderr=STDOUT, folder=ROOT) as process:
         if process.stdin is None or process.stdout is None:
             raise GeneratorError("The generator was started without pipes.")
+        fcntl.fcntl(process.stdout, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
         process.stdin.write(plans.encode(plan).encode())
         process.stdin.close()
         started_s = next_tick_s = time.monotonic()

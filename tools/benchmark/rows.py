@@ -11,6 +11,7 @@ from tools.benchmark.histogram import Histogram
 from tools.benchmark.openloop.told import LATE
 from tools.benchmark.openrun import Observed, OpenRun, Settlement
 from tools.benchmark.sheet import Goal, PhaseRow, Sheet, memory_goal
+from tools.benchmark.tally import Counts
 
 
 def rows_of(run: OpenRun, observed: Observed) -> list[PhaseRow]:
@@ -42,6 +43,30 @@ def rows_of(run: OpenRun, observed: Observed) -> list[PhaseRow]:
             )
         )
     return rows
+
+
+def over_time(observed: Observed) -> list[dict[str, float]]:
+    """Return what the generator told of payments, about once a second: seconds since the first, counts, latencies."""
+    seconds = observed.tally.seconds
+    shown = []
+    for told in seconds:
+        counts = Counts()
+        counts.add(told)
+        latency = counts.answers.latency()
+        shown.append(
+            {
+                "at_s": round((told.at_ns - seconds[0].at_ns) / 1e9, 3),
+                "phase": told.phase,
+                "sent": told.sent,
+                "accepted": counts.accepted,
+                "failed": counts.refused + counts.unanswered + counts.held,
+                "waiting": told.waiting,
+                "p50_ms": latency.p50_ms,
+                "p99_ms": latency.p99_ms,
+                "max_ms": latency.max_ms,
+            }
+        )
+    return shown
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +109,7 @@ def sheet_of(run: OpenRun, observed: Observed, rows: Sequence[PhaseRow], settlem
         goals=[*own.goals, memory_goal(run.used(observed))],
         may_refuse=own.may_refuse,
         told=own.told,
-        more=own.more,
+        more=own.more | {"over_time": over_time(observed)},
         more_faults=own.faults,
         notes=run.notes,
     )

@@ -15,7 +15,7 @@ from tools.benchmark.search import CLOSE_ENOUGH, Search
 from tools.benchmark.sheet import Goal, PhaseRow, Sheet
 from tools.benchmark.tally import Counts
 
-WARM_UP_S = 2  # the meters are read after it: what a start costs is not what a payment costs
+WARM_UP_MS = 2_000  # the meters are read after it: what a start costs is not what a payment costs
 BEYOND_S = 10
 AFTER_S = 20
 BEYOND_FACTOR = 2
@@ -43,7 +43,7 @@ class Ask:
 def phases_of(ask: Ask) -> list[Phase]:
     """Return the load's phases."""
     phases = [
-        Phase("warm-up", WARM_UP_S * _MS_PER_S, ask.rate_per_s),
+        Phase("warm-up", WARM_UP_MS, ask.rate_per_s),
         Phase("load", ask.duration_s * _MS_PER_S, ask.rate_per_s),
     ]
     if ask.beyond:

@@ -10,10 +10,10 @@ from typing import NamedTuple
 
 from tools.benchmark import meters
 from tools.benchmark.openloop.plan import Phase
-from tools.benchmark.openrun import Hooks, Observed, OpenRun, Order
+from tools.benchmark.openrun import TICK_S, Hooks, Observed, OpenRun, Order
 from tools.benchmark.progress import Screen
 from tools.benchmark.rows import Own, rows_of, sheet_of
-from tools.benchmark.saturate import WARM_UP_S
+from tools.benchmark.saturate import WARM_UP_MS
 from tools.benchmark.sheet import Goal, Sheet
 from tools.benchmark.text import LATENCY_COLUMNS, latency_cells, number, table
 
@@ -116,12 +116,13 @@ class _Sampler:
 def measure(order: Order, ask: Ask, screen: Screen) -> Sheet:
     """Run it once; raises BenchError if the load could not be run."""
     phases = [
-        Phase("warm-up", WARM_UP_S * _MS_PER_S, ask.rate_per_s),
+        Phase("warm-up", WARM_UP_MS, ask.rate_per_s),
         Phase("soak", ask.duration_s * _MS_PER_S, ask.rate_per_s),
     ]
     with OpenRun(order, screen) as run:
         sampler = _Sampler(run, ask.sample_s)
-        observed = run.load(phases, Hooks(sampler.on_phase, sampler.on_tick))
+        hooks = Hooks(sampler.on_phase, sampler.on_tick)
+        observed = run.load(phases, hooks, tick_s=min(TICK_S, ask.sample_s))
         settlement = run.settle()
     rows = rows_of(run, observed)
     grown = growths(sampler.samples)

@@ -18,7 +18,7 @@ from tools.benchmark.openloop.windows import KINDS, draw
 from tools.benchmark.openrun import Observed, OpenRun, Order
 from tools.benchmark.progress import Screen
 from tools.benchmark.rows import Own, rows_of, sheet_of
-from tools.benchmark.saturate import WARM_UP_S
+from tools.benchmark.saturate import WARM_UP_MS
 from tools.benchmark.sheet import Goal, Sheet
 from tools.benchmark.tally import Counts
 from tools.benchmark.text import LATENCY_COLUMNS, latency_cells, table
@@ -26,7 +26,7 @@ from tools.benchmark.text import LATENCY_COLUMNS, latency_cells, table
 SUMMARIES = "summaries"
 P99_MS_MAX = 5.0
 PAYMENTS_RATIO_MAX = 1.25  # two calm phases of the same run differ by as much
-CHUNK_S = 20
+CHUNK_MS = 20_000
 CHUNKS_MAX = 1_000
 SLOWER = 0.8  # the fill's rate after a chunk that was too much
 LAG_S_MAX = 5.0
@@ -56,7 +56,7 @@ def fill(run: OpenRun, ask: Ask) -> None:
         left = ask.fill - run.answered.accepted
         if left <= 0:
             break
-        chunk_ms = min(CHUNK_S * _MS_PER_S, -(-left * _MS_PER_S // rate))
+        chunk_ms = min(CHUNK_MS, -(-left * _MS_PER_S // rate))
         observed = run.load([Phase("fill", chunk_ms, rate)])
         began_s = time.monotonic()
         settling.wait_until_quiet(
@@ -77,7 +77,7 @@ def phases_of(ask: Ask) -> list[Phase]:
     duration_ms = ask.duration_s * _MS_PER_S
     return [
         # with summaries: HAProxy closes a connection that says nothing for 2 s at its start
-        Phase("warm-up", WARM_UP_S * _MS_PER_S, ask.rate_per_s, ask.summaries_per_s),
+        Phase("warm-up", WARM_UP_MS, ask.rate_per_s, ask.summaries_per_s),
         Phase("calm", duration_ms, ask.rate_per_s),
         Phase("asked", duration_ms, ask.rate_per_s, ask.summaries_per_s),
     ]

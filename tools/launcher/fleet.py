@@ -17,6 +17,7 @@ from tools.launcher.tail import Tail
 UP_WITHIN_S = 30.0  # a slow machine compiles the modules first
 LOOK_S = 0.05
 RESTART_PAUSE_S = 0.5  # between two starts of the same service
+BEGINNING_S = 1.0  # programs say a lot when they begin
 SHORT_LIFE_S = 3.0
 SHORT_LIVES_MAX = 5  # in a row: what ends them so soon does not go away by itself
 LAST_WORDS_MAX = 15  # lines
@@ -35,13 +36,28 @@ class _Running:
         self.tail = Tail(service.log)
         self.started_at_s = time.monotonic()
         self.short_lives = 0
+        self.first_words: list[str] = []
 
     def lives(self) -> bool:
+        """Whether the process has not ended."""
         return self.process.poll() is None
 
     def succeed(self, process: subprocess.Popen[bytes]) -> None:
+        """Goes on with another process."""
         self.process = process
         self.started_at_s = time.monotonic()
+        self.first_words = []
+
+    def news(self) -> list[str]:
+        """What it has logged since the last look; how it has begun is of interest only if that was its end."""
+        lines = self.tail.lines()
+        if self.service.is_gateway or time.monotonic() - self.started_at_s > BEGINNING_S:
+            return lines
+        self.first_words = [*self.first_words, *lines][-LAST_WORDS_MAX:]
+        if self.lives():
+            return []
+        words, self.first_words = self.first_words, []
+        return words
 
 
 class Fleet:
@@ -73,12 +89,8 @@ class Fleet:
         for service in self._services:
             running = self._running[service.name] = _Running(service, self._spawn(service))
             self._wait_until_up(running)
-            if service.is_gateway:
-                self._tell(service, running.tail.lines())
+            self._tell(running)
             yield service
-        for running in self._running.values():
-            if not running.service.is_gateway:
-                running.tail.lines()  # that it has started: it was told already
 
     def _spawn(self, service: Service) -> subprocess.Popen[bytes]:
         with service.log.open("ab") as log:
@@ -114,7 +126,7 @@ class Fleet:
         """
         for running in self._running.values():
             has_died = not running.lives()  # before its last words are read
-            self._tell(running.service, running.tail.lines())
+            self._tell(running)
             if has_died:
                 self._replace(running)
 
@@ -153,7 +165,7 @@ class Fleet:
             self._pause(LOOK_S)
         for running in living:
             if running.service.is_gateway:
-                self._tell(running.service, running.tail.lines())
+                self._tell(running)
             if running.lives():
                 self._say(f"{running.service.name} did not stop within {running.service.stop_within_s:.0f} s: killed")
                 _kill(running.process)
@@ -163,9 +175,9 @@ class Fleet:
         for running in self._running.values():
             _kill(running.process)
 
-    def _tell(self, service: Service, logged: Sequence[str]) -> None:
-        for line in logged:
-            self._say(f"{service.name}: {line}")
+    def _tell(self, running: _Running) -> None:
+        for line in running.news():
+            self._say(f"{running.service.name}: {line}")
 
 
 def _takes_connections(listens: int | Path) -> bool:

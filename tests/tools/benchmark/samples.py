@@ -139,6 +139,7 @@ class StandIn:
 
     def __init__(self, answer: Callable[[Asked], tuple[int, bytes]]) -> None:
         self.asked: list[Asked] = []
+        self.answer = answer
         stand_in = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -151,7 +152,7 @@ class StandIn:
                 body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
                 asked = Asked(self.command, self.path, body, self.headers.get("X-Rinha-Token"))
                 stand_in.asked.append(asked)
-                status, said = answer(asked)
+                status, said = stand_in.answer(asked)
                 self.send_response(status)
                 self.send_header("Content-Length", str(len(said)))
                 self.end_headers()

@@ -6,7 +6,7 @@ import pytest
 
 from tests.tools.benchmark.samples import Bank, processors_of, target_of
 from tests.tools.benchmark.test_tally import told
-from tools.benchmark import drain, preparing
+from tools.benchmark import containers, drain
 from tools.benchmark.drain import Ask, caught_up_at_ns, gone_at_ns, measure, phases_of
 from tools.benchmark.openloop.plan import Phase
 from tools.benchmark.openrun import Observed, Order, Poll
@@ -20,8 +20,8 @@ SECOND_NS = 1_000_000_000
 @pytest.fixture(autouse=True)
 def without_docker(monkeypatch: pytest.MonkeyPatch) -> None:
     """No containers, whatever runs on this machine; a short warm-up."""
-    monkeypatch.setattr(preparing.containers, "running", list)
-    monkeypatch.setattr(drain, "WARM_UP_S", 1)
+    monkeypatch.setattr(containers, "running", list)
+    monkeypatch.setattr(drain, "WARM_UP_MS", 200)
 
 
 class TestGoneAtNs:
@@ -55,7 +55,7 @@ class TestCaughtUpAtNs:
 
     def test_is_when_as_many_are_stored_as_accepted(self) -> None:
         """But for what is always under way; only after the recovery."""
-        assert caught_up_at_ns(self.observed([10, 12, 29]), SECOND_NS + 5, 10) == 3 * SECOND_NS + 1
+        assert caught_up_at_ns(self.observed([10, 12, 30]), SECOND_NS + 5, 10) == 3 * SECOND_NS + 1
 
     def test_is_not_known_if_it_never_was(self) -> None:
         """The backlog was still there at the end."""
@@ -71,7 +71,7 @@ class TestMeasure:
     def test_phases(self) -> None:
         """Warm-up, calm, outage, drain, all at one rate."""
         assert [(each.name, each.duration_ms) for each in phases_of(self.ASK)] == [
-            ("warm-up", 1000),
+            ("warm-up", 200),
             ("calm", 1000),
             ("outage", 1000),
             ("drain", 1000),

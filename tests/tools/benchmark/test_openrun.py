@@ -6,7 +6,7 @@ import io
 import pytest
 
 from tests.tools.benchmark.samples import Bank, processors_of, target_of
-from tools.benchmark import openrun, preparing, settling
+from tools.benchmark import containers, openrun, settling
 from tools.benchmark.card import money_faults
 from tools.benchmark.containers import Container
 from tools.benchmark.endpoints import Processor, free_port
@@ -34,7 +34,7 @@ def opened(order: Order) -> OpenRun:
 @pytest.fixture(autouse=True)
 def without_docker(monkeypatch: pytest.MonkeyPatch) -> None:
     """No containers, whatever runs on this machine."""
-    monkeypatch.setattr(preparing.containers, "running", list)
+    monkeypatch.setattr(containers, "running", list)
     monkeypatch.setattr(settling, "POLL_S", 0.02)
 
 
@@ -62,7 +62,7 @@ class TestEnter:
         assert port is not None
         direct = {port: ("172.26.0.2", 9999)}
         found = [Container("x", "main", "haproxy", 1, frozenset({port}), direct)]
-        monkeypatch.setattr(preparing.containers, "running", lambda: found)
+        monkeypatch.setattr(containers, "running", lambda: found)
         with opened(order_for(bank)) as run:
             assert run.notes == ["sent to 172.26.0.2:9999, past docker's proxy for localhost"]
 

@@ -71,7 +71,7 @@ class TestOracleOf:
 
     @pytest.mark.slow
     @given(seed=st.integers(0, 10_000), accepted=st.integers(0, 5_000))
-    @settings(max_examples=25, deadline=None)
+    @settings(max_examples=10, deadline=None)
     def test_nothing_is_paid_twice_and_none_is_forgotten(self, seed: int, accepted: int) -> None:
         """Every payment is at one of the two or unpaid, and the profit is never more than the cheaper fee leaves."""
         made = with_random_stages(dataclasses.replace(SCENARIO, load=Load(20, 1, 50, 1)), seed)

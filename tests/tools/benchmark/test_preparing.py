@@ -3,7 +3,7 @@
 import pytest
 
 from tests.tools.benchmark.samples import Bank, processors_of, target_of
-from tools.benchmark import containers, preparing
+from tools.benchmark import containers
 from tools.benchmark.containers import Container
 from tools.benchmark.endpoints import Processor, free_port
 from tools.benchmark.errors import EndpointError
@@ -39,7 +39,7 @@ class TestMetered:
 
     def test_none_elsewhere(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """Another machine's containers can't be read."""
-        monkeypatch.setattr(preparing.containers, "running", list)
+        monkeypatch.setattr(containers, "running", list)
         far = Processor("default", "http://far:1"), Processor("fallback", "http://far:2")
         assert metered(Target("gateway", "http://far:9999"), far) == ([], [])
 

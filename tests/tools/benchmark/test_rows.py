@@ -11,7 +11,7 @@ from tools.benchmark.openloop.plan import Phase
 from tools.benchmark.openloop.told import Began
 from tools.benchmark.openrun import Observed, OpenRun, Order, Poll, Settlement
 from tools.benchmark.progress import Screen
-from tools.benchmark.rows import Own, rows_of, sheet_of
+from tools.benchmark.rows import Own, over_time, rows_of, sheet_of
 from tools.benchmark.sheet import Goal
 from tools.benchmark.tally import Tally
 
@@ -62,4 +62,20 @@ class TestSheetOf:
         assert (sheet.metered_payments, sheet.metered_s, sheet.used.machine_idle_percent) == (2, 2.0, 50)
         assert [goal.name for goal in sheet.goals] == ["x", "memory at the end, % of cap"]
         assert (sheet.command, sheet.main, sheet.quiet_s, sheet.started_at_ms) == ("trial", 1, 0.5, 77)
-        assert (sheet.told, sheet.more, sheet.more_faults, sheet.may_refuse) == (["a"], {"b": 1}, ["c"], ("load",))
+        assert (sheet.told, sheet.more, sheet.more_faults, sheet.may_refuse) == (
+            ["a"],
+            {"b": 1, "over_time": over_time(observed)},
+            ["c"],
+            ("load",),
+        )
+
+
+class TestOverTime:
+    """Second by second."""
+
+    def test_is_what_was_told(self, observed: Observed) -> None:
+        """Counts and latencies of payments."""
+        first, *_, last = over_time(observed)
+        assert (first["at_s"], first["phase"], last["phase"]) == (0.0, 0, 1)
+        assert (first["sent"], first["accepted"], first["failed"], first["waiting"]) == (3, 1, 3, 0)
+        assert (first["p50_ms"], first["max_ms"]) == (0.1, 0.9)

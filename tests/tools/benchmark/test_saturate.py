@@ -7,7 +7,7 @@ import pytest
 
 from tests.tools.benchmark.samples import LATENCY, Bank, a_row, a_sheet, processors_of, target_of
 from tests.tools.benchmark.test_tally import histogram, told
-from tools.benchmark import preparing, saturate
+from tools.benchmark import containers, saturate
 from tools.benchmark.openloop.told import LATE, Told
 from tools.benchmark.openrun import Order
 from tools.benchmark.progress import Screen
@@ -22,9 +22,10 @@ SLOW = dataclasses.replace(LATENCY, p99_ms=25.0)
 @pytest.fixture(autouse=True)
 def without_docker(monkeypatch: pytest.MonkeyPatch) -> None:
     """No containers, whatever runs on this machine; short phases."""
-    monkeypatch.setattr(preparing.containers, "running", list)
-    for name in ("WARM_UP_S", "BEYOND_S", "AFTER_S"):
-        monkeypatch.setattr(saturate, name, 1)
+    monkeypatch.setattr(containers, "running", list)
+    monkeypatch.setattr(saturate, "WARM_UP_MS", 200)
+    monkeypatch.setattr(saturate, "BEYOND_S", 1)
+    monkeypatch.setattr(saturate, "AFTER_S", 1)
 
 
 def order_for(bank: Bank, *, settles: bool = True) -> Order:
@@ -128,7 +129,7 @@ class TestSearch:
     """The highest rate sustained."""
 
     @pytest.mark.parametrize(
-        ("capacity", "long_capacity", "found"), [(1000, 1000, 957), (1000, 930, 911), (1000, 0, None)]
+        ("capacity", "long_capacity", "found"), [(1000, 1000, 984), (1000, 930, 892), (1000, 0, None)]
     )
     def test_probes_then_confirms_at_full_length(
         self, bank: Bank, monkeypatch: pytest.MonkeyPatch, capacity: int, long_capacity: int, found: int | None

@@ -66,7 +66,7 @@ class TestMeasure:
     @pytest.fixture(autouse=True)
     def growing(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """One container, which has a megabyte more each time it is looked at."""
-        monkeypatch.setattr(soak, "WARM_UP_S", 1)
+        monkeypatch.setattr(soak, "WARM_UP_MS", 200)
         monkeypatch.setattr(preparing, "metered", lambda *_: ([], []))
         monkeypatch.setattr(
             "tools.benchmark.openrun.metered", lambda *_: ([Container("id", "", "app1", 1, frozenset())], [])

@@ -121,10 +121,27 @@ class TestLookAfter:
         service = trial.service("one", WAITING)
         fleet = trial.of(service)
         list(fleet.start())
+        fleet.look_after()
+        time.sleep(tested.BEGINNING_S)
         with service.log.open("a") as log:
             log.write("trouble\n")
         fleet.look_after()
         assert trial.said == ["one: trouble"]
+
+    def test_how_it_began_matters_if_it_ended_so(self, trial: Trial) -> None:
+        """Then its first words are its last."""
+        fleet = trial.of(trial.service("one", WAITING))
+        list(fleet.start())
+        fleet.look_after()
+        assert trial.said == []
+        os.kill(pid_of(trial.folder / "one.sock"), signal.SIGKILL)
+
+        def is_told() -> bool:
+            fleet.look_after()
+            return "one ended with status -9; started again" in trial.said
+
+        wait_until(is_told, "it is started again")
+        assert trial.said == ["one: hello", "one ended with status -9; started again"]
 
     def test_what_dies_comes_back(self, trial: Trial) -> None:
         """On the same socket, once it has been away for a moment."""

@@ -10,7 +10,7 @@ from tools.launcher.options import Options, read_command_line
 from tools.launcher.plan import Programs, Service, instances_of, ports_of, services_of, stop_groups
 
 ROOT = Path(__file__).resolve().parents[3]
-PROGRAMS = Programs(Path("/python"), Path("/haproxy"), Path("/redis-server"), Path("/root"))
+PROGRAMS = Programs(Path("/python"), Path("/haproxy"), Path("/redis-server"), Path("/project"))
 FOLDER = Path("/folder")
 
 
@@ -68,7 +68,7 @@ class TestServicesOf:
             made |= {f"{environment['INSTANCE']}-{number}.sock" for number in range(int(environment["WEB_WORKERS"]))}
         assert made == named
         assert plan["haproxy"].environment["GATEWAY_RUN"] == "/folder"
-        assert plan["haproxy"].command == ("/haproxy", "-db", "-f", "/root/haproxy/haproxy.cfg")
+        assert plan["haproxy"].command == ("/haproxy", "-db", "-f", "/project/haproxy/haproxy.cfg")
 
     def test_totals_meet_in_redis(self) -> None:
         """One Redis of this run's own, without a port and without a file."""

@@ -2,7 +2,9 @@
 
 import asyncio
 import dataclasses
+import gc
 import io
+import signal
 import subprocess
 import sys
 
@@ -91,8 +93,8 @@ class TestMain:
     ) -> None:
         """And status 3."""
         monkeypatch.setattr(sys, "stdin", io.StringIO(encode(plan_for(free_port(), Phase("a", 100, 50)))))
-        monkeypatch.setattr(program.signal, "signal", lambda *_: None)
-        monkeypatch.setattr(program.gc, "disable", lambda: None)
-        monkeypatch.setattr(program.gc, "freeze", lambda: None)
+        monkeypatch.setattr(signal, "signal", lambda *_: None)
+        monkeypatch.setattr(gc, "disable", lambda: None)
+        monkeypatch.setattr(gc, "freeze", lambda: None)
         assert program.main() == 3
         assert "takes no connections" in capsys.readouterr().out
