@@ -1,32 +1,26 @@
-"""The other instances on the same volume: what they had accepted counts while they can't answer for it themselves.
+"""The other instances on the same volume: an id that one of them accepted is not paid here as well.
 
-HAProxy pins an id to a worker, but while that one is away its clients may send again and reach another instance. So as
-long as an instance is not wholly *present*, whoever comes here with one of its ids is not paid again, settled there or
-not. From its first weakness until its ids reach it again:
-
-| presence | since | what of it counts here |
-| --- | --- | --- |
-| leaving | its supervisor said that it stops | all its ids; it may still accept, so its lanes are followed |
-| gone | nobody holds its supervisor's lock | the same: its workers die a moment later |
-| returning | a supervisor or worker has just begun | the same: HAProxy sends its ids here for a while yet |
-| faltering | a worker is dead, or its heart silent | the same: HAProxy is about to send that worker's ids here |
-
-Its segment is read once, when that begins; from then on only what its workers publish.
+HAProxy pins an id to a worker, but while that one is away its clients may send again and reach another instance, and
+the first one when it is back. So each dispatcher follows what its siblings' workers publish, and knows their latest ids
+(two generations, as at the door) at any time. Of a sibling that is *absent* every id that it remembers counts, settled
+or not: its segment is read when the absence is noticed, and what was read is kept until its ids reach it again. Absent
+is one that says it is leaving, or whose supervisor's lock nobody holds; its workers may accept for a moment yet.
 
 Two must never leave a payment to each other: that would lose it. What one has in a table it pays, sooner or later,
 because nobody else takes that id any more. Of two copies that still lie in lanes the first accepted one counts, for
-both sides alike.
+both sides alike. (What that misses: copies taken on both sides in the same instant; a copy that comes to a living
+instance after a sibling has accepted `IDS_MAX` others; instances that share no volume.)
 """
 
 import logging
-from collections.abc import Iterable
-from enum import Enum, unique
+from collections.abc import Iterable, Iterator
 
 from server.clock import Clock
 from shm import (
     Accepted,
     Counters,
     DispatcherCount,
+    Geometry,
     Lane,
     Phase,
     Segment,
@@ -37,43 +31,42 @@ from shm import (
     is_role_free,
 )
 
+IDS_MAX = 1 << 15  # latest ids of a sibling, as many again at most: 110 s of the contest's peak, under 10 MB
 ATTACH_MS = 1000  # how old a mapping may be; the segment may have been made anew meanwhile (16 µs)
 RETURNING_MS = 10_000  # 2 s until HAProxy sends it its ids again, or a stuck dispatcher here is replaced meanwhile
-SILENT_MS = 1000  # ten beats; HAProxy gives a worker three checks of a second each
-HANDED_OVER_MAX = 1 << 16  # ids learned one by one; then its tables, which forget, are read again
 AT_ONCE = 0  # before any time of acceptance
 
 _LEAVING = (Phase.LEAVING, Phase.GONE)
 _PAID_FOR_SURE = (State.SENDING, State.UNKNOWN, State.SETTLED)
+_AMOUNT_BITS = 64  # an amount is a 64-bit word in the segment
+_AMOUNT_MASK = (1 << _AMOUNT_BITS) - 1
 
 _log = logging.getLogger(__name__)
 
 
-@unique
-class Presence(Enum):
-    """Whether a sibling answers for its ids itself."""
+class LatestIds:
+    """The ids accepted last, with amount and time: at least `IDS_MAX` of them and at most twice as many.
 
-    PRESENT = "present"
-    LEAVING = "leaving"
-    GONE = "gone"
-    RETURNING = "returning"
-    FALTERING = "faltering"
+    One number holds both: half the memory of a tuple.
+    """
 
+    def __init__(self) -> None:
+        """Knows nothing yet."""
+        self._young: dict[bytes, int] = {}
+        self._old: dict[bytes, int] = {}
 
-class _Heart:
-    """The heart of a sibling's worker. Its beats are told apart, not timed: no clock is shared with it."""
+    def add(self, correlation_id: bytes, amount_cents: int, accepted_at_us: int) -> None:
+        """The next one, unless it is known: the first accepted counts."""
+        if correlation_id in self._young or correlation_id in self._old:
+            return
+        if len(self._young) >= IDS_MAX:
+            self._old, self._young = self._young, {}
+        self._young[correlation_id] = accepted_at_us << _AMOUNT_BITS | amount_cents
 
-    def __init__(self, row: Counters) -> None:
-        self.row = row
-        self._beat_us = 0
-        self._since_ms = 0
-
-    def is_well(self, now_ms: int) -> bool:
-        """Whether the worker serves, and its heart has not been silent for long."""
-        beat_us = self.row.heartbeat_us
-        if beat_us != self._beat_us:
-            self._beat_us, self._since_ms = beat_us, now_ms
-        return self.row.phase is Phase.READY and now_ms - self._since_ms < SILENT_MS
+    def get(self, correlation_id: bytes) -> tuple[int, int] | None:
+        """Amount in cents and time of acceptance (µs UTC) of an id, or None."""
+        number = self._young.get(correlation_id) or self._old.get(correlation_id)
+        return None if number is None else (number & _AMOUNT_MASK, number >> _AMOUNT_BITS)
 
 
 class Sibling:
@@ -91,64 +84,65 @@ class Sibling:
         self._attached_at_ms = -ATTACH_MS
         self._segment: Segment | None = None
         self._supervisor: Counters | None = None
-        self._workers: list[_Heart] = []
-        self._faltered_at_ms: int | None = None
         self._lanes: list[Lane] = []
         self._tables: list[Table] = []
-        self._heads: list[int] = []  # per lane, how far it has been read; empty: nothing has
-        self._ended_life_ms = 0  # start of a supervisor that is known to be dead
-        self._presence = Presence.PRESENT
-        self._taken: dict[bytes, int] = {}
-        self._handed_over: dict[bytes, Accepted] = {}
+        self._heads: list[int] = []  # per lane, how far it has been followed; empty: not at all yet
+        self._latest = LatestIds()
+        self._remembered: dict[bytes, int] | None = None  # id to amount in cents, of one that is absent
+        self._absent_at_ms = 0
 
     def look(self) -> None:
-        """Learns what it has accepted until now, unless it is present.
+        """Learns what it has accepted until now.
 
-        To be called after payments arrived here and before they are taken, and now and then, for its hearts.
+        To be called after payments arrived here and before they are taken; and several times a second, or its lanes
+        run past.
         """
-        self._attach()
-        presence = self._presence_now()
-        if presence is Presence.PRESENT:
-            self._heads, self._taken, self._handed_over = [], {}, {}
-        elif self._segment is not None and not self._follow():
-            self._read(self._segment)
-        if presence is not self._presence:
-            self._presence = presence
-            known = len(self._taken) + len(self._handed_over)
-            _log.info("%s is %s; %d of its ids count here", self._instance, presence.value, known)
+        now_ms = self._clock.ticks_ms()
+        self._attach(now_ms)
+        is_absent = self._is_absent()
+        if not self._follow():
+            self._begin_to_follow()
+        if is_absent:
+            self._absent_at_ms = now_ms
+            if self._remembered is None:
+                self._remembered = {correlation_id: cents for _, correlation_id, cents, _ in self._ids()}
+                _log.info("%s is absent; %d of its ids count here", self._instance, len(self._remembered))
+        elif self._remembered is not None and now_ms - self._absent_at_ms >= RETURNING_MS:
+            self._remembered = None
+            _log.info("%s answers for its ids itself again", self._instance)
 
     def amount_of(self, payment: Accepted) -> int | None:
-        """The amount in cents that this sibling, not wholly present, accepted under a payment's id before; or None."""
-        taken_cents = self._taken.get(payment.correlation_id)
-        if taken_cents is not None:
-            return taken_cents
-        handed_over = self._handed_over.get(payment.correlation_id)
-        if handed_over is None:
+        """The amount in cents that this sibling accepted under a payment's id, if that comes first; or None."""
+        remembered_cents = (self._remembered or {}).get(payment.correlation_id)
+        if remembered_cents is not None:
+            return remembered_cents
+        found = self._latest.get(payment.correlation_id)
+        if found is None:
             return None
-        if handed_over.accepted_at_us >= payment.accepted_at_us and not self._has_taken(payment.correlation_id):
-            return None
-        return handed_over.amount_cents
+        amount_cents, accepted_at_us = found
+        is_first = accepted_at_us < payment.accepted_at_us or self._has_taken(payment.correlation_id)
+        return amount_cents if is_first else None
 
     def _has_taken(self, correlation_id: bytes) -> bool:
         """Whether it has taken an id into a table by now: a search of milliseconds, for what hardly ever happens."""
         return any(table.find(correlation_id) is not None for table in self._tables)
 
-    def _attach(self) -> None:
-        now_ms = self._clock.ticks_ms()
+    def _attach(self, now_ms: int) -> None:
         if now_ms - self._attached_at_ms < ATTACH_MS:
             return
         self._attached_at_ms = now_ms
         segment = self._segment_now()
-        if segment and self._segment and segment.created_at_ms == self._segment.created_at_ms:
+        if segment and self._segment and _identity(segment) == _identity(self._segment):
             return
         self._segment = segment
-        self._heads, self._workers, self._supervisor = [], [], None
+        self._supervisor, self._lanes, self._tables = None, [], []
+        self._heads, self._latest, self._remembered = [], LatestIds(), None
         if segment is not None:
+            dispatchers = range(segment.geometry.dispatchers)
+            workers = range(segment.geometry.workers)
             self._supervisor = segment.supervisor_counters()
-            self._workers = [_Heart(segment.worker_counters(worker)) for worker in range(segment.geometry.workers)]
-
-    def _open(self) -> Segment:
-        return Segment.attach(self._instance, read_only=True)
+            self._lanes = [segment.lane(worker, dispatcher) for worker in workers for dispatcher in dispatchers]
+            self._tables = [segment.table(dispatcher) for dispatcher in dispatchers]
 
     def _segment_now(self) -> Segment | None:
         try:
@@ -159,55 +153,44 @@ class Sibling:
             _log.warning("ids of %s can't be known: %s", self._instance, error)
             return None
 
-    def _presence_now(self) -> Presence:
-        row = self._supervisor
-        if self._is_free("supervisor"):
-            self._ended_life_ms = row.started_at_ms if row else 0
-            return Presence.GONE
-        if row is None:
-            return Presence.PRESENT
-        if row.phase in _LEAVING:
-            return Presence.LEAVING
-        now_ms = self._clock.ticks_ms()
-        unwell = [heart for heart in self._workers if not heart.is_well(now_ms)]
-        if unwell:
-            self._faltered_at_ms = now_ms
-            return Presence.FALTERING
-        return Presence.RETURNING if self._has_just_begun(row, now_ms) else Presence.PRESENT
-
-    def _has_just_begun(self, row: Counters, now_ms: int) -> bool:
-        if self._faltered_at_ms is not None and now_ms - self._faltered_at_ms < RETURNING_MS:
-            return True
-        since_ms = max(row.started_at_ms, *(heart.row.started_at_ms for heart in self._workers))
-        return row.started_at_ms == self._ended_life_ms or self._clock.wall_us() // 1000 - since_ms < RETURNING_MS
+    def _open(self) -> Segment:
+        return Segment.attach(self._instance, read_only=True)
 
     def _is_free(self, role: str) -> bool:
         return is_role_free(self._instance, role)
 
-    def _read(self, segment: Segment) -> None:
-        """Learns every id in its lanes and tables. Lanes first: what is taken meanwhile is in a table then."""
-        geometry = segment.geometry
-        dispatchers = range(geometry.dispatchers)
-        self._lanes = [segment.lane(worker, one) for worker in range(geometry.workers) for one in dispatchers]
-        self._tables = [segment.table(one) for one in dispatchers]
-        self._taken, self._handed_over = {}, {}
-        self._heads = [lane.tail for lane in self._lanes]
-        self._follow()
+    def _is_absent(self) -> bool:
+        if self._is_free("supervisor"):
+            return True
+        return self._supervisor is not None and self._supervisor.phase in _LEAVING
+
+    def _ids(self) -> Iterator[tuple[int, bytes, int, int]]:
         for table in self._tables:
-            self._taken.update((correlation_id, cents) for _, correlation_id, cents, _ in table.ids())
+            yield from table.ids()
+
+    def _begin_to_follow(self) -> None:
+        """Learns the latest ids of its tables and those in its lanes; what is taken meanwhile is met twice."""
+        self._heads = [lane.tail for lane in self._lanes]
+        self._latest = LatestIds()
+        times = sorted(accepted_at_us for *_, accepted_at_us in self._ids())
+        since_us = times[-IDS_MAX] if len(times) > IDS_MAX else 0
+        for _, correlation_id, cents, accepted_at_us in self._ids():
+            if accepted_at_us >= since_us:
+                self._latest.add(correlation_id, cents, accepted_at_us)
+        self._follow()
 
     def _follow(self) -> bool:
-        """Learns what was published since; False if all must be read again, for what was overwritten meanwhile."""
-        is_whole = bool(self._heads) and len(self._handed_over) <= HANDED_OVER_MAX
-        for index, from_head in enumerate(self._heads):
+        """Learns what was published since; False if something was missed."""
+        is_whole = len(self._heads) == len(self._lanes)
+        for index, followed in enumerate(self._heads):
             lane = self._lanes[index]
             head = lane.head
-            for position in range(from_head, head):
+            for position in range(followed, head):
                 payment = lane.peek(position)
                 if payment is None:
                     is_whole = False
                 else:
-                    self._handed_over.setdefault(payment.correlation_id, payment)
+                    self._latest.add(*payment)
             self._heads[index] = head
         return is_whole
 
@@ -230,6 +213,10 @@ class Sibling:
                 elif state == State.WAITING:
                     copies[correlation_id] = accepted_at_us
         return copies
+
+
+def _identity(segment: Segment) -> tuple[int, int, Geometry]:
+    return segment.segment_id, segment.created_at_ms, segment.geometry
 
 
 def _has_verified(segment: Segment) -> bool:

@@ -220,8 +220,9 @@ class Verdict(NamedTuple):
     def __str__(self) -> str:
         """For people."""
         return (
-            f"accepted {self.accepted:,}, stored {self.stored[0]:,} + {self.stored[1]:,} ({self.unasked} without a 202); "
-            f" lost {len(self.lost)}, twice {len(self.twice)}, foreign {len(self.foreign)}"
+            f"accepted {self.accepted:,}, stored {self.stored[0]:,} + {self.stored[1]:,}, "
+            f"{self.unasked} of them without a 202; "
+            f"lost {len(self.lost)}, twice {len(self.twice)}, foreign {len(self.foreign)}"
         )
 
 

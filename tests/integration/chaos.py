@@ -155,9 +155,9 @@ async def settle_and_judge(
     await asyncio.sleep(DELAY_MS_MAX / 1000 + 1)  # a request given up on may still be asleep in a processor
     rows = await processors.rows()
     verdict = judge(traffic.sent, rows)
-    failures += [f"{correlation_id} was accepted and is nowhere" for correlation_id in verdict.lost]
-    failures += [f"{correlation_id} was charged twice" for correlation_id in verdict.twice]
-    failures += [f"{row} was not sent like this" for row in verdict.foreign]
+    failures += [f"{one} was accepted and is nowhere: {traffic.story_of(one)}" for one in verdict.lost]
+    failures += [f"{one} was charged twice: {traffic.story_of(one)}" for one in verdict.twice]
+    failures += [f"{row} was not sent like this: {traffic.story_of(row.correlation_id)}" for row in verdict.foreign]
     failures += await _compare_summaries(auditor, rows, rng)
     return failures, verdict
 

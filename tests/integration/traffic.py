@@ -9,6 +9,7 @@ import contextlib
 import uuid
 from collections import Counter, deque
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from random import Random
 
 from tests.integration.http_client import Client, NotSent, Unanswered
@@ -32,12 +33,14 @@ class Sent:
         accepted: amounts answered with 202.
         open: amounts of which nobody knows.
         refused: amounts answered with 409.
+        story: for people, a line per request: when it was sent and answered, its amount, what came of it.
     """
 
     amount_cents: int
     accepted: set[int] = field(default_factory=set)
     open: set[int] = field(default_factory=set)
     refused: set[int] = field(default_factory=set)
+    story: list[str] = field(default_factory=list)
 
 
 class Traffic:
@@ -64,10 +67,10 @@ class Traffic:
         self.sent: dict[str, Sent] = {}
         self.answers: Counter[str] = Counter()
 
-    @property
-    def accepted(self) -> int:
-        """Ids answered with 202 at least once."""
-        return sum(bool(sent.accepted) for sent in self.sent.values())
+    def story_of(self, correlation_id: str) -> str:
+        """Every request with an id, for people."""
+        sent = self.sent.get(correlation_id)
+        return "; ".join(sent.story) if sent else "never sent"
 
     async def run(self, seconds: float) -> None:
         """Sends for so long, then waits for the last answers."""
@@ -120,6 +123,7 @@ class Traffic:
         await asyncio.sleep(pause_s)
         body = f'{{"correlationId":"{correlation_id}","amount":{amount_cents // 100}.{amount_cents % 100:02d}}}'
         sent = self.sent[correlation_id]
+        sent_at = datetime.now(UTC)
         outcome = "unanswered"
         with contextlib.suppress(Unanswered):
             try:
@@ -127,6 +131,7 @@ class Traffic:
             except NotSent:
                 outcome = "not sent"
         self.answers[outcome] += 1
+        sent.story.append(f"{sent_at:%H:%M:%S.%f} to {datetime.now(UTC):%H:%M:%S.%f}: {amount_cents} cents, {outcome}")
         if outcome == "202":
             sent.accepted.add(amount_cents)
             return

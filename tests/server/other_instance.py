@@ -42,16 +42,14 @@ class OtherInstance:
         self._used = 0
         self._life = ExitStack()
 
-    def start(self, at_ms: int = LONG_AGO_MS, *, begun: bool = True) -> None:
-        """A process takes the supervisor's lock and, unless it has not got so far, begins its row and the workers'."""
+    def start(self, at_ms: int = LONG_AGO_MS) -> None:
+        """A process takes the supervisor's lock and begins its row."""
 
         def supervise() -> RoleLock:
             lock = RoleLock(self.name, "supervisor")
-            if begun:
-                rows = [self.segment.worker_counters(worker) for worker in range(GEOMETRY.workers)]
-                for row in (*rows, self.segment.supervisor_counters()):
-                    row.begin(os.getpid(), at_ms)
-                    row.phase = Phase.READY
+            row = self.segment.supervisor_counters()
+            row.begin(os.getpid(), at_ms)
+            row.phase = Phase.READY
             return lock
 
         self.pid = self._life.enter_context(forked(supervise))

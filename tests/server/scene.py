@@ -81,6 +81,8 @@ class Scene:
             attempts_max=attempts_max,
         )
         self.doorbell = os.eventfd(0, os.EFD_NONBLOCK)
+        self.bugs: list[BaseException] = []
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: self.bugs.append(context["exception"]))
 
     async def __aenter__(self) -> Self:
         self.dispatcher.start(self.doorbell)
@@ -105,6 +107,7 @@ class Scene:
         self.clock.advance(ms)
         os.eventfd_write(self.doorbell, 1)
         await idle()
+        assert self.bugs == [], self.bugs
 
     async def pay(self, number: int = 1) -> Kept:
         """Accepts a payment, lets it be attempted, and says where it stands then."""

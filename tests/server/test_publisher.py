@@ -6,13 +6,16 @@ from collections.abc import Iterator
 
 import pytest
 
-from server import ledger
+from server import child, ledger
 from server import publisher as module
+from server.errors import TotalsUnavailable
+from server.following import JournalFollower
 from server.publisher import Publisher
 from server.totals import Summary, Total, count_window
 from shm import Counters, DispatcherCount, Ended, Geometry, Kind, Member, Segment
 from tests.fakes import NOON_MS, FakeTotalsHash, idle
 from tests.server.scene import fresh_segment
+from tests.shm.segments import refuse
 
 GEOMETRY = Geometry(workers=1, dispatchers=1, lane_slots=2, waiting_slots=64, journal_records=64)
 NOON_S = NOON_MS // 1000
@@ -127,6 +130,14 @@ class TestFlush:
         assert await desk.flush()
         assert desk.shown(None, None) == Total(300, 300 * 1990)
         assert desk.totals.levels().exact_from_ms == desk.journal.base.folded_until_ms > NOON_MS
+
+    async def test_journal_too_fast(self, desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A journal that moves on faster than it can be read is told like a Redis that is away."""
+        monkeypatch.setattr(JournalFollower, "follow", refuse(TotalsUnavailable("too fast")))
+        assert not await desk.flush(1)
+        monkeypatch.undo()
+        assert await desk.flush()
+        assert desk.shown() == Total(1, 1990)
 
 
 class TestAnswers:
@@ -268,14 +279,12 @@ class TestStart:
     """Going on from what a predecessor published."""
 
     async def start(self, desk: Desk) -> None:
-        """Lets a publisher run until its first flush, and stops it."""
-        task = asyncio.ensure_future(desk.publisher.run())
+        """Lets a publisher run until its first flush, which comes without a wait, and stops it."""
         before = len(desk.totals.flushes)
-        while len(desk.totals.flushes) == before:
-            await asyncio.sleep(0)
+        task = asyncio.ensure_future(desk.publisher.run())
         await idle()
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
+        assert len(desk.totals.flushes) > before
+        await child.end_tasks([task])
 
     async def test_goes_on(self, segment: Segment) -> None:
         """What fits the journal is not sent again; what the predecessor did not get to publish is, at once."""

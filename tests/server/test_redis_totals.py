@@ -18,7 +18,7 @@ from shm import DispatcherCount
 from tests.fakes import NOON_MS
 from tests.redis_server import RedisServer
 from tests.server.members import Published, members
-from tests.server.naive_totals import Settled, count
+from tests.server.naive_totals import Settled, count, small_ledgers
 
 pytestmark = pytest.mark.slow
 
@@ -117,6 +117,16 @@ class TestSummary:
         assert str(until_ms) in await reason(totals, NOON_MS, None)
         assert (await totals.summary(until_ms, None)).default == count(first.settled, (until_ms, None))[0]
         assert (await totals.summary(None, None)).default == Total(400, 400)
+
+    async def test_forgotten_minutes(self, redis: RedisServer, totals: TotalsHash) -> None:
+        """A window that begins before the minutes that are kept is widened to all there is, and says so."""
+        with small_ledgers(minutes=3), members(totals, 1) as (member,):
+            await member.flush(*(Settled(0, NOON_MS + minute * 60_000, 1) for minute in range(10)))
+            summary = await totals.summary(NOON_MS, NOON_MS + 10 * 60_000)
+            assert (summary.default, summary.fallback) == count(member.settled)
+            assert "kept as one sum; the window was widened" in (summary.resolution or "")
+            window = NOON_MS + 8 * 60_000, None
+            assert await totals.summary(*window) == Summary(*count(member.settled, window))
 
 
 class TestDoubt:
@@ -261,6 +271,15 @@ class TestOutages:
             await member.flush_until_taken()
             assert await client.summary(None, None) == Summary(Total(1, 1990), Total(1, 10))
             assert await client.summary(NOON_MS, NOON_MS) == Summary(Total(1, 1990), Total(0, 0))
+        await client.aclose()
+
+    async def test_restarted_unnoticed(self, mortal_redis: RedisServer) -> None:
+        """A connection that was cut while nothing was asked is made anew within the next call."""
+        client = TotalsHash(mortal_redis.url)
+        for _ in range(3):
+            assert await reason(client) == "no instance has published its totals yet"
+            mortal_redis.kill()
+            mortal_redis.start()
         await client.aclose()
 
     async def test_frozen(self, mortal_redis: RedisServer, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,14 +1,13 @@
 """server/siblings.py: whoever can't answer for its ids is answered for, and two never leave a payment to each other."""
 
 import logging
-import os
 from collections.abc import Iterator
 
 import pytest
 
 from server.custody import Custody
 from server.intake import Intake
-from server.siblings import AT_ONCE, ATTACH_MS, RETURNING_MS, SILENT_MS, Sibling, Siblings
+from server.siblings import AT_ONCE, ATTACH_MS, RETURNING_MS, Sibling, Siblings
 from shm import Accepted, DispatcherCount, Geometry, Phase, Segment, State
 from tests.fakes import NOON_MS, FakeClock
 from tests.server.fake_area import FakeArea
@@ -45,14 +44,51 @@ def amount_of(sibling: Sibling, payment: Accepted) -> int | None:
 
 
 class TestPresent:
-    """A sibling that answers for itself."""
+    """A sibling that lives."""
 
-    def test_nothing_counts(self, other: OtherInstance, sibling: Sibling) -> None:
-        """Its ids are its own business, in lanes and tables."""
+    def test_its_latest_ids_count(self, other: OtherInstance, sibling: Sibling) -> None:
+        """Whatever was accepted there before, in lanes and tables, with its amount; no other id does."""
         other.start()
-        other.take(copy_of(1))
-        other.publish(copy_of(2))
-        assert [amount_of(sibling, copy_of(number, accepted_ms=LATER_MS)) for number in (1, 2)] == [None, None]
+        other.take(copy_of(1, 500))
+        other.publish(copy_of(2), worker=0)
+        other.publish(copy_of(3), copy_of(3, 77))
+        found = [amount_of(sibling, copy_of(number, accepted_ms=LATER_MS)) for number in (1, 2, 3, 4)]
+        assert found == [500, 1990, 1990, None]
+
+    def test_it_is_followed(self, other: OtherInstance, sibling: Sibling) -> None:
+        """What it accepts after the first look counts at the next, taken from its lane or not."""
+        other.start()
+        assert amount_of(sibling, copy_of(1, accepted_ms=LATER_MS)) is None
+        other.publish(copy_of(1), copy_of(2))
+        other.skip()
+        assert amount_of(sibling, copy_of(1, accepted_ms=LATER_MS)) == 1990
+        assert amount_of(sibling, copy_of(2, accepted_ms=LATER_MS)) == 1990
+
+    def test_a_lane_that_ran_past(self, other: OtherInstance, sibling: Sibling) -> None:
+        """What was overwritten before it could be read is found in the table."""
+        other.start()
+        assert amount_of(sibling, copy_of(99)) is None
+        numbers = range(1, GEOMETRY.lane_slots + 4)
+        for number in numbers:
+            other.publish(copy_of(number))
+            other.take(copy_of(number))
+            other.skip()
+        assert {amount_of(sibling, copy_of(number, accepted_ms=LATER_MS)) for number in numbers} == {1990}
+
+    def test_memory_is_bounded(self, other: OtherInstance, sibling: Sibling, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Of those accepted there long ago the oldest are forgotten, at the first look as well as later."""
+        monkeypatch.setattr("server.siblings.IDS_MAX", 3)
+        other.start()
+        for number in (5, 4, 3, 2, 1):
+            other.take(copy_of(number, accepted_ms=EARLIER_MS - number))
+        known = [amount_of(sibling, copy_of(number)) is not None for number in (1, 2, 3, 4, 5)]
+        assert known == [True, True, True, False, False]
+        for number in range(11, 15):
+            other.publish(copy_of(number, accepted_ms=EARLIER_MS))
+            sibling.look()
+            other.skip()
+        known = [amount_of(sibling, copy_of(number)) is not None for number in (1, 2, 3, 11, 12, 13, 14)]
+        assert known == [False] * 3 + [True] * 4
 
     def test_one_without_a_segment(self, other: OtherInstance, sibling: Sibling) -> None:
         """One that is about to make it has accepted nothing."""
@@ -64,74 +100,15 @@ class TestPresent:
         """A name without lock and segment stands for nothing."""
         assert amount_of(Sibling("test-never-was", clock), copy_of(1)) is None
 
-
-class TestGone:
-    """A sibling that was killed."""
-
-    @pytest.mark.parametrize("state", [state for state in State if state is not State.FREE])
-    def test_its_tables_count(self, other: OtherInstance, sibling: Sibling, state: State) -> None:
-        """Settled or not, with the amount it was accepted with."""
-        other.start()
-        other.take(copy_of(1, 500), state)
-        other.kill()
-        assert amount_of(sibling, copy_of(1, 700)) == 500
-        assert amount_of(sibling, copy_of(2)) is None
-
-    def test_its_lanes_count(self, other: OtherInstance, sibling: Sibling) -> None:
-        """What no dispatcher has taken yet is accepted all the same."""
-        other.start()
-        other.publish(copy_of(1, 500), copy_of(1, 600), copy_of(2), worker=0)
-        other.publish(copy_of(3), worker=1)
-        other.kill()
-        found = [amount_of(sibling, copy_of(number, accepted_ms=LATER_MS)) for number in (1, 2, 3, 4)]
-        assert found == [500, 1990, 1990, None]
-
-    def test_is_noticed_at_once(self, other: OtherInstance, sibling: Sibling) -> None:
-        """Not a moment may pass: HAProxy tries elsewhere within milliseconds."""
-        other.start()
+    def test_a_segment_made_anew(self, other: OtherInstance, sibling: Sibling, clock: FakeClock) -> None:
+        """One of another geometry is noticed within a second; what the old one held is forgotten."""
         other.take(copy_of(1))
-        assert amount_of(sibling, copy_of(1)) is None
-        other.kill()
         assert amount_of(sibling, copy_of(1)) == 1990
-
-    def test_its_workers_outlive_it_for_a_moment(self, other: OtherInstance, sibling: Sibling) -> None:
-        """What they accept after the first look counts."""
-        other.start()
-        other.kill()
-        assert amount_of(sibling, copy_of(1, accepted_ms=LATER_MS)) is None
-        other.publish(copy_of(1))
-        assert amount_of(sibling, copy_of(1, accepted_ms=LATER_MS)) == 1990
-
-    def test_died_again_between_two_looks(self, other: OtherInstance, sibling: Sibling) -> None:
-        """What it accepted in a life that nobody here noticed counts, taken from its lane or not."""
-        other.start()
-        other.kill()
-        assert amount_of(sibling, copy_of(9)) is None
-        other.start(NOON_MS)
-        other.publish(copy_of(1))
-        other.skip()
-        other.kill()
-        assert amount_of(sibling, copy_of(1, accepted_ms=LATER_MS)) == 1990
-
-    def test_a_lane_that_ran_past(self, other: OtherInstance, sibling: Sibling) -> None:
-        """What was overwritten before it could be read is found in the table."""
-        other.start()
-        other.kill()
-        assert amount_of(sibling, copy_of(99)) is None
-        for number in range(GEOMETRY.lane_slots + 3):
-            other.publish(copy_of(number + 1))
-            other.take(copy_of(number + 1))
-            other.skip()
-        numbers = range(1, GEOMETRY.lane_slots + 4)
-        assert {amount_of(sibling, copy_of(number, accepted_ms=LATER_MS)) for number in numbers} == {1990}
-
-    def test_it_is_told(self, other: OtherInstance, sibling: Sibling, caplog: pytest.LogCaptureFixture) -> None:
-        """Once, with the number of ids that count here from now on."""
-        other.take(copy_of(1))
-        with caplog.at_level(logging.INFO):
-            sibling.look()
-            sibling.look()
-        assert caplog.messages == [f"{other.name} is gone; 1 of its ids count here"]
+        Segment.unlink(other.name, locks=False)
+        other.segment = Segment.create(other.name, Geometry(1, 1, 16, 16, 16))
+        other.take(copy_of(2), dispatcher=0)
+        clock.advance(ATTACH_MS)
+        assert [amount_of(sibling, copy_of(number)) for number in (1, 2)] == [None, 1990]
 
     def test_a_segment_that_can_not_be_read(
         self, other: OtherInstance, sibling: Sibling, caplog: pytest.LogCaptureFixture
@@ -142,142 +119,62 @@ class TestGone:
         assert "can't be known" in caplog.text
 
 
-class TestLeaving:
-    """A sibling that stops in order."""
+@pytest.fixture
+def _forgetful(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of the living hardly anything is known."""
+    monkeypatch.setattr("server.siblings.IDS_MAX", 1)
+
+
+@pytest.mark.usefixtures("_forgetful")
+class TestAbsent:
+    """A sibling that can't answer for its ids: all that it remembers counts, not only the latest."""
+
+    @pytest.mark.parametrize("state", [state for state in State if state is not State.FREE])
+    def test_killed(self, other: OtherInstance, sibling: Sibling, state: State) -> None:
+        """Settled or not, with the amount it was accepted with; at once, for HAProxy tries elsewhere within moments."""
+        other.start()
+        other.take(copy_of(1, 500, accepted_ms=EARLIER_MS), state)
+        for number in range(2, 6):
+            other.take(copy_of(number))
+        assert amount_of(sibling, copy_of(1, 700)) is None
+        other.kill()
+        assert amount_of(sibling, copy_of(1, 700)) == 500
+        assert amount_of(sibling, copy_of(99)) is None
 
     @pytest.mark.parametrize("phase", [Phase.LEAVING, Phase.GONE])
-    def test_counts(self, other: OtherInstance, sibling: Sibling, phase: Phase) -> None:
+    def test_leaving(self, other: OtherInstance, sibling: Sibling, phase: Phase) -> None:
         """From the announcement until the lock is free, which comes a moment after its last word."""
         other.start()
-        other.take(copy_of(1))
+        other.take(copy_of(1, accepted_ms=EARLIER_MS))
+        other.take(copy_of(2))
         assert amount_of(sibling, copy_of(1)) is None
         other.say(phase)
         assert amount_of(sibling, copy_of(1)) == 1990
 
     def test_what_it_still_accepts(self, other: OtherInstance, sibling: Sibling) -> None:
-        """HAProxy needs half a second to look elsewhere: what comes there meanwhile counts, taken or not."""
-        other.start()
-        other.say(Phase.LEAVING)
-        assert amount_of(sibling, copy_of(1, accepted_ms=LATER_MS)) is None
-        other.publish(copy_of(1), copy_of(2))
-        other.skip()
+        """Its workers may outlive its supervisor for a moment, and HAProxy needs a while to look elsewhere."""
+        sibling.look()
+        other.publish(copy_of(1))
         assert amount_of(sibling, copy_of(1, accepted_ms=LATER_MS)) == 1990
-        assert amount_of(sibling, copy_of(2, accepted_ms=LATER_MS)) == 1990
 
-
-class TestReturning:
-    """A sibling whose supervisor lives again."""
-
-    def test_counts_until_its_ids_reach_it_again(
-        self, other: OtherInstance, sibling: Sibling, clock: FakeClock
-    ) -> None:
+    def test_back_again(self, other: OtherInstance, sibling: Sibling, clock: FakeClock) -> None:
         """HAProxy sends its ids here for a while after its start; then it answers for itself."""
-        other.take(copy_of(1))
+        other.take(copy_of(1, accepted_ms=EARLIER_MS))
+        other.take(copy_of(2))
         assert amount_of(sibling, copy_of(1)) == 1990
-        other.start(clock.wall_us() // 1000)
+        other.start()
         clock.advance(RETURNING_MS - 1)
         assert amount_of(sibling, copy_of(1)) == 1990
         clock.advance(1)
         assert amount_of(sibling, copy_of(1)) is None
 
-    def test_a_dispatcher_that_was_not_there(self, other: OtherInstance, sibling: Sibling) -> None:
-        """One whose own instance was down too sees that the other has just come back."""
+    def test_is_told(self, other: OtherInstance, sibling: Sibling, caplog: pytest.LogCaptureFixture) -> None:
+        """Once, with the number of ids that count here from now on."""
         other.take(copy_of(1))
-        other.start(NOON_MS - 100)
-        assert amount_of(sibling, copy_of(1)) == 1990
-
-    def test_before_its_row_is_its_own(self, other: OtherInstance, sibling: Sibling) -> None:
-        """Holding the lock, it still has its predecessor's row for a moment."""
-        other.start()
-        other.kill()
-        other.take(copy_of(1))
-        assert amount_of(sibling, copy_of(1)) == 1990
-        other.start(begun=False)
-        assert amount_of(sibling, copy_of(1)) == 1990
-
-    def test_what_it_accepts(self, other: OtherInstance, sibling: Sibling, clock: FakeClock) -> None:
-        """Counts too, while HAProxy may change its mind."""
-        other.start(NOON_MS)
-        assert amount_of(sibling, copy_of(1, accepted_ms=LATER_MS)) is None
-        other.publish(copy_of(1))
-        assert amount_of(sibling, copy_of(1, accepted_ms=LATER_MS)) == 1990
-
-    def test_with_a_new_segment(self, other: OtherInstance, sibling: Sibling, clock: FakeClock) -> None:
-        """A segment made anew (another geometry) is noticed within a second."""
-        other.take(copy_of(1))
-        assert amount_of(sibling, copy_of(1)) == 1990
-        Segment.unlink(other.name, locks=False)
-        other.segment = Segment.create(other.name, Geometry(1, 1, 16, 16, 16))
-        other.take(copy_of(2), dispatcher=0)
-        clock.advance(ATTACH_MS)
-        assert [amount_of(sibling, copy_of(number)) for number in (1, 2)] == [None, 1990]
-
-
-class TestFaltering:
-    """A sibling with a worker that does not serve."""
-
-    @pytest.mark.parametrize("phase", [Phase.STARTING, Phase.GONE])
-    def test_a_worker_is_dead(self, other: OtherInstance, sibling: Sibling, phase: Phase) -> None:
-        """Its ids count, whichever of its workers accepted them, and so does what the others accept."""
-        other.start()
-        other.take(copy_of(1))
-        assert amount_of(sibling, copy_of(1)) is None
-        other.segment.worker_counters(1).phase = phase
-        assert amount_of(sibling, copy_of(1)) == 1990
-        other.publish(copy_of(2), worker=0)
-        assert amount_of(sibling, copy_of(2, accepted_ms=LATER_MS)) == 1990
-
-    def test_a_worker_is_stuck(self, other: OtherInstance, sibling: Sibling, clock: FakeClock) -> None:
-        """Its heart is silent for a second: HAProxy will take it for dead after three."""
-        other.start()
-        other.take(copy_of(1))
-        hearts = [other.segment.worker_counters(worker) for worker in range(GEOMETRY.workers)]
-        sibling.look()
-        for _ in range(3):
-            clock.advance(SILENT_MS - 1)
-            for heart in hearts:
-                heart.beat()
-            assert amount_of(sibling, copy_of(1)) is None
-        clock.advance(SILENT_MS)
-        hearts[0].beat()
-        assert amount_of(sibling, copy_of(1)) == 1990
-
-    def test_until_its_ids_reach_it_again(self, other: OtherInstance, sibling: Sibling, clock: FakeClock) -> None:
-        """A worker that is well again, or replaced, gets its ids back after a while."""
-        other.start()
-        other.take(copy_of(1))
-        worker = other.segment.worker_counters(1)
-        worker.phase = Phase.GONE
-        sibling.look()
-        worker.phase = Phase.READY
-        waited_ms = 0
-        while amount_of(sibling, copy_of(1)) is not None:
-            clock.advance(SILENT_MS // 2)
-            waited_ms += SILENT_MS // 2
-            for number in range(GEOMETRY.workers):
-                other.segment.worker_counters(number).beat()
-        assert waited_ms == RETURNING_MS
-
-    def test_a_worker_was_replaced_unnoticed(self, other: OtherInstance, sibling: Sibling) -> None:
-        """One that has just begun tells that its predecessor is dead."""
-        other.start()
-        other.take(copy_of(1))
-        worker = other.segment.worker_counters(1)
-        worker.begin(os.getpid(), NOON_MS - 1)
-        worker.phase = Phase.READY
-        assert amount_of(sibling, copy_of(1)) == 1990
-
-    def test_memory_is_bounded(self, other: OtherInstance, sibling: Sibling, monkeypatch: pytest.MonkeyPatch) -> None:
-        """However long it falters: what it has forgotten is forgotten here too."""
-        monkeypatch.setattr("server.siblings.HANDED_OVER_MAX", 3)
-        other.start()
-        other.segment.worker_counters(1).phase = Phase.GONE
-        for number in range(1, 9):
-            other.publish(copy_of(number))
+        with caplog.at_level(logging.INFO):
             sibling.look()
-            other.skip()
-        known = [sibling.amount_of(copy_of(number, accepted_ms=LATER_MS)) for number in range(1, 9)]
-        assert known == [None] * 4 + [1990] * 4
+            sibling.look()
+        assert caplog.messages == [f"{other.name} is absent; 1 of its ids count here"]
 
 
 class TestCopies:
@@ -298,11 +195,10 @@ class TestCopies:
         assert amount_of(sibling, copy_of(1, accepted_ms=EARLIER_MS)) == 1990
 
     def test_both_sides_agree(self, clock: FakeClock) -> None:
-        """With both instances just returned, exactly one of two copies in their lanes is paid."""
+        """Exactly one of two copies in the lanes of both is paid."""
         with other_instance() as one, other_instance() as two:
             copies = {one.name: copy_of(1, accepted_ms=NOON_MS - 7), two.name: copy_of(1, accepted_ms=NOON_MS - 5)}
             for each in (one, two):
-                each.start(NOON_MS - 1)
                 each.publish(copies[each.name])
             assert amount_of(Sibling(two.name, clock), copies[one.name]) is None
             assert amount_of(Sibling(one.name, clock), copies[two.name]) == 1990

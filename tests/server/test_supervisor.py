@@ -47,7 +47,7 @@ class TestRoles:
         with running(tmp_path, worker_life=lambda _: 1) as family:
             time.sleep(1.0)
             forks = family.count(SupervisorCount.FORKS) - 1
-            assert 2 * 3 <= forks <= 2 * 6  # at 0, 0, 0.1, 0.3, 0.7 s
+            assert 2 * 2 <= forks <= 2 * 6  # at 0, 0, 0.1, 0.3, 0.7 s, or later on a busy machine
             assert is_alive(family.pids()[0])
 
     def test_leaving_unasked(self, tmp_path: Path) -> None:

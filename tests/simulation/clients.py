@@ -36,11 +36,12 @@ class Clients:
         self._truth = truth
         self._instances = instances
         self._busy: set[asyncio.Task[None]] = set()
+        self._scheduled = 0
 
     @property
     def busy(self) -> int:
-        """How many of them have something to do."""
-        return len(self._busy)
+        """How many of them have something to do, now or later."""
+        return len(self._busy) + self._scheduled
 
     def start(self) -> None:
         """Sends everything the plan says, over the time of the faults."""
@@ -50,12 +51,14 @@ class Clients:
             if not world.plan.bursts or rng.random() < 0.2:
                 at_s = rng.random() * world.plan.faults_s
             correlation_id = number.to_bytes(2, "big") + rng.randbytes(14)
+            self._scheduled += 1
             world.later(at_s, self._begin, correlation_id, rng.randint(1, 10 ** rng.randint(1, 8)))
 
     def _begin(self, correlation_id: bytes, amount_cents: int) -> None:
         instance = self._world.rng.choice(self._instances)
         self._spawn(correlation_id, amount_cents, instance)
         while self._world.chance(Fault.COPY):
+            self._scheduled += 1
             self._world.later(self._world.rng.random() ** 3 * 4, self._copy, correlation_id, amount_cents, instance)
 
     def _copy(self, correlation_id: bytes, amount_cents: int, instance: Instance) -> None:
@@ -66,6 +69,7 @@ class Clients:
         self._spawn(correlation_id, amount_cents, instance)
 
     def _spawn(self, correlation_id: bytes, amount_cents: int, instance: Instance) -> None:
+        self._scheduled -= 1
         worker = correlation_id[2] % instance.config.web_workers
         if instance.config.web_workers > 1 and self._world.chance(Fault.OTHER_WORKER):
             worker = 1 - worker

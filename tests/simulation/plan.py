@@ -82,6 +82,7 @@ class Plan:
             what an instance that returns must find out is met too rarely by chance.
         wire: whether the real client of processors is between dispatcher and network.
         detail_bytes_max, minutes_max: how much a ledger keeps at its finer levels.
+        sibling_ids_max: how many of a living sibling's latest ids a dispatcher knows.
     """
 
     seed: int
@@ -100,6 +101,7 @@ class Plan:
     wire: bool
     detail_bytes_max: int
     minutes_max: int
+    sibling_ids_max: int
 
     @property
     def geometry(self) -> Geometry:
@@ -126,6 +128,7 @@ def draw_plan(seed: int) -> Plan:
         wire=rng.random() < 0.1,
         detail_bytes_max=rng.choice((1 << 20, 1 << 20, 16 * 2, 16 * 8)),
         minutes_max=rng.choice((2880, 2880, 2)),
+        sibling_ids_max=rng.choice((1 << 15, 1, 1, 4)),
         config=_draw_config(rng, redis=redis, rejecting=rng.random() < 0.15),
         faults_s=rng.uniform(1, 6),
         payments=rng.randint(3, 50),

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 from unittest.mock import patch
 
-from server import ledger
+from server import ledger, siblings
 from server.custody import Custody, Taking
 from server.unknowns import Unknowns
 from shm import Accepted, DispatcherCount, Event, Kept, Kind, State
@@ -154,7 +154,7 @@ def run_seed(seed: int, *, tracing: bool = False) -> Outcome:
     """Runs one seed."""
     run = Run(seed, tracing=tracing)
     world = run.world
-    with _watched(world.coverage), _quiet(), _small_ledgers(world.plan):
+    with _watched(world.coverage), _quiet(), _small_memories(world.plan):
         main = world.loop.create_task(run.live(), context=world.context)
         try:
             world.loop.run_until_complete(main)
@@ -188,12 +188,13 @@ def _quiet() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _small_ledgers(plan: Plan) -> Iterator[None]:
-    """Makes what ledgers keep small enough to run out within seconds."""
+def _small_memories(plan: Plan) -> Iterator[None]:
+    """Makes what ledgers and siblings remember small enough to run out within seconds."""
     with (
         patch.object(ledger, "DETAIL_BYTES_MAX", plan.detail_bytes_max),
         patch.object(ledger, "MINUTES_MAX", plan.minutes_max),
         patch.object(ledger, "CELL_SECONDS_MAX", 2),
+        patch.object(siblings, "IDS_MAX", plan.sibling_ids_max),
     ):
         yield
 

@@ -67,12 +67,14 @@ class Poll(NamedTuple):
 class Observed:
     """What one load left: snapshots and polls are taken when a phase begins, and when all is sent; polls also between.
 
-    `at_edges` are the polls at those moments, None where the processors did not answer.
+    `at_edges` are the polls at those moments, None where the processors did not answer; `accepted_before` were accepted
+    by earlier loads of the same run.
     """
 
     phases: Sequence[Phase]
     tally: Tally
     started_at_ms: int = 0
+    accepted_before: int = 0
     snapshots: list[Snapshot] = dataclasses.field(default_factory=list)
     at_edges: list[Poll | None] = dataclasses.field(default_factory=list)
     polls: list[Poll] = dataclasses.field(default_factory=list)
@@ -158,7 +160,7 @@ class OpenRun:
     ) -> Observed:
         """Run a load of these phases to its end; its payments go on where those of the last one ended."""
         order = self.order
-        observed = Observed(phases, Tally(len(phases)), time.time_ns() // _NS_PER_MS)
+        observed = Observed(phases, Tally(len(phases)), time.time_ns() // _NS_PER_MS, self.answered.accepted)
         observer = _Observer(self, observed, hooks or Hooks(), audit_every_s)
         plan = Plan(
             *self._address,

@@ -17,7 +17,7 @@ from tools.benchmark.tally import Counts
 def rows_of(run: OpenRun, observed: Observed) -> list[PhaseRow]:
     """Return one row per phase."""
     rows = []
-    accepted = 0
+    accepted = observed.accepted_before
     for index, phase in enumerate(observed.phases):
         cost = run.used(observed, index, index)
         counts = observed.tally.counts(index)

@@ -20,12 +20,12 @@ PHASES = [Phase("warm-up", 1000, 3), Phase("load", 2000, 3)]
 
 @pytest.fixture
 def observed() -> Observed:
-    """Two phases: one payment accepted and stored in the first, two accepted and one stored in the second."""
+    """After five payments of before: one accepted and none stored in the first phase, two and one in the second."""
     tally = Tally(2)
     for event in (Began(1, 0, 0), told(2), Began(3, 1, 3), told(4, phase=1), told(5, phase=1), Began(6, 2, 9)):
         tally.on_event(event)
     snapshots = [Snapshot({}, (0, 0)), Snapshot({}, (1, 10)), Snapshot({}, (6, 20))]
-    return Observed(PHASES, tally, 77, snapshots, [Poll(1, 0, 0), Poll(3, 1, 0), Poll(6, 1, 1)])
+    return Observed(PHASES, tally, 77, 5, snapshots, [Poll(1, 5, 0), Poll(3, 5, 0), Poll(6, 5, 1)])
 
 
 @pytest.fixture
@@ -42,7 +42,7 @@ class TestRowsOf:
         first, second = rows_of(run, observed)
         assert (first.name, first.rate_per_s, first.duration_s) == ("warm-up", 3, 1.0)
         assert (first.sent, first.accepted, first.refused, first.unanswered, first.held) == (3, 1, 1, 1, 1)
-        assert (first.settled, first.waiting, second.settled, second.waiting) == (1, 0, 1, 1)
+        assert (first.settled, first.waiting, second.settled, second.waiting) == (0, 1, 1, 2)
         assert (first.machine_idle_percent, second.machine_idle_percent) == (10, 50)
         assert (first.answers.count, first.late.count, first.cpu_us_per_payment) == (2, 1, None)
 

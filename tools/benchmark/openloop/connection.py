@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from typing import Protocol, cast
 
 from tools.benchmark.openloop.answers import Answer, AnswerReader, BrokenAnswer
@@ -40,11 +41,12 @@ class Connection(asyncio.Protocol):
         at_ns: when it was due.
     """
 
-    __slots__ = ("_owner", "_reader", "_started", "_transport", "at_ns", "request", "turn")
+    __slots__ = ("_fd", "_owner", "_reader", "_started", "_transport", "at_ns", "request", "turn")
 
     def __init__(self, owner: Owner) -> None:
         self._owner = owner
         self._transport: asyncio.Transport | None = None
+        self._fd = -1
         self._reader = AnswerReader()
         self._started = False  # whether the reader holds part of an answer
         self.request: Request | None = None
@@ -54,13 +56,22 @@ class Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Be used."""
         self._transport = cast("asyncio.Transport", transport)
+        self._fd = transport.get_extra_info("socket").fileno()
         self._owner.on_free(self)
 
     def send(self, request: Request, turn: int, at_ns: int) -> None:
         """Send a request that was due at `at_ns`."""
         self.request, self.turn, self.at_ns = request, turn, at_ns
-        if self._transport is not None:
-            self._transport.write(request.data)
+        if self._transport is None:
+            return
+        try:
+            # Past the transport, which has nothing buffered: its own way to this same call costs a third more.
+            sent = os.write(self._fd, request.data)
+        except OSError:
+            self.drop()
+        else:
+            if sent < len(request.data):
+                self.drop()
 
     def data_received(self, data: bytes) -> None:
         """Read an answer, or a piece of one."""
