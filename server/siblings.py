@@ -90,6 +90,7 @@ class Sibling:
         self._latest = LatestIds()
         self._remembered: dict[bytes, int] | None = None  # id to amount in cents, of one that is absent
         self._absent_at_ms = 0
+        self._looked_at_ms = -1
 
     def look(self) -> None:
         """Learns what it has accepted until now.
@@ -103,13 +104,15 @@ class Sibling:
         if not self._follow():
             self._begin_to_follow()
         if is_absent:
-            self._absent_at_ms = now_ms
-            if self._remembered is None:
+            was_absent, self._absent_at_ms = self._absent_at_ms == self._looked_at_ms, now_ms
+            if self._remembered is None or not was_absent:  # it may be its second absence in a short time
                 self._remembered = {correlation_id: cents for _, correlation_id, cents, _ in self._ids()}
                 _log.info("%s is absent; %d of its ids count here", self._instance, len(self._remembered))
         elif self._remembered is not None and now_ms - self._absent_at_ms >= RETURNING_MS:
             self._remembered = None
             _log.info("%s answers for its ids itself again", self._instance)
+
+        self._looked_at_ms = now_ms
 
     def amount_of(self, payment: Accepted) -> int | None:
         """The amount in cents that this sibling accepted under a payment's id, if that comes first; or None."""

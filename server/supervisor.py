@@ -19,6 +19,7 @@ from server.config import Config
 from shm import Counters, Phase, Segment, SupervisorCount
 
 LOOK_MS = 500  # how often heartbeats are looked at
+START_WITHIN_MS = 60_000  # a full table is read in 1.4 s, but a starved container may give a tenth of a core
 _STOPS = (signal.SIGTERM, signal.SIGINT)
 _WATCHED = {signal.SIGCHLD, *_STOPS}
 
@@ -78,7 +79,9 @@ class Supervisor:
 
     def _fork(self, role: Role) -> None:
         parent = os.getpid()
-        self._row(role).beat()  # a heart that stopped long ago must not get the successor killed
+        row = self._row(role)
+        row.phase = Phase.STARTING
+        row.beat()  # a heart that stopped long ago must not get the successor killed
         pid = os.fork()
         if pid == 0:
             os._exit(child.run(str(role), parent, self._work(role)))
@@ -126,8 +129,10 @@ class Supervisor:
         """Kills children that live but have not shown it for too long; they are replaced once reaped."""
         now_us = time.monotonic_ns() // 1000
         for role, alive in self._children.alive().items():
-            silent_ms = (now_us - self._row(role).heartbeat_us) // 1000
-            if silent_ms > self._config.stuck_ms:
+            row = self._row(role)
+            silent_ms = (now_us - row.heartbeat_us) // 1000
+            starting_ms = START_WITHIN_MS if row.phase is Phase.STARTING else 0  # recovery does not beat
+            if silent_ms > max(self._config.stuck_ms, starting_ms):
                 _log.error("%s has been silent for %d ms: killed", role, silent_ms)
                 self._counters.add(SupervisorCount.KILLS_OF_STUCK)
                 os.kill(alive.pid, signal.SIGKILL)

@@ -168,7 +168,7 @@ class Auditor:
             if told.totals.covers(before):
                 self._note_equal(waited_s, at_once=told.totals == after, disturbed=disturbed)
                 return
-            if missing <= told.unknown:
+            if 0 < missing <= told.unknown:
                 self.named += 1
                 return
             if waited_s > (FAULTY_PATIENCE_S if disturbed else CALM_PATIENCE_S):

@@ -11,7 +11,7 @@ import signal
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from pathlib import Path
 from random import Random, SystemRandom
@@ -114,7 +114,9 @@ async def run_chaos(stack: Stack, seed: int, seconds: float, show: Callable[[str
             for task in background:
                 task.cancel()
             show("load and faults are over; waiting until all is settled")
-            failures, verdict = await settle_and_judge(stack, traffic, processors, auditor, Random(f"windows {seed}"))
+            failures, verdict = await settle_and_judge(
+                stack.settle, traffic, processors, auditor, Random(f"windows {seed}")
+            )
             keeper.cancel()
     finally:
         auditor.close()
@@ -141,15 +143,26 @@ async def _progress(traffic: Traffic, havoc: Havoc, auditor: Auditor, show: Call
 
 
 async def settle_and_judge(
-    stack: Stack, traffic: Traffic, processors: Processors, auditor: Auditor, rng: Random
+    settle: Callable[[float], Awaitable[int]],
+    traffic: Traffic,
+    processors: Processors,
+    auditor: Auditor,
+    rng: Random,
 ) -> tuple[list[str], Verdict]:
     """Waits until all is settled, then compares everything with everything.
+
+    Args:
+        settle: waits at most so many seconds until all accepted payments have ended; how many have not.
+        traffic: what was promised.
+        processors: what is stored.
+        auditor: what the gateway tells.
+        rng: for windows.
 
     Returns:
         A sentence for each thing that is wrong, those that the auditor found on the way included; and the verdict.
     """
     failures = list(auditor.failures)
-    unsettled = await stack.settle(SETTLE_WITHIN_S)
+    unsettled = await settle(SETTLE_WITHIN_S)
     if unsettled:
         failures.append(f"{unsettled} payments are not settled")
     await asyncio.sleep(DELAY_MS_MAX / 1000 + 1)  # a request given up on may still be asleep in a processor

@@ -164,6 +164,15 @@ class Instance:
             self._process.wait()
             self._process = None
 
+    def kill_one(self, place: int, number: int = signal.SIGKILL) -> int:
+        """Sends a child (1: dispatcher, 2: first web worker …) a signal if it lives; its pid."""
+        pid = self.pids()[place]
+        with suppress(FileNotFoundError, ProcessLookupError):
+            status = Path(f"/proc/{pid}/status").read_text()
+            if f"PPid:\t{self.process.pid}\n" in status:  # a number may have gone to somebody else meanwhile
+                os.kill(pid, number)
+        return pid
+
     def tell(self, number: int = signal.SIGTERM) -> None:
         """Sends the supervisor a signal."""
         self.process.send_signal(number)

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from shm import Counters, RoleLock, RoleTaken, Segment, SegmentError, count_unsettled, segment_name
+from shm import Counters, Phase, RoleLock, RoleTaken, Segment, SegmentError, count_unsettled, segment_name
 from tools.environment import ROOT
 from tools.launcher.command_line import wait_for_answer
 from tools.launcher.errors import LaunchError
@@ -121,6 +121,19 @@ class Stack:
         supervisor = self.top_pid(f"instance {instance}")
         return pid if supervisor is not None and _parent_of(pid) == supervisor else None
 
+    async def wait_back(self, instance: str, before: int | None, within_s: float) -> None:
+        """Waits until an instance has another first process than before, and all its workers serve."""
+        deadline_s = time.monotonic() + within_s
+        segment = self._segments[instance]
+        workers = range(segment.geometry.workers)
+        while (
+            self.top_pid(f"instance {instance}") in {None, before}
+            or any(self.child_pid(instance, "worker", worker) is None for worker in workers)
+            or any(segment.worker_counters(worker).phase is not Phase.READY for worker in workers)
+        ):
+            assert time.monotonic() < deadline_s, f"{instance} did not come back"
+            await asyncio.sleep(LOOK_S)
+
     def unsettled(self) -> int:
         """Accepted payments that have not ended, in both instances."""
         return sum(map(count_unsettled, self._segments.values()))
@@ -173,6 +186,7 @@ def running_stack() -> Iterator[Stack]:
     except BaseException:
         stack.close()
         stack.keep_segments()
+        print(f"logs and segments are in {folder}", flush=True)  # noqa: T201  for whoever looks into it
         raise
     else:
         stack.close()

@@ -1,7 +1,6 @@
 """Processes killed under load: back within a second, nothing accepted is lost, nothing is charged twice."""
 
 import asyncio
-import os
 import random
 import signal
 import time
@@ -30,9 +29,7 @@ async def wait_replaced(instance: Instance, place: int, killed: int) -> float:
 
 async def kill(instance: Instance, place: int) -> float:
     """Kills a process; how long it took until its successor was at work, in seconds."""
-    pid = instance.pids()[place]
-    os.kill(pid, signal.SIGKILL)
-    return await wait_replaced(instance, place, pid)
+    return await wait_replaced(instance, place, instance.kill_one(place))
 
 
 class TestKilled:
@@ -82,7 +79,7 @@ class TestKilled:
             await asyncio.sleep(dice.random() * 0.4)
             place = dice.randrange(4)
             if place:
-                os.kill(instance.pids()[place], signal.SIGKILL)
+                instance.kill_one(place)
             else:
                 instance.kill()
                 await instance.start()
@@ -102,11 +99,9 @@ class TestStuck:
         processors.behave(delay_ms=300)
         instance = await start(STUCK_S="1")
         accepted = await instance.pay(range(50))
-        pids = instance.pids()
-        for place in (1, 2):
-            os.kill(pids[place], signal.SIGSTOP)
-        for place in (1, 2):
-            await wait_replaced(instance, place, pids[place])
+        stopped = [instance.kill_one(place, signal.SIGSTOP) for place in (1, 2)]
+        for place, pid in enumerate(stopped, 1):
+            await wait_replaced(instance, place, pid)
         assert instance.supervisor().get(SupervisorCount.KILLS_OF_STUCK) >= 2
         accepted += await instance.pay(range(50, 80))
         await processors.wait_stored(accepted)

@@ -75,6 +75,17 @@ class TestRoles:
             assert not is_alive(worker_pid)
             assert family.count(SupervisorCount.KILLS_OF_STUCK) >= 2
 
+    def test_slow_start(self, tmp_path: Path) -> None:
+        """A child that is still starting is given longer: recovery of a full table is silent."""
+
+        def slow(counters: Counters) -> int:
+            time.sleep(2.0)
+            return patient(counters)
+
+        with running(tmp_path, dispatcher_life=slow, STUCK_S="1") as family:
+            family.wait_ready()
+            assert family.count(SupervisorCount.KILLS_OF_STUCK) == 0
+
     def test_orphans(self, tmp_path: Path) -> None:
         """As the first process of a container it reaps what is not its own."""
         with running(tmp_path, worker_life=with_orphan) as family:

@@ -64,7 +64,7 @@ class Instance:
         self.number = number
         self.config = replace(config, instance=f"app{number}", siblings=() if alone else (f"app{1 - number}",))
         self.supervised = False
-        self.doubted: set[bytes] = set()
+        self.doubted: dict[bytes, int] = {}
         self.owed_elsewhere: set[bytes] = set()
         self._absent_since_s: float | None = None
         self._absent_ids: dict[bytes, int] = {}
@@ -115,8 +115,8 @@ class Instance:
         self._world.say(f"instance {self.number} starts")
         self.up = self.supervised = True
         self._absent_since_s = None
-        self.doubted = set(ids_in_lanes(self.view))
-        waiting = self.doubted | ids_in_tables(self.view, {State.WAITING})
+        self.doubted = ids_in_lanes(self.view)
+        waiting = set(self.doubted) | ids_in_tables(self.view, {State.WAITING})
         self.owed_elsewhere = {known for one in self.siblings.values() for known in waiting & one.paying_ids()}
         counters = self.view.supervisor_counters()
         counters.begin(1, self.clock.wall_us() // 1000 - ago_ms)

@@ -118,6 +118,8 @@ def draw_plan(seed: int) -> Plan:
     redis = rng.random() < 0.92
     chances = {fault: most * rng.random() for fault, most in _CHANCES.items() if fault in enabled}
     events = tuple(event for event in EVENTS if event in enabled)
+    config = _draw_config(rng, redis=redis, rejecting=rng.random() < 0.15)
+    in_lanes = config.lane_slots * config.web_workers * config.dispatchers
     siege = redis and rng.random() < 0.08
     if siege:
         chances |= {Fault.COPY: 0.6, Fault.OTHER_INSTANCE: 0.6}
@@ -128,8 +130,8 @@ def draw_plan(seed: int) -> Plan:
         wire=rng.random() < 0.1,
         detail_bytes_max=rng.choice((1 << 20, 1 << 20, 16 * 2, 16 * 8)),
         minutes_max=rng.choice((2880, 2880, 2)),
-        sibling_ids_max=rng.choice((1 << 15, 1, 1, 4)),
-        config=_draw_config(rng, redis=redis, rejecting=rng.random() < 0.15),
+        sibling_ids_max=rng.choice((1 << 15, in_lanes)),  # fewer than fit the lanes would be a setting gone wrong
+        config=config,
         faults_s=rng.uniform(1, 6),
         payments=rng.randint(3, 50),
         bursts=rng.random() < 0.4,

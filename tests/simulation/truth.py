@@ -60,12 +60,12 @@ class Family(Protocol):
 
     Attributes:
         number: which.
-        doubted: ids that lay in its lanes when it last returned from an absence.
+        doubted: ids that lay in its lanes when it last returned from an absence, and when they were accepted, µs UTC.
         owed_elsewhere: ids that waited then and that a sibling had sent to a processor.
     """
 
     number: int
-    doubted: set[bytes]
+    doubted: dict[bytes, int]
     owed_elsewhere: set[bytes]
 
     def answers_for(self, payment: Accepted) -> bool:
@@ -102,7 +102,7 @@ class Truth:
 
     def took(self, member: MemberTruth, payment: Accepted) -> None:
         """A payment got a table slot."""
-        correlation_id, amount_cents, _ = payment
+        correlation_id, amount_cents, accepted_at_us = payment
         if correlation_id in member.known:
             self._world.fail(f"{_short(correlation_id)} was taken although it is remembered")
         if amount_cents not in self.sent[correlation_id]:
@@ -118,8 +118,7 @@ class Truth:
                 self._world.fail(f"{member.name} took {_short(correlation_id)}, which an absent instance has accepted")
             elif family.number in takes and member.instance not in takes:
                 # What lay in a lane during an absence is not to be paid if a sibling has it.
-                self.permitted[correlation_id] += correlation_id not in doubted
-        doubted.discard(correlation_id)
+                self.permitted[correlation_id] += doubted.get(correlation_id) != accepted_at_us
         takes.append(member.instance)
 
     def began(self, member: MemberTruth, correlation_id: bytes) -> None:

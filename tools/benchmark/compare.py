@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from decimal import Decimal
 from statistics import median
 
 from tools.benchmark.card import Card
@@ -27,7 +28,8 @@ def figures(card: Card) -> dict[str, float | None]:
         "audits differing": len(card.differences),
         "waiting at end": card.settled.waiting_at_end if card.settled else None,
         "score": float(card.score.score_cents) / 100 if card.score else None,
-        "% of oracle": _of_oracle(card),
+        "% of ceiling": _percent(card.score.of_ceiling if card.score else None),
+        "profit % of oracle": _percent(_of_oracle(card)),
         "machine idle %": card.used.machine_idle_percent,
     }
     for each in card.used.containers:
@@ -35,8 +37,11 @@ def figures(card: Card) -> dict[str, float | None]:
     return found
 
 
-def _of_oracle(card: Card) -> float | None:
-    share = card.oracle.share_of(card.score.profit_cents) if card.oracle and card.score else None
+def _of_oracle(card: Card) -> Decimal | None:
+    return card.oracle.share_of(card.score.profit_cents) if card.oracle and card.score else None
+
+
+def _percent(share: Decimal | None) -> float | None:
     return None if share is None else float(share) * 100
 
 

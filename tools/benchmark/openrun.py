@@ -24,6 +24,7 @@ from tools.benchmark.openload import run_load
 from tools.benchmark.openloop.plan import Phase, Plan
 from tools.benchmark.openloop.requests import USER
 from tools.benchmark.openloop.told import Began, Event
+from tools.benchmark.payments import Sent
 from tools.benchmark.preparing import calm, metered, prepare
 from tools.benchmark.progress import Screen
 from tools.benchmark.reconcile import Answers, Findings
@@ -210,10 +211,14 @@ class OpenRun:
         if books is None:
             return Settlement(quiet_s, None)
         answers = Answers(answered.accepted, answered.cents, answered.refused, answered.unanswered, self._failed)
-        turns = self._next_turn
-        possible = payments.possible(self.run, order.seed, AMOUNT, users=USER, turns=turns)
-        by_rows = (lambda: dict(possible)) if turns <= ROWS_MAX else None
+        by_rows = self._sent if self._next_turn <= ROWS_MAX else None
         return Settlement(quiet_s, settling.check(order.processors, answers, books, by_rows))
+
+    def _sent(self) -> dict[str, Sent]:
+        """Return everything that was sent so far, by id."""
+        turns = range(self._next_turn)
+        cents = (payments.spread_cents(self.order.seed, AMOUNT, turn) for turn in turns)
+        return {self.correlation_id(turn): Sent(USER, turn, each) for turn, each in zip(turns, cents, strict=True)}
 
     def used(self, observed: Observed, first: int = 0, last: int = -2) -> Used:
         """Return what was used from the beginning of phase `first` to the end of phase `last` (-2: of the last one)."""

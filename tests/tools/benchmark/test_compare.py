@@ -24,12 +24,13 @@ class TestFigures:
         found = figures(a_card())
         assert (found["p99 ms"], found["CPU µs/payment"], found["refused"]) == (3.0, 400, 0)
         assert (found["app1 throttled periods"], found["haproxy throttled periods"]) == (2, 2)
-        assert found["% of oracle"] == pytest.approx(98.95, abs=0.01)
+        assert found["profit % of oracle"] == pytest.approx(98.95, abs=0.01)
+        assert found["% of ceiling"] == pytest.approx(98.95, abs=0.01)
 
     def test_the_floor_has_no_score(self) -> None:
         """What does not exist is None."""
         found = figures(a_card(score=None, settled=None, oracle=None))
-        assert (found["score"], found["waiting at end"], found["% of oracle"]) == (None, None, None)
+        assert (found["score"], found["waiting at end"], found["profit % of oracle"]) == (None, None, None)
 
 
 class TestMedians:

@@ -5,7 +5,7 @@ from uuid import UUID
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tools.benchmark.payments import Sent, amount_cents, correlation_id, possible
+from tools.benchmark.payments import Sent, amount_cents, correlation_id, possible, spread_cents
 from tools.benchmark.scenario import Amount
 
 
@@ -39,6 +39,17 @@ class TestAmountCents:
         made = [[amount_cents(seed, amount, user, 0) for user in range(50)] for seed in (1, 1, 2)]
         assert made[0] == made[1] != made[2]
         assert len(set(made[0])) > 40
+
+
+class TestSpreadCents:
+    """Amounts of a load at a constant rate."""
+
+    @given(seed=st.integers(0, 10**6), least=st.integers(1, 10_000), spread=st.integers(0, 300))
+    def test_every_amount_comes_before_one_comes_again(self, seed: int, least: int, spread: int) -> None:
+        """Within the range, its ends included."""
+        amount = Amount(least, least + spread)
+        made = {spread_cents(seed, amount, turn) for turn in range(spread + 1)}
+        assert made == set(range(least, least + spread + 1))
 
 
 class TestPossible:

@@ -99,10 +99,18 @@ class Connection(asyncio.Protocol):
         else:
             self.drop()
 
+    def eof_received(self) -> None:
+        """Be used no more: the loop closes it when this returns None."""
+        self._lose()
+
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - why it went is all one
-        """Tell the owner."""
-        self._transport = None
-        self._owner.on_lost(self)
+        """Tell the owner, unless it knows."""
+        self._lose()
+
+    def _lose(self) -> None:
+        if self._transport is not None:
+            self._transport = None
+            self._owner.on_lost(self)
 
     def drop(self) -> None:
         """End it; what is under way has no answer."""

@@ -54,7 +54,7 @@ class Payments:
 
     def make(self, turn: int) -> Request:
         """Return the payment of this number."""
-        cents = payments.amount_cents(self._seed, self._amount, USER, turn)
+        cents = payments.spread_cents(self._seed, self._amount, turn)
         correlation_id = payments.correlation_id(self._run, USER, turn)
         body = f'{{"correlationId":"{correlation_id}","amount":{cents // 100}.{cents % 100:02}}}'
         return Request(f"{self._before}{len(body)}\r\n\r\n{body}".encode(), "accepted", cents)

@@ -1,6 +1,9 @@
 """Tests of tools/benchmark/openloop/connection.py."""
 
 import asyncio
+import contextlib
+import socket
+from collections.abc import Iterator
 
 import pytest
 
@@ -13,20 +16,27 @@ REQUEST = Request(b"GET / HTTP/1.1\r\n\r\n", "x")
 
 
 class Line(asyncio.Transport):
-    """A transport that keeps what is written, and tells the protocol when it is aborted."""
+    """A transport over a pair of sockets; it tells the protocol when it is aborted."""
 
     def __init__(self, connection: Connection) -> None:
         super().__init__()
-        self.written: list[bytes] = []
+        self.near, self.far = socket.socketpair()
+        self.near.setblocking(False)
         self._connection = connection
 
-    def write(self, data: bytes | bytearray | memoryview) -> None:
-        """Keep it."""
-        self.written.append(bytes(data))
+    def get_extra_info(self, name: str, default: object = None) -> object:
+        """Its socket."""
+        return self.near if name == "socket" else default
 
     def abort(self) -> None:
         """It is lost."""
+        self.close()
         self._connection.connection_lost(None)
+
+    def close(self) -> None:
+        """Close both ends."""
+        self.near.close()
+        self.far.close()
 
 
 class Ledger:
@@ -58,18 +68,26 @@ def ledger() -> Ledger:
 
 @pytest.fixture
 def connection(ledger: Ledger) -> Connection:
-    """A connection that is up, and has said so."""
-    made = Connection(ledger)
-    made.connection_made(Line(made))
-    return made
+    """A connection, not up yet."""
+    return Connection(ledger)
+
+
+@pytest.fixture(autouse=True)
+def line(connection: Connection) -> Iterator[Line]:
+    """What it is on: it is up now, and has said so."""
+    made = Line(connection)
+    connection.connection_made(made)
+    yield made
+    made.close()
 
 
 class TestConnection:
     """One request at a time."""
 
-    def test_a_request_and_its_answer(self, ledger: Ledger, connection: Connection) -> None:
+    def test_a_request_and_its_answer(self, ledger: Ledger, connection: Connection, line: Line) -> None:
         """Free, busy, answered, free again."""
         connection.send(REQUEST, 5, 77)
+        assert line.far.recv(100) == REQUEST.data
         assert (connection.request, connection.turn, connection.at_ns) == (REQUEST, 5, 77)
         connection.data_received(ACCEPTED)
         assert ledger.said == ["free", Answer(202, b"", keeps=True), "free"]
@@ -110,9 +128,30 @@ class TestConnection:
         connection.data_received(data)
         assert ledger.said == ["free", "lost"]
 
+    def test_the_end_of_the_servers_side_is_the_end(self, ledger: Ledger, connection: Connection) -> None:
+        """It is told once; nothing is sent into a connection that is half closed."""
+        connection.eof_received()
+        connection.connection_lost(None)
+        assert ledger.said == ["free", "lost"]
+
     def test_a_lost_one_writes_nothing(self, ledger: Ledger, connection: Connection) -> None:
         """What is under way has no answer; its owner knows."""
         connection.drop()
         connection.drop()
+        connection.send(REQUEST, 0, 0)
+        assert ledger.said == ["free", "lost"]
+
+    def test_a_server_that_reads_nothing_is_left(self, ledger: Ledger, connection: Connection, line: Line) -> None:
+        """A request that does not fit into the socket is not sent by halves."""
+        large = Request(b"x" * 10_000_000, "x")
+        connection.send(large, 0, 0)
+        assert ledger.said == ["free", "lost"]
+
+    def test_a_socket_that_takes_nothing_is_left(self, ledger: Ledger, connection: Connection, line: Line) -> None:
+        """Nor waited for."""
+        line.near.setblocking(False)
+        with contextlib.suppress(BlockingIOError):
+            while line.near.send(b"x" * 65_536):
+                pass
         connection.send(REQUEST, 0, 0)
         assert ledger.said == ["free", "lost"]

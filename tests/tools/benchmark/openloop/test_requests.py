@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from tests.tools.benchmark.openloop.test_plan import PLAN
 from tools.benchmark.openloop.requests import SAMPLES_PER_KIND, USER, Payments, Summaries
 from tools.benchmark.openloop.windows import KINDS
-from tools.benchmark.payments import amount_cents, correlation_id
+from tools.benchmark.payments import correlation_id, spread_cents
 
 NOW_NS = 1_753_000_000_123_000_000
 
@@ -56,7 +56,7 @@ class TestPayments:
         assert parsed.headers[b"Content-Type"] == b"application/json"
         body = json.loads(parsed.body, parse_float=Decimal)
         assert body["correlationId"] == correlation_id("cafe", USER, turn)
-        assert body["amount"] * 100 == request.cents == amount_cents(7, PLAN.amount, USER, turn)
+        assert body["amount"] * 100 == request.cents == spread_cents(7, PLAN.amount, turn)
 
     def test_answers_say_nothing_more(self) -> None:
         """A 202 is empty."""
