@@ -1,6 +1,7 @@
 """A dispatcher's process: what it is made of, how it starts, beats and stops. Everything here runs in the child."""
 
 import asyncio
+import contextlib
 import logging
 import signal
 from collections.abc import Callable
@@ -29,6 +30,7 @@ from shm import Counters, DispatcherCount, Journal, Member, Phase, Segment, Work
 BEAT_S = 0.1
 DRAIN_LOOK_S = 0.02
 VERIFY_LOOK_S = 0.01
+INTRODUCED_WITHIN_S = 0.5  # payments do not wait longer for Redis, and only after an absence
 LAST_FLUSH_WITHIN_MS = 2500  # two calls to Redis that time out, and a little
 SPARE_CONNECTIONS = ASKED_AT_ONCE_MAX + 2  # questions about unknown payments, and health polls
 
@@ -90,7 +92,6 @@ class Payer:
         )
         intake = self._intake(custody)
         dispatcher = self._dispatcher(custody, intake, processors)
-        dispatcher.start(doorbell)
         background = [loop.create_task(self._beat(dispatcher))]
         if self._after_absence:
             background.append(loop.create_task(self._verify(custody, intake, processors)))
@@ -102,6 +103,9 @@ class Payer:
         for task in background:
             task.add_done_callback(_end_process_on_failure)
         self._counters.phase = Phase.READY
+        if publisher and self._after_absence:
+            await _introduce(publisher)
+        dispatcher.start(doorbell)
         await stop.wait()
         self._counters.phase = Phase.LEAVING
         await self._drain(dispatcher)
@@ -186,6 +190,13 @@ class Payer:
         # Several things end independently of each other, so this looks instead of being told.
         while dispatcher.has_unsettled() and self._clock.ticks_ms() < deadline_ms:  # noqa: ASYNC110
             await asyncio.sleep(DRAIN_LOOK_S)
+
+
+async def _introduce(publisher: Publisher) -> None:
+    """Undoes a predecessor's goodbye in the totals before anything is paid, if Redis answers soon enough."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(INTRODUCED_WITHIN_S):
+            await publisher.introduced.wait()
 
 
 def _no_news() -> None:

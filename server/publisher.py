@@ -63,6 +63,7 @@ class Publisher:
         self._builds_on: Version | None = None  # what the hash is known to have; None: write everything again
         self._news = ("", "")
         self._redis_is_away = False
+        self.introduced = asyncio.Event()  # set with the first flush of this life: a predecessor's goodbye is undone
         self._kick = asyncio.Event()
         self._kick.set()  # what a predecessor did not get to publish is late already
         roster.add(member)
@@ -153,6 +154,7 @@ class Publisher:
             self._builds_on = header.version
             self._counters.add(DispatcherCount.FLUSHES)
             self._counters.put(DispatcherCount.PUBLISHED, header.position)
+            self.introduced.set()
             return True
         self._counters.add(DispatcherCount.REWRITES)
         if found.epoch > header.epoch:
