@@ -16,6 +16,7 @@ from pathlib import Path
 import httpx
 
 from tests.containers.compose import ROOT
+from tests.integration.stack import free_ports
 
 INSTANCES = ("app1", "app2")
 NETWORK = "payment-processor"  # the contest's, which docker-compose.yml joins
@@ -28,12 +29,11 @@ x-processor: &processor
   image: payment-processor-{project}
   build: {{ context: {root}, dockerfile: tools/processor/Dockerfile }}
   networks: [payment-processor]
-  ports: ["127.0.0.1::8080"]
 services:
-  {project}-default: {{ <<: *processor }}
-  {project}-fallback: {{ <<: *processor }}
+  {project}-default: {{ <<: *processor, ports: ["127.0.0.1:{default_port}:8080"] }}
+  {project}-fallback: {{ <<: *processor, ports: ["127.0.0.1:{fallback_port}:8080"] }}
   haproxy:
-    ports: !override ["127.0.0.1::9999"]
+    ports: !override ["127.0.0.1:{port}:9999"]
   app1: &app
     image: gateway-{project}
   app2: *app
@@ -53,17 +53,20 @@ class Composed:
     """
 
     def __init__(self, folder: Path, project: str) -> None:
+        self.port, default_port, fallback_port = free_ports(3)
+        self.processor_ports = (default_port, fallback_port)
         override = folder / "override.yml"
-        override.write_text(OVERRIDE.format(project=project, root=ROOT))
+        override.write_text(
+            OVERRIDE.format(
+                project=project, root=ROOT, port=self.port, default_port=default_port, fallback_port=fallback_port
+            )
+        )
         files = ("--file", str(ROOT / "docker-compose.yml"), "--file", str(override))
         self._base = ("docker", "compose", "--project-name", project, "--project-directory", str(ROOT), *files)
         self._environment = os.environ | {
             "PROCESSOR_DEFAULT_URL": f"http://{project}-default:8080",
             "PROCESSOR_FALLBACK_URL": f"http://{project}-fallback:8080",
         }
-        self.project = project
-        self.port = 0
-        self.processor_ports = (0, 0)
 
     def compose(self, *arguments: str) -> str:
         """Runs `docker compose`; what it prints."""
@@ -72,15 +75,7 @@ class Composed:
     def start(self) -> None:
         """Builds and starts everything, and waits until a payment would be taken."""
         self.compose("up", "--build", "--detach")
-        self.port = self._port("haproxy", 9999)
-        self.processor_ports = (
-            self._port(f"{self.project}-default", 8080),
-            self._port(f"{self.project}-fallback", 8080),
-        )
         self.wait_for_health()
-
-    def _port(self, service: str, inside: int) -> int:
-        return int(self.compose("port", service, str(inside)).strip().rpartition(":")[2])
 
     def wait_for_health(self) -> None:
         """Waits until HAProxy has a worker that takes payments."""
@@ -135,7 +130,7 @@ def composed(folder: Path) -> Iterator[Composed]:
         (folder / "logs.txt").write_text(stack.logs())
         raise
     finally:
-        stack.compose("down", "--volumes", "--timeout", "1", "--rmi", "all" if made_network else "local")
+        stack.compose("down", "--volumes", "--timeout", "1", "--rmi", "local")
         if made_network:
             run("docker", "network", "rm", NETWORK)
 

@@ -170,7 +170,7 @@ def running_stack() -> Iterator[Stack]:
     """
     folder = Path(tempfile.mkdtemp(prefix="gateway-chaos-"))
     _await_turn()
-    port, stats_port, *processor_ports = _free_ports(4)
+    port, stats_port, *processor_ports = free_ports(4)
     options = Options(
         docker=False,
         single=False,
@@ -233,7 +233,8 @@ def _remove_segments() -> None:
             continue
 
 
-def _free_ports(count: int) -> list[int]:
+def free_ports(count: int) -> list[int]:
+    """Ports of 127.0.0.1 that nobody listens on at the moment."""
     probes = [socket.socket() for _ in range(count)]
     for probe in probes:
         probe.bind(("127.0.0.1", 0))
