@@ -26,7 +26,7 @@ LOOK_S = 0.2
 SETTLE_LOOK_S = 1.0
 OVERRIDE = """\
 x-processor: &processor
-  image: payment-processor-{project}
+  image: {project}-processor
   build: {{ context: {root}, dockerfile: tools/processor/Dockerfile }}
   networks: [payment-processor]
 services:
@@ -35,7 +35,7 @@ services:
   haproxy:
     ports: !override ["127.0.0.1:{port}:9999"]
   app1: &app
-    image: gateway-{project}
+    image: {project}-app
   app2: *app
 """
 
@@ -50,6 +50,7 @@ class Composed:
     Attributes:
         port: where payments come in.
         processor_ports: of default and fallback.
+        images: those built for it.
     """
 
     def __init__(self, folder: Path, project: str) -> None:
@@ -62,6 +63,7 @@ class Composed:
             )
         )
         files = ("--file", str(ROOT / "docker-compose.yml"), "--file", str(override))
+        self.images = (f"{project}-processor", f"{project}-app")
         self._base = ("docker", "compose", "--project-name", project, "--project-directory", str(ROOT), *files)
         self._environment = os.environ | {
             "PROCESSOR_DEFAULT_URL": f"http://{project}-default:8080",

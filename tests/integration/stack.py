@@ -11,7 +11,18 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from shm import Counters, Phase, RoleLock, RoleTaken, Segment, SegmentError, count_unsettled, segment_name
+from shm import (
+    Counters,
+    Phase,
+    RoleLock,
+    RoleTaken,
+    Segment,
+    SegmentError,
+    SegmentMissing,
+    count_unsettled,
+    lock_path,
+    segment_name,
+)
 from tools.environment import ROOT
 from tools.launcher.command_line import wait_for_answer
 from tools.launcher.errors import LaunchError
@@ -25,6 +36,7 @@ INSTANCES = ("app1", "app2")  # as haproxy.cfg names their sockets, so there is 
 TURN_WITHIN_S = 900.0  # another run of this kind takes ten minutes
 TURN_LOOK_S = 1.0
 LOOK_S = 0.1
+DEAD_WITHIN_S = 10.0
 SETTLE_LOOK_S = 0.5
 SETTINGS = {
     "JOURNAL_RECORDS": "32768",  # small enough to be folded in a long run; remembers twice as long as copies come
@@ -226,11 +238,22 @@ def _await_turn() -> None:
 def _remove_segments() -> None:
     """Removes what this run made: nothing in it is anybody's money."""
     for instance in INSTANCES:
-        try:
-            with RoleLock(instance, "supervisor"):
-                Segment.unlink(instance)
-        except (RoleTaken, SegmentError, OSError):
-            continue
+        deadline_s = time.monotonic() + DEAD_WITHIN_S
+        while lock_path(instance, "supervisor").exists():
+            try:
+                with RoleLock(instance, "supervisor"):
+                    _remove_segment(instance)
+            except RoleTaken:  # killed, and not dead yet
+                if time.monotonic() > deadline_s:
+                    raise
+                time.sleep(LOOK_S)
+
+
+def _remove_segment(instance: str) -> None:
+    try:
+        Segment.unlink(instance)
+    except SegmentMissing:
+        lock_path(instance, "supervisor").unlink()
 
 
 def free_ports(count: int) -> list[int]:
