@@ -4,6 +4,7 @@ import os
 from collections.abc import Callable
 from dataclasses import replace
 
+from server.child import LOCK_RETRY_S
 from server.children import Children, Role
 from server.config import Config
 from server.payer import LAST_FLUSH_WITHIN_MS
@@ -111,6 +112,9 @@ class Instance:
     def start(self, ago_ms: int = 0) -> None:
         """The container starts: all roles are filled. It may say that it started some time ago."""
         if self.up:
+            return
+        if self.lives:  # a stop is under way; the container starts once it is over
+            self._world.later(LOCK_RETRY_S, self.start, ago_ms)
             return
         self._world.say(f"instance {self.number} starts")
         self.up = self.supervised = True
