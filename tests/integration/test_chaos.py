@@ -18,6 +18,9 @@ from tests.integration.havoc import Havoc
 from tests.integration.stack import INSTANCES, Stack, running_stack
 from tests.integration.traffic import Sent, Traffic
 
+# Connections of the load that a kill cut off are told of by the garbage collector, after their loop has ended.
+pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning", "ignore::ResourceWarning")
+
 SECONDS = 60.0
 KILLS_MIN = 6
 FIXED_SEED = 20_250_821
