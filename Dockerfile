@@ -7,7 +7,7 @@ FROM python:3.13-slim AS dependencies
 RUN python -m venv --without-pip /opt/venv
 COPY requirements.lock /tmp/
 RUN pip --python /opt/venv/bin/python install --no-cache-dir --disable-pip-version-check \
-        --require-hashes --only-binary :all: -r /tmp/requirements.lock
+        --no-deps --require-hashes --only-binary :all: -r /tmp/requirements.lock
 
 FROM python:3.13-slim
 LABEL org.opencontainers.image.title="rinha-payment-gateway" \

@@ -135,7 +135,8 @@ class Environment:
         name = LOCK_DEV if dev else LOCK_RUNTIME
         say(f"environment: installing {name} into .venv")
         pip = [str(self.python), "-m", "pip", "--disable-pip-version-check", "--no-input", "install", "--quiet"]
-        hashed = ["--require-hashes", "--only-binary", ":all:", "--requirement", str(self.root / name)]
+        # --no-deps: the lock file is whole, and some pips take an extra (coverage[toml]) for a package without a pin
+        hashed = ["--no-deps", "--require-hashes", "--only-binary", ":all:", "--requirement", str(self.root / name)]
         self._step([*pip, *hashed], lock, f"install {name} (that takes a way to a package index)")
         self.stamp.write_text("".join(f"{line}\n" for line in self._wanted(dev=dev)), encoding="utf-8")
         self.unfinished.unlink()
