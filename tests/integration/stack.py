@@ -1,6 +1,8 @@
 """The whole gateway as processes of this machine, by the launcher of `tools/run`: whom to kill, when all is settled."""
 
 import asyncio
+import contextlib
+import fcntl
 import os
 import shutil
 import signal
@@ -17,7 +19,6 @@ from shm import (
     RoleLock,
     RoleTaken,
     Segment,
-    SegmentError,
     SegmentMissing,
     count_unsettled,
     lock_path,
@@ -34,7 +35,7 @@ from tools.launcher.plan import services_of
 
 INSTANCES = ("app1", "app2")  # as haproxy.cfg names their sockets, so there is one such stack on a machine
 TURN_WITHIN_S = 900.0  # another run of this kind takes ten minutes
-TURN_LOOK_S = 1.0
+TURN_LOOK_S = 5.0
 LOOK_S = 0.1
 DEAD_WITHIN_S = 10.0
 SETTLE_LOOK_S = 0.5
@@ -60,9 +61,9 @@ class HeldFleet(Fleet):
         self.held: set[str] = set()
 
     def pid_of(self, name: str) -> int | None:
-        """The process of a service; None while it is dead."""
-        running = self._running[name]
-        return running.process.pid if running.lives() else None
+        """The process of a service; None while there is none."""
+        running = self._running.get(name)
+        return running.process.pid if running and running.lives() else None
 
     def _replace(self, running: _Running) -> None:
         if running.service.name not in self.held:
@@ -92,6 +93,7 @@ class Stack:
         self.said = folder / "said.log"
         self.fleet = HeldFleet(folder, options, self._say)
         self._segments: dict[str, Segment] = {}
+        self._started: list[str] = []
 
     def _say(self, sentence: str) -> None:
         with self.said.open("a") as log:
@@ -103,8 +105,8 @@ class Stack:
         Raises:
             LaunchError: something did not start.
         """
-        for _ in self.fleet.start():
-            pass
+        for service in self.fleet.start():
+            self._started.append(service.name)
         wait_for_answer(self.port, time.sleep)
         self._segments = {name: Segment.attach(name, read_only=True) for name in INSTANCES}
 
@@ -165,6 +167,19 @@ class Stack:
                 os.kill(pid, signal.SIGCONT)
         self.fleet.kill()
 
+    def remove_segments(self) -> None:
+        """Removes the segments of its instances, once they are dead: nothing in them is anybody's money."""
+        for instance in INSTANCES:
+            deadline_s = time.monotonic() + DEAD_WITHIN_S
+            while f"instance {instance}" in self._started and lock_path(instance, "supervisor").exists():
+                try:
+                    with RoleLock(instance, "supervisor"):
+                        _remove_segment(instance)
+                except RoleTaken:  # killed, and not dead yet
+                    if time.monotonic() > deadline_s:
+                        raise
+                    time.sleep(LOOK_S)
+
     def keep_segments(self) -> None:
         """Copies both segments to the folder, for whoever wants to know what went wrong."""
         for instance in INSTANCES:
@@ -180,73 +195,73 @@ def running_stack() -> Iterator[Stack]:
     Raises:
         LaunchError: it can't be started, or the names of its instances are not to be had in time.
     """
-    folder = Path(tempfile.mkdtemp(prefix="gateway-chaos-"))
-    _await_turn()
-    port, stats_port, *processor_ports = free_ports(4)
-    options = Options(
+    with _turn():
+        folder = Path(tempfile.mkdtemp(prefix="gateway-chaos-"))
+        stack = Stack(folder, _free_options())
+        try:
+            stack.start()
+            yield stack
+        except KeyboardInterrupt:
+            stack.close()
+            shutil.rmtree(folder)
+            raise
+        except BaseException:
+            stack.close()
+            stack.keep_segments()
+            print(f"logs and segments are in {folder}", flush=True)  # noqa: T201  for whoever looks into it
+            raise
+        else:
+            stack.close()
+            shutil.rmtree(folder)
+        finally:
+            stack.remove_segments()
+
+
+@contextmanager
+def _turn() -> Iterator[None]:
+    """Holds the right to run such a stack on this machine, after waiting for whoever does.
+
+    Raises:
+        LaunchError: somebody still does when the patience is over, or has left payments under these names.
+    """
+    deadline_s = time.monotonic() + TURN_WITHIN_S
+    with (Path(tempfile.gettempdir()) / "gateway-chaos.lock").open("w") as lock:
+        while not _is_mine(lock.fileno()):
+            if time.monotonic() > deadline_s:
+                raise LaunchError(f"another run has not ended within {TURN_WITHIN_S:.0f} s")
+            time.sleep(TURN_LOOK_S)
+        clear(INSTANCES, time.sleep)
+        for instance in INSTANCES:
+            with contextlib.suppress(SegmentMissing):
+                unsettled = count_unsettled(Segment.attach(instance, read_only=True))
+                raise LaunchError(
+                    f"segment {segment_name(instance)} of an earlier run holds {unsettled} unsettled payments, which "
+                    f"would be paid here; let tools/run settle them, or remove /dev/shm{segment_name(instance)}"
+                )
+        yield
+
+
+def _is_mine(lock: int) -> bool:
+    """Whether nobody else has the lock of such runs, and nobody runs instances of these names otherwise."""
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        require_nobody_runs(INSTANCES)
+    except (BlockingIOError, LaunchError) as error:
+        print(f"waiting for another run to end: {error}", flush=True)  # noqa: T201  or it would look hung
+        return False
+    return True
+
+
+def _free_options() -> Options:
+    port, stats_port, default_port, fallback_port = free_ports(4)
+    return Options(
         docker=False,
         single=False,
         port=port,
         stats_port=stats_port,
-        processor_ports=(processor_ports[0], processor_ports[1]),
+        processor_ports=(default_port, fallback_port),
         seconds=None,
     )
-    stack = Stack(folder, options)
-    try:
-        stack.start()
-        yield stack
-    except BaseException:
-        stack.close()
-        stack.keep_segments()
-        print(f"logs and segments are in {folder}", flush=True)  # noqa: T201  for whoever looks into it
-        raise
-    else:
-        stack.close()
-        shutil.rmtree(folder)
-    finally:
-        _remove_segments()
-
-
-def _await_turn() -> None:
-    """Waits until nobody else runs instances of these names, and sees that nobody has left payments under them.
-
-    Raises:
-        LaunchError: somebody does, or has.
-    """
-    deadline_s = time.monotonic() + TURN_WITHIN_S
-    while True:
-        try:
-            require_nobody_runs(INSTANCES)
-            break
-        except LaunchError as error:
-            if time.monotonic() > deadline_s:
-                raise
-            print(f"waiting for another run to end: {error}", flush=True)  # noqa: T201  or it would look hung
-            time.sleep(TURN_LOOK_S)
-    clear(INSTANCES, time.sleep)
-    for instance in INSTANCES:
-        try:
-            segment = Segment.attach(instance, read_only=True)
-        except SegmentError:
-            continue
-        raise LaunchError(
-            f"segment {segment_name(instance)} of an earlier run holds {count_unsettled(segment)} unsettled payments, "
-            f"which would be paid here; let `tools/run` settle them or remove /dev/shm{segment_name(instance)}"
-        )
-
-
-def _remove_segments() -> None:
-    """Removes what this run made: nothing in it is anybody's money."""
-    for instance in INSTANCES:
-        deadline_s = time.monotonic() + DEAD_WITHIN_S
-        while lock_path(instance, "supervisor").exists():
-            try:
-                with RoleLock(instance, "supervisor"):
-                    _remove_segment(instance)
-            except RoleTaken:  # killed, and not dead yet
-                if time.monotonic() > deadline_s:
-                    raise
-                time.sleep(LOOK_S)
 
 
 def _remove_segment(instance: str) -> None:
