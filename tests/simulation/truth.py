@@ -113,6 +113,8 @@ class Truth:
         if member.instance in takes:
             self._world.note(Fault.FORGOTTEN)
             self.permitted[correlation_id] += 1
+            if doubted.get(correlation_id) != accepted_at_us:  # a new acceptance, not the one that a sibling had
+                self.families[member.instance].owed_elsewhere.discard(correlation_id)
         for family in self.families:
             if family.number != member.instance and family.answers_for(payment):
                 self._world.fail(f"{member.name} took {_short(correlation_id)}, which an absent instance has accepted")
