@@ -1,6 +1,7 @@
 """What things are called in /dev/shm: pure names, no memory."""
 
 import re
+from functools import lru_cache
 from pathlib import Path
 
 SHM_FOLDER = Path("/dev/shm")  # where Linux keeps POSIX shared memory (shm_overview(7))
@@ -14,6 +15,7 @@ def segment_name(instance: str) -> str:
     return f"/{_PREFIX}{instance}"
 
 
+@lru_cache(maxsize=64)  # siblings are looked at many times a second
 def lock_path(instance: str, role: str) -> Path:
     """The empty file whose lock is the right to play `role` (`supervisor`, `worker-0`, `dispatcher-0`)."""
     return SHM_FOLDER / f"{_PREFIX}{instance}.{role}.lock"

@@ -15,6 +15,7 @@ changes nothing that matters.
 | payment in a lane and in the table | taken again, and its id gives it away |
 """
 
+from array import array
 from typing import NamedTuple
 
 from shm.errors import BrokenInvariant
@@ -29,14 +30,14 @@ class Recovered(NamedTuple):
 
     Args:
         slots: id to table slot, of every payment in the table.
-        free: free slots, lowest last so that `pop` gives the lowest.
+        free: free slots, lowest last so that `pop` gives the lowest; 4 bytes each (a list of numbers takes 36).
         waiting: slots of waiting payments, oldest acceptance first.
         unknown: slots of payments whose outcome is unknown.
         set_aside: slots that are damaged.
     """
 
     slots: dict[bytes, int]
-    free: list[int]
+    free: "array[int]"
     waiting: list[int]
     unknown: list[int]
     set_aside: list[int]
@@ -68,7 +69,7 @@ def recover(table: Table, journal: Journal) -> Recovered:
             elif state is State.UNKNOWN:
                 unknown.append(slot)
         taken.add(slot)
-    free = [slot for slot in range(len(table) - 1, -1, -1) if slot not in taken]
+    free = array("I", (slot for slot in range(len(table) - 1, -1, -1) if slot not in taken))
     return Recovered(slots, free, [slot for _, slot in sorted(waiting)], unknown, set_aside)
 
 
