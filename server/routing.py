@@ -4,10 +4,14 @@ What is known of one processor is its `Circuit`:
 
 * **closed**: payments flow, up to `limit` at once. A failure seen in passing opens it. `limit` starts small after
   an outage and grows by one per success, so it doubles per round trip (slow start, RFC 5681) up to its maximum.
-* **open**: nothing flows but one probe at a time, a real payment, after a pause that doubles from 0.1 s to 1 s with
-  each probe that fails. A probe goes to a processor known to be slow only when there is no other way left: its answer
-  would come too late to be told exactly.
-* **half-open**: the probe is under way. Success closes the circuit, failure opens it again.
+* **open**: nothing flows but a probe, a real payment, after a pause that doubles from 0.1 s to 0.5 s with each probe
+  that fails. None goes to a processor known to be slow, as its answer would come too late to be told exactly, unless it
+  may spare the dearer one or there is no other way left.
+* **half-open**: the newest probe is under way; its failure opens the circuit again. Another follows if it stays away
+  for long, lest one that sleeps through the end of an outage hide it.
+
+Any success ends an outage, whenever its request was begun. What that took tells nothing, as the request may have slept
+through the outage: how slow the processor is has to be found out anew.
 
 A processor that says it has too much to do (429) gets half as many at once; with nothing left to halve its circuit
 opens too, or the only payment there would be sent again and again without a pause.
@@ -20,10 +24,14 @@ from enum import Enum, unique
 from typing import NamedTuple
 
 PROBE_PAUSE_MIN_MS = 100  # an outage costs ten failed calls a second at first
-PROBE_PAUSE_MAX_MS = 1000  # and one later; a recovery is noticed within a second
+PROBE_PAUSE_MAX_MS = 500  # and two later; a recovery is noticed within half a second
+PROBE_AGAIN_MS = 500  # the same where calls sleep before they fail
+PROBES_MAX = 4  # payments asleep there at once: each of them is paid late
+HESITATE_MS = 250  # a backlog that stands still longer is not worth the answer
 LIMIT_AFTER_OUTAGE = 4
 HEALTH_FRESH_MS = 11_000  # two polls of 5.1 s and a little: older news says nothing
 LIMIT_MIN = 1
+LONG_AGO_MS = -(1 << 40)  # before anything on the circuits' clock
 
 
 class Policy(NamedTuple):
@@ -72,13 +80,17 @@ class Circuit:
         """Closed, nothing known."""
         self.state = CircuitState.CLOSED
         self.limit = limit_max
-        self.retry_at_ms = 0
+        self.probe_at_ms = 0  # when another probe is due, in an outage
+        self.recovered_at_ms = LONG_AGO_MS  # when the last outage ended
         self._limit_max = limit_max
+        self._limit_hoped = limit_max  # what `limit` may be expected to grow to
         self._slow_ms = slow_ms
         self._pause_ms = PROBE_PAUSE_MIN_MS
-        self._probe: int | None = None
+        self._heard_at_ms = LONG_AGO_MS  # when the outage was noticed or its newest probe begun
+        self._newest_probe: int | None = None
         self._begun: dict[int, int] = {}  # token of each request in flight -> when it began, oldest first
-        self._timed: dict[int, int] = {}  # the same without those whose age says nothing any more
+        self._apart = set[int]()  # those beside `limit`: in an outage its probes, later whatever it has left behind
+        self._timed: dict[int, int] = {}  # those whose age still says something
         self._expected_ms = 0
         self._known_since_ms = -1  # when the request or poll that `_expected_ms` comes from was begun
         self._health_at_ms: int | None = None
@@ -103,20 +115,42 @@ class Circuit:
 
     def has_room(self) -> bool:
         """Whether a payment may go there in the ordinary way."""
-        return self.state is CircuitState.CLOSED and len(self._begun) < self.limit
+        room = min(self.limit + len(self._apart), self._limit_max)
+        return self.state is CircuitState.CLOSED and len(self._begun) < room
 
-    def may_probe(self, now_ms: int, *, though_slow: bool = False) -> bool:
-        """Whether one payment may try it although the circuit is open, or although it was slow when last heard of.
+    def may_probe(self, now_ms: int, probes_max: int, *, though_slow: bool = False) -> bool:
+        """Whether one payment may try it in an outage, as one of `probes_max`, or although its last answer was slow.
 
-        Args:
-            now_ms: now.
-            though_slow: even though a health poll says that it is slow now.
+        `though_slow` means: even though a health poll says that it is slow now.
         """
-        if self._probe is not None or (self._is_known_slow(now_ms) and not though_slow):
+        if self._is_known_slow(now_ms) and not though_slow:
             return False
-        if self.state is CircuitState.OPEN:
-            return now_ms >= self.retry_at_ms
-        return self.state is CircuitState.CLOSED and not self._begun
+        if self.state is CircuitState.CLOSED:
+            return not self._begun
+        return now_ms >= self.probe_at_ms and self._has_room_for_probe(probes_max)
+
+    def may_be_asked(self, since_ms: int) -> bool:
+        """Whether it may be probed out of turn, as no probe of its outage was begun since then."""
+        silent = self.state is not CircuitState.CLOSED and self._heard_at_ms < since_ms
+        return silent and self._has_room_for_probe(PROBES_MAX + 1)  # the others may all be asleep
+
+    def _has_room_for_probe(self, probes_max: int) -> bool:
+        return len(self._apart) < probes_max and len(self._begun) < self._limit_max + probes_max
+
+    def takes(self, now_ms: int, probes_max: int, *, though_slow: bool = False) -> bool:
+        """Whether a payment may go there, as a probe (with the arguments of `may_probe`) or in the ordinary way."""
+        room = self.has_room() and (though_slow or not self.is_slow(now_ms))
+        return room or self.may_probe(now_ms, probes_max, though_slow=though_slow)
+
+    def through_ms(self, waiting: int, now_ms: int) -> int:
+        """How long it may take until so many more are through, while it is closed and full.
+
+        They go in rounds of `limit`, which doubles each time. A round takes as long as an answer, or for as long as
+        nothing has moved: a health poll hides in `latency_ms` that requests hang.
+        """
+        rounds = 1 + (waiting // self.limit).bit_length() + waiting // self._limit_hoped
+        stalled_ms = now_ms - next(reversed(self._begun.values()))
+        return rounds * max(self.latency_ms(now_ms), stalled_ms, 1)
 
     def _is_known_slow(self, now_ms: int) -> bool:
         """Whether a fresh health poll says that it is slow, and nothing newer says otherwise."""
@@ -126,9 +160,12 @@ class Circuit:
     def begin(self, token: int, now_ms: int) -> None:
         """A request is about to be sent; `token` names it until it ends."""
         self._begun[token] = self._timed[token] = now_ms
-        if self.state is CircuitState.OPEN:
+        if self.state is not CircuitState.CLOSED:
             self.state = CircuitState.HALF_OPEN
-            self._probe = token
+            self._newest_probe = token
+            self._apart.add(token)
+            self._heard_at_ms = now_ms
+            self.probe_at_ms = now_ms + PROBE_AGAIN_MS
 
     def succeed(self, token: int, now_ms: int) -> None:
         """The request was answered as it should be."""
@@ -137,8 +174,9 @@ class Circuit:
             self._learn(now_ms - begun_ms, begun_ms)
         if self.state is CircuitState.CLOSED:
             self.limit = min(self.limit + 1, self._limit_max)
-        elif token == self._probe or self.state is CircuitState.OPEN:
-            self._close()
+            self._limit_hoped = max(self._limit_hoped, self.limit)
+        else:
+            self._close(now_ms)
 
     def fail(self, token: int, now_ms: int) -> None:
         """The request failed: a sure no, or no clear answer."""
@@ -150,25 +188,25 @@ class Circuit:
         self._end(token)
         if self.state is CircuitState.CLOSED and self.limit > LIMIT_MIN:
             self.limit = max(min(self.limit, len(self._begun) + 1) // 2, LIMIT_MIN)
+            self._limit_hoped = self.limit
         else:
             self._trip(token, now_ms)
 
     def forget(self, token: int) -> None:
         """The request ended in a way that says nothing about the processor."""
         self._end(token)
-        if token == self._probe:
-            self._probe = None
+        if token == self._newest_probe:
             self.state = CircuitState.OPEN
+            self.probe_at_ms = self._heard_at_ms  # at once
 
     def hear_health(self, *, failing: bool, response_ms_min: int, now_ms: int) -> None:
         """A health poll's news, new to this dispatcher."""
         self._health_at_ms = now_ms
         self._learn(response_ms_min, now_ms)
-        if failing and self.state is CircuitState.CLOSED:
-            self._pause_ms = PROBE_PAUSE_MIN_MS
-            self._open(now_ms)
-        elif not failing and self.state is CircuitState.OPEN:
-            self.retry_at_ms = now_ms
+        if not failing:
+            self.probe_at_ms = now_ms
+        elif self.state is CircuitState.CLOSED:
+            self._trip(None, now_ms)
 
     def _learn(self, latency_ms: int, since_ms: int) -> None:
         self._expected_ms = latency_ms
@@ -176,27 +214,32 @@ class Circuit:
 
     def _end(self, token: int) -> int:
         self._timed.pop(token, None)
+        self._apart.discard(token)
         return self._begun.pop(token)
 
-    def _trip(self, token: int, now_ms: int) -> None:
-        """Opens the circuit after a failure, for longer if it was the probe's; of others it is news no more."""
+    def _trip(self, token: int | None, now_ms: int) -> None:
+        """An outage begins, or goes on after its newest probe, with a longer pause; any other failure is no news."""
         if self.state is CircuitState.CLOSED:
             self._pause_ms = PROBE_PAUSE_MIN_MS
-            self._open(now_ms)
-        elif token == self._probe:
+            self._heard_at_ms = now_ms
+            self._apart.clear()
+        elif token == self._newest_probe:
             self._pause_ms = min(self._pause_ms * 2, PROBE_PAUSE_MAX_MS)
-            self._open(now_ms)
-
-    def _open(self, now_ms: int) -> None:
+        else:
+            return
         self.state = CircuitState.OPEN
-        self._probe = None
-        self.retry_at_ms = now_ms + self._pause_ms
+        self._newest_probe = None
+        self.probe_at_ms = now_ms + self._pause_ms
 
-    def _close(self) -> None:
+    def _close(self, now_ms: int) -> None:
+        """An outage ends."""
         self.state = CircuitState.CLOSED
-        self._probe = None
-        self._pause_ms = PROBE_PAUSE_MIN_MS
+        self._newest_probe = None
+        self._apart = set(self._begun)
+        self.recovered_at_ms = now_ms
         self.limit = min(LIMIT_AFTER_OUTAGE, self._limit_max)
+        self._limit_hoped = self._limit_max
+        self._learn(0, now_ms)
 
 
 class Router(NamedTuple):
@@ -210,38 +253,46 @@ class Router(NamedTuple):
     circuits: tuple[Circuit, Circuit]
     policy: Policy
 
-    def choose(self, waited_ms: int, now_ms: int) -> int | None:
+    def choose(self, waited_ms: int, waiting: int, now_ms: int) -> int | None:
         """The index of the processor a waiting payment goes to now, or None: it waits on.
 
         Args:
             waited_ms: how long ago the payment was accepted.
+            waiting: how many payments wait, this one included.
             now_ms: now, on the circuits' clock.
 
         | cheaper processor | payment goes to |
         | --- | --- |
         | closed, fast, room | the cheaper |
-        | open, its probe due | the cheaper, as the probe |
-        | slow | the dearer at once, as below if it can't |
-        | anything else (open, full, reopening gently) | waits `wait_ms` for the cheaper, then the dearer |
-        | the same, and the dearer can't | whichever is faster, of those that have room or may be probed though slow |
+        | not closed or slow, and its probe due | the cheaper, as the probe |
+        | not closed, and not probed since the dearer has recovered | the cheaper, as a probe out of turn |
+        | any other that is not closed | waits `wait_ms` for the cheaper, then the dearer |
+        | closed, fast, full | waits if all that waits can be through in less than `wait_ms`, else the dearer at once |
+        | closed, slow | the dearer at once |
+        | any of the last three, and the dearer can't | waits `wait_ms`, then whichever is faster, though slow |
 
-        The dearer *can* if it is closed, fast and has room, or as the probe if that is due.
+        The dearer *can* if it is closed, fast and has room, or as the probe if that is due; but not for a moment after
+        it has recovered, while the cheaper is probed: the same may have ended both outages.
         """
         policy = self.policy
         cheap, dear = self.circuits[policy.cheap], self.circuits[policy.dear]
-        cheap_slow = cheap.is_slow(now_ms)
-        if (not cheap_slow and cheap.has_room()) or cheap.may_probe(now_ms):
-            return policy.cheap
         patient = waited_ms < policy.wait_ms
-        if patient and not cheap_slow:
-            return None
-        if (not dear.is_slow(now_ms) and dear.has_room()) or dear.may_probe(now_ms):
+        probes_max = PROBES_MAX if patient else 1  # or a payment that slept in there would be the next probe again
+        if cheap.takes(now_ms, probes_max) or cheap.may_be_asked(dear.recovered_at_ms):
+            return policy.cheap
+        if cheap.state is CircuitState.CLOSED:
+            waits = not cheap.is_slow(now_ms) and cheap.through_ms(waiting, now_ms) < policy.wait_ms
+        else:
+            asked = cheap.state is CircuitState.HALF_OPEN
+            waits = patient or (asked and now_ms - dear.recovered_at_ms < min(HESITATE_MS, policy.wait_ms))
+        if not waits and dear.takes(now_ms, 1):
             return policy.dear
-        if patient:
-            return None
-        able = [
-            index
-            for index in (policy.cheap, policy.dear)
-            if self.circuits[index].has_room() or self.circuits[index].may_probe(now_ms, though_slow=True)
-        ]
-        return min(able, key=lambda index: self.circuits[index].latency_ms(now_ms), default=None)
+        return None if waits or patient else self._last_resort(now_ms)
+
+    def _last_resort(self, now_ms: int) -> int | None:
+        """The faster of those where a payment may go at all; one more probe only if there is no other way."""
+        for probes_max in (1, PROBES_MAX):
+            able = [one for one in (0, 1) if self.circuits[one].takes(now_ms, probes_max, though_slow=True)]
+            if able:
+                return min(able, key=lambda one: (self.circuits[one].latency_ms(now_ms), one == self.policy.dear))
+        return None

@@ -1,23 +1,94 @@
-"""A small model of time: payments arrive, a router sends them, two processors change their behaviour by stages.
+"""For the tests of server/routing.py: circuits in a known state, and a small model of time.
+
+In the model payments arrive, routers send them, and two processors change their behaviour by stages.
 
 Events in a heap instead of processes, a clock that jumps, and the processors' traps: the delay is over before the
-failing flag is looked at, and a health poll tells of the moment it was made. What the dispatcher does beside routing
-(memory, journals, unknown outcomes) is left out.
+failing flag is looked at, and a health poll tells of the moment it was made. As in the contest two instances share the
+load, each knows only what its own payments met, and both hear of each health poll. What the dispatcher does beside
+routing (memory, journals, pace, unknown outcomes) is left out.
+
+Nothing is in step by itself: dice say when polls are made, how long the network takes, and who gets a payment.
 """
 
 import heapq
 import itertools
+import random
 from collections import deque
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from server.routing import Circuit, CircuitState, Router, make_policy
+from server.routing import PROBE_PAUSE_MIN_MS, Circuit, Router, make_policy
 
+INSTANCES = 2
 TURN_MS = 20  # the dispatcher's longest pause while something waits
-HEALTH_EVERY_MS = 5100
-NETWORK_MS = 2
+GATHER_MS = 100  # and how long payments gather when nothing does
+HEALTH_EVERY_MS = 5100  # how long the lease of a processor's poll lasts
+HEALTH_TRY_MS = 1000  # within this after its end somebody takes the next
+NETWORK_MS = (2, 6)
 SENT_PER_TURN_MAX = 32
 FOREVER_MS = 1 << 40
+NOW_MS = 1_000_000
+SLOW_MS = 1000
+
+
+def fresh(limit_max: int = 8) -> Circuit:
+    """A circuit of which nothing is known."""
+    return Circuit(limit_max, SLOW_MS)
+
+
+def answered(latency_ms: int, limit_max: int = 8) -> Circuit:
+    """Its last answer, which came just now, took so long."""
+    circuit = fresh(limit_max)
+    circuit.begin(0, NOW_MS - latency_ms)
+    circuit.succeed(0, NOW_MS)
+    return circuit
+
+
+def opened(ago_ms: int = 0) -> Circuit:
+    """A payment failed so long ago, and none before."""
+    circuit = fresh()
+    circuit.begin(0, NOW_MS - ago_ms)
+    circuit.fail(0, NOW_MS - ago_ms)
+    return circuit
+
+
+def probing(limit_max: int = 8) -> Circuit:
+    """Token 1 is its probe, begun just now."""
+    circuit = fresh(limit_max)
+    circuit.begin(0, NOW_MS - PROBE_PAUSE_MIN_MS)
+    circuit.fail(0, NOW_MS - PROBE_PAUSE_MIN_MS)
+    circuit.begin(1, NOW_MS)
+    return circuit
+
+
+def asleep(circuit: Circuit, probes: int) -> Circuit:
+    """The same with so many more probes, tokens from 50 on, the newest begun just now."""
+    for token in range(50, 50 + probes):
+        circuit.begin(token, NOW_MS)
+    return circuit
+
+
+def recovered(ago_ms: int = 0) -> Circuit:
+    """Its only outage ended so long ago."""
+    circuit = fresh()
+    circuit.begin(0, NOW_MS - ago_ms - 1)
+    circuit.fail(0, NOW_MS - ago_ms - 1)
+    circuit.begin(1, NOW_MS - ago_ms - 1)
+    circuit.succeed(1, NOW_MS - ago_ms)
+    return circuit
+
+
+def told(circuit: Circuit, response_ms_min: int, *, failing: bool = False) -> Circuit:
+    """The same after a health poll just now."""
+    circuit.hear_health(failing=failing, response_ms_min=response_ms_min, now_ms=NOW_MS)
+    return circuit
+
+
+def loaded(circuit: Circuit, requests: int, age_ms: int = 0) -> Circuit:
+    """The same with requests in flight, begun so long ago."""
+    for token in range(100, 100 + requests):
+        circuit.begin(token, NOW_MS - age_ms)
+    return circuit
 
 
 class Behaviour(NamedTuple):
@@ -77,16 +148,48 @@ class Outcome(NamedTuple):
         return sum(from_ms <= at_ms < until_ms for at_ms in self.noes_ms[processor])
 
 
+class Instance:
+    """One of the instances: what it knows of the processors, and what waits there.
+
+    Args:
+        circuits: of default and fallback.
+        router: decides by them.
+        turn_ms: when its next turn comes.
+    """
+
+    def __init__(self, circuits: tuple[Circuit, Circuit], router: Router, turn_ms: int) -> None:
+        self.circuits = circuits
+        self.router = router
+        self.turn_ms = turn_ms
+        self.arrived: deque[int] = deque()  # accepted, and not seen before its next turn
+        self.waiting: deque[int] = deque()
+
+    def unpaid(self) -> int:
+        """How many payments it has."""
+        return len(self.arrived) + len(self.waiting) + sum(circuit.in_flight for circuit in self.circuits)
+
+
+class Answer(NamedTuple):
+    """What a processor will say; compared by time, and by token when that is the same."""
+
+    at_ms: int
+    token: int
+    instance: Instance
+    processor: int
+    accepted_ms: int
+
+
 class RoutingModel:
-    """One instance under a load.
+    """Two instances under a load.
 
     Args:
         stages: by ascending `from_ms`, the first from 0.
         arrivals_ms: when payments are accepted.
         fees_bp: of default and fallback.
-        limit: requests at once per processor.
+        limit: requests at once per processor and instance.
         slow_ms: slower than this is slow.
         with_health: whether health polls are made.
+        dice: chance.
     """
 
     def __init__(
@@ -98,77 +201,83 @@ class RoutingModel:
         limit: int = 64,
         slow_ms: int = 1250,
         with_health: bool = True,
+        dice: random.Random,
     ) -> None:
         self._stages = stages
         self._arrivals = deque(sorted(arrivals_ms))
-        self.circuits = (Circuit(limit, slow_ms), Circuit(limit, slow_ms))
-        self._router = Router(self.circuits, make_policy(fees_bp, 1500, slow_ms, limit))
-        self._with_health = with_health
-        self._waiting: deque[int] = deque()
-        self._answers: list[tuple[int, int, int, int]] = []  # heap of (when, token, processor, accepted)
+        self._dice = dice
+        self.instances = list[Instance]()
+        for _ in range(INSTANCES):
+            circuits = (Circuit(limit, slow_ms), Circuit(limit, slow_ms))
+            router = Router(circuits, make_policy(fees_bp, 1500, slow_ms, limit))
+            self.instances.append(Instance(circuits, router, dice.randrange(GATHER_MS)))
+        self._polls_ms = [dice.randrange(HEALTH_EVERY_MS) if with_health else FOREVER_MS for _ in range(2)]
+        self._answers: list[Answer] = []  # a heap
         self._outcome = Outcome([], 0, ([], []))
         self._tokens = itertools.count()
 
     def run(self, until_ms: int) -> Outcome:
         """Everything from 0 to `until_ms`, or until nothing is left to do."""
-        turn_ms, health_ms, now_ms = 0, 0, 0
-        while now_ms <= until_ms and (self._arrivals or self._waiting or self._answers):
-            if now_ms >= health_ms:
-                health_ms += HEALTH_EVERY_MS
-                self._poll(now_ms)
-            while self._answers and self._answers[0][0] <= now_ms:
-                self._hear(now_ms, *heapq.heappop(self._answers)[1:])
+        now_ms = 0
+        while now_ms <= until_ms and (self._arrivals or any(one.unpaid() for one in self.instances)):
+            for processor in range(2):
+                if now_ms >= self._polls_ms[processor]:
+                    self._poll(processor, now_ms)
+            while self._answers and self._answers[0].at_ms <= now_ms:
+                self._hear(heapq.heappop(self._answers), now_ms)
             while self._arrivals and self._arrivals[0] <= now_ms:
-                self._waiting.append(self._arrivals.popleft())
-            more = self._send(now_ms)
-            turn_ms = now_ms + 1 if more else now_ms + TURN_MS
-            now_ms = self._next_ms(now_ms, turn_ms if self._waiting else FOREVER_MS, health_ms)
-        in_flight = sum(circuit.in_flight for circuit in self.circuits)
-        return self._outcome._replace(unpaid=len(self._arrivals) + len(self._waiting) + in_flight)
-
-    def _next_ms(self, now_ms: int, turn_ms: int, health_ms: int) -> int:
-        answer_ms = self._answers[0][0] if self._answers else FOREVER_MS
-        arrival_ms = self._arrivals[0] if self._arrivals else FOREVER_MS
-        return max(min(turn_ms, health_ms, answer_ms, arrival_ms), now_ms + 1)
+                self._dice.choice(self.instances).arrived.append(self._arrivals.popleft())
+            for instance in self.instances:
+                if now_ms >= instance.turn_ms:
+                    self._turn(instance, now_ms)
+            answer_ms = self._answers[0].at_ms if self._answers else FOREVER_MS
+            now_ms = max(min(answer_ms, *self._polls_ms, *(one.turn_ms for one in self.instances)), now_ms + 1)
+        return self._outcome._replace(unpaid=len(self._arrivals) + sum(one.unpaid() for one in self.instances))
 
     def _behaviour(self, processor: int, now_ms: int) -> Behaviour:
         stage = [stage for stage in self._stages if stage.from_ms <= now_ms][-1]
         return stage.fallback if processor else stage.default
 
-    def _poll(self, now_ms: int) -> None:
-        for processor, circuit in enumerate(self.circuits):
-            delay_ms, failing, _ = self._behaviour(processor, now_ms)
-            if self._with_health:
-                circuit.hear_health(failing=failing, response_ms_min=delay_ms, now_ms=now_ms)
+    def _poll(self, processor: int, now_ms: int) -> None:
+        self._polls_ms[processor] = now_ms + HEALTH_EVERY_MS + self._dice.randrange(HEALTH_TRY_MS)
+        delay_ms, failing, _ = self._behaviour(processor, now_ms)
+        for instance in self.instances:
+            instance.circuits[processor].hear_health(failing=failing, response_ms_min=delay_ms, now_ms=now_ms)
 
-    def _send(self, now_ms: int) -> bool:
-        """One turn; whether more may be sent at once."""
+    def _turn(self, instance: Instance, now_ms: int) -> None:
+        instance.waiting.extend(instance.arrived)
+        instance.arrived.clear()
+        more = self._send(instance, now_ms)
+        instance.turn_ms = now_ms + (1 if more else TURN_MS if instance.waiting else GATHER_MS)
+
+    def _send(self, instance: Instance, now_ms: int) -> bool:
+        """What may be sent in one turn; whether more may be sent at once."""
+        waiting = instance.waiting
         for _ in range(SENT_PER_TURN_MAX):
-            if not self._waiting:
+            if not waiting:
                 return False
-            processor = self._router.choose(now_ms - self._waiting[0], now_ms)
+            processor = instance.router.choose(now_ms - waiting[0], len(waiting), now_ms)
             if processor is None:
                 return False
-            self._begin(processor, self._waiting.popleft(), now_ms)
-        return bool(self._waiting)
+            self._begin(instance, processor, waiting.popleft(), now_ms)
+        return bool(waiting)
 
-    def _begin(self, processor: int, accepted_ms: int, now_ms: int) -> None:
-        circuit, token = self.circuits[processor], next(self._tokens)
-        assert circuit.state is not CircuitState.HALF_OPEN, "a second probe"
-        circuit.begin(token, now_ms)
+    def _begin(self, instance: Instance, processor: int, accepted_ms: int, now_ms: int) -> None:
+        token = next(self._tokens)
+        instance.circuits[processor].begin(token, now_ms)
         behaviour = self._behaviour(processor, now_ms)
-        answer_ms = now_ms + NETWORK_MS + (0 if behaviour.busy else behaviour.delay_ms)
-        heapq.heappush(self._answers, (answer_ms, token, processor, accepted_ms))
+        answer_ms = now_ms + self._dice.randint(*NETWORK_MS) + (0 if behaviour.busy else behaviour.delay_ms)
+        heapq.heappush(self._answers, Answer(answer_ms, token, instance, processor, accepted_ms))
 
-    def _hear(self, now_ms: int, token: int, processor: int, accepted_ms: int) -> None:
-        circuit, behaviour = self.circuits[processor], self._behaviour(processor, now_ms)
-        if not behaviour.busy and not behaviour.failing:
-            circuit.succeed(token, now_ms)
-            self._outcome.settled.append(Settled(accepted_ms, now_ms, processor))
-            return
-        if behaviour.busy:
-            circuit.refuse(token, now_ms)
+    def _hear(self, answer: Answer, now_ms: int) -> None:
+        instance, processor = answer.instance, answer.processor
+        circuit, behaviour = instance.circuits[processor], self._behaviour(processor, now_ms)
+        if behaviour.busy or behaviour.failing:
+            (circuit.refuse if behaviour.busy else circuit.fail)(answer.token, now_ms)
+            instance.waiting.appendleft(answer.accepted_ms)
+            self._outcome.noes_ms[processor].append(now_ms)
         else:
-            circuit.fail(token, now_ms)
-        self._waiting.appendleft(accepted_ms)
-        self._outcome.noes_ms[processor].append(now_ms)
+            circuit.succeed(answer.token, now_ms)
+            self._outcome.settled.append(Settled(answer.accepted_ms, now_ms, processor))
+        if instance.waiting:
+            instance.turn_ms = now_ms
