@@ -49,7 +49,7 @@ class Custody:
         table: the dispatcher's, its role's lock being held.
         journal: the dispatcher's.
         counters: its row.
-        on_end: called after a payment ended; its totals are to be published.
+        on_end: called with the requestedAt (ms UTC) of a payment that ended; its totals are to be published.
 
     Attributes:
         waiting: table slots of waiting payments, oldest first as far as known.
@@ -58,7 +58,7 @@ class Custody:
         unknown: table slot to requestedAt in ms UTC, of payments whose outcome is unknown.
     """
 
-    def __init__(self, table: Table, journal: Journal, counters: Counters, on_end: Callable[[], None]) -> None:
+    def __init__(self, table: Table, journal: Journal, counters: Counters, on_end: Callable[[int], None]) -> None:
         recovered = recover(table, journal)
         self._table = table
         self._journal = journal
@@ -156,7 +156,7 @@ class Custody:
         self.unknown.pop(slot, None)
         counted = _COUNTED_SETTLED[ended.processor] if ended.kind is Kind.SETTLED else _COUNTED_ENDS[ended.kind]
         self._counters.add(counted)
-        self._on_end()
+        self._on_end(ended.requested_at_ms)
 
     def _fold(self) -> None:
         """Forgets the oldest ended payments: their records go into the base, then their slots are free."""

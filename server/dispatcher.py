@@ -1,13 +1,15 @@
 """The dispatcher: takes payments from the lanes, routes, attempts, settles. One asyncio loop, bounded work per turn.
 
-A *turn* takes what lies in the lanes, sends what may be sent and asks what is due. While payments come it runs every
-20 ms, so that one wake-up serves several; else when a worker writes the eventfd, and at least every 0.25 s. Nobody
-waits for it: the client has its 202, and requestedAt is stamped when an attempt begins.
+A *turn* takes what lies in the lanes, sends what may be sent and asks what is due. While payments come they are taken
+every 100 ms, so that one wake-up serves several; else when a worker writes the eventfd, and at least every 0.25 s.
+Nobody waits for it: the client has its 202, and requestedAt is stamped when an attempt begins. What was taken leaves in
+small bursts with pauses between them (`server/pacing.py`), so that a web worker never waits long for a core.
 """
 
 import asyncio
 import logging
 import os
+from collections.abc import Callable
 from functools import partial
 
 from server.attempt import event_of_error, event_of_status, is_misuse
@@ -21,10 +23,9 @@ from server.routing import Circuit, Router
 from server.unknowns import Unknowns
 from shm import Counters, DispatcherCount, Ended, Event, Kept, Kind
 
-SENT_PER_TURN_MAX = 32  # about 2 ms of work before answers and beats get their turn
-IDLE_S = 0.25  # never sleeps longer: bounds what a lost wake-up can cost (a store may pass a later load on x86-64)
-GATHER_MS = 20  # after payments came, the next ones gather so long: one wake-up for several, and none rings
-BUSY_S = 0.01  # while something waits: probes, waits and tokens come due without a wake-up
+IDLE_MS = 250  # never sleeps longer: bounds what a lost wake-up can cost (a store may pass a later load on x86-64)
+GATHER_MS = 100  # after payments were taken, the next ones gather so long: one wake-up for several, and none rings
+BUSY_MS = 20  # while something waits for a processor: probes and waits come due without a wake-up
 TOO_MANY_REQUESTS = 429
 
 _KINDS = {
@@ -43,12 +44,15 @@ class Dispatcher:
     Args:
         custody: the payments in its care, recovered.
         intake: the reading end of its lanes.
-        unknowns: the schedule of questions about unknown payments.
         processors: default and fallback.
         router: which processor a payment goes to.
         counters: its row.
         clock: wall and ticking clock.
+        pacer: how fast payments leave.
         attempts_max: sure noes after which a payment is refused; 0: none.
+
+    Attributes:
+        on_quiet: called when nothing is in flight or waiting any more: no settlement is about to follow the last.
     """
 
     def __init__(
@@ -56,25 +60,27 @@ class Dispatcher:
         *,
         custody: Custody,
         intake: Intake,
-        unknowns: Unknowns,
         processors: tuple[Processor, Processor],
         router: Router,
         counters: Counters,
         clock: Clock,
+        pacer: Pacer,
         attempts_max: int,
     ) -> None:
+        self.on_quiet: Callable[[], None] = _nobody_listens
         self._custody = custody
         self._intake = intake
-        self._unknowns = unknowns
+        self._unknowns = Unknowns(custody, processors, clock)
         self._processors = processors
         self._router = router
         self._counters = counters
         self._clock = clock
+        self._pacer = pacer
         self._attempts_max = attempts_max
-        self._pacer = Pacer(clock.ticks_ms())
         self._attempts: set[asyncio.Task[None]] = set()
         self._turn_is_due = False
         self._gathering_until_ms = 0
+        self._held = False  # whether something waits that an answer may set free, or brought back
         self._closed = False
         self._timer: asyncio.TimerHandle | None = None
         self._loop = asyncio.get_running_loop()
@@ -86,6 +92,7 @@ class Dispatcher:
 
     def _hear(self, doorbell: int) -> None:
         os.eventfd_read(doorbell)
+        self._gathering_until_ms = 0
         self._turn()
 
     def _turn_soon(self) -> None:
@@ -100,42 +107,51 @@ class Dispatcher:
             return
         self._counters.sleeping = False
         now_ms = self._clock.ticks_ms()
-        if not self._intake.is_empty() and self._custody.has_room():
-            self._gathering_until_ms = now_ms + GATHER_MS
-        more = self._intake.take()
-        more |= self._send_waiting()
+        more = self._take(now_ms)
+        wait_ms = self._send_waiting(now_ms)
         self._unknowns.ask_due()
-        sleep_s = (self._gathering_until_ms - now_ms) / 1000
-        if not more and sleep_s <= 0:
+        gathering_ms = self._gathering_until_ms - now_ms
+        if not more and gathering_ms <= 0:
             # Announce the sleep, then look once more: a payment published in between is seen by one side or the other.
             self._counters.sleeping = True
             more = not self._intake.is_empty() and self._custody.has_room()
-            sleep_s = IDLE_S
+            gathering_ms = IDLE_MS
         if more:
             self._turn_soon()
-        self._set_timer(sleep_s)
+        self._set_timer(min(gathering_ms, wait_ms, self._unknowns.due_in_ms(IDLE_MS)))
 
-    def _set_timer(self, sleep_s: float) -> None:
+    def _take(self, now_ms: int) -> bool:
+        """Takes what has gathered in the lanes; whether there is more that can be taken at once."""
+        if now_ms < self._gathering_until_ms or self._intake.is_empty():
+            return False
+        more = self._intake.take()
+        if not more and self._custody.has_room():
+            self._gathering_until_ms = now_ms + GATHER_MS
+        return more
+
+    def _set_timer(self, sleep_ms: int) -> None:
         if self._timer is not None:
             self._timer.cancel()
-        busy = self._custody.waiting or self._custody.unknown
-        self._timer = self._loop.call_later(min(sleep_s, BUSY_S) if busy else sleep_s, self._turn)
+        self._timer = self._loop.call_later(sleep_ms / 1000, self._turn)
 
-    def _send_waiting(self) -> bool:
-        """Sends waiting payments, oldest first, as far as the routing allows; whether more may be sent at once."""
+    def _send_waiting(self, now_ms: int) -> int:
+        """Sends waiting payments, oldest first, as far as pace and routing allow; in how many ms to try again."""
         waiting = self._custody.waiting
-        for _ in range(SENT_PER_TURN_MAX):
-            if not waiting:
-                return False
+        if waiting:
+            self._pacer.look(now_ms)
+        now_us = self._clock.wall_us()
+        self._held = False
+        while waiting:
             kept = self._custody.read(waiting[0])
-            now_us = self._clock.wall_us()
             waited_ms = (now_us - kept.accepted_at_us) // 1000
-            now_ms = self._clock.ticks_ms()
-            processor = self._router.choose(waited_ms, now_ms)
-            if processor is None or not self._pacer.take(now_ms):
-                return False
+            processor = self._router.choose(waited_ms, len(waiting), now_ms)
+            if processor is None:
+                self._held = True
+                return BUSY_MS
+            if not self._pacer.take(now_ms):
+                return self._pacer.wait_ms()
             self._send(waiting.popleft(), kept, processor, now_us // 1000)
-        return bool(waiting)
+        return IDLE_MS
 
     def _send(self, slot: int, kept: Kept, processor: int, requested_at_ms: int) -> None:
         attempts = self._custody.begin(slot, processor, requested_at_ms)
@@ -151,8 +167,10 @@ class Dispatcher:
             self._custody.doubt(slot, requested_at_ms)
             return
         task.result()  # a bug in here reaches the loop's exception handler, which ends the process
-        if self._custody.waiting:
+        if self._held:
             self._turn_soon()
+        elif not self._attempts and not self._custody.waiting:
+            self.on_quiet()
 
     async def _attempt(self, slot: int, kept: Kept) -> None:
         """One attempt from its request to what follows from its answer."""
@@ -193,17 +211,13 @@ class Dispatcher:
             self._custody.end(slot, event, ended)
         elif event is Event.SURE_NO:
             self._custody.wait_again(slot)
+            self._held = True
         else:
             self._custody.doubt(slot, kept.requested_at_ms)
             self._unknowns.add(slot)
 
-    def beat(self, throttled_periods: int) -> None:
-        """Called ten times a second: shows that the loop is alive and how many payments stand where, sets the pace.
-
-        Args:
-            throttled_periods: how often the container was frozen so far.
-        """
-        self._pacer.look(throttled_periods)
+    def beat(self) -> None:
+        """Called twice a second: shows that the loop is alive and how many payments stand where."""
         self._counters.beat()
         self._custody.show_gauges(len(self._attempts))
 
@@ -224,3 +238,7 @@ class Dispatcher:
         await asyncio.gather(*self._attempts, return_exceptions=True)
         await self._unknowns.aclose()
         self._custody.show_gauges(0)  # the last flush tells how many are unknown
+
+
+def _nobody_listens() -> None:
+    """Without Redis there is nobody to be told."""

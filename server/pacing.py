@@ -1,27 +1,38 @@
-"""How fast a backlog is worked off: pure. What comes in at the usual pace is never held up.
+"""How fast payments leave: pure. What comes in at the usual pace is hardly held up, a backlog is worked off at a pace.
 
 A token per payment; tokens come at a rate that grows steadily while all is well and is halved when the container was
 frozen for using up its CPU quota (additive increase, multiplicative decrease: RFC 5681's answer to the same question of
-how much of an unknown capacity to use). A full bucket lets short bursts through at once.
+how much of an unknown capacity to use). The bucket is small, because a burst occupies two cores: the dispatcher's own
+and that of the processor that answers. On a machine of two a client then waits as long as the burst lasts.
 """
+
+from collections.abc import Callable
 
 RATE_START = 1000  # payments per second; a backlog of the contest's longest outage is gone in seconds
 RATE_MIN = 100  # a frozen instance must still pay
 RATE_MAX = 8000  # above what one dispatcher can do
-RATE_STEP = 100  # added per look, ten of them a second
-BURST = 64  # payments that may be sent at once
+RATE_STEP = 100  # added per look
+LOOK_EVERY_MS = 100  # the period of the kernel's bandwidth control
+BURST = 8  # payments that may be sent at once: about half a millisecond
 _MS_PER_S = 1000
 
 
 class Pacer:
-    """The pace of one dispatcher."""
+    """The pace of one dispatcher.
 
-    def __init__(self, now_ms: int) -> None:
+    Args:
+        now_ms: now.
+        throttled_periods: tells how often the container has been frozen so far.
+    """
+
+    def __init__(self, now_ms: int, throttled_periods: Callable[[], int]) -> None:
         """A full bucket."""
         self.rate = RATE_START
         self._milli_tokens = BURST * _MS_PER_S  # thousandths of a token: no floats, no rounding
         self._filled_at_ms = now_ms
+        self._throttled_periods = throttled_periods
         self._throttled: int | None = None
+        self._look_at_ms = now_ms
 
     def take(self, now_ms: int) -> bool:
         """Uses up one token; False if there is none yet."""
@@ -33,10 +44,18 @@ class Pacer:
         self._milli_tokens -= _MS_PER_S
         return True
 
-    def look(self, throttled_periods: int) -> None:
-        """Called about ten times a second with the number of frozen periods so far: adapts the rate."""
-        frozen = self._throttled is not None and throttled_periods > self._throttled
-        self._throttled = throttled_periods
+    def wait_ms(self) -> int:
+        """After `take` has said no: in how many milliseconds a whole burst may be sent."""
+        return -(-(BURST * _MS_PER_S - self._milli_tokens) // self.rate)
+
+    def look(self, now_ms: int) -> None:
+        """Called while something waits: adapts the rate, ten times a second at most."""
+        if now_ms < self._look_at_ms:
+            return
+        self._look_at_ms = now_ms + LOOK_EVERY_MS
+        throttled = self._throttled_periods()
+        frozen = self._throttled is not None and throttled > self._throttled
+        self._throttled = throttled
         if frozen:
             self.rate = max(self.rate // 2, RATE_MIN)
         else:

@@ -5,6 +5,7 @@ import contextlib
 import logging
 import signal
 from collections.abc import Callable
+from functools import partial
 
 import uvloop
 
@@ -16,6 +17,7 @@ from server.dispatcher import Dispatcher
 from server.gate import PROCESSOR_NAMES
 from server.health import poll_alone, poll_shared
 from server.intake import Intake
+from server.pacing import Pacer
 from server.processors import Processor
 from server.publisher import Publisher
 from server.quota import CpuQuota
@@ -23,11 +25,12 @@ from server.redis_totals import TotalsHash
 from server.routing import Circuit, Router, make_policy
 from server.siblings import Sibling, Siblings
 from server.transport import KeepAliveTransport
-from server.unknowns import ASKED_AT_ONCE_MAX, Unknowns
+from server.unknowns import ASKED_AT_ONCE_MAX
 from server.verification import verify
 from shm import Counters, DispatcherCount, Journal, Member, Phase, Segment, WorkerCount
 
-BEAT_S = 0.1
+BEAT_S = 0.5  # a tenth of the shortest STUCK_S that makes sense
+OLD_MS = 1000  # an attempt this long ago: audits look 1.5 s back, and slow ones end while they ask
 DRAIN_LOOK_S = 0.02
 VERIFY_LOOK_S = 0.01
 INTRODUCED_WITHIN_S = 0.5  # payments do not wait longer for Redis, and only after an absence
@@ -87,11 +90,12 @@ class Payer:
         processors = (self._processor(0, urls[0]), self._processor(1, urls[1]))
         totals = self._totals() if self._config.redis_url else None
         publisher = self._publisher(totals) if totals else None
-        custody = Custody(
-            self._segment.table(self._index), self._journal, self._counters, publisher.kick if publisher else _no_news
-        )
+        on_end = partial(self._tell_end, publisher) if publisher else _no_news
+        custody = Custody(self._segment.table(self._index), self._journal, self._counters, on_end)
         intake = self._intake(custody)
         dispatcher = self._dispatcher(custody, intake, processors)
+        if publisher:
+            dispatcher.on_quiet = publisher.hurry
         background = [loop.create_task(self._beat(dispatcher))]
         if self._after_absence:
             background.append(loop.create_task(self._verify(custody, intake, processors)))
@@ -151,6 +155,12 @@ class Payer:
             lanes, custody, self._counters, self._clock, siblings=self._siblings, after_absence=self._after_absence
         )
 
+    def _tell_end(self, publisher: Publisher, requested_at_ms: int) -> None:
+        """A payment ended: its totals are to be published, at once if somebody may be asking for its window now."""
+        publisher.kick()
+        if self._clock.wall_us() // 1000 - requested_at_ms >= OLD_MS:
+            publisher.hurry()
+
     async def _verify(self, custody: Custody, intake: Intake, processors: tuple[Processor, Processor]) -> None:
         """Verifies what was found after an absence, then writes down that it has been done."""
         while custody.unverified or intake.has_unverified():
@@ -162,11 +172,11 @@ class Payer:
         return Dispatcher(
             custody=custody,
             intake=intake,
-            unknowns=Unknowns(custody, processors, self._clock),
             processors=processors,
             router=self._router,
             counters=self._counters,
             clock=self._clock,
+            pacer=Pacer(self._clock.ticks_ms(), self._quota()),
             attempts_max=self._config.attempts_max,
         )
 
@@ -176,9 +186,8 @@ class Payer:
         circuit.hear_health(failing=failing, response_ms_min=response_ms_min, now_ms=self._clock.ticks_ms())
 
     async def _beat(self, dispatcher: Dispatcher) -> None:
-        throttled_periods = self._quota()
         while True:
-            dispatcher.beat(throttled_periods())
+            dispatcher.beat()
             self._siblings.look()
             if not self._config.redis_url:
                 _take_up_local_purge(self._segment, self._journal)
@@ -199,7 +208,7 @@ async def _introduce(publisher: Publisher) -> None:
             await publisher.introduced.wait()
 
 
-def _no_news() -> None:
+def _no_news(_: int) -> None:
     """Totals kept locally are read from the journal by whoever wants them."""
 
 

@@ -1,7 +1,8 @@
 """The publisher: keeps the Redis hash equal to one dispatcher's journal. Runs in the dispatcher's process.
 
-It follows the journal and flushes what changed a few milliseconds after the first settlement, and a beat every half
-second when nothing happens. Payments never wait for it: while Redis is away the journal and its base go on.
+It follows the journal and flushes what changed as soon as nothing more is about to follow, at the latest a few
+milliseconds after the first settlement, and a beat every half second when nothing happens. Payments never wait for it:
+while Redis is away the journal and its base go on.
 
 A flush names the version of this member's fields that its changes build on. If the hash has not got so far (Redis was
 emptied, restarted, or failed over to an older copy), it takes nothing, and everything is written again: changes alone
@@ -9,6 +10,7 @@ on top of something else would be part of the truth.
 """
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Callable
 
@@ -66,12 +68,18 @@ class Publisher:
         self.introduced = asyncio.Event()  # set with the first flush of this life: a predecessor's goodbye is undone
         self._kick = asyncio.Event()
         self._kick.set()  # what a predecessor did not get to publish is late already
+        self._hurry = asyncio.Event()
         roster.add(member)
         self._members = tuple(map(str, roster.members()))
 
     def kick(self) -> None:
         """Something was settled."""
         self._kick.set()
+
+    def hurry(self) -> None:
+        """Nothing is gained by waiting for more: what was settled is to be told now."""
+        if self._kick.is_set():
+            self._hurry.set()
 
     async def run(self) -> None:
         """Publishes until cancelled."""
@@ -89,8 +97,11 @@ class Publisher:
                     await self._kick.wait()
             except TimeoutError:
                 return
-        await asyncio.sleep(self._flush_s)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self._flush_s):
+                await self._hurry.wait()
         self._kick.clear()
+        self._hurry.clear()
 
     async def _take_up(self) -> None:
         """Goes on from what a predecessor published, if it fits the journal; else everything is written again."""

@@ -149,8 +149,8 @@ class KeepAliveTransport(httpx.AsyncBaseTransport):
         except BaseException:
             connection.drop()
             raise
-        if connection.is_usable():
-            self._idle[connection] = None
+        if connection.keep_alive and connection in self._connections:
+            self._idle[connection] = None  # whether it stayed silent is looked at when it is taken
         else:
             connection.drop()
         return Answer(connection.status, connection.headers, connection.body)

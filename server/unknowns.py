@@ -47,6 +47,12 @@ class Unknowns:
         """A payment has become unknown."""
         heapq.heappush(self._due, (self._clock.ticks_ms() + PAUSE_MIN_MS, slot, PAUSE_MIN_MS * 2))
 
+    def due_in_ms(self, most_ms: int) -> int:
+        """In how many milliseconds the next question is due, `most_ms` at most."""
+        if not self._due or len(self._asking) >= ASKED_AT_ONCE_MAX:
+            return most_ms
+        return min(max(self._due[0][0] - self._clock.ticks_ms(), 1), most_ms)
+
     def ask_due(self) -> None:
         """Asks what is due, as far as the bound on questions at once allows."""
         while self._due and self._due[0][0] <= self._clock.ticks_ms() and len(self._asking) < ASKED_AT_ONCE_MAX:

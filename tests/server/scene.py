@@ -7,11 +7,11 @@ from contextlib import contextmanager
 from typing import Self
 
 from server.custody import Custody
-from server.dispatcher import Dispatcher
+from server.dispatcher import GATHER_MS, Dispatcher
 from server.intake import Intake
+from server.pacing import Pacer
 from server.routing import Circuit, Router, make_policy
 from server.siblings import Siblings
-from server.unknowns import Unknowns
 from shm import Accepted, Counters, DispatcherCount, Ended, Geometry, Kept, Segment, State
 from tests.fakes import NOON_MS, FakeClock, FakeProcessor, idle
 from tests.shm.segments import fresh_instance
@@ -64,8 +64,9 @@ class Scene:
         self.table = segment.table(0)
         self.lanes = [segment.lane(worker, 0) for worker in range(segment.geometry.workers)]
         self.ends = 0
+        self.quiet = 0
+        self.throttled_periods = 0
         self.custody = Custody(self.table, self.journal, self.counters, self._count_end)
-        self.unknowns = Unknowns(self.custody, self.processors, self.clock)
         policy = make_policy((700, 1000), 1500, SLOW_MS, in_flight_max)
         self.circuits = (Circuit(in_flight_max, SLOW_MS), Circuit(in_flight_max, SLOW_MS))
         self.dispatcher = Dispatcher(
@@ -73,13 +74,14 @@ class Scene:
             intake=Intake(
                 self.lanes, self.custody, self.counters, self.clock, siblings=Siblings([]), after_absence=False
             ),
-            unknowns=self.unknowns,
             processors=self.processors,
             router=Router(self.circuits, policy),
             counters=self.counters,
             clock=self.clock,
+            pacer=Pacer(self.clock.ticks_ms(), lambda: self.throttled_periods),
             attempts_max=attempts_max,
         )
+        self.dispatcher.on_quiet = self._be_quiet
         self.doorbell = os.eventfd(0, os.EFD_NONBLOCK)
         self.bugs: list[BaseException] = []
         asyncio.get_running_loop().set_exception_handler(lambda _, context: self.bugs.append(context["exception"]))
@@ -93,7 +95,10 @@ class Scene:
         await self.dispatcher.aclose(self.doorbell)
         os.close(self.doorbell)
 
-    def _count_end(self) -> None:
+    def _be_quiet(self) -> None:
+        self.quiet += 1
+
+    def _count_end(self, _: int) -> None:
         self.ends += 1
 
     def accept(self, *numbers: int, lane: int = 0, amount_cents: int = 1990) -> None:
@@ -108,6 +113,14 @@ class Scene:
         os.eventfd_write(self.doorbell, 1)
         await idle()
         assert self.bugs == [], self.bugs
+
+    async def work_off(self, most_turns: int = 100) -> None:
+        """Lets time pass until nothing waits and no lane holds anything."""
+        for _ in range(most_turns):
+            await self.pass_time(GATHER_MS)
+            if not self.custody.waiting and not any(lane.depth for lane in self.lanes):
+                return
+        raise AssertionError(f"{len(self.custody.waiting)} payments still wait")
 
     async def pay(self, number: int = 1) -> Kept:
         """Accepts a payment, lets it be attempted, and says where it stands then."""

@@ -55,7 +55,7 @@ class Ward:
         self.ends = 0
         self.custody = Custody(self.area.table, self.area.another_journal(), self.area.counters, self._count_end)
 
-    def _count_end(self) -> None:
+    def _count_end(self, _: int) -> None:
         self.ends += 1
 
     def take(self, number: int = 1) -> int:

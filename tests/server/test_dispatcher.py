@@ -9,9 +9,9 @@ import httpx
 import pytest
 
 from server.attempt import format_instant
-from server.dispatcher import GATHER_MS, IDLE_S, SENT_PER_TURN_MAX
+from server.dispatcher import GATHER_MS, IDLE_MS
 from server.intake import TAKEN_PER_TURN_MAX
-from server.pacing import BURST
+from server.pacing import BURST, LOOK_EVERY_MS
 from server.routing import CircuitState
 from server.unknowns import PAUSE_MIN_MS
 from shm import DispatcherCount, Ended, Kind, Segment, State
@@ -214,12 +214,10 @@ class TestTurns:
         scene.dispatcher.start(scene.doorbell)
         await asyncio.sleep(0)
         assert scene.count(DispatcherCount.TAKEN) == TAKEN_PER_TURN_MAX
-        assert scene.count(DispatcherCount.ATTEMPTS) == SENT_PER_TURN_MAX
+        assert scene.count(DispatcherCount.ATTEMPTS) == BURST
         await idle(200)
         assert scene.count(DispatcherCount.SETTLED_DEFAULT) == BURST
-        for _ in range(2):
-            await scene.pass_time(100)
-            await idle(200)
+        await scene.work_off()
         assert scene.count(DispatcherCount.SETTLED_DEFAULT) == 150
         await scene.dispatcher.aclose(scene.doorbell)
 
@@ -239,7 +237,7 @@ class TestTurns:
         """Payments go out in the order in which they were accepted."""
         async with Scene(segment) as scene:
             scene.accept(*range(40))
-            await scene.pass_time()
+            await scene.work_off()
             assert [post.correlation_id for post in scene.fakes[0].posts] == [text_of(number) for number in range(40)]
 
     async def test_sleeping(self, segment: Segment) -> None:
@@ -255,6 +253,48 @@ class TestTurns:
             sleeping.append(scene.counters.sleeping)
             assert sleeping == [True, False, False, True]
 
+    async def test_gathering(self, segment: Segment) -> None:
+        """After payments were taken the next ones are left in the lane for a while, unless somebody rings."""
+        async with Scene(segment) as scene:
+            await scene.pay(1)
+            scene.accept(2)
+            scene.dispatcher._turn()  # noqa: SLF001  a timer's turn
+            assert (scene.lanes[0].depth, scene.counters.sleeping) == (1, False)
+            scene.clock.advance(GATHER_MS)
+            scene.dispatcher._turn()  # noqa: SLF001  the same
+            assert scene.lanes[0].depth == 0
+            await scene.pay(3)
+            assert scene.kept(3).state is State.SETTLED
+
+    async def test_quiet(self, segment: Segment) -> None:
+        """Whoever publishes totals is told when the last of what was in flight or waiting has been answered."""
+        async with Scene(segment, in_flight_max=2) as scene:
+            held = [hanging(), hanging(), hanging()]
+            scene.fakes[0].answers.extend(held)
+            scene.accept(1, 2, 3)
+            await scene.pass_time()
+            quiet = []
+            for one in held:
+                one.set_result(200)
+                await idle()
+                quiet.append(scene.quiet)
+            assert quiet == [0, 0, 1]
+
+    async def test_pace_follows_the_quota(self, segment: Segment) -> None:
+        """A freeze of the container while payments wait halves the pace: a burst takes twice as long to come."""
+        async with Scene(segment) as scene:
+            await scene.pay(1)
+            sent = []
+            for freezes in (0, 1):
+                scene.throttled_periods = freezes
+                scene.accept(*range(100 * (freezes + 1), 100 * (freezes + 1) + 2 * BURST))
+                for ms in (LOOK_EVERY_MS, BURST):
+                    before = scene.count(DispatcherCount.ATTEMPTS)
+                    await scene.pass_time(ms)
+                    sent.append(scene.count(DispatcherCount.ATTEMPTS) - before)
+                await scene.work_off()
+            assert sent == [BURST, BURST, BURST, BURST // 2]
+
     async def test_full_table_is_no_reason_to_stay_awake(self, segment: Segment) -> None:
         """While nothing can be taken, the dispatcher sleeps; the lane is taken up once there is room."""
         async with Scene(segment, in_flight_max=400) as scene:
@@ -262,15 +302,14 @@ class TestTurns:
             scene.fakes[0].answers.extend(held)
             for first in range(0, 480, 80):
                 scene.accept(*range(first, first + 80))
-                await scene.pass_time(100)
-            await scene.pass_time(GATHER_MS)
+                for _ in range(80 // BURST):
+                    await scene.pass_time(BURST)
             assert scene.lanes[0].depth == 480 - segment.geometry.table_slots
             assert scene.counters.sleeping
             for one in held:
                 one.set_result(200)
-            for _ in range(4):
-                await idle(300)
-                await scene.pass_time(200)
+            await idle(300)
+            await scene.work_off()
             assert scene.count(DispatcherCount.SETTLED_DEFAULT) == 480
 
     @pytest.mark.slow
@@ -281,7 +320,7 @@ class TestTurns:
             begun_s = time.monotonic()
             while not scene.ends:
                 await asyncio.sleep(0.001)
-                assert time.monotonic() - begun_s < IDLE_S + 0.1, "not looked at in time"
+                assert time.monotonic() - begun_s < IDLE_MS / 1000 + 0.1, "not looked at in time"
 
 
 class TestStop:
@@ -316,7 +355,7 @@ class TestStop:
         async with scene:
             scene.accept(*range(100))
             scene.dispatcher._turn()  # noqa: SLF001  attempts are made, but none has run
-            assert scene.count(DispatcherCount.ATTEMPTS) == SENT_PER_TURN_MAX
+            assert scene.count(DispatcherCount.ATTEMPTS) == BURST
         await idle(100)
         assert scene.fakes[0].posts == []
         assert set(scene.states()) == {State.UNKNOWN, State.WAITING}
@@ -349,6 +388,7 @@ class TestStop:
         await idle()
         assert first.states().count(State.SENDING) == 4
         async with Scene(segment) as second:
+            await second.pass_time(BURST)
             assert second.count(DispatcherCount.SETTLED_DEFAULT) == 16
             await second.pass_time(PAUSE_MIN_MS)
             assert second.states() == [State.SETTLED] * 20
@@ -393,7 +433,7 @@ class TestBeat:
             scene.fakes[0].answers.extend([httpx.ReadError, hanging(), hanging()])
             scene.accept(*range(5))
             await scene.pass_time()
-            scene.dispatcher.beat(0)
+            scene.dispatcher.beat()
             gauges = (DispatcherCount.WAITING, DispatcherCount.SENDING, DispatcherCount.UNKNOWN)
             assert sum(map(scene.count, gauges)) == 5
             assert scene.count(DispatcherCount.UNKNOWN) == 1

@@ -46,7 +46,7 @@ class Entrance:
         self.lanes = [Lane(memoryview(memory), LANE_LENGTH) for memory in self.memory]
         self.publish(*range(1, 1 + waiting_in_lanes))
         self.area = FakeArea(waiting_slots, 4)
-        self.custody = Custody(self.area.table, self.area.journal, self.area.counters, lambda: None)
+        self.custody = Custody(self.area.table, self.area.journal, self.area.counters, lambda _: None)
         self.clock = FakeClock()
         self.siblings = FakeSiblings()
         self.intake = Intake(

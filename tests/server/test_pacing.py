@@ -3,7 +3,27 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from server.pacing import BURST, RATE_MAX, RATE_MIN, RATE_START, RATE_STEP, Pacer
+from server.pacing import BURST, LOOK_EVERY_MS, RATE_MAX, RATE_MIN, RATE_START, RATE_STEP, Pacer
+
+
+class Container:
+    """A pacer in a container that is frozen whenever a test says so."""
+
+    def __init__(self, frozen_before: int = 0) -> None:
+        self.throttled_periods = frozen_before
+        self.now_ms = 1000
+        self.pacer = Pacer(self.now_ms, lambda: self.throttled_periods)
+
+    def look(self, *, freezes: int = 0) -> int:
+        """Looks one period later, after so many freezes; the rate then."""
+        self.throttled_periods += freezes
+        self.pacer.look(self.now_ms)
+        self.now_ms += LOOK_EVERY_MS
+        return self.pacer.rate
+
+    def sent(self) -> int:
+        """How many payments leave now."""
+        return sum(self.pacer.take(self.now_ms) for _ in range(2 * BURST))
 
 
 class TestTake:
@@ -11,27 +31,42 @@ class TestTake:
 
     def test_a_burst_passes_at_once(self) -> None:
         """A full bucket holds a burst and no more."""
-        pacer = Pacer(1000)
-        assert sum(pacer.take(1000) for _ in range(BURST + 10)) == BURST
+        assert Container().sent() == BURST
 
     def test_tokens_come_at_the_rate(self) -> None:
         """An empty bucket gives one token per 1,000 / rate milliseconds."""
-        pacer = Pacer(0)
-        while pacer.take(0):
-            pass
-        assert [pacer.take(1), pacer.take(1), pacer.take(2)] == [True, False, True]
+        container = Container()
+        container.sent()
+        sent = []
+        for _ in range(3):
+            container.now_ms += 1
+            sent.append(container.sent())
+        assert sent == [RATE_START // 1000] * 3
 
     @given(st.lists(st.integers(0, 50), max_size=200), st.integers(0, 5))
-    def test_never_more_than_rate_and_burst(self, pauses_ms: list[int], freezes: int) -> None:
+    def test_never_more_than_rate_and_burst(self, pauses_ms: list[int], looks: int) -> None:
         """Whatever the rhythm of asking, no more pass than the bucket held and the rate gave."""
-        pacer = Pacer(0)
-        for count in range(freezes + 1):
-            pacer.look(count)
-        now_ms = passed = 0
+        container = Container()
+        for _ in range(looks):
+            container.look(freezes=1)
+        began_ms, passed = container.now_ms - looks * LOOK_EVERY_MS, 0
         for pause_ms in pauses_ms:
-            now_ms += pause_ms
-            passed += sum(pacer.take(now_ms) for _ in range(100))
-        assert passed <= BURST + now_ms * pacer.rate // 1000
+            container.now_ms += pause_ms
+            passed += container.sent()
+        assert passed <= BURST + (container.now_ms - began_ms) * container.pacer.rate // 1000
+
+    @given(st.integers(0, 10), st.integers(0, 3))
+    def test_says_when_a_burst_is_there(self, looks: int, freezes: int) -> None:
+        """After the time it names, and not before, a whole burst may be sent."""
+        container = Container()
+        for _ in range(looks):
+            container.look(freezes=freezes)
+        container.sent()
+        wait_ms = container.pacer.wait_ms()
+        container.now_ms += wait_ms
+        assert container.sent() == BURST
+        container.now_ms += container.pacer.wait_ms() - 1
+        assert container.sent() < BURST
 
 
 class TestLook:
@@ -39,26 +74,29 @@ class TestLook:
 
     def test_grows_steadily(self) -> None:
         """Without freezes the rate grows by the same step up to its maximum."""
-        pacer = Pacer(0)
-        pacer.look(7)
-        pacer.look(7)
-        assert pacer.rate == RATE_START + 2 * RATE_STEP
+        container = Container(frozen_before=7)
+        assert [container.look(), container.look()] == [RATE_START + RATE_STEP, RATE_START + 2 * RATE_STEP]
         for _ in range(1000):
-            pacer.look(7)
-        assert pacer.rate == RATE_MAX
+            container.look()
+        assert container.pacer.rate == RATE_MAX
 
     def test_halves_on_a_freeze(self) -> None:
         """Each look that finds new freezes halves the rate, down to its minimum."""
-        pacer = Pacer(0)
-        pacer.look(1)
-        pacer.look(2)
-        assert pacer.rate == (RATE_START + RATE_STEP) // 2
-        for count in range(3, 30):
-            pacer.look(count)
-        assert pacer.rate == RATE_MIN
+        container = Container()
+        container.look()
+        assert container.look(freezes=1) == (RATE_START + RATE_STEP) // 2
+        for _ in range(30):
+            container.look(freezes=3)
+        assert container.pacer.rate == RATE_MIN
 
     def test_freezes_before_the_first_look_do_not_count(self) -> None:
         """Start-up freezes say nothing about payments."""
-        pacer = Pacer(0)
-        pacer.look(100)
-        assert pacer.rate == RATE_START + RATE_STEP
+        assert Container(frozen_before=100).look() == RATE_START + RATE_STEP
+
+    def test_looks_once_per_period(self) -> None:
+        """Asked more often, it asks nobody."""
+        container = Container()
+        container.look()
+        for _ in range(10):
+            container.pacer.look(container.now_ms - 1)
+        assert container.pacer.rate == RATE_START + RATE_STEP

@@ -153,7 +153,7 @@ class TestPay:
             )
             await processor.aclose()
             assert talk.transport.connections_open == 0
-            with pytest.raises(RuntimeError, match="closed"):
+            with pytest.raises(ProcessorUnreachable, match="closed"):
                 await processor.pay(ID, 1990, NOON_MS)
 
 

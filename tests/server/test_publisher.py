@@ -367,6 +367,31 @@ class TestRun:
         task.cancel()
         assert desk.shown() == Total(1, 1990)
 
+    async def test_hurry(self, desk: Desk) -> None:
+        """A settlement waits for others to follow, but not once somebody has said that none will."""
+        desk.publisher._flush_s = 60.0  # noqa: SLF001  so that nothing comes by itself
+        task = asyncio.ensure_future(desk.publisher.run())
+        await idle()
+        desk.publisher._hurry.clear()  # noqa: SLF001  the same
+        desk.settle()
+        desk.publisher.kick()
+        await idle()
+        before = len(desk.totals.flushes)
+        desk.publisher.hurry()
+        await idle()
+        task.cancel()
+        assert (before, len(desk.totals.flushes), desk.shown()) == (0, 1, Total(1, 1990))
+
+    async def test_hurry_for_nothing(self, desk: Desk) -> None:
+        """When nothing was settled there is nothing to hurry for."""
+        task = asyncio.ensure_future(desk.publisher.run())
+        await idle()
+        before = len(desk.totals.flushes)
+        desk.publisher.hurry()
+        await idle()
+        task.cancel()
+        assert len(desk.totals.flushes) == before
+
     async def test_beats(self, desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
         """With nothing to tell, a flush per beat."""
         monkeypatch.setattr(module, "BEAT_S", 0.002)

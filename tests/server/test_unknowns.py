@@ -42,7 +42,7 @@ class Ward:
         self.custody.waiting.clear()
         self.unknowns = Unknowns(self.custody, (self.fakes[0].processor(0), self.fake.processor(1)), self.clock)
 
-    def _count_end(self) -> None:
+    def _count_end(self, _: int) -> None:
         self.ends += 1
 
     async def pass_time(self, ms: int = PAUSE_MIN_MS) -> State:

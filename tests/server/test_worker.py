@@ -131,13 +131,13 @@ class TestServing:
         assert office.pay(1) == 202
 
     def test_heart(self, office: Office) -> None:
-        """It beats several times a second."""
+        """It beats twice a second."""
         seen_us = set[int]()
-        deadline_s = time.monotonic() + 1
+        deadline_s = time.monotonic() + 2
         while time.monotonic() < deadline_s:
             seen_us.add(office.row.heartbeat_us)
             time.sleep(0.01)
-        assert len(seen_us) >= 6
+        assert 3 <= len(seen_us) <= 6
 
     def test_local_totals(self, office: Office) -> None:
         """Without Redis it reads the journals itself."""
