@@ -104,10 +104,10 @@ class TestService:
 
     @pytest.mark.parametrize("name", SERVICES)
     def test_looks_after_itself(self, config: dict[str, Any], name: str) -> None:
-        """It comes back by itself, is watched (seldom: each look costs 13 ms of CPU) and its log has a bound."""
+        """It comes back by itself, its log has a bound, and Docker starts nothing in it to see whether it lives."""
         service = config["services"][name]
         assert service["restart"] == "always"
-        assert seconds(service["healthcheck"]["interval"]) >= 10
+        assert "healthcheck" not in service
         assert service["logging"]["options"] == {"max-size": "1m", "max-file": "2"}
 
 

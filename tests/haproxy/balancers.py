@@ -16,7 +16,7 @@ import pytest
 from tests.haproxy.stand_ins import Answer, Client, Worker, ask, get, payment, post
 
 CONFIGURATION = Path(__file__).parents[2] / "haproxy" / "haproxy.cfg"
-WORKER_NAMES = ("app1-0", "app1-1", "app2-0", "app2-1")
+WORKER_NAMES = ("app1-0", "app2-0")
 START_S_MAX = 10.0
 STOP_S_MAX = 2.0
 

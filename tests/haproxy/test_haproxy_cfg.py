@@ -98,11 +98,10 @@ class TestPinning:
         await client.close()
 
     async def test_ids_are_spread_evenly(self, balancer: Balancer) -> None:
-        """No worker gets less than a sixth or more than a third of the ids."""
+        """No worker gets less than two fifths of the ids."""
         ids = ids_made(600)
         counts = Counter((await workers_of(balancer, ids)).values())
-        assert min(counts[name] for name in WORKER_NAMES) > len(ids) / 6
-        assert max(counts.values()) < len(ids) / 3
+        assert min(counts[name] for name in WORKER_NAMES) > len(ids) * 2 / 5
 
     @pytest.mark.parametrize("body", [b"", b"{", b"[]", b'{"correlationId":5}', b'{"amount":1}', b"\xff\xfe"])
     async def test_a_body_without_an_id_reaches_a_worker(self, balancer: Balancer, body: bytes) -> None:
@@ -199,7 +198,7 @@ class TestListeners:
         """Statistics and metrics are on the operators' listener and not on the clients'."""
         seen = {
             "/": b"Statistics Report",
-            "/metrics": b'haproxy_server_status{proxy="workers",server="app2-1",state="UP"} 1',
+            "/metrics": b'haproxy_server_status{proxy="workers",server="app2-0",state="UP"} 1',
         }
         for path, expected in seen.items():
             client = await Client.connect(balancer.stats_port)

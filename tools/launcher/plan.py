@@ -8,7 +8,7 @@ from tools.launcher.options import DOCKER_PORTS, Options
 
 PROCESSOR_NAMES = ("default", "fallback")
 FEES_PERCENT = ("7", "10")  # the contest's final
-WORKERS = 2  # as haproxy/haproxy.cfg has server lines for
+WORKERS = 1  # as haproxy/haproxy.cfg has server lines for
 
 
 class Service(NamedTuple):
