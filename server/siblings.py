@@ -89,6 +89,7 @@ class Sibling:
         self._heads: list[int] = []  # per lane, how far it has been followed; empty: not at all yet
         self._latest = LatestIds()
         self._remembered: dict[bytes, int] | None = None  # id to amount in cents, of one that is absent
+        self._remembered_life_ms = 0  # when the life began that `_remembered` was read after, ms UTC
         self._absent_at_ms = 0
         self._looked_at_ms = -1
 
@@ -105,7 +106,9 @@ class Sibling:
             self._begin_to_follow()
         if is_absent:
             was_absent, self._absent_at_ms = self._absent_at_ms == self._looked_at_ms, now_ms
-            if self._remembered is None or not was_absent:  # it may be its second absence in a short time
+            life_ms = self._supervisor.started_at_ms if self._supervisor else 0
+            if self._remembered is None or not was_absent or life_ms != self._remembered_life_ms:  # not its last absence
+                self._remembered_life_ms = life_ms
                 self._remembered = {correlation_id: cents for _, correlation_id, cents, _ in self._ids()}
                 _log.info("%s is absent; %d of its ids count here", self._instance, len(self._remembered))
         elif self._remembered is not None and now_ms - self._absent_at_ms >= RETURNING_MS:

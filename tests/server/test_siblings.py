@@ -168,6 +168,15 @@ class TestAbsent:
         clock.advance(1)
         assert amount_of(sibling, copy_of(1)) is None
 
+    def test_a_life_that_nobody_saw(self, other: OtherInstance, sibling: Sibling) -> None:
+        """It came and died between two looks, both of which found it absent: what it accepted meanwhile counts."""
+        sibling.look()
+        other.start()
+        other.take(copy_of(1, accepted_ms=EARLIER_MS))
+        other.take(copy_of(2))
+        other.kill()
+        assert amount_of(sibling, copy_of(1)) == 1990
+
     def test_is_told(self, other: OtherInstance, sibling: Sibling, caplog: pytest.LogCaptureFixture) -> None:
         """Once, with the number of ids that count here from now on."""
         other.take(copy_of(1))
