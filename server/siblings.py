@@ -107,16 +107,14 @@ class Sibling:
         if is_absent:
             was_absent, self._absent_at_ms = self._absent_at_ms == self._looked_at_ms, now_ms
             life_ms = self._supervisor.started_at_ms if self._supervisor else 0
-            if (
-                self._remembered is None or not was_absent or life_ms != self._remembered_life_ms
-            ):  # not its last absence
+            same_absence = was_absent and life_ms == self._remembered_life_ms  # else one of several in a short time
+            if self._remembered is None or not same_absence:
                 self._remembered_life_ms = life_ms
                 self._remembered = {correlation_id: cents for _, correlation_id, cents, _ in self._ids()}
                 _log.info("%s is absent; %d of its ids count here", self._instance, len(self._remembered))
         elif self._remembered is not None and now_ms - self._absent_at_ms >= RETURNING_MS:
             self._remembered = None
             _log.info("%s answers for its ids itself again", self._instance)
-
         self._looked_at_ms = now_ms
 
     def amount_of(self, payment: Accepted) -> int | None:
