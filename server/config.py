@@ -226,8 +226,8 @@ SETTINGS: dict[str, Setting] = {
         "is refused; 0: it is tried until it is paid"),
     "in_flight_max": Setting("IN_FLIGHT_MAX", "384", _whole(1, 10_000), "requests", "per processor and instance: two "
         "instances and their look-ups (16 each) stay within the 800 that a processor runs at once"),
-    "flush_ms": Setting("FLUSH_MS", "12", _whole(1, 20), "milliseconds", "from a settlement to its totals being sent "
-        "to Redis; others that follow go along"),
+    "flush_ms": Setting("FLUSH_MS", "12", _whole(1, 20), "milliseconds", "the longest that a settlement waits for "
+        "others before its totals go to Redis; with none about to follow it does not wait"),
     "leave_ms": Setting("LEAVE_S", "1.5", _seconds("0", "60"), "seconds", "a stopping worker answers 404 on /health "
         "this long before it stops listening: three checks of HAProxy"),
     "drain_ms": Setting("DRAIN_S", "5", _seconds("0", "600"), "seconds", "a stopping dispatcher settles what it can "

@@ -37,7 +37,7 @@ class Publisher:
         roster: where every member ever heard of is kept.
         counters: the dispatcher's row.
         totals: the Redis hash.
-        flush_s: from the first settlement to its flush.
+        flush_s: the longest from the first settlement to its flush.
         hear_health: told (processor, failing, least response time in ms) when a shared poll has news.
     """
 
