@@ -7,6 +7,7 @@ the guarantee: copies that reach different workers meet in the dispatcher, which
 import heapq
 import os
 from collections.abc import Callable
+from operator import attrgetter
 from zlib import crc32
 
 from server.clock import Clock
@@ -110,9 +111,9 @@ class Gate:
         """Fills the memory with the newest that a predecessor accepted, for repeats that come after a crash."""
         # Lanes before tables: what is taken from a lane meanwhile is found in its table.
         peeked = [lane.peek(position) for lane in self._lanes for position in range(lane.tail, lane.head)]
-        kept = ((at_us, known, cents) for table in self._tables for _, known, cents, at_us in table.ids())
-        for _, correlation_id, amount_cents in heapq.nlargest(most, kept):
-            self._recent.put(correlation_id, amount_cents)
+        kept = (kept for table in self._tables for _, kept in table.scan() if kept is not None)
+        for payment in heapq.nlargest(most, kept, key=attrgetter("accepted_at_us")):
+            self._recent.put(payment.correlation_id, payment.amount_cents)
         for accepted in peeked:
             if accepted is not None and self._recent.get(accepted.correlation_id) is None:  # else the first is paid
                 self._recent.put(accepted.correlation_id, accepted.amount_cents)
