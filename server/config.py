@@ -233,7 +233,7 @@ SETTINGS: dict[str, Setting] = {
     "drain_ms": Setting("DRAIN_S", "5", _seconds("0", "600"), "seconds", "a stopping dispatcher settles what it can "
         "this long; the rest stays in the segment"),
     "stuck_ms": Setting("STUCK_S", "5", _seconds("1", "600"), "seconds", "a process whose heart has not beaten this "
-        "long is killed and replaced; 50 times the beat, so that a starved machine kills nobody"),
+        "long is killed and replaced; ten beats, so that a starved machine kills nobody"),
     "log_level": Setting("LOG_LEVEL", "INFO", _log_level, "level", "INFO tells starts, stops and alarms, nothing per "
         "payment"),
 }  # fmt: skip

@@ -134,6 +134,7 @@ class Custody:
         if slot not in self.unknown:  # else it was asked about again, and nothing is new
             self._counters.add(DispatcherCount.UNCLEAR)
         self.unknown[slot] = requested_at_ms
+        self._show_unknown()
 
     def end(self, slot: int, event: Event, ended: Ended) -> None:
         """The payment ended: the journal's record first, which is the end, then the slot's state.
@@ -153,7 +154,8 @@ class Custody:
             self._fold()
         self._journal.append(ended)
         self._table.apply(slot, event)
-        self.unknown.pop(slot, None)
+        if self.unknown.pop(slot, None) is not None:
+            self._show_unknown()
         counted = _COUNTED_SETTLED[ended.processor] if ended.kind is Kind.SETTLED else _COUNTED_ENDS[ended.kind]
         self._counters.add(counted)
         self._on_end(ended.requested_at_ms)
@@ -173,6 +175,10 @@ class Custody:
         """Stores how many payments stand where, for the tools."""
         self._counters.put(DispatcherCount.WAITING, len(self.waiting) + len(self.unverified))
         self._counters.put(DispatcherCount.SENDING, sending)
+        self._show_unknown()
+
+    def _show_unknown(self) -> None:
+        """Stores how many outcomes are unknown: summaries say so, and it must be true when they are read."""
         self._counters.put(DispatcherCount.UNKNOWN, len(self.unknown))
         self._counters.put(DispatcherCount.UNKNOWN_LEAST_MS, min(self.unknown.values(), default=0))
         self._counters.put(DispatcherCount.UNKNOWN_GREATEST_MS, max(self.unknown.values(), default=0))

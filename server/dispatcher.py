@@ -70,7 +70,6 @@ class Dispatcher:
         self.on_quiet: Callable[[], None] = _nobody_listens
         self._custody = custody
         self._intake = intake
-        self._unknowns = Unknowns(custody, processors, clock)
         self._processors = processors
         self._router = router
         self._counters = counters
@@ -84,6 +83,7 @@ class Dispatcher:
         self._closed = False
         self._timer: asyncio.TimerHandle | None = None
         self._loop = asyncio.get_running_loop()
+        self._unknowns = Unknowns(custody, processors, clock, self._turn_soon)
 
     def start(self, doorbell: int) -> None:
         """Begins to work; `doorbell` is the eventfd that workers write while this dispatcher sleeps."""
@@ -143,7 +143,7 @@ class Dispatcher:
         self._held = False
         while waiting:
             kept = self._custody.read(waiting[0])
-            waited_ms = (now_us - kept.accepted_at_us) // 1000
+            waited_ms = abs(now_us - kept.accepted_at_us) // 1000  # a clock set back must not make it wait for that
             processor = self._router.choose(waited_ms, len(waiting), now_ms)
             if processor is None:
                 self._held = True

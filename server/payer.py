@@ -22,10 +22,11 @@ from server.processors import Processor
 from server.publisher import Publisher
 from server.quota import CpuQuota
 from server.redis_totals import TotalsHash
-from server.routing import Circuit, Router, make_policy
+from server.routing import PROBES_MAX, Circuit, Router, make_policy
 from server.siblings import Sibling, Siblings
 from server.transport import KeepAliveTransport
 from server.unknowns import ASKED_AT_ONCE_MAX
+from server.verification import ASKED_AT_ONCE_MAX as VERIFIED_AT_ONCE_MAX
 from server.verification import verify
 from shm import Counters, DispatcherCount, Journal, Member, Phase, Segment, WorkerCount
 
@@ -35,7 +36,7 @@ DRAIN_LOOK_S = 0.02
 VERIFY_LOOK_S = 0.01
 INTRODUCED_WITHIN_S = 0.5  # payments do not wait longer for Redis, and only after an absence
 LAST_FLUSH_WITHIN_MS = 2500  # two calls to Redis that time out, and a little
-SPARE_CONNECTIONS = ASKED_AT_ONCE_MAX + 2  # questions about unknown payments, and health polls
+SPARE_CONNECTIONS = ASKED_AT_ONCE_MAX + VERIFIED_AT_ONCE_MAX + PROBES_MAX + 2  # questions, probes, a health poll
 
 _log = logging.getLogger(__name__)
 

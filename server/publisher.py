@@ -24,6 +24,7 @@ from shm import Counters, DispatcherCount, Journal, Member, Roster
 BEAT_S = 0.5  # readers take a member for gone after three missed beats
 DROPPED_MAX = 10_000  # names of fields to remove once Redis is back; beyond it everything is written again instead
 RETRY_S = 0.1  # after a flush that failed
+HURRY_S = 0.003  # between hurried flushes: old settlements may come one by one, and a flush takes a millisecond
 
 _log = logging.getLogger(__name__)
 
@@ -69,6 +70,7 @@ class Publisher:
         self._kick = asyncio.Event()
         self._kick.set()  # what a predecessor did not get to publish is late already
         self._hurry = asyncio.Event()
+        self._flushed_at_s = 0.0
         roster.add(member)
         self._members = tuple(map(str, roster.members()))
 
@@ -87,6 +89,7 @@ class Publisher:
         while True:
             await self._wait()
             if not await self.flush():
+                self._kick.set()
                 await asyncio.sleep(RETRY_S)
 
     async def _wait(self) -> None:
@@ -100,6 +103,7 @@ class Publisher:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self._flush_s):
                 await self._hurry.wait()
+                await asyncio.sleep(self._flushed_at_s + HURRY_S - asyncio.get_running_loop().time())
         self._kick.clear()
         self._hurry.clear()
 
@@ -145,6 +149,7 @@ class Publisher:
 
     async def _send(self, header: Header, changes: Changes) -> Found:
         ledger = self._follower.ledger
+        self._flushed_at_s = asyncio.get_running_loop().time()
         return await self._totals.flush(
             self._member,
             header,

@@ -81,7 +81,7 @@ class Circuit:
         self.state = CircuitState.CLOSED
         self.limit = limit_max
         self.probe_at_ms = 0  # when another probe is due, in an outage
-        self.recovered_at_ms = LONG_AGO_MS  # when the last outage ended
+        self.recovered_at_ms = LONG_AGO_MS  # when a probe ended the last outage
         self._limit_max = limit_max
         self._limit_hoped = limit_max  # what `limit` may be expected to grow to
         self._slow_ms = slow_ms
@@ -169,6 +169,7 @@ class Circuit:
 
     def succeed(self, token: int, now_ms: int) -> None:
         """The request was answered as it should be."""
+        was_probe = self.state is not CircuitState.CLOSED and token in self._apart
         begun_ms = self._end(token)
         if begun_ms >= self._known_since_ms:
             self._learn(now_ms - begun_ms, begun_ms)
@@ -177,6 +178,8 @@ class Circuit:
             self._limit_hoped = max(self._limit_hoped, self.limit)
         else:
             self._close(now_ms)
+        if was_probe:  # else one begun before a failure that came alone: no outage was over
+            self.recovered_at_ms = now_ms
 
     def fail(self, token: int, now_ms: int) -> None:
         """The request failed: a sure no, or no clear answer."""
@@ -236,7 +239,6 @@ class Circuit:
         self.state = CircuitState.CLOSED
         self._newest_probe = None
         self._apart = set(self._begun)
-        self.recovered_at_ms = now_ms
         self.limit = min(LIMIT_AFTER_OUTAGE, self._limit_max)
         self._limit_hoped = self._limit_max
         self._learn(0, now_ms)

@@ -28,11 +28,15 @@ _HEAD: Final = re.compile(rb"POST /payments HTTP/1\.1(?:\r\n[!#-'*+.0-9A-Z^-z|~-
 """Request line and header fields as RFC 9112 wants them: what is folded, bare or beyond ASCII is for a full parser."""
 
 _TELLING: Final = re.compile(
-    rb"\r\n(content-length|content-type|connection|expect|transfer-encoding|upgrade):[ \t]*([^\r]*)", re.IGNORECASE
+    rb"\r\n(content-length|content-type|connection|expect|proxy-connection|transfer-encoding|upgrade):[ \t]*([^\r]*)",
+    re.IGNORECASE,
 )
 """The header fields that decide how a request is read or answered."""
 
 _LENGTH: Final = re.compile(rb"[1-9][0-9]{0,3}")
+
+HEAD_BYTES_MAX: Final = 2500
+"""As HAProxy's limit; what is remembered of heads stays below a megabyte."""
 
 HEADS_REMEMBERED: Final = 256
 """Heads differ by client and by the number of digits in the body: with one seen before, nothing is left to be read."""
@@ -49,7 +53,7 @@ class Taker(Protocol):
 def usual_body(data: bytes) -> bytes | None:
     """The body of a whole, usual `POST /payments` request; None for anything else."""
     end = data.find(_END_OF_HEAD)
-    if end < 0:
+    if not 0 <= end <= HEAD_BYTES_MAX:
         return None
     body = data[end + len(_END_OF_HEAD) :]
     return body if _told_length(data[:end]) == len(body) else None
@@ -90,6 +94,7 @@ class ShortcutProtocol(HttpToolsProtocol):
 
     gate: Taker
     amount_cents_max: int
+    _in_message = False  # whether the parser has a part of a request
     _used = False  # since the idle timer last looked
     _idle_timer: asyncio.TimerHandle | None = None
 
@@ -103,10 +108,20 @@ class ShortcutProtocol(HttpToolsProtocol):
                 return
         super().data_received(data)
 
+    def on_message_begin(self) -> None:
+        """The parser was given the first byte of a request."""
+        self._in_message = True
+        super().on_message_begin()
+
+    def on_message_complete(self) -> None:
+        """It has been given the last."""
+        self._in_message = False
+        super().on_message_complete()
+
     def _is_free(self) -> bool:
         """Whether no request is under way on this connection."""
         cycle: RequestResponseCycle | None = self.cycle  # uvicorn's type leaves out that there is none at first
-        return cycle is None or cycle.response_complete
+        return not self._in_message and (cycle is None or cycle.response_complete)
 
     def _answer(self, acceptance: Acceptance) -> None:
         # Enum members are compared, not looked up: their hash is a call into Python.

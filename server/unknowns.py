@@ -8,6 +8,7 @@ may still be asleep in the processor. Pauses double, and there is no last time.
 import asyncio
 import heapq
 import logging
+from collections.abc import Callable
 
 from server.attempt import compare, event_of_error, event_of_status
 from server.clock import Clock
@@ -32,12 +33,16 @@ class Unknowns:
         custody: whose payments these are.
         processors: default and fallback.
         clock: for the pauses.
+        wake: called when a question has ended or a new one has come, so that `ask_due` is to be called in time.
     """
 
-    def __init__(self, custody: Custody, processors: tuple[Processor, Processor], clock: Clock) -> None:
+    def __init__(
+        self, custody: Custody, processors: tuple[Processor, Processor], clock: Clock, wake: Callable[[], None]
+    ) -> None:
         self._custody = custody
         self._processors = processors
         self._clock = clock
+        self._wake = wake
         self._due: list[tuple[int, int, int]] = []  # heap of (when, table slot, pause before the next time)
         self._asking: set[asyncio.Task[None]] = set()
         for slot in custody.unknown:
@@ -46,6 +51,7 @@ class Unknowns:
     def add(self, slot: int) -> None:
         """A payment has become unknown."""
         heapq.heappush(self._due, (self._clock.ticks_ms() + PAUSE_MIN_MS, slot, PAUSE_MIN_MS * 2))
+        self._wake()
 
     def due_in_ms(self, most_ms: int) -> int:
         """In how many milliseconds the next question is due, `most_ms` at most."""
@@ -65,6 +71,7 @@ class Unknowns:
         self._asking.discard(task)
         if not task.cancelled():
             task.result()  # a bug in here reaches the loop's exception handler, which ends the process
+            self._wake()
 
     async def _ask(self, slot: int, pause_ms: int) -> None:
         kept = self._custody.read(slot)

@@ -94,7 +94,7 @@ class Counters:
         self.beat()
 
     def beat(self) -> None:
-        """Called by the row's process at least every 0.5 s. The clock is the machine's: valid in all its processes."""
+        """Called by the row's process about every 0.5 s. The clock is the machine's: valid in all its processes."""
         self._words[_HEARTBEAT] = time.monotonic_ns() // 1000
 
     @property

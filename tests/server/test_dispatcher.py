@@ -313,6 +313,22 @@ class TestTurns:
             assert scene.count(DispatcherCount.SETTLED_DEFAULT) == 480
 
     @pytest.mark.slow
+    async def test_many_unknown_at_once(self, segment: Segment) -> None:
+        """When a processor cuts many connections, all are asked about at once, a few at a time, and nobody rings."""
+        async with Scene(segment, in_flight_max=64) as scene:
+            held = [hanging() for _ in range(64)]
+            scene.fakes[0].answers.extend(held)
+            scene.accept(*range(64))
+            await scene.work_off()
+            for one in held:
+                one.set_exception(httpx.ReadError("cut"))
+            begun_s = time.monotonic()
+            while scene.ends < 64:
+                await asyncio.sleep(0.005)
+                scene.clock.advance(5)
+                assert time.monotonic() - begun_s < 0.5, f"{scene.ends} are known by now"
+
+    @pytest.mark.slow
     async def test_lost_wake_up(self, segment: Segment) -> None:
         """A payment whose ring was lost is paid within a quarter of a second all the same."""
         async with Scene(segment) as scene:

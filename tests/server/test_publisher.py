@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -381,6 +382,20 @@ class TestRun:
         await idle()
         task.cancel()
         assert (before, len(desk.totals.flushes), desk.shown()) == (0, 1, Total(1, 1990))
+
+    async def test_hurries_have_a_distance(self, desk: Desk) -> None:
+        """Settlements that come one by one and are all hurried share flushes."""
+        desk.publisher._flush_s = 60.0  # noqa: SLF001  so that nothing comes by itself
+        task = asyncio.ensure_future(desk.publisher.run())
+        begun_s = time.monotonic()
+        for _ in range(200):
+            desk.settle()
+            desk.publisher.kick()
+            desk.publisher.hurry()
+            await asyncio.sleep(0)
+        elapsed_s = time.monotonic() - begun_s
+        task.cancel()
+        assert len(desk.totals.flushes) <= 2 + elapsed_s / module.HURRY_S
 
     async def test_hurry_for_nothing(self, desk: Desk) -> None:
         """When nothing was settled there is nothing to hurry for."""

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from server.app import build_app
 from server.payments import Acceptance, Payment
-from server.shortcut import shortcut_protocol, usual_body
+from server.shortcut import HEAD_BYTES_MAX, shortcut_protocol, usual_body
 from tests.server.fake_door import FakeGate, FakeTotals
 
 ID = "4a7901b8-7d26-4d9d-aa19-4dc1c7cf60b3"
@@ -60,7 +60,9 @@ class TestUsualBody:
             request_of("Host: x", f"Content-Length : {len(BODY)}"),
             request_of(*USUAL, "Transfer-Encoding: chunked"),
             request_of(*USUAL, "Connection: close"),
+            request_of(*USUAL, "Proxy-Connection: close"),
             request_of(*USUAL, "Expect: 100-continue"),
+            request_of(*USUAL, f"X-Filling: {'x' * HEAD_BYTES_MAX}"),
             request_of(*USUAL, "Upgrade: h2c"),
             request_of("Host: x", "Content-Type: text/plain", f"Content-Length: {len(BODY)}"),
             request_of("Host: x", "X: a", " folded: b", f"Content-Length: {len(BODY)}"),
@@ -131,6 +133,7 @@ CONVERSATIONS = {
     "two in a row": [request_of(*USUAL), request_of(*USUAL)],
     "pipelined": [request_of(*USUAL) * 2],
     "in pieces": [request_of(*USUAL)[:40], request_of(*USUAL)[40:]],
+    "a piece, then a usual one": [request_of(*USUAL)[:9], request_of(*USUAL), request_of(*USUAL)],
     "ordinary then usual": [request_of(*USUAL, "Accept: \xe9"), request_of(*USUAL)],
     "usual then health": [request_of(*USUAL), request_of("Host: x", line="GET /health HTTP/1.1", body=b"")],
     "bad amount": [request_of(f"Content-Length: {len(BODY)}", body=BODY.replace(b"19.90", b"-9.90"))],

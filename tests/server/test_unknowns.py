@@ -40,7 +40,12 @@ class Ward:
             self.custody.begin(number, 1, NOON_MS)
             self.custody.doubt(number, NOON_MS)
         self.custody.waiting.clear()
-        self.unknowns = Unknowns(self.custody, (self.fakes[0].processor(0), self.fake.processor(1)), self.clock)
+        self.wakes = 0
+        processors = (self.fakes[0].processor(0), self.fake.processor(1))
+        self.unknowns = Unknowns(self.custody, processors, self.clock, self._wake)
+
+    def _wake(self) -> None:
+        self.wakes += 1
 
     def _count_end(self, _: int) -> None:
         self.ends += 1
