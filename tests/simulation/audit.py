@@ -8,6 +8,7 @@ from server.redis_totals import SEEN_WITHIN_MS
 from server.totals import Summary, Total
 from server.totals_header import Header
 from shm import Member
+from tests.shm.memory import Died
 from tests.simulation.coverage import Fault
 from tests.simulation.instance import Instance
 from tests.simulation.process import Life
@@ -114,7 +115,8 @@ class Auditor:
 
     def _done(self, task: "asyncio.Task[object]") -> None:
         self._tasks.discard(task)
-        if (error := task.exception()) is not None:
+        error = task.exception()
+        if error is not None and not isinstance(error, Died):  # a worker may die while it purges
             self._world.fail(f"a summary or purge failed: {error!r}")
 
     async def _ask(self, instance: Instance, life: Life, window: Window) -> Summary | None:

@@ -14,5 +14,6 @@ REGRESSIONS: dict[int, str] = {
     3300: "a copy was sent after everything seemed settled (of the simulator itself)",
     3318: "an id was forgotten after an absence and accepted anew (rightly paid; of the checker itself)",
     3699: "an instance lived so shortly that its sibling never saw it alive, and what it had accepted was paid again",
+    8022: "a worker without Redis died while it purged (of the simulator itself)",
     104039: "an id was forgotten by an instance that was leaving, and taken by its sibling (rightly)",
 }
