@@ -80,13 +80,14 @@ class Dispatcher:
         self._turn_is_due = False
         self._gathering_until_ms = 0
         self._held = False  # whether something waits that an answer may set free, or brought back
-        self._closed = False
+        self._works = False  # from `start` to `aclose`
         self._timer: asyncio.TimerHandle | None = None
         self._loop = asyncio.get_running_loop()
         self._unknowns = Unknowns(custody, processors, clock, self._turn_soon)
 
     def start(self, doorbell: int) -> None:
         """Begins to work; `doorbell` is the eventfd that workers write while this dispatcher sleeps."""
+        self._works = True
         self._loop.add_reader(doorbell, self._hear, doorbell)
         self._turn_soon()
 
@@ -103,7 +104,7 @@ class Dispatcher:
 
     def _turn(self) -> None:
         self._turn_is_due = False
-        if self._closed:
+        if not self._works:
             return
         self._counters.sleeping = False
         now_ms = self._clock.ticks_ms()
@@ -229,7 +230,7 @@ class Dispatcher:
 
     async def aclose(self, doorbell: int) -> None:
         """Stops at once: no turn comes any more. What was in flight is unknown from now on, as after a crash."""
-        self._closed = True
+        self._works = False
         self._loop.remove_reader(doorbell)
         if self._timer is not None:
             self._timer.cancel()

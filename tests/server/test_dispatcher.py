@@ -339,6 +339,26 @@ class TestTurns:
                 assert time.monotonic() - begun_s < IDLE_MS / 1000 + 0.1, "not looked at in time"
 
 
+class TestStart:
+    """The beginning of a life."""
+
+    async def test_nothing_happens_before(self, segment: Segment) -> None:
+        """What a predecessor left unknown is asked about, and what waits is paid, only once it is told to start."""
+        first = Scene(segment)
+        async with first:
+            first.fakes[0].answer = hanging()
+            first.accept(1)
+            await first.pass_time()
+        second = Scene(segment)
+        second.accept(2)
+        second.clock.advance(PAUSE_MIN_MS)
+        await idle()
+        assert (second.lanes[0].depth, second.fakes[0].posts) == (1, [])
+        async with second:
+            await second.pass_time()
+            assert second.kept(2).state is State.SETTLED
+
+
 class TestStop:
     """The end of a life."""
 
