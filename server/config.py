@@ -225,7 +225,8 @@ SETTINGS: dict[str, Setting] = {
     "attempts_max": Setting("ATTEMPTS_MAX", "0", _whole(0, 65_535), "attempts", "after so many sure noes a payment "
         "is refused; 0: it is tried until it is paid"),
     "in_flight_max": Setting("IN_FLIGHT_MAX", "384", _whole(1, 10_000), "requests", "per processor and instance: two "
-        "instances and their look-ups (16 each) stay within the 800 that a processor runs at once"),
+        "instances and their look-ups (16 each) make up the 800 that a processor runs at once; an outage's probes (5 "
+        "each) find a place in its queue"),
     "flush_ms": Setting("FLUSH_MS", "12", _whole(1, 20), "milliseconds", "the longest that a settlement waits for "
         "others before its totals go to Redis; with none about to follow it does not wait"),
     "leave_ms": Setting("LEAVE_S", "1.5", _seconds("0", "60"), "seconds", "a stopping worker answers 404 on /health "
