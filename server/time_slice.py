@@ -1,9 +1,10 @@
 """How long the kernel lets a process run before it looks who else wants the core.
 
-A process that wakes up interrupts the one that runs if its own time slice is the shorter one. Most have the same: 1.4 ms
-on two cores, so whoever was woken beside a dispatcher had to wait for it. A dispatcher takes the longest slice, and
-anybody interrupts it; a web worker takes the shortest, and interrupts even HAProxy, which has just woken it and has
-nothing more to do for the request. Shares of processor time stay what they are (docs/performance.md has the figures).
+A process that wakes up interrupts the one that runs if its own time slice is the shorter one, and it has not had more
+than its share. Most have the same slice, 1.4 ms on two cores: whoever was woken beside a dispatcher had to wait for it.
+A dispatcher takes the longest there is, and anybody interrupts it; a web worker takes the shortest, and interrupts even
+HAProxy, which has just woken it and has nothing more to do for the request. Shares of processor time stay what they
+are. The figures are in docs/performance.md.
 
 Needs no right. Linux 6.12 and later heed it, earlier ones accept and ignore it (sched(7), sched_setattr(2)).
 """

@@ -1,8 +1,8 @@
 """The roster: every member (a dispatcher of an instance) whose totals belong to the summary.
 
 Kept in each dispatcher's area beside the Redis hash, so that a Redis that comes back empty can be told who is missing
-and an instance that is down is never silently left out. Grows only: nobody can vouch for a member whose segment is gone,
-so nothing takes it off.
+and an instance that is down is never silently left out. Grows only: nobody can vouch for a member whose segment is
+gone, so nothing takes it off.
 """
 
 from typing import NamedTuple
