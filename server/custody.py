@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Callable
 from enum import Enum, unique
 
+from server.yielding import give_way
 from shm import (
     ENDED,
     Accepted,
@@ -167,6 +168,7 @@ class Custody:
             del self._slots[self.read(slot).correlation_id]
             self._table.apply(slot, Event.FOLDED)
             self._free.append(slot)
+            give_way()
         self._counters.add(DispatcherCount.FOLDED, len(slots))
         oldest = self._journal.read(self._journal.base.journal_tail)
         self._counters.put(DispatcherCount.OLDEST_REMEMBERED_MS, oldest.requested_at_ms if oldest else 0)

@@ -21,6 +21,7 @@ from server.pacing import Pacer
 from server.processors import Processor
 from server.routing import Circuit, Router
 from server.unknowns import Unknowns
+from server.yielding import give_way
 from shm import Counters, DispatcherCount, Ended, Event, Kept, Kind
 
 IDLE_MS = 250  # never sleeps longer: bounds what a lost wake-up can cost (a store may pass a later load on x86-64)
@@ -177,6 +178,7 @@ class Dispatcher:
         """One attempt from its request to what follows from its answer."""
         circuit = self._router.circuits[kept.processor]
         status = 0
+        give_way()
         try:
             status = await self._processors[kept.processor].pay(
                 kept.correlation_id, kept.amount_cents, kept.requested_at_ms
@@ -185,6 +187,7 @@ class Dispatcher:
         except ProcessorError as error:
             event = event_of_error(error)
             _log.debug("attempt failed: %s", error)
+        give_way()
         self._tell_circuit(circuit, slot, event, status)
         if event is None:
             event = await self._unknowns.look_up(kept)

@@ -5,6 +5,7 @@ import logging
 from server.clock import Clock
 from server.custody import Custody, Taking
 from server.siblings import Siblings
+from server.yielding import give_way
 from shm import Accepted, Counters, DispatcherCount, Lane
 
 TAKEN_PER_TURN_MAX = 64  # per lane: about half a millisecond before others get their turn
@@ -51,6 +52,7 @@ class Intake:
             end = min(lane.head, tail + TAKEN_PER_TURN_MAX)
             if tail < end:
                 self._siblings.look()  # now, not before: whoever died accepted its copies before these came here
+                give_way()
                 more |= self._take_from(index, lane, tail, end) == end < lane.head
         return more
 
@@ -75,6 +77,7 @@ class Intake:
                 if self._custody.take(payment, verified=verified) is Taking.NO_ROOM:
                     break
             position += 1
+            give_way()
         if position != tail:
             lane.advance(position)
             self._torn_since_ms.pop(index, None)

@@ -19,6 +19,7 @@ from server.following import JournalFollower
 from server.ledger import Changes
 from server.redis_totals import Found, TotalsHash
 from server.totals_header import Header, Version
+from server.yielding import give_way
 from shm import Counters, DispatcherCount, Journal, Member, Roster
 
 BEAT_S = 0.5  # readers take a member for gone after three missed beats
@@ -132,6 +133,7 @@ class Publisher:
             return False
         if self._builds_on is None:
             self._follower.ledger.everything_changed()
+        give_way()
         changes = self._follower.ledger.take_changes()
         header = self._next_header(said_goodbye=said_goodbye)
         try:
@@ -145,6 +147,7 @@ class Publisher:
         except asyncio.CancelledError:
             self._follower.ledger.give_back(changes)
             raise
+        give_way()
         return self._learn(header, found)
 
     async def _send(self, header: Header, changes: Changes) -> Found:
