@@ -50,7 +50,7 @@ SHM_LAYERS = (
 )
 SERVER_LAYERS = (
     # pure: no I/O
-    ("errors", "clock"),
+    ("errors", "clock", "yielding"),
     ("config", "totals", "window"),
     ("payments", "totals_header", "ledger"),
     ("attempt", "answers"),
