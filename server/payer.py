@@ -24,7 +24,6 @@ from server.quota import CpuQuota
 from server.redis_totals import TotalsHash
 from server.routing import PROBES_MAX, Circuit, Router, make_policy
 from server.siblings import Sibling, Siblings
-from server.time_slice import LONGEST_US, set_time_slice
 from server.transport import KeepAliveTransport
 from server.unknowns import ASKED_AT_ONCE_MAX
 from server.verification import ASKED_AT_ONCE_MAX as VERIFIED_AT_ONCE_MAX
@@ -52,7 +51,6 @@ def serve(config: Config, index: int, doorbell: int) -> int:
         segment = Segment.attach(config.instance)
         counters = segment.dispatcher_counters(index)
         child.begin(counters)
-        set_time_slice(LONGEST_US)
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(Payer(config, segment, index, counters, SystemClock()).run(doorbell))
         counters.phase = Phase.GONE

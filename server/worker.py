@@ -19,7 +19,6 @@ from server.gate import Gate
 from server.local_totals import LocalTotals
 from server.redis_totals import TotalsHash
 from server.shortcut import shortcut_protocol
-from server.time_slice import SHORTEST_US, set_time_slice
 from shm import Counters, Phase, Segment
 
 KEEP_ALIVE_S = 75  # far over HAProxy's 5 s purge of idle connections: the side that reuses them must close first
@@ -76,7 +75,6 @@ def serve(config: Config, worker: int, listener: socket.socket, doorbells: list[
         segment = Segment.attach(config.instance)
         counters = segment.worker_counters(worker)
         child.begin(counters)
-        set_time_slice(SHORTEST_US)
         gate = Gate(
             segment,
             worker,

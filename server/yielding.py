@@ -1,15 +1,44 @@
 """Giving the core away between two payments.
 
-A batch keeps the dispatcher busy for a millisecond. The kernel lets it finish its slice (1.4 ms on two cores) before it
-runs anybody else on that core, even while the other core is idle: a request whose HAProxy, web worker or client was
-woken there waited for the whole batch, and those were most of the slowest ones. Asking in between whether anybody waits
-costs 0.4 µs and took a third off the p99 of accepting (docs/performance.md). Each step between two such questions
-should be short: 50 µs or so.
+A batch keeps the dispatcher busy for a millisecond. The kernel lets it finish its slice (1.4 ms here) before it runs
+anybody else on that core, even while the other core is idle: a request whose HAProxy, web worker or client was woken
+there waited for the whole batch, and those were most of the slowest ones. Asking in between whether anybody waits
+costs under a microsecond; what it brought is in docs/performance.md. Each step between two such questions should be
+short: 50 µs or so.
+
+Who asks so often and meets somebody who never sleeps would hardly run any more: each time costs a whole slice. So what
+others take is bounded.
 """
 
 import os
+import time
+from collections.abc import Callable
+
+REST = 4  # times as long as it was away, nobody is asked: others get a fifth of its time at most
 
 
-def give_way() -> None:
-    """Lets another process that waits for this core run first, if there is one."""
-    os.sched_yield()
+class Courtesy:
+    """Offers the core to others, within bounds.
+
+    Args:
+        clock_ns: a ticking clock.
+        yield_core: runs whoever waits for the core first; returns at once if nobody does.
+    """
+
+    def __init__(self, clock_ns: Callable[[], int], yield_core: Callable[[], None]) -> None:
+        """Has been away never yet."""
+        self._clock_ns = clock_ns
+        self._yield_core = yield_core
+        self._rest_until_ns = 0
+
+    def __call__(self) -> None:
+        """Asks the kernel to run somebody else first, unless others have had enough lately."""
+        left_ns = self._clock_ns()
+        if left_ns >= self._rest_until_ns:
+            self._yield_core()
+            back_ns = self._clock_ns()
+            self._rest_until_ns = back_ns + REST * (back_ns - left_ns)
+
+
+give_way = Courtesy(time.monotonic_ns, os.sched_yield)
+"""This process's: what counts is how long the process was away, whatever it was doing."""

@@ -64,7 +64,7 @@ SERVER_LAYERS = (
     # the two jobs
     ("gate", "app", "dispatcher", "shortcut"),
     # processes
-    ("child", "children", "listeners", "time_slice"),
+    ("child", "children", "listeners"),
     ("worker", "payer"),
     ("supervisor",),
     ("__main__",),

@@ -1,12 +1,13 @@
 """Whoever waits for the core gets it between any two payments, at each step that a payment goes through."""
 
-import os
 from collections.abc import Callable
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from server.custody import Custody
-from server.yielding import give_way
+from server.yielding import REST, Courtesy, give_way
 from shm import DispatcherCount, Ended, Event, Kind
 from tests.fakes import idle
 from tests.server.fake_area import FakeArea
@@ -31,16 +32,65 @@ def seen(monkeypatch: pytest.MonkeyPatch) -> Watch:
         for number, values in watched:
             values.add(number())
 
-    monkeypatch.setattr(os, "sched_yield", look)
+    monkeypatch.setattr(give_way, "_clock_ns", lambda: 0)
+    monkeypatch.setattr(give_way, "_rest_until_ns", 0)
+    monkeypatch.setattr(give_way, "_yield_core", look)
     return watch
+
+
+class Core:
+    """A core that somebody else wants for a time that a test says."""
+
+    def __init__(self) -> None:
+        self.now_ns = 1_000
+        self.wanted_ns = 0
+        self.given = 0
+        self.courtesy = Courtesy(lambda: self.now_ns, self.run_others)
+
+    def run_others(self) -> None:
+        """They take the core for as long as they want."""
+        self.given += 1
+        self.now_ns += self.wanted_ns
+
+
+class TestCourtesy:
+    """Courtesy."""
+
+    def test_asks_each_time_while_nobody_waits(self) -> None:
+        """What costs nothing is not rationed."""
+        core = Core()
+        for _ in range(10):
+            core.courtesy()
+        assert core.given == 10
+
+    @given(st.lists(st.tuples(st.integers(1, 10_000), st.integers(0, 100_000)), min_size=1, max_size=100))
+    def test_others_get_no_more_than_a_fifth(self, steps: list[tuple[int, int]]) -> None:
+        """However long they want it and however often it is offered: but for the last time, which is not over yet."""
+        core = Core()
+        others_ns, last_ns = 0, 0
+        for own_ns, core.wanted_ns in steps:
+            core.now_ns += own_ns
+            before_ns = core.now_ns
+            core.courtesy()
+            last_ns = core.now_ns - before_ns or last_ns
+            others_ns += core.now_ns - before_ns
+        assert (others_ns - last_ns) * (REST + 1) <= core.now_ns
+
+    def test_asks_again_after_its_rest(self) -> None:
+        """Not before, and then at once."""
+        core = Core()
+        core.wanted_ns = 50
+        core.courtesy()
+        core.now_ns += REST * 50 - 1
+        core.courtesy()
+        assert core.given == 1
+        core.now_ns += 1
+        core.courtesy()
+        assert core.given == 2
 
 
 class TestGiveWay:
     """The core is given away."""
-
-    def test_comes_back(self) -> None:
-        """With nobody waiting the call returns at once."""
-        give_way()
 
     async def test_between_payments(self, seen: Watch) -> None:
         """No two payments are taken, sent or ended without it."""
