@@ -20,9 +20,21 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Makes a failure of a skip, if that was asked for."""
+    """Makes a failure of a skip, if that was asked for. (A failure that is expected is reported as one, too.)"""
     report = yield
-    if report.skipped and item.config.getoption("no_skips"):
+    if report.skipped and not hasattr(report, "wasxfail") and item.config.getoption("no_skips"):
         report.outcome = "failed"
         report.longrepr = f"{item.nodeid} was not to be skipped: {report.longrepr}"
+    return report
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report(
+    collector: pytest.Collector,
+) -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+    """The same for a file that skips itself."""
+    report = yield
+    if report.skipped and collector.config.getoption("no_skips"):
+        report.outcome = "failed"
+        report.longrepr = f"{collector.nodeid} was not to be skipped: {report.longrepr}"
     return report

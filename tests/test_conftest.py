@@ -1,5 +1,6 @@
 """`--no-skips`: what could not be tested is a failure where it was asked to be."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -23,17 +24,58 @@ def test_that_runs(): pass
 """
 
 
-@pytest.mark.parametrize(
-    ("options", "status", "said"),
-    [((), 0, "1 passed, 2 skipped"), (("--no-skips",), 1, "1 passed, 2 errors")],
-)
-def test_a_skip(tmp_path: Path, options: tuple[str, ...], status: int, said: str) -> None:
-    """By fixture or by mark, it is a skip without the option and a failure with its reason with it."""
-    (tmp_path / "test_it.py").write_text(SKIPPED)
-    arguments = ["-q", "-p", "tests.conftest", "-p", "no:cacheprovider", *options, str(tmp_path)]
-    run = subprocess.run(
-        [sys.executable, "-m", "pytest", *arguments], cwd=ROOT, capture_output=True, text=True, timeout=60, check=False
+EXPECTED = """
+import pytest
+
+@pytest.mark.xfail(reason="no stars")
+def test_that_fails(): assert False
+"""
+SKIPS_ITSELF = """
+import pytest
+
+pytest.skip("no comets", allow_module_level=True)
+"""
+
+
+def run(folder: Path, *options: str) -> tuple[int, str]:
+    """Runs the tests of a folder; exit status and output."""
+    arguments = ["-q", "-p", "tests.conftest", "-p", "no:cacheprovider", *options, str(folder)]
+    environment = {name: value for name, value in os.environ.items() if name != "PYTEST_ADDOPTS"}
+    ended = subprocess.run(
+        [sys.executable, "-m", "pytest", *arguments],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
     )
-    assert run.returncode == status, run.stdout + run.stderr
-    assert said in run.stdout
-    assert ("no moon" in run.stdout and "no sun" in run.stdout) == bool(options)
+    return ended.returncode, ended.stdout
+
+
+@pytest.mark.slow
+class TestNoSkips:
+    """`--no-skips`."""
+
+    @pytest.mark.parametrize(
+        ("options", "status", "said"), [((), 0, "1 passed, 2 skipped"), (("--no-skips",), 1, "1 passed, 2 errors")]
+    )
+    def test_a_test(self, tmp_path: Path, options: tuple[str, ...], status: int, said: str) -> None:
+        """By fixture or by mark, it is a skip without the option and a failure with its reason with it."""
+        (tmp_path / "test_it.py").write_text(SKIPPED)
+        returned, output = run(tmp_path, *options)
+        assert (returned, said in output) == (status, True), output
+        assert ("no moon" in output and "no sun" in output) == bool(options)
+
+    def test_a_file(self, tmp_path: Path) -> None:
+        """One that skips itself as a whole fails too."""
+        (tmp_path / "test_it.py").write_text(SKIPS_ITSELF)
+        returned, output = run(tmp_path, "--no-skips")
+        assert returned != 0
+        assert "no comets" in output
+
+    def test_an_expected_failure(self, tmp_path: Path) -> None:
+        """It has run, so it is none."""
+        (tmp_path / "test_it.py").write_text(EXPECTED)
+        returned, output = run(tmp_path, "--no-skips")
+        assert (returned, "1 xfailed" in output) == (0, True), output

@@ -1,4 +1,4 @@
-"""Whoever waits for the core gets it between any two payments, at each step that a payment goes through."""
+"""Whoever waits for the core gets it between any two payments: taken, sent, ended or forgotten."""
 
 from collections.abc import Callable
 
