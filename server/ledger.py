@@ -8,18 +8,19 @@ from typing import NamedTuple
 
 from server.totals import (
     CELL,
-    MINUTE_LENGTH,
+    LONE_MINUTE_LENGTH,
     MINUTE_S,
     PROCESSORS,
     SECOND_MS,
     TOTAL,
     Levels,
     Unknowns,
+    widened_minute,
 )
 
 DETAIL_BYTES_MAX = 1 << 20  # over three minutes of the contest's peak in one instance; audits look 15 s back
 CELL_SECONDS_MAX = 32  # an index per second costs ten times its field; older seconds get one again when touched
-MINUTES_MAX = 2 * 24 * 60  # two days, 4 MB when every minute has a payment
+MINUTES_MAX = 2 * 24 * 60  # two days, 2 MB if every minute has payments, 4 MB if at both processors
 
 NO_UNKNOWNS = Unknowns(0, 0, 0)
 
@@ -80,7 +81,12 @@ class Ledger:
             field = self._open_minute(minute)
             if field is None:
                 return
-        for offset in (processor * TOTAL.size, (PROCESSORS * (1 + within) + processor) * TOTAL.size):
+        is_lone = len(field) == LONE_MINUTE_LENGTH
+        if is_lone and TOTAL.unpack_from(field, (1 - processor) * TOTAL.size)[0]:
+            field = self.minutes[minute] = widened_minute(field)
+            is_lone = False
+        second = PROCESSORS + within if is_lone else PROCESSORS * (1 + within) + processor
+        for offset in (processor * TOTAL.size, second * TOTAL.size):
             payments, cents = TOTAL.unpack_from(field, offset)
             TOTAL.pack_into(field, offset, payments + 1, cents + amount_cents)
         self._changed.minutes.add(minute)
@@ -93,7 +99,7 @@ class Ledger:
         self.latest_minute = max(self.latest_minute, minute)
         for old in [old for old in self.minutes if old <= self.latest_minute - MINUTES_MAX]:
             self._drop_minute(old)
-        field = self.minutes[minute] = bytearray(MINUTE_LENGTH)
+        field = self.minutes[minute] = bytearray(LONE_MINUTE_LENGTH)
         self.first_minute = min(self.minutes)
         return field
 

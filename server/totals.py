@@ -12,7 +12,8 @@ A window is counted from the coarsest level that fits: whole minutes, whole seco
 that an end of the window cuts through. Its cost does not grow with the payments ever made.
 
 ```text
-minute field    2 totals of the minute, then 60 x 2 totals of its seconds, each default then fallback
+minute field    2 totals of the minute, default then fallback; then those of its 60 seconds: one each of the only
+                processor that has any in that minute, or two each, default then fallback
 a total         payments u32, amount in cents u64                                          12 bytes
 detail field    one cell per millisecond and processor, in order of arrival
 a cell          millisecond within the second u16, processor u8, 1 unused, payments u32, amount in cents u64    16 bytes
@@ -30,6 +31,7 @@ PROCESSORS = 2
 
 TOTAL = struct.Struct("<IQ")
 MINUTE_LENGTH = TOTAL.size * PROCESSORS * (1 + MINUTE_S)
+LONE_MINUTE_LENGTH = TOTAL.size * (PROCESSORS + MINUTE_S)  # of a minute with payments at one processor
 CELL = struct.Struct("<HBxIQ")
 _SECOND_TOTALS = struct.Struct("<IQIQ")  # a second's two totals, or a minute's
 
@@ -239,9 +241,24 @@ def _count_minute(member: Levels, totals: list[int], minute: int, low_ms: int, h
         low = max(low_ms - within * SECOND_MS, 0)
         high = min(high_ms - within * SECOND_MS, SECOND_MS - 1)
         if low == 0 and high == SECOND_MS - 1:
-            _add(totals, _SECOND_TOTALS.unpack_from(field, _SECOND_TOTALS.size * (1 + within)), 1)
+            _add(totals, _second_totals(field, within), 1)
         else:
             _count_second(totals, member.details.get(minute * MINUTE_S + within, b""), low, high)
+
+
+def _second_totals(field: bytes | bytearray, within: int) -> tuple[int, int, int, int]:
+    """Payments and cents at default, then at fallback, of a second within a minute."""
+    if len(field) == MINUTE_LENGTH:
+        return _SECOND_TOTALS.unpack_from(field, _SECOND_TOTALS.size * (1 + within))
+    payments, cents = TOTAL.unpack_from(field, TOTAL.size * (PROCESSORS + within))
+    of_minute_at_default, _ = TOTAL.unpack_from(field)
+    return (payments, cents, 0, 0) if of_minute_at_default else (0, 0, payments, cents)
+
+
+def widened_minute(field: bytearray) -> bytearray:
+    """A field with room for the payments of both processors, made of one that has those of one."""
+    of_seconds = (_SECOND_TOTALS.pack(*_second_totals(field, within)) for within in range(MINUTE_S))
+    return field[: _SECOND_TOTALS.size] + b"".join(of_seconds)
 
 
 def _count_second(totals: list[int], field: bytes | bytearray, low_ms: int, high_ms: int) -> None:

@@ -1,10 +1,15 @@
 """A member's header in the Redis hash: text both ways, pure.
 
 One line of whole numbers separated by spaces, readable by a person with redis-cli and by the scripts, in the order of
-`Header`'s fields. The first three decide which of two headers is the newer.
+`Header`'s fields, and last the number of the format that the member's other fields have. The first three decide which
+of two headers is the newer.
 """
 
 from typing import NamedTuple
+
+FORMAT = 2
+"""Raised with every change of `server/totals.py`'s fields. A program of another format takes the line for no header, so
+that its summaries wait for this member instead of misreading it; version 0.1.0 had none."""
 
 Version = tuple[int, int, int]
 """Epoch, life and flush: what decides which of two headers of a member is the newer."""
@@ -44,18 +49,20 @@ class Header(NamedTuple):
 
     def to_text(self) -> str:
         """The header as it stands in the hash."""
-        return " ".join(map(str, self))
+        return " ".join(map(str, (*self, FORMAT)))
 
     @classmethod
     def from_text(cls, text: str) -> "Header":
         """The reverse of `to_text`.
 
         Raises:
-            ValueError: not a header.
+            ValueError: not a header, or one of another format.
         """
-        numbers = [int(word) for word in text.split(" ")]
+        *numbers, written_in = [int(word) for word in text.split(" ")]
         if len(numbers) != len(cls._fields):
-            raise ValueError(f"a header has {len(cls._fields)} numbers, not {len(numbers)}")
+            raise ValueError(f"a header has {len(cls._fields)} numbers and a format, not {len(numbers) + 1} numbers")
+        if written_in != FORMAT:
+            raise ValueError(f"the format is {FORMAT} here, not {written_in}")
         return cls(*numbers)
 
     @property

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from server import ledger
 from server.ledger import Ledger, minute_name, second_name
-from server.totals import CELL, MINUTE_LENGTH, Unknowns
+from server.totals import CELL, LONE_MINUTE_LENGTH, MINUTE_LENGTH, Unknowns
 from tests.server.naive_totals import (
     MINUTE_MS,
     ORIGINS_MS,
@@ -119,7 +119,7 @@ class TestBounds:
             told = ledger_of(Settled(0, NOON_MS + ms, 1) for ms in (0, 1, 1000, 2000))
         assert list(told.details) == [NOON_S + 1, NOON_S + 2]
         assert told.detail_from_s == NOON_S + 1
-        assert len(told.minutes[NOON_MINUTE]) == MINUTE_LENGTH
+        assert len(told.minutes[NOON_MINUTE]) == LONE_MINUTE_LENGTH
 
     def test_a_second_larger_than_the_bound_has_no_detail(self) -> None:
         """It is counted by the second at once."""

@@ -14,6 +14,7 @@ from tools.benchmark.scenario import Rules, Scenario
 from tools.benchmark.targets import Target
 
 GATEWAY = "http://localhost:9999"
+BARE = {"floor", "hop"}  # they settle nothing: what a gateway is compared with
 
 
 def scenario_of(options: argparse.Namespace, seed: int) -> Scenario:
@@ -41,20 +42,29 @@ def processors_of(options: argparse.Namespace) -> Processors:
 def targets_of(options: argparse.Namespace, rules: Rules) -> list[Target]:
     """Return what is to be measured, in turn; raises BenchError.
 
-    A gateway that runs already, or whose address was given, is measured as it is, and the floor beside it on a port of
-    its own. With `--against` and nothing running, each is started for its run and stopped after it.
+    A gateway that runs already, or whose address was given, is measured as it is, and floor or hop beside it on a port
+    of its own. With `--against` and nothing running, each is started for its run and stopped after it; so are floor and
+    hop at any time.
     """
     url = (options.target or GATEWAY).rstrip("/")
     port = targets.local_port(url)
-    if options.command == "floor":
-        return [targets.floor(port or free_port())]
-    against = getattr(options, "against", None)
-    runs = options.target is not None or targets.answers(url)
-    ours = targets.gateway(url, rules, managed=against is not None and not runs)
+    against: str | None = getattr(options, "against", None)
+    is_bare = options.command in BARE
+    runs = not is_bare and (options.target is not None or targets.answers(url))
+    if is_bare:
+        ours = _bare(options.command, port)
+    else:
+        ours = targets.gateway(url, rules, managed=against is not None and not runs)
     if against is None:
         return [ours]
-    if against == "floor":
-        return [ours, targets.floor(free_port() if runs or not port else port)]
+    if against in BARE:
+        return [ours, _bare(against, None if runs else port)]
     if runs:
         raise OptionError(f"Stop what runs at {url} first: both gateways are started here in turn, on that port.")
     return [ours, targets.other(Path(against), url)]
+
+
+def _bare(name: str, port: int | None) -> Target:
+    """Return the floor or the hop, at a port that is free if none is given."""
+    make = targets.floor if name == "floor" else targets.hop
+    return make(port or free_port())

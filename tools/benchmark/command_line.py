@@ -48,12 +48,13 @@ the contest's load, by k6; the score beside the best that perfect foresight coul
   final       300 s, 1 to 603 users, ten stages
   load FILE   a scenario of your own (see tools/benchmark/scenarios)
   floor       HAProxy answering by itself under the same load and limits: what everything else is compared with
+  hop         the same with a process behind HAProxy that answers and does nothing else
 
 payments at a constant rate, whatever becomes of them, by a generator that leaves the machine to what is measured:
   saturate    3,000/s for 60 s, accepted and settled; --search finds the highest rate, --beyond doubles it
   drain       both processors fail for 30 s: when is the backlog gone, and does accepting suffer
   summary     a million settled payments, then summaries of all kinds of windows, compared with the processors'
-  soak        300/s for an hour: does memory stay what it is
+  soak        300/s for an hour, after a million payments: does memory stay what it is
 
 Ends with 0 if all is well, 1 if the gateway refused, lost, doubled or misreported anything, 2 if it can't be run.
 A goal that is missed is told, and changes nothing in that."""
@@ -71,9 +72,11 @@ def parser() -> argparse.ArgumentParser:
             command.add_argument("scenario", metavar="FILE", help="a scenario file (.json)")
         _add_against(command)
         _add_scenario_options(command)
-    floor = commands.add_parser("floor", help="HAProxy alone")
-    floor.add_argument("--scenario", default="preview", metavar="NAME", help="preview (if left out), final, FILE")
-    _add_scenario_options(floor)
+    for name, text in (("floor", "HAProxy alone"), ("hop", "HAProxy and nothing but an answer behind it")):
+        bare = commands.add_parser(name, help=text)
+        bare.add_argument("--scenario", default="preview", metavar="NAME", help="preview (if left out), final, FILE")
+        _add_against(bare)
+        _add_scenario_options(bare)
     _add_open_commands(commands)
     return top
 
@@ -91,15 +94,20 @@ def _add_open_commands(commands: argparse._SubParsersAction[argparse.ArgumentPar
     add("--outage-s", type=_at_least_one, default=30, metavar="S", help="both processors fail (%(default)s)")
     add("--drain-s", type=_at_least_one, default=20, metavar="S", help="payments go on after it (%(default)s)")
     add = _adder(commands.add_parser("summary", help="summaries over many payments"), against=False)
-    add("--fill", type=_at_least_one, default=1_000_000, metavar="N", help="settled payments (%(default)s)")
-    add("--fill-rate", type=_at_least_one, default=2500, metavar="N", help="they are sent so fast (%(default)s)")
+    _add_fill(add)
     add("--rate", type=_at_least_one, default=300, metavar="N", help="payments per second meanwhile (%(default)s)")
     add("--summaries", type=_at_least_one, default=50, metavar="N", help="summaries per second (%(default)s)")
     add("--duration-s", type=_at_least_one, default=60, metavar="S", help="without, then with them (%(default)s)")
     add = _adder(commands.add_parser("soak", help="an hour, and memory"), against=False)
+    _add_fill(add)
     add("--rate", type=_at_least_one, default=300, metavar="N", help="payments per second (%(default)s)")
     add("--duration-s", type=_at_least_one, default=3600, metavar="S", help="for so long (%(default)s)")
     add("--sample-s", type=float, default=60.0, metavar="S", help="memory is read every so often (%(default)s)")
+
+
+def _add_fill(add: Callable[..., argparse.Action]) -> None:
+    add("--fill", type=_at_least_one, default=1_000_000, metavar="N", help="payments settled first (%(default)s)")
+    add("--fill-rate", type=_at_least_one, default=2500, metavar="N", help="they are sent so fast (%(default)s)")
 
 
 def _adder(command: argparse.ArgumentParser, *, against: bool) -> Callable[..., argparse.Action]:
@@ -115,7 +123,9 @@ def _adder(command: argparse.ArgumentParser, *, against: bool) -> Callable[..., 
 
 def _add_against(command: argparse.ArgumentParser) -> None:
     command.add_argument(
-        "--against", metavar="floor|FILE", help="take turns with the floor, or with another docker-compose.yml"
+        "--against",
+        metavar="floor|hop|FILE",
+        help="take turns with one of these, or with another docker-compose.yml",
     )
 
 
@@ -216,4 +226,6 @@ def open_sheet(options: argparse.Namespace, order: OpenOrder, screen: Screen) ->
                 order, summary.Ask(*fill, options.rate, options.summaries, options.duration_s), screen
             )
         case _:
-            return soak.measure(order, soak.Ask(options.rate, options.duration_s, options.sample_s), screen)
+            fill = (options.fill, options.fill_rate)
+            ask = soak.Ask(*fill, options.rate, options.duration_s, options.sample_s)
+            return soak.measure(order, ask, screen)

@@ -94,10 +94,12 @@ class ComposeProject:
     Args:
         file: the compose file.
         variables: values for the file's ${…}, over those of the environment.
+        keep_volumes: whether its volumes stay when it is stopped.
     """
 
-    def __init__(self, file: Path, variables: Mapping[str, str] | None = None) -> None:
+    def __init__(self, file: Path, variables: Mapping[str, str] | None = None, *, keep_volumes: bool = True) -> None:
         self.file = file
+        self._keep_volumes = keep_volumes
         self._variables = [f"{name}={value}" for name, value in (variables or {}).items()]
 
     def start(self) -> None:
@@ -105,8 +107,8 @@ class ComposeProject:
         self._compose("up", "--detach", "--build", "--quiet-pull")
 
     def stop(self) -> None:
-        """Stop and remove the containers; volumes, and what is in them, stay. Raises DockerError."""
-        self._compose("down")
+        """Stop and remove the containers, and the volumes unless they are to stay; raises DockerError."""
+        self._compose("down", *([] if self._keep_volumes else ["--volumes"]))
 
     def limits(self, service: str) -> tuple[str, str]:
         """Return (cpus, memory) that this file allows a service; raises DockerError."""

@@ -73,7 +73,7 @@ class Sheet:
         main: the index of the phase that its latencies are compared by.
         metered_payments, metered_s: accepted while the meters of `used` ran, and how long that was.
         quiet_s: seconds from the load's end until everything was settled; None if it never was.
-        settles: whether the target pays what it accepts; the floor does not.
+        settles: whether the target pays what it accepts; floor and hop do not.
         may_refuse: phases in which a 503 is a right answer, and a request may go unsent.
         told: lines of the command's own.
         more: figures of the command's own, for the JSON.

@@ -1,4 +1,8 @@
-"""`bench soak`: payments for an hour, and whether the memory of every container stays what it is."""
+"""`bench soak`: payments for an hour, and whether the memory of every container stays what it is.
+
+What has a bound is filled first, by many payments in a short time: a table on its way to its bound grows, and would
+hide what grows without one.
+"""
 
 from __future__ import annotations
 
@@ -15,6 +19,7 @@ from tools.benchmark.progress import Screen
 from tools.benchmark.rows import Own, rows_of, sheet_of
 from tools.benchmark.saturate import WARM_UP_MS
 from tools.benchmark.sheet import Goal, Sheet
+from tools.benchmark.summary import fill
 from tools.benchmark.text import LATENCY_COLUMNS, latency_cells, number, table
 
 GROWTH_PERCENT_MAX = 2.0
@@ -29,8 +34,10 @@ _BYTES_PER_MB = 1e6
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """So many payments a second for so long; memory is read every `sample_s`."""
+    """`fill` payments at `fill_per_s`; then so many a second for so long, memory being read every `sample_s`."""
 
+    fill: int
+    fill_per_s: int
     rate_per_s: int
     duration_s: int
     sample_s: float
@@ -120,6 +127,7 @@ def measure(order: Order, ask: Ask, screen: Screen) -> Sheet:
         Phase("soak", ask.duration_s * _MS_PER_S, ask.rate_per_s),
     ]
     with OpenRun(order, screen) as run:
+        fill(run, ask.fill, ask.fill_per_s)
         sampler = _Sampler(run, ask.sample_s)
         hooks = Hooks(sampler.on_phase, sampler.on_tick)
         observed = run.load(phases, hooks, tick_s=min(TICK_S, ask.sample_s))

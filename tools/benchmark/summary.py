@@ -48,12 +48,12 @@ class Ask:
     duration_s: int
 
 
-def fill(run: OpenRun, ask: Ask) -> None:
+def fill(run: OpenRun, payments: int, per_s: int) -> None:
     """Have so many payments settled, in chunks, each slower if the last was too much; raises GeneratorError."""
-    rate = ask.fill_per_s
+    rate = per_s
     since_s = time.monotonic()
     for _ in range(CHUNKS_MAX):
-        left = ask.fill - run.answered.accepted
+        left = payments - run.answered.accepted
         if left <= 0:
             break
         chunk_ms = min(CHUNK_MS, -(-left * _MS_PER_S // rate))
@@ -67,7 +67,7 @@ def fill(run: OpenRun, ask: Ask) -> None:
         if failed or time.monotonic() - began_s > LAG_S_MAX:
             rate = max(int(rate * SLOWER), RATE_MIN)
             run.screen.say(f"  {failed:,} payments of the fill were not taken: going on at {rate:,}/s")
-    if run.answered.accepted < ask.fill:
+    if run.answered.accepted < payments:
         raise GeneratorError(f"Only {run.answered.accepted:,} payments were accepted in {CHUNKS_MAX} chunks.")
     run.notes.append(f"filled with {run.answered.accepted:,} payments in {time.monotonic() - since_s:.0f} s")
 
@@ -86,7 +86,7 @@ def phases_of(ask: Ask) -> list[Phase]:
 def measure(order: Order, ask: Ask, screen: Screen) -> Sheet:
     """Run it once; raises BenchError if the load could not be run."""
     with OpenRun(order, screen) as run:
-        fill(run, ask)
+        fill(run, ask.fill, ask.fill_per_s)
         observed = run.load(phases_of(ask))
         settlement = run.settle()
         gateway = Gateway(order.target.url)

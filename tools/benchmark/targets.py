@@ -1,4 +1,4 @@
-"""What is measured: something that runs already, the gateway's own compose file, another one's, or the floor."""
+"""What is measured: what runs already, the gateway's own compose file, another one's, the floor or the hop."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from tools.benchmark.scenario import Rules
 ROOT = Path(__file__).resolve().parent.parent.parent
 OWN_COMPOSE = ROOT / "docker-compose.yml"
 FLOOR_COMPOSE = Path(__file__).parent / "floor" / "docker-compose.yml"
+HOP_COMPOSE = FLOOR_COMPOSE.with_name("hop.yml")
 READY_S = 120.0
 _ASK_AGAIN_S = 0.25
 _ASK_TIMEOUT_S = 2.0
@@ -30,7 +31,7 @@ class Target:
     Attributes:
         name: as the report calls it.
         url: its origin, http only.
-        settles: whether it pays what it accepts; the floor does not.
+        settles: whether it pays what it accepts; floor and hop do not.
         project: what starts and stops it; None for what runs already and is left running.
     """
 
@@ -99,11 +100,25 @@ def local_port(url: str) -> int | None:
 
 def floor(port: int, own_compose: Path = OWN_COMPOSE) -> Target:
     """Return the floor at this port, under the limits of the gateway's own HAProxy; raises DockerError."""
+    return _bare("floor", FLOOR_COMPOSE, port, own_compose)
+
+
+def hop(port: int, own_compose: Path = OWN_COMPOSE) -> Target:
+    """Return the hop at this port: the floor with a process behind HAProxy that does nothing but answer.
+
+    Its HAProxy is the gateway's, in configuration and limits. What it takes more than the floor is the price of having
+    anything behind HAProxy. Raises DockerError.
+    """
+    return _bare("hop", HOP_COMPOSE, port, own_compose)
+
+
+def _bare(name: str, file: Path, port: int, own_compose: Path) -> Target:
     if not own_compose.exists():
-        raise DockerError(f"{own_compose} is not there: the floor takes its limits from it.")
+        raise DockerError(f"{own_compose} is not there: the {name} takes its limits from it.")
     cpus, memory = ComposeProject(own_compose).limits("haproxy")
-    variables = {"FLOOR_PORT": str(port), "FLOOR_CPUS": cpus, "FLOOR_MEMORY": memory}
-    return Target("floor", f"http://localhost:{port}", settles=False, project=ComposeProject(FLOOR_COMPOSE, variables))
+    variables = {"BARE_PORT": str(port), "BARE_CPUS": cpus, "BARE_MEMORY": memory}
+    project = ComposeProject(file, variables, keep_volumes=False)
+    return Target(name, f"http://localhost:{port}", settles=False, project=project)
 
 
 def gateway(url: str, rules: Rules, *, managed: bool) -> Target:

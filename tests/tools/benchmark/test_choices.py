@@ -15,9 +15,10 @@ from tools.benchmark.targets import Target
 
 @pytest.fixture
 def nothing_runs(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing answers anywhere, and the floor needs no docker."""
+    """Nothing answers anywhere, and floor and hop need no docker."""
     monkeypatch.setattr(targets, "answers", lambda _: False)
     monkeypatch.setattr(targets, "floor", lambda port: Target("floor", f"http://localhost:{port}", settles=False))
+    monkeypatch.setattr(targets, "hop", lambda port: Target("hop", f"http://localhost:{port}", settles=False))
 
 
 class TestScenarioOf:
@@ -75,16 +76,25 @@ class TestTargetsOf:
         """Without --against nothing is started."""
         assert self.found("preview") == [("gateway", "http://localhost:9999", False)]
 
-    def test_the_floor_alone(self) -> None:
+    @pytest.mark.parametrize("bare", ["floor", "hop"])
+    def test_floor_and_hop_alone(self, bare: str) -> None:
         """On the gateway's port, or the one of --target."""
-        assert self.found("floor") == [("floor", "http://localhost:9999", False)]
-        assert self.found("floor", "--target", "http://localhost:18070")[0][1] == "http://localhost:18070"
+        assert self.found(bare) == [(bare, "http://localhost:9999", False)]
+        assert self.found(bare, "--target", "http://localhost:18070")[0][1] == "http://localhost:18070"
+
+    def test_the_hop_against_the_floor(self) -> None:
+        """In turn, on one port."""
+        assert self.found("hop", "--against", "floor", "--target", "http://localhost:18070") == [
+            ("hop", "http://localhost:18070", False),
+            ("floor", "http://localhost:18070", False),
+        ]
 
     def test_against_the_floor_with_nothing_running(self) -> None:
         """Both are started in turn, on one port."""
-        gateway, floor = self.found("preview", "--against", "floor")
-        assert gateway == ("gateway", "http://localhost:9999", True)
-        assert floor[:2] == ("floor", "http://localhost:9999")
+        for bare in ("floor", "hop"):
+            gateway, other = self.found("preview", "--against", bare)
+            assert gateway == ("gateway", "http://localhost:9999", True)
+            assert other[:2] == (bare, "http://localhost:9999")
 
     def test_against_the_floor_beside_what_runs(self) -> None:
         """A gateway given by its address is left running, so the floor has another port."""

@@ -107,7 +107,7 @@ class TestOpenSheet:
             (["saturate", "--rate", "9", "--search", "--beyond"], saturate, "search", saturate.Ask(9, 60, beyond=True)),
             (["drain", "--calm-s", "1"], drain, "measure", drain.Ask(300, 1, 30, 20)),
             (["summary", "--fill", "9"], summary, "measure", summary.Ask(9, 2500, 300, 50, 60)),
-            (["soak", "--sample-s", "0.5"], soak, "measure", soak.Ask(300, 3600, 0.5)),
+            (["soak", "--sample-s", "0.5"], soak, "measure", soak.Ask(1_000_000, 2500, 300, 3600, 0.5)),
         ],
     )
     def test_defaults_are_the_goals(

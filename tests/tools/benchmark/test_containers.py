@@ -118,14 +118,16 @@ class TestComposeProject:
     """Starting and stopping."""
 
     def test_variables_reach_compose(self, docker: Path, tmp_path: Path) -> None:
-        """What the file's ${…} need is in the command's environment."""
-        docker.write_text(f'#!/bin/sh\necho "$FLOOR_PORT $*" >>{tmp_path}/said\n', encoding="ascii")
-        project = ComposeProject(tmp_path / "some.yml", {"FLOOR_PORT": "18070"})
+        """What the file's ${…} need is in the command's environment, and whether volumes stay is a word."""
+        docker.write_text(f'#!/bin/sh\necho "$BARE_PORT $*" >>{tmp_path}/said\n', encoding="ascii")
+        project = ComposeProject(tmp_path / "some.yml", {"BARE_PORT": "18070"})
         project.start()
         project.stop()
+        ComposeProject(tmp_path / "some.yml", {"BARE_PORT": "1"}, keep_volumes=False).stop()
         assert (tmp_path / "said").read_text(encoding="ascii").splitlines() == [
             f"18070 compose --file {tmp_path}/some.yml up --detach --build --quiet-pull",
             f"18070 compose --file {tmp_path}/some.yml down",
+            f"1 compose --file {tmp_path}/some.yml down --volumes",
         ]
 
     def test_a_failure_carries_the_last_words(self, docker: Path, tmp_path: Path) -> None:

@@ -85,8 +85,9 @@ class TestMeasure:
     def test_growth_is_a_goal_that_is_missed(self, bank: Bank) -> None:
         """The table shows it, and latencies over time."""
         order = Order(target_of(bank), processors_of(bank), 7, 4, 2.0)
-        sheet = measure(order, Ask(20, 3, 0.2), Screen(io.StringIO()))
+        sheet = measure(order, Ask(40, 40, 20, 3, 0.2), Screen(io.StringIO()))
         assert faults(sheet) == []
+        assert sheet.notes[0].startswith("filled with 40 payments")
         assert len(sheet.more["memory"]) >= 3
         assert not sheet.goals[0].is_met
         assert sheet.told[0].split()[:3] == ["memory", "first", "MB"]

@@ -48,7 +48,7 @@ class TestFill:
         monkeypatch.setattr(summary, "CHUNK_MS", 500)
         screen = Screen(io.StringIO())
         with OpenRun(order_for(bank), screen) as run:
-            fill(run, ASK)
+            fill(run, ASK.fill, ASK.fill_per_s)
         assert len({row[0] for row in bank.rows[0]}) == 60
         assert run.notes[-1].startswith("filled with 60 payments")
 
@@ -59,7 +59,7 @@ class TestFill:
         bank.refuses = 503
         said = io.StringIO()
         with OpenRun(order_for(bank), Screen(said)) as run, pytest.raises(GeneratorError, match="Only 0 payments"):
-            fill(run, ASK)
+            fill(run, ASK.fill, ASK.fill_per_s)
         assert "12 payments of the fill were not taken: going on at 48/s" in said.getvalue()
 
 

@@ -1,5 +1,8 @@
 """Tests of tools/benchmark/targets.py."""
 
+import subprocess
+from collections.abc import Callable
+from http import HTTPStatus
 from pathlib import Path
 
 import pytest
@@ -7,9 +10,9 @@ import pytest
 from tests.tools.benchmark.samples import RULES, Bank
 from tools.benchmark import targets
 from tools.benchmark.containers import ComposeProject
-from tools.benchmark.endpoints import free_port
+from tools.benchmark.endpoints import Endpoint, free_port
 from tools.benchmark.errors import DockerError, EndpointError, OptionError
-from tools.benchmark.targets import Target, answers, floor, gateway, local_port, other
+from tools.benchmark.targets import Target, answers, floor, gateway, hop, local_port, other
 
 
 class FakeProject(ComposeProject):
@@ -128,10 +131,14 @@ class TestKinds:
 
     @pytest.mark.slow
     @pytest.mark.containers
-    def test_the_floor_answers_under_our_limits(self) -> None:
-        """It takes payments on the port asked for, and is gone afterwards."""
-        port = free_port()
-        target = floor(port)
+    @pytest.mark.parametrize("make", [floor, hop])
+    def test_floor_and_hop_answer_under_our_limits(self, make: Callable[[int], Target]) -> None:
+        """They take payments on the port asked for, and are gone afterwards, volumes and all."""
+        target = make(free_port())
         with target.up():
-            assert target.answers()
+            payment = {"correlationId": "4a7901b8-7d26-4d9d-aa19-4dc1c7cf60b3", "amount": 19.9}
+            status, _ = Endpoint(target.name, target.url).try_ask("POST", "/payments", payment)
+            assert status == HTTPStatus.ACCEPTED
         assert not target.answers()
+        volumes = subprocess.run(["docker", "volume", "ls"], capture_output=True, text=True, check=True).stdout
+        assert f"bench-{target.name}" not in volumes
