@@ -1,9 +1,11 @@
 """How fast payments leave: pure. What comes in at the usual pace is hardly held up, a backlog is worked off at a pace.
 
-A token per payment; tokens come at a rate that grows steadily while all is well and is halved when the container was
-frozen for using up its CPU quota (additive increase, multiplicative decrease: RFC 5681's answer to the same question of
-how much of an unknown capacity to use). The bucket is small, because a burst occupies two cores: the dispatcher's own
-and that of the processor that answers. On a machine of two a client then waits as long as the burst lasts.
+A token per payment; tokens come at a rate that grows steadily while it is used and all is well, and is halved when the
+container was frozen for using up its CPU quota (additive increase, multiplicative decrease: RFC 5681's answer to the
+same question of how much of an unknown capacity to use; what was not used says nothing of the capacity: RFC 7661). So a
+backlog leaves at first at a rate that was good before. The bucket is small, because a burst occupies two cores: the
+dispatcher's own and that of the processor that answers. On a machine of two a client then waits as long as the burst
+lasts.
 """
 
 from collections.abc import Callable
@@ -11,7 +13,7 @@ from collections.abc import Callable
 RATE_START = 1000  # payments per second; a backlog of the contest's longest outage is gone in seconds
 RATE_MIN = 100  # a frozen instance must still pay
 RATE_MAX = 8000  # above what one dispatcher can do
-RATE_STEP = 100  # added per look
+RATE_STEP = 100  # added per look, if at least half of the rate was used since the last
 LOOK_EVERY_MS = 100  # the period of the kernel's bandwidth control
 BURST = 8  # payments that may be sent at once: about half a millisecond
 _MS_PER_S = 1000
@@ -32,7 +34,8 @@ class Pacer:
         self._filled_at_ms = now_ms
         self._throttled_periods = throttled_periods
         self._throttled: int | None = None
-        self._look_at_ms = now_ms
+        self._looked_at_ms = now_ms - LOOK_EVERY_MS
+        self._taken = 0  # since then
 
     def take(self, now_ms: int) -> bool:
         """Uses up one token; False if there is none yet."""
@@ -42,6 +45,7 @@ class Pacer:
         if self._milli_tokens < _MS_PER_S:
             return False
         self._milli_tokens -= _MS_PER_S
+        self._taken += 1
         return True
 
     def wait_ms(self) -> int:
@@ -50,13 +54,14 @@ class Pacer:
 
     def look(self, now_ms: int) -> None:
         """Called while something waits: adapts the rate, ten times a second at most."""
-        if now_ms < self._look_at_ms:
+        passed_ms = now_ms - self._looked_at_ms
+        if passed_ms < LOOK_EVERY_MS:
             return
-        self._look_at_ms = now_ms + LOOK_EVERY_MS
         throttled = self._throttled_periods()
-        frozen = self._throttled is not None and throttled > self._throttled
-        self._throttled = throttled
-        if frozen:
+        if self._throttled is not None and throttled > self._throttled:
             self.rate = max(self.rate // 2, RATE_MIN)
-        else:
+        elif 2 * self._taken * _MS_PER_S >= self.rate * passed_ms:
             self.rate = min(self.rate + RATE_STEP, RATE_MAX)
+        self._throttled = throttled
+        self._looked_at_ms = now_ms
+        self._taken = 0

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from zlib import crc32
 
 from shm import layout
-from shm.states import State
+from shm.states import STATES, State
 
 
 class Accepted(NamedTuple):
@@ -101,6 +101,8 @@ class Base(NamedTuple):
 
 EMPTY_BASE = Base(0, 0, 0, 0, 0, 0, 0, 0)
 
+_KINDS = {int(kind): kind for kind in Kind}
+
 KIND_STATES = {Kind.SETTLED: State.SETTLED, Kind.DUPLICATE: State.DUPLICATE, Kind.REFUSED: State.REFUSED}
 """The slot state that belongs to each kind of journal record."""
 
@@ -146,9 +148,8 @@ def unpack_table_slot(slot: bytes) -> Kept | None:
     )
     generation = word >> layout.STATE_GENERATION_SHIFT
     identity = slot[layout.TABLE_ID : layout.TABLE_REQUESTED_AT]
-    try:
-        state = State(word & layout.STATE_MASK)
-    except ValueError:
+    state = STATES.get(word & layout.STATE_MASK)
+    if state is None:
         return None
     if state is not State.FREE and (mark != layout.MARK or checksum != _table_checksum(identity, generation)):
         return None
@@ -182,7 +183,7 @@ def unpack_journal_record(position: int, record: bytes) -> Ended | None:
     if sequence != position + 1 or checksum != crc32(record[: layout.JOURNAL_RECORD_BODY.size]):
         return None
     return Ended(
-        Kind(what >> layout.JOURNAL_KIND_SHIFT),
+        _KINDS[what >> layout.JOURNAL_KIND_SHIFT],
         what >> layout.JOURNAL_PROCESSOR_SHIFT & layout.JOURNAL_BYTE_MASK,
         what & layout.JOURNAL_REQUESTED_AT_MASK,
         amount_cents,

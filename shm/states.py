@@ -48,6 +48,9 @@ class Event(IntEnum):
     FOLDED = 11  # its journal record was folded into the base: forgotten
 
 
+STATES = {int(state): state for state in State}
+"""By number. Calling `State` is a call into Python, several times for each payment."""
+
 TRANSITIONS: dict[State, dict[Event, State]] = {
     State.FREE: {
         Event.TAKEN: State.WAITING,  # crash: still in the lane, taken again

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from shm import layout
 from shm.errors import BrokenInvariant
 from shm.record import Accepted, Kept, pack_state, pack_table_body, unpack_table_slot
-from shm.states import Event, State, next_state
+from shm.states import STATES, Event, State, next_state
 
 _SLOT_WORDS = layout.TABLE_SLOT_LENGTH // layout.WORD
 _REQUESTED_AT = layout.TABLE_REQUESTED_AT // layout.WORD
@@ -99,10 +99,10 @@ class Table:
             BrokenInvariant: the state word holds no known state.
         """
         value = self._words[slot * _SLOT_WORDS] & layout.STATE_MASK
-        try:
-            return State(value)
-        except ValueError:
-            raise BrokenInvariant(f"table slot {slot} has the unknown state {value}") from None
+        state = STATES.get(value)
+        if state is None:
+            raise BrokenInvariant(f"table slot {slot} has the unknown state {value}")
+        return state
 
     def read(self, slot: int) -> Kept | None:
         """A slot's payment, copied whole: the state word is the same before and after. None if it is damaged."""

@@ -1,5 +1,6 @@
 """The pace of a backlog."""
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -13,12 +14,16 @@ class Container:
         self.throttled_periods = frozen_before
         self.now_ms = 1000
         self.pacer = Pacer(self.now_ms, lambda: self.throttled_periods)
+        self.pacer.look(self.now_ms)
 
-    def look(self, *, freezes: int = 0) -> int:
-        """Looks one period later, after so many freezes; the rate then."""
+    def look(self, *, freezes: int = 0, in_use_ms: int = LOOK_EVERY_MS) -> int:
+        """Looks one period later, after so many freezes, the pace having been used for so long; the rate then."""
+        for ms in range(LOOK_EVERY_MS):
+            self.now_ms += 1
+            if ms < in_use_ms:
+                self.sent()
         self.throttled_periods += freezes
         self.pacer.look(self.now_ms)
-        self.now_ms += LOOK_EVERY_MS
         return self.pacer.rate
 
     def sent(self) -> int:
@@ -49,7 +54,7 @@ class TestTake:
         container = Container()
         for _ in range(looks):
             container.look(freezes=1)
-        began_ms, passed = container.now_ms - looks * LOOK_EVERY_MS, 0
+        began_ms, passed = container.now_ms, 0
         for pause_ms in pauses_ms:
             container.now_ms += pause_ms
             passed += container.sent()
@@ -76,9 +81,22 @@ class TestLook:
         """Without freezes the rate grows by the same step up to its maximum."""
         container = Container(frozen_before=7)
         assert [container.look(), container.look()] == [RATE_START + RATE_STEP, RATE_START + 2 * RATE_STEP]
-        for _ in range(1000):
+        for _ in range((RATE_MAX - RATE_START) // RATE_STEP):
             container.look()
         assert container.pacer.rate == RATE_MAX
+
+    @pytest.mark.parametrize(("in_use_ms", "rate"), [(0, RATE_START), (40, RATE_START), (60, RATE_START + RATE_STEP)])
+    def test_grows_only_if_half_of_it_is_used(self, in_use_ms: int, rate: int) -> None:
+        """An outage, or a pace that is quick enough as it is, says nothing of what the container can do."""
+        assert Container().look(in_use_ms=in_use_ms) == rate
+
+    def test_what_was_long_ago_is_not_in_use(self) -> None:
+        """Before an outage it was used; then nothing was sent for a while, and the rate is what it was."""
+        container = Container()
+        container.sent()
+        container.now_ms += 30_000
+        container.pacer.look(container.now_ms)
+        assert container.pacer.rate == RATE_START
 
     def test_halves_on_a_freeze(self) -> None:
         """Each look that finds new freezes halves the rate, down to its minimum."""
@@ -97,6 +115,7 @@ class TestLook:
         """Asked more often, it asks nobody."""
         container = Container()
         container.look()
+        container.throttled_periods += 1
         for _ in range(10):
-            container.pacer.look(container.now_ms - 1)
+            container.pacer.look(container.now_ms + LOOK_EVERY_MS - 1)
         assert container.pacer.rate == RATE_START + RATE_STEP

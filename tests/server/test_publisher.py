@@ -99,6 +99,16 @@ class TestFlush:
         assert (header.version, builds_on) == ((0, 1, 2), (0, 1, 1))
         assert fields == {f"m{NOON_S // 60 + 1}", f"s{NOON_S + 61}"}
 
+    async def test_gives_the_core_away(self, desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Before sending, and between the answer and what follows from it."""
+        seen: list[tuple[int, int]] = []
+        published = DispatcherCount.PUBLISHED
+        monkeypatch.setattr(
+            module, "give_way", lambda: seen.append((len(desk.totals.flushes), desk.counters.get(published)))
+        )
+        await desk.flush(3)
+        assert (seen, desk.counters.get(published)) == ([(0, 0), (1, 0)], 3)
+
     async def test_beat(self, desk: Desk) -> None:
         """With nothing to tell only the header goes: a sign of life."""
         await desk.flush(1)
