@@ -2,10 +2,10 @@
 
 A token per payment; tokens come at a rate that grows steadily while it is used and all is well, and is halved when the
 container was frozen for using up its CPU quota (additive increase, multiplicative decrease: RFC 5681's answer to the
-same question of how much of an unknown capacity to use; what was not used says nothing of the capacity: RFC 7661). So a
-backlog leaves at first at a rate that was good before. The bucket is small, because a burst occupies two cores: the
-dispatcher's own and that of the processor that answers. On a machine of two a client then waits as long as the burst
-lasts.
+same question of how much of an unknown capacity to use; what was not used says nothing of the capacity: RFC 7661). So
+a backlog leaves at first at a rate that was good before. The bucket holds what comes in between two looks: only a
+backlog is held up. What leaves does so in bursts, one per millisecond, because a burst occupies two cores: the
+dispatcher's own and that of the processor that answers. On a machine of two a client then waits as long as it lasts.
 """
 
 from collections.abc import Callable
@@ -15,7 +15,7 @@ RATE_MIN = 100  # a frozen instance must still pay
 RATE_MAX = 8000  # above what one dispatcher can do
 RATE_STEP = 100  # added per look, if at least half of the rate was used since the last
 LOOK_EVERY_MS = 100  # the period of the kernel's bandwidth control
-BURST = 8  # payments that may be sent at once: about half a millisecond
+BURST = 8  # payments that may be sent within a millisecond: they take about half of it
 _MS_PER_S = 1000
 
 
@@ -30,27 +30,31 @@ class Pacer:
     def __init__(self, now_ms: int, throttled_periods: Callable[[], int]) -> None:
         """A full bucket."""
         self.rate = RATE_START
-        self._milli_tokens = BURST * _MS_PER_S  # thousandths of a token: no floats, no rounding
+        self._milli_tokens = RATE_START * LOOK_EVERY_MS  # thousandths of a token: no floats, no rounding
         self._filled_at_ms = now_ms
+        self._burst_left = BURST  # in this millisecond
         self._throttled_periods = throttled_periods
         self._throttled: int | None = None
         self._looked_at_ms = now_ms - LOOK_EVERY_MS
         self._taken = 0  # since then
 
     def take(self, now_ms: int) -> bool:
-        """Uses up one token; False if there is none yet."""
-        self._milli_tokens += (now_ms - self._filled_at_ms) * self.rate
-        self._milli_tokens = min(self._milli_tokens, BURST * _MS_PER_S)
-        self._filled_at_ms = now_ms
-        if self._milli_tokens < _MS_PER_S:
+        """Uses up one token; False if there is none yet, or the burst of this millisecond is over."""
+        if now_ms != self._filled_at_ms:
+            self._milli_tokens += (now_ms - self._filled_at_ms) * self.rate
+            self._milli_tokens = min(self._milli_tokens, self.rate * LOOK_EVERY_MS)
+            self._filled_at_ms = now_ms
+            self._burst_left = BURST
+        if self._milli_tokens < _MS_PER_S or not self._burst_left:
             return False
         self._milli_tokens -= _MS_PER_S
+        self._burst_left -= 1
         self._taken += 1
         return True
 
     def wait_ms(self) -> int:
         """After `take` has said no: in how many milliseconds a whole burst may be sent."""
-        return -(-(BURST * _MS_PER_S - self._milli_tokens) // self.rate)
+        return max(-(-(BURST * _MS_PER_S - self._milli_tokens) // self.rate), 1)
 
     def look(self, now_ms: int) -> None:
         """Called while something waits: adapts the rate, ten times a second at most."""
