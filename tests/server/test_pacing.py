@@ -30,7 +30,6 @@ class Container:
         """How many payments leave now."""
         return sum(self.pacer.take(self.now_ms) for _ in range(2 * BURST))
 
-
     def emptied(self) -> "Container":
         """The same, after as many payments as its bucket held."""
         while self.sent() == BURST:
