@@ -33,9 +33,11 @@ COPY tools/ring_view/ tools/ring_view/
 # The root folder is read-only when it runs. Unchecked: nothing compares time stamps of sources that can't change.
 RUN /opt/venv/bin/python -m compileall -q --invalidation-mode unchecked-hash shm server tools
 
-# MALLOC_ARENA_MAX: memory is scarcer than threads. PYTHONUNBUFFERED: a last word is seen even of a killed process.
+# MALLOC_ARENA_MAX: memory is scarcer than threads. MALLOC_MMAP_THRESHOLD_ (1 MB): a large table goes back to the kernel
+# when it is freed; without it glibc raises the threshold as it goes and keeps 10 MB of an outgrown one. PYTHONUNBUFFERED: a last word is seen even of a killed process.
 ENV PATH=/opt/venv/bin:$PATH \
     MALLOC_ARENA_MAX=1 \
+    MALLOC_MMAP_THRESHOLD_=1048576 \
     PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1
 USER 10001:10001
