@@ -12,8 +12,10 @@ FILES_V1 = {
     "/sys/fs/cgroup/cpu/docker/abc/cpu.cfs_quota_us": "35000\n",
     "/sys/fs/cgroup/cpu/docker/abc/cpu.cfs_period_us": "100000\n",
     "/sys/fs/cgroup/cpuacct/docker/abc/cpuacct.usage": "25354072\n",
-    "/sys/fs/cgroup/memory/docker/abc/memory.usage_in_bytes": "3000000\n",
-    "/sys/fs/cgroup/memory/docker/abc/memory.stat": "cache 5\ntotal_inactive_file 1000000\n",
+    "/sys/fs/cgroup/memory/docker/abc/memory.kmem.usage_in_bytes": "600000\n",
+    "/sys/fs/cgroup/memory/docker/abc/memory.stat": (
+        "cache 5\ntotal_cache 1400000\ntotal_rss 1000000\ntotal_inactive_file 1000000\n"
+    ),
     "/sys/fs/cgroup/memory/docker/abc/memory.max_usage_in_bytes": "3821568\n",
     "/sys/fs/cgroup/memory/docker/abc/memory.limit_in_bytes": "33554432\n",
 }
@@ -23,7 +25,7 @@ FILES_V2 = {
     f"{FOLDER_V2}/cpu.stat": "usage_usec 25354\nuser_usec 9\nnr_periods 20\nnr_throttled 3\nthrottled_usec 43060\n",
     f"{FOLDER_V2}/cpu.max": "35000 100000\n",
     f"{FOLDER_V2}/memory.current": "3000000\n",
-    f"{FOLDER_V2}/memory.stat": "anon 5\ninactive_file 1000000\n",
+    f"{FOLDER_V2}/memory.stat": "anon 1000000\nfile 1400000\nkernel 600000\nslab 7\ninactive_file 1000000\n",
     f"{FOLDER_V2}/memory.peak": "3821568\n",
     f"{FOLDER_V2}/memory.max": "33554432\n",
 }
@@ -93,6 +95,12 @@ class TestRead:
         """Linux before 5.19 has no memory.peak."""
         files = {path: text for path, text in FILES_V2.items() if not path.endswith("peak")}
         assert read(PROC_V2, reader(files)).memory_peak_bytes == 3_000_000
+
+    def test_a_kernel_without_the_sum_of_its_own_memory_shows_the_parts(self) -> None:
+        """Linux before 5.18 has no `kernel` in memory.stat."""
+        parts = "anon 1000000\nfile 1400000\nkernel_stack 100000\nslab 500000\ninactive_file 1000000\n"
+        files = FILES_V2 | {f"{FOLDER_V2}/memory.stat": parts}
+        assert read(PROC_V2, reader(files)).memory_bytes == 2_000_000
 
     def test_a_process_in_no_cgroup_is_an_error(self) -> None:
         """There is nothing to read then."""
