@@ -34,7 +34,8 @@ COPY tools/ring_view/ tools/ring_view/
 RUN /opt/venv/bin/python -m compileall -q --invalidation-mode unchecked-hash shm server tools
 
 # MALLOC_ARENA_MAX: memory is scarcer than threads. MALLOC_MMAP_THRESHOLD_ (1 MB): a large table goes back to the kernel
-# when it is freed; without it glibc raises the threshold as it goes and keeps 10 MB of an outgrown one. PYTHONUNBUFFERED: a last word is seen even of a killed process.
+# when it is freed; without it glibc raises the threshold as it goes and keeps 10 MB of an outgrown one.
+# PYTHONUNBUFFERED: a last word is seen even of a killed process.
 ENV PATH=/opt/venv/bin:$PATH \
     MALLOC_ARENA_MAX=1 \
     MALLOC_MMAP_THRESHOLD_=1048576 \

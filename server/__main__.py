@@ -19,6 +19,7 @@ from server.supervisor import Supervisor
 from shm import RoleLock, RoleTaken, Segment, SegmentError, SegmentForbidden, SegmentMissing, SegmentNotReady, migrate
 
 EXIT_WRONG_SETTING = 2
+EXIT_CANNOT_START = 3
 
 _log = logging.getLogger("server")
 
@@ -42,7 +43,7 @@ def main() -> int:
             return _run(config)
     except (RoleTaken, ListenError, SegmentError) as error:
         _log.critical("cannot start: %s", error)
-    return child.EXIT_CANNOT_START
+    return EXIT_CANNOT_START
 
 
 def _lock(instance: str) -> RoleLock:

@@ -5,21 +5,17 @@ whole cents, written as a decimal with two digits: no float is made of it.
 """
 
 from collections.abc import Iterable
-from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
-from typing import Final, Literal
-from uuid import UUID
+from typing import Final
 
 import orjson
 from starlette.types import Message, Receive, Scope, Send
 
+from server.notation import format_cents, format_id, format_instant_ms, format_instant_us
 from server.payments import PaymentStatus
 from server.totals import Summary, Total
 
 JSON: Final = b"application/json"
-
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC).replace(tzinfo=None)
-_US_PER_MS: Final = 1000
 
 
 class Answer:
@@ -68,31 +64,21 @@ def summary_json(summary: Summary) -> bytes:
 
 
 def status_json(correlation_id: bytes, status: PaymentStatus) -> bytes:
-    """The body that says where a payment stands; `processor` and `requestedAt` only from the first attempt on."""
+    """The body that says where a payment stands; `processor` and `requestedAt` only if there are any."""
     content: dict[str, object] = {
-        "correlationId": str(UUID(bytes=correlation_id)),
-        "amount": orjson.Fragment(_decimal(status.amount_cents)),
+        "correlationId": format_id(correlation_id),
+        "amount": orjson.Fragment(format_cents(status.amount_cents)),
         "state": status.state,
     }
     if status.processor is not None:
         content["processor"] = status.processor
     if status.requested_at_ms is not None:
-        content["requestedAt"] = _utc_text(status.requested_at_ms * _US_PER_MS, "milliseconds")
-    content["acceptedAt"] = _utc_text(status.accepted_at_us, "microseconds")
+        content["requestedAt"] = format_instant_ms(status.requested_at_ms)
+    content["acceptedAt"] = format_instant_us(status.accepted_at_us)
     content["conflicts"] = status.conflicts
     return orjson.dumps(content)
 
 
 def _total_json(total: Total) -> bytes:
     """One processor's totals as JSON."""
-    return b'{"totalRequests":%d,"totalAmount":%b}' % (total.payments, _decimal(total.amount_cents))
-
-
-def _decimal(cents: int) -> bytes:
-    """Cents as a JSON number with two decimals."""
-    return b"%d.%02d" % divmod(cents, 100)
-
-
-def _utc_text(moment_us: int, finest: Literal["milliseconds", "microseconds"]) -> str:
-    """A moment, in microseconds since 1970 UTC, as `2025-07-15T12:34:56.789Z` with three digits or six."""
-    return (_EPOCH + timedelta(microseconds=moment_us)).isoformat(timespec=finest) + "Z"
+    return f'{{"totalRequests":{total.payments},"totalAmount":{format_cents(total.amount_cents)}}}'.encode("ascii")

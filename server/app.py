@@ -41,8 +41,8 @@ from server.problems import (
     PURGE_OFF,
     UNEXPECTED,
     method_not_allowed,
+    passing_problem,
     problem,
-    try_again,
 )
 from server.totals import Summary
 from server.window import WindowRefused, parse_window
@@ -117,7 +117,7 @@ def answer_to(error: Exception) -> Answer | None:
         case WindowRefused():
             return problem(HTTPStatus.BAD_REQUEST, error.detail)
         case TotalsUnavailable():
-            return try_again(HTTPStatus.SERVICE_UNAVAILABLE, error.reason)
+            return passing_problem(HTTPStatus.SERVICE_UNAVAILABLE, error.reason)
         case HTTPException(status_code=HTTPStatus.NOT_FOUND):
             return NOT_FOUND
         case HTTPException(status_code=HTTPStatus.METHOD_NOT_ALLOWED):

@@ -17,11 +17,11 @@ Amounts are whole cents and times whole milliseconds since 1970 UTC. Both are re
 
 import json
 import re
-from datetime import UTC, datetime, timedelta, timezone
-from functools import lru_cache
+from datetime import datetime, timedelta, timezone
 from typing import NamedTuple
 
 from server.errors import ProcessorError, ProcessorUnreachable
+from server.notation import EPOCH, JsonNumber, format_cents, format_id, format_instant_ms
 from shm import Event
 
 _EVENTS: dict[int, Event] = {
@@ -48,7 +48,6 @@ _INSTANT = re.compile(
 )
 """An instant of ISO 8601: date, time, fraction of a second, offset (sign, hours, minutes)."""
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MS = timedelta(milliseconds=1)
 _MS_DIGITS = 3
 _CENT_DIGITS = 2
@@ -64,12 +63,6 @@ class Shown(NamedTuple):
 
     amount_cents: int | None
     requested_at_ms: int | None
-
-
-class Number(str):
-    """A number of a JSON text, as it was written."""
-
-    __slots__ = ()
 
 
 def event_of_status(status: int) -> Event | None:
@@ -103,8 +96,8 @@ def encode_payment(correlation_id: bytes, amount_cents: int, requested_at_ms: in
         requested_at_ms: milliseconds since 1970 UTC.
     """
     return (
-        f'{{"correlationId":"{format_id(correlation_id)}","amount":{amount_cents // 100}.{amount_cents % 100:02d},'
-        f'"requestedAt":"{format_instant(requested_at_ms)}"}}'
+        f'{{"correlationId":"{format_id(correlation_id)}","amount":{format_cents(amount_cents)},'
+        f'"requestedAt":"{format_instant_ms(requested_at_ms)}"}}'
     ).encode("ascii")
 
 
@@ -116,7 +109,7 @@ def decode_shown(body: bytes, correlation_id: bytes) -> Shown:
     """
     members = decode_object(body)
     amount, instant = members.get("amount"), members.get("requestedAt")
-    if not isinstance(amount, Number) or not isinstance(instant, str):
+    if not isinstance(amount, JsonNumber) or not isinstance(instant, str):
         raise ValueError("amount is not a number, or requestedAt not a string")  # noqa: TRY004  # the text is wrong
     shown_id = members.get("correlationId", format_id(correlation_id))
     if not isinstance(shown_id, str) or shown_id.lower() != format_id(correlation_id):
@@ -131,29 +124,12 @@ def decode_object(body: bytes) -> dict[str, object]:
         ValueError: the body is not one JSON object.
     """
     try:
-        members = json.loads(body, parse_float=Number, parse_int=Number)
+        members = json.loads(body, parse_float=JsonNumber, parse_int=JsonNumber)
     except RecursionError as error:
         raise ValueError("nested too deeply") from error
     if not isinstance(members, dict):
         raise ValueError("not a JSON object")  # noqa: TRY004  # the same
     return members
-
-
-def format_id(correlation_id: bytes) -> str:
-    """The UUID of 16 bytes, in lower case; a fifth of the price of `uuid.UUID`."""
-    text = correlation_id.hex()
-    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
-
-
-def format_instant(instant_ms: int) -> str:
-    """The instant as the processors want it, for example `2025-07-15T12:34:56.789Z`."""
-    second, ms = divmod(instant_ms, 1000)
-    return f"{_format_second(second)}.{ms:03d}Z"
-
-
-@lru_cache(maxsize=8)  # this second, and those of a few unknown payments asked for again
-def _format_second(second: int) -> str:
-    return (_EPOCH + timedelta(seconds=second)).replace(tzinfo=None).isoformat()
 
 
 def parse_cents(text: str) -> int | None:
@@ -183,7 +159,7 @@ def parse_instant(text: str) -> int | None:
     date, time, fraction, sign, hours, minutes = match.groups(default="")
     offset = timedelta(hours=int(hours or "0"), minutes=int(minutes or "0"))
     zone = timezone(-offset if sign == "-" else offset)
-    second_ms = (datetime.fromisoformat(f"{date}T{time}").replace(tzinfo=zone) - _EPOCH) // _MS
+    second_ms = (datetime.fromisoformat(f"{date}T{time}").replace(tzinfo=zone) - EPOCH) // _MS
     if fraction[_MS_DIGITS:].strip("0"):
         return None
     return second_ms + int(fraction[:_MS_DIGITS].ljust(_MS_DIGITS, "0"))

@@ -18,7 +18,8 @@ CANCEL_AGAIN_S = 0.05
 _PR_SET_PDEATHSIG = 1  # prctl(2)
 
 EXIT_CRASH = 1
-EXIT_CANNOT_START = 3  # the supervisor stops instead of trying for ever
+
+BEAT_S = 0.5  # every heart; a tenth of STUCK_S's default
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _log = logging.getLogger(__name__)
@@ -96,8 +97,6 @@ def run(name: str, parent: int, work: Callable[[], int]) -> int:
     try:
         die_with_parent(parent)
         return work()
-    except SystemExit as ended:  # uvicorn's way to say that it can't start
-        return ended.code if isinstance(ended.code, int) else EXIT_CRASH
     except BaseException:  # noqa: BLE001  nothing may pass into the supervisor's stack: it would close its sockets
         _log.critical("%s failed", name, exc_info=True)
         return EXIT_CRASH

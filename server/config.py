@@ -185,7 +185,8 @@ SETTINGS: dict[str, Setting] = {
     "instance": Setting("INSTANCE", "local", _instance, "name", "names the segment `/gateway-<INSTANCE>`: keep it "
         "the same over restarts, never a host name, or accepted payments are not found again"),
     "siblings": Setting("SIBLINGS", "", _siblings, "names", "the other instances whose segments are in the same "
-        "/dev/shm, separated by commas: while one is down, ids it accepted are not paid again here"),
+        "/dev/shm, separated by commas: ids that one of them accepted are not paid again here (its latest ones; while "
+        "it is down all that it remembers)"),
     "listen": Setting("LISTEN", "tcp:127.0.0.1:9999", _listen, "address", "`unix:/folder`: worker n on "
         "`<folder>/<INSTANCE>-<n>.sock`, for HAProxy; `tcp:host:port`: worker n on port + n"),
     "processor_default_url": Setting("PROCESSOR_DEFAULT_URL", "http://payment-processor-default:8080", _processor_url,
@@ -219,7 +220,7 @@ SETTINGS: dict[str, Setting] = {
     "wait_ms_per_fee_point": Setting("WAIT_S_PER_FEE_POINT", "1.5", _seconds("0", "3600"), "seconds",
         "how long a payment waits for the cheaper processor, per percentage point it saves"),
     "slow_ms": Setting("SLOW_MS", "1250", _whole(1, 60_000), "milliseconds", "a processor slower than this yields "
-        "at once: audits look 1.5 s back, and a payment in flight that long could fall between two answers"),
+        "at once: an audit's window ends 1.5 s ago, and a payment in flight that long could fall between two answers"),
     "attempt_timeout_ms": Setting("ATTEMPT_TIMEOUT_S", "30", _seconds("1", "600"), "seconds", "how long an attempt "
         "waits for its answer: giving up early makes an unknown outcome of a slow one"),
     "attempts_max": Setting("ATTEMPTS_MAX", "0", _whole(0, 65_535), "attempts", "after so many sure noes a payment "

@@ -47,10 +47,10 @@ class Connection(asyncio.Protocol):
         self._on_lost = on_lost
         self._waiter: asyncio.Future[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
-        self._deadline = 0.0
+        self._deadline_s = 0.0
         self._made = False
         self._dropped = False
-        self._received = 0
+        self._received_bytes = 0
         self._surplus = False
         self.answered = False
         self.keep_alive = True
@@ -60,18 +60,18 @@ class Connection(asyncio.Protocol):
 
     # What the owner does
 
-    def exchange(self, request: bytes, deadline: float) -> asyncio.Future[None]:
+    def exchange(self, request: bytes, deadline_s: float) -> asyncio.Future[None]:
         """Write a whole request in one go; the future is done once the whole answer is in `status`, `headers`, `body`.
 
         Args:
             request: head and body.
-            deadline: when to give up, on the loop's clock.
+            deadline_s: when to give up, on the loop's clock.
         """
-        self._received = 0
+        self._received_bytes = 0
         self._surplus = self.answered = self.keep_alive = False
         self.status = 0
         self._waiter = waiter = self._loop.create_future()
-        self._watch(deadline)
+        self._watch(deadline_s)
         self._transport.write(request)
         return waiter
 
@@ -97,20 +97,20 @@ class Connection(asyncio.Protocol):
     # The deadline. A timer per exchange would be armed and cancelled each time; this one is left running, and looks at
     # what the deadline is by then.
 
-    def _watch(self, deadline: float) -> None:
-        self._deadline = deadline
+    def _watch(self, deadline_s: float) -> None:
+        self._deadline_s = deadline_s
         timer = self._timer
-        if timer is None or deadline < timer.when():
+        if timer is None or deadline_s < timer.when():
             if timer is not None:
                 timer.cancel()
-            self._timer = self._loop.call_at(deadline, self._on_timer)
+            self._timer = self._loop.call_at(deadline_s, self._on_timer)
 
     def _on_timer(self) -> None:
         self._timer = None
         if self._waiter is None or self._waiter.done():
             return  # idle: the next exchange sets it again
-        if self._loop.time() < self._deadline:
-            self._watch(self._deadline)
+        if self._loop.time() < self._deadline_s:
+            self._watch(self._deadline_s)
         else:
             self.fail(TimeoutError("no whole answer before the deadline"))
 
@@ -132,7 +132,7 @@ class Connection(asyncio.Protocol):
         if waiter is None or waiter.done():
             self.drop()
             return
-        self._received += len(data)
+        self._received_bytes += len(data)
         try:
             self._parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
@@ -140,7 +140,7 @@ class Connection(asyncio.Protocol):
             return
         if self._surplus:
             self.fail(MalformedAnswer("bytes beyond the answer"))
-        elif self._received > ANSWER_BYTES_MAX:
+        elif self._received_bytes > ANSWER_BYTES_MAX:
             self.fail(MalformedAnswer(f"answer above {ANSWER_BYTES_MAX} bytes"))
         elif self.answered:
             waiter.set_result(None)

@@ -8,7 +8,7 @@
     * OutcomeUnknown          something was sent: the processor may have acted on it, now or later
   * TotalsUnavailable         nobody's here: totals would not be exact, so the summary is a 503 with the reason
 
-A client's bad request is not among them: `server/payments.py` answers it with a typed refusal.
+A client's bad request is not among them: `server/payments.py` and `server/window.py` have a typed refusal for it.
 """
 
 

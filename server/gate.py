@@ -11,39 +11,15 @@ from operator import attrgetter
 from zlib import crc32
 
 from server.clock import Clock
-from server.payments import Acceptance, Payment, PaymentStatus
+from server.generations import Generations
+from server.payments import PROCESSOR_NAMES, Acceptance, Payment, PaymentStatus
 from shm import Accepted, Counters, Kept, Segment, State, WorkerCount
 
-PROCESSOR_NAMES = ("default", "fallback")
 _SECOND_MS = 1000
 
 
 def _ring(doorbell: int) -> None:
     os.eventfd_write(doorbell, 1)
-
-
-class RecentIds:
-    """The amounts of the ids seen last: at least `size` of them and at most twice as many.
-
-    Two generations: when the younger is full the older is forgotten, so that neither time nor memory grows.
-    """
-
-    def __init__(self, size: int) -> None:
-        """Remembers nothing yet."""
-        self._size = size
-        self._young: dict[bytes, int] = {}
-        self._old: dict[bytes, int] = {}
-
-    def get(self, correlation_id: bytes) -> int | None:
-        """The amount in cents of an id, or None if it is not remembered."""
-        amount_cents = self._young.get(correlation_id)
-        return self._old.get(correlation_id) if amount_cents is None else amount_cents
-
-    def put(self, correlation_id: bytes, amount_cents: int) -> None:
-        """Remembers an id."""
-        if len(self._young) >= self._size:
-            self._old, self._young = self._young, {}
-        self._young[correlation_id] = amount_cents
 
 
 class PerSecond:
@@ -103,7 +79,7 @@ class Gate:
         self._doorbells = doorbells
         self._ring = ring
         self._clock = clock
-        self._recent = RecentIds(recent_ids)
+        self._recent = Generations(recent_ids)  # id to amount in cents
         self._lookups = PerSecond(lookups_per_s, clock)
         self._remember_what_is_there(recent_ids)
 

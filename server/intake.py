@@ -22,7 +22,7 @@ class Intake:
         custody: where payments go.
         counters: the dispatcher's row.
         clock: for the patience with torn slots.
-        siblings: whose ids count while they are absent.
+        siblings: whose latest ids count, and all of them while they are absent.
         after_absence: whether the whole instance was down: what lies in the lanes now is taken as unverified.
     """
 
@@ -84,7 +84,7 @@ class Intake:
         return position
 
     def _is_elsewhere(self, payment: Accepted) -> bool:
-        """Whether an absent sibling has accepted this id, so that it is not to be paid here; then it is counted."""
+        """Whether a sibling accepted this id first, so that it is not to be paid here; then it is counted."""
         if self._custody.knows(payment.correlation_id):
             return False
         amount_cents = self._siblings.amount_of(payment)

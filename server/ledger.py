@@ -14,15 +14,17 @@ from server.totals import (
     SECOND_MS,
     TOTAL,
     Levels,
-    Unknowns,
+    UnknownRange,
     widened_minute,
 )
 
-DETAIL_BYTES_MAX = 1 << 20  # over three minutes of the contest's peak in one instance; audits look 15 s back
+DETAIL_BYTES_MAX = (
+    1 << 20
+)  # over three minutes of the contest's peak in one instance; an audit's window begins 15 s ago
 CELL_SECONDS_MAX = 32  # an index per second costs ten times its field; older seconds get one again when touched
 MINUTES_MAX = 2 * 24 * 60  # two days, 2 MB if every minute has payments, 4 MB if at both processors
 
-NO_UNKNOWNS = Unknowns(0, 0, 0)
+NO_UNKNOWNS = UnknownRange(0, 0, 0)
 
 
 class Changes(NamedTuple):
@@ -151,7 +153,7 @@ class Ledger:
         self._detail_bytes = sum(map(len, self.details.values()))
         self._cells = {}
 
-    def levels(self, unknowns: Unknowns = NO_UNKNOWNS) -> Levels:
+    def levels(self, unknowns: UnknownRange = NO_UNKNOWNS) -> Levels:
         """As a reader of totals sees it; shares memory with the ledger, so for use at once."""
         return Levels(
             self.all_time,

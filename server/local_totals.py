@@ -8,7 +8,7 @@ import asyncio
 
 from server.errors import TotalsUnavailable
 from server.following import JournalFollower
-from server.totals import Levels, Summary, Unknowns, count_window, reaches_forgotten
+from server.totals import Levels, Summary, UnknownRange, count_window, reaches_forgotten
 from shm import Counters, DispatcherCount, Segment, WorkerCount
 
 PURGE_WITHIN_S = 3.0
@@ -58,7 +58,7 @@ class LocalTotals:
 
     @staticmethod
     def _levels(follower: JournalFollower, row: Counters) -> Levels:
-        unknowns = Unknowns(
+        unknowns = UnknownRange(
             row.get(DispatcherCount.UNKNOWN),
             row.get(DispatcherCount.UNKNOWN_LEAST_MS),
             row.get(DispatcherCount.UNKNOWN_GREATEST_MS),

@@ -10,10 +10,10 @@ dispatcher's own and that of the processor that answers. On a machine of two a c
 
 from collections.abc import Callable
 
-RATE_START = 1000  # payments per second; a backlog of the contest's longest outage is gone in seconds
-RATE_MIN = 100  # a frozen instance must still pay
-RATE_MAX = 8000  # above what one dispatcher can do
-RATE_STEP = 100  # added per look, if at least half of the rate was used since the last
+RATE_START_PER_S = 1000  # payments per second; a backlog of the contest's longest outage is gone in seconds
+RATE_MIN_PER_S = 100  # a frozen instance must still pay
+RATE_MAX_PER_S = 8000  # above what one dispatcher can do
+RATE_STEP_PER_S = 100  # added per look, if at least half of the rate was used since the last
 LOOK_EVERY_MS = 100  # the period of the kernel's bandwidth control
 BURST = 8  # payments that may be sent within a millisecond: they take about half of it
 _MS_PER_S = 1000
@@ -29,8 +29,8 @@ class Pacer:
 
     def __init__(self, now_ms: int, throttled_periods: Callable[[], int]) -> None:
         """A full bucket."""
-        self.rate = RATE_START
-        self._milli_tokens = RATE_START * LOOK_EVERY_MS  # thousandths of a token: no floats, no rounding
+        self.rate_per_s = RATE_START_PER_S
+        self._milli_tokens = RATE_START_PER_S * LOOK_EVERY_MS  # thousandths of a token: no floats, no rounding
         self._filled_at_ms = now_ms
         self._burst_left = BURST  # in this millisecond
         self._throttled_periods = throttled_periods
@@ -41,8 +41,8 @@ class Pacer:
     def take(self, now_ms: int) -> bool:
         """Uses up one token; False if there is none yet, or the burst of this millisecond is over."""
         if now_ms != self._filled_at_ms:
-            self._milli_tokens += (now_ms - self._filled_at_ms) * self.rate
-            self._milli_tokens = min(self._milli_tokens, self.rate * LOOK_EVERY_MS)
+            self._milli_tokens += (now_ms - self._filled_at_ms) * self.rate_per_s
+            self._milli_tokens = min(self._milli_tokens, self.rate_per_s * LOOK_EVERY_MS)
             self._filled_at_ms = now_ms
             self._burst_left = BURST
         if self._milli_tokens < _MS_PER_S or not self._burst_left:
@@ -54,7 +54,7 @@ class Pacer:
 
     def wait_ms(self) -> int:
         """After `take` has said no: in how many milliseconds a whole burst may be sent."""
-        return max(-(-(BURST * _MS_PER_S - self._milli_tokens) // self.rate), 1)
+        return max(-(-(BURST * _MS_PER_S - self._milli_tokens) // self.rate_per_s), 1)
 
     def look(self, now_ms: int) -> None:
         """Called while something waits: adapts the rate, ten times a second at most."""
@@ -63,9 +63,9 @@ class Pacer:
             return
         throttled = self._throttled_periods()
         if self._throttled is not None and throttled > self._throttled:
-            self.rate = max(self.rate // 2, RATE_MIN)
-        elif 2 * self._taken * _MS_PER_S >= self.rate * passed_ms:
-            self.rate = min(self.rate + RATE_STEP, RATE_MAX)
+            self.rate_per_s = max(self.rate_per_s // 2, RATE_MIN_PER_S)
+        elif 2 * self._taken * _MS_PER_S >= self.rate_per_s * passed_ms:
+            self.rate_per_s = min(self.rate_per_s + RATE_STEP_PER_S, RATE_MAX_PER_S)
         self._throttled = throttled
         self._looked_at_ms = now_ms
         self._taken = 0

@@ -14,10 +14,10 @@ from server.clock import Clock, SystemClock
 from server.config import Config
 from server.custody import Custody
 from server.dispatcher import Dispatcher
-from server.gate import PROCESSOR_NAMES
 from server.health import poll_alone, poll_shared
 from server.intake import Intake
 from server.pacing import Pacer
+from server.payments import PROCESSOR_NAMES
 from server.processors import Processor
 from server.publisher import Publisher
 from server.quota import CpuQuota
@@ -30,8 +30,7 @@ from server.verification import ASKED_AT_ONCE_MAX as VERIFIED_AT_ONCE_MAX
 from server.verification import verify
 from shm import Counters, DispatcherCount, Journal, Member, Phase, Segment, WorkerCount
 
-BEAT_S = 0.5  # a tenth of the shortest STUCK_S that makes sense
-OLD_MS = 1000  # an attempt this long ago: audits look 1.5 s back, and slow ones end while they ask
+OLD_MS = 1000  # an attempt this long ago: an audit's window ends 1.5 s ago, and slow ones end while it asks
 DRAIN_LOOK_S = 0.02
 VERIFY_LOOK_S = 0.01
 INTRODUCED_WITHIN_S = 0.5  # payments do not wait longer for Redis, and only after an absence
@@ -192,7 +191,7 @@ class Payer:
             self._siblings.look()
             if not self._config.redis_url:
                 _take_up_local_purge(self._segment, self._journal)
-            await asyncio.sleep(BEAT_S)
+            await asyncio.sleep(child.BEAT_S)
 
     async def _drain(self, dispatcher: Dispatcher) -> None:
         """Settles what can be settled within the time given; the rest stays in the segment."""

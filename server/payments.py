@@ -25,8 +25,13 @@ from enum import Enum, auto, unique
 from http import HTTPStatus
 from typing import Any, Final, NamedTuple, Never
 
+from server.notation import JsonNumber, format_cents
+
 BODY_BYTES_MAX: Final = 1024
-"""Longest body of a payment, in bytes: ten times the usual 70, and small enough to hash and check at once."""
+"""Longest body of a payment, in bytes: fifteen times the usual 70, and small enough to hash and check at once."""
+
+PROCESSOR_NAMES: Final = ("default", "fallback")
+"""By their number in shared memory, as clients are told."""
 
 CENTS_DIGITS: Final = 2
 """Decimals an amount may have: a cent is the smallest unit that the processors store."""
@@ -60,8 +65,9 @@ class PaymentStatus(NamedTuple):
     Args:
         state: accepted, waiting, sending, unknown, settled, duplicate or refused.
         amount_cents: of the payment taken first.
-        processor: name of the one it was last sent to or is settled at; None before the first attempt.
-        requested_at_ms: of that attempt, UTC; None before it.
+        processor: name of the one it was last sent to or is settled at; None before the first attempt and
+            while it waits for the next.
+        requested_at_ms: of that attempt, UTC; None without one.
         accepted_at_us: UTC.
         conflicts: how many payments with this id and another amount were turned away since.
     """
@@ -87,12 +93,6 @@ class PaymentRefused(Exception):
         super().__init__(detail)
         self.status = status
         self.detail = detail
-
-
-class _Number(str):
-    """A JSON number as it was written, told apart from a string by its class."""
-
-    __slots__ = ()
 
 
 _HEX: Final = "[0-9A-Fa-f]"
@@ -145,9 +145,9 @@ def parse_any_shape(body: bytes, amount_cents_max: int) -> Payment:
         if name not in document:
             _refuse(f"The member {name} is missing.")
     correlation_id, amount = document["correlationId"], document["amount"]
-    if not isinstance(correlation_id, str) or isinstance(correlation_id, _Number):
+    if not isinstance(correlation_id, str) or isinstance(correlation_id, JsonNumber):
         _refuse("correlationId must be a string that holds a UUID.")
-    if not isinstance(amount, _Number):
+    if not isinstance(amount, JsonNumber):
         _refuse("amount must be a JSON number, without quotes.")
     return Payment(parse_correlation_id(correlation_id), _cents_of(amount, amount_cents_max))
 
@@ -175,8 +175,8 @@ def _json_of(body: bytes) -> object:
     try:
         return json.loads(
             body.decode("utf-8"),
-            parse_float=_Number,
-            parse_int=_Number,
+            parse_float=JsonNumber,
+            parse_int=JsonNumber,
             parse_constant=_refuse_constant,
             object_pairs_hook=_object_of,
         )
@@ -228,4 +228,4 @@ def _cents_of(number: str, cents_max: int) -> int:
         cents = int(significant + "0" * power)
         if cents <= cents_max:
             return cents
-    _refuse(f"amount must be at most {cents_max // 100}.{cents_max % 100:02d}.")
+    _refuse(f"amount must be at most {format_cents(cents_max)}.")

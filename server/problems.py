@@ -45,7 +45,7 @@ def problem(status: int, detail: str, headers: Headers = ()) -> Answer:
     return Answer(code, orjson.dumps(content), content_type=PROBLEM_JSON, headers=headers)
 
 
-def try_again(status: int, detail: str) -> Answer:
+def passing_problem(status: int, detail: str) -> Answer:
     """A problem that passes by itself: the same with `Retry-After`."""
     return problem(status, detail, ((b"retry-after", b"%d" % RETRY_AFTER_S),))
 
@@ -67,13 +67,13 @@ NOT_FOUND: Final = problem(
 PAYMENT_NOT_FOUND: Final = problem(
     HTTPStatus.NOT_FOUND, "No payment with this id was ever accepted here, or it is no longer remembered."
 )
-LOOK_UPS_LIMITED: Final = try_again(
+LOOK_UPS_LIMITED: Final = passing_problem(
     HTTPStatus.TOO_MANY_REQUESTS, "More payments are being looked up than this gateway allows per second."
 )
 CONFLICT: Final = problem(
     HTTPStatus.CONFLICT, "A payment with this correlationId and another amount was accepted before; that one stands."
 )
-FULL: Final = try_again(
+FULL: Final = passing_problem(
     HTTPStatus.SERVICE_UNAVAILABLE, "The gateway holds as many unpaid payments as it can; this one was not taken."
 )
 NOT_JSON: Final = problem(

@@ -14,8 +14,9 @@ from typing import NamedTuple
 
 import httpx
 
-from server.attempt import Number, Shown, decode_object, decode_shown, encode_payment, format_id
+from server.attempt import Shown, decode_object, decode_shown, encode_payment
 from server.errors import OutcomeUnknown, ProcessorUnreachable
+from server.notation import JsonNumber, format_id
 
 CONNECT_TIMEOUT_S = 1.0
 """How long making a connection may take. A lost SYN is sent again after 1 s, and a payment stamped longer ago than that
@@ -154,6 +155,6 @@ def _pay_headers(host: bytes, length: int) -> httpx.Headers:
 def _decode_health(body: bytes) -> Health:
     members = decode_object(body)
     failing, response_ms_min = members.get("failing"), members.get("minResponseTime")
-    if not isinstance(failing, bool) or not isinstance(response_ms_min, Number) or not response_ms_min.isdecimal():
+    if not isinstance(failing, bool) or not isinstance(response_ms_min, JsonNumber) or not response_ms_min.isdecimal():
         raise ValueError("failing is not a boolean, or minResponseTime not a whole number")
     return Health(failing, int(response_ms_min))

@@ -16,7 +16,7 @@ from redis.exceptions import RedisError
 from server import redis_scripts
 from server.errors import TotalsUnavailable
 from server.processors import Health
-from server.totals import Levels, Summary, Unknowns, count_window, reaches_forgotten, touched
+from server.totals import Levels, Summary, UnknownRange, count_window, reaches_forgotten, touched
 from server.totals_header import Header, Version
 
 CALL_TIMEOUT_S = 1.0  # a client of the contest gives a summary 1.5 s; a healthy Redis answers in under a millisecond
@@ -239,5 +239,5 @@ def _levels(header: Header, fields: dict[bytes, bytes]) -> Levels:
         header.detail_from_s,
         header.first_minute,
         header.latest_minute,
-        Unknowns(header.unknown_payments, header.unknown_least_ms, header.unknown_greatest_ms),
+        UnknownRange(header.unknown_payments, header.unknown_least_ms, header.unknown_greatest_ms),
     )

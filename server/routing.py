@@ -1,4 +1,4 @@
-"""Which processor a payment goes to next: pure, from what is known of both. Time is an argument, in ms UTC-free ticks.
+"""Which processor a payment goes to next: pure, from what is known of both. Time is an argument, in `Clock`'s ticks_ms.
 
 What is known of one processor is its `Circuit`:
 

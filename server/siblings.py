@@ -16,6 +16,7 @@ import logging
 from collections.abc import Iterable, Iterator
 
 from server.clock import Clock
+from server.generations import Generations
 from shm import (
     Accepted,
     Counters,
@@ -52,20 +53,16 @@ class LatestIds:
 
     def __init__(self) -> None:
         """Knows nothing yet."""
-        self._young: dict[bytes, int] = {}
-        self._old: dict[bytes, int] = {}
+        self._numbers = Generations(IDS_MAX)
 
     def add(self, correlation_id: bytes, amount_cents: int, accepted_at_us: int) -> None:
         """The next one, unless it is known: the first accepted counts."""
-        if correlation_id in self._young or correlation_id in self._old:
-            return
-        if len(self._young) >= IDS_MAX:
-            self._old, self._young = self._young, {}
-        self._young[correlation_id] = accepted_at_us << _AMOUNT_BITS | amount_cents
+        if self._numbers.get(correlation_id) is None:
+            self._numbers.put(correlation_id, accepted_at_us << _AMOUNT_BITS | amount_cents)
 
     def get(self, correlation_id: bytes) -> tuple[int, int] | None:
         """Amount in cents and time of acceptance (µs UTC) of an id, or None."""
-        number = self._young.get(correlation_id) or self._old.get(correlation_id)
+        number = self._numbers.get(correlation_id)
         return None if number is None else (number & _AMOUNT_MASK, number >> _AMOUNT_BITS)
 
 
@@ -239,12 +236,12 @@ class Siblings:
         self._siblings = list(siblings)
 
     def look(self) -> None:
-        """Learns what those not wholly present have accepted until now."""
+        """Learns what every sibling has accepted until now."""
         for sibling in self._siblings:
             sibling.look()
 
     def amount_of(self, payment: Accepted) -> int | None:
-        """The amount in cents that one not wholly present accepted under a payment's id before; None if none did."""
+        """The amount in cents that a sibling accepted under a payment's id, if that comes first; or None."""
         for sibling in self._siblings:
             amount_cents = sibling.amount_of(payment)
             if amount_cents is not None:

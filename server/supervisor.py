@@ -120,10 +120,6 @@ class Supervisor:
             return
         self._counters.add(SupervisorCount.DEATHS)
         _log.warning("%s ended with %s", role, _describe(exit_code))
-        if exit_code == child.EXIT_CANNOT_START:
-            _log.critical("%s cannot start, so neither can this instance", role)
-            self._exit_status = child.EXIT_CANNOT_START
-            self._kill_all()
 
     def _look_at_hearts(self) -> None:
         """Kills children that live but have not shown it for too long; they are replaced once reaped."""

@@ -59,7 +59,7 @@ class Summary(NamedTuple):
     resolution: str | None = None
 
 
-class Unknowns(NamedTuple):
+class UnknownRange(NamedTuple):
     """Payments of one member whose outcome is unknown: how many, with their least and greatest requestedAt."""
 
     payments: int
@@ -89,7 +89,7 @@ class Levels(NamedTuple):
     detail_from_s: int
     first_minute: int
     latest_minute: int
-    unknowns: Unknowns
+    unknowns: UnknownRange
 
 
 class Touched(NamedTuple):
@@ -206,7 +206,7 @@ def _add(totals: list[int], more: Iterable[int], sign: int) -> None:
         totals[index] += sign * number
 
 
-def _unknown_within(unknowns: Unknowns, from_ms: int | None, to_ms: int | None) -> int:
+def _unknown_within(unknowns: UnknownRange, from_ms: int | None, to_ms: int | None) -> int:
     """How many of the unknown may lie in the window: all of them once their range meets it."""
     if not unknowns.payments:
         return 0

@@ -25,7 +25,7 @@ class Header(NamedTuple):
         position: journal position that everything in the hash covers.
         exact_from_ms, minutes_from, detail_from_s, first_minute, latest_minute: as in `server.totals.Levels`.
         default_payments, default_cents, fallback_payments, fallback_cents: all-time totals.
-        unknown_payments, unknown_least_ms, unknown_greatest_ms: as in `server.totals.Unknowns`.
+        unknown_payments, unknown_least_ms, unknown_greatest_ms: as in `server.totals.UnknownRange`.
         said_goodbye: 1 after an orderly stop, when its silence is no reason for doubt.
     """
 

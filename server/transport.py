@@ -38,7 +38,7 @@ import httpx
 from server.connection import FRAMING_FIELDS, Connection, MalformedAnswer
 
 ANSWER_TIMEOUT_S = 30.0
-"""Deadline of an exchange that names none: as long as a processor may take (design: an attempt's time-out)."""
+"""Deadline of an exchange that names none: `ATTEMPT_TIMEOUT_S`'s default."""
 
 CONNECT_TIMEOUT_S = 5.0
 """Connect time-out of a request that names none: httpx's own default."""
@@ -47,7 +47,7 @@ ADDRESSES_MAX = 4
 """How many addresses of one name are tried; the connect time-out is shared out among them."""
 
 
-class Answer(httpx.Response):
+class ReadResponse(httpx.Response):
     """A response whose body has been read already.
 
     `httpx.Response(content=...)` runs the body through decoders and iterators for 9 µs; here it is kept as it came.
@@ -123,7 +123,7 @@ class KeepAliveTransport(httpx.AsyncBaseTransport):
         """How many of them are free."""
         return len(self._idle)
 
-    async def handle_async_request(self, request: httpx.Request) -> Answer:
+    async def handle_async_request(self, request: httpx.Request) -> ReadResponse:
         """Send `request` and read its answer whole.
 
         Raises:
@@ -134,12 +134,12 @@ class KeepAliveTransport(httpx.AsyncBaseTransport):
         message = _encode(request, body)
         timeouts = request.extensions.get("timeout", {})
         answer_s = _seconds(timeouts, "read", ANSWER_TIMEOUT_S)
-        deadline = asyncio.get_running_loop().time() + answer_s
+        deadline_s = asyncio.get_running_loop().time() + answer_s
         connection = self._take_idle()
         if connection is None:
             connection = await self._connect(min(answer_s, _seconds(timeouts, "connect", CONNECT_TIMEOUT_S)))
         try:
-            await connection.exchange(message, deadline)
+            await connection.exchange(message, deadline_s)
         except TimeoutError as error:
             raise httpx.ReadTimeout(str(error)) from error
         except OSError as error:
@@ -153,7 +153,7 @@ class KeepAliveTransport(httpx.AsyncBaseTransport):
             self._idle[connection] = None  # whether it stayed silent is looked at when it is taken
         else:
             connection.drop()
-        return Answer(connection.status, connection.headers, connection.body)
+        return ReadResponse(connection.status, connection.headers, connection.body)
 
     async def aclose(self) -> None:
         """Close every connection and wait until all are closed; calls under way end as the module's table says."""

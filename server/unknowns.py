@@ -21,6 +21,7 @@ PAUSE_MIN_MS = 50  # a connection cut by a restart is settled before an audit lo
 PAUSE_MAX_MS = 5000  # longer than any delay of the contest's processors, and no load worth speaking of
 ASKED_AT_ONCE_MAX = 16
 
+# Not `REJECTED`: what was sent before may be stored whatever the processor says to a copy.
 _KINDS = {Event.PAID: Kind.SETTLED, Event.SHOWN_OURS: Kind.SETTLED, Event.SHOWN_OTHER: Kind.DUPLICATE}
 
 _log = logging.getLogger(__name__)

@@ -17,10 +17,11 @@ from datetime import UTC, datetime, timedelta
 from typing import Final, NamedTuple
 from urllib.parse import parse_qsl
 
+from server.notation import EPOCH
+
 FIELDS_MAX: Final = 16
 """Parameters looked through in a query string; two are known, others are ignored, so more is a mistake."""
 
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND: Final = timedelta(milliseconds=1)
 _MINUTE_MS: Final = 60_000
 _HOUR_MINUTES: Final = 60
@@ -94,7 +95,7 @@ def parse_moment(text: str, *, round_up: bool) -> int | None:
     milliseconds = int(fraction[:_FRACTION_DIGITS].ljust(_FRACTION_DIGITS, "0"))
     if round_up and fraction[_FRACTION_DIGITS:].strip("0"):
         milliseconds += 1
-    moment_ms = (whole - _EPOCH) // _MILLISECOND + milliseconds
+    moment_ms = (whole - EPOCH) // _MILLISECOND + milliseconds
     return moment_ms + offset_ms if sign == "-" else moment_ms - offset_ms
 
 

@@ -16,6 +16,7 @@ from server.clock import SystemClock
 from server.config import Config
 from server.errors import TotalsUnavailable
 from server.gate import Gate
+from server.listeners import BACKLOG
 from server.local_totals import LocalTotals
 from server.redis_totals import TotalsHash
 from server.shortcut import shortcut_protocol
@@ -23,8 +24,6 @@ from shm import Counters, Phase, Segment
 
 KEEP_ALIVE_S = 75  # far over HAProxy's 5 s purge of idle connections: the side that reuses them must close first
 STOP_WITHIN_S = 3  # requests in flight at the end; an answer takes milliseconds
-BACKLOG = 2048
-BEAT_S = 0.5  # as the dispatcher's
 
 _log = logging.getLogger(__name__)
 
@@ -49,7 +48,7 @@ class _Server(uvicorn.Server):
         while not await self.on_tick(0):
             self._counters.beat()
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(BEAT_S):
+                async with asyncio.timeout(child.BEAT_S):
                     await self._stop.wait()
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002  uvicorn's interface

@@ -14,10 +14,10 @@ import os
 import time
 from collections.abc import Callable
 
-REST = 4  # times as long as it was away, nobody is asked: others get a fifth of its time at most
+REST_FACTOR = 4  # times as long as it was away, nobody is asked: others get a fifth of its time at most
 
 
-class Courtesy:
+class CoreYielder:
     """Offers the core to others, within bounds.
 
     Args:
@@ -37,8 +37,8 @@ class Courtesy:
         if left_ns >= self._rest_until_ns:
             self._yield_core()
             back_ns = self._clock_ns()
-            self._rest_until_ns = back_ns + REST * (back_ns - left_ns)
+            self._rest_until_ns = back_ns + REST_FACTOR * (back_ns - left_ns)
 
 
-give_way = Courtesy(time.monotonic_ns, os.sched_yield)
+give_way = CoreYielder(time.monotonic_ns, os.sched_yield)
 """This process's: what counts is how long the process was away, whatever it was doing."""

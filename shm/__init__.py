@@ -23,7 +23,7 @@ from shm.layout import VERSION, Geometry
 from shm.migration import count_unsettled, migrate
 from shm.names import INSTANCE_PATTERN, instances_present, lock_path, segment_name
 from shm.record import Accepted, Base, Ended, Kept, Kind
-from shm.recovery import Recovered, recover
+from shm.recovery import recover
 from shm.role import RoleLock, is_role_free
 from shm.roster import Member, Roster
 from shm.segment import Segment
@@ -50,7 +50,6 @@ __all__ = [
     "Lane",
     "Member",
     "Phase",
-    "Recovered",
     "RoleLock",
     "RoleTaken",
     "Roster",

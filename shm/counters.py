@@ -72,10 +72,10 @@ class DispatcherCount(IntEnum):
     REWRITES = 17  # times everything was written to Redis again
     PUBLISHED = 18  # gauge: journal position that the Redis hash has
     MISCONFIGURED = 19  # answers that say "you asked wrongly" (401, 404, 405): an alarm if ever above zero
+    OLDEST_REMEMBERED_MS = 20  # gauge: when the oldest remembered id ended, ms UTC; 0 while none was ever folded
     UNKNOWN_LEAST_MS = 21  # gauge: least and greatest requestedAt of the unknown, ms UTC
     UNKNOWN_GREATEST_MS = 22
     VERIFIED_FOR = 23  # gauge: start of the supervisor (ms UTC) after which all that waited was verified
-    OLDEST_REMEMBERED_MS = 20  # gauge: when the oldest remembered id ended, ms UTC; 0 while none was ever folded
 
 
 class Counters:

@@ -53,7 +53,7 @@ class Lane:
         head = self._words[_HEAD]
         if head - self._words[_TAIL] >= self._slots:
             return False
-        start = layout.LANE_SLOTS + (head & self._mask) * layout.LANE_SLOT_LENGTH
+        start = layout.LANE_SLOTS_OFFSET + (head & self._mask) * layout.LANE_SLOT_LENGTH
         self._view[start : start + layout.LANE_SLOT_LENGTH] = pack_lane_slot(head, payment)
         self._words[_HEAD] = head + 1
         return True
@@ -64,12 +64,12 @@ class Lane:
         Between tail and head None means torn: on a processor that reorders stores it comes right soon. At or above the
         head, what a dead worker left may read whole: it was never accepted, and the next payment takes its place.
         """
-        start = layout.LANE_SLOTS + (position & self._mask) * layout.LANE_SLOT_LENGTH
+        start = layout.LANE_SLOTS_OFFSET + (position & self._mask) * layout.LANE_SLOT_LENGTH
         return unpack_lane_slot(position, bytes(self._view[start : start + layout.LANE_SLOT_LENGTH]))
 
     def peek_raw(self, position: int) -> bytes:
         """The 64 bytes of a slot as they are, for whoever has to report a damaged one."""
-        start = layout.LANE_SLOTS + (position & self._mask) * layout.LANE_SLOT_LENGTH
+        start = layout.LANE_SLOTS_OFFSET + (position & self._mask) * layout.LANE_SLOT_LENGTH
         return bytes(self._view[start : start + layout.LANE_SLOT_LENGTH])
 
     def advance(self, tail: int) -> None:

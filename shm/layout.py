@@ -48,8 +48,6 @@ WORD = 8
 CACHE_LINE = 64  # what keeps two writers' words from slowing each other on every processor we know
 PAGE = 4096
 
-ID_LENGTH = 16
-
 HEADER_LENGTH = PAGE
 HEADER_MAGIC = 0
 HEADER_BODY = struct.Struct("<9Q")  # version .. segment id
@@ -66,7 +64,7 @@ COUNTERS_COUNTS = 64
 
 LANE_HEAD = 0
 LANE_TAIL = CACHE_LINE
-LANE_SLOTS = 2 * CACHE_LINE
+LANE_SLOTS_OFFSET = 2 * CACHE_LINE
 LANE_SLOT_LENGTH = 64
 LANE_SLOT_BODY = struct.Struct("<Q16sQQ")  # sequence, id, amount in cents, accepted at in µs
 LANE_SLOT = struct.Struct("<Q16sQQI20x")  # the body, its checksum, padding
@@ -99,7 +97,7 @@ BASE_JOURNAL_HEAD = CACHE_LINE
 BASE_COPIES = (128, 256)
 BASE_BODY = struct.Struct("<8Q")
 BASE_COPY = struct.Struct("<8QQ")  # the body and its checksum
-ROSTER_LENGTH = 512
+ROSTER_LENGTH_OFFSET = 512
 ROSTER_MEMBERS = 576
 ROSTER_MEMBER = struct.Struct("<QQ")
 ROSTER_MEMBERS_MAX = 64  # instances x dispatchers ever seen and not retired; two are usual
@@ -143,7 +141,7 @@ class Geometry(NamedTuple):
     @property
     def lane_length(self) -> int:
         """Bytes of one lane."""
-        return LANE_SLOTS + self.lane_slots * LANE_SLOT_LENGTH
+        return LANE_SLOTS_OFFSET + self.lane_slots * LANE_SLOT_LENGTH
 
     @property
     def journal_length(self) -> int:
@@ -212,5 +210,5 @@ assert TABLE_ID + TABLE_SLOT_IDENTITY.size == TABLE_REQUESTED_AT, "requestedAt f
 assert TABLE_REQUESTED_AT % WORD == TABLE_CONFLICTS % WORD == 0, "words that change alone are aligned"
 assert JOURNAL_RECORD.size == JOURNAL_RECORD_LENGTH, "two journal records are one cache line"
 assert BASE_COPIES[0] + BASE_COPY.size <= BASE_COPIES[1], "the base's copies do not overlap"
-assert BASE_COPIES[1] + BASE_COPY.size <= ROSTER_LENGTH, "the roster follows the base"
+assert BASE_COPIES[1] + BASE_COPY.size <= ROSTER_LENGTH_OFFSET, "the roster follows the base"
 assert ROSTER_MEMBERS + ROSTER_MEMBERS_MAX * ROSTER_MEMBER.size <= BASE_PAGE_LENGTH, "the roster fits its page"

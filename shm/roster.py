@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from shm import layout
 
-_LENGTH = layout.ROSTER_LENGTH // layout.WORD
+_LENGTH = layout.ROSTER_LENGTH_OFFSET // layout.WORD
 
 
 class Member(NamedTuple):

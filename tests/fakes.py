@@ -16,7 +16,7 @@ import httpx
 from server.errors import TotalsUnavailable
 from server.processors import Health, Processor
 from server.redis_totals import Found
-from server.totals import Levels, Unknowns
+from server.totals import Levels, UnknownRange
 from server.totals_header import Header, Version
 
 NOON_MS = 1_752_582_896_000
@@ -214,7 +214,7 @@ class FakeTotalsHash:
             header.detail_from_s,
             header.first_minute,
             header.latest_minute,
-            Unknowns(header.unknown_payments, header.unknown_least_ms, header.unknown_greatest_ms),
+            UnknownRange(header.unknown_payments, header.unknown_least_ms, header.unknown_greatest_ms),
         )
 
     def _add_to_roster(self, members: Iterable[str]) -> None:

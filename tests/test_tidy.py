@@ -50,7 +50,7 @@ SHM_LAYERS = (
 )
 SERVER_LAYERS = (
     # pure: no I/O
-    ("errors", "clock", "yielding"),
+    ("errors", "clock", "yielding", "notation", "generations"),
     ("config", "totals", "window"),
     ("payments", "totals_header", "ledger"),
     ("attempt", "answers"),
@@ -78,7 +78,7 @@ TESTS_OF_PACKAGES = {"tests/shm/test_model.py", "tests/shm/test_crash_at_every_s
 LINES_OF_FUNCTION_MAX = 70
 LINES_OF_FILE_MAX = 300
 LINES_OF_TEST_FILE_MAX = 500  # examples are many, and short
-SOURCE_SUFFIXES = {"", ".py", ".cfg", ".yml", ".js", ".lua", ".sh"}  # "": programs, Dockerfile
+SOURCE_SUFFIXES = {"", ".py", ".cfg", ".yml", ".js", ".sh"}  # "": programs, Dockerfile
 
 
 def files() -> list[Path]:

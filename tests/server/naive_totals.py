@@ -13,14 +13,14 @@ from hypothesis import strategies as st
 
 from server import ledger
 from server.ledger import Ledger
-from server.totals import Levels, Summary, Total, Unknowns, count_window, reaches_forgotten, touched
+from server.totals import Levels, Summary, Total, UnknownRange, count_window, reaches_forgotten, touched
 
 MINUTE_MS = 60_000
 SPAN_MS = 4 * MINUTE_MS  # how far from the origin settlements may be
 ORIGINS_MS = (0, 29_209_714 * MINUTE_MS)
 """The beginning of time, and 2025-07-15T12:34Z."""
 
-NO_UNKNOWNS = Unknowns(0, 0, 0)
+NO_UNKNOWNS = UnknownRange(0, 0, 0)
 
 
 class Settled(NamedTuple):

@@ -1,7 +1,6 @@
 """What is sent to a processor, and what each answer means."""
 
 import json
-from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from uuid import UUID
 
@@ -10,7 +9,6 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from server.attempt import (
-    Number,
     Shown,
     compare,
     decode_object,
@@ -18,13 +16,12 @@ from server.attempt import (
     encode_payment,
     event_of_error,
     event_of_status,
-    format_id,
-    format_instant,
     is_misuse,
     parse_cents,
     parse_instant,
 )
 from server.errors import OutcomeUnknown, ProcessorUnreachable
+from server.notation import JsonNumber, format_instant_ms
 from shm import Event
 
 ID = bytes.fromhex("4a7901b8b26346c1b9f0a0d1c2e3f405")
@@ -117,11 +114,6 @@ class TestEncodePayment:
         members = json.loads(body, parse_float=Decimal)
         assert members["amount"] * 100 == amount_cents
         assert UUID(members["correlationId"]).bytes == correlation_id
-
-    @given(correlation_id=st.binary(min_size=16, max_size=16))
-    def test_id(self, correlation_id: bytes) -> None:
-        """An id is written as the uuid module writes it."""
-        assert format_id(correlation_id) == str(UUID(bytes=correlation_id))
 
 
 class TestParseCents:
@@ -228,16 +220,13 @@ class TestInstant:
     @example(instant_ms=YEAR_9999_MS)
     @given(instant_ms=instants_ms)
     def test_round_trip(self, instant_ms: int) -> None:
-        """Written and read again it is the same, and the calendar is that of the datetime module."""
-        text = format_instant(instant_ms)
-        assert parse_instant(text) == instant_ms
-        moment = datetime.fromisoformat(text)
-        assert moment - datetime(1970, 1, 1, tzinfo=UTC) == timedelta(milliseconds=instant_ms)
+        """Written and read again it is the same."""
+        assert parse_instant(format_instant_ms(instant_ms)) == instant_ms
 
     @given(instant_ms=instants_ms, offset_min=st.integers(min_value=-1439, max_value=1439))
     def test_any_offset(self, instant_ms: int, offset_min: int) -> None:
         """Told with an offset it is the same instant."""
-        local = format_instant(instant_ms)[:-1]
+        local = format_instant_ms(instant_ms)[:-1]
         offset = f"{'-' if offset_min < 0 else '+'}{abs(offset_min) // 60:02d}:{abs(offset_min) % 60:02d}"
         assert parse_instant(local + offset) == instant_ms - offset_min * 60_000
 
@@ -285,4 +274,4 @@ class TestDecodeShown:
 
     def test_numbers_stay_text(self) -> None:
         """Numbers of an object are not turned into floats."""
-        assert decode_object(b'{"a":1,"b":2.50}') == {"a": Number("1"), "b": Number("2.50")}
+        assert decode_object(b'{"a":1,"b":2.50}') == {"a": JsonNumber("1"), "b": JsonNumber("2.50")}

@@ -63,9 +63,7 @@ class TestRun:
             (RoleTaken("taken"), child.EXIT_CRASH),
             (KeyboardInterrupt(), child.EXIT_CRASH),
             (asyncio.CancelledError(), child.EXIT_CRASH),
-            (SystemExit(child.EXIT_CANNOT_START), child.EXIT_CANNOT_START),
-            (SystemExit("a sentence"), child.EXIT_CRASH),
-            (SystemExit(None), child.EXIT_CRASH),
+            (SystemExit(0), child.EXIT_CRASH),
         ],
     )
     def test_errors(self, error: BaseException, status: int) -> None:

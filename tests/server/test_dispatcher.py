@@ -8,9 +8,9 @@ from collections.abc import Iterator
 import httpx
 import pytest
 
-from server.attempt import format_instant
 from server.dispatcher import GATHER_MS, IDLE_MS
 from server.intake import TAKEN_PER_TURN_MAX
+from server.notation import format_instant_ms
 from server.pacing import BURST, LOOK_EVERY_MS
 from server.routing import CircuitState
 from server.unknowns import PAUSE_MIN_MS
@@ -42,7 +42,7 @@ class TestAnswers:
             assert (kept.state, kept.processor, kept.requested_at_ms) == (State.SETTLED, 0, NOON_MS)
             assert scene.ended() == [Ended(Kind.SETTLED, 0, NOON_MS, 1990, 0)]
             assert scene.ends == scene.count(DispatcherCount.SETTLED_DEFAULT) == 1
-            assert scene.fakes[0].posts == [Paid(text_of(1), "19.90", format_instant(NOON_MS))]
+            assert scene.fakes[0].posts == [Paid(text_of(1), "19.90", format_instant_ms(NOON_MS))]
 
     @pytest.mark.parametrize("answer", SURE_NOES)
     async def test_sure_no(self, segment: Segment, answer: Answer) -> None:
@@ -56,8 +56,8 @@ class TestAnswers:
             assert (kept.state, kept.attempts, kept.processor) == (State.SETTLED, 2, 0)
             first, second = scene.fakes[0].posts
             assert (first.correlation_id, first.amount) == (second.correlation_id, second.amount)
-            assert first.requested_at == format_instant(NOON_MS)
-            assert second.requested_at == format_instant(kept.requested_at_ms)
+            assert first.requested_at == format_instant_ms(NOON_MS)
+            assert second.requested_at == format_instant_ms(kept.requested_at_ms)
             assert scene.ended() == [Ended(Kind.SETTLED, 0, kept.requested_at_ms, 1990, 0)]
 
     async def test_sure_no_then_the_other(self, segment: Segment) -> None:
@@ -87,7 +87,7 @@ class TestAnswers:
         """422, and it shows what was sent: settled."""
         async with Scene(segment) as scene:
             scene.fakes[0].answers.append(422)
-            scene.fakes[0].stored[text_of(1)] = Paid(text_of(1), "19.9", format_instant(NOON_MS))
+            scene.fakes[0].stored[text_of(1)] = Paid(text_of(1), "19.9", format_instant_ms(NOON_MS))
             assert (await scene.pay()).state is State.SETTLED
             assert scene.ended() == [Ended(Kind.SETTLED, 0, NOON_MS, 1990, 0)]
 
@@ -98,7 +98,7 @@ class TestAnswers:
         """422, and it shows another amount or requestedAt: a duplicate, not counted."""
         async with Scene(segment) as scene:
             scene.fakes[0].answers.append(422)
-            scene.fakes[0].stored[text_of(1)] = Paid(text_of(1), amount, format_instant(requested_at_ms))
+            scene.fakes[0].stored[text_of(1)] = Paid(text_of(1), amount, format_instant_ms(requested_at_ms))
             assert (await scene.pay()).state is State.DUPLICATE
             assert [record.kind for record in scene.ended()] == [Kind.DUPLICATE]
             assert scene.count(DispatcherCount.DUPLICATES) == 1
@@ -111,7 +111,7 @@ class TestAnswers:
             scene.fakes[0].answers.append(422)
             scene.fakes[0].shows.append(shown)
             assert (await scene.pay()).state is State.UNKNOWN
-            scene.fakes[0].stored[text_of(1)] = Paid(text_of(1), "19.90", format_instant(NOON_MS))
+            scene.fakes[0].stored[text_of(1)] = Paid(text_of(1), "19.90", format_instant_ms(NOON_MS))
             await scene.pass_time(PAUSE_MIN_MS)
             assert scene.kept().state is State.SETTLED
             assert len(scene.fakes[0].posts) == 1

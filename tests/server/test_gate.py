@@ -5,10 +5,8 @@ from collections.abc import Callable, Iterator
 from zlib import crc32
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from server.gate import Gate, PerSecond, RecentIds
+from server.gate import Gate, PerSecond
 from server.payments import Acceptance, Payment, PaymentStatus
 from shm import Accepted, Event, Geometry, Kept, Segment, Table, WorkerCount
 from tests.fakes import NOON_MS, FakeClock
@@ -337,29 +335,6 @@ class TestFind:
         assert [porch.gate.may_look_up() for _ in range(4)] == [True, True, True, False]
         porch.clock.advance(10_000)
         assert [porch.gate.may_look_up() for _ in range(4)] == [True, True, True, False]
-
-
-class TestRecentIds:
-    """RecentIds."""
-
-    @settings(max_examples=30)
-    @given(st.integers(1, 8), st.lists(st.integers(0, 40), max_size=60, unique=True))
-    def test_at_least_the_last_size_of_them(self, size: int, numbers: list[int]) -> None:
-        """The newest `size` ids are always known, and never more than twice as many."""
-        recent = RecentIds(size)
-        for place, number in enumerate(numbers):
-            recent.put(number.to_bytes(16, "big"), number)
-            known = [one for one in numbers[: place + 1] if recent.get(one.to_bytes(16, "big")) == one]
-            assert set(numbers[max(0, place + 1 - size) : place + 1]) <= set(known)
-            assert len(known) <= 2 * size
-
-    def test_an_amount_of_zero_is_known(self) -> None:
-        """Nothing in here takes a number for its absence."""
-        recent = RecentIds(1)
-        recent.put(bytes(16), 0)
-        assert recent.get(bytes(16)) == 0
-        recent.put(b"1" * 16, 1)
-        assert recent.get(bytes(16)) == 0
 
 
 class TestPerSecond:

@@ -8,7 +8,7 @@ from server.custody import Custody
 from server.intake import TAKEN_PER_TURN_MAX, TORN_PATIENCE_MS, Intake
 from server.siblings import Siblings
 from shm import Accepted, DispatcherCount, Geometry, Lane
-from shm.layout import LANE_SLOT_LENGTH, LANE_SLOTS
+from shm.layout import LANE_SLOT_LENGTH, LANE_SLOTS_OFFSET
 from tests.fakes import FakeClock
 from tests.server.fake_area import FakeArea
 
@@ -65,7 +65,7 @@ class Entrance:
 
     def tear(self, position: int, lane: int = 0) -> None:
         """Changes a byte of a lane's slot, or changes it back."""
-        self.memory[lane][LANE_SLOTS + position % LANE_LENGTH * LANE_SLOT_LENGTH + 9] ^= 1
+        self.memory[lane][LANE_SLOTS_OFFSET + position % LANE_LENGTH * LANE_SLOT_LENGTH + 9] ^= 1
 
     def taken(self) -> list[int]:
         """Numbers of the payments that wait, in order."""

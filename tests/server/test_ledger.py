@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from server import ledger
 from server.ledger import Ledger, minute_name, second_name
-from server.totals import CELL, LONE_MINUTE_LENGTH, MINUTE_LENGTH, Unknowns
+from server.totals import CELL, LONE_MINUTE_LENGTH, MINUTE_LENGTH, UnknownRange
 from tests.server.naive_totals import (
     MINUTE_MS,
     ORIGINS_MS,
@@ -239,4 +239,4 @@ class TestLevels:
     def test_passes_unknowns_on(self) -> None:
         """The ledger knows nothing of unknown payments; they come with the question."""
         assert Ledger().levels().unknowns.payments == 0
-        assert Ledger().levels(Unknowns(3, 1, 2)).unknowns == Unknowns(3, 1, 2)
+        assert Ledger().levels(UnknownRange(3, 1, 2)).unknowns == UnknownRange(3, 1, 2)

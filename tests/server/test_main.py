@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from server import child, listeners
-from server.__main__ import EXIT_WRONG_SETTING, main, open_segment
+from server.__main__ import EXIT_CANNOT_START, EXIT_WRONG_SETTING, main, open_segment
 from server.config import Config, TcpListen, load
 from server.supervisor import Supervisor
 from shm import Accepted, Geometry, RoleLock, RoleTaken, Segment, SegmentError
@@ -74,7 +74,7 @@ class TestMain:
         """Two instances of one name don't run at the same time."""
         monkeypatch.setattr(child, "LOCK_WITHIN_S", 0.0)
         with RoleLock(instance, "supervisor"):
-            assert main() == child.EXIT_CANNOT_START
+            assert main() == EXIT_CANNOT_START
         assert f"an instance named {instance} is running already" in caplog.text
 
     def test_no_lock_to_be_had(
@@ -82,7 +82,7 @@ class TestMain:
     ) -> None:
         """A /dev/shm that may not be written is a sentence."""
         monkeypatch.setattr(child, "RoleLock", refuse(PermissionError(13, "Permission denied", "/dev/shm/x")))
-        assert main() == child.EXIT_CANNOT_START
+        assert main() == EXIT_CANNOT_START
         assert "cannot start: " in caplog.text
         assert "Permission denied" in caplog.text
 
@@ -92,7 +92,7 @@ class TestMain:
         """It is named, no segment is left behind, and the lock is free again."""
         with socket.create_server(("127.0.0.1", 0)) as taken:
             monkeypatch.setenv("LISTEN", f"tcp:127.0.0.1:{taken.getsockname()[1]}")
-            assert main() == child.EXIT_CANNOT_START
+            assert main() == EXIT_CANNOT_START
         assert "is in use; choose another with LISTEN" in caplog.text
         assert not segment_path(instance).exists()
         RoleLock(instance, "supervisor").release()
@@ -100,7 +100,7 @@ class TestMain:
     def test_segment_of_another_kind(self, instance: str, caplog: pytest.LogCaptureFixture) -> None:
         """It stops the start and stays; the sockets are closed."""
         segment_path(instance).write_bytes(b"something else" * 1000)
-        assert main() == child.EXIT_CANNOT_START
+        assert main() == EXIT_CANNOT_START
         assert "is not a gateway's" in caplog.text
         assert segment_path(instance).read_bytes().startswith(b"something else")
 

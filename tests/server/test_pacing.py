@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from server.pacing import BURST, LOOK_EVERY_MS, RATE_MAX, RATE_MIN, RATE_START, RATE_STEP, Pacer
+from server.pacing import BURST, LOOK_EVERY_MS, RATE_MAX_PER_S, RATE_MIN_PER_S, RATE_START_PER_S, RATE_STEP_PER_S, Pacer
 
 
 class Container:
@@ -24,7 +24,7 @@ class Container:
                 self.sent()
         self.throttled_periods += freezes
         self.pacer.look(self.now_ms)
-        return self.pacer.rate
+        return self.pacer.rate_per_s
 
     def sent(self) -> int:
         """How many payments leave now."""
@@ -56,7 +56,7 @@ class TestTake:
         for _ in range(3):
             container.now_ms += 1
             sent.append(container.sent())
-        assert sent == [RATE_START // 1000] * 3
+        assert sent == [RATE_START_PER_S // 1000] * 3
 
     @given(st.lists(st.integers(0, 50), max_size=200), st.integers(0, 5))
     def test_never_more_than_rate_and_bucket(self, pauses_ms: list[int], looks: int) -> None:
@@ -70,8 +70,8 @@ class TestTake:
             burst = container.sent()
             assert burst <= BURST
             passed += burst
-        passed_ms, rate = container.now_ms - began_ms, container.pacer.rate
-        assert passed <= (max(RATE_START, rate) * LOOK_EVERY_MS + passed_ms * rate) // 1000
+        passed_ms, rate = container.now_ms - began_ms, container.pacer.rate_per_s
+        assert passed <= (max(RATE_START_PER_S, rate) * LOOK_EVERY_MS + passed_ms * rate) // 1000
         assert passed <= BURST * (passed_ms + 1)
 
     @given(st.integers(0, 10), st.integers(0, 3), st.integers(0, 2 * LOOK_EVERY_MS))
@@ -98,17 +98,20 @@ class TestLook:
     def test_grows_steadily(self) -> None:
         """Without freezes the rate grows by the same step up to its maximum."""
         container = Container(frozen_before=7)
-        assert [container.look(), container.look()] == [RATE_START + RATE_STEP, RATE_START + 2 * RATE_STEP]
-        for _ in range((RATE_MAX - RATE_START) // RATE_STEP):
+        assert [container.look(), container.look()] == [
+            RATE_START_PER_S + RATE_STEP_PER_S,
+            RATE_START_PER_S + 2 * RATE_STEP_PER_S,
+        ]
+        for _ in range((RATE_MAX_PER_S - RATE_START_PER_S) // RATE_STEP_PER_S):
             container.look()
-        assert container.pacer.rate == RATE_MAX
+        assert container.pacer.rate_per_s == RATE_MAX_PER_S
 
     @pytest.mark.parametrize(("in_use_ms", "steps"), [(0, 0), (40, 0), (60, 1)])
     def test_grows_only_if_half_of_it_is_used(self, in_use_ms: int, steps: int) -> None:
         """An outage, or a pace that is quick enough as it is, says nothing of what the container can do."""
         container = Container().emptied()
         rate = container.look()
-        assert container.look(in_use_ms=in_use_ms) == rate + steps * RATE_STEP
+        assert container.look(in_use_ms=in_use_ms) == rate + steps * RATE_STEP_PER_S
 
     def test_what_was_long_ago_is_not_in_use(self) -> None:
         """Before an outage it was used; then nothing was sent for a while, and the rate is what it was."""
@@ -116,20 +119,20 @@ class TestLook:
         container.sent()
         container.now_ms += 30_000
         container.pacer.look(container.now_ms)
-        assert container.pacer.rate == RATE_START
+        assert container.pacer.rate_per_s == RATE_START_PER_S
 
     def test_halves_on_a_freeze(self) -> None:
         """Each look that finds new freezes halves the rate, down to its minimum."""
         container = Container()
         container.look()
-        assert container.look(freezes=1) == (RATE_START + RATE_STEP) // 2
+        assert container.look(freezes=1) == (RATE_START_PER_S + RATE_STEP_PER_S) // 2
         for _ in range(30):
             container.look(freezes=3)
-        assert container.pacer.rate == RATE_MIN
+        assert container.pacer.rate_per_s == RATE_MIN_PER_S
 
     def test_freezes_before_the_first_look_do_not_count(self) -> None:
         """Start-up freezes say nothing about payments."""
-        assert Container(frozen_before=100).look() == RATE_START + RATE_STEP
+        assert Container(frozen_before=100).look() == RATE_START_PER_S + RATE_STEP_PER_S
 
     def test_looks_once_per_period(self) -> None:
         """Asked more often, it asks nobody."""
@@ -138,4 +141,4 @@ class TestLook:
         container.throttled_periods += 1
         for _ in range(10):
             container.pacer.look(container.now_ms + LOOK_EVERY_MS - 1)
-        assert container.pacer.rate == RATE_START + RATE_STEP
+        assert container.pacer.rate_per_s == RATE_START_PER_S + RATE_STEP_PER_S

@@ -6,7 +6,7 @@ import pytest
 
 from server import problems
 from server.answers import Answer
-from server.problems import PROBLEMS_MAX, method_not_allowed, problem, try_again
+from server.problems import PROBLEMS_MAX, method_not_allowed, passing_problem, problem
 
 READY = {name: value for name, value in vars(problems).items() if isinstance(value, Answer)}
 
@@ -48,7 +48,7 @@ class TestProblem:
 
     def test_try_again_says_when(self) -> None:
         """What passes by itself says when to try again, in whole seconds."""
-        assert headers_of(try_again(503, "Later."))[b"retry-after"] == b"1"
+        assert headers_of(passing_problem(503, "Later."))[b"retry-after"] == b"1"
 
     def test_method_not_allowed_says_which_are(self) -> None:
         """A 405 lists what is allowed, in a fixed order."""

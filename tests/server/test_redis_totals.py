@@ -13,7 +13,7 @@ from server.errors import TotalsUnavailable
 from server.processors import Health
 from server.redis_scripts import HASH
 from server.redis_totals import SEEN_WITHIN_MS, TotalsHash
-from server.totals import Summary, Total, Unknowns
+from server.totals import Summary, Total, UnknownRange
 from shm import DispatcherCount
 from tests.fakes import NOON_MS
 from tests.redis_server import RedisServer
@@ -78,7 +78,7 @@ class TestSummary:
     async def test_unknown(self, totals: TotalsHash, pair: list[Published]) -> None:
         """Unknown payments of all members that may lie in the window are told beside the totals."""
         for member, least_ms in zip(pair, (NOON_MS, NOON_MS + 5000), strict=True):
-            unknowns = Unknowns(3, least_ms, least_ms + 10)
+            unknowns = UnknownRange(3, least_ms, least_ms + 10)
             places = (
                 DispatcherCount.UNKNOWN,
                 DispatcherCount.UNKNOWN_LEAST_MS,

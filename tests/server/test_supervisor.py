@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from server import child
 from server.supervisor import LOOK_MS
 from shm import Counters, Phase, SupervisorCount
 from tests.server.family import Event, is_alive, patient, running, silent, stubborn, with_orphan
@@ -55,12 +54,6 @@ class TestRoles:
         with running(tmp_path, worker_life=lambda _: 0) as family:
             family.wait_for(lambda: family.count(SupervisorCount.FORKS) > 4, "not replaced")
             assert family.count(SupervisorCount.DEATHS) == 0
-
-    def test_can_not_start(self, tmp_path: Path) -> None:
-        """A child that says it can't start ends the instance with that status, and nobody stays behind."""
-        with running(tmp_path, worker_life=lambda _: child.EXIT_CANNOT_START) as family:
-            assert family.wait_end() == child.EXIT_CANNOT_START
-            assert not any(is_alive(pid) for pid in family.pids())
 
     def test_stuck(self, tmp_path: Path) -> None:
         """A child whose heart is silent for too long is killed and replaced; a stopped one, too."""

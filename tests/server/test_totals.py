@@ -15,7 +15,7 @@ from server.totals import (
     Levels,
     Summary,
     Total,
-    Unknowns,
+    UnknownRange,
     count_window,
     reaches_forgotten,
     touched,
@@ -188,7 +188,7 @@ class TestCountWindow:
         """A window that ends before it begins, or before 1970, holds nothing, whatever has been forgotten."""
         settled = [Settled(0, NOON_MS, 1)]
         members = [ledger_of(settled, folded=settled).levels()._replace(minutes_from=NOON_MS, detail_from_s=NOON_MS)]
-        members = [member._replace(unknowns=Unknowns(1, 0, NOON_MS)) for member in members]
+        members = [member._replace(unknowns=UnknownRange(1, 0, NOON_MS)) for member in members]
         assert ask(members, window) == NOTHING
 
     def test_no_members_is_nothing(self) -> None:
@@ -314,7 +314,7 @@ class TestUnknowns:
     )
     def test_all_of_them_once_the_window_meets_their_range(self, window: Window, expected: int) -> None:
         """Where exactly each lies is not published: those of a member count together, or not at all."""
-        member = empty_levels()._replace(unknowns=Unknowns(3, NOON_MS + 10, NOON_MS + 20))
+        member = empty_levels()._replace(unknowns=UnknownRange(3, NOON_MS + 10, NOON_MS + 20))
         answer = count_window([member, empty_levels()], *window)
         assert isinstance(answer, Summary)
         assert answer.unknown == expected

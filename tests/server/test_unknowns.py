@@ -6,8 +6,8 @@ from collections.abc import Iterator
 import httpx
 import pytest
 
-from server.attempt import format_instant
 from server.custody import Custody
+from server.notation import format_instant_ms
 from server.unknowns import ASKED_AT_ONCE_MAX, PAUSE_MAX_MS, PAUSE_MIN_MS, Unknowns
 from shm import DispatcherCount, Ended, Geometry, Kind, Segment, State
 from tests.fakes import NOON_MS, Answer, FakeClock, FakeProcessor, Paid, idle
@@ -64,7 +64,7 @@ class Ward:
 
     def store(self, amount: str = "19.90", requested_at_ms: int = NOON_MS) -> None:
         """The processor has the first payment."""
-        self.fake.stored[text_of(0)] = Paid(text_of(0), amount, format_instant(requested_at_ms))
+        self.fake.stored[text_of(0)] = Paid(text_of(0), amount, format_instant_ms(requested_at_ms))
 
 
 @pytest.fixture
@@ -98,7 +98,7 @@ class TestFindingOut:
         """A 404 proves nothing: the same payment is sent again, with the same requestedAt."""
         ward = Ward(segment)
         assert await ward.pass_time() is State.SETTLED
-        assert ward.fake.posts == [Paid(text_of(0), "19.90", format_instant(NOON_MS))]
+        assert ward.fake.posts == [Paid(text_of(0), "19.90", format_instant_ms(NOON_MS))]
         assert ward.counters.get(DispatcherCount.SETTLED_FALLBACK) == 1
 
     async def test_arrived_in_between(self, segment: Segment) -> None:

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from server.custody import Custody
-from server.yielding import REST, Courtesy, give_way
+from server.yielding import REST_FACTOR, CoreYielder, give_way
 from shm import DispatcherCount, Ended, Event, Kind
 from tests.fakes import idle
 from tests.server.fake_area import FakeArea
@@ -45,7 +45,7 @@ class Core:
         self.now_ns = 1_000
         self.wanted_ns = 0
         self.given = 0
-        self.courtesy = Courtesy(lambda: self.now_ns, self.run_others)
+        self.yielder = CoreYielder(lambda: self.now_ns, self.run_others)
 
     def run_others(self) -> None:
         """They take the core for as long as they want."""
@@ -53,14 +53,14 @@ class Core:
         self.now_ns += self.wanted_ns
 
 
-class TestCourtesy:
-    """Courtesy."""
+class TestCoreYielder:
+    """CoreYielder."""
 
     def test_asks_each_time_while_nobody_waits(self) -> None:
         """What costs nothing is not rationed."""
         core = Core()
         for _ in range(10):
-            core.courtesy()
+            core.yielder()
         assert core.given == 10
 
     @given(st.lists(st.tuples(st.integers(1, 10_000), st.integers(0, 100_000)), min_size=1, max_size=100))
@@ -71,21 +71,21 @@ class TestCourtesy:
         for own_ns, core.wanted_ns in steps:
             core.now_ns += own_ns
             before_ns = core.now_ns
-            core.courtesy()
+            core.yielder()
             last_ns = core.now_ns - before_ns or last_ns
             others_ns += core.now_ns - before_ns
-        assert (others_ns - last_ns) * (REST + 1) <= core.now_ns
+        assert (others_ns - last_ns) * (REST_FACTOR + 1) <= core.now_ns
 
     def test_asks_again_after_its_rest(self) -> None:
         """Not before, and then at once."""
         core = Core()
         core.wanted_ns = 50
-        core.courtesy()
-        core.now_ns += REST * 50 - 1
-        core.courtesy()
+        core.yielder()
+        core.now_ns += REST_FACTOR * 50 - 1
+        core.yielder()
         assert core.given == 1
         core.now_ns += 1
-        core.courtesy()
+        core.yielder()
         assert core.given == 2
 
 

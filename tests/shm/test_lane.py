@@ -9,7 +9,7 @@ from shm.record import Accepted, pack_lane_slot
 from tests.shm.memory import TEARS, Died, Memory
 
 SLOTS = 4
-LENGTH = layout.LANE_SLOTS + SLOTS * layout.LANE_SLOT_LENGTH
+LENGTH = layout.LANE_SLOTS_OFFSET + SLOTS * layout.LANE_SLOT_LENGTH
 
 
 def payment(number: int) -> Accepted:
@@ -126,16 +126,16 @@ class TestTake:
         lane, data = fresh_lane()
         fill(lane, range(1))
         whole = pack_lane_slot(0, payment(0))
-        data[layout.LANE_SLOTS + 20 : layout.LANE_SLOTS + 40] = bytes(20)
+        data[layout.LANE_SLOTS_OFFSET + 20 : layout.LANE_SLOTS_OFFSET + 40] = bytes(20)
         assert lane.peek(0) is None
-        data[layout.LANE_SLOTS : layout.LANE_SLOTS + 64] = whole
+        data[layout.LANE_SLOTS_OFFSET : layout.LANE_SLOTS_OFFSET + 64] = whole
         assert lane.peek(0) == payment(0)
 
     def test_peek_raw_shows_the_bytes_as_they_are(self) -> None:
         """A damaged slot can be reported byte for byte."""
         lane, data = fresh_lane()
         fill(lane, range(2))
-        start = layout.LANE_SLOTS + layout.LANE_SLOT_LENGTH
+        start = layout.LANE_SLOTS_OFFSET + layout.LANE_SLOT_LENGTH
         data[start + 30] ^= 0xFF
         assert lane.peek(1) is None
         assert lane.peek_raw(1) == bytes(data[start : start + layout.LANE_SLOT_LENGTH])

@@ -97,14 +97,14 @@ class TestWords:
             layout.COUNTERS_COUNTS,
             layout.LANE_HEAD,
             layout.LANE_TAIL,
-            layout.LANE_SLOTS,
+            layout.LANE_SLOTS_OFFSET,
             layout.TABLE_STATE,
             layout.TABLE_REQUESTED_AT,
             layout.TABLE_CONFLICTS,
             layout.BASE_SELECTOR,
             layout.BASE_LIFE,
             layout.BASE_JOURNAL_HEAD,
-            layout.ROSTER_LENGTH,
+            layout.ROSTER_LENGTH_OFFSET,
         ]
         assert not [word for word in words if word % layout.WORD]
 
@@ -117,7 +117,7 @@ class TestWords:
             (layout.BASE_JOURNAL_HEAD, layout.WORD),
             (layout.BASE_COPIES[0], copy),
             (layout.BASE_COPIES[1], copy),
-            (layout.ROSTER_LENGTH, layout.WORD),
+            (layout.ROSTER_LENGTH_OFFSET, layout.WORD),
             (layout.ROSTER_MEMBERS, layout.ROSTER_MEMBERS_MAX * layout.ROSTER_MEMBER.size),
             (layout.BASE_PAGE_LENGTH, 0),
         ]

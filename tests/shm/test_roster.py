@@ -83,5 +83,5 @@ class TestRoster:
     def test_a_damaged_length_reads_no_further_than_the_page(self) -> None:
         """A length beyond all bounds gives at most as many members as there is room for."""
         roster, memory = fresh_roster()
-        memory.data[layout.ROSTER_LENGTH + 7] = 0xFF
+        memory.data[layout.ROSTER_LENGTH_OFFSET + 7] = 0xFF
         assert len(roster.members()) == layout.ROSTER_MEMBERS_MAX

@@ -33,7 +33,7 @@ def _publish_before_packing() -> list[Patch]:
         if head - self.tail >= self._slots:
             return False
         self._words[layout.LANE_HEAD // layout.WORD] = head + 1
-        start = layout.LANE_SLOTS + (head & self._mask) * layout.LANE_SLOT_LENGTH
+        start = layout.LANE_SLOTS_OFFSET + (head & self._mask) * layout.LANE_SLOT_LENGTH
         self._view[start : start + layout.LANE_SLOT_LENGTH] = pack_lane_slot(head, payment)
         return True
 

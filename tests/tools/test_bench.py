@@ -16,7 +16,7 @@ class TestBench:
     def test_help_names_every_command(self, tmp_path: Path) -> None:
         """From any folder, it says what it does."""
         done = subprocess.run([BENCH, "--help"], cwd=tmp_path, check=True, capture_output=True, text=True)
-        for command in ("preview", "final", "load", "floor", "saturate", "drain", "summary", "soak"):
+        for command in ("preview", "final", "load", "floor", "saturate", "drain", "summary", "soak", "hop"):
             assert f"  {command}" in done.stdout
 
     def test_a_wrong_option_is_a_sentence(self) -> None:

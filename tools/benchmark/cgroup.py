@@ -23,9 +23,9 @@ ReadText = Callable[[str], str]
 class Reading:
     """Counters since the container's start, and its limits; None where there is no limit.
 
-    `memory_peak_bytes` is the highest charge ever, cached file pages included. `memory_bytes` is what is in use now, less
-    the file pages that the kernel would drop first: the sum of its parts, as the charge itself runs ahead by up to 64
-    pages per core, which is 7 % of a small container on two (cgroup-v1/memory.rst, 5.5: "a fuzz value").
+    `memory_peak_bytes` is the highest charge ever, cached file pages included. `memory_bytes` is what is in use now,
+    less the file pages that the kernel would drop first: the sum of its parts, as the charge itself runs ahead by up to
+    64 pages per core, which is 7 % of a small container on two (cgroup-v1/memory.rst, 5.5: "a fuzz value").
     """
 
     cpu_ns: int

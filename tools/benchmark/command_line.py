@@ -37,6 +37,7 @@ EXIT_INTERRUPTED = 130
 RESULTS = targets.ROOT / "bench-results"
 CONNECTIONS = 64
 _SEED_MAX = 1_000_000
+SECONDS_MIN, SECONDS_MAX = 0.1, 86_400.0  # of a wait: looking all the time would disturb what is measured
 PROCESSORS = "http://localhost:8001,http://localhost:8002"
 
 DESCRIPTION = """\
@@ -102,7 +103,7 @@ def _add_open_commands(commands: argparse._SubParsersAction[argparse.ArgumentPar
     _add_fill(add)
     add("--rate", type=_at_least_one, default=300, metavar="N", help="payments per second (%(default)s)")
     add("--duration-s", type=_at_least_one, default=3600, metavar="S", help="for so long (%(default)s)")
-    add("--sample-s", type=float, default=60.0, metavar="S", help="memory is read every so often (%(default)s)")
+    add("--sample-s", type=_seconds, default=60.0, metavar="S", help="memory is read every so often (%(default)s)")
 
 
 def _add_fill(add: Callable[..., argparse.Action]) -> None:
@@ -147,15 +148,30 @@ def _add_options(command: argparse.ArgumentParser) -> None:
     add("--token", default=TOKEN, help="the processors' admin token")
     add("--repeat", type=_at_least_one, default=1, metavar="N", help="run it so often, and show medians")
     add("--seed", type=int, metavar="N", help="makes the same amounts, stages and windows again")
-    add("--settle-s", type=float, default=SETTLE_S, metavar="S", help="longest wait for what is not settled at the end")
+    add(
+        "--settle-s",
+        type=_seconds,
+        default=SETTLE_S,
+        metavar="S",
+        help="longest wait for what is not settled at the end",
+    )
     add("--json", type=Path, metavar="PATH", help="where the result is written (bench-results/COMMAND-TIME.json)")
 
 
 def _at_least_one(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError("must be 1 or more")
-    return value
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1")
+    return int(text)
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
+    if not SECONDS_MIN <= seconds <= SECONDS_MAX:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds from {SECONDS_MIN} to {SECONDS_MAX:.0f}")
+    return seconds
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

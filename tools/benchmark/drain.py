@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from tools.benchmark.endpoints import Processors
 from tools.benchmark.openloop.plan import Phase
+from tools.benchmark.openloop.told import SUCCESS
 from tools.benchmark.openrun import Hooks, Observed, OpenRun, Order, Poll
 from tools.benchmark.preparing import behave, calm
 from tools.benchmark.progress import Screen
@@ -69,7 +70,7 @@ def caught_up_at_ns(observed: Observed, recovered_ns: int, rate_per_s: int) -> i
     last_ns = recovered_ns
     for poll in observed.polls:
         while told is not None and told.at_ns <= poll.at_ns:
-            accepted += sum(count for status, count in told.statuses.items() if status in range(200, 300))
+            accepted += sum(count for status, count in told.statuses.items() if status in SUCCESS)
             last_ns = told.at_ns
             told = next(seconds, None)
         by_now = accepted + (poll.at_ns - last_ns) / _NS_PER_S * rate_per_s

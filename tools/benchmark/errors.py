@@ -5,7 +5,7 @@ BenchError
   ScenarioError       the scenario file, or an option that changes it, makes no sense
   EndpointError       the gateway or a processor did not answer as agreed
   DockerError         docker or compose is missing, or refused
-  GeneratorError      k6 is missing, could not start, or gave up
+  GeneratorError      the load generator (k6, or the bench's own) is missing, could not start, or gave up
 """
 
 

@@ -54,9 +54,8 @@ class Generated:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """Where a load is, `elapsed_s` after k6 was started."""
+    """How many payments of a load have been answered, and how."""
 
-    elapsed_s: float
     accepted: int
     failed: int
 
@@ -134,11 +133,11 @@ def _listen(
             raise GeneratorError(f"k6 did not end within {deadline_s:.0f} s.")
         if now_s >= next_tick_s:
             next_tick_s = now_s + TICK_S
-            if (progress := _progress(port, now_s - started_s)) is not None:
+            if (progress := _progress(port)) is not None:
                 on_tick(progress)
 
 
-def _progress(port: int, elapsed_s: float) -> Progress | None:
+def _progress(port: int) -> Progress | None:
     """Ask k6 itself, for its own counters: what is measured isn't disturbed. None while k6 can't be asked."""
     k6 = Endpoint("k6", f"http://127.0.0.1:{port}")
 
@@ -149,6 +148,6 @@ def _progress(port: int, elapsed_s: float) -> Progress | None:
         return int(json.loads(shown)["data"]["attributes"]["sample"]["count"])
 
     try:
-        return Progress(elapsed_s, counter("accepted"), counter("refused") + counter("unanswered"))
+        return Progress(counter("accepted"), counter("refused") + counter("unanswered"))
     except (EndpointError, KeyError, TypeError, ValueError):
         return None

@@ -23,7 +23,7 @@ from tools.benchmark.meters import Snapshot
 from tools.benchmark.openload import run_load
 from tools.benchmark.openloop.plan import Phase, Plan
 from tools.benchmark.openloop.requests import USER
-from tools.benchmark.openloop.told import Began, Event
+from tools.benchmark.openloop.told import SUCCESS, Began, Event
 from tools.benchmark.payments import Sent
 from tools.benchmark.preparing import calm, metered, prepare
 from tools.benchmark.progress import Screen
@@ -183,7 +183,7 @@ class OpenRun:
         """Count the answers of a load."""
         whole, last = observed.tally.whole(), self.answered
         statuses = Counter(last.by_status)
-        statuses.update({status: n for status, n in whole.statuses.items() if status not in range(200, 300)})
+        statuses.update({status: n for status, n in whole.statuses.items() if status not in SUCCESS})
         self.answered = Answered(
             last.accepted + whole.accepted,
             last.cents + whole.cents,

@@ -7,10 +7,9 @@ from collections import Counter
 from dataclasses import dataclass
 
 from tools.benchmark.histogram import Histogram, together
-from tools.benchmark.openloop.told import LATE, UNANSWERED, Began, Event, Finished, Sample, Told
+from tools.benchmark.openloop.told import LATE, SUCCESS, UNANSWERED, Began, Event, Finished, Sample, Told
 
 PAYMENTS = "payments"
-_SUCCESS = range(200, 300)
 
 
 @dataclass(slots=True)
@@ -23,8 +22,8 @@ class Counts:
     statuses: Counter[int] = dataclasses.field(default_factory=Counter)
     latencies: dict[str, Histogram] = dataclasses.field(default_factory=dict)
 
-    def add(self, told: Told) -> None:
-        """Count what was told."""
+    def add(self, told: Told | Counts) -> None:
+        """Count what was told, once or all in all."""
         self.sent += told.sent
         self.held += told.held
         self.cents += told.cents
@@ -35,7 +34,7 @@ class Counts:
     @property
     def accepted(self) -> int:
         """How many were answered with success."""
-        return sum(count for status, count in self.statuses.items() if status in _SUCCESS)
+        return sum(count for status, count in self.statuses.items() if status in SUCCESS)
 
     @property
     def unanswered(self) -> int:
@@ -97,13 +96,7 @@ class Tally:
         """Return what happened in all phases together."""
         whole = Counts()
         for phase in range(self._phases):
-            each = self._count(stream, phase)
-            whole.sent += each.sent
-            whole.held += each.held
-            whole.cents += each.cents
-            whole.statuses.update(each.statuses)
-            for label, histogram in each.latencies.items():
-                whole.latencies.setdefault(label, Histogram()).add(histogram)
+            whole.add(self._count(stream, phase))
         return whole
 
     def between(self, from_ns: int, to_ns: int) -> Histogram:

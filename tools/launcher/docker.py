@@ -7,6 +7,7 @@ has started from the same file.
 import json
 import os
 import shutil
+import signal
 import subprocess
 import time
 from collections.abc import Callable, Sequence
@@ -175,7 +176,7 @@ class Composed:
                 self._pause(LOOK_S)
         finally:
             if process.poll() is None:
-                os.killpg(process.pid, 9)
+                os.killpg(process.pid, signal.SIGKILL)
                 process.wait()
         if process.returncode != 0:
             raise LaunchError(f"{_shown(command)} failed:\n{err.read_text(errors='replace').strip()[-WORDS_MAX:]}")

@@ -14,7 +14,8 @@ DOCKER_PORTS = {"payments": 9999, "HAProxy's statistics": 9990, "processor defau
 
 EPILOG = """\
 Ctrl-C (or SIGTERM) stops everything in order: payments under way are settled for up to 5 s, and a segment that still
-holds unsettled ones stays in /dev/shm, is named, and is taken up by the next run. A second Ctrl-C stops at once.
+holds unsettled ones stays in /dev/shm, is named, and is taken up by the next run. A second Ctrl-C stops at once
+(not with --docker: containers are always stopped in order).
 
 The instances take further settings from the environment, e.g. IN_FLIGHT_MAX=10 ./tools/run (README.md lists them).
 

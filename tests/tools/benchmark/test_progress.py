@@ -20,14 +20,14 @@ class TestLineOf:
 
     def test_says_where_the_run_is(self) -> None:
         """Time, stage, counts and audits."""
-        line = line_of(SCENARIO, Progress(9.0, 1234, 5), since_start_s=2.2, stage=1, audits="audits 2, different 0")
+        line = line_of(SCENARIO, Progress(1234, 5), since_start_s=2.2, stage=1, audits="audits 2, different 0")
         assert line == (
             "small  2/3 s  stage 2 (100 ms failing | 0 ms)  accepted 1,234  failed 5  audits 2, different 0"
         )
 
     def test_never_passes_the_end(self) -> None:
         """The last answers come after the load's end; before the first stage none is named."""
-        line = line_of(SCENARIO, Progress(9.0, 0, 0), since_start_s=7.0, stage=None, audits="")
+        line = line_of(SCENARIO, Progress(0, 0), since_start_s=7.0, stage=None, audits="")
         assert line.startswith("small  3/3 s  accepted 0")
 
 

@@ -54,7 +54,7 @@ class TestRecorder:
         assert recorder.end is not None
         assert recorder.failures == [Failed(7, 1, 2, 503, "")]
         assert "an audit differs" in stream.getvalue()
-        recorder.on_tick(Progress(1.0, 4, 0))
+        recorder.on_tick(Progress(4, 0))
         assert "accepted 4  failed 0  audits 2, different 1" in stream.getvalue()
 
 

@@ -15,7 +15,7 @@ FAILURES_TOLD_MAX = 20_000  # in a whole load: beyond that only the counters tel
 LATE = "late"  # how late groups were sent, beside the latencies of answers
 REFUSED = "refused"  # latencies of answers that were no success
 UNANSWERED = 0  # stands for a status
-_SUCCESS = range(200, 300)
+SUCCESS = range(200, 300)
 
 
 class Began(NamedTuple):
@@ -127,7 +127,7 @@ class Account:
     def count(self, turn: int, label: str, status: int, latency_us: int, cents: int) -> bool:
         """Count an answer, or (status 0) that none came; return whether it was a success."""
         self._statuses[status] += 1
-        if status in _SUCCESS:
+        if status in SUCCESS:
             self.cents += cents
             self._record(label, latency_us)
             return True
