@@ -5,6 +5,7 @@ from server.ledger import Ledger
 from server.totals import Levels
 from shm import Base, Journal, Kind
 
+RECORDS_AT_ONCE = 4096  # some 20 ms: whoever follows has other things to do as well
 _RESTARTS_MAX = 8  # times a journal may overtake its follower before it gives up
 
 
@@ -21,10 +22,12 @@ class JournalFollower:
         epoch: the purge that the ledger counts from.
         position: the next journal position to be read.
         ledger: the totals of everything below that.
+        is_behind: whether more is to be read than the last `follow` did.
     """
 
     def __init__(self, journal: Journal) -> None:
         self._journal = journal
+        self.is_behind = True
         self.start_over(journal.base)
 
     def start_over(self, base: Base) -> None:
@@ -47,7 +50,7 @@ class JournalFollower:
         return True
 
     def follow(self) -> bool:
-        """Reads up to the journal's head; whether the ledger had to begin again on the way.
+        """Reads up to the journal's head, `RECORDS_AT_ONCE` at the most; whether the ledger had to begin again.
 
         Raises:
             TotalsUnavailable: the journal moved on faster than it could be read.
@@ -59,12 +62,14 @@ class JournalFollower:
             if base.epoch != self.epoch or base.journal_tail > self.position:
                 self.start_over(base)
                 restarted = True
-            if self._read_to(head):
+            end = min(head, self.position + RECORDS_AT_ONCE)
+            if self._read_to(end):
+                self.is_behind = end < head
                 return restarted
         raise TotalsUnavailable("settlements are faster than they can be counted")
 
-    def _read_to(self, head: int) -> bool:
-        for position in range(self.position, head):
+    def _read_to(self, end: int) -> bool:
+        for position in range(self.position, end):
             ended = self._journal.read(position)
             if ended is None:
                 return False

@@ -4,6 +4,7 @@ Pure bookkeeping in memory: the publisher feeds it and sends what changed, and s
 Every level has a bound; what falls out of one is still in the coarser ones.
 """
 
+from heapq import heapify, heappop, heappush
 from typing import NamedTuple
 
 from server.totals import (
@@ -18,9 +19,9 @@ from server.totals import (
     widened_minute,
 )
 
-DETAIL_BYTES_MAX = (
-    1 << 20
-)  # over three minutes of the contest's peak in one instance; an audit's window begins 15 s ago
+DETAIL_BYTES_MAX = 1 << 20  # over three minutes of the contest's peak in one instance; an audit's begins 15 s ago
+SECOND_OVERHEAD_BYTES = 112  # counted with each second's cells: its name, the hash's entry, the allocator's rounding
+PIECE_BYTES = 128 * 1024  # sent at once, and one field more: a few milliseconds of Redis and little of its memory
 CELL_SECONDS_MAX = 32  # an index per second costs ten times its field; older seconds get one again when touched
 MINUTES_MAX = 2 * 24 * 60  # two days, 2 MB if every minute has payments, 4 MB if at both processors
 
@@ -53,6 +54,8 @@ class Ledger:
         self.first_minute = 0
         self.detail_from_s = 0
         self.latest_minute = 0
+        self._oldest_minutes: list[int] = []  # heaps of the keys of `minutes` and `details`
+        self._oldest_seconds: list[int] = []
         self._cells: dict[int, dict[int, int]] = {}  # of recent seconds: (millisecond, processor) -> offset of its cell
         self._detail_bytes = 0
         self._changed = Changes(set(), set(), set())
@@ -99,24 +102,28 @@ class Ledger:
             self.minutes_from = minute + 1
             return None
         self.latest_minute = max(self.latest_minute, minute)
-        for old in [old for old in self.minutes if old <= self.latest_minute - MINUTES_MAX]:
-            self._drop_minute(old)
+        while self._oldest_minutes and self._oldest_minutes[0] <= self.latest_minute - MINUTES_MAX:
+            self._drop_oldest_minute()
         field = self.minutes[minute] = bytearray(LONE_MINUTE_LENGTH)
-        self.first_minute = min(self.minutes)
+        heappush(self._oldest_minutes, minute)
+        self.first_minute = self._oldest_minutes[0]
         return field
 
-    def _drop_minute(self, minute: int) -> None:
+    def _drop_oldest_minute(self) -> None:
+        minute = heappop(self._oldest_minutes)
         del self.minutes[minute]
         self._changed.minutes.discard(minute)
         self._changed.dropped.add(minute_name(minute))
         self.minutes_from = max(self.minutes_from, minute + 1)
-        for second in [second for second in self.details if second < self.minutes_from * MINUTE_S]:
-            self._drop_detail(second)
+        while self._oldest_seconds and self._oldest_seconds[0] < self.minutes_from * MINUTE_S:
+            self._drop_oldest_second()
 
     def _add_to_detail(self, second: int, millisecond: int, processor: int, amount_cents: int) -> None:
         field = self.details.get(second)
         if field is None:
             field = self.details[second] = bytearray()
+            heappush(self._oldest_seconds, second)
+            self._detail_bytes += SECOND_OVERHEAD_BYTES
         cells = self._cells.get(second)
         if cells is None:
             cells = self._cells[second] = _cell_offsets(field)
@@ -133,10 +140,11 @@ class Ledger:
             CELL.pack_into(field, offset, millisecond, processor, count + 1, cents + amount_cents)
         self._changed.seconds.add(second)
         while self._detail_bytes > DETAIL_BYTES_MAX:
-            self._drop_detail(min(self.details))
+            self._drop_oldest_second()
 
-    def _drop_detail(self, second: int) -> None:
-        self._detail_bytes -= len(self.details.pop(second))
+    def _drop_oldest_second(self) -> None:
+        second = heappop(self._oldest_seconds)
+        self._detail_bytes -= SECOND_OVERHEAD_BYTES + len(self.details.pop(second))
         self._cells.pop(second, None)
         self._changed.seconds.discard(second)
         self._changed.dropped.add(second_name(second))
@@ -150,7 +158,10 @@ class Ledger:
         self.details = {second: bytearray(field) for second, field in levels.details.items()}
         self.minutes_from, self.detail_from_s = levels.minutes_from, levels.detail_from_s
         self.first_minute, self.latest_minute = levels.first_minute, levels.latest_minute
-        self._detail_bytes = sum(map(len, self.details.values()))
+        self._detail_bytes = sum(SECOND_OVERHEAD_BYTES + len(field) for field in self.details.values())
+        self._oldest_minutes, self._oldest_seconds = list(self.minutes), list(self.details)
+        heapify(self._oldest_minutes)
+        heapify(self._oldest_seconds)
         self._cells = {}
 
     def levels(self, unknowns: UnknownRange = NO_UNKNOWNS) -> Levels:
@@ -171,9 +182,25 @@ class Ledger:
         """All fields must be sent again."""
         self._changed = Changes(set(self.minutes), set(self.details), set())
 
+    @property
+    def has_changes(self) -> bool:
+        """Whether fields are still to be sent."""
+        return bool(self._changed.minutes or self._changed.seconds)
+
     def take_changes(self) -> Changes:
-        """What changed since this was last called; to be given back if it could not be sent."""
-        taken, self._changed = self._changed, Changes(set(), set(), set())
+        """What changed and was not taken yet, or a part of `PIECE_BYTES` of it; to be given back if it is not sent."""
+        changed = self._changed
+        taken = Changes(set(), set(), set(changed.dropped))
+        changed.dropped.clear()
+        room = PIECE_BYTES
+        for names, fields, into in (
+            (changed.minutes, self.minutes, taken.minutes),
+            (changed.seconds, self.details, taken.seconds),
+        ):
+            while names and room > 0:
+                name = names.pop()
+                room -= len(fields[name])
+                into.add(name)
         return taken
 
     def give_back(self, changes: Changes) -> None:

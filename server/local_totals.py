@@ -31,7 +31,7 @@ class LocalTotals:
         self._dispatchers = [segment.dispatcher_counters(dispatcher) for dispatcher in dispatchers]
         self._counters = counters
 
-    def follow(self) -> None:
+    async def follow(self) -> None:
         """Called every second or so, so that no journal runs out from under its follower.
 
         Raises:
@@ -39,6 +39,9 @@ class LocalTotals:
         """
         for follower in self._followers:
             follower.follow()
+            while follower.is_behind:
+                await asyncio.sleep(0)
+                follower.follow()
 
     async def summary(self, from_ms: int | None, to_ms: int | None) -> Summary:
         """The totals of a window, both ends included.
@@ -46,7 +49,7 @@ class LocalTotals:
         Raises:
             TotalsUnavailable: they can't be exact; the reason says why.
         """
-        self.follow()
+        await self.follow()
         members = [
             self._levels(follower, row) for follower, row in zip(self._followers, self._dispatchers, strict=True)
         ]

@@ -6,7 +6,8 @@ while Redis is away the journal and its base go on.
 
 A flush names the version of this member's fields that its changes build on. If the hash has not got so far (Redis was
 emptied, restarted, or failed over to an older copy), it takes nothing, and everything is written again: changes alone
-on top of something else would be part of the truth.
+on top of something else would be part of the truth. Everything is more than Redis should be given at once, so it comes
+in pieces, each a flush that builds on the one before; a summary waits for the last.
 """
 
 import asyncio
@@ -119,20 +120,34 @@ class Publisher:
                 continue
             if found is not None:
                 header, levels = found
-                if self._follower.take_up(header.epoch, header.position, levels):
+                if header.is_whole and self._follower.take_up(header.epoch, header.position, levels):
                     self._builds_on = header.version
             return
 
     async def flush(self, *, said_goodbye: bool = False) -> bool:
-        """Sends what changed; whether the hash is known to have it."""
+        """Sends what changed, in pieces if it is much; whether the hash is known to have it."""
         try:
-            if self._follower.follow():
-                self._builds_on = None
+            await self._follow()
         except TotalsUnavailable as error:
             self._complain(error)
             return False
         if self._builds_on is None:
             self._follower.ledger.everything_changed()
+        while await self._flush_piece(said_goodbye=said_goodbye):
+            if not self._follower.ledger.has_changes:
+                return True
+        return False
+
+    async def _follow(self) -> None:
+        """Brings the ledger up to the journal, with pauses for the payments."""
+        while True:
+            if self._follower.follow():
+                self._builds_on = None
+            if not self._follower.is_behind:
+                return
+            await asyncio.sleep(0)
+
+    async def _flush_piece(self, *, said_goodbye: bool) -> bool:
         give_way()
         changes = self._follower.ledger.take_changes()
         header = self._next_header(said_goodbye=said_goodbye)
@@ -172,7 +187,8 @@ class Publisher:
         if found.applied or found.header == header:  # the latter when an answer was lost and the call made again
             self._builds_on = header.version
             self._counters.add(DispatcherCount.FLUSHES)
-            self._counters.put(DispatcherCount.PUBLISHED, header.position)
+            if header.is_whole:
+                self._counters.put(DispatcherCount.PUBLISHED, header.position)
             self.introduced.set()
             return True
         self._counters.add(DispatcherCount.REWRITES)
@@ -204,6 +220,7 @@ class Publisher:
             self._counters.get(DispatcherCount.UNKNOWN),
             self._counters.get(DispatcherCount.UNKNOWN_LEAST_MS),
             self._counters.get(DispatcherCount.UNKNOWN_GREATEST_MS),
+            int(not ledger.has_changes),
             int(said_goodbye),
         )
 

@@ -67,36 +67,26 @@ return {applied, found, epoch, longer, redis.call('HGET', hash, 'health.0') or '
   redis.call('HGET', hash, 'health.1') or ''}
 """
 
-READ_MEMBER = """
--- Everything of one member, for its publisher to go on from.
--- ARGV: member. Returns: field, value ... without the member's name
-local hash, prefix = KEYS[1], ARGV[1] .. '|'
-local answer = {}
-for _, field in ipairs(redis.call('HKEYS', hash)) do
-  if string.sub(field, 1, #prefix) == prefix then
-    answer[#answer + 1] = string.sub(field, #prefix + 1)
-    answer[#answer + 1] = redis.call('HGET', hash, field)
-  end
-end
-return answer
-"""
-
 SUMMARY = """
 -- What one window touches, of every member, at one instant.
--- ARGV: first minute, last minute ('' twice: none needed; last '': all that come), then the seconds whose detail is cut
+-- ARGV: first minute, last minute ('' twice: none needed; last '': all that come), how many minutes are cut, which,
+--       then the seconds whose detail is cut. Of a minute that is not cut its first 24 bytes are enough.
 -- Returns: now in ms, epoch, then per member: name, header, seen, [field, value ...]
 local hash = KEYS[1]
 local now = redis.call('TIME')
+local last_cut = 3 + tonumber(ARGV[3] or '0')
+local is_cut = {}
+for i = 4, last_cut do is_cut[ARGV[i]] = true end
 local answer = {string.format('%.0f', now[1] * 1000 + math.floor(now[2] / 1000)),
   redis.call('HGET', hash, 'epoch') or '0'}
 for member in string.gmatch(redis.call('HGET', hash, 'roster') or '', '[^,]+') do
   local header = redis.call('HGET', hash, member .. '|h') or ''
   local fields = {}
-  local function add(name)
+  local function add(name, bytes)
     local value = redis.call('HGET', hash, member .. '|' .. name)
     if value then
       fields[#fields + 1] = name
-      fields[#fields + 1] = value
+      fields[#fields + 1] = string.sub(value, 1, bytes)
     end
   end
   if header ~= '' and ARGV[1] ~= '' then
@@ -104,8 +94,11 @@ for member in string.gmatch(redis.call('HGET', hash, 'roster') or '', '[^,]+') d
     for word in string.gmatch(header, '%d+') do words[#words + 1] = tonumber(word) end
     local first, last = math.max(tonumber(ARGV[1]), words[8]), words[9]
     if ARGV[2] ~= '' then last = math.min(last, tonumber(ARGV[2])) end
-    for minute = first, last do add('m' .. string.format('%.0f', minute)) end
-    for i = 3, #ARGV do add('s' .. ARGV[i]) end
+    for minute = first, last do
+      local text = string.format('%.0f', minute)
+      add('m' .. text, is_cut[text] and -1 or 24)
+    end
+    for i = last_cut + 1, #ARGV do add('s' .. ARGV[i], -1) end
   end
   answer[#answer + 1] = {member, header, redis.call('HGET', hash, member .. '|seen') or '0', fields}
 end

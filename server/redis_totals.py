@@ -20,6 +20,8 @@ from server.totals import Levels, Summary, UnknownRange, count_window, reaches_f
 from server.totals_header import Header, Version
 
 CALL_TIMEOUT_S = 1.0  # a client of the contest gives a summary 1.5 s; a healthy Redis answers in under a millisecond
+FIELDS_AT_ONCE = 128  # of a member that is read: up to 200 kB
+SCANS_MAX = 10_000  # far over what all fields of a full hash take
 RETRIES = 1  # the first call after Redis was restarted finds its connection closed; every call may be made twice
 SEEN_WITHIN_MS = 1500  # three beats of the publisher
 PURGE_WITHIN_S = 3.0
@@ -63,7 +65,6 @@ class TotalsHash:
             retry=Retry(NoBackoff(), RETRIES),
         )
         self._flush = self._redis.register_script(redis_scripts.FLUSH)
-        self._read_member = self._redis.register_script(redis_scripts.READ_MEMBER)
         self._summary = self._redis.register_script(redis_scripts.SUMMARY)
         self._purge = self._redis.register_script(redis_scripts.PURGE)
 
@@ -104,14 +105,25 @@ class TotalsHash:
         )
 
     async def read_member(self, member: str) -> tuple[Header, Levels] | None:
-        """Everything the hash has of a member, or None if it has nothing.
+        """Everything the hash has of a member, or None if it has nothing. Read in pieces, as it may be megabytes.
 
         Raises:
-            TotalsUnavailable: Redis gave no answer.
+            TotalsUnavailable: Redis gave no answer, or somebody wrote meanwhile.
         """
-        answer = await self._run(self._read_member, [member])
-        fields = dict(zip(answer[::2], answer[1::2], strict=True))
-        header = _parse_header(fields.get(b"h", b""))
+        prefix = f"{member}|".encode()
+        fields: dict[bytes, bytes] = {}
+        cursor = 0
+        for _ in range(SCANS_MAX):
+            cursor, found = await self._call(
+                self._redis.hscan(redis_scripts.HASH, cursor, match=f"{member}|*", count=FIELDS_AT_ONCE)
+            )
+            fields.update((name.removeprefix(prefix), value) for name, value in found.items())
+            if not cursor:
+                break
+        found_header = fields.get(b"h", b"")
+        if cursor or await self._call(self._redis.hget(redis_scripts.HASH, f"{member}|h")) != (found_header or None):
+            raise TotalsUnavailable("the totals changed while they were read")
+        header = _parse_header(found_header)
         return None if header is None else (header, _levels(header, fields))
 
     async def summary(self, from_ms: int | None, to_ms: int | None) -> Summary:
@@ -135,7 +147,7 @@ class TotalsHash:
         arguments: list[str | int] = ["", ""]
         if needed:
             last = "" if needed.last_minute is None else needed.last_minute
-            arguments = [needed.first_minute, last, *needed.seconds]
+            arguments = [needed.first_minute, last, len(needed.cut_minutes), *needed.cut_minutes, *needed.seconds]
         now_text, epoch_text, *rows = await self._run(self._summary, arguments)
         if not rows:
             raise TotalsUnavailable(_NOBODY)
@@ -220,6 +232,8 @@ def _member_levels(row: list[Any], now_ms: int, epoch: int) -> Levels | None:
     header = _parse_header(row[1])
     if header is None:
         raise TotalsUnavailable(f"the totals of instance {name} are not there (yet)")
+    if not header.is_whole:
+        raise TotalsUnavailable(f"the totals of instance {name} are being written")
     if not header.said_goodbye and not _is_living(row, now_ms):
         raise TotalsUnavailable(f"instance {name} has not been heard of for {now_ms - int(row[2])} ms")
     if header.epoch < epoch:

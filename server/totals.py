@@ -98,11 +98,13 @@ class Touched(NamedTuple):
     Args:
         first_minute: first minute needed.
         last_minute: last minute needed, None for all that come.
+        cut_minutes: the minutes that an end of the window cuts through; of the others their own totals are enough.
         seconds: the seconds that an end of the window cuts through.
     """
 
     first_minute: int
     last_minute: int | None
+    cut_minutes: tuple[int, ...]
     seconds: tuple[int, ...]
 
 
@@ -111,12 +113,20 @@ def touched(from_ms: int | None, to_ms: int | None) -> Touched | None:
     if from_ms is None and to_ms is None:
         return None
     start_ms, end_ms = _counted_span(from_ms, to_ms)
+    last_minute = None if end_ms is None else end_ms // MINUTE_MS
+    return Touched(
+        start_ms // MINUTE_MS, last_minute, _cut(start_ms, end_ms, MINUTE_MS), _cut(start_ms, end_ms, SECOND_MS)
+    )
+
+
+def _cut(start_ms: int, end_ms: int | None, unit_ms: int) -> tuple[int, ...]:
+    """The numbers of the minutes, or seconds, that are not wholly within a span."""
     cut = []
-    if start_ms % SECOND_MS:
-        cut.append(start_ms // SECOND_MS)
-    if end_ms is not None and (end_ms + 1) % SECOND_MS:
-        cut.append(end_ms // SECOND_MS)
-    return Touched(start_ms // MINUTE_MS, None if end_ms is None else end_ms // MINUTE_MS, tuple(dict.fromkeys(cut)))
+    if start_ms % unit_ms:
+        cut.append(start_ms // unit_ms)
+    if end_ms is not None and (end_ms + 1) % unit_ms:
+        cut.append(end_ms // unit_ms)
+    return tuple(dict.fromkeys(cut))
 
 
 def _counted_span(from_ms: int | None, to_ms: int | None) -> tuple[int, int | None]:

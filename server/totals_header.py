@@ -26,6 +26,7 @@ class Header(NamedTuple):
         exact_from_ms, minutes_from, detail_from_s, first_minute, latest_minute: as in `server.totals.Levels`.
         default_payments, default_cents, fallback_payments, fallback_cents: all-time totals.
         unknown_payments, unknown_least_ms, unknown_greatest_ms: as in `server.totals.UnknownRange`.
+        is_whole: 0 while more of this flush's fields are to follow: they can't be read yet.
         said_goodbye: 1 after an orderly stop, when its silence is no reason for doubt.
     """
 
@@ -45,6 +46,7 @@ class Header(NamedTuple):
     unknown_payments: int
     unknown_least_ms: int
     unknown_greatest_ms: int
+    is_whole: int
     said_goodbye: int
 
     def to_text(self) -> str:

@@ -118,6 +118,6 @@ async def _follow(totals: LocalTotals) -> None:
     while True:
         await asyncio.sleep(1)
         try:
-            totals.follow()
+            await totals.follow()
         except TotalsUnavailable as error:
             _log.warning("%s", error.reason)

@@ -13,9 +13,20 @@ from hypothesis import strategies as st
 
 from server import ledger
 from server.ledger import Ledger
-from server.totals import Levels, Summary, Total, UnknownRange, count_window, reaches_forgotten, touched
+from server.totals import (
+    PROCESSORS,
+    TOTAL,
+    Levels,
+    Summary,
+    Total,
+    UnknownRange,
+    count_window,
+    reaches_forgotten,
+    touched,
+)
 
 MINUTE_MS = 60_000
+MINUTE_TOTALS_LENGTH = TOTAL.size * PROCESSORS  # as far as a reader gets of a minute that is not cut
 SPAN_MS = 4 * MINUTE_MS  # how far from the origin settlements may be
 ORIGINS_MS = (0, 29_209_714 * MINUTE_MS)
 """The beginning of time, and 2025-07-15T12:34Z."""
@@ -90,6 +101,7 @@ def small_ledgers(*, detail_bytes: int = 1 << 20, minutes: int = 2880, cell_seco
     """Bounds that a few payments reach, for the ledgers made within."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(ledger, "DETAIL_BYTES_MAX", detail_bytes)
+        patch.setattr(ledger, "SECOND_OVERHEAD_BYTES", 0)  # so that the bound is so many cells
         patch.setattr(ledger, "MINUTES_MAX", minutes)
         patch.setattr(ledger, "CELL_SECONDS_MAX", cell_seconds)
         yield
@@ -113,6 +125,10 @@ def fetch(member: Levels, from_ms: int | None, to_ms: int | None) -> Levels:
     if needed is None:
         return member._replace(minutes={}, details={})
     last = member.latest_minute if needed.last_minute is None else needed.last_minute
-    minutes = {minute: field for minute, field in member.minutes.items() if needed.first_minute <= minute <= last}
+    minutes = {
+        minute: field if minute in needed.cut_minutes else field[:MINUTE_TOTALS_LENGTH]
+        for minute, field in member.minutes.items()
+        if needed.first_minute <= minute <= last
+    }
     details = {second: field for second, field in member.details.items() if second in needed.seconds}
     return member._replace(minutes=minutes, details=details)

@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from server import following
 from server.errors import TotalsUnavailable
 from server.following import JournalFollower
 from shm import Base, Ended, Journal, Kind
@@ -105,6 +106,18 @@ class TestFollow:
             assert not follower.follow()
         assert instance.journal.base.journal_tail > 0
         assert follower.ledger.exact_from_ms == 0
+
+    def test_reads_so_much_at_once_and_no_more(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Whoever follows a long journal has time for other things in between."""
+        monkeypatch.setattr(following, "RECORDS_AT_ONCE", 3)
+        instance = Instance()
+        follower = instance.follower()
+        instance.settle(*range(NOON_MS, NOON_MS + 7))
+        seen = []
+        while follower.is_behind:
+            assert not follower.follow()
+            seen.append(follower.ledger.all_time[0])
+        assert seen == [3, 6, 7]
 
     def test_begins_again_when_it_was_overtaken(self) -> None:
         """What was folded unread is in all time, and `exact_from_ms` is one past the greatest requestedAt in it."""

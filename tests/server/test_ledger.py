@@ -149,6 +149,19 @@ class TestBounds:
         assert ledger.MINUTES_MAX == 2 * 24 * 60
         assert ledger.DETAIL_BYTES_MAX + ledger.MINUTES_MAX * MINUTE_LENGTH < 6 << 20
 
+    @pytest.mark.slow
+    def test_sparse_payments(self) -> None:
+        """One payment a second for days fills no memory with seconds of one cell each, and is told without a search."""
+        told, copy = Ledger(), FakeHash()
+        for second in range(130_000):  # as many as a journal holds; minutes when each search was through all seconds
+            told.add(0, NOON_MS + second * 1000, 1)
+        while told.has_changes:
+            copy.take(told, "sent")
+        assert len(told.details) == ledger.DETAIL_BYTES_MAX // (ledger.SECOND_OVERHEAD_BYTES + CELL.size)
+        assert len(told.minutes) == -(-130_000 // 60)
+        assert copy.fields == all_fields(told)
+        assert (min(told.minutes), min(told.details)) == (told.first_minute, told.detail_from_s)
+
 
 class TestChanges:
     """What is to be sent."""
@@ -174,6 +187,23 @@ class TestChanges:
         assert told.fields(told.take_changes()) == {}
         told.give_back(taken)
         assert told.take_changes() == taken
+
+    @settings(max_examples=40)
+    @given(settled_payments, st.integers(1, 3 * LONE_MINUTE_LENGTH))
+    def test_are_taken_in_pieces(self, settled: list[Settled], piece_bytes: int) -> None:
+        """Each is as large as told, and at most one field larger; all of them together are everything."""
+        told = ledger_of(settled)
+        told.everything_changed()
+        sent: dict[str, bytes] = {}
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(ledger, "PIECE_BYTES", piece_bytes)
+            while told.has_changes:
+                piece = told.fields(told.take_changes())
+                assert piece
+                assert sum(map(len, piece.values())) - max(map(len, piece.values())) < piece_bytes
+                assert not piece.keys() & sent.keys()
+                sent |= piece
+        assert sent == all_fields(told)
 
     def test_of_everything(self) -> None:
         """After `everything_changed` all fields are sent, and nothing need be removed: the copy is emptied first."""

@@ -79,7 +79,7 @@ class TestSummary:
         """A reader that follows in time has read records before they are folded."""
         totals = totals_of(segment)
         settle(segment, 0, Settled(0, NOON_MS, 1))
-        totals.follow()
+        await totals.follow()
         segment.journal(0).fold(1)
         assert await totals.summary(NOON_MS, NOON_MS) == Summary(Total(1, 1), Total(0, 0))
 

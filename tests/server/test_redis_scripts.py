@@ -13,7 +13,7 @@ pytestmark = pytest.mark.slow
 
 ME = "00000000000000aa.0"
 OTHER = "00000000000000bb.0"
-HEADER = Header(*range(17))
+HEADER = Header(*range(18))
 
 
 def header(epoch: int = 0, life: int = 1, flush: int = 1, **changes: int) -> Header:

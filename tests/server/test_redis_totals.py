@@ -5,6 +5,7 @@ import random
 import time
 from collections.abc import Iterator
 from contextlib import suppress
+from typing import Any
 
 import pytest
 
@@ -13,7 +14,7 @@ from server.errors import TotalsUnavailable
 from server.processors import Health
 from server.redis_scripts import HASH
 from server.redis_totals import SEEN_WITHIN_MS, TotalsHash
-from server.totals import Summary, Total, UnknownRange
+from server.totals import CELL, Summary, Total, UnknownRange
 from shm import DispatcherCount
 from tests.fakes import NOON_MS
 from tests.redis_server import RedisServer
@@ -147,6 +148,17 @@ class TestDoubt:
         await pair[1].flush_until_taken()
         assert await totals.summary(None, None) == Summary(Total(2, 3980), Total(0, 0))
 
+    async def test_half_written_member(self, redis: RedisServer, totals: TotalsHash, pair: list[Published]) -> None:
+        """A member whose flush is not whole yet is waited for by name."""
+        await pair[0].flush(ONE)
+        await pair[1].flush(ONE)
+        found = await totals.read_member(pair[1].name)
+        assert found is not None
+        redis.ask(f'HSET {HASH} {pair[1].name}|h "{found[0]._replace(is_whole=0).to_text()}"')
+        assert await reason(totals) == f"the totals of instance {pair[1].name} are being written"
+        await pair[1].flush_until_taken()
+        assert (await totals.summary(None, None)).default == Total(2, 3980)
+
     async def test_silent_member(self, redis: RedisServer, totals: TotalsHash, pair: list[Published]) -> None:
         """A member not heard of for three beats is named; its next sign of life heals that."""
         await pair[0].flush(ONE)
@@ -175,6 +187,52 @@ class TestDoubt:
         redis.ask(f"HSET {HASH} roster aa.0 aa.0|h gibberish aa.0|seen 0")
         assert await reason(totals) == "the totals of instance aa.0 are not there (yet)"
         assert "Redis can't be asked" in await reason(totals, NOON_MS, NOON_MS)
+
+
+class TestReadMember:
+    """What a publisher goes on from."""
+
+    async def test_in_pieces(self, totals: TotalsHash, pair: list[Published]) -> None:
+        """A hash too large to be scanned at once gives everything of one member, and nothing of another."""
+        for second in range(200):
+            for member in pair:
+                member.settle(ONE._replace(requested_at_ms=NOON_MS + second * 1000))
+        for member in pair:
+            await member.flush()
+        found = await totals.read_member(pair[1].name)
+        assert found is not None
+        assert found[0].default_payments == 200
+        assert len(found[1].details) == 200
+        assert sum(len(field) for field in found[1].details.values()) == 200 * CELL.size
+
+    async def test_changed_meanwhile(
+        self, totals: TotalsHash, pair: list[Published], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """What does not belong to one flush is not given away."""
+        await pair[0].flush(ONE)
+        scan = totals._redis.hscan  # noqa: SLF001  the moment between the last piece and the look at the header
+
+        async def scan_and_write(*arguments: Any, **options: Any) -> Any:
+            found = await scan(*arguments, **options)
+            await pair[0].flush(ONE)
+            return found
+
+        monkeypatch.setattr(totals._redis, "hscan", scan_and_write)  # noqa: SLF001  the same
+        with pytest.raises(TotalsUnavailable, match="changed while they were read"):
+            await totals.read_member(pair[0].name)
+
+    async def test_without_an_end(
+        self, totals: TotalsHash, pair: list[Published], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """It gives up some time."""
+        await pair[0].flush(ONE)
+
+        async def endless(*_: Any, **__: Any) -> Any:
+            return 1, {}
+
+        monkeypatch.setattr(totals._redis, "hscan", endless)  # noqa: SLF001  no server scans for ever
+        with pytest.raises(TotalsUnavailable):
+            await totals.read_member(pair[0].name)
 
 
 class TestPurge:

@@ -82,6 +82,7 @@ class Plan:
             what an instance that returns must find out is met too rarely by chance.
         wire: whether the real client of processors is between dispatcher and network.
         detail_bytes_max, minutes_max: how much a ledger keeps at its finer levels.
+        piece_bytes: how much of it is sent at once.
         sibling_ids_max: how many of a living sibling's latest ids a dispatcher knows.
     """
 
@@ -101,6 +102,7 @@ class Plan:
     wire: bool
     detail_bytes_max: int
     minutes_max: int
+    piece_bytes: int
     sibling_ids_max: int
 
     @property
@@ -130,6 +132,7 @@ def draw_plan(seed: int) -> Plan:
         wire=rng.random() < 0.1,
         detail_bytes_max=rng.choice((1 << 20, 1 << 20, 16 * 2, 16 * 8)),
         minutes_max=rng.choice((2880, 2880, 2)),
+        piece_bytes=rng.choice((1 << 17, 1)),
         sibling_ids_max=rng.choice((1 << 15, in_lanes)),  # fewer than fit the lanes would be a setting gone wrong
         config=config,
         faults_s=rng.uniform(1, 6),

@@ -158,11 +158,11 @@ def serve(
         os.eventfd_write(doorbell, 1)
         world.loop.ring(doorbell)
 
-    def follow() -> None:
-        assert life.local is not None
-        with contextlib.suppress(TotalsUnavailable):
-            life.local.follow()
-        world.loop.call_later(FOLLOW_S, follow)
+    async def follow(local: LocalTotals) -> None:
+        while True:
+            await asyncio.sleep(FOLLOW_S)
+            with contextlib.suppress(TotalsUnavailable):
+                await local.follow()
 
     async def live() -> None:
         counters = life.segment.worker_counters(index)
@@ -176,11 +176,12 @@ def serve(
             clock=around.clock,
             ring=ring,
         )
+        following: asyncio.Task[None] | None = None
         stop = world.loop.create_future()
         world.loop.add_signal_handler(signal.SIGTERM, stop.cancel)
         if not config.redis_url:
             life.local = LocalTotals(life.segment, counters)
-            world.loop.call_later(FOLLOW_S, follow)
+            following = world.loop.create_task(follow(life.local))
         counters.phase = Phase.READY
         with contextlib.suppress(asyncio.CancelledError):
             await stop
@@ -189,6 +190,8 @@ def serve(
         done = world.loop.create_future()
         world.loop.call_later(config.leave_ms / 1000, done.set_result, None)
         await done
+        if following is not None:
+            following.cancel()
         life.gate = None
         counters.phase = Phase.GONE
 

@@ -168,7 +168,6 @@ class SimulatedTotals(TotalsHash):
     def __init__(self, connection: Connection) -> None:
         self._redis: Any = _Commands(connection)
         self._flush: Any = _Script(connection, "flush")
-        self._read_member: Any = _Script(connection, "read_member")
         self._summary: Any = _Script(connection, "summary")
         self._purge: Any = _Script(connection, "purge")
 
@@ -196,6 +195,15 @@ class _Commands:
     async def hset(self, name: str, field: str, value: str) -> Reply:
         """As redis-py's."""
         return await self._connection.call("hset", [field, value])
+
+    async def hget(self, name: str, field: str) -> Reply:
+        """As redis-py's."""
+        return await self._connection.call("hget", [field])
+
+    async def hscan(self, name: str, cursor: int, *, match: str, count: int) -> tuple[int, dict[bytes, bytes]]:
+        """As redis-py's, of a hash that is small enough to come at once."""
+        reply: Any = await self._connection.call("hscan", [match])
+        return 0, dict(zip(reply[::2], reply[1::2], strict=True))
 
     async def set(self, name: str, value: str, *, nx: bool, px: int) -> Reply:
         """As redis-py's, for a lease."""

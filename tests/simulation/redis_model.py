@@ -69,10 +69,13 @@ class RedisModel:
             self.hash[b"roster"] = b",".join(members)
         return b",".join(members)
 
-    def _read_member(self, arguments: list[bytes]) -> Reply:
-        prefix = arguments[0] + b"|"
-        pairs = ((field[len(prefix) :], value) for field, value in self.hash.items() if field.startswith(prefix))
-        return [part for pair in pairs for part in pair]
+    def _hscan(self, arguments: list[bytes]) -> Reply:
+        """`HSCAN key 0 MATCH prefix*`: everything at once, as of a small hash."""
+        prefix = arguments[0].removesuffix(b"*")
+        return [part for field, value in self.hash.items() if field.startswith(prefix) for part in (field, value)]
+
+    def _hget(self, arguments: list[bytes]) -> Reply:
+        return self.hash.get(arguments[0])
 
     def _summary(self, arguments: list[bytes]) -> Reply:
         rows: list[Reply] = []
@@ -88,13 +91,15 @@ class RedisModel:
         first, last = max(int(arguments[0]), words[7]), words[8]
         if arguments[1]:
             last = min(last, int(arguments[1]))
+        last_cut = 3 + int(arguments[2])
+        cut = [b"m" + minute for minute in arguments[3:last_cut]]
         names = [b"m%d" % minute for minute in range(first, last + 1)]
-        names += [b"s" + second for second in arguments[2:]]
+        names += [b"s" + second for second in arguments[last_cut:]]
         fields: list[Reply] = []
         for name in names:
             value = self.hash.get(member + b"|" + name)
             if value is not None:
-                fields += [name, value]
+                fields += [name, value[:24] if name.startswith(b"m") and name not in cut else value]
         return fields
 
     def _purge(self, arguments: list[bytes]) -> Reply:

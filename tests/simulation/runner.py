@@ -192,6 +192,8 @@ def _small_memories(plan: Plan) -> Iterator[None]:
     """Makes what ledgers and siblings remember small enough to run out within seconds."""
     with (
         patch.object(ledger, "DETAIL_BYTES_MAX", plan.detail_bytes_max),
+        patch.object(ledger, "SECOND_OVERHEAD_BYTES", 0),
+        patch.object(ledger, "PIECE_BYTES", plan.piece_bytes),
         patch.object(ledger, "MINUTES_MAX", plan.minutes_max),
         patch.object(ledger, "CELL_SECONDS_MAX", 2),
         patch.object(siblings, "IDS_MAX", plan.sibling_ids_max),

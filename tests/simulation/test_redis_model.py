@@ -59,7 +59,6 @@ class Real:
         self.client = client
         scripts = {
             "flush": redis_scripts.FLUSH,
-            "read_member": redis_scripts.READ_MEMBER,
             "summary": redis_scripts.SUMMARY,
             "purge": redis_scripts.PURGE,
         }
@@ -69,6 +68,11 @@ class Real:
         """As `RedisModel.run`."""
         if command == "hset":
             return await self.client.hset(redis_scripts.HASH, *arguments)
+        if command == "hget":
+            return await self.client.hget(redis_scripts.HASH, *arguments)
+        if command == "hscan":
+            _, found = await self.client.hscan(redis_scripts.HASH, 0, match=arguments[0], count=1_000)
+            return [part for pair in found.items() for part in pair]
         return await self._scripts[command](keys=[redis_scripts.HASH], args=arguments)
 
     async def contents(self) -> dict[bytes, bytes]:
@@ -89,22 +93,25 @@ def draw_header(rng: Random) -> bytes:
 def draw_command(rng: Random) -> tuple[str, list[bytes]]:
     """Any command with arguments that a publisher or a web worker might send."""
     member = rng.choice(MEMBERS).encode()
-    kind = rng.choice(("flush", "flush", "flush", "flush", "read_member", "summary", "summary", "purge", "hset"))
+    kind = rng.choice(("flush", "flush", "flush", "flush", "hscan", "hget", "summary", "summary", "purge", "hset"))
     if kind == "flush":
         fields = [b"%s%d" % (rng.choice((b"m", b"s")), rng.randint(0, 6)) for _ in range(rng.randint(0, 4))]
-        pairs = [part for field in fields for part in (field, rng.randbytes(3))]
+        pairs = [part for field in fields for part in (field, rng.randbytes(rng.choice((3, 30))))]
         dropped = [b"m%d" % rng.randint(0, 6) for _ in range(rng.randint(0, 2))]
         base = b"%d %d %d" % (rng.randint(0, 2), rng.randint(1, 2), rng.randint(1, 3))
         builds_on = rng.choice((b"", base))
         roster = ",".join(rng.sample(MEMBERS, rng.randint(0, 3))).encode()
         return kind, [member, draw_header(rng), builds_on, roster, b"%d" % len(fields), *pairs, *dropped]
-    if kind == "read_member":
-        return kind, [member]
+    if kind == "hscan":
+        return kind, [member + b"|*"]
+    if kind == "hget":
+        return kind, [member + b"|h"]
     if kind == "summary":
         if rng.random() < 0.3:
             return kind, [b"", b""]
         last = rng.choice((b"", b"%d" % rng.randint(0, 6)))
-        return kind, [b"%d" % rng.randint(0, 6), last, *(b"%d" % rng.randint(0, 6) for _ in range(rng.randint(0, 2)))]
+        cut_minutes, seconds = ([b"%d" % rng.randint(0, 6) for _ in range(rng.randint(0, 2))] for _ in range(2))
+        return kind, [b"%d" % rng.randint(0, 6), last, b"%d" % len(cut_minutes), *cut_minutes, *seconds]
     if kind == "hset":
         return kind, [b"health.%d" % rng.randint(0, 1), b"0 5 %d" % rng.randint(0, 9)]
     return kind, []
@@ -115,9 +122,9 @@ def without_times(command: str, reply: Any) -> Any:
     if command == "summary":
         _, epoch, *rows = reply
         return [epoch, *([name, header, seen != b"0", fields] for name, header, seen, fields in rows)]
-    if command == "read_member":
+    if command == "hscan":
         fields = dict(zip(reply[::2], reply[1::2], strict=True))
-        return {name: value for name, value in fields.items() if name != b"seen"}
+        return {name: value for name, value in fields.items() if not name.endswith(b"|seen")}
     return reply
 
 
