@@ -13,7 +13,8 @@ instance after a sibling has accepted `IDS_MAX` others; instances that share no 
 """
 
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from typing import NamedTuple
 
 from server.clock import Clock
 from server.generations import Generations
@@ -35,7 +36,6 @@ from shm import (
 IDS_MAX = 1 << 15  # latest ids of a sibling, as many again at most: 110 s of the contest's peak, under 10 MB
 ATTACH_MS = 1000  # how old a mapping may be; the segment may have been made anew meanwhile (16 µs)
 RETURNING_MS = 10_000  # 2 s until HAProxy sends it its ids again, or a stuck dispatcher here is replaced meanwhile
-AT_ONCE = 0  # before any time of acceptance
 
 _LEAVING = (Phase.LEAVING, Phase.GONE)
 _PAID_FOR_SURE = (State.SENDING, State.UNKNOWN, State.SETTLED)
@@ -107,7 +107,7 @@ class Sibling:
             same_absence = was_absent and life_ms == self._remembered_life_ms  # else one of several in a short time
             if self._remembered is None or not same_absence:
                 self._remembered_life_ms = life_ms
-                self._remembered = {correlation_id: cents for _, correlation_id, cents, _ in self._ids()}
+                self._remembered = {correlation_id: cents for _, _, correlation_id, cents, _ in self._ids()}
                 _log.info("%s is absent; %d of its ids count here", self._instance, len(self._remembered))
         elif self._remembered is not None and now_ms - self._absent_at_ms >= RETURNING_MS:
             self._remembered = None
@@ -167,7 +167,7 @@ class Sibling:
             return True
         return self._supervisor is not None and self._supervisor.phase in _LEAVING
 
-    def _ids(self) -> Iterator[tuple[int, bytes, int, int]]:
+    def _ids(self) -> Iterator[tuple[int, int, bytes, int, int]]:
         for table in self._tables:
             yield from table.ids()
 
@@ -177,7 +177,7 @@ class Sibling:
         self._latest = LatestIds()
         times = sorted(accepted_at_us for *_, accepted_at_us in self._ids())
         since_us = times[-IDS_MAX] if len(times) > IDS_MAX else 0
-        for _, correlation_id, cents, accepted_at_us in self._ids():
+        for _, _, correlation_id, cents, accepted_at_us in self._ids():
             if accepted_at_us >= since_us:
                 self._latest.add(correlation_id, cents, accepted_at_us)
         self._follow()
@@ -197,35 +197,65 @@ class Sibling:
             self._heads[index] = head
         return is_whole
 
-    def copies_now(self) -> dict[bytes, int]:
-        """Every id that this sibling has paid or is going to pay, with the time (µs UTC) since when that is certain.
+    def copies(self, knows: Callable[[bytes], bool]) -> Iterator["Copy"]:
+        """Of the ids that this instance knows, those that the sibling has paid or may be going to pay.
 
-        It is certain at once for what was sent, and for what waits at a sibling that verifies nothing any more. One
-        that still has to verify (or is absent, and will) may find a copy here as well: of the two, the first accepted
-        counts. What lies in its lanes is not taken there: its dispatcher knows whose ids it meets.
+        What lies in its lanes is not looked at: its dispatcher knows whose ids it meets.
         """
         segment = self._segment_now()
         if segment is None:
-            return {}
-        waiting_is_certain = not self._is_free("supervisor") and _has_verified(segment)
-        copies: dict[bytes, int] = {}
+            return
         for dispatcher in range(segment.geometry.dispatchers):
-            for state, correlation_id, _, accepted_at_us in segment.table(dispatcher).ids():
-                if state in _PAID_FOR_SURE or (state == State.WAITING and waiting_is_certain):
-                    copies[correlation_id] = AT_ONCE
-                elif state == State.WAITING:
-                    copies[correlation_id] = accepted_at_us
-        return copies
+            table = segment.table(dispatcher)
+            for slot, state, correlation_id, _, _ in table.ids():
+                if (state in _PAID_FOR_SURE or state == State.WAITING) and knows(correlation_id):
+                    yield Copy(self, segment, table, slot, correlation_id)
+
+    def yields_nothing(self, segment: Segment) -> bool | None:
+        """Whether what waits there is paid there for certain, as all has been verified; None: ask again in a moment.
+
+        A dispatcher's lock is looked at before its words: those are an earlier life's as long as nobody holds it, and
+        say nothing of what the next one will do.
+        """
+        dispatchers = range(segment.geometry.dispatchers)
+        if self._is_free("supervisor"):
+            return False
+        if any(self._is_free(f"dispatcher-{dispatcher}") for dispatcher in dispatchers):
+            return None
+        since_ms = segment.supervisor_counters().started_at_ms
+        rows = (segment.dispatcher_counters(dispatcher) for dispatcher in dispatchers)
+        return all(row.get(DispatcherCount.VERIFIED_FOR) == since_ms for row in rows)
+
+
+class Copy(NamedTuple):
+    """A payment in a sibling's table that this instance has as well."""
+
+    sibling: Sibling
+    segment: Segment
+    table: Table
+    slot: int
+    correlation_id: bytes
+
+    def counts_before(self, accepted_at_us: int) -> bool | None:
+        """Whether a copy that waits here unverified, accepted then (µs UTC), is to be left to this one, as things are
+        now; None: they are changing, ask again in a moment.
+
+        It is for what was sent, and for what waits at a sibling that leaves nothing to others any more. One that still
+        has to verify (or is absent, and will) may find the copy here as well: of the two, the first accepted counts.
+        """
+        yields_nothing = self.sibling.yields_nothing(self.segment)
+        kept = self.table.read(self.slot)
+        if kept is None or kept.correlation_id != self.correlation_id:
+            return False
+        if kept.state in _PAID_FOR_SURE:
+            return True
+        if kept.state is not State.WAITING:
+            return False
+        return yields_nothing if yields_nothing is None else yields_nothing or kept.accepted_at_us < accepted_at_us
 
 
 def _identity(segment: Segment) -> tuple[int, int, Geometry]:
     return segment.segment_id, segment.created_at_ms, segment.geometry
-
-
-def _has_verified(segment: Segment) -> bool:
-    since_ms = segment.supervisor_counters().started_at_ms
-    rows = (segment.dispatcher_counters(dispatcher) for dispatcher in range(segment.geometry.dispatchers))
-    return all(row.get(DispatcherCount.VERIFIED_FOR) == since_ms for row in rows)
 
 
 class Siblings:
@@ -248,10 +278,10 @@ class Siblings:
                 return amount_cents
         return None
 
-    def copies_now(self) -> dict[bytes, int]:
-        """Every id that a sibling has paid or is going to pay, with the time (µs UTC) since when that is certain."""
-        copies: dict[bytes, int] = {}
+    def copies(self, knows: Callable[[bytes], bool]) -> dict[bytes, list[Copy]]:
+        """Of the ids that this instance knows, those that siblings have paid or may be going to pay."""
+        copies: dict[bytes, list[Copy]] = {}
         for sibling in self._siblings:
-            for correlation_id, since_us in sibling.copies_now().items():
-                copies[correlation_id] = min(since_us, copies.get(correlation_id, since_us))
+            for copy in sibling.copies(knows):
+                copies.setdefault(copy.correlation_id, []).append(copy)
         return copies

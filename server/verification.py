@@ -28,27 +28,40 @@ async def verify(custody: Custody, processors: tuple[Processor, Processor], sibl
         siblings: whose segments are searched.
         clock: for the stamp of what a sibling accepted and has not sent yet.
     """
+    pause_s = PAUSE_MIN_S
     while custody.unverified:
-        _leave_to_siblings(custody, siblings, clock)
-        left = len(custody.unverified)  # what the lanes bring meanwhile is for the next round
+        undecided = _leave_to_siblings(custody, siblings, clock)
+        left = len(custody.unverified)  # what the lanes bring meanwhile is for the next round, and the undecided
+        custody.unverified.extend(undecided)
         while left:
             count = min(left, ASKED_AT_ONCE_MAX)
             slots = [custody.unverified.popleft() for _ in range(count)]
             await asyncio.gather(*(_verify_one(slot, custody, processors) for slot in slots))
             left -= count
+        if undecided:
+            await asyncio.sleep(pause_s)
+            pause_s = min(pause_s * 2, PAUSE_MAX_S)
 
 
-def _leave_to_siblings(custody: Custody, siblings: Siblings, clock: Clock) -> None:
-    """Ends what a sibling has paid or is going to pay; all in one go, while what was read there is still true."""
-    copies = siblings.copies_now()
-    for _ in range(len(custody.unverified)):
+def _leave_to_siblings(custody: Custody, siblings: Siblings, clock: Clock) -> list[int]:
+    """Ends what a sibling has paid or is going to pay; returns the slots of which that can't be told yet.
+
+    Each copy is looked at again right before that: a sibling may have begun another life since they were gathered, and
+    would leave to this instance what this one leaves to it.
+    """
+    copies = siblings.copies(custody.knows)
+    undecided: list[int] = []
+    for _ in range(len(custody.unverified) if copies else 0):
         slot = custody.unverified.popleft()
         kept = custody.read(slot)
-        since_us = copies.get(kept.correlation_id)
-        if since_us is not None and since_us < kept.accepted_at_us:
+        found = [copy.counts_before(kept.accepted_at_us) for copy in copies.get(kept.correlation_id, ())]
+        if True in found:
             _end_as_duplicate(slot, kept, custody, kept.processor, clock.wall_us() // 1000)
+        elif None in found:
+            undecided.append(slot)
         else:
             custody.unverified.append(slot)
+    return undecided
 
 
 async def _verify_one(slot: int, custody: Custody, processors: tuple[Processor, Processor]) -> None:

@@ -130,14 +130,15 @@ class Table:
             offset += 1
         return None
 
-    def ids(self) -> Iterator[tuple[int, bytes, int, int]]:
-        """State, id, amount in cents and time of acceptance (µs UTC) of every slot that is not free, as fast as can be:
-        checksums are not checked, and the state is a plain number.
+    def ids(self) -> Iterator[tuple[int, int, bytes, int, int]]:
+        """Slot, state, id, amount in cents and time of acceptance (µs UTC) of every slot that is not free, as fast as
+        can be: checksums are not checked, and the state is a plain number.
         """
-        for word, _, _, correlation_id, amount_cents, accepted_at_us, _, _ in layout.TABLE_SLOT.iter_unpack(self._view):
+        for slot, fields in enumerate(layout.TABLE_SLOT.iter_unpack(self._view)):
+            word, _, _, correlation_id, amount_cents, accepted_at_us, _, _ = fields
             state = word & layout.STATE_MASK
             if state:
-                yield state, correlation_id, amount_cents, accepted_at_us
+                yield slot, state, correlation_id, amount_cents, accepted_at_us
 
     def scan(self) -> Iterator[tuple[int, Kept | None]]:
         """Every slot that is not free with its payment, or with None where damaged; in slot order."""

@@ -1,4 +1,4 @@
-"""Another instance on the same volume: a small segment, and a process that holds its supervisor's lock."""
+"""Another instance on the same volume: a small segment, and a process that holds the locks of its roles."""
 
 import os
 from collections.abc import Iterator
@@ -42,15 +42,17 @@ class OtherInstance:
         self._used = 0
         self._life = ExitStack()
 
-    def start(self, at_ms: int = LONG_AGO_MS) -> None:
-        """A process takes the supervisor's lock and begins its row."""
+    def start(self, at_ms: int = LONG_AGO_MS, *, begun: bool = True) -> None:
+        """A process takes the supervisor's lock and, if it gets so far, begins its row and has dispatchers."""
 
-        def supervise() -> RoleLock:
-            lock = RoleLock(self.name, "supervisor")
-            row = self.segment.supervisor_counters()
-            row.begin(os.getpid(), at_ms)
-            row.phase = Phase.READY
-            return lock
+        def supervise() -> list[RoleLock]:
+            locks = [RoleLock(self.name, "supervisor")]
+            if begun:
+                row = self.segment.supervisor_counters()
+                row.begin(os.getpid(), at_ms)
+                row.phase = Phase.READY
+                locks += [RoleLock(self.name, f"dispatcher-{number}") for number in range(GEOMETRY.dispatchers)]
+            return locks
 
         self.pid = self._life.enter_context(forked(supervise))
 

@@ -7,8 +7,8 @@ import pytest
 
 from server.custody import Custody
 from server.intake import Intake
-from server.siblings import AT_ONCE, ATTACH_MS, RETURNING_MS, Sibling, Siblings
-from shm import Accepted, DispatcherCount, Geometry, Phase, Segment, State
+from server.siblings import ATTACH_MS, RETURNING_MS, Sibling, Siblings
+from shm import Accepted, DispatcherCount, Event, Geometry, Phase, Segment, State
 from tests.fakes import NOON_MS, FakeClock
 from tests.server.fake_area import FakeArea
 from tests.server.other_instance import GEOMETRY, OtherInstance, copy_of, other_instance
@@ -238,13 +238,15 @@ class TestIntake:
         assert area.counters.get(DispatcherCount.CONFLICTS) == 2
 
 
-class TestCopiesNow:
+class TestWaitingCopies:
     """What a returning instance leaves to its siblings."""
 
-    def found(self, other: OtherInstance, clock: FakeClock) -> dict[int, int]:
-        """Numbers of the payments and since when they are certain, ms UTC."""
-        copies = Siblings([Sibling(other.name, clock)]).copies_now()
-        return {int.from_bytes(key, "big"): since_us // 1000 for key, since_us in copies.items()}
+    def found(
+        self, other: OtherInstance, clock: FakeClock, *, accepted_ms: int = NOON_MS, known: int = 99
+    ) -> dict[int, bool | None]:
+        """Which of the payments up to `known` are there as well, and whether copies accepted then are left to them."""
+        copies = Siblings([Sibling(other.name, clock)]).copies(lambda key: int.from_bytes(key, "big") <= known)
+        return {int.from_bytes(key, "big"): copy.counts_before(accepted_ms * 1000) for key, (copy,) in copies.items()}
 
     def test_what_is_or_will_be_paid(self, other: OtherInstance, clock: FakeClock) -> None:
         """Settled, sent and waiting ones; what ended otherwise was not paid there, what lies in lanes is not taken."""
@@ -252,10 +254,16 @@ class TestCopiesNow:
         other.has_verified()
         for number, state in enumerate(State):
             if state is not State.FREE:
-                other.take(copy_of(number), state)
+                other.take(copy_of(number, accepted_ms=LATER_MS), state)
         other.publish(copy_of(99))
         certain = {State.WAITING, State.SENDING, State.UNKNOWN, State.SETTLED}
-        assert self.found(other, clock) == {list(State).index(state): AT_ONCE for state in certain}
+        assert self.found(other, clock) == {list(State).index(state): True for state in certain}
+
+    def test_only_what_is_known_here(self, other: OtherInstance, clock: FakeClock) -> None:
+        """A full table there takes no memory here."""
+        other.take(copy_of(1), State.SETTLED)
+        other.take(copy_of(2), State.SETTLED)
+        assert self.found(other, clock, known=1) == {1: True}
 
     @pytest.mark.parametrize("absent", [True, False])
     def test_what_it_may_yet_leave_to_us(self, other: OtherInstance, clock: FakeClock, absent: bool) -> None:  # noqa: FBT001
@@ -266,16 +274,46 @@ class TestCopiesNow:
         if absent:
             other.has_verified()
             other.kill()
-        assert self.found(other, clock) == {1: NOON_MS, 2: AT_ONCE}
+        assert self.found(other, clock, accepted_ms=LATER_MS) == {1: True, 2: True}
+        assert self.found(other, clock, accepted_ms=EARLIER_MS) == {1: False, 2: True}
+
+    def test_between_two_lives(self, other: OtherInstance, clock: FakeClock) -> None:
+        """A new supervisor that has not begun its row yet: the words there are an earlier life's, and say nothing."""
+        other.start()
+        other.has_verified()
+        other.take(copy_of(1))
+        other.take(copy_of(2), State.SETTLED)
+        other.kill()
+        other.start(begun=False)
+        assert self.found(other, clock) == {1: None, 2: True}
+
+    def test_is_looked_at_as_it_is_now(self, other: OtherInstance, clock: FakeClock) -> None:
+        """What was true when the copies were gathered may not be any more."""
+        other.start()
+        other.has_verified()
+        other.take(copy_of(1, accepted_ms=LATER_MS))
+        copies = Siblings([Sibling(other.name, clock)]).copies(lambda _: True)
+        (copy,) = copies[copy_of(1).correlation_id]
+        assert copy.counts_before(NOON_MS * 1000) is True
+        other.kill()
+        other.start(NOON_MS)
+        assert copy.counts_before(NOON_MS * 1000) is False
+        table = other.segment.table(1)
+        table.apply(0, Event.FOUND_ELSEWHERE)
+        assert copy.counts_before(LATER_MS * 1000 + 1) is False
+        table.apply(0, Event.FOLDED)
+        table.insert(0, copy_of(7))
+        assert copy.counts_before(LATER_MS * 1000 + 1) is False
 
     def test_nobody(self, clock: FakeClock) -> None:
         """A sibling without a segment has nothing."""
-        assert Siblings([Sibling("test-never-was", clock)]).copies_now() == {}
+        assert Siblings([Sibling("test-never-was", clock)]).copies(lambda _: True) == {}
 
     def test_of_several(self, other: OtherInstance, clock: FakeClock) -> None:
-        """The surest one counts."""
+        """All of them are told."""
         with other_instance() as third:
             other.take(copy_of(1), State.SETTLED)
             third.take(copy_of(1))
-            copies = Siblings([Sibling(third.name, clock), Sibling(other.name, clock)]).copies_now()
-            assert copies == {copy_of(1).correlation_id: AT_ONCE}
+            copies = Siblings([Sibling(third.name, clock), Sibling(other.name, clock)]).copies(lambda _: True)
+            found = [copy.counts_before(EARLIER_MS * 1000) for copy in copies[copy_of(1).correlation_id]]
+            assert found == [False, True]

@@ -194,6 +194,22 @@ class TestSiblings:
         await returned.verify()
         assert returned.waiting() == waiting
 
+    async def test_one_between_two_lives(self, other: OtherInstance) -> None:
+        """Neither is it left to that one nor paid: what it says is an earlier life's, and it may leave it to us."""
+        other.start()
+        other.has_verified()
+        other.take(copy_of(1, accepted_ms=LATER_MS))
+        other.kill()
+        other.start(begun=False)
+        returned = Returned(1, 2, siblings=(other.name,))
+        task = asyncio.create_task(returned.verify())
+        await idle()
+        assert (returned.waiting(), returned.ended(), len(returned.custody.unverified)) == ([2], [], 1)
+        other.close()
+        other.start(NOON_MS)  # it has yet to verify, and will find the copy here, which was accepted first
+        await task
+        assert sorted(returned.waiting()) == [1, 2]
+
     async def test_one_that_is_down(self, other: OtherInstance) -> None:
         """Its earlier copy is paid once it is back: it then finds nobody here who would."""
         other.take(copy_of(1, accepted_ms=EARLIER_MS))

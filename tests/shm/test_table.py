@@ -231,7 +231,7 @@ class TestRead:
         table.insert(4, payment(2))
         table.insert(0, payment(3))
         table.begin(0, 1, 5_000)
-        assert list(table.ids()) == [(State.SENDING, *payment(3)), (State.WAITING, *payment(2))]
+        assert list(table.ids()) == [(0, State.SENDING, *payment(3)), (4, State.WAITING, *payment(2))]
 
     def test_length_is_the_number_of_slots(self) -> None:
         """A table is as long as it has slots."""
