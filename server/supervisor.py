@@ -143,18 +143,23 @@ class Supervisor:
             for alive in self._children.alive(kind).values():
                 os.kill(alive.pid, signal.SIGTERM)
             if not self._wait_for_end(kind, within_ms):
-                _log.warning("not every %s stopped in time", kind)
+                _log.warning("told again: stopping at once")
                 break
         self._kill_all()
         self._exit_status = 0
 
     def _wait_for_end(self, kind: str, within_ms: int) -> bool:
-        """Waits until none of a kind lives; False if the time ran out or a second signal said to stop at once."""
+        """Waits until none of a kind lives, killing those left when the time runs out; False if a second signal came.
+
+        One web worker that hangs must not take the time to settle and to say goodbye from the dispatchers.
+        """
         deadline_ms = _now_ms() + within_ms
         while self._children.alive(kind):
             left_ms = deadline_ms - _now_ms()
             if left_ms <= 0:
-                return False
+                _log.warning("not every %s stopped in time: killed", kind)
+                self._kill_all(kind)
+                break
             self._counters.beat()
             info = signal.sigtimedwait(_WATCHED, min(left_ms, LOOK_MS) / 1000)
             if info is not None and info.si_signo in _STOPS:
@@ -162,11 +167,11 @@ class Supervisor:
             self._reap()
         return True
 
-    def _kill_all(self) -> None:
-        """Ends whoever still lives; what they had in hand stays in the segment."""
-        for alive in self._children.alive().values():
+    def _kill_all(self, kind: str | None = None) -> None:
+        """Ends whoever still lives, of a kind or of all; what they had in hand stays in the segment."""
+        for alive in self._children.alive(kind).values():
             os.kill(alive.pid, signal.SIGKILL)
-        while self._children.alive():
+        while self._children.alive(kind):
             pid, _ = os.waitpid(-1, 0)
             self._children.died(pid, _now_ms())
 

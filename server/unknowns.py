@@ -2,13 +2,15 @@
 
 First the processor is asked whether it has the payment (`GET`, neither delayed nor failing in an outage). If it shows
 it, that decides. If not, it is sent again with the same requestedAt: a 404 proves nothing, because an earlier request
-may still be asleep in the processor. Pauses double, and there is no last time.
+may still be asleep in the processor. Pauses double, and there is no last time. Each processor has a queue of its own:
+one that never answers does not hold up what the other would tell at once.
 """
 
 import asyncio
 import heapq
 import logging
 from collections.abc import Callable
+from functools import partial
 
 from server.attempt import compare, event_of_error, event_of_status
 from server.clock import Clock
@@ -19,7 +21,7 @@ from shm import Ended, Event, Kept, Kind
 
 PAUSE_MIN_MS = 50  # a connection cut by a restart is settled before an audit looks
 PAUSE_MAX_MS = 5000  # longer than any delay of the contest's processors, and no load worth speaking of
-ASKED_AT_ONCE_MAX = 16
+ASKED_AT_ONCE_MAX = 16  # at each processor
 
 # Not `REJECTED`: what was sent before may be stored whatever the processor says to a copy.
 _KINDS = {Event.PAID: Kind.SETTLED, Event.SHOWN_OURS: Kind.SETTLED, Event.SHOWN_OTHER: Kind.DUPLICATE}
@@ -44,37 +46,37 @@ class Unknowns:
         self._processors = processors
         self._clock = clock
         self._wake = wake
-        self._due: list[tuple[int, int, int]] = []  # heap of (when, table slot, pause before the next time)
-        self._asking: set[asyncio.Task[None]] = set()
+        self._queues = tuple(_Queue() for _ in processors)
         for slot in custody.unknown:
             self.add(slot)
 
     def add(self, slot: int) -> None:
         """A payment has become unknown."""
-        heapq.heappush(self._due, (self._clock.ticks_ms() + PAUSE_MIN_MS, slot, PAUSE_MIN_MS * 2))
+        queue = self._queues[self._custody.read(slot).processor]
+        heapq.heappush(queue.due, (self._clock.ticks_ms() + PAUSE_MIN_MS, slot, PAUSE_MIN_MS * 2))
         self._wake()
 
     def due_in_ms(self, most_ms: int) -> int:
         """In how many milliseconds the next question is due, `most_ms` at most."""
-        if not self._due or len(self._asking) >= ASKED_AT_ONCE_MAX:
-            return most_ms
-        return min(max(self._due[0][0] - self._clock.ticks_ms(), 1), most_ms)
+        due_ms = min((queue.due[0][0] for queue in self._queues if queue.has_next()), default=None)
+        return most_ms if due_ms is None else min(max(due_ms - self._clock.ticks_ms(), 1), most_ms)
 
     def ask_due(self) -> None:
         """Asks what is due, as far as the bound on questions at once allows."""
-        while self._due and self._due[0][0] <= self._clock.ticks_ms() and len(self._asking) < ASKED_AT_ONCE_MAX:
-            _, slot, pause_ms = heapq.heappop(self._due)
-            task = asyncio.get_running_loop().create_task(self._ask(slot, pause_ms))
-            self._asking.add(task)
-            task.add_done_callback(self._asked)
+        for queue in self._queues:
+            while queue.has_next() and queue.due[0][0] <= self._clock.ticks_ms():
+                _, slot, pause_ms = heapq.heappop(queue.due)
+                task = asyncio.get_running_loop().create_task(self._ask(queue, slot, pause_ms))
+                queue.asking.add(task)
+                task.add_done_callback(partial(self._asked, queue))
 
-    def _asked(self, task: asyncio.Task[None]) -> None:
-        self._asking.discard(task)
+    def _asked(self, queue: "_Queue", task: asyncio.Task[None]) -> None:
+        queue.asking.discard(task)
         if not task.cancelled():
             task.result()  # a bug in here reaches the loop's exception handler, which ends the process
             self._wake()
 
-    async def _ask(self, slot: int, pause_ms: int) -> None:
+    async def _ask(self, queue: "_Queue", slot: int, pause_ms: int) -> None:
         kept = self._custody.read(slot)
         event = await self.find_out(kept)
         if event in _KINDS:
@@ -82,7 +84,7 @@ class Unknowns:
             self._custody.end(slot, event, ended)
             return
         self._custody.doubt(slot, kept.requested_at_ms)
-        heapq.heappush(self._due, (self._clock.ticks_ms() + pause_ms, slot, min(pause_ms * 2, PAUSE_MAX_MS)))
+        heapq.heappush(queue.due, (self._clock.ticks_ms() + pause_ms, slot, min(pause_ms * 2, PAUSE_MAX_MS)))
 
     async def find_out(self, kept: Kept) -> Event:
         """What can be found out now: `PAID`, `SHOWN_OURS`, `SHOWN_OTHER`, or something that decides nothing."""
@@ -108,6 +110,19 @@ class Unknowns:
 
     async def aclose(self) -> None:
         """Stops asking; what was asked about stays unknown."""
-        for task in self._asking:
+        asking = [task for queue in self._queues for task in queue.asking]
+        for task in asking:
             task.cancel()
-        await asyncio.gather(*self._asking, return_exceptions=True)
+        await asyncio.gather(*asking, return_exceptions=True)
+
+
+class _Queue:
+    """The questions to one processor: those to come, and those under way."""
+
+    def __init__(self) -> None:
+        self.due: list[tuple[int, int, int]] = []  # heap of (when, table slot, pause before the next time)
+        self.asking: set[asyncio.Task[None]] = set()
+
+    def has_next(self) -> bool:
+        """Whether there is a next question, and room for it."""
+        return bool(self.due) and len(self.asking) < ASKED_AT_ONCE_MAX

@@ -136,12 +136,13 @@ class TestStop:
             assert family.wait_end(0.5) == 0
 
     def test_in_time(self, tmp_path: Path) -> None:
-        """Who does not end in the time given is killed."""
+        """Who does not end in the time given is killed, and the dispatchers have their own time all the same."""
         with running(tmp_path, stubborn, patient, LEAVE_S="0.2") as family:
             family.wait_ready()
             family.tell()
             begun_s = time.monotonic()
             assert family.wait_end() == 0
+            assert Event("dispatcher", "ends") in family.diary()
             assert 0.6 < time.monotonic() - begun_s < 1.5  # LEAVE_S and LOOK_MS, and what a busy machine adds
 
     def test_dies_while_stopping(self, tmp_path: Path) -> None:

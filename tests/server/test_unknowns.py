@@ -159,7 +159,7 @@ class TestSchedule:
             before = len(ward.fake.posts)
             ward.clock.advance(10)
             ward.unknowns.ask_due()
-            if ward.unknowns._asking:  # noqa: SLF001  letting the loop run 2,000 times would take a second
+            if ward.unknowns._queues[1].asking:  # noqa: SLF001  letting the loop run 2,000 times would take a second
                 await idle(15)
             if len(ward.fake.posts) > before:
                 asked_ms.append(ward.clock.ticks_ms() - begun_ms)
@@ -185,6 +185,21 @@ class TestSchedule:
         await idle()
         await ward.pass_time(0)
         assert len(ward.fake.questions) == ASKED_AT_ONCE_MAX + 2
+        await ward.unknowns.aclose()
+
+    async def test_a_silent_processor_holds_up_nobody_else(self, segment: Segment) -> None:
+        """While one answers nothing, what the other knows is found out at once."""
+        ward = Ward(segment, payments=2 * ASKED_AT_ONCE_MAX)
+        ward.fake.shows.extend([hanging()] * (2 * ASKED_AT_ONCE_MAX))
+        slot = 2 * ASKED_AT_ONCE_MAX
+        ward.custody.take(payment(slot))
+        ward.custody.begin(slot, 0, NOON_MS)
+        ward.custody.doubt(slot, NOON_MS)
+        ward.unknowns.add(slot)
+        await ward.ask()
+        assert (len(ward.fake.questions), ward.fakes[0].questions) == (ASKED_AT_ONCE_MAX, [text_of(slot)])
+        assert ward.custody.read(slot).state is State.SETTLED
+        assert ward.unknowns.due_in_ms(1000) == 1000
         await ward.unknowns.aclose()
 
     async def test_those_of_a_predecessor(self, segment: Segment) -> None:
