@@ -15,6 +15,7 @@ from redis.exceptions import RedisError
 
 from server import redis_scripts
 from server.errors import TotalsUnavailable
+from server.neighbours import Neighbours, Told
 from server.processors import Health
 from server.totals import Levels, Summary, UnknownRange, count_window, reaches_forgotten, touched
 from server.totals_header import Header, Version
@@ -53,10 +54,12 @@ class TotalsHash:
 
     Args:
         url: of the Redis server.
+        neighbours: whose journals summaries are held against; None: for those who read none.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, neighbours: Neighbours | None = None) -> None:
         """Connects at the first call, not now."""
+        self._neighbours = neighbours
         self._redis = redis.asyncio.Redis.from_url(
             url,
             single_connection_client=True,
@@ -152,8 +155,15 @@ class TotalsHash:
         if not rows:
             raise TotalsUnavailable(_NOBODY)
         now_ms, epoch = int(now_text), int(epoch_text)
-        found = (_member_levels(row, now_ms, epoch) for row in rows)
-        return [levels for levels in found if levels is not None]
+        found = [_member_levels(row, now_ms, epoch) for row in rows]
+        if self._neighbours is not None:
+            told = {
+                row[0].decode(): Told(header.life, bool(header.said_goodbye))
+                for row, (header, _) in zip(rows, found, strict=True)
+            }
+            if unheard := self._neighbours.unheard(told):
+                raise TotalsUnavailable(unheard)
+        return [levels for _, levels in found if levels is not None]
 
     async def purge(self) -> None:
         """Raises the epoch and waits until every living member has taken it up.
@@ -222,8 +232,8 @@ def _is_living(row: list[Any], now_ms: int) -> bool:
     return header is not None and now_ms - int(row[2]) <= SEEN_WITHIN_MS and not header.said_goodbye
 
 
-def _member_levels(row: list[Any], now_ms: int, epoch: int) -> Levels | None:
-    """One member of a summary; None if a purge emptied it.
+def _member_levels(row: list[Any], now_ms: int, epoch: int) -> tuple[Header, Levels | None]:
+    """Header and levels of one member of a summary; no levels if a purge emptied it.
 
     Raises:
         TotalsUnavailable: its totals may not be whole.
@@ -239,8 +249,8 @@ def _member_levels(row: list[Any], now_ms: int, epoch: int) -> Levels | None:
     if header.epoch < epoch:
         if not header.said_goodbye:
             raise TotalsUnavailable(f"instance {name} has not taken up the last purge yet")
-        return None
-    return _levels(header, dict(zip(row[3][::2], row[3][1::2], strict=True)))
+        return header, None
+    return header, _levels(header, dict(zip(row[3][::2], row[3][1::2], strict=True)))
 
 
 def _levels(header: Header, fields: dict[bytes, bytes]) -> Levels:

@@ -18,6 +18,7 @@ from server.errors import TotalsUnavailable
 from server.gate import Gate
 from server.listeners import BACKLOG
 from server.local_totals import LocalTotals
+from server.neighbours import Neighbours
 from server.redis_totals import TotalsHash
 from server.shortcut import shortcut_protocol
 from shm import Counters, Phase, Segment
@@ -89,7 +90,8 @@ def serve(config: Config, worker: int, listener: socket.socket, doorbells: list[
 
 
 async def _serve(config: Config, segment: Segment, gate: Gate, counters: Counters, listener: socket.socket) -> None:
-    totals = TotalsHash(config.redis_url) if config.redis_url else LocalTotals(segment, counters)
+    neighbours = Neighbours((config.instance, *config.siblings), SystemClock())
+    totals = TotalsHash(config.redis_url, neighbours) if config.redis_url else LocalTotals(segment, counters)
     app = build_app(gate, totals, amount_cents_max=config.amount_max_cents, purge_enabled=config.purge_enabled)
     settings = uvicorn.Config(
         app,

@@ -56,7 +56,7 @@ SERVER_LAYERS = (
     ("attempt", "answers"),
     ("routing", "pacing", "problems"),
     # ways out, and what is asked there
-    ("connection", "redis_scripts", "following", "custody", "siblings", "quota"),
+    ("connection", "redis_scripts", "following", "custody", "siblings", "neighbours", "quota"),
     ("transport", "local_totals", "intake"),
     ("processors",),
     ("redis_totals", "unknowns", "verification"),

@@ -4,65 +4,19 @@ import asyncio
 import logging
 import time
 from collections.abc import Iterator
-from typing import Any
 
 import pytest
 
-from server import child, following, ledger
+from server import child, ledger
 from server import publisher as module
 from server.errors import TotalsUnavailable
 from server.following import JournalFollower
-from server.publisher import Publisher
-from server.totals import Summary, Total, count_window
-from shm import Counters, DispatcherCount, Ended, Geometry, Kind, Member, Segment
-from tests.fakes import NOON_MS, FakeTotalsHash, idle
+from server.totals import Total
+from shm import DispatcherCount, Ended, Kind, Member, Segment
+from tests.fakes import NOON_MS, idle
+from tests.server.desk import GEOMETRY, MINUTE, NOON_S, SECOND, Desk
 from tests.server.scene import fresh_segment
 from tests.shm.segments import refuse
-
-GEOMETRY = Geometry(workers=1, dispatchers=1, lane_slots=2, waiting_slots=64, journal_records=64)
-NOON_S = NOON_MS // 1000
-MINUTE = f"m{NOON_S // 60}"
-SECOND = f"s{NOON_S}"
-
-
-class Desk:
-    """A publisher's desk: a journal to settle into, and a fake hash. A second one over the same is its successor."""
-
-    def __init__(self, segment: Segment, totals: FakeTotalsHash | None = None) -> None:
-        self.totals = totals or FakeTotalsHash()
-        self.journal = segment.journal(0)
-        self.journal.begin_life()
-        self.roster = segment.roster(0)
-        self.counters: Counters = segment.dispatcher_counters(0)
-        self.news: list[tuple[int, bool, int]] = []
-        self.member = Member(segment.segment_id, 0)
-        self.publisher = Publisher(
-            self.member,
-            self.journal,
-            self.roster,
-            self.counters,
-            self.totals,  # type: ignore[arg-type]  # the calls a publisher makes, and no others
-            flush_s=0.0,
-            hear_health=lambda *news: self.news.append(news),
-        )
-
-    def settle(self, payments: int = 1, *, requested_at_ms: int = NOON_MS, amount_cents: int = 1990) -> None:
-        """Payments are settled at the default processor."""
-        for _ in range(payments):
-            if self.journal.is_full():
-                self.journal.fold(16)
-            self.journal.append(Ended(Kind.SETTLED, 0, requested_at_ms, amount_cents, 0))
-
-    async def flush(self, payments: int = 0) -> bool:
-        """Settles so many, and publishes."""
-        self.settle(payments)
-        return await self.publisher.flush()
-
-    def shown(self, from_ms: int | None = NOON_MS, to_ms: int | None = NOON_MS) -> Total:
-        """What the hash tells of the default processor."""
-        answer = count_window([self.totals.levels()], from_ms, to_ms)
-        assert isinstance(answer, Summary)
-        return answer.default
 
 
 @pytest.fixture
@@ -109,50 +63,6 @@ class TestFlush:
         )
         await desk.flush(3)
         assert (seen, desk.counters.get(published)) == ([(0, 0), (1, 0)], 3)
-
-    async def test_pieces(self, desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-        """What is too much for one flush comes in several, each on top of the one before; only the last is whole."""
-        monkeypatch.setattr(ledger, "PIECE_BYTES", 1)
-        for second in range(3):
-            desk.settle(requested_at_ms=NOON_MS + second * 1000)
-        assert await desk.flush()
-        headers = [header for header, _, _ in desk.totals.flushes]
-        assert [len(fields) for _, fields, _ in desk.totals.flushes] == [1, 1, 1, 1]
-        assert [builds_on for _, _, builds_on in desk.totals.flushes] == [None, *(one.version for one in headers[:3])]
-        assert [header.is_whole for header in headers] == [0, 0, 0, 1]
-        assert desk.shown(NOON_MS, NOON_MS + 1500) == Total(2, 3980)
-
-    async def test_lost_between_two_pieces(self, desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-        """What was not sent is sent the next time, and nothing counts as published before it is whole."""
-        monkeypatch.setattr(ledger, "PIECE_BYTES", 1)
-        desk.settle(2)
-        take = desk.totals.flush
-
-        async def away_after_the_first(*arguments: Any, **options: Any) -> Any:
-            found = await take(*arguments, **options)
-            desk.totals.away = True
-            return found
-
-        monkeypatch.setattr(desk.totals, "flush", away_after_the_first)
-        assert not await desk.flush()
-        assert desk.totals.header is not None
-        assert (desk.totals.header.is_whole, desk.counters.get(DispatcherCount.PUBLISHED)) == (0, 0)
-        monkeypatch.setattr(desk.totals, "flush", take)
-        desk.totals.away = False
-        assert await desk.flush(1)
-        assert desk.totals.flushes[1][2] == desk.totals.flushes[0][0].version
-        assert (desk.totals.header.is_whole, desk.counters.get(DispatcherCount.PUBLISHED)) == (1, 3)
-        assert desk.shown() == Total(3, 5970)
-
-    async def test_long_journal(self, desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-        """While it is read, others have their turns."""
-        monkeypatch.setattr(following, "RECORDS_AT_ONCE", 2)
-        turns: list[None] = []
-        desk.settle(7)
-        asyncio.get_running_loop().call_soon(turns.append, None)
-        assert await desk.flush()
-        assert turns
-        assert desk.shown() == Total(7, 13_930)
 
     async def test_beat(self, desk: Desk) -> None:
         """With nothing to tell only the header goes: a sign of life."""

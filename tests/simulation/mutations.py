@@ -13,6 +13,7 @@ from server.custody import Custody
 from server.dispatcher import Dispatcher
 from server.gate import Gate
 from server.intake import Intake
+from server.neighbours import Neighbours
 from server.payments import Acceptance, Payment
 from server.redis_totals import Found, TotalsHash
 from server.siblings import Siblings
@@ -188,6 +189,15 @@ def _tell_half() -> list[Patch]:
     return [(TotalsHash, "flush", hasty)]
 
 
+def _believe_goodbyes() -> list[Patch]:
+    """What Redis says is not held against the journals, so that who is back and has not published is not missed."""
+
+    def unheard(self: Neighbours, told: Any) -> None:
+        return None
+
+    return [(Neighbours, "unheard", unheard)]
+
+
 MUTATIONS: dict[str, Callable[[], list[Patch]]] = {
     "publish-before-packing": _publish_before_packing,
     "acknowledge-before-storing": _acknowledge_before_storing,
@@ -200,6 +210,7 @@ MUTATIONS: dict[str, Callable[[], list[Patch]]] = {
     "increment": _increment,
     "flush-onto-anything": _flush_onto_anything,
     "tell-half": _tell_half,
+    "believe-goodbyes": _believe_goodbyes,
     "ignore-siblings": _ignore_siblings,
     "return-unverified": _return_unverified,
 }

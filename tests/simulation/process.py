@@ -12,6 +12,7 @@ from server.config import Config
 from server.errors import TotalsUnavailable
 from server.gate import Gate
 from server.local_totals import LocalTotals
+from server.neighbours import Neighbours
 from server.payer import SPARE_CONNECTIONS, Payer
 from server.processors import Processor
 from server.redis_totals import TotalsHash
@@ -103,6 +104,17 @@ class SimulatedSibling(Sibling):
 
     def _open(self) -> SimulatedSegment:
         return self._family.map()
+
+
+class SimulatedNeighbours(Neighbours):
+    """`Neighbours` with other segments."""
+
+    def __init__(self, families: Mapping[str, Family], clock: Clock) -> None:
+        super().__init__(families, clock)
+        self._families = families
+
+    def _open(self, instance: str) -> SimulatedSegment:
+        return self._families[instance].map()
 
 
 class SimulatedPayer(Payer):

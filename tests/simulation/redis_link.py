@@ -11,6 +11,7 @@ from typing import Any, Protocol
 
 import redis.exceptions
 
+from server.neighbours import Neighbours
 from server.redis_totals import RETRIES, TotalsHash
 from tests.simulation.coverage import Fault
 from tests.simulation.redis_model import RedisModel, Reply
@@ -163,9 +164,11 @@ class SimulatedTotals(TotalsHash):
 
     Args:
         connection: to the simulated server.
+        neighbours: as a web worker has them.
     """
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: Connection, neighbours: Neighbours | None = None) -> None:
+        self._neighbours = neighbours
         self._redis: Any = _Commands(connection)
         self._flush: Any = _Script(connection, "flush")
         self._summary: Any = _Script(connection, "summary")

@@ -5,7 +5,7 @@ another run. The mutations and the many seeds hold the rules down; these are kep
 """
 
 REGRESSIONS: dict[int, str] = {
-    19: "a successor of a dispatcher that said goodbye paid, and died before its first flush (known exception)",
+    19: "a successor of a dispatcher that said goodbye paid, and died before its first flush",
     140: "a purge was answered while a dispatcher could not be heard of, which then learned late (known exception)",
     152: "a copy came to an instance that had returned, and its sibling had forgotten the id (rightly paid again)",
     161: "an id accepted between two absences of its instance within seconds was paid by the sibling again",

@@ -1,0 +1,89 @@
+"""server/neighbours.py: who may have settled more than Redis knows, and would not be missed."""
+
+import logging
+from collections.abc import Iterator
+
+import pytest
+
+from server.neighbours import ATTACH_MS, Neighbours, Told
+from shm import Member, Segment
+from tests.fakes import FakeClock
+from tests.server.other_instance import GEOMETRY, OtherInstance, other_instance
+from tests.shm.segments import segment_path
+
+
+@pytest.fixture
+def other() -> Iterator[OtherInstance]:
+    """An instance of this volume."""
+    with other_instance() as made:
+        yield made
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    """It is noon."""
+    return FakeClock()
+
+
+def names(other: OtherInstance) -> list[str]:
+    """Of its members."""
+    return [str(Member(other.segment.segment_id, number)) for number in range(GEOMETRY.dispatchers)]
+
+
+class TestUnheard:
+    """Neighbours.unheard."""
+
+    def test_who_never_lived(self, other: OtherInstance, clock: FakeClock) -> None:
+        """A segment whose dispatchers have never started has settled nothing, and no segment neither."""
+        assert Neighbours(["test-never-was", other.name], clock).unheard({}) is None
+
+    def test_who_never_published(self, other: OtherInstance, clock: FakeClock) -> None:
+        """One that has lived is missed, each dispatcher by itself."""
+        first, second = names(other)
+        other.segment.journal(1).begin_life()
+        neighbours = Neighbours([other.name], clock)
+        assert neighbours.unheard({first: Told(1, said_goodbye=False)}) == (
+            f"instance {second} has not published its totals yet"
+        )
+        assert neighbours.unheard({second: Told(1, said_goodbye=False)}) is None
+
+    def test_who_is_back(self, other: OtherInstance, clock: FakeClock) -> None:
+        """A goodbye is that of one life, and ends with the next one's beginning."""
+        first, _ = names(other)
+        journal = other.segment.journal(0)
+        life = journal.begin_life()
+        neighbours = Neighbours([other.name], clock)
+        goodbye = {first: Told(life, said_goodbye=True)}
+        assert neighbours.unheard(goodbye) is None
+        assert journal.begin_life() == life + 1
+        assert neighbours.unheard(goodbye) == f"instance {first} is back and has not published its totals yet"
+        assert neighbours.unheard({first: Told(life + 1, said_goodbye=True)}) is None
+
+    def test_who_lives_is_missed_by_others(self, other: OtherInstance, clock: FakeClock) -> None:
+        """Without a goodbye its silence shows in Redis itself."""
+        first, _ = names(other)
+        other.segment.journal(0).begin_life()
+        other.segment.journal(0).begin_life()
+        assert Neighbours([other.name], clock).unheard({first: Told(1, said_goodbye=False)}) is None
+
+    def test_a_segment_that_was_made_anew(self, other: OtherInstance, clock: FakeClock) -> None:
+        """It is found within a second; until then the one before it counts."""
+        first, _ = names(other)
+        other.segment.journal(0).begin_life()
+        neighbours = Neighbours([other.name], clock)
+        assert first in (neighbours.unheard({}) or "")
+        Segment.unlink(other.name, locks=False)
+        other.segment = Segment.create(other.name, GEOMETRY)
+        clock.advance(ATTACH_MS - 1)
+        assert first in (neighbours.unheard({}) or "")
+        clock.advance(1)
+        assert neighbours.unheard({}) is None
+
+    def test_a_segment_that_can_not_be_read(
+        self, other: OtherInstance, clock: FakeClock, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """It is told of; Redis's word has to do."""
+        segment_path(other.name).write_bytes(b"something else" * 1000)
+        with caplog.at_level(logging.WARNING):
+            assert Neighbours([other.name], clock).unheard({}) is None
+        assert f"what {other.name} has settled can't be seen" in caplog.text
