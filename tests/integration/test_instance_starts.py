@@ -4,10 +4,14 @@ import asyncio
 import socket
 import subprocess
 import sys
+import time
+from typing import Any
 
 import pytest
 
-from shm import DispatcherCount
+from server.config import load
+from server.notation import format_instant_ms
+from shm import Accepted, DispatcherCount, Ended, Event, Kind, Segment, SupervisorCount
 from tests.integration.conftest import Start
 from tests.integration.instances import ROOT, Instance, Processors, wait_for
 from tests.redis_server import RedisServer
@@ -125,3 +129,33 @@ class TestProcessors:
                 await server.__aenter__()
             await processors.wait_stored(accepted)
             await processors.wait_equal(instance)
+
+
+class TestLongHistory:
+    """What an instance begins with after long."""
+
+    async def test_quiet_days(self, processors: Processors, redis: RedisServer) -> None:
+        """A journal full of payments a second apart, and a Redis that has nothing: it pays at once, and nobody is
+        killed for counting too long.
+        """
+        records = 130_000
+        instance = Instance(processors.urls, REDIS_URL=redis.url, JOURNAL_RECORDS=str(1 << 17))
+        segment = Segment.create(instance.name, load(instance.settings).geometry)
+        table, journal = segment.table(0), segment.journal(0)
+        begun_ms = (time.time_ns() // 1_000_000_000 - records) * 1000
+        for slot in range(records):
+            at_ms = begun_ms + slot * 1000
+            table.insert(slot, Accepted((slot + 1).to_bytes(16, "big"), 1, at_ms * 1000))
+            table.begin(slot, 0, at_ms)
+            table.apply(slot, Event.PAID)
+            journal.append(Ended(Kind.SETTLED, 0, at_ms, 1, slot))
+        async with instance:
+            await processors.wait_stored(await instance.pay([0]), within_s=5)
+            answer: dict[str, Any] = {}
+            while answer.get("default", {}).get("totalRequests") != records + 1:
+                status, answer = await instance.summary()
+                assert status in {200, 503}
+                await asyncio.sleep(0.05)
+            assert instance.supervisor().get(SupervisorCount.DEATHS) == 0
+            window = f"?from={format_instant_ms(begun_ms)}&to={format_instant_ms(begun_ms + 59_999)}"
+            assert (await instance.summary(window))[1]["default"] == {"totalRequests": 60, "totalAmount": 0.6}
