@@ -27,7 +27,8 @@ PROCESSORS_FILE = ROOT / "tools" / "processor" / "docker-compose.yml"
 PROCESSORS = ("docker", "compose", "--project-directory", str(PROCESSORS_FILE.parent), "--file", str(PROCESSORS_FILE))
 INSTANCES = ("app1", "app2")
 LOOKER = f"{PROJECT}-status"  # name of the container that looks into the segments
-COMMAND_WITHIN_S = 900.0  # the first build downloads the base images and all packages
+START_WITHIN_S = 900.0  # the first build downloads the base images and all packages
+COMMAND_WITHIN_S = 60.0  # any other command; an instance settles for up to 15 s when it is stopped
 LOOK_S = 0.1
 WORDS_MAX = 2000  # characters of what a failed command said
 NO_STATUS = "(looking into the segments)"
@@ -75,9 +76,9 @@ class Composed:
             Stop: raised by `pause`.
         """
         self._say("building and starting the simulated processors (the first time takes minutes)")
-        self._run(*PROCESSORS, "up", "--build", "--detach", "--wait")
+        self._run(*PROCESSORS, "up", "--build", "--detach", "--wait", within_s=START_WITHIN_S)
         self._say("building and starting Redis, two instances and HAProxy")
-        self._run(*GATEWAY, "up", "--build", "--detach", "--wait")
+        self._run(*GATEWAY, "up", "--build", "--detach", "--wait", within_s=START_WITHIN_S)
         self._start_looking()
         for name, uses in (
             ("processors", "http://127.0.0.1:8001 (default) and http://127.0.0.1:8002 (fallback), token 123"),
@@ -156,7 +157,7 @@ class Composed:
         """What `tools/dump_ring --json` shows of an instance, or of all."""
         return json.loads(self._run(*self._in_a_container(), "-m", "tools.ring_view", "--json", *instance))
 
-    def _run(self, *command: str) -> str:
+    def _run(self, *command: str, within_s: float | None = None) -> str:
         """Runs a command to its end and returns what it printed; a run that is to end interrupts it.
 
         Raises:
@@ -168,11 +169,12 @@ class Composed:
             process = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=printed, stderr=said, start_new_session=True
             )
-        deadline_s = time.monotonic() + COMMAND_WITHIN_S
+        within_s = COMMAND_WITHIN_S if within_s is None else within_s
+        deadline_s = time.monotonic() + within_s
         try:
             while process.poll() is None:
                 if time.monotonic() > deadline_s:
-                    raise LaunchError(f"{_shown(command)} took over {COMMAND_WITHIN_S:.0f} s")
+                    raise LaunchError(f"{_shown(command)} took over {within_s:.0f} s")
                 self._pause(LOOK_S)
         finally:
             if process.poll() is None:

@@ -123,7 +123,7 @@ class TestComposed:
 
     def test_a_command_that_hangs(self, fake: FakeDocker, composed: Composed, monkeypatch: pytest.MonkeyPatch) -> None:
         """Is given up."""
-        monkeypatch.setattr(docker, "COMMAND_WITHIN_S", 0.05)
+        monkeypatch.setattr(docker, "START_WITHIN_S", 0.05)
         fake.answer("*up*) exec sleep 60 ;;")
         with pytest.raises(LaunchError, match="up --build --detach --wait took over 0 s"):
             composed.start()
