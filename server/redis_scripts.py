@@ -111,3 +111,12 @@ PURGE = """
 if not redis.call('HGET', KEYS[1], 'roster') then return 0 end
 return redis.call('HINCRBY', KEYS[1], 'epoch', 1)
 """
+
+RETIRE = """
+-- A goodbye in the place of a member that will never say it, unless it has flushed since its header was read.
+-- ARGV: member, its header as it was read, its header with the goodbye. Returns: 1, or 0
+local field = ARGV[1] .. '|h'
+if redis.call('HGET', KEYS[1], field) ~= ARGV[2] then return 0 end
+redis.call('HSET', KEYS[1], field, ARGV[3])
+return 1
+"""

@@ -49,6 +49,14 @@ class Found(NamedTuple):
     health: tuple[str, str]
 
 
+class MemberState(NamedTuple):
+    """A member of the totals: its name, its header if the hash has one, and how long ago it last flushed."""
+
+    name: str
+    header: Header | None
+    silent_ms: int
+
+
 class TotalsHash:
     """The hash, over one connection that comes back by itself.
 
@@ -70,6 +78,7 @@ class TotalsHash:
         self._flush = self._redis.register_script(redis_scripts.FLUSH)
         self._summary = self._redis.register_script(redis_scripts.SUMMARY)
         self._purge = self._redis.register_script(redis_scripts.PURGE)
+        self._retire = self._redis.register_script(redis_scripts.RETIRE)
 
     async def flush(
         self,
@@ -164,6 +173,24 @@ class TotalsHash:
             if unheard := self._neighbours.unheard(told):
                 raise TotalsUnavailable(unheard)
         return [levels for _, levels in found if levels is not None]
+
+    async def members(self) -> list[MemberState]:
+        """Everyone on the hash's roster.
+
+        Raises:
+            TotalsUnavailable: Redis gave no answer.
+        """
+        now_text, _, *rows = await self._run(self._summary, ["", ""])
+        return [MemberState(row[0].decode(), _parse_header(row[1]), int(now_text) - int(row[2])) for row in rows]
+
+    async def retire(self, member: str, header: Header) -> bool:
+        """Says goodbye for a member; False if it has flushed since `header` was read, and is left alone.
+
+        Raises:
+            TotalsUnavailable: Redis gave no answer; whether it was done is not known.
+        """
+        goodbye = header._replace(said_goodbye=1)
+        return bool(await self._run(self._retire, [member, header.to_text(), goodbye.to_text()]))
 
     async def purge(self) -> None:
         """Raises the epoch and waits until every living member has taken it up.

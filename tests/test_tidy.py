@@ -66,7 +66,7 @@ SERVER_LAYERS = (
     # processes
     ("child", "children", "listeners"),
     ("worker", "payer"),
-    ("supervisor",),
+    ("supervisor", "retire"),
     ("__main__",),
 )
 # In `tools`, what its sub-packages share; beyond these they leave each other alone.

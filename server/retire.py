@@ -1,0 +1,140 @@
+"""`python -m server.retire`: the members of the totals, and the end of one that never comes back.
+
+An instance that died without a goodbye is part of every total, so summaries are 503 until it is started again. When its
+segment is lost for good, nobody can say what it settled last. Retiring it is to say goodbye in its place: what it had
+published counts for ever, and what it had not is given up, with whatever it had accepted and not paid.
+
+| exit status | meaning |
+| --- | --- |
+| 0 | shown, or retired |
+| 1 | not retired; the sentence says why |
+| 2 | a setting or the usage is wrong |
+| 130 | interrupted |
+"""
+
+import argparse
+import asyncio
+import sys
+from collections.abc import Sequence
+
+from server.clock import SystemClock
+from server.config import Config, from_environment
+from server.errors import ConfigError, TotalsUnavailable
+from server.neighbours import Neighbours
+from server.redis_totals import SEEN_WITHIN_MS, MemberState, TotalsHash
+from server.totals_header import Header
+
+EXIT_DONE = 0
+EXIT_REFUSED = 1
+EXIT_WRONG_SETTING = 2
+EXIT_INTERRUPTED = 130
+
+_HEAD = ("MEMBER", "LAST SEEN", "SAID GOODBYE", "DEFAULT", "FALLBACK", "UNKNOWN")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Carries out a command line; returns the exit status."""
+    options = _parser().parse_args(arguments)
+    try:
+        config = from_environment()
+        if not config.redis_url:
+            raise ConfigError("REDIS_URL must be set: without Redis an instance's totals are its own")
+        said = asyncio.run(_carry_out(config, options.member))
+    except ConfigError as error:
+        sys.stderr.write(f"{error}\n")
+        return EXIT_WRONG_SETTING
+    except (Refusal, TotalsUnavailable) as error:
+        sys.stderr.write(f"{error}\n")
+        return EXIT_REFUSED
+    except KeyboardInterrupt:
+        return EXIT_INTERRUPTED
+    sys.stdout.write(f"{said}\n")
+    return EXIT_DONE
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m server.retire",
+        description="Shows the members of the totals; with a member's name, says goodbye for one that will never come "
+        "back: what it has published counts for ever, everything else that it knew of is given up. Settings are those "
+        "of the instances (REDIS_URL, INSTANCE, SIBLINGS).",
+    )
+    parser.add_argument("member", nargs="?", metavar="MEMBER", help="as a 503 names it, e.g. babac77403e8eace.0")
+    return parser
+
+
+class Refusal(Exception):
+    """Why a member is not retired: a sentence for the person at the keyboard."""
+
+
+async def _carry_out(config: Config, name: str | None) -> str:
+    totals = TotalsHash(config.redis_url)
+    try:
+        members = {member.name: member for member in await totals.members()}
+        if name is None:
+            return table(list(members.values()))
+        neighbours = Neighbours((config.instance, *config.siblings), SystemClock())
+        header = check(members.get(name), name, is_here=name in neighbours.members())
+        if not await totals.retire(name, header):
+            raise Refusal(f"{name} has published something just now: it lives.")
+    finally:
+        await totals.aclose()
+    return (
+        f"{name} is retired. {header.default_payments} payments at default and {header.fallback_payments} at fallback "
+        f"count for ever; {header.unknown_payments} outcomes stay unknown."
+    )
+
+
+def check(member: MemberState | None, name: str, *, is_here: bool) -> Header:
+    """The last header of a member that may be retired.
+
+    Args:
+        member: what Redis has of it; None: no such member.
+        name: its name.
+        is_here: whether its segment is on this volume.
+
+    Raises:
+        Refusal: it may not be.
+    """
+    if member is None:
+        raise Refusal(f"There is no member {name} in the totals.")
+    if is_here:
+        raise Refusal(f"The segment of {name} is on this volume: start its instance, and nothing is lost.")
+    if member.header is None:
+        raise Refusal(
+            f"Redis has nothing of {name}: without it totals would be wrong, and no one could tell by how much."
+        )
+    if not member.header.is_whole:
+        raise Refusal(f"{name} died while it was writing its totals: what is there is a part of them.")
+    if member.header.said_goodbye:
+        raise Refusal(f"{name} has said goodbye: it is not waited for.")
+    if member.silent_ms <= SEEN_WITHIN_MS:
+        raise Refusal(f"{name} lives: it was heard of {member.silent_ms} ms ago.")
+    return member.header
+
+
+def table(members: Sequence[MemberState]) -> str:
+    """All members, one per line."""
+    rows = [_HEAD, *map(_row, members)]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(_HEAD))]
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
+    )
+
+
+def _row(member: MemberState) -> tuple[str, ...]:
+    header = member.header
+    if header is None:
+        return member.name, "never", "-", "-", "-", "-"
+    return (
+        member.name,
+        f"{member.silent_ms // 1000} s ago",
+        "yes" if header.said_goodbye else "no",
+        str(header.default_payments),
+        str(header.fallback_payments),
+        str(header.unknown_payments),
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,154 @@
+"""`python -m server.retire`: a member that never comes back is no reason for doubt any more, and no other is."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+import pytest
+
+from server.redis_scripts import HASH
+from server.redis_totals import SEEN_WITHIN_MS, MemberState, TotalsHash
+from server.retire import EXIT_DONE, EXIT_REFUSED, EXIT_WRONG_SETTING, Refusal, check, main, table
+from server.totals import Summary, Total
+from server.totals_header import Header
+from tests.fakes import NOON_MS
+from tests.redis_server import RedisServer
+from tests.server.members import Published, members
+from tests.server.naive_totals import Settled
+from tests.server.other_instance import other_instance
+
+ONE = Settled(0, NOON_MS, 1990)
+NAME = "babac77403e8eace.0"
+HEADER = Header(*[0] * len(Header._fields))._replace(is_whole=1, default_payments=7, unknown_payments=2)
+DEAD = MemberState(NAME, HEADER, SEEN_WITHIN_MS + 1)
+
+
+class TestCheck:
+    """Who may be retired."""
+
+    def test_the_dead(self) -> None:
+        """One that was not heard of for three beats, whose segment is not here."""
+        assert check(DEAD, NAME, is_here=False) == HEADER
+
+    @pytest.mark.parametrize(
+        ("member", "is_here", "reason"),
+        [
+            (None, False, "There is no member"),
+            (DEAD, True, "start its instance, and nothing is lost"),
+            (DEAD._replace(header=None), False, "Redis has nothing of"),
+            (DEAD._replace(header=HEADER._replace(is_whole=0)), False, "a part of them"),
+            (DEAD._replace(header=HEADER._replace(said_goodbye=1)), False, "has said goodbye"),
+            (DEAD._replace(silent_ms=SEEN_WITHIN_MS), False, f"heard of {SEEN_WITHIN_MS} ms ago"),
+        ],
+    )
+    def test_others(self, member: MemberState | None, is_here: bool, reason: str) -> None:  # noqa: FBT001
+        """Each with the reason why not."""
+        with pytest.raises(Refusal, match=reason):
+            check(member, NAME, is_here=is_here)
+
+
+class TestTable:
+    """What is shown."""
+
+    def test_every_member(self) -> None:
+        """One per line, in columns; of one that Redis has nothing of only the name."""
+        lines = table([DEAD, MemberState("aa.0", None, 0)]).splitlines()
+        assert [line.split() for line in lines] == [
+            ["MEMBER", "LAST", "SEEN", "SAID", "GOODBYE", "DEFAULT", "FALLBACK", "UNKNOWN"],
+            [NAME, "1", "s", "ago", "no", "7", "0", "2"],
+            ["aa.0", "never", "-", "-", "-", "-"],
+        ]
+
+
+@pytest.mark.slow
+class TestMain:
+    """From the command line to the hash."""
+
+    def run(self, redis: RedisServer, work: Callable[[TotalsHash, list[Published]], Awaitable[None]]) -> list[str]:
+        """Has two members do something, and goes on without them; their names."""
+
+        async def live() -> list[str]:
+            totals = TotalsHash(redis.url)
+            with members(totals) as pair:
+                await work(totals, pair)
+            await totals.aclose()
+            return [member.name for member in pair]
+
+        return asyncio.run(live())
+
+    async def settle(self, totals: TotalsHash, pair: list[Published]) -> None:
+        """Each has settled one payment; the first has said goodbye."""
+        for member in pair:
+            await member.flush(ONE)
+        await pair[0].publisher.say_goodbye()
+
+    async def summary(self, redis: RedisServer) -> Summary:
+        """As a web worker gives it."""
+        totals = TotalsHash(redis.url)
+        try:
+            return await totals.summary(None, None)
+        finally:
+            await totals.aclose()
+
+    def test_retired(
+        self, redis: RedisServer, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """Its totals count, and nobody waits for it any more."""
+        monkeypatch.setenv("REDIS_URL", redis.url)
+        _, gone = self.run(redis, self.settle)
+        redis.ask(f"HSET {HASH} {gone}|seen 0")
+        assert main([gone]) == EXIT_DONE
+        assert f"{gone} is retired. 1 payments at default and 0 at fallback" in capsys.readouterr().out
+        assert asyncio.run(self.summary(redis)) == Summary(Total(2, 3980), Total(0, 0))
+        assert main([gone]) == EXIT_REFUSED
+        assert "has said goodbye" in capsys.readouterr().err
+
+    def test_shown(
+        self, redis: RedisServer, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """Without a name all members, and nothing is changed."""
+        monkeypatch.setenv("REDIS_URL", redis.url)
+        names = self.run(redis, self.settle)
+        before = redis.ask(f"HGETALL {HASH}")
+        assert main([]) == EXIT_DONE
+        assert redis.ask(f"HGETALL {HASH}") == before
+        shown = capsys.readouterr().out.splitlines()
+        assert [line.split()[0] for line in shown] == ["MEMBER", *names]
+        assert [" yes " in line for line in shown[1:]] == [True, False]
+
+    def test_its_segment_is_here(
+        self, redis: RedisServer, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """Who can be started again is not given up."""
+        with other_instance() as other:
+            totals = TotalsHash(redis.url)
+            member = Published(other.segment, totals)
+
+            async def flush() -> None:
+                await member.flush(ONE)
+                await totals.aclose()
+
+            asyncio.run(flush())
+            redis.ask(f"HSET {HASH} {member.name}|seen 0")
+            for name, value in (("REDIS_URL", redis.url), ("SIBLINGS", other.name)):
+                monkeypatch.setenv(name, value)
+            assert main([member.name]) == EXIT_REFUSED
+        assert "start its instance" in capsys.readouterr().err
+
+    async def test_published_meanwhile(self, redis: RedisServer, totals: TotalsHash) -> None:
+        """A goodbye is said for the header that was looked at, and for no other."""
+        with members(totals, 1) as (member,):
+            await member.flush(ONE)
+            found = await totals.members()
+            assert found[0].header is not None
+            await member.flush(ONE)
+            assert not await totals.retire(member.name, found[0].header)
+            assert (await totals.members())[0].header != found[0].header
+
+    def test_settings(self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+        """Without Redis there are no members, and a Redis that is away is told."""
+        monkeypatch.delenv("REDIS_URL", raising=False)
+        assert main([]) == EXIT_WRONG_SETTING
+        assert capsys.readouterr().err.startswith("REDIS_URL must be set")
+        monkeypatch.setenv("REDIS_URL", "unix:///nowhere/redis.sock")
+        assert main([]) == EXIT_REFUSED
+        assert "Redis can't be asked" in capsys.readouterr().err
