@@ -50,7 +50,7 @@ class Custody:
         table: the dispatcher's, its role's lock being held.
         journal: the dispatcher's.
         counters: its row.
-        on_end: called with the requestedAt (ms UTC) of a payment that ended; its totals are to be published.
+        on_change: called with the requestedAt (ms UTC) of a payment that ended or became unknown: to be published.
 
     Attributes:
         waiting: table slots of waiting payments, oldest first as far as known.
@@ -59,12 +59,12 @@ class Custody:
         unknown: table slot to requestedAt in ms UTC, of payments whose outcome is unknown.
     """
 
-    def __init__(self, table: Table, journal: Journal, counters: Counters, on_end: Callable[[int], None]) -> None:
+    def __init__(self, table: Table, journal: Journal, counters: Counters, on_change: Callable[[int], None]) -> None:
         recovered = recover(table, journal)
         self._table = table
         self._journal = journal
         self._counters = counters
-        self._on_end = on_end
+        self._on_change = on_change
         self._slots = recovered.slots
         self._free = recovered.free
         self.waiting: deque[int] = deque(recovered.waiting)
@@ -134,6 +134,7 @@ class Custody:
         self._table.apply(slot, Event.UNCLEAR)
         if slot not in self.unknown:  # else it was asked about again, and nothing is new
             self._counters.add(DispatcherCount.UNCLEAR)
+            self._on_change(requested_at_ms)
         self.unknown[slot] = requested_at_ms
         self._show_unknown()
 
@@ -159,7 +160,7 @@ class Custody:
             self._show_unknown()
         counted = _COUNTED_SETTLED[ended.processor] if ended.kind is Kind.SETTLED else _COUNTED_ENDS[ended.kind]
         self._counters.add(counted)
-        self._on_end(ended.requested_at_ms)
+        self._on_change(ended.requested_at_ms)
 
     def _fold(self) -> None:
         """Forgets the oldest ended payments: their records go into the base, then their slots are free."""

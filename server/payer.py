@@ -90,8 +90,8 @@ class Payer:
         processors = (self._processor(0, urls[0]), self._processor(1, urls[1]))
         totals = self._totals() if self._config.redis_url else None
         publisher = self._publisher(totals) if totals else None
-        on_end = partial(self._tell_end, publisher) if publisher else _no_news
-        custody = Custody(self._segment.table(self._index), self._journal, self._counters, on_end)
+        on_change = partial(self._tell_change, publisher) if publisher else _no_news
+        custody = Custody(self._segment.table(self._index), self._journal, self._counters, on_change)
         intake = self._intake(custody)
         dispatcher = self._dispatcher(custody, intake, processors)
         if publisher:
@@ -155,8 +155,8 @@ class Payer:
             lanes, custody, self._counters, self._clock, siblings=self._siblings, after_absence=self._after_absence
         )
 
-    def _tell_end(self, publisher: Publisher, requested_at_ms: int) -> None:
-        """A payment ended: its totals are to be published, at once if somebody may be asking for its window now."""
+    def _tell_change(self, publisher: Publisher, requested_at_ms: int) -> None:
+        """A payment ended or became unknown: to be published, at once if somebody may be asking for its window now."""
         publisher.kick()
         if self._clock.wall_us() // 1000 - requested_at_ms >= OLD_MS:
             publisher.hurry()

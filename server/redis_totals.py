@@ -256,7 +256,8 @@ def _parse_header(text: bytes) -> Header | None:
 def _is_living(row: list[Any], now_ms: int) -> bool:
     """Whether a member has flushed lately and has not said goodbye."""
     header = _parse_header(row[1])
-    return header is not None and now_ms - int(row[2]) <= SEEN_WITHIN_MS and not header.said_goodbye
+    silent_ms = now_ms - int(row[2])  # negative after Redis's clock was set back, until the member flushes again
+    return header is not None and 0 <= silent_ms <= SEEN_WITHIN_MS and not header.said_goodbye
 
 
 def _member_levels(row: list[Any], now_ms: int, epoch: int) -> tuple[Header, Levels | None]:

@@ -52,11 +52,11 @@ class Ward:
 
     def __init__(self, area: FakeArea | None = None, *, waiting_slots: int = 4, journal_records: int = 4) -> None:
         self.area = area or FakeArea(waiting_slots, journal_records)
-        self.ends = 0
-        self.custody = Custody(self.area.table, self.area.another_journal(), self.area.counters, self._count_end)
+        self.changes = 0
+        self.custody = Custody(self.area.table, self.area.another_journal(), self.area.counters, self._count_change)
 
-    def _count_end(self, _: int) -> None:
-        self.ends += 1
+    def _count_change(self, _: int) -> None:
+        self.changes += 1
 
     def take(self, number: int = 1) -> int:
         """Takes a new payment and gives its slot."""
@@ -207,7 +207,7 @@ class TestRows:
             ward.custody.doubt(slot, SENT_AT_MS)
         assert ward.kept(slot).state is State.UNKNOWN
         assert ward.custody.unknown == {slot: SENT_AT_MS}
-        assert ward.count(DispatcherCount.UNCLEAR) == 1
+        assert (ward.count(DispatcherCount.UNCLEAR), ward.changes) == (1, 1)
 
     @pytest.mark.parametrize(
         ("state", "event", "kind", "counted"),
@@ -225,11 +225,11 @@ class TestRows:
     def test_an_end(self, ward: Ward, state: State, event: Event, kind: Kind, counted: DispatcherCount) -> None:
         """Journal and slot say the same, it is counted once, and whoever publishes is told."""
         slot = ward.take_to(state)
-        kept = ward.kept(slot)
+        kept, changes = ward.kept(slot), ward.changes
         ward.end(slot, event, kind)
         assert ward.journal() == [Ended(kind, kept.processor, kept.requested_at_ms, kept.amount_cents, slot)]
         assert KINDS[ward.kept(slot).state] is kind
-        assert (ward.ends, ward.count(counted), ward.custody.unknown) == (1, 1, {})
+        assert (ward.changes - changes, ward.count(counted), ward.custody.unknown) == (1, 1, {})
 
     def test_the_journal_comes_first(self, ward: Ward, monkeypatch: pytest.MonkeyPatch) -> None:
         """While the record is being written the slot still says what it said: a death there ends nothing."""
@@ -260,14 +260,14 @@ class TestRows:
             may_end = state not in ENDED and next_state(state, event) in ENDED
         except IllegalTransition:
             may_end = False
-        before, records, ends = ward.kept(slot), ward.journal(), ward.ends
+        before, records, changes = ward.kept(slot), ward.journal(), ward.changes
         if may_end:
             ward.end(slot, event, KINDS[next_state(state, event)])
             assert len(ward.journal()) == 1
             return
         with pytest.raises((IllegalTransition, BrokenInvariant)):
             ward.end(slot, event, Kind.SETTLED)
-        assert (ward.kept(slot), ward.journal(), ward.ends) == (before, records, ends)
+        assert (ward.kept(slot), ward.journal(), ward.changes) == (before, records, changes)
 
     def test_a_damaged_slot_is_not_guessed_at(self, ward: Ward) -> None:
         """Reading it is a broken invariant, which ends the process."""

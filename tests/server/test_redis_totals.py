@@ -172,6 +172,14 @@ class TestDoubt:
         await pair[1].flush()
         assert (await totals.summary(None, None)).default == Total(2, 3980)
 
+    async def test_clock_set_back(self, redis: RedisServer, totals: TotalsHash, pair: list[Published]) -> None:
+        """A member seen in the future is not taken for alive: Redis's clock was set back, and it may have died."""
+        await pair[0].flush(ONE)
+        grow_old(redis, pair[0], -3_600_000)
+        assert "has not been heard of" in await reason(totals)
+        await pair[0].flush()
+        assert (await totals.summary(None, None)).default == Total(1, 1990)
+
     async def test_goodbye(self, redis: RedisServer, totals: TotalsHash, pair: list[Published]) -> None:
         """After a goodbye silence is no reason for doubt, and the totals stay; the next life takes it back."""
         await pair[0].flush(ONE)

@@ -77,7 +77,7 @@ def _free_before_journalling() -> list[Patch]:
         self._table.apply(slot, event)
         self._journal.append(ended)
         self.unknown.pop(slot, None)
-        self._on_end(ended.requested_at_ms)
+        self._on_change(ended.requested_at_ms)
 
     return [(Custody, "end", end)]
 
