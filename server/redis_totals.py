@@ -254,10 +254,11 @@ def _parse_header(text: bytes) -> Header | None:
 
 
 def _is_living(row: list[Any], now_ms: int) -> bool:
-    """Whether a member has flushed lately and has not said goodbye."""
+    """Whether a member has flushed lately and has not said goodbye. In doubt, its last flush lying in the future after
+    Redis's clock was set back, it lives.
+    """
     header = _parse_header(row[1])
-    silent_ms = now_ms - int(row[2])  # negative after Redis's clock was set back, until the member flushes again
-    return header is not None and 0 <= silent_ms <= SEEN_WITHIN_MS and not header.said_goodbye
+    return header is not None and now_ms - int(row[2]) <= SEEN_WITHIN_MS and not header.said_goodbye
 
 
 def _member_levels(row: list[Any], now_ms: int, epoch: int) -> tuple[Header, Levels | None]:
@@ -272,8 +273,9 @@ def _member_levels(row: list[Any], now_ms: int, epoch: int) -> tuple[Header, Lev
         raise TotalsUnavailable(f"the totals of instance {name} are not there (yet)")
     if not header.is_whole:
         raise TotalsUnavailable(f"the totals of instance {name} are being written")
-    if not header.said_goodbye and not _is_living(row, now_ms):
-        raise TotalsUnavailable(f"instance {name} has not been heard of for {now_ms - int(row[2])} ms")
+    silent_ms = now_ms - int(row[2])
+    if not header.said_goodbye and not 0 <= silent_ms <= SEEN_WITHIN_MS:  # below 0, nobody knows for how long
+        raise TotalsUnavailable(f"instance {name} has not been heard of for {silent_ms} ms")
     if header.epoch < epoch:
         if not header.said_goodbye:
             raise TotalsUnavailable(f"instance {name} has not taken up the last purge yet")
