@@ -20,7 +20,7 @@ from server.totals import (
 )
 
 DETAIL_BYTES_MAX = 1 << 20  # over three minutes of the contest's peak in one instance; an audit's begins 15 s ago
-SECOND_OVERHEAD_BYTES = 112  # counted with each second's cells: its name, the hash's entry, the allocator's rounding
+FIELD_OVERHEAD_BYTES = 112  # counted with what a field holds: its name, the hash's entry, the allocator's rounding
 PIECE_BYTES = 128 * 1024  # sent at once, and one field more: a few milliseconds of Redis and little of its memory
 CELL_SECONDS_MAX = 32  # an index per second costs ten times its field; older seconds get one again when touched
 MINUTES_MAX = 2 * 24 * 60  # two days, 2 MB if every minute has payments, 4 MB if at both processors
@@ -123,7 +123,7 @@ class Ledger:
         if field is None:
             field = self.details[second] = bytearray()
             heappush(self._oldest_seconds, second)
-            self._detail_bytes += SECOND_OVERHEAD_BYTES
+            self._detail_bytes += FIELD_OVERHEAD_BYTES
         cells = self._cells.get(second)
         if cells is None:
             cells = self._cells[second] = _cell_offsets(field)
@@ -144,7 +144,7 @@ class Ledger:
 
     def _drop_oldest_second(self) -> None:
         second = heappop(self._oldest_seconds)
-        self._detail_bytes -= SECOND_OVERHEAD_BYTES + len(self.details.pop(second))
+        self._detail_bytes -= FIELD_OVERHEAD_BYTES + len(self.details.pop(second))
         self._cells.pop(second, None)
         self._changed.seconds.discard(second)
         self._changed.dropped.add(second_name(second))
@@ -158,7 +158,7 @@ class Ledger:
         self.details = {second: bytearray(field) for second, field in levels.details.items()}
         self.minutes_from, self.detail_from_s = levels.minutes_from, levels.detail_from_s
         self.first_minute, self.latest_minute = levels.first_minute, levels.latest_minute
-        self._detail_bytes = sum(SECOND_OVERHEAD_BYTES + len(field) for field in self.details.values())
+        self._detail_bytes = sum(FIELD_OVERHEAD_BYTES + len(field) for field in self.details.values())
         self._oldest_minutes, self._oldest_seconds = list(self.minutes), list(self.details)
         heapify(self._oldest_minutes)
         heapify(self._oldest_seconds)
@@ -199,7 +199,7 @@ class Ledger:
         ):
             while names and room > 0:
                 name = names.pop()
-                room -= len(fields[name])
+                room -= FIELD_OVERHEAD_BYTES + len(fields[name])
                 into.add(name)
         return taken
 

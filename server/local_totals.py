@@ -37,11 +37,12 @@ class LocalTotals:
         Raises:
             TotalsUnavailable: a journal moved on faster than it could be read.
         """
-        for follower in self._followers:
-            follower.follow()
-            while follower.is_behind:
-                await asyncio.sleep(0)
+        while True:
+            for follower in self._followers:  # the last time in one go, so that all of them stand at one instant
                 follower.follow()
+            if not any(follower.is_behind for follower in self._followers):
+                return
+            await asyncio.sleep(0)
 
     async def summary(self, from_ms: int | None, to_ms: int | None) -> Summary:
         """The totals of a window, both ends included.

@@ -54,11 +54,6 @@ class Neighbours:
                 return f"instance {member} is back and has not published its totals yet"
         return None
 
-    def members(self) -> set[str]:
-        """The names of all members that have a segment on this volume."""
-        self._attach()
-        return set(self._journals)
-
     def _attach(self) -> None:
         now_ms = self._clock.ticks_ms()
         if now_ms - self._attached_at_ms < ATTACH_MS:

@@ -1,7 +1,8 @@
 """Totals between instances in one small Redis hash: the calls, and a web worker's summaries. Only user of redis.
 
-Every call is one script, so what it reads or writes belongs to one instant, and every write is of absolute values that
-the hash takes only if they are newer: a call that was delayed, repeated or lost its answer does no harm.
+Every write is one script, of absolute values that the hash takes only if they are newer: a call that was delayed,
+repeated or lost its answer does no harm. A summary is one script too, so what it reads belongs to one instant; what is
+read of a member whole is more than should be read at once, so it is held against the header before and after.
 """
 
 import asyncio
@@ -17,14 +18,14 @@ from server import redis_scripts
 from server.errors import TotalsUnavailable
 from server.neighbours import Neighbours, Told
 from server.processors import Health
-from server.totals import Levels, Summary, UnknownRange, count_window, reaches_forgotten, touched
+from server.totals import Levels, Summary, count_window, reaches_forgotten, touched
 from server.totals_header import Header, Version
+from server.totals_rows import MemberState, is_living, levels_of, member_levels, parse_header
 
 CALL_TIMEOUT_S = 1.0  # a client of the contest gives a summary 1.5 s; a healthy Redis answers in under a millisecond
 FIELDS_AT_ONCE = 128  # of a member that is read: up to 200 kB
 SCANS_MAX = 10_000  # far over what all fields of a full hash take
 RETRIES = 1  # the first call after Redis was restarted finds its connection closed; every call may be made twice
-SEEN_WITHIN_MS = 1500  # three beats of the publisher
 PURGE_WITHIN_S = 3.0
 PURGE_POLL_S = 0.05
 _NOBODY = "no instance has published its totals yet"
@@ -47,14 +48,6 @@ class Found(NamedTuple):
     epoch: int
     roster: tuple[str, ...]
     health: tuple[str, str]
-
-
-class MemberState(NamedTuple):
-    """A member of the totals: its name, its header if the hash has one, and how long ago it last flushed."""
-
-    name: str
-    header: Header | None
-    silent_ms: int
 
 
 class TotalsHash:
@@ -110,7 +103,7 @@ class TotalsHash:
         applied, found, epoch, members, *health = await self._run(self._flush, arguments)
         return Found(
             applied == 1,
-            _parse_header(found),
+            parse_header(found),
             int(epoch),
             tuple(members.decode().split(",")),
             (health[0].decode(), health[1].decode()),
@@ -122,6 +115,7 @@ class TotalsHash:
         Raises:
             TotalsUnavailable: Redis gave no answer, or somebody wrote meanwhile.
         """
+        header_text = await self._call(self._redis.hget(redis_scripts.HASH, f"{member}|h"))
         prefix = f"{member}|".encode()
         fields: dict[bytes, bytes] = {}
         cursor = 0
@@ -132,11 +126,10 @@ class TotalsHash:
             fields.update((name.removeprefix(prefix), value) for name, value in found.items())
             if not cursor:
                 break
-        found_header = fields.get(b"h", b"")
-        if cursor or await self._call(self._redis.hget(redis_scripts.HASH, f"{member}|h")) != (found_header or None):
+        if cursor or await self._call(self._redis.hget(redis_scripts.HASH, f"{member}|h")) != header_text:
             raise TotalsUnavailable("the totals changed while they were read")
-        header = _parse_header(found_header)
-        return None if header is None else (header, _levels(header, fields))
+        header = parse_header(header_text or b"")
+        return None if header is None else (header, levels_of(header, fields))
 
     async def summary(self, from_ms: int | None, to_ms: int | None) -> Summary:
         """The totals of a window over all members, both ends included.
@@ -164,7 +157,7 @@ class TotalsHash:
         if not rows:
             raise TotalsUnavailable(_NOBODY)
         now_ms, epoch = int(now_text), int(epoch_text)
-        found = [_member_levels(row, now_ms, epoch) for row in rows]
+        found = [member_levels(row, now_ms, epoch) for row in rows]
         if self._neighbours is not None:
             told = {
                 row[0].decode(): Told(header.life, bool(header.said_goodbye))
@@ -180,8 +173,13 @@ class TotalsHash:
         Raises:
             TotalsUnavailable: Redis gave no answer.
         """
-        now_text, _, *rows = await self._run(self._summary, ["", ""])
-        return [MemberState(row[0].decode(), _parse_header(row[1]), int(now_text) - int(row[2])) for row in rows]
+        now_text, epoch_text, *rows = await self._run(self._summary, ["", ""])
+        members = []
+        for name, header_text, seen_text, _ in rows:
+            header = parse_header(header_text)
+            is_purged = header is not None and header.epoch < int(epoch_text)
+            members.append(MemberState(name.decode(), header, int(now_text) - int(seen_text), is_purged))
+        return members
 
     async def retire(self, member: str, header: Header) -> bool:
         """Says goodbye for a member; False if it has flushed since `header` was read, and is left alone.
@@ -204,7 +202,7 @@ class TotalsHash:
         deadline_s = asyncio.get_running_loop().time() + PURGE_WITHIN_S
         while asyncio.get_running_loop().time() < deadline_s:
             now_text, _, *rows = await self._run(self._summary, ["", ""])
-            living = [_parse_header(row[1]) for row in rows if _is_living(row, int(now_text))]
+            living = [parse_header(row[1]) for row in rows if is_living(row, int(now_text))]
             if rows and all(header is not None and header.epoch >= epoch for header in living):
                 return
             await asyncio.sleep(PURGE_POLL_S)
@@ -243,55 +241,3 @@ class TotalsHash:
                 return await call
         except (RedisError, TimeoutError) as error:
             raise TotalsUnavailable(f"Redis can't be asked: {str(error) or 'no answer in time'}") from error
-
-
-def _parse_header(text: bytes) -> Header | None:
-    """A header as the hash has it; None if there is none, or one that this program did not write."""
-    try:
-        return Header.from_text(text.decode()) if text else None
-    except ValueError:
-        return None
-
-
-def _is_living(row: list[Any], now_ms: int) -> bool:
-    """Whether a member has flushed lately and has not said goodbye. In doubt, its last flush lying in the future after
-    Redis's clock was set back, it lives.
-    """
-    header = _parse_header(row[1])
-    return header is not None and now_ms - int(row[2]) <= SEEN_WITHIN_MS and not header.said_goodbye
-
-
-def _member_levels(row: list[Any], now_ms: int, epoch: int) -> tuple[Header, Levels | None]:
-    """Header and levels of one member of a summary; no levels if a purge emptied it.
-
-    Raises:
-        TotalsUnavailable: its totals may not be whole.
-    """
-    name = row[0].decode()
-    header = _parse_header(row[1])
-    if header is None:
-        raise TotalsUnavailable(f"the totals of instance {name} are not there (yet)")
-    if not header.is_whole:
-        raise TotalsUnavailable(f"the totals of instance {name} are being written")
-    silent_ms = now_ms - int(row[2])
-    if not header.said_goodbye and not 0 <= silent_ms <= SEEN_WITHIN_MS:  # below 0, nobody knows for how long
-        raise TotalsUnavailable(f"instance {name} has not been heard of for {silent_ms} ms")
-    if header.epoch < epoch:
-        if not header.said_goodbye:
-            raise TotalsUnavailable(f"instance {name} has not taken up the last purge yet")
-        return header, None
-    return header, _levels(header, dict(zip(row[3][::2], row[3][1::2], strict=True)))
-
-
-def _levels(header: Header, fields: dict[bytes, bytes]) -> Levels:
-    return Levels(
-        (header.default_payments, header.default_cents, header.fallback_payments, header.fallback_cents),
-        {int(name[1:]): value for name, value in fields.items() if name[:1] == b"m"},
-        {int(name[1:]): value for name, value in fields.items() if name[:1] == b"s" and name != b"seen"},
-        header.exact_from_ms,
-        header.minutes_from,
-        header.detail_from_s,
-        header.first_minute,
-        header.latest_minute,
-        UnknownRange(header.unknown_payments, header.unknown_least_ms, header.unknown_greatest_ms),
-    )

@@ -17,12 +17,12 @@ import asyncio
 import sys
 from collections.abc import Sequence
 
-from server.clock import SystemClock
 from server.config import Config, from_environment
 from server.errors import ConfigError, TotalsUnavailable
-from server.neighbours import Neighbours
-from server.redis_totals import SEEN_WITHIN_MS, MemberState, TotalsHash
+from server.redis_totals import TotalsHash
 from server.totals_header import Header
+from server.totals_rows import SEEN_WITHIN_MS, MemberState
+from shm import Member, Segment, SegmentError, SegmentMissing, instances_present
 
 EXIT_DONE = 0
 EXIT_REFUSED = 1
@@ -56,8 +56,8 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m server.retire",
         description="Shows the members of the totals; with a member's name, says goodbye for one that will never come "
-        "back: what it has published counts for ever, everything else that it knew of is given up. Settings are those "
-        "of the instances (REDIS_URL, INSTANCE, SIBLINGS).",
+        "back: what it has published counts for ever, everything else that it knew of is given up. REDIS_URL must be "
+        "set as for the instances.",
     )
     parser.add_argument("member", nargs="?", metavar="MEMBER", help="as a 503 names it, e.g. babac77403e8eace.0")
     return parser
@@ -73,8 +73,7 @@ async def _carry_out(config: Config, name: str | None) -> str:
         members = {member.name: member for member in await totals.members()}
         if name is None:
             return table(list(members.values()))
-        neighbours = Neighbours((config.instance, *config.siblings), SystemClock())
-        header = check(members.get(name), name, is_here=name in neighbours.members())
+        header = check(members.get(name), name, is_here=name in members_here())
         if not await totals.retire(name, header):
             raise Refusal(f"{name} has published something just now: it lives.")
     finally:
@@ -83,6 +82,24 @@ async def _carry_out(config: Config, name: str | None) -> str:
         f"{name} is retired. {header.default_payments} payments at default and {header.fallback_payments} at fallback "
         f"count for ever; {header.unknown_payments} outcomes stay unknown."
     )
+
+
+def members_here() -> set[str]:
+    """The names of all members that have a segment on this volume.
+
+    Raises:
+        Refusal: a segment can't be read; whose it is can't be told.
+    """
+    names = set()
+    for instance in instances_present():
+        try:
+            segment = Segment.attach(instance, read_only=True)
+        except SegmentMissing:
+            continue  # removed just now
+        except SegmentError as error:
+            raise Refusal(f"It may be here: {error}.") from error
+        names |= {str(Member(segment.segment_id, index)) for index in range(segment.geometry.dispatchers)}
+    return names
 
 
 def check(member: MemberState | None, name: str, *, is_here: bool) -> Header:
@@ -104,7 +121,7 @@ def check(member: MemberState | None, name: str, *, is_here: bool) -> Header:
         raise Refusal(
             f"Redis has nothing of {name}: without it totals would be wrong, and no one could tell by how much."
         )
-    if not member.header.is_whole:
+    if not member.header.is_whole and not member.is_purged:
         raise Refusal(f"{name} died while it was writing its totals: what is there is a part of them.")
     if member.header.said_goodbye:
         raise Refusal(f"{name} has said goodbye: it is not waited for.")

@@ -11,7 +11,7 @@ from server.clock import Clock
 from server.custody import Custody
 from server.errors import ProcessorError
 from server.processors import Processor
-from server.siblings import Siblings
+from server.siblings import Copy, Siblings
 from shm import Ended, Event, Kept, Kind
 
 ASKED_AT_ONCE_MAX = 8
@@ -29,8 +29,9 @@ async def verify(custody: Custody, processors: tuple[Processor, Processor], sibl
         clock: for the stamp of what a sibling accepted and has not sent yet.
     """
     pause_s = PAUSE_MIN_S
+    undecided: dict[int, list[Copy]] = {}
     while custody.unverified:
-        undecided = _leave_to_siblings(custody, siblings, clock)
+        undecided = _leave_to_siblings(custody, siblings, clock, undecided)
         left = len(custody.unverified)  # what the lanes bring meanwhile is for the next round, and the undecided
         custody.unverified.extend(undecided)
         while left:
@@ -43,22 +44,29 @@ async def verify(custody: Custody, processors: tuple[Processor, Processor], sibl
             pause_s = min(pause_s * 2, PAUSE_MAX_S)
 
 
-def _leave_to_siblings(custody: Custody, siblings: Siblings, clock: Clock) -> list[int]:
-    """Ends what a sibling has paid or is going to pay; returns the slots of which that can't be told yet.
+def _leave_to_siblings(
+    custody: Custody, siblings: Siblings, clock: Clock, known: dict[int, list[Copy]]
+) -> dict[int, list[Copy]]:
+    """Ends what a sibling has paid or is going to pay; returns the slots of which that can't be told yet, and takes
+    them out of `unverified`.
 
     Each copy is looked at again right before that: a sibling may have begun another life since they were gathered, and
     would leave to this instance what this one leaves to it.
+
+    What was returned the last time comes in as `known`: of those slots the copies need not be gathered again.
     """
-    copies = siblings.copies(custody.knows)
-    undecided: list[int] = []
-    for _ in range(len(custody.unverified) if copies else 0):
+    is_gathered = len(known) == len(custody.unverified)  # else something has come since
+    copies = {} if is_gathered else siblings.copies(custody.knows)
+    undecided: dict[int, list[Copy]] = {}
+    for _ in range(len(custody.unverified) if copies or known else 0):
         slot = custody.unverified.popleft()
         kept = custody.read(slot)
-        found = [copy.counts_before(kept.accepted_at_us) for copy in copies.get(kept.correlation_id, ())]
+        candidates = known.get(slot) or copies.get(kept.correlation_id, [])
+        found = [copy.counts_before(kept.accepted_at_us) for copy in candidates]
         if True in found:
             _end_as_duplicate(slot, kept, custody, kept.processor, clock.wall_us() // 1000)
         elif None in found:
-            undecided.append(slot)
+            undecided[slot] = candidates
         else:
             custody.unverified.append(slot)
     return undecided

@@ -53,7 +53,7 @@ SERVER_LAYERS = (
     ("errors", "clock", "yielding", "notation", "generations"),
     ("config", "totals", "window"),
     ("payments", "totals_header", "ledger"),
-    ("attempt", "answers"),
+    ("attempt", "answers", "totals_rows"),
     ("routing", "pacing", "problems"),
     # ways out, and what is asked there
     ("connection", "redis_scripts", "following", "custody", "siblings", "neighbours", "quota"),

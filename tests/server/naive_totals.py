@@ -101,7 +101,7 @@ def small_ledgers(*, detail_bytes: int = 1 << 20, minutes: int = 2880, cell_seco
     """Bounds that a few payments reach, for the ledgers made within."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(ledger, "DETAIL_BYTES_MAX", detail_bytes)
-        patch.setattr(ledger, "SECOND_OVERHEAD_BYTES", 0)  # so that the bound is so many cells
+        patch.setattr(ledger, "FIELD_OVERHEAD_BYTES", 0)  # so that the bound is so many cells
         patch.setattr(ledger, "MINUTES_MAX", minutes)
         patch.setattr(ledger, "CELL_SECONDS_MAX", cell_seconds)
         yield

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from server import local_totals
+from server import following, local_totals
 from server.errors import TotalsUnavailable
 from server.local_totals import LocalTotals
 from server.totals import Summary, Total
@@ -82,6 +82,16 @@ class TestSummary:
         await totals.follow()
         segment.journal(0).fold(1)
         assert await totals.summary(NOON_MS, NOON_MS) == Summary(Total(1, 1), Total(0, 0))
+
+    async def test_all_dispatchers_at_one_instant(self, segment: Segment, monkeypatch: pytest.MonkeyPatch) -> None:
+        """What one settles while another's long journal is read is in the summary as well."""
+        monkeypatch.setattr(following, "RECORDS_AT_ONCE", 1)
+        settle(segment, 0, Settled(0, NOON_MS, 1))
+        settle(segment, 1, *(Settled(0, NOON_MS, 1) for _ in range(4)))
+        loop = asyncio.get_running_loop()
+        loop.call_soon(settle, segment, 0, Settled(0, NOON_MS, 1))
+        answer = await totals_of(segment).summary(None, None)
+        assert answer.default == Total(6, 6)
 
     async def test_forgotten_minutes_widen_the_window(self, segment: Segment) -> None:
         """A window that begins before the minutes kept is counted as all there is up to its end, and says so."""

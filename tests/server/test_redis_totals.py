@@ -14,8 +14,9 @@ from server.errors import TotalsUnavailable
 from server.neighbours import Neighbours
 from server.processors import Health
 from server.redis_scripts import HASH
-from server.redis_totals import SEEN_WITHIN_MS, TotalsHash
+from server.redis_totals import TotalsHash
 from server.totals import CELL, Summary, Total, UnknownRange
+from server.totals_rows import SEEN_WITHIN_MS
 from shm import DispatcherCount
 from tests.fakes import NOON_MS, FakeClock
 from tests.redis_server import RedisServer
@@ -231,16 +232,23 @@ class TestReadMember:
         assert len(found[1].details) == 200
         assert sum(len(field) for field in found[1].details.values()) == 200 * CELL.size
 
+    @pytest.mark.parametrize("scans", [1, 2, 5])
     async def test_changed_meanwhile(
-        self, totals: TotalsHash, pair: list[Published], monkeypatch: pytest.MonkeyPatch
+        self, totals: TotalsHash, pair: list[Published], monkeypatch: pytest.MonkeyPatch, scans: int
     ) -> None:
-        """What does not belong to one flush is not given away."""
-        await pair[0].flush(ONE)
-        scan = totals._redis.hscan  # noqa: SLF001  the moment between the last piece and the look at the header
+        """What does not belong to one flush is not given away, whichever piece was read before the other flush."""
+        for second in range(200):
+            pair[0].settle(ONE._replace(requested_at_ms=NOON_MS + second * 1000))
+        await pair[0].flush()
+        monkeypatch.setattr(module, "FIELDS_AT_ONCE", 10)
+        scan, count = totals._redis.hscan, 0  # noqa: SLF001  the moment after one of the pieces
 
         async def scan_and_write(*arguments: Any, **options: Any) -> Any:
+            nonlocal count
             found = await scan(*arguments, **options)
-            await pair[0].flush(ONE)
+            count += 1
+            if count == scans:
+                await pair[0].flush(ONE)
             return found
 
         monkeypatch.setattr(totals._redis, "hscan", scan_and_write)  # noqa: SLF001  the same
@@ -281,6 +289,22 @@ class TestPurge:
         assert await totals.summary(None, None) == Summary(Total(0, 0), Total(1, 10))
         assert await totals.summary(NOON_MS, None) == Summary(Total(0, 0), Total(1, 10))
         await other_client.aclose()
+
+    async def test_those_who_died_half_written(
+        self, totals: TotalsHash, redis: RedisServer, pair: list[Published]
+    ) -> None:
+        """A goodbye that is not whole is of no importance to totals that began after it."""
+        await pair[0].flush(ONE)
+        await pair[1].flush(ONE)
+        await pair[1].publisher.say_goodbye()
+        found = await totals.read_member(pair[1].name)
+        assert found is not None
+        redis.ask(f'HSET {HASH} {pair[1].name}|h "{found[0]._replace(is_whole=0).to_text()}"')
+        purging = asyncio.ensure_future(totals.purge())
+        while not purging.done():
+            await pair[0].flush()
+        await purging
+        assert await totals.summary(None, None) == NOTHING
 
     async def test_those_who_have_gone(self, totals: TotalsHash, redis: RedisServer, pair: list[Published]) -> None:
         """A member that said goodbye is not waited for; its totals are gone all the same, also when it returns."""

@@ -6,20 +6,22 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from server.redis_scripts import HASH
-from server.redis_totals import SEEN_WITHIN_MS, MemberState, TotalsHash
+from server.redis_totals import TotalsHash
 from server.retire import EXIT_DONE, EXIT_REFUSED, EXIT_WRONG_SETTING, Refusal, check, main, table
 from server.totals import Summary, Total
 from server.totals_header import Header
+from server.totals_rows import SEEN_WITHIN_MS, MemberState
 from tests.fakes import NOON_MS
 from tests.redis_server import RedisServer
 from tests.server.members import Published, members
 from tests.server.naive_totals import Settled
 from tests.server.other_instance import other_instance
+from tests.shm.segments import segment_path
 
 ONE = Settled(0, NOON_MS, 1990)
 NAME = "babac77403e8eace.0"
 HEADER = Header(*[0] * len(Header._fields))._replace(is_whole=1, default_payments=7, unknown_payments=2)
-DEAD = MemberState(NAME, HEADER, SEEN_WITHIN_MS + 1)
+DEAD = MemberState(NAME, HEADER, SEEN_WITHIN_MS + 1, is_purged=False)
 
 
 class TestCheck:
@@ -28,6 +30,11 @@ class TestCheck:
     def test_the_dead(self) -> None:
         """One that was not heard of for three beats, whose segment is not here."""
         assert check(DEAD, NAME, is_here=False) == HEADER
+
+    def test_half_written_and_purged(self) -> None:
+        """What is missing of it counts no more."""
+        half = HEADER._replace(is_whole=0)
+        assert check(DEAD._replace(header=half, is_purged=True), NAME, is_here=False) == half
 
     @pytest.mark.parametrize(
         ("member", "is_here", "reason"),
@@ -51,7 +58,7 @@ class TestTable:
 
     def test_every_member(self) -> None:
         """One per line, in columns; of one that Redis has nothing of only the name."""
-        lines = table([DEAD, MemberState("aa.0", None, 0)]).splitlines()
+        lines = table([DEAD, MemberState("aa.0", None, 0, is_purged=False)]).splitlines()
         assert [line.split() for line in lines] == [
             ["MEMBER", "LAST", "SEEN", "SAID", "GOODBYE", "DEFAULT", "FALLBACK", "UNKNOWN"],
             [NAME, "1", "s", "ago", "no", "7", "0", "2"],
@@ -129,10 +136,12 @@ class TestMain:
 
             asyncio.run(flush())
             redis.ask(f"HSET {HASH} {member.name}|seen 0")
-            for name, value in (("REDIS_URL", redis.url), ("SIBLINGS", other.name)):
-                monkeypatch.setenv(name, value)
+            monkeypatch.setenv("REDIS_URL", redis.url)
             assert main([member.name]) == EXIT_REFUSED
-        assert "start its instance" in capsys.readouterr().err
+            assert "start its instance" in capsys.readouterr().err
+            segment_path(other.name).write_bytes(b"something else" * 1000)
+            assert main([member.name]) == EXIT_REFUSED
+            assert "It may be here: segment " in capsys.readouterr().err
 
     async def test_published_meanwhile(self, redis: RedisServer, totals: TotalsHash) -> None:
         """A goodbye is said for the header that was looked at, and for no other."""

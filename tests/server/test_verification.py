@@ -13,7 +13,7 @@ from server.config import Config, load
 from server.custody import Custody
 from server.payer import Payer
 from server.processors import Processor
-from server.siblings import Sibling, Siblings
+from server.siblings import Copy, Sibling, Siblings
 from server.verification import ASKED_AT_ONCE_MAX, verify
 from shm import DispatcherCount, Ended, Kind, Segment, State
 from tests.fakes import NOON_MS, FakeClock, FakeProcessor, Paid, idle
@@ -194,7 +194,7 @@ class TestSiblings:
         await returned.verify()
         assert returned.waiting() == waiting
 
-    async def test_one_between_two_lives(self, other: OtherInstance) -> None:
+    async def test_one_between_two_lives(self, other: OtherInstance, monkeypatch: pytest.MonkeyPatch) -> None:
         """Neither is it left to that one nor paid: what it says is an earlier life's, and it may leave it to us."""
         other.start()
         other.has_verified()
@@ -202,9 +202,17 @@ class TestSiblings:
         other.kill()
         other.start(begun=False)
         returned = Returned(1, 2, siblings=(other.name,))
+        copies, gathered = returned.siblings.copies, list[int]()
+
+        def counted(knows: Callable[[bytes], bool]) -> dict[bytes, list[Copy]]:
+            gathered.append(len(returned.custody.unverified))
+            return copies(knows)
+
+        monkeypatch.setattr(returned.siblings, "copies", counted)
         task = asyncio.create_task(returned.verify())
         await idle()
         assert (returned.waiting(), returned.ended(), len(returned.custody.unverified)) == ([2], [], 1)
+        assert gathered == [2]  # with payments that are new, and not with each look
         other.close()
         other.start(NOON_MS)  # it has yet to verify, and will find the copy here, which was accepted first
         await task

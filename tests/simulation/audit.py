@@ -4,9 +4,9 @@ import asyncio
 from typing import NamedTuple
 
 from server.errors import TotalsUnavailable
-from server.redis_totals import SEEN_WITHIN_MS
 from server.totals import Summary, Total
 from server.totals_header import Header
+from server.totals_rows import SEEN_WITHIN_MS
 from shm import Member
 from tests.shm.memory import Died
 from tests.simulation.coverage import Fault

@@ -7,7 +7,7 @@ whether it was carried out, and it may still be, after later ones: its bytes lie
 import asyncio
 import contextlib
 from collections import deque
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import redis.exceptions
 
@@ -204,9 +204,9 @@ class _Commands:
         return await self._connection.call("hget", [field])
 
     async def hscan(self, name: str, cursor: int, *, match: str, count: int) -> tuple[int, dict[bytes, bytes]]:
-        """As redis-py's, of a hash that is small enough to come at once."""
-        reply: Any = await self._connection.call("hscan", [match])
-        return 0, dict(zip(reply[::2], reply[1::2], strict=True))
+        """As redis-py's."""
+        following, *pairs = cast("list[bytes]", await self._connection.call("hscan", [match, cursor, count]))
+        return int(following), dict(zip(pairs[::2], pairs[1::2], strict=True))
 
     async def set(self, name: str, value: str, *, nx: bool, px: int) -> Reply:
         """As redis-py's, for a lease."""

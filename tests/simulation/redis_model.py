@@ -22,6 +22,7 @@ class RedisModel:
         """Empty."""
         self.hash: dict[bytes, bytes] = {}
         self._now_ms = now_ms
+        self._scanned: list[bytes] = []  # cursor, less 1, to the name after which it goes on
         self._leases: dict[bytes, int] = {}  # key -> when it expires
 
     def empty(self) -> None:
@@ -70,9 +71,16 @@ class RedisModel:
         return b",".join(members)
 
     def _hscan(self, arguments: list[bytes]) -> Reply:
-        """`HSCAN key 0 MATCH prefix*`: everything at once, as of a small hash."""
-        prefix = arguments[0].removesuffix(b"*")
-        return [part for field, value in self.hash.items() if field.startswith(prefix) for part in (field, value)]
+        """`HSCAN key cursor MATCH prefix* COUNT count`: the next cursor, then pairs. What stays is given once."""
+        match, cursor, count = arguments
+        after = self._scanned[int(cursor) - 1] if int(cursor) else b""
+        names = sorted(name for name in self.hash if name > after)[: int(count)]
+        found = [name for name in names if name.startswith(match.removesuffix(b"*"))]
+        following = 0
+        if len(names) == int(count):
+            self._scanned.append(names[-1])
+            following = len(self._scanned)
+        return [b"%d" % following, *(part for name in found for part in (name, self.hash[name]))]
 
     def _hget(self, arguments: list[bytes]) -> Reply:
         return self.hash.get(arguments[0])

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 from unittest.mock import patch
 
-from server import ledger, siblings
+from server import ledger, redis_totals, siblings
 from server.custody import Custody, Taking
 from server.unknowns import Unknowns
 from shm import Accepted, DispatcherCount, Event, Kept, Kind, State
@@ -192,8 +192,9 @@ def _small_memories(plan: Plan) -> Iterator[None]:
     """Makes what ledgers and siblings remember small enough to run out within seconds."""
     with (
         patch.object(ledger, "DETAIL_BYTES_MAX", plan.detail_bytes_max),
-        patch.object(ledger, "SECOND_OVERHEAD_BYTES", 0),
+        patch.object(ledger, "FIELD_OVERHEAD_BYTES", 0),
         patch.object(ledger, "PIECE_BYTES", plan.piece_bytes),
+        patch.object(redis_totals, "FIELDS_AT_ONCE", 128 if plan.piece_bytes > 1 else 2),
         patch.object(ledger, "MINUTES_MAX", plan.minutes_max),
         patch.object(ledger, "CELL_SECONDS_MAX", 2),
         patch.object(siblings, "IDS_MAX", plan.sibling_ids_max),

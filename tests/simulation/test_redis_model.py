@@ -71,8 +71,8 @@ class Real:
         if command == "hget":
             return await self.client.hget(redis_scripts.HASH, *arguments)
         if command == "hscan":
-            _, found = await self.client.hscan(redis_scripts.HASH, 0, match=arguments[0], count=1_000)
-            return [part for pair in found.items() for part in pair]
+            cursor, found = await self.client.hscan(redis_scripts.HASH, 0, match=arguments[0], count=1_000)
+            return [b"%d" % cursor, *(part for pair in found.items() for part in pair)]
         return await self._scripts[command](keys=[redis_scripts.HASH], args=arguments)
 
     async def contents(self) -> dict[bytes, bytes]:
@@ -103,7 +103,7 @@ def draw_command(rng: Random) -> tuple[str, list[bytes]]:
         roster = ",".join(rng.sample(MEMBERS, rng.randint(0, 3))).encode()
         return kind, [member, draw_header(rng), builds_on, roster, b"%d" % len(fields), *pairs, *dropped]
     if kind == "hscan":
-        return kind, [member + b"|*"]
+        return kind, [member + b"|*", b"0", b"1000"]  # a small hash comes at once
     if kind == "hget":
         return kind, [member + b"|h"]
     if kind == "summary":
@@ -123,7 +123,7 @@ def without_times(command: str, reply: Any) -> Any:
         _, epoch, *rows = reply
         return [epoch, *([name, header, seen != b"0", fields] for name, header, seen, fields in rows)]
     if command == "hscan":
-        fields = dict(zip(reply[::2], reply[1::2], strict=True))
+        fields = dict(zip(reply[1::2], reply[2::2], strict=True))
         return {name: value for name, value in fields.items() if not name.endswith(b"|seen")}
     return reply
 

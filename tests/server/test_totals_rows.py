@@ -1,0 +1,98 @@
+"""server/totals_rows.py: which members can be counted, and what is to be counted of them."""
+
+from typing import Any
+
+import pytest
+
+from server.errors import TotalsUnavailable
+from server.totals import UnknownRange
+from server.totals_header import Header
+from server.totals_rows import SEEN_WITHIN_MS, is_living, levels_of, member_levels, parse_header
+from tests.fakes import NOON_MS
+
+HEADER = Header(*range(len(Header._fields)))._replace(epoch=4, is_whole=1, said_goodbye=0)
+FIELDS = [b"m7", b"minute", b"s420", b"second"]
+
+
+def row(header: Header | None = HEADER, *, silent_ms: int = 0) -> list[Any]:
+    """What the summary's script gives of a member."""
+    text = b"" if header is None else header.to_text().encode()
+    return [b"aa.0", text, b"%d" % (NOON_MS - silent_ms), FIELDS]
+
+
+class TestMemberLevels:
+    """member_levels."""
+
+    @pytest.mark.parametrize("silent_ms", [0, SEEN_WITHIN_MS])
+    def test_who_lives(self, silent_ms: int) -> None:
+        """Header and levels as they are."""
+        header, levels = member_levels(row(silent_ms=silent_ms), NOON_MS, 4)
+        assert header == HEADER
+        assert levels == levels_of(HEADER, {b"m7": b"minute", b"s420": b"second"})
+
+    def test_who_said_goodbye(self) -> None:
+        """Its silence is no reason for doubt."""
+        header = HEADER._replace(said_goodbye=1)
+        assert member_levels(row(header, silent_ms=10**9), NOON_MS, 4)[1] is not None
+
+    @pytest.mark.parametrize("is_whole", [0, 1])
+    def test_who_said_goodbye_before_a_purge(self, is_whole: int) -> None:
+        """It has nothing that counts, whole or not."""
+        header = HEADER._replace(said_goodbye=1, is_whole=is_whole)
+        assert member_levels(row(header), NOON_MS, 5) == (header, None)
+
+    @pytest.mark.parametrize(
+        ("found", "epoch", "reason"),
+        [
+            (row(None), 4, "are not there"),
+            (row(HEADER._replace(is_whole=0)), 4, "are being written"),
+            (row(HEADER._replace(is_whole=0, said_goodbye=1)), 4, "are being written"),
+            (row(silent_ms=SEEN_WITHIN_MS + 1), 4, f"has not been heard of for {SEEN_WITHIN_MS + 1} ms"),
+            (row(silent_ms=-1), 4, "has not been heard of for -1 ms"),
+            (row(), 5, "has not taken up the last purge yet"),
+        ],
+    )
+    def test_doubt(self, found: list[Any], epoch: int, reason: str) -> None:
+        """Each with its reason, by name."""
+        with pytest.raises(TotalsUnavailable) as caught:
+            member_levels(found, NOON_MS, epoch)
+        assert "instance aa.0" in caught.value.reason
+        assert reason in caught.value.reason
+
+
+class TestIsLiving:
+    """is_living."""
+
+    @pytest.mark.parametrize(
+        ("found", "living"),
+        [
+            (row(silent_ms=SEEN_WITHIN_MS), True),
+            (row(silent_ms=SEEN_WITHIN_MS + 1), False),
+            (row(silent_ms=-3_600_000), True),
+            (row(HEADER._replace(said_goodbye=1)), False),
+            (row(None), False),
+        ],
+    )
+    def test_in_doubt_it_lives(self, found: list[Any], living: bool) -> None:  # noqa: FBT001
+        """A purge waits for whoever may be there."""
+        assert is_living(found, NOON_MS) is living
+
+
+class TestLevelsOf:
+    """levels_of."""
+
+    def test_names(self) -> None:
+        """Minutes and seconds by their numbers; what else a member has is passed over."""
+        levels = levels_of(HEADER, {b"h": b"", b"seen": b"1", b"m7": b"minute", b"s420": b"second"})
+        assert (levels.minutes, levels.details) == ({7: b"minute"}, {420: b"second"})
+        assert levels.all_time == HEADER[9:13]
+        assert levels.unknowns == UnknownRange(*HEADER[13:16])
+
+
+class TestParseHeader:
+    """parse_header."""
+
+    def test_what_is_none(self) -> None:
+        """Nothing, and what another program wrote."""
+        assert (parse_header(b""), parse_header(b"gibberish")) == (None, None)
+        assert parse_header(HEADER.to_text().encode()) == HEADER
