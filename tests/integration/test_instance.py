@@ -52,7 +52,7 @@ class TestTwoInstances:
             assert json.loads(body) == processors.totals(*ends_ms), ends_ms
 
     async def test_both_processors(self, start: Start, processors: Processors, redis: RedisServer) -> None:
-        """With the default slow, the fallback takes over; both are told apart in the summary."""
+        """With the default slow, the fallback takes over but for a probe now and then; the summary tells them apart."""
         instance = await start(REDIS_URL=redis.url, SLOW_MS="100")
         processors.servers[0].processor.settings.delay_ms = 400
         await instance.pay(range(100))
@@ -62,7 +62,7 @@ class TestTwoInstances:
         await processors.wait_equal(instance)
         totals = processors.totals()
         assert totals["default"]["totalRequests"] > 0
-        assert totals["fallback"]["totalRequests"] >= 100
+        assert totals["fallback"]["totalRequests"] >= 90
 
     async def test_purge(self, start: Start, processors: Processors, redis: RedisServer) -> None:
         """A purge at one empties the totals of both; what comes later counts, and old ids are still known."""
