@@ -1,7 +1,7 @@
 """The dispatcher: takes payments from the lanes, routes, attempts, settles. One asyncio loop, bounded work per turn.
 
 A *turn* takes what lies in the lanes, sends what may be sent and asks what is due. While payments come they are taken
-every 100 ms, so that one wake-up serves several; else when a worker writes the eventfd, and at least every 0.25 s.
+every 200 ms, so that one wake-up serves several; else when a worker writes the eventfd, and at least every 0.25 s.
 Nobody waits for it: the client has its 202, and requestedAt is stamped when an attempt begins. What was taken leaves in
 small bursts with pauses between them (`server/pacing.py`), so that a web worker never waits long for a core.
 """
@@ -25,7 +25,7 @@ from server.yielding import give_way
 from shm import Counters, DispatcherCount, Ended, Event, Kept, Kind
 
 IDLE_MS = 250  # never sleeps longer: bounds what a lost wake-up can cost (a store may pass a later load on x86-64)
-GATHER_MS = 100  # after payments were taken, the next ones gather so long: one wake-up for several, and none rings
+GATHER_MS = 200  # after payments were taken, the next ones gather so long: one wake-up for several, and none rings
 BUSY_MS = 20  # while something waits for a processor: probes and waits come due without a wake-up
 TOO_MANY_REQUESTS = 429
 

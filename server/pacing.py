@@ -3,7 +3,7 @@
 A token per payment; tokens come at a rate that grows steadily while it is used and all is well, and is halved when the
 container was frozen for using up its CPU quota (additive increase, multiplicative decrease: RFC 5681's answer to the
 same question of how much of an unknown capacity to use; what was not used says nothing of the capacity: RFC 7661). So
-a backlog leaves at first at a rate that was good before. The bucket holds what comes in between two looks: only a
+a backlog leaves at first at a rate that was good before. The bucket holds what gathers at that rate: only a
 backlog is held up. What leaves does so in bursts, one per millisecond, because a burst occupies two cores: the
 dispatcher's own and that of the processor that answers. On a machine of two a client then waits as long as it lasts.
 """
@@ -15,6 +15,7 @@ RATE_MIN_PER_S = 100  # a frozen instance must still pay
 RATE_MAX_PER_S = 8000  # above what one dispatcher can do
 RATE_STEP_PER_S = 100  # added per look, if at least half of the rate was used since the last
 LOOK_EVERY_MS = 100  # the period of the kernel's bandwidth control
+BUCKET_MS = 200  # of the rate: what gathers between two takings of the dispatcher
 BURST = 8  # payments that may be sent within a millisecond: they take about half of it
 _MS_PER_S = 1000
 
@@ -30,7 +31,7 @@ class Pacer:
     def __init__(self, now_ms: int, throttled_periods: Callable[[], int]) -> None:
         """A full bucket."""
         self.rate_per_s = RATE_START_PER_S
-        self._milli_tokens = RATE_START_PER_S * LOOK_EVERY_MS  # thousandths of a token: no floats, no rounding
+        self._milli_tokens = RATE_START_PER_S * BUCKET_MS  # thousandths of a token: no floats, no rounding
         self._filled_at_ms = now_ms
         self._burst_left = BURST  # in this millisecond
         self._throttled_periods = throttled_periods
@@ -42,7 +43,7 @@ class Pacer:
         """Uses up one token; False if there is none yet, or the burst of this millisecond is over."""
         if now_ms != self._filled_at_ms:
             self._milli_tokens += (now_ms - self._filled_at_ms) * self.rate_per_s
-            self._milli_tokens = min(self._milli_tokens, self.rate_per_s * LOOK_EVERY_MS)
+            self._milli_tokens = min(self._milli_tokens, self.rate_per_s * BUCKET_MS)
             self._filled_at_ms = now_ms
             self._burst_left = BURST
         if self._milli_tokens < _MS_PER_S or not self._burst_left:

@@ -11,7 +11,7 @@ import pytest
 from server.dispatcher import GATHER_MS, IDLE_MS
 from server.intake import TAKEN_PER_TURN_MAX
 from server.notation import format_instant_ms
-from server.pacing import BURST, LOOK_EVERY_MS
+from server.pacing import BURST
 from server.routing import CircuitState
 from server.unknowns import PAUSE_MIN_MS
 from shm import DispatcherCount, Ended, Kind, Segment, State
@@ -283,11 +283,11 @@ class TestTurns:
     @pytest.mark.parametrize(("freezes", "sent"), [(0, BURST), (1, BURST // 2)])
     async def test_pace_follows_the_quota(self, segment: Segment, freezes: int, sent: int) -> None:
         """A freeze of the container while payments wait halves the pace of a backlog."""
-        async with Scene(segment, in_flight_max=200) as scene:
+        async with Scene(segment, in_flight_max=400) as scene:
             await scene.pay(1)
             scene.throttled_periods = freezes
-            scene.accept(*range(100, 250))
-            for ms in (LOOK_EVERY_MS, *[1] * 20):  # 100 of them leave in bursts, or 50
+            scene.accept(*range(100, 355))
+            for ms in (GATHER_MS, *[1] * 28):  # 200 of them leave in bursts, or 100
                 await scene.pass_time(ms)
             before = scene.count(DispatcherCount.ATTEMPTS)
             await scene.pass_time(BURST)

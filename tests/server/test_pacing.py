@@ -4,7 +4,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from server.pacing import BURST, LOOK_EVERY_MS, RATE_MAX_PER_S, RATE_MIN_PER_S, RATE_START_PER_S, RATE_STEP_PER_S, Pacer
+from server.pacing import (
+    BUCKET_MS,
+    BURST,
+    LOOK_EVERY_MS,
+    RATE_MAX_PER_S,
+    RATE_MIN_PER_S,
+    RATE_START_PER_S,
+    RATE_STEP_PER_S,
+    Pacer,
+)
 
 
 class Container:
@@ -71,7 +80,7 @@ class TestTake:
             assert burst <= BURST
             passed += burst
         passed_ms, rate = container.now_ms - began_ms, container.pacer.rate_per_s
-        assert passed <= (max(RATE_START_PER_S, rate) * LOOK_EVERY_MS + passed_ms * rate) // 1000
+        assert passed <= (max(RATE_START_PER_S, rate) * BUCKET_MS + passed_ms * rate) // 1000
         assert passed <= BURST * (passed_ms + 1)
 
     @given(st.integers(0, 10), st.integers(0, 3), st.integers(0, 2 * LOOK_EVERY_MS))
