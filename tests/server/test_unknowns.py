@@ -29,26 +29,26 @@ class Ward:
         self.clock = FakeClock()
         self.fakes = (FakeProcessor(), FakeProcessor())
         self.fake = self.fakes[1]
-        self.ends = 0
+        self.changes = 0
         self.bugs: list[BaseException] = []
         asyncio.get_running_loop().set_exception_handler(lambda _, context: self.bugs.append(context["exception"]))
         self.counters = segment.dispatcher_counters(0)
         self.journal = segment.journal(0)
-        self.custody = Custody(segment.table(0), self.journal, self.counters, self._count_end)
+        self.custody = Custody(segment.table(0), self.journal, self.counters, self._count_change)
         for number in range(payments):
             self.custody.take(payment(number))
             self.custody.begin(number, 1, NOON_MS)
             self.custody.doubt(number, NOON_MS)
         self.custody.waiting.clear()
-        self.wakes = 0
+        self.changes = self.wakes = 0
         processors = (self.fakes[0].processor(0), self.fake.processor(1))
         self.unknowns = Unknowns(self.custody, processors, self.clock, self._wake)
 
     def _wake(self) -> None:
         self.wakes += 1
 
-    def _count_end(self, _: int) -> None:
-        self.ends += 1
+    def _count_change(self, _: int) -> None:
+        self.changes += 1
 
     async def pass_time(self, ms: int = PAUSE_MIN_MS) -> State:
         """Lets time pass and asks what is due; the state of the first payment after that."""
@@ -83,7 +83,7 @@ class TestFindingOut:
         ward.store()
         assert await ward.pass_time() is State.SETTLED
         assert ward.journal.read(0) == Ended(Kind.SETTLED, 1, NOON_MS, 1990, 0)
-        assert (ward.fake.questions, ward.fake.posts, ward.ends) == ([text_of(0)], [], 1)
+        assert (ward.fake.questions, ward.fake.posts, ward.changes) == ([text_of(0)], [], 1)
         assert ward.custody.unknown == {}
 
     @pytest.mark.parametrize(("amount", "requested_at_ms"), [("19.91", NOON_MS), ("19.90", NOON_MS + 1)])
@@ -210,7 +210,7 @@ class TestSchedule:
         second = Ward(segment, payments=0)
         assert second.custody.unknown == {0: NOON_MS, 1: NOON_MS, 2: NOON_MS}
         assert await second.pass_time() is State.SETTLED
-        assert second.ends == 3
+        assert second.changes == 3
 
     async def test_added_later(self, segment: Segment) -> None:
         """A payment that becomes unknown while others wait for their turn has its own pauses."""
