@@ -4,6 +4,7 @@ import errno
 import os
 import resource
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from zlib import crc32
 
@@ -44,13 +45,18 @@ def path(instance: str, segment: Segment) -> Path:
     return segment_path(instance)
 
 
-@pytest.fixture
+@contextmanager
 def no_large_files() -> Iterator[None]:
-    """Lets this process make no file over 8 kB, as if /dev/shm were that small."""
+    """Lets this process make no file over 8 kB, as if /dev/shm were that small.
+
+    Not for a moment longer than needed: what pytest says goes into a file as well.
+    """
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (8192, hard))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 class TestCreate:
@@ -86,10 +92,10 @@ class TestCreate:
             Segment.create(instance, GEOMETRY._replace(lane_slots=3))
         assert not segment_path(instance).exists()
 
-    @pytest.mark.usefixtures("no_large_files")
     def test_without_room_nothing_is_left(self, instance: str) -> None:
         """A segment for which the kernel has no room is refused at once, with its size, and is gone."""
-        with pytest.raises(SegmentFull, match=f"^no room for {GEOMETRY.size} bytes in /dev/shm: File too large$"):
+        sentence = f"^no room for {GEOMETRY.size} bytes in /dev/shm: File too large$"
+        with pytest.raises(SegmentFull, match=sentence), no_large_files():
             Segment.create(instance, GEOMETRY)
         assert not segment_path(instance).exists()
 
