@@ -28,7 +28,7 @@ class TestRun:
 
     def test_same_seed_same_story(self) -> None:
         """A seed decides everything, to the microsecond."""
-        first, second = (run_seed(15, tracing=True) for _ in range(2))
+        first, second = (run_seed(137, tracing=True) for _ in range(2))
         assert len(first.trace) > 100
         assert first.trace == second.trace
 
