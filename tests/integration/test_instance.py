@@ -152,7 +152,7 @@ class TestOneInstance:
         accepted: list[int] = []
         for first in range(0, 500, 50):
             accepted += await instance.pay(range(first, first + 50))
-            await asyncio.sleep(0.05)
+            await asyncio.sleep(GATHER_MS / 1000 + 0.05)  # no more than fit the lane until it is taken from
         assert len(accepted) == 128 + 64 + 64  # the table's slots, and the lane's
         status, _ = await instance.client().ask("GET", "/health")
         assert status == 204
