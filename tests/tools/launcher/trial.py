@@ -10,9 +10,11 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Sequence
+from http import HTTPStatus
 from pathlib import Path
 from types import TracebackType
 from typing import Self
+from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 from uuid import uuid4
 
@@ -163,9 +165,14 @@ class Trial:
             assert self._ask(Request(url, b'{"failure":true}', headers, method="PUT")) == 200
 
     def has_settled(self, count: int) -> bool:
-        """Whether the summary counts exactly so many."""
-        with urlopen(f"http://127.0.0.1:{self.port}/payments-summary", timeout=DEADLINE_S) as answer:
-            return b'"totalRequests":%d,' % count in answer.read()
+        """Whether the summary counts exactly so many; not while it waits for an instance that has not published yet."""
+        try:
+            with urlopen(f"http://127.0.0.1:{self.port}/payments-summary", timeout=DEADLINE_S) as answer:
+                return b'"totalRequests":%d,' % count in answer.read()
+        except HTTPError as error:
+            assert error.code == HTTPStatus.SERVICE_UNAVAILABLE
+            error.close()
+            return False
 
     @staticmethod
     def _ask(request: Request) -> int:
