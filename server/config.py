@@ -200,7 +200,8 @@ SETTINGS: dict[str, Setting] = {
     "dispatchers": Setting("DISPATCHERS", "1", _whole(1, 8), "processes", "pay; one keeps several hundred "
         "requests in flight"),
     "lane_slots": Setting("LANE_SLOTS", "4096", _SLOTS, "payments, a power of two", "accepted and not yet taken, per "
-        "worker and dispatcher; several seconds of the contest's peak while a dispatcher is replaced"),
+        "worker and dispatcher; several seconds of the contest's peak while a dispatcher is replaced. What comes "
+        "within 0.2 s must fit, or some of it gets a 503"),
     "waiting_slots": Setting("WAITING_SLOTS", "65536", _SLOTS, "payments", "accepted and not ended, per dispatcher; "
         "over three minutes of the contest's peak with both processors down; beyond it clients get 503"),
     "journal_records": Setting("JOURNAL_RECORDS", "131072", _SLOTS, "payments, a power of two", "ended and still "
@@ -208,7 +209,7 @@ SETTINGS: dict[str, Setting] = {
     "recent_ids": Setting("RECENT_IDS", "32768", _SLOTS, "ids", "known at the door of each web worker, for 202 and "
         "409 on repeats without asking the dispatcher (about 150 bytes each)"),
     "lookups_per_s": Setting("LOOKUPS_PER_S", "50", _whole(1, 100_000), "per second", "`GET /payments/{id}` per web "
-        "worker: a miss searches the whole table, about 2.5 ms"),
+        "worker: a miss searches the whole table, about 2 ms"),
     "purge_enabled": Setting("PURGE_ENABLED", "0", _flag, "0 or 1", "whether `POST /purge-payments` empties the "
         "totals: a test's tool, so off"),
     "amount_max_cents": Setting("AMOUNT_MAX", "1000000.00", _scaled(100, "0.01", "1000000000000", "an amount"),

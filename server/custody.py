@@ -12,6 +12,7 @@ from enum import Enum, unique
 from server.yielding import give_way
 from shm import (
     ENDED,
+    STATE_KINDS,
     Accepted,
     BrokenInvariant,
     Counters,
@@ -129,38 +130,38 @@ class Custody:
         self.waiting.appendleft(slot)
         self._counters.add(DispatcherCount.SURE_NOS)
 
-    def doubt(self, slot: int, requested_at_ms: int) -> None:
-        """The outcome is unknown: from now on the payment belongs to its processor."""
-        self._table.apply(slot, Event.UNCLEAR)
+    def doubt(self, slot: int, event: Event, requested_at_ms: int) -> None:
+        """The outcome is unknown, or still is after this event: from now on the payment belongs to its processor."""
+        self._table.apply(slot, event)
         if slot not in self.unknown:  # else it was asked about again, and nothing is new
             self._counters.add(DispatcherCount.UNCLEAR)
             self._on_change(requested_at_ms)
         self.unknown[slot] = requested_at_ms
         self._show_unknown()
 
-    def end(self, slot: int, event: Event, ended: Ended) -> None:
+    def end(self, slot: int, event: Event, kept: Kept) -> None:
         """The payment ended: the journal's record first, which is the end, then the slot's state.
 
         Args:
             slot: its table slot.
-            event: what ended it, for the state table.
-            ended: what the journal is to say.
+            event: what ended it.
+            kept: the payment, with the processor that has it (or was asked last) and requestedAt as stored there.
 
         Raises:
             IllegalTransition, BrokenInvariant: it did not end. Nothing is stored: a record would count for ever.
         """
         state = self._table.state(slot)
-        if next_state(state, event) not in ENDED - {state}:
+        kind = STATE_KINDS.get(next_state(state, event))
+        if kind is None or state in ENDED:
             raise BrokenInvariant(f"{event.name} does not end the payment in table slot {slot}")
         if self._journal.is_full():
             self._fold()
-        self._journal.append(ended)
+        self._journal.append(Ended(kind, kept.processor, kept.requested_at_ms, kept.amount_cents, slot))
         self._table.apply(slot, event)
         if self.unknown.pop(slot, None) is not None:
             self._show_unknown()
-        counted = _COUNTED_SETTLED[ended.processor] if ended.kind is Kind.SETTLED else _COUNTED_ENDS[ended.kind]
-        self._counters.add(counted)
-        self._on_change(ended.requested_at_ms)
+        self._counters.add(_COUNTED_SETTLED[kept.processor] if kind is Kind.SETTLED else _COUNTED_ENDS[kind])
+        self._on_change(kept.requested_at_ms)
 
     def _fold(self) -> None:
         """Forgets the oldest ended payments: their records go into the base, then their slots are free."""

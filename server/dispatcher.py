@@ -22,19 +22,12 @@ from server.processors import Processor
 from server.routing import Circuit, Router
 from server.unknowns import Unknowns
 from server.yielding import give_way
-from shm import Counters, DispatcherCount, Ended, Event, Kept, Kind
+from shm import ENDED, Counters, DispatcherCount, Event, Kept, State, next_state
 
 IDLE_MS = 250  # never sleeps longer: bounds what a lost wake-up can cost (a store may pass a later load on x86-64)
 GATHER_MS = 200  # after payments were taken, the next ones gather so long: one wake-up for several, and none rings
 BUSY_MS = 20  # while something waits for a processor: probes and waits come due without a wake-up
 TOO_MANY_REQUESTS = 429
-
-_KINDS = {
-    Event.PAID: Kind.SETTLED,
-    Event.SHOWN_OURS: Kind.SETTLED,
-    Event.SHOWN_OTHER: Kind.DUPLICATE,
-    Event.REJECTED: Kind.REFUSED,
-}
 
 _log = logging.getLogger(__name__)
 
@@ -84,7 +77,7 @@ class Dispatcher:
         self._works = False  # from `start` to `aclose`
         self._timer: asyncio.TimerHandle | None = None
         self._loop = asyncio.get_running_loop()
-        self._unknowns = Unknowns(custody, processors, clock, self._turn_soon)
+        self._unknowns = Unknowns(custody, processors, clock, wake=self._turn_soon, on_misuse=self._misused)
 
     def start(self, doorbell: int) -> None:
         """Begins to work; `doorbell` is the eventfd that workers write while this dispatcher sleeps."""
@@ -166,7 +159,7 @@ class Dispatcher:
     def _attempted(self, slot: int, requested_at_ms: int, task: asyncio.Task[None]) -> None:
         self._attempts.discard(task)
         if task.cancelled():
-            self._custody.doubt(slot, requested_at_ms)
+            self._custody.doubt(slot, Event.UNCLEAR, requested_at_ms)
             return
         task.result()  # a bug in here reaches the loop's exception handler, which ends the process
         if self._held:
@@ -203,21 +196,23 @@ class Dispatcher:
         else:
             circuit.fail(slot, self._clock.ticks_ms())
             if is_misuse(status):
-                self._counters.add(DispatcherCount.MISCONFIGURED)
-                _log.error("the processor says that it was asked wrongly: status %d", status)
+                self._misused(status)
+
+    def _misused(self, status: int) -> None:
+        self._counters.add(DispatcherCount.MISCONFIGURED)
+        _log.error("the processor says that it was asked wrongly: status %d", status)
 
     def _conclude(self, slot: int, kept: Kept, event: Event) -> None:
         if event is Event.SURE_NO and 0 < self._attempts_max <= kept.attempts:
             event = Event.REJECTED
-        kind = _KINDS.get(event)
-        if kind is not None:
-            ended = Ended(kind, kept.processor, kept.requested_at_ms, kept.amount_cents, slot)
-            self._custody.end(slot, event, ended)
-        elif event is Event.SURE_NO:
+        state = next_state(State.SENDING, event)
+        if state in ENDED:
+            self._custody.end(slot, event, kept)
+        elif state is State.WAITING:
             self._custody.wait_again(slot)
             self._held = True
         else:
-            self._custody.doubt(slot, kept.requested_at_ms)
+            self._custody.doubt(slot, event, kept.requested_at_ms)
             self._unknowns.add(slot)
 
     def beat(self) -> None:

@@ -91,7 +91,9 @@ class Gate:
         for payment in heapq.nlargest(most, kept, key=attrgetter("accepted_at_us")):
             self._recent.put(payment.correlation_id, payment.amount_cents)
         for accepted in peeked:
-            if accepted is not None and self._recent.get(accepted.correlation_id) is None:  # else the first is paid
+            if (
+                accepted is not None and self._recent.get(accepted.correlation_id) is None
+            ):  # a known id keeps its first amount: that one is paid
                 self._recent.put(accepted.correlation_id, accepted.amount_cents)
 
     def accept(self, payment: Payment) -> Acceptance:
@@ -127,16 +129,21 @@ class Gate:
         """Where a payment stands: in a lane, in the table, or not here. Takes milliseconds for a miss."""
         self._counters.add(WorkerCount.LOOKUPS)
         dispatcher = self._dispatcher_of(correlation_id)
+        accepted = self._find_in_lanes(dispatcher, correlation_id)  # first: what is taken meanwhile is in the table
         kept = self._tables[dispatcher].find(correlation_id)
         if kept is not None:
             return _status(kept)
+        if accepted is not None:
+            return PaymentStatus("accepted", accepted.amount_cents, None, None, accepted.accepted_at_us, 0)
+        return None
+
+    def _find_in_lanes(self, dispatcher: int, correlation_id: bytes) -> Accepted | None:
         for lane in self._all_lanes[dispatcher]:
             for position in range(lane.tail, lane.head):
                 accepted = lane.peek(position)
                 if accepted is not None and accepted.correlation_id == correlation_id:
-                    return PaymentStatus("accepted", accepted.amount_cents, None, None, accepted.accepted_at_us, 0)
-        kept = self._tables[dispatcher].find(correlation_id)  # taken from a lane while the lanes were searched
-        return None if kept is None else _status(kept)
+                    return accepted
+        return None
 
 
 def _status(kept: Kept) -> PaymentStatus:

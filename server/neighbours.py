@@ -5,16 +5,13 @@ may have begun another life since and settled in it, while Redis could not be re
 (Instances that share no volume can't be looked at; for those Redis's word has to do.)
 """
 
-import logging
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from server.clock import Clock
-from shm import Journal, Member, Segment, SegmentError, SegmentMissing
+from shm import Journal, Member, Segment, SegmentError, SegmentMissing, SegmentNotReady
 
 ATTACH_MS = 1000  # how old a mapping may be; the segment may have been made anew meanwhile
-
-_log = logging.getLogger(__name__)
 
 
 class Told(NamedTuple):
@@ -37,6 +34,7 @@ class Neighbours:
         self._instances = tuple(instances)
         self._clock = clock
         self._journals: dict[str, Journal] = {}  # by member's name
+        self._unreadable: str | None = None  # a sentence on a segment that is there and can't be read
         self._attached_at_ms = -ATTACH_MS
 
     def unheard(self, told: Mapping[str, Told]) -> str | None:
@@ -46,6 +44,8 @@ class Neighbours:
             told: by member's name. Who lives and has not said goodbye tells in time, or is missed for its silence.
         """
         self._attach()
+        if self._unreadable:
+            return self._unreadable
         for member, journal in self._journals.items():
             if member not in told:
                 if journal.life:
@@ -59,6 +59,7 @@ class Neighbours:
         if now_ms - self._attached_at_ms < ATTACH_MS:
             return
         self._attached_at_ms = now_ms
+        self._unreadable = None
         self._journals = {
             str(Member(segment.segment_id, dispatcher)): segment.journal(dispatcher)
             for segment in map(self._segment, self._instances)
@@ -69,10 +70,10 @@ class Neighbours:
     def _segment(self, instance: str) -> Segment | None:
         try:
             return self._open(instance)
-        except SegmentMissing:
+        except (SegmentMissing, SegmentNotReady):
             return None  # it has never settled anything
         except SegmentError as error:
-            _log.warning("what %s has settled can't be seen: %s", instance, error)
+            self._unreadable = f"what instance {instance} has settled can't be seen: {error}"
             return None
 
     def _open(self, instance: str) -> Segment:

@@ -69,7 +69,7 @@ class PaymentStatus(NamedTuple):
             while it waits for the next.
         requested_at_ms: of that attempt, UTC; None without one.
         accepted_at_us: UTC.
-        conflicts: how many payments with this id and another amount were turned away since.
+        conflicts: how many payments with this id and another amount got a 202 since and were dropped.
     """
 
     state: str

@@ -62,7 +62,8 @@ def method_not_allowed(methods: Iterable[str]) -> Answer:
 
 NOT_FOUND: Final = problem(
     HTTPStatus.NOT_FOUND,
-    "There is nothing at this path. This gateway knows /payments, /payments/{id}, /payments-summary and /health.",
+    "There is nothing at this path. "
+    "This gateway knows /payments, /payments/{id}, /payments-summary, /purge-payments and /health.",
 )
 PAYMENT_NOT_FOUND: Final = problem(
     HTTPStatus.NOT_FOUND, "No payment with this id was ever accepted here, or it is no longer remembered."

@@ -20,7 +20,7 @@ from server.neighbours import Neighbours, Told
 from server.processors import Health
 from server.totals import Levels, Summary, count_window, reaches_forgotten, touched
 from server.totals_header import Header, Version
-from server.totals_rows import MemberState, is_living, levels_of, member_levels, parse_header
+from server.totals_rows import MemberState, has_taken_up, levels_of, member_levels, parse_header
 
 CALL_TIMEOUT_S = 1.0  # a client of the contest gives a summary 1.5 s; a healthy Redis answers in under a millisecond
 FIELDS_AT_ONCE = 128  # of a member that is read: up to 200 kB
@@ -158,14 +158,18 @@ class TotalsHash:
             raise TotalsUnavailable(_NOBODY)
         now_ms, epoch = int(now_text), int(epoch_text)
         found = [member_levels(row, now_ms, epoch) for row in rows]
-        if self._neighbours is not None:
-            told = {
-                row[0].decode(): Told(header.life, bool(header.said_goodbye))
-                for row, (header, _) in zip(rows, found, strict=True)
-            }
-            if unheard := self._neighbours.unheard(told):
-                raise TotalsUnavailable(unheard)
-        return [levels for _, levels in found if levels is not None]
+        if unheard := self._unheard(rows):
+            raise TotalsUnavailable(unheard)
+        return [levels for levels in found if levels is not None]
+
+    def _unheard(self, rows: list[Any]) -> str | None:
+        """A sentence on an instance of this volume that may have settled more than its row says."""
+        if self._neighbours is None:
+            return None
+        headers = {row[0].decode(): parse_header(row[1]) for row in rows}
+        return self._neighbours.unheard(
+            {name: Told(header.life, bool(header.said_goodbye)) for name, header in headers.items() if header}
+        )
 
     async def members(self) -> list[MemberState]:
         """Everyone on the hash's roster.
@@ -191,19 +195,21 @@ class TotalsHash:
         return bool(await self._run(self._retire, [member, header.to_text(), goodbye.to_text()]))
 
     async def purge(self) -> None:
-        """Raises the epoch and waits until every living member has taken it up.
+        """Raises the epoch and waits until every member has taken it up, but those that said goodbye.
+
+        One that is not heard of may be settling all the same, and what it settles before it learns of the purge will
+        not count: then nobody is told that all is well.
 
         Raises:
-            TotalsUnavailable: Redis gave no answer, or a living member did not follow in time.
+            TotalsUnavailable: Redis gave no answer, or a member did not follow in time.
         """
         epoch = await self._run(self._purge, [])
         if not epoch:
             raise TotalsUnavailable(_NOBODY)
         deadline_s = asyncio.get_running_loop().time() + PURGE_WITHIN_S
         while asyncio.get_running_loop().time() < deadline_s:
-            now_text, _, *rows = await self._run(self._summary, ["", ""])
-            living = [parse_header(row[1]) for row in rows if is_living(row, int(now_text))]
-            if rows and all(header is not None and header.epoch >= epoch for header in living):
+            _, _, *rows = await self._run(self._summary, ["", ""])
+            if rows and all(has_taken_up(row, epoch) for row in rows) and not self._unheard(rows):
                 return
             await asyncio.sleep(PURGE_POLL_S)
         raise TotalsUnavailable(f"not every instance took up the purge within {PURGE_WITHIN_S:.0f} s")

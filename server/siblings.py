@@ -88,7 +88,8 @@ class Sibling:
         self._remembered: dict[bytes, int] | None = None  # id to amount in cents, of one that is absent
         self._remembered_life_ms = 0  # when the life began that `_remembered` was read after, ms UTC
         self._absent_at_ms = 0
-        self._looked_at_ms = -1
+        self._was_absent = False  # at the last look
+        self._complained_of = ""
 
     def look(self) -> None:
         """Learns what it has accepted until now.
@@ -102,9 +103,9 @@ class Sibling:
         if not self._follow():
             self._begin_to_follow()
         if is_absent:
-            was_absent, self._absent_at_ms = self._absent_at_ms == self._looked_at_ms, now_ms
+            self._absent_at_ms = now_ms
             life_ms = self._supervisor.started_at_ms if self._supervisor else 0
-            same_absence = was_absent and life_ms == self._remembered_life_ms  # else one of several in a short time
+            same_absence = self._was_absent and life_ms == self._remembered_life_ms
             if self._remembered is None or not same_absence:
                 self._remembered_life_ms = life_ms
                 self._remembered = {correlation_id: cents for _, _, correlation_id, cents, _ in self._ids()}
@@ -112,7 +113,7 @@ class Sibling:
         elif self._remembered is not None and now_ms - self._absent_at_ms >= RETURNING_MS:
             self._remembered = None
             _log.info("%s answers for its ids itself again", self._instance)
-        self._looked_at_ms = now_ms
+        self._was_absent = is_absent
 
     def amount_of(self, payment: Accepted) -> int | None:
         """The amount in cents that this sibling accepted under a payment's id, if that comes first; or None."""
@@ -153,7 +154,9 @@ class Sibling:
         except SegmentMissing:
             return None  # it has never accepted anything
         except SegmentError as error:
-            _log.warning("ids of %s can't be known: %s", self._instance, error)
+            if str(error) != self._complained_of:  # it is asked for every second
+                self._complained_of = str(error)
+                _log.warning("ids of %s can't be known, a copy of one may be paid here too: %s", self._instance, error)
             return None
 
     def _open(self) -> Segment:

@@ -33,16 +33,14 @@ def parse_header(text: bytes) -> Header | None:
         return None
 
 
-def is_living(row: list[Any], now_ms: int) -> bool:
-    """Whether a member has flushed lately and has not said goodbye. In doubt it lives: after Redis's clock was set back
-    its last flush lies in the future.
-    """
+def has_taken_up(row: list[Any], epoch: int) -> bool:
+    """Whether a member counts from a purge on, or will before it settles anything more: it said goodbye."""
     header = parse_header(row[1])
-    return header is not None and now_ms - int(row[2]) <= SEEN_WITHIN_MS and not header.said_goodbye
+    return header is not None and (header.epoch >= epoch or bool(header.said_goodbye))
 
 
-def member_levels(row: list[Any], now_ms: int, epoch: int) -> tuple[Header, Levels | None]:
-    """Header and levels of one member of a summary; no levels if a purge emptied it.
+def member_levels(row: list[Any], now_ms: int, epoch: int) -> Levels | None:
+    """Levels of one member of a summary; None if a purge emptied it.
 
     Args:
         row: name, header, when it last flushed (ms by Redis's clock), its fields and their values by turns.
@@ -57,7 +55,7 @@ def member_levels(row: list[Any], now_ms: int, epoch: int) -> tuple[Header, Leve
     if header is None:
         raise TotalsUnavailable(f"the totals of instance {name} are not there (yet)")
     if header.epoch < epoch and header.said_goodbye:
-        return header, None
+        return None
     if not header.is_whole:
         raise TotalsUnavailable(f"the totals of instance {name} are being written")
     silent_ms = now_ms - int(row[2])
@@ -65,7 +63,7 @@ def member_levels(row: list[Any], now_ms: int, epoch: int) -> tuple[Header, Leve
         raise TotalsUnavailable(f"instance {name} has not been heard of for {silent_ms} ms")
     if header.epoch < epoch:
         raise TotalsUnavailable(f"instance {name} has not taken up the last purge yet")
-    return header, levels_of(header, dict(zip(row[3][::2], row[3][1::2], strict=True)))
+    return levels_of(header, dict(zip(row[3][::2], row[3][1::2], strict=True)))
 
 
 def levels_of(header: Header, fields: dict[bytes, bytes]) -> Levels:

@@ -12,19 +12,16 @@ import logging
 from collections.abc import Callable
 from functools import partial
 
-from server.attempt import compare, event_of_error, event_of_status
+from server.attempt import compare, event_of_error, event_of_status, is_misuse
 from server.clock import Clock
 from server.custody import Custody
 from server.errors import ProcessorError
 from server.processors import Processor
-from shm import Ended, Event, Kept, Kind
+from shm import ENDED, Event, Kept, State, next_state
 
 PAUSE_MIN_MS = 50  # a connection cut by a restart is settled before an audit looks
 PAUSE_MAX_MS = 5000  # longer than any delay of the contest's processors, and no load worth speaking of
 ASKED_AT_ONCE_MAX = 16  # at each processor
-
-# Not `REJECTED`: what was sent before may be stored whatever the processor says to a copy.
-_KINDS = {Event.PAID: Kind.SETTLED, Event.SHOWN_OURS: Kind.SETTLED, Event.SHOWN_OTHER: Kind.DUPLICATE}
 
 _log = logging.getLogger(__name__)
 
@@ -37,15 +34,23 @@ class Unknowns:
         processors: default and fallback.
         clock: for the pauses.
         wake: called when a question has ended or a new one has come, so that `ask_due` is to be called in time.
+        on_misuse: told the status of an answer that blames the question itself.
     """
 
     def __init__(
-        self, custody: Custody, processors: tuple[Processor, Processor], clock: Clock, wake: Callable[[], None]
+        self,
+        custody: Custody,
+        processors: tuple[Processor, Processor],
+        clock: Clock,
+        *,
+        wake: Callable[[], None],
+        on_misuse: Callable[[int], None],
     ) -> None:
         self._custody = custody
         self._processors = processors
         self._clock = clock
         self._wake = wake
+        self._on_misuse = on_misuse
         self._queues = tuple(_Queue() for _ in processors)
         for slot in custody.unknown:
             self.add(slot)
@@ -79,11 +84,10 @@ class Unknowns:
     async def _ask(self, queue: "_Queue", slot: int, pause_ms: int) -> None:
         kept = self._custody.read(slot)
         event = await self.find_out(kept)
-        if event in _KINDS:
-            ended = Ended(_KINDS[event], kept.processor, kept.requested_at_ms, kept.amount_cents, slot)
-            self._custody.end(slot, event, ended)
+        if next_state(State.UNKNOWN, event) in ENDED:
+            self._custody.end(slot, event, kept)
             return
-        self._custody.doubt(slot, kept.requested_at_ms)
+        self._custody.doubt(slot, event, kept.requested_at_ms)
         heapq.heappush(queue.due, (self._clock.ticks_ms() + pause_ms, slot, min(pause_ms * 2, PAUSE_MAX_MS)))
 
     async def find_out(self, kept: Kept) -> Event:
@@ -95,7 +99,10 @@ class Unknowns:
                 return compare(shown, kept.amount_cents, kept.requested_at_ms)
             status = await processor.pay(kept.correlation_id, kept.amount_cents, kept.requested_at_ms)
         except ProcessorError as error:
+            _log.debug("nothing was found out about an unknown payment: %s", error)
             return event_of_error(error)
+        if is_misuse(status):
+            self._on_misuse(status)
         return event_of_status(status) or await self.look_up(kept)
 
     async def look_up(self, kept: Kept) -> Event:

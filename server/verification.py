@@ -2,21 +2,26 @@
 
 While an instance is down its clients may send again and reach another one. So each payment that waited is looked up in
 the siblings' segments and at both processors (`GET`, neither delayed nor failing in an outage). Found anywhere, it is a
-duplicate of what was paid there or is going to be; found nowhere, it waits like any other.
+duplicate of what was paid there or is going to be; found nowhere, it waits like any other. Until both processors have
+answered it is not paid at either: the silent one may have it.
 """
 
 import asyncio
+import logging
+from itertools import islice
 
 from server.clock import Clock
 from server.custody import Custody
 from server.errors import ProcessorError
 from server.processors import Processor
 from server.siblings import Copy, Siblings
-from shm import Ended, Event, Kept, Kind
+from shm import Event, Kept
 
 ASKED_AT_ONCE_MAX = 8
 PAUSE_MIN_S = 0.05
-PAUSE_MAX_S = 1.0  # while a processor can't even be asked, it can't be paid at either
+PAUSE_MAX_S = 1.0  # eight questions a second to a processor that does not answer, and a second late when it does again
+
+_log = logging.getLogger(__name__)
 
 
 async def verify(custody: Custody, processors: tuple[Processor, Processor], siblings: Siblings, clock: Clock) -> None:
@@ -29,6 +34,7 @@ async def verify(custody: Custody, processors: tuple[Processor, Processor], sibl
         clock: for the stamp of what a sibling accepted and has not sent yet.
     """
     pause_s = PAUSE_MIN_S
+    silent = set[str]()  # names of processors that give no answer
     undecided: dict[int, list[Copy]] = {}
     while custody.unverified:
         undecided = _leave_to_siblings(custody, siblings, clock, undecided)
@@ -36,8 +42,8 @@ async def verify(custody: Custody, processors: tuple[Processor, Processor], sibl
         custody.unverified.extend(undecided)
         while left:
             count = min(left, ASKED_AT_ONCE_MAX)
-            slots = [custody.unverified.popleft() for _ in range(count)]
-            await asyncio.gather(*(_verify_one(slot, custody, processors) for slot in slots))
+            slots = list(islice(custody.unverified, count))
+            await asyncio.gather(*(_verify_one(slot, custody, processors, silent) for slot in slots))
             left -= count
         if undecided:
             await asyncio.sleep(pause_s)
@@ -55,10 +61,12 @@ def _leave_to_siblings(
 
     What was returned the last time comes in as `known`: of those slots the copies need not be gathered again.
     """
-    is_gathered = len(known) == len(custody.unverified)  # else something has come since
+    is_gathered = known.keys() == set(custody.unverified)  # else something has come since
     copies = {} if is_gathered else siblings.copies(custody.knows)
     undecided: dict[int, list[Copy]] = {}
-    for _ in range(len(custody.unverified) if copies or known else 0):
+    if not copies and not known:
+        return undecided
+    for _ in range(len(custody.unverified)):
         slot = custody.unverified.popleft()
         kept = custody.read(slot)
         candidates = known.get(slot) or copies.get(kept.correlation_id, [])
@@ -72,29 +80,37 @@ def _leave_to_siblings(
     return undecided
 
 
-async def _verify_one(slot: int, custody: Custody, processors: tuple[Processor, Processor]) -> None:
+async def _verify_one(slot: int, custody: Custody, processors: tuple[Processor, Processor], silent: set[str]) -> None:
     kept = custody.read(slot)
     for processor in processors:
-        requested_at_ms = await _stored_at(processor, kept)
+        requested_at_ms = await _stored_at(processor, kept, silent)
         if requested_at_ms is not None:
+            custody.unverified.remove(slot)
             _end_as_duplicate(slot, kept, custody, processor.index, requested_at_ms)
             return
+    custody.unverified.remove(slot)
     custody.waiting.append(slot)
 
 
-async def _stored_at(processor: Processor, kept: Kept) -> int | None:
-    """When the payment was requested, if this processor has it, in ms UTC (0 if it does not say so in whole ms)."""
+async def _stored_at(processor: Processor, kept: Kept, silent: set[str]) -> int | None:
+    """When the payment was requested, if this processor has it, in ms UTC (0 if it does not say so in whole ms).
+
+    Asks until there is an answer: without one it can't be paid, at either processor.
+    """
     pause_s = PAUSE_MIN_S
     while True:
         try:
             shown = await processor.show(kept.correlation_id)
-        except ProcessorError:
+        except ProcessorError as error:
+            if processor.name not in silent:
+                _log.warning("what waited before the start is not paid until both processors have answered: %s", error)
+                silent.add(processor.name)
             await asyncio.sleep(pause_s)
             pause_s = min(pause_s * 2, PAUSE_MAX_S)
         else:
+            silent.discard(processor.name)
             return None if shown is None else shown.requested_at_ms or 0
 
 
 def _end_as_duplicate(slot: int, kept: Kept, custody: Custody, processor: int, requested_at_ms: int) -> None:
-    ended = Ended(Kind.DUPLICATE, processor, requested_at_ms, kept.amount_cents, slot)
-    custody.end(slot, Event.FOUND_ELSEWHERE, ended)
+    custody.end(slot, Event.FOUND_ELSEWHERE, kept._replace(processor=processor, requested_at_ms=requested_at_ms))

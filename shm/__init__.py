@@ -22,7 +22,7 @@ from shm.lane import Lane
 from shm.layout import VERSION, Geometry
 from shm.migration import count_unsettled, migrate
 from shm.names import INSTANCE_PATTERN, instances_present, lock_path, segment_name
-from shm.record import Accepted, Base, Ended, Kept, Kind
+from shm.record import STATE_KINDS, Accepted, Base, Ended, Kept, Kind
 from shm.recovery import recover
 from shm.role import RoleLock, is_role_free
 from shm.roster import Member, Roster
@@ -33,6 +33,7 @@ from shm.table import Table
 __all__ = [
     "ENDED",
     "INSTANCE_PATTERN",
+    "STATE_KINDS",
     "UNSETTLED",
     "VERSION",
     "Accepted",

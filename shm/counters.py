@@ -1,4 +1,5 @@
-"""A fixed row of words per process: heartbeat, pid, phase, counts. Written by that process alone, read by all.
+"""A fixed row of words per process: heartbeat, pid, phase, counts. Read by all, written by that process
+alone; heartbeat and phase by the supervisor while nobody plays the role.
 
 Counts live on when a process is replaced: its successor goes on counting in the same row. A gauge is stored whole.
 """

@@ -12,7 +12,7 @@
   * IllegalTransition       the state table has no such row: a bug
   * BrokenInvariant         memory says what no correct writer can have written: a bug, or damage
 
-A full lane, table or journal is not an error but a return value.
+A full lane is not an error but a return value; whoever appends to a journal asks it first whether it is full.
 """
 
 

@@ -18,7 +18,8 @@ header       0 magic, written last    8 version    16 size in bytes    24 worker
             72 segment id, random, never 0    80 CRC-32 of bytes 8..79              [supervisor, once]
 
 counters     0 heartbeat, µs of the machine's monotonic clock    8 pid    16 phase    24 started at, ms UTC
-            32 sleeping (1: wants its eventfd written)    64.. counts, one word each (see counters.py) [the process]
+            32 sleeping (1: wants its eventfd written)    64.. counts, one word each (see counters.py)
+            [the process; heartbeat and phase by the supervisor before its start and after its end]
 
 lane slot    0 sequence = position + 1    8 id, 16 bytes    24 amount, cents    32 accepted at, µs UTC
             40 CRC-32 (u32) of bytes 0..39
@@ -100,7 +101,7 @@ BASE_COPY = struct.Struct("<8QQ")  # the body and its checksum
 ROSTER_LENGTH_OFFSET = 512
 ROSTER_MEMBERS = 576
 ROSTER_MEMBER = struct.Struct("<QQ")
-ROSTER_MEMBERS_MAX = 64  # instances x dispatchers ever seen and not retired; two are usual
+ROSTER_MEMBERS_MAX = 64  # instances x dispatchers ever seen, retired ones too; two are usual
 
 JOURNAL_RECORD_LENGTH = 32
 JOURNAL_RECORD_BODY = struct.Struct("<QQQI")  # sequence, when and where and how, amount in cents, table slot

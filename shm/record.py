@@ -106,6 +106,9 @@ _KINDS = {int(kind): kind for kind in Kind}
 KIND_STATES = {Kind.SETTLED: State.SETTLED, Kind.DUPLICATE: State.DUPLICATE, Kind.REFUSED: State.REFUSED}
 """The slot state that belongs to each kind of journal record."""
 
+STATE_KINDS = {state: kind for kind, state in KIND_STATES.items()}
+"""The kind of journal record that belongs to each state of a payment that ended."""
+
 
 def pack_lane_slot(position: int, payment: Accepted) -> bytes:
     """The 64 bytes of the lane slot that holds `payment` at `position`."""

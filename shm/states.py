@@ -9,8 +9,8 @@ Three rules that the table alone does not say:
 1. An unknown payment belongs to its processor for ever: no event leads from `UNKNOWN` to `WAITING`.
 2. The journal decides what ended: a record whose sequence lies below the journal's head *is* the end, whatever the
    slot says (`shm/recovery.py` replays it).
-3. A conflict is not a state of the payment taken first but a copy with another amount that was turned away; it is
-   counted in that payment's slot.
+3. A conflict is not a state of the payment taken first but a copy with another amount that was accepted at the door
+   and is dropped here; it is counted in that payment's slot.
 """
 
 from enum import IntEnum, unique

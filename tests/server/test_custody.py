@@ -85,17 +85,13 @@ class Ward:
         elif event is Event.SURE_NO:
             self.custody.wait_again(slot)
         elif event is Event.UNCLEAR:
-            self.custody.doubt(slot, self.kept(slot).requested_at_ms)
+            self.custody.doubt(slot, event, self.kept(slot).requested_at_ms)
         else:
-            kept = self.kept(slot)
-            kind = KINDS.get(next_state(kept.state, event), Kind.SETTLED)
-            self.end(slot, event, kind)
+            self.end(slot, event)
 
-    def end(self, slot: int, event: Event, kind: Kind) -> None:
+    def end(self, slot: int, event: Event) -> None:
         """A payment ends, whether it may or not."""
-        kept = self.kept(slot)
-        ended = Ended(kind, kept.processor, kept.requested_at_ms, kept.amount_cents, slot)
-        self.custody.end(slot, event, ended)
+        self.custody.end(slot, event, self.kept(slot))
 
     def kept(self, slot: int) -> Kept:
         """The payment in a slot."""
@@ -204,7 +200,7 @@ class TestRows:
         """It is kept with the requestedAt that was sent, and counted once however often it is asked about."""
         slot = ward.take_to(State.SENDING)
         for _ in range(3):
-            ward.custody.doubt(slot, SENT_AT_MS)
+            ward.custody.doubt(slot, Event.UNCLEAR, SENT_AT_MS)
         assert ward.kept(slot).state is State.UNKNOWN
         assert ward.custody.unknown == {slot: SENT_AT_MS}
         assert (ward.count(DispatcherCount.UNCLEAR), ward.changes) == (1, 1)
@@ -226,7 +222,7 @@ class TestRows:
         """Journal and slot say the same, it is counted once, and whoever publishes is told."""
         slot = ward.take_to(state)
         kept, changes = ward.kept(slot), ward.changes
-        ward.end(slot, event, kind)
+        ward.end(slot, event)
         assert ward.journal() == [Ended(kind, kept.processor, kept.requested_at_ms, kept.amount_cents, slot)]
         assert KINDS[ward.kept(slot).state] is kind
         assert (ward.changes - changes, ward.count(counted), ward.custody.unknown) == (1, 1, {})
@@ -242,7 +238,7 @@ class TestRows:
             return append(journal, ended)
 
         monkeypatch.setattr(Journal, "append", watched_append)
-        ward.end(slot, Event.PAID, Kind.SETTLED)
+        ward.end(slot, Event.PAID)
         assert (seen, ward.kept(slot).state) == ([State.SENDING], State.SETTLED)
 
     def test_default_and_fallback_are_counted_apart(self, ward: Ward) -> None:
@@ -262,11 +258,11 @@ class TestRows:
             may_end = False
         before, records, changes = ward.kept(slot), ward.journal(), ward.changes
         if may_end:
-            ward.end(slot, event, KINDS[next_state(state, event)])
+            ward.end(slot, event)
             assert len(ward.journal()) == 1
             return
         with pytest.raises((IllegalTransition, BrokenInvariant)):
-            ward.end(slot, event, Kind.SETTLED)
+            ward.end(slot, event)
         assert (ward.kept(slot), ward.journal(), ward.changes) == (before, records, changes)
 
     def test_a_damaged_slot_is_not_guessed_at(self, ward: Ward) -> None:
@@ -418,7 +414,7 @@ class TestRecovery:
         assert successor.kept(slot).state is State.SETTLED
         assert successor.custody.unknown == {}
         with pytest.raises(IllegalTransition):
-            successor.end(slot, Event.PAID, Kind.SETTLED)
+            successor.end(slot, Event.PAID)
 
     def test_the_oldest_waits_first(self, ward: Ward) -> None:
         """In order of acceptance, whatever slots they have."""

@@ -303,16 +303,15 @@ class TestFind:
         assert porch.gate.find(payment(1).correlation_id) == expected
 
     def test_one_that_is_being_taken_is_found(self, porch: Porch, monkeypatch: pytest.MonkeyPatch) -> None:
-        """It is in its lane until it is in its table, so the table is looked at once more."""
+        """It is in its lane until it is in its table, so lanes are searched first."""
         porch.accept(1)
         find = Table.find
 
-        def find_and_take(table: Table, correlation_id: bytes) -> Kept | None:
-            kept = find(table, correlation_id)
+        def take_and_find(table: Table, correlation_id: bytes) -> Kept | None:
             porch.take_all()
-            return kept
+            return find(table, correlation_id)
 
-        monkeypatch.setattr(Table, "find", find_and_take)
+        monkeypatch.setattr(Table, "find", take_and_find)
         found = porch.gate.find(payment(1).correlation_id)
         assert found == PaymentStatus("waiting", 1990, None, None, AT_US, 0)
 

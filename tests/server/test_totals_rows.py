@@ -7,7 +7,7 @@ import pytest
 from server.errors import TotalsUnavailable
 from server.totals import UnknownRange
 from server.totals_header import Header
-from server.totals_rows import SEEN_WITHIN_MS, is_living, levels_of, member_levels, parse_header
+from server.totals_rows import SEEN_WITHIN_MS, has_taken_up, levels_of, member_levels, parse_header
 from tests.fakes import NOON_MS
 
 HEADER = Header(*range(len(Header._fields)))._replace(epoch=4, is_whole=1, said_goodbye=0)
@@ -25,21 +25,20 @@ class TestMemberLevels:
 
     @pytest.mark.parametrize("silent_ms", [0, SEEN_WITHIN_MS])
     def test_who_lives(self, silent_ms: int) -> None:
-        """Header and levels as they are."""
-        header, levels = member_levels(row(silent_ms=silent_ms), NOON_MS, 4)
-        assert header == HEADER
+        """Its levels as they are."""
+        levels = member_levels(row(silent_ms=silent_ms), NOON_MS, 4)
         assert levels == levels_of(HEADER, {b"m7": b"minute", b"s420": b"second"})
 
     def test_who_said_goodbye(self) -> None:
         """Its silence is no reason for doubt."""
         header = HEADER._replace(said_goodbye=1)
-        assert member_levels(row(header, silent_ms=10**9), NOON_MS, 4)[1] is not None
+        assert member_levels(row(header, silent_ms=10**9), NOON_MS, 4) is not None
 
     @pytest.mark.parametrize("is_whole", [0, 1])
     def test_who_said_goodbye_before_a_purge(self, is_whole: int) -> None:
         """It has nothing that counts, whole or not."""
         header = HEADER._replace(said_goodbye=1, is_whole=is_whole)
-        assert member_levels(row(header), NOON_MS, 5) == (header, None)
+        assert member_levels(row(header), NOON_MS, 5) is None
 
     @pytest.mark.parametrize(
         ("found", "epoch", "reason"),
@@ -60,22 +59,23 @@ class TestMemberLevels:
         assert reason in caught.value.reason
 
 
-class TestIsLiving:
-    """is_living."""
+class TestHasTakenUp:
+    """has_taken_up."""
 
     @pytest.mark.parametrize(
-        ("found", "living"),
+        ("found", "taken_up"),
         [
-            (row(silent_ms=SEEN_WITHIN_MS), True),
-            (row(silent_ms=SEEN_WITHIN_MS + 1), False),
-            (row(silent_ms=-3_600_000), True),
-            (row(HEADER._replace(said_goodbye=1)), False),
+            (row(), False),
+            (row(HEADER._replace(epoch=HEADER.epoch + 1)), True),
+            (row(HEADER._replace(epoch=HEADER.epoch + 1), silent_ms=10**6), True),
+            (row(silent_ms=10**6), False),
+            (row(HEADER._replace(said_goodbye=1)), True),
             (row(None), False),
         ],
     )
-    def test_in_doubt_it_lives(self, found: list[Any], living: bool) -> None:  # noqa: FBT001
-        """A purge waits for whoever may be there."""
-        assert is_living(found, NOON_MS) is living
+    def test_a_purge_waits_for_whoever_may_be_there(self, found: list[Any], taken_up: bool) -> None:  # noqa: FBT001
+        """Silent is not gone."""
+        assert has_taken_up(found, HEADER.epoch + 1) is taken_up
 
 
 class TestLevelsOf:

@@ -9,7 +9,7 @@ import pytest
 from server.custody import Custody
 from server.notation import format_instant_ms
 from server.unknowns import ASKED_AT_ONCE_MAX, PAUSE_MAX_MS, PAUSE_MIN_MS, Unknowns
-from shm import DispatcherCount, Ended, Geometry, Kind, Segment, State
+from shm import DispatcherCount, Ended, Event, Geometry, Kind, Segment, State
 from tests.fakes import NOON_MS, Answer, FakeClock, FakeProcessor, Paid, idle
 from tests.server.scene import fresh_segment, hanging, payment, text_of
 
@@ -38,11 +38,12 @@ class Ward:
         for number in range(payments):
             self.custody.take(payment(number))
             self.custody.begin(number, 1, NOON_MS)
-            self.custody.doubt(number, NOON_MS)
+            self.custody.doubt(number, Event.UNCLEAR, NOON_MS)
         self.custody.waiting.clear()
         self.changes = self.wakes = 0
+        self.misuses: list[int] = []
         processors = (self.fakes[0].processor(0), self.fake.processor(1))
-        self.unknowns = Unknowns(self.custody, processors, self.clock, self._wake)
+        self.unknowns = Unknowns(self.custody, processors, self.clock, wake=self._wake, on_misuse=self.misuses.append)
 
     def _wake(self) -> None:
         self.wakes += 1
@@ -118,6 +119,7 @@ class TestFindingOut:
         assert await ward.pass_time() is State.UNKNOWN
         assert ward.custody.unknown == {0: NOON_MS}
         assert (list(ward.custody.waiting), ward.journal.head) == ([], 0)
+        assert ward.misuses == ([404] if answer == 404 else [])
 
     @pytest.mark.parametrize("answer", [500, 429, 301, httpx.ConnectError, httpx.ReadError, b"[]", b"\xff"])
     async def test_question_in_vain(self, segment: Segment, answer: Answer) -> None:
@@ -194,7 +196,7 @@ class TestSchedule:
         slot = 2 * ASKED_AT_ONCE_MAX
         ward.custody.take(payment(slot))
         ward.custody.begin(slot, 0, NOON_MS)
-        ward.custody.doubt(slot, NOON_MS)
+        ward.custody.doubt(slot, Event.UNCLEAR, NOON_MS)
         ward.unknowns.add(slot)
         await ward.ask()
         assert (len(ward.fake.questions), ward.fakes[0].questions) == (ASKED_AT_ONCE_MAX, [text_of(slot)])
@@ -219,7 +221,7 @@ class TestSchedule:
         await ward.pass_time()
         ward.custody.take(payment(1))
         ward.custody.begin(1, 1, NOON_MS)
-        ward.custody.doubt(1, NOON_MS)
+        ward.custody.doubt(1, Event.UNCLEAR, NOON_MS)
         ward.unknowns.add(1)
         await ward.pass_time(PAUSE_MIN_MS)
         assert [post.correlation_id for post in ward.fake.posts] == [text_of(0), text_of(1)]

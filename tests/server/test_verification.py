@@ -113,6 +113,7 @@ class TestProcessors:
         task = asyncio.create_task(returned.verify())
         await idle()
         assert (returned.waiting(), returned.area.table.state(0)) == ([], State.WAITING)
+        assert list(returned.custody.unverified) == [0]
         answer.set_result(404)
         await task
         assert returned.waiting() == [1]

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from server.custody import Custody
 from server.yielding import REST_FACTOR, CoreYielder, give_way
-from shm import DispatcherCount, Ended, Event, Kind
+from shm import DispatcherCount, Event
 from tests.fakes import idle
 from tests.server.fake_area import FakeArea
 from tests.server.scene import Scene, fresh_segment, hanging, payment
@@ -122,5 +122,5 @@ class TestGiveWay:
             custody.take(payment(number))
             slot = custody.waiting.popleft()
             custody.begin(slot, 0, 1)
-            custody.end(slot, Event.PAID, Ended(Kind.SETTLED, 0, 1, 1990, slot))
+            custody.end(slot, Event.PAID, custody.read(slot))
         assert forgotten >= set(range(1, PAYMENTS + 3))

@@ -6,7 +6,6 @@ from typing import NamedTuple
 from server.errors import TotalsUnavailable
 from server.totals import Summary, Total
 from server.totals_header import Header
-from server.totals_rows import SEEN_WITHIN_MS
 from shm import Member
 from tests.shm.memory import Died
 from tests.simulation.coverage import Fault
@@ -28,12 +27,12 @@ class Seen(NamedTuple):
     Args:
         records: the settlements that the headers in the hash cover.
         stale: a sentence if they lag behind the journals more than they may.
-        living: members that have flushed lately and have not said goodbye: whom a purge waits for.
+        staying: members that have not said goodbye: whom a purge waits for.
     """
 
     records: list[Record]
     stale: str | None
-    living: set[str]
+    staying: set[str]
 
 
 class Auditor:
@@ -127,9 +126,7 @@ class Auditor:
                 seen = Seen(self._settled_here(instance), None, set())
             else:
                 connection = Connection(self._world, self.server)
-                families = {one.config.instance: one for one in self.instances}
-                totals = SimulatedTotals(connection, SimulatedNeighbours(families, instance.clock))
-                summary = await totals.summary(*window)
+                summary = await self._totals(instance, connection).summary(*window)
                 assert isinstance(connection.seen, Seen)
                 seen = connection.seen
         except TotalsUnavailable as error:
@@ -139,6 +136,10 @@ class Auditor:
             return None
         self._check(life, window, summary, seen)
         return summary
+
+    def _totals(self, instance: Instance, connection: Connection) -> SimulatedTotals:
+        families = {one.config.instance: one for one in self.instances}
+        return SimulatedTotals(connection, SimulatedNeighbours(families, instance.clock))
 
     def _check(self, life: Life, window: Window, summary: Summary, seen: Seen) -> None:
         if self._world.tracing:
@@ -165,7 +166,7 @@ class Auditor:
         data = self.server.model.hash
         records = []
         stale = None
-        living = set()
+        staying = set()
         for name in data.get(b"roster", b"").decode().split(","):
             text = data.get(f"{name}|h".encode())
             if text is None:
@@ -177,10 +178,9 @@ class Auditor:
             journal = self.instances[member.instance].view.journal(Member.parse(name).dispatcher)
             if header.said_goodbye and journal.life != header.life:
                 stale = stale or f"{name} has begun another life since it said goodbye"
-            silent_ms = self.server.now_ms() - int(data[f"{name}|seen".encode()])
-            if not header.said_goodbye and silent_ms <= SEEN_WITHIN_MS:
-                living.add(name)
-        return Seen(records, stale, living)
+            if not header.said_goodbye:
+                staying.add(name)
+        return Seen(records, stale, staying)
 
     def _silence(self, member: MemberTruth, header: Header) -> str | None:
         """A sentence if a member said goodbye and knew of fewer unknown outcomes than have become rows."""
@@ -215,13 +215,13 @@ class Auditor:
         found = self._worker()
         if found is None:
             return
-        _, life = found
+        instance, life = found
         self._world.note(Fault.PURGE)
-        task = self._world.loop.create_task(self._purge(life), context=life.context)
+        task = self._world.loop.create_task(self._purge(instance, life), context=life.context)
         self._tasks.add(task)
         task.add_done_callback(self._done, context=self._world.context)
 
-    async def _purge(self, life: Life) -> None:
+    async def _purge(self, instance: Instance, life: Life) -> None:
         """Runs in a worker's process."""
         connection = Connection(self._world, self.server)
         if life.local is not None:
@@ -229,14 +229,14 @@ class Auditor:
             connection.purged = max(base.epoch for base in bases) + 1
             self.purged(connection.purged)
         try:
-            await (life.local or SimulatedTotals(connection)).purge()
+            await (life.local or self._totals(instance, connection)).purge()
         except TotalsUnavailable as error:
             self._world.say(f"{life} could not purge: {error.reason}")
         else:
             self._world.say(f"{life} has purged")
             assert isinstance(connection.purged, int)
-            living = connection.seen.living if isinstance(connection.seen, Seen) else set(self._truth.members)
-            self._answered.append((connection.purged, self._world.loop.time(), living))
+            staying = connection.seen.staying if isinstance(connection.seen, Seen) else set(self._truth.members)
+            self._answered.append((connection.purged, self._world.loop.time(), staying))
 
     def purged(self, epoch: int) -> None:
         """The epoch was raised: nothing settled before may count in it."""
@@ -249,14 +249,14 @@ class Auditor:
     def check_purges(self) -> None:
         """What was settled before a purge doesn't count after it, what was settled after its answer does."""
         for name, member in self._truth.members.items():
-            for epoch, at_s, living in self._answered:
+            for epoch, at_s, staying in self._answered:
                 start = min((start for one, start in member.epoch_starts.items() if one >= epoch), default=0)
                 lost = any(record.at_s > at_s for record in member.records[:start])
-                if lost and name in living:
+                if lost and name in staying:
                     self._world.fail(f"{name}: what settled after purge {epoch} does not count")
                 elif lost:
                     self._world.coverage.exceptions[
-                        "settled where nobody had heard of a purge yet, and not counted"
+                        "settled by who had said goodbye and was back before it heard of a purge, and not counted"
                     ] += 1
             for epoch, start in member.epoch_starts.items():
                 if epoch and start < self._purges[epoch][name]:

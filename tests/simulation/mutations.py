@@ -19,7 +19,7 @@ from server.redis_totals import Found, TotalsHash
 from server.siblings import Siblings
 from server.totals_header import Header
 from server.unknowns import Unknowns
-from shm import Accepted, Ended, Event, Kept, Kind, Lane, State, layout, states
+from shm import Accepted, Ended, Event, Kept, Lane, State, layout, states
 from shm.record import pack_lane_slot
 from tests.simulation.redis_model import RedisModel, Reply
 
@@ -111,10 +111,10 @@ def _stamp_anew() -> list[Patch]:
     """What is asked for again is counted with the time of asking."""
     end = Custody.end
 
-    def restamped(self: Custody, slot: int, event: Event, ended: Ended) -> None:
-        if slot in self.unknown and ended.kind is Kind.SETTLED:
-            ended = ended._replace(requested_at_ms=ended.requested_at_ms + 1)
-        end(self, slot, event, ended)
+    def restamped(self: Custody, slot: int, event: Event, kept: Kept) -> None:
+        if slot in self.unknown and event in {Event.PAID, Event.SHOWN_OURS}:
+            kept = kept._replace(requested_at_ms=kept.requested_at_ms + 1)
+        end(self, slot, event, kept)
 
     return [(Custody, "end", restamped)]
 

@@ -10,8 +10,7 @@ from unittest.mock import patch
 
 from server import ledger, redis_totals, siblings
 from server.custody import Custody, Taking
-from server.unknowns import Unknowns
-from shm import Accepted, DispatcherCount, Event, Kept, Kind, State
+from shm import Accepted, DispatcherCount, Kind
 from tests.simulation.audit import Auditor
 from tests.simulation.clients import Clients
 from tests.simulation.coverage import Coverage, Fault
@@ -204,22 +203,16 @@ def _small_memories(plan: Plan) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _watched(coverage: Coverage) -> Iterator[None]:
-    """Counts what no store shows: copies met, and answers that leave an unknown payment unknown."""
-    take, find_out = Custody.take, Unknowns.find_out
+    """Counts what no store shows: copies met."""
+    take = Custody.take
 
     def watched_take(self: Custody, payment: Accepted, **options: Any) -> Taking:
         taking = take(self, payment, **options)
         coverage.takings[taking.value] += 1
         return taking
 
-    async def watched_find_out(self: Unknowns, kept: Kept) -> Event:
-        event = await find_out(self, kept)
-        if event in {Event.SURE_NO, Event.REJECTED}:
-            coverage.transitions[State.UNKNOWN, event] += 1
-        return event
-
-    Custody.take, Unknowns.find_out = watched_take, watched_find_out  # type: ignore[method-assign]
+    Custody.take = watched_take  # type: ignore[method-assign]
     try:
         yield
     finally:
-        Custody.take, Unknowns.find_out = take, find_out  # type: ignore[method-assign]
+        Custody.take = take  # type: ignore[method-assign]
