@@ -17,15 +17,14 @@ from server.clock import Clock
 from server.custody import Custody
 from server.errors import ProcessorError
 from server.intake import Intake
-from server.pacing import Pacer
+from server.pacing import GATHER_MS, Pacer
 from server.processors import Processor
 from server.routing import Circuit, Router
 from server.unknowns import Unknowns
 from server.yielding import give_way
 from shm import ENDED, Counters, DispatcherCount, Event, Kept, State, next_state
 
-IDLE_MS = 250  # never sleeps longer: bounds what a lost wake-up can cost (a store may pass a later load on x86-64)
-GATHER_MS = 200  # after payments were taken, the next ones gather so long: one wake-up for several, and none rings
+IDLE_MS = 250  # never sleeps longer: a wake-up can be lost, as x86-64 may let a load overtake an earlier store
 BUSY_MS = 20  # while something waits for a processor: probes and waits come due without a wake-up
 TOO_MANY_REQUESTS = 429
 
@@ -73,7 +72,7 @@ class Dispatcher:
         self._attempts: set[asyncio.Task[None]] = set()
         self._turn_is_due = False
         self._gathering_until_ms = 0
-        self._held = False  # whether something waits that an answer may set free, or brought back
+        self._held = False  # whether a payment waits that the next answer may let go, or that an answer has put back
         self._works = False  # from `start` to `aclose`
         self._timer: asyncio.TimerHandle | None = None
         self._loop = asyncio.get_running_loop()

@@ -6,7 +6,7 @@
   * ProcessorError            a processor's or the network's: no usable answer to a call
     * ProcessorUnreachable    surely not sent: not one byte of the request left this process
     * OutcomeUnknown          something was sent: the processor may have acted on it, now or later
-  * TotalsUnavailable         nobody's here: totals would not be exact, so the summary is a 503 with the reason
+  * TotalsUnavailable         no one's fault: totals would not be exact, so the summary is a 503 with the reason
 
 A client's bad request is not among them: `server/payments.py` and `server/window.py` have a typed refusal for it.
 """

@@ -13,7 +13,7 @@ from server.errors import ProcessorError, TotalsUnavailable
 from server.processors import Processor
 from server.redis_totals import LEASE_MS, TotalsHash
 
-LEASE_TRY_S = 1.0  # how often an instance tries for the lease: news are at most this much older than they must be
+LEASE_TRY_S = 1.0  # how often an instance tries for the lease: adds this much, at most, to the age of the news
 
 _log = logging.getLogger(__name__)
 

@@ -1,24 +1,59 @@
 """The journals of this volume, as whoever reads totals from Redis holds them against what it is told there.
 
-A member that said goodbye is believed though it is silent, and one that Redis has never heard of is not missed. Both
-may have begun another life since and settled in it, while Redis could not be reached: then the totals are not whole.
+Redis is a moment behind, and does not know who has just died. The volume does: which dispatcher lives, in which life,
+and what each has settled since its last flush. So a summary takes what is published from Redis and the rest from the
+journals; and where a journal says that what Redis has can't be the whole, there is no summary.
 (Instances that share no volume can't be looked at; for those Redis's word has to do.)
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 from server.clock import Clock
-from shm import Journal, Member, Segment, SegmentError, SegmentMissing, SegmentNotReady
+from server.errors import TotalsUnavailable
+from shm import (
+    Counters,
+    Ended,
+    Journal,
+    Kind,
+    Member,
+    Phase,
+    Segment,
+    SegmentError,
+    SegmentMissing,
+    SegmentNotReady,
+    is_role_free,
+)
 
 ATTACH_MS = 1000  # how old a mapping may be; the segment may have been made anew meanwhile
+UNPUBLISHED_MAX = 4096  # records that are added to a summary at once: 10 ms; more have waited for over a second
+
+_AT_WORK = (Phase.READY, Phase.LEAVING)
 
 
 class Told(NamedTuple):
-    """What Redis has of a member: which of its lives told it, and whether it said goodbye."""
+    """What Redis has of a member.
 
+    Args:
+        epoch: the purge that its totals count from.
+        life: which of its lives told it.
+        position: the journal position that its totals reach to.
+        said_goodbye: whether that life ended in order.
+    """
+
+    epoch: int
     life: int
+    position: int
     said_goodbye: bool
+
+
+class _Neighbour(NamedTuple):
+    """One dispatcher of an instance of this volume."""
+
+    instance: str
+    dispatcher: int
+    journal: Journal
+    row: Counters
 
 
 class Neighbours:
@@ -33,26 +68,59 @@ class Neighbours:
         """Looks at nothing yet."""
         self._instances = tuple(instances)
         self._clock = clock
-        self._journals: dict[str, Journal] = {}  # by member's name
+        self._neighbours: dict[str, _Neighbour] = {}  # by member's name
         self._unreadable: str | None = None  # a sentence on a segment that is there and can't be read
         self._attached_at_ms = -ATTACH_MS
 
     def unheard(self, told: Mapping[str, Told]) -> str | None:
-        """A sentence on a member that Redis would not miss though it may have settled more; None if there is none.
+        """A sentence on a member that may have settled more than Redis and its journal say; None if there is none.
+
+        Of one that has died nobody knows what became of the payments it was sending, until its successor says so.
 
         Args:
-            told: by member's name. Who lives and has not said goodbye tells in time, or is missed for its silence.
+            told: by member's name.
         """
         self._attach()
         if self._unreadable:
             return self._unreadable
-        for member, journal in self._journals.items():
+        for member, neighbour in self._neighbours.items():
+            life = neighbour.journal.life
             if member not in told:
-                if journal.life:
+                if life:
                     return f"instance {member} has not published its totals yet"
-            elif told[member].said_goodbye and journal.life != told[member].life:
+            elif told[member].life != life:
                 return f"instance {member} is back and has not published its totals yet"
+            elif not told[member].said_goodbye and not self._is_at_work(neighbour):
+                return f"instance {member} has died, and its successor has not published its totals yet"
         return None
+
+    def unpublished(self, told: Mapping[str, Told]) -> Iterator[Ended]:
+        """What was settled since Redis was told, to be added to what it said.
+
+        Raises:
+            TotalsUnavailable: it can't be read exactly.
+        """
+        for member, neighbour in self._neighbours.items():
+            if member in told and not told[member].said_goodbye:
+                yield from self._since(member, told[member], neighbour.journal)
+
+    def _since(self, member: str, told: Told, journal: Journal) -> Iterator[Ended]:
+        head = journal.head
+        if journal.base.epoch != told.epoch:
+            raise TotalsUnavailable(f"instance {member} has not published yet that it took up the last purge")
+        if head - told.position > UNPUBLISHED_MAX:
+            raise TotalsUnavailable(f"instance {member} has not published {head - told.position} settlements")
+        for position in range(told.position, head):
+            ended = journal.read(position)
+            if ended is None:
+                raise TotalsUnavailable(f"instance {member} settles faster than can be counted")
+            if ended.kind is Kind.SETTLED:
+                yield ended
+
+    def _is_at_work(self, neighbour: _Neighbour) -> bool:
+        """Whether its dispatcher lives and is past recovery: the lock is held before the row says that one begins."""
+        free = self._is_free(neighbour.instance, f"dispatcher-{neighbour.dispatcher}")
+        return not free and neighbour.row.phase in _AT_WORK
 
     def _attach(self) -> None:
         now_ms = self._clock.ticks_ms()
@@ -60,11 +128,13 @@ class Neighbours:
             return
         self._attached_at_ms = now_ms
         self._unreadable = None
-        self._journals = {
-            str(Member(segment.segment_id, dispatcher)): segment.journal(dispatcher)
-            for segment in map(self._segment, self._instances)
-            if segment is not None
-            for dispatcher in range(segment.geometry.dispatchers)
+        self._neighbours = {
+            str(Member(segment.segment_id, number)): _Neighbour(
+                instance, number, segment.journal(number), segment.dispatcher_counters(number)
+            )
+            for instance in self._instances
+            if (segment := self._segment(instance)) is not None
+            for number in range(segment.geometry.dispatchers)
         }
 
     def _segment(self, instance: str) -> Segment | None:
@@ -78,3 +148,6 @@ class Neighbours:
 
     def _open(self, instance: str) -> Segment:
         return Segment.attach(instance, read_only=True)
+
+    def _is_free(self, instance: str, role: str) -> bool:
+        return is_role_free(instance, role)

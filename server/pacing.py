@@ -15,7 +15,8 @@ RATE_MIN_PER_S = 100  # a frozen instance must still pay
 RATE_MAX_PER_S = 8000  # above what one dispatcher can do
 RATE_STEP_PER_S = 100  # added per look, if at least half of the rate was used since the last
 LOOK_EVERY_MS = 100  # the period of the kernel's bandwidth control
-BUCKET_MS = 200  # of the rate: what gathers between two takings of the dispatcher
+GATHER_MS = 200  # while payments keep coming the dispatcher takes them this often: one wake-up for several
+BUCKET_MS = GATHER_MS  # of the rate: what has gathered leaves at once
 BURST = 8  # payments that may be sent within a millisecond: they take about half of it
 _MS_PER_S = 1000
 

@@ -30,7 +30,7 @@ from server.verification import ASKED_AT_ONCE_MAX as VERIFIED_AT_ONCE_MAX
 from server.verification import verify
 from shm import Counters, DispatcherCount, Journal, Member, Phase, Segment, WorkerCount
 
-OLD_MS = 1000  # an attempt this long ago: an audit's window ends 1.5 s ago, and slow ones end while it asks
+OLD_MS = 1000  # what was requested longer ago is published at once: an audit's window ends 1.5 s ago
 DRAIN_LOOK_S = 0.02
 VERIFY_LOOK_S = 0.01
 INTRODUCED_WITHIN_S = 0.5  # payments do not wait longer for Redis, and only after an absence
@@ -92,6 +92,8 @@ class Payer:
         publisher = self._publisher(totals) if totals else None
         on_change = partial(self._tell_change, publisher) if publisher else _no_news
         custody = Custody(self._segment.table(self._index), self._journal, self._counters, on_change)
+        if self._after_absence:  # what waited may have been paid by a sibling meanwhile
+            custody.doubt_waiting()
         intake = self._intake(custody)
         dispatcher = self._dispatcher(custody, intake, processors)
         if publisher:
@@ -149,8 +151,6 @@ class Payer:
 
     def _intake(self, custody: Custody) -> Intake:
         lanes = [self._segment.lane(worker, self._index) for worker in range(self._segment.geometry.workers)]
-        if self._after_absence:
-            custody.doubt_waiting()
         return Intake(
             lanes, custody, self._counters, self._clock, siblings=self._siblings, after_absence=self._after_absence
         )

@@ -206,22 +206,26 @@ class Publisher:
     def _next_header(self, *, said_goodbye: bool) -> Header:
         self._flush_number += 1
         ledger = self._follower.ledger
+        default_payments, default_cents, fallback_payments, fallback_cents = ledger.all_time
         return Header(
-            self._follower.epoch,
-            self._life,
-            self._flush_number,
-            self._follower.position,
-            ledger.exact_from_ms,
-            ledger.minutes_from,
-            ledger.detail_from_s,
-            ledger.first_minute,
-            ledger.latest_minute,
-            *ledger.all_time,
-            self._counters.get(DispatcherCount.UNKNOWN),
-            self._counters.get(DispatcherCount.UNKNOWN_LEAST_MS),
-            self._counters.get(DispatcherCount.UNKNOWN_GREATEST_MS),
-            int(not ledger.has_changes),
-            int(said_goodbye),
+            epoch=self._follower.epoch,
+            life=self._life,
+            flush=self._flush_number,
+            position=self._follower.position,
+            exact_from_ms=ledger.exact_from_ms,
+            minutes_from=ledger.minutes_from,
+            detail_from_s=ledger.detail_from_s,
+            first_minute=ledger.first_minute,
+            latest_minute=ledger.latest_minute,
+            default_payments=default_payments,
+            default_cents=default_cents,
+            fallback_payments=fallback_payments,
+            fallback_cents=fallback_cents,
+            unknown_payments=self._counters.get(DispatcherCount.UNKNOWN),
+            unknown_least_ms=self._counters.get(DispatcherCount.UNKNOWN_LEAST_MS),
+            unknown_greatest_ms=self._counters.get(DispatcherCount.UNKNOWN_GREATEST_MS),
+            is_whole=int(not ledger.has_changes),
+            said_goodbye=int(said_goodbye),
         )
 
     def _meet(self, members: tuple[str, ...]) -> None:

@@ -23,7 +23,7 @@ class CpuQuota:
     """
 
     def __init__(self, files: tuple[Path, ...] = STAT_FILES) -> None:
-        """Opens the file once; asking costs one system call."""
+        """Opens the file once, for as long as the process lives; asking costs one system call."""
         self._descriptor: int | None = None
         for path in files:
             try:
@@ -40,12 +40,6 @@ class CpuQuota:
         if self._descriptor is None:
             return 0
         return _throttled_periods(self._descriptor) or 0
-
-    def close(self) -> None:
-        """Closes the file."""
-        if self._descriptor is not None:
-            os.close(self._descriptor)
-            self._descriptor = None
 
 
 def _throttled_periods(descriptor: int) -> int | None:

@@ -11,6 +11,9 @@ health.<processor>      "failing response_ms_min polled_at_ms": the last shared 
 ```
 """
 
+from server.totals import PROCESSORS, TOTAL
+from server.totals_header import Header
+
 HASH = "gateway:totals"
 HEALTH_LEASE = "gateway:health-lease:"  # and the processor's index
 
@@ -67,10 +70,18 @@ return {applied, found, epoch, longer, redis.call('HGET', hash, 'health.0') or '
   redis.call('HGET', hash, 'health.1') or ''}
 """
 
-SUMMARY = """
+_WORDS = {name: position for position, name in enumerate(Header._fields, 1)}
+_LAYOUT = f"""
+local FIRST_MINUTE, LATEST_MINUTE = {_WORDS["first_minute"]}, {_WORDS["latest_minute"]} -- words of a header
+local MINUTE_BYTES = {PROCESSORS * TOTAL.size} -- the totals of a whole minute, with which its field begins
+"""
+
+SUMMARY = (
+    _LAYOUT
+    + """
 -- What one window touches, of every member, at one instant.
 -- ARGV: first minute, last minute ('' twice: none needed; last '': all that come), how many minutes are cut, which,
---       then the seconds whose detail is cut. Of a minute that is not cut its first 24 bytes are enough.
+--       then the seconds whose detail is cut. Of a minute that is not cut its own totals are enough.
 -- Returns: now in ms, epoch, then per member: name, header, seen, [field, value ...]
 local hash = KEYS[1]
 local now = redis.call('TIME')
@@ -92,11 +103,11 @@ for member in string.gmatch(redis.call('HGET', hash, 'roster') or '', '[^,]+') d
   if header ~= '' and ARGV[1] ~= '' then
     local words = {}
     for word in string.gmatch(header, '%d+') do words[#words + 1] = tonumber(word) end
-    local first, last = math.max(tonumber(ARGV[1]), words[8]), words[9]
+    local first, last = math.max(tonumber(ARGV[1]), words[FIRST_MINUTE]), words[LATEST_MINUTE]
     if ARGV[2] ~= '' then last = math.min(last, tonumber(ARGV[2])) end
     for minute = first, last do
       local text = string.format('%.0f', minute)
-      add('m' .. text, is_cut[text] and -1 or 24)
+      add('m' .. text, is_cut[text] and -1 or MINUTE_BYTES)
     end
     for i = last_cut + 1, #ARGV do add('s' .. ARGV[i], -1) end
   end
@@ -104,6 +115,7 @@ for member in string.gmatch(redis.call('HGET', hash, 'roster') or '', '[^,]+') d
 end
 return answer
 """
+)
 
 PURGE = """
 -- Raises the epoch, once somebody has published: an emptied hash does not know which epochs there have been.

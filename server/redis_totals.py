@@ -16,6 +16,7 @@ from redis.exceptions import RedisError
 
 from server import redis_scripts
 from server.errors import TotalsUnavailable
+from server.ledger import Ledger
 from server.neighbours import Neighbours, Told
 from server.processors import Health
 from server.totals import Levels, Summary, count_window, reaches_forgotten, touched
@@ -158,18 +159,16 @@ class TotalsHash:
             raise TotalsUnavailable(_NOBODY)
         now_ms, epoch = int(now_text), int(epoch_text)
         found = [member_levels(row, now_ms, epoch) for row in rows]
-        if unheard := self._unheard(rows):
-            raise TotalsUnavailable(unheard)
-        return [levels for levels in found if levels is not None]
-
-    def _unheard(self, rows: list[Any]) -> str | None:
-        """A sentence on an instance of this volume that may have settled more than its row says."""
-        if self._neighbours is None:
-            return None
-        headers = {row[0].decode(): parse_header(row[1]) for row in rows}
-        return self._neighbours.unheard(
-            {name: Told(header.life, bool(header.said_goodbye)) for name, header in headers.items() if header}
-        )
+        members = [levels for levels in found if levels is not None]
+        if self._neighbours is not None:
+            told = _told(rows)
+            if unheard := self._neighbours.unheard(told):
+                raise TotalsUnavailable(unheard)
+            unpublished = Ledger()
+            for ended in self._neighbours.unpublished(told):
+                unpublished.add(ended.processor, ended.requested_at_ms, ended.amount_cents)
+            members.append(unpublished.levels())
+        return members
 
     async def members(self) -> list[MemberState]:
         """Everyone on the hash's roster.
@@ -209,7 +208,8 @@ class TotalsHash:
         deadline_s = asyncio.get_running_loop().time() + PURGE_WITHIN_S
         while asyncio.get_running_loop().time() < deadline_s:
             _, _, *rows = await self._run(self._summary, ["", ""])
-            if rows and all(has_taken_up(row, epoch) for row in rows) and not self._unheard(rows):
+            unheard = self._neighbours.unheard(_told(rows)) if self._neighbours else None
+            if rows and all(has_taken_up(row, epoch) for row in rows) and not unheard:
                 return
             await asyncio.sleep(PURGE_POLL_S)
         raise TotalsUnavailable(f"not every instance took up the purge within {PURGE_WITHIN_S:.0f} s")
@@ -247,3 +247,13 @@ class TotalsHash:
                 return await call
         except (RedisError, TimeoutError) as error:
             raise TotalsUnavailable(f"Redis can't be asked: {str(error) or 'no answer in time'}") from error
+
+
+def _told(rows: list[Any]) -> dict[str, Told]:
+    """What the rows of a summary say of their members' lives."""
+    headers = {row[0].decode(): parse_header(row[1]) for row in rows}
+    return {
+        name: Told(header.epoch, header.life, header.position, bool(header.said_goodbye))
+        for name, header in headers.items()
+        if header is not None
+    }

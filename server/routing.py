@@ -27,7 +27,7 @@ PROBE_PAUSE_MIN_MS = 100  # an outage costs ten failed calls a second at first
 PROBE_PAUSE_MAX_MS = 500  # and two later; a recovery is noticed within half a second
 PROBE_AGAIN_MS = 500  # the same where calls sleep before they fail
 PROBES_MAX = 4  # payments asleep there at once: each of them is paid late
-HESITATE_MS = 250  # a backlog that stands still longer is not worth the answer
+HESITATE_MS = 250  # the longest that a backlog is held back for the cheaper one's answer
 LIMIT_AFTER_OUTAGE = 4
 HEALTH_FRESH_MS = 11_000  # two polls of 5.1 s and a little: older news says nothing
 LIMIT_MIN = 1
@@ -178,7 +178,7 @@ class Circuit:
             self._limit_hoped = max(self._limit_hoped, self.limit)
         else:
             self._close(now_ms)
-        if was_probe:  # else one begun before a failure that came alone: no outage was over
+        if was_probe:  # else it was begun before a failure that came alone, and there was no outage to recover from
             self.recovered_at_ms = now_ms
 
     def fail(self, token: int, now_ms: int) -> None:
@@ -279,7 +279,7 @@ class Router(NamedTuple):
         policy = self.policy
         cheap, dear = self.circuits[policy.cheap], self.circuits[policy.dear]
         patient = waited_ms < policy.wait_ms
-        probes_max = PROBES_MAX if patient else 1  # or a payment that slept in there would be the next probe again
+        probes_max = PROBES_MAX if patient else 1  # alone, or one whose probe hung would be sent to hang there again
         if cheap.takes(now_ms, probes_max) or cheap.may_be_asked(dear.recovered_at_ms):
             return policy.cheap
         if cheap.state is CircuitState.CLOSED:

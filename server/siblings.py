@@ -35,7 +35,7 @@ from shm import (
 
 IDS_MAX = 1 << 15  # latest ids of a sibling, as many again at most: 110 s of the contest's peak, under 10 MB
 ATTACH_MS = 1000  # how old a mapping may be; the segment may have been made anew meanwhile (16 µs)
-RETURNING_MS = 10_000  # 2 s until HAProxy sends it its ids again, or a stuck dispatcher here is replaced meanwhile
+RETURNING_MS = 10_000  # HAProxy needs 2 s to send it its ids again; a stuck dispatcher here may need STUCK_S more
 
 _LEAVING = (Phase.LEAVING, Phase.GONE)
 _PAID_FOR_SURE = (State.SENDING, State.UNKNOWN, State.SETTLED)
@@ -214,7 +214,7 @@ class Sibling:
                 if (state in _PAID_FOR_SURE or state == State.WAITING) and knows(correlation_id):
                     yield Copy(self, segment, table, slot, correlation_id)
 
-    def yields_nothing(self, segment: Segment) -> bool | None:
+    def pays_what_waits(self, segment: Segment) -> bool | None:
         """Whether what waits there is paid there for certain, as all has been verified; None: ask again in a moment.
 
         A dispatcher's lock is looked at before its words: those are an earlier life's as long as nobody holds it, and
@@ -246,7 +246,7 @@ class Copy(NamedTuple):
         It is for what was sent, and for what waits at a sibling that leaves nothing to others any more. One that still
         has to verify (or is absent, and will) may find the copy here as well: of the two, the first accepted counts.
         """
-        yields_nothing = self.sibling.yields_nothing(self.segment)
+        pays_what_waits = self.sibling.pays_what_waits(self.segment)  # before the slot is read: it may begin to be sent
         kept = self.table.read(self.slot)
         if kept is None or kept.correlation_id != self.correlation_id:
             return False
@@ -254,7 +254,9 @@ class Copy(NamedTuple):
             return True
         if kept.state is not State.WAITING:
             return False
-        return yields_nothing if yields_nothing is None else yields_nothing or kept.accepted_at_us < accepted_at_us
+        if pays_what_waits is None:
+            return None
+        return pays_what_waits or kept.accepted_at_us < accepted_at_us
 
 
 def _identity(segment: Segment) -> tuple[int, int, Geometry]:

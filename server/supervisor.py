@@ -136,10 +136,7 @@ class Supervisor:
     def _stop_in_order(self) -> None:
         """Web workers leave first, so that nothing new comes in; then the dispatchers settle what they can."""
         self._counters.phase = Phase.LEAVING
-        for kind, within_ms in (
-            ("worker", self._config.leave_ms + worker.STOP_WITHIN_S * 1000 + LOOK_MS),
-            ("dispatcher", self._config.drain_ms + payer.LAST_FLUSH_WITHIN_MS + LOOK_MS),
-        ):
+        for kind, within_ms in stop_within_ms(self._config).items():
             for alive in self._children.alive(kind).values():
                 os.kill(alive.pid, signal.SIGTERM)
             if not self._wait_for_end(kind, within_ms):
@@ -174,6 +171,14 @@ class Supervisor:
         while self._children.alive(kind):
             pid, _ = os.waitpid(-1, 0)
             self._children.died(pid, _now_ms())
+
+
+def stop_within_ms(config: Config) -> dict[str, int]:
+    """How long each kind of child may take to stop, in the order in which they are told. Docker must wait longer."""
+    return {
+        "worker": config.leave_ms + worker.STOP_WITHIN_S * 1000 + LOOK_MS,
+        "dispatcher": config.drain_ms + payer.LAST_FLUSH_WITHIN_MS + LOOK_MS,
+    }
 
 
 def _now_ms() -> int:

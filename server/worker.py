@@ -108,10 +108,11 @@ async def _serve(config: Config, segment: Segment, gate: Gate, counters: Counter
         timeout_graceful_shutdown=STOP_WITHIN_S,
     )
     server = _Server(settings, gate, counters, config.leave_ms / 1000)
-    following = asyncio.create_task(_follow(totals)) if isinstance(totals, LocalTotals) else None
-    await server.serve(sockets=[listener])
-    if following is not None:
-        following.cancel()
+    async with asyncio.TaskGroup() as group:  # a bug in following ends the process, and a successor begins anew
+        following = group.create_task(_follow(totals)) if isinstance(totals, LocalTotals) else None
+        await server.serve(sockets=[listener])
+        if following is not None:
+            following.cancel()
     await totals.aclose()
 
 

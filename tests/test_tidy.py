@@ -7,7 +7,6 @@ import ast
 import os
 import re
 import subprocess
-import sys
 import tomllib
 from collections.abc import Iterable
 from pathlib import Path
@@ -448,7 +447,3 @@ class TestChecks:
         """A source without a test, and a test without a source."""
         others = ["server/docker-compose.yml"]
         assert found(tidy.check_test_files(sources, others, tests)) == wrong
-
-    def test_runs_on_this_python(self) -> None:
-        """The standard library's names are those of the Python that runs the checks."""
-        assert "asyncio" in sys.stdlib_module_names

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from server.dispatcher import GATHER_MS
+from server.pacing import GATHER_MS
 from tests.integration.conftest import Start
 from tests.integration.instances import Instance, Processors, id_of, wait_for
 from tests.redis_server import RedisServer

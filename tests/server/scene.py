@@ -7,9 +7,9 @@ from contextlib import contextmanager
 from typing import Self
 
 from server.custody import Custody
-from server.dispatcher import GATHER_MS, Dispatcher
+from server.dispatcher import Dispatcher
 from server.intake import Intake
-from server.pacing import Pacer
+from server.pacing import GATHER_MS, Pacer
 from server.routing import Circuit, Router, make_policy
 from server.siblings import Siblings
 from shm import Accepted, Counters, DispatcherCount, Ended, Geometry, Kept, Segment, State

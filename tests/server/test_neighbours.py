@@ -4,9 +4,10 @@ from collections.abc import Iterator
 
 import pytest
 
+from server.errors import TotalsUnavailable
 from server.neighbours import ATTACH_MS, Neighbours, Told
-from shm import Member, Segment
-from tests.fakes import FakeClock
+from shm import Ended, Kind, Member, Phase, Segment
+from tests.fakes import NOON_MS, FakeClock
 from tests.server.other_instance import GEOMETRY, OtherInstance, other_instance
 from tests.shm.segments import segment_path
 
@@ -29,6 +30,17 @@ def names(other: OtherInstance) -> list[str]:
     return [str(Member(other.segment.segment_id, number)) for number in range(GEOMETRY.dispatchers)]
 
 
+def told(life: int, position: int = 0, *, epoch: int = 0, said_goodbye: bool = False) -> Told:
+    """What Redis has."""
+    return Told(epoch, life, position, said_goodbye)
+
+
+def at_work(other: OtherInstance, *phases: Phase) -> None:
+    """Its dispatchers are where these phases say."""
+    for number, phase in enumerate(phases):
+        other.segment.dispatcher_counters(number).phase = phase
+
+
 class TestUnheard:
     """Neighbours.unheard."""
 
@@ -40,11 +52,31 @@ class TestUnheard:
         """One that has lived is missed, each dispatcher by itself."""
         first, second = names(other)
         other.segment.journal(1).begin_life()
+        other.start()
+        at_work(other, Phase.READY, Phase.READY)
         neighbours = Neighbours([other.name], clock)
-        assert neighbours.unheard({first: Told(1, said_goodbye=False)}) == (
-            f"instance {second} has not published its totals yet"
-        )
-        assert neighbours.unheard({second: Told(1, said_goodbye=False)}) is None
+        assert neighbours.unheard({first: told(0)}) == (f"instance {second} has not published its totals yet")
+        assert neighbours.unheard({second: told(1)}) is None
+
+    def test_who_has_died(self, other: OtherInstance, clock: FakeClock) -> None:
+        """From its death until its successor has published, nobody knows what it was sending; a goodbye is no death."""
+        first, _ = names(other)
+        life = other.segment.journal(0).begin_life()
+        neighbours = Neighbours([other.name], clock)
+        died = f"instance {first} has died, and its successor has not published its totals yet"
+        other.start()
+        for phase, sentence in {
+            Phase.READY: None,
+            Phase.LEAVING: None,
+            Phase.GONE: died,  # seen dead by its supervisor
+            Phase.STARTING: died,  # the successor has the lock, and has not begun its life
+        }.items():
+            at_work(other, phase)
+            assert neighbours.unheard({first: told(life)}) == sentence
+        at_work(other, Phase.READY)
+        other.kill()
+        assert neighbours.unheard({first: told(life)}) == died
+        assert neighbours.unheard({first: told(life, said_goodbye=True)}) is None
 
     def test_who_is_back(self, other: OtherInstance, clock: FakeClock) -> None:
         """A goodbye is that of one life, and ends with the next one's beginning."""
@@ -52,18 +84,11 @@ class TestUnheard:
         journal = other.segment.journal(0)
         life = journal.begin_life()
         neighbours = Neighbours([other.name], clock)
-        goodbye = {first: Told(life, said_goodbye=True)}
+        goodbye = {first: told(life, said_goodbye=True)}
         assert neighbours.unheard(goodbye) is None
         assert journal.begin_life() == life + 1
         assert neighbours.unheard(goodbye) == f"instance {first} is back and has not published its totals yet"
-        assert neighbours.unheard({first: Told(life + 1, said_goodbye=True)}) is None
-
-    def test_who_lives_is_missed_by_others(self, other: OtherInstance, clock: FakeClock) -> None:
-        """Without a goodbye its silence shows in Redis itself."""
-        first, _ = names(other)
-        other.segment.journal(0).begin_life()
-        other.segment.journal(0).begin_life()
-        assert Neighbours([other.name], clock).unheard({first: Told(1, said_goodbye=False)}) is None
+        assert neighbours.unheard({first: told(life + 1, said_goodbye=True)}) is None
 
     def test_a_segment_that_was_made_anew(self, other: OtherInstance, clock: FakeClock) -> None:
         """It is found within a second; until then the one before it counts."""
@@ -93,3 +118,62 @@ class TestUnheard:
         """Nothing has been settled in it."""
         segment_path(other.name).write_bytes(bytes(4096))
         assert Neighbours([other.name], clock).unheard({}) is None
+
+
+class TestUnpublished:
+    """Neighbours.unpublished."""
+
+    ENDED = (
+        Ended(Kind.SETTLED, 0, NOON_MS, 1990, 0),
+        Ended(Kind.DUPLICATE, 0, NOON_MS, 5, 1),
+        Ended(Kind.REFUSED, 1, NOON_MS, 6, 2),
+        Ended(Kind.SETTLED, 1, NOON_MS + 1, 10, 3),
+    )
+
+    @pytest.fixture
+    def neighbours(self, other: OtherInstance, clock: FakeClock) -> Neighbours:
+        """With the journals of an instance, mapped."""
+        made = Neighbours([other.name], clock)
+        made.unheard({})
+        return made
+
+    @pytest.mark.parametrize("position", range(5))
+    def test_what_redis_has_not(self, other: OtherInstance, neighbours: Neighbours, position: int) -> None:
+        """Settlements from the position on that the totals in Redis reach to; nothing else that ended."""
+        first, _ = names(other)
+        for ended in self.ENDED:
+            other.segment.journal(0).append(ended)
+        missing = [ended for ended in self.ENDED[position:] if ended.kind is Kind.SETTLED]
+        assert list(neighbours.unpublished({first: told(1, position)})) == missing
+        assert list(neighbours.unpublished({first: told(1, position, said_goodbye=True)})) == []
+        assert list(neighbours.unpublished({})) == []
+
+    def test_after_a_purge(self, other: OtherInstance, neighbours: Neighbours) -> None:
+        """What Redis has counts from another one."""
+        first, _ = names(other)
+        other.segment.journal(0).begin_epoch(7)
+        with pytest.raises(TotalsUnavailable, match="took up the last purge"):
+            list(neighbours.unpublished({first: told(1)}))
+        assert list(neighbours.unpublished({first: told(1, epoch=7)})) == []
+
+    def test_too_many(self, other: OtherInstance, neighbours: Neighbours, monkeypatch: pytest.MonkeyPatch) -> None:
+        """It is no way of counting everything."""
+        monkeypatch.setattr("server.neighbours.UNPUBLISHED_MAX", 3)
+        first, _ = names(other)
+        for ended in self.ENDED:
+            other.segment.journal(0).append(ended)
+        assert len(list(neighbours.unpublished({first: told(1, 1)}))) == 1
+        with pytest.raises(TotalsUnavailable, match="has not published 4 settlements"):
+            list(neighbours.unpublished({first: told(1)}))
+
+    def test_overtaken(self, other: OtherInstance, neighbours: Neighbours) -> None:
+        """What was folded and overwritten meanwhile can't be read any more."""
+        first, _ = names(other)
+        journal = other.segment.journal(0)
+        for number in range(GEOMETRY.journal_records + 1):
+            if journal.is_full():
+                journal.fold(1)
+            journal.append(Ended(Kind.SETTLED, 0, NOON_MS + number, 1, 0))
+        assert len(list(neighbours.unpublished({first: told(1, 1)}))) == GEOMETRY.journal_records
+        with pytest.raises(TotalsUnavailable, match="faster than can be counted"):
+            list(neighbours.unpublished({first: told(1)}))

@@ -27,7 +27,7 @@ PATIENCE_S = 10.0
 SMALL = {"LANE_SLOTS": "64", "WAITING_SLOTS": "64", "JOURNAL_RECORDS": "64", "DRAIN_S": "0.3"}
 
 
-class Counter:
+class Station:
     """A segment, two simulated processors, and a dispatcher between them once `start` has been called."""
 
     def __init__(self, instance: str, processors: list[ProcessorServer], **settings: str) -> None:
@@ -55,12 +55,12 @@ class Counter:
             end(self.pid)
         os.close(self.doorbell)
 
-    async def wait_for(self, condition: Callable[[], bool], message: str) -> float:
+    async def wait_for(self, condition: Callable[[], bool], message: str, every_s: float = 0.002) -> float:
         """Waits until something holds; how long that took, in seconds."""
         begun_s = time.monotonic()
         while not condition():
             assert time.monotonic() - begun_s < PATIENCE_S, message
-            await asyncio.sleep(0.002)
+            await asyncio.sleep(every_s)
         return time.monotonic() - begun_s
 
     async def stop(self) -> int:
@@ -120,12 +120,12 @@ async def processors() -> AsyncIterator[list[ProcessorServer]]:
 
 
 @pytest.fixture
-def make(instance: str, processors: list[ProcessorServer]) -> Iterator[Callable[..., Counter]]:
-    """Makes a counter with some settings; its dispatcher is not at work yet."""
-    made: list[Counter] = []
+def make(instance: str, processors: list[ProcessorServer]) -> Iterator[Callable[..., Station]]:
+    """Makes a station with some settings; its dispatcher is not at work yet."""
+    made: list[Station] = []
 
-    def make_one(**settings: str) -> Counter:
-        made.append(Counter(instance, processors, **settings))
+    def make_one(**settings: str) -> Station:
+        made.append(Station(instance, processors, **settings))
         return made[-1]
 
     yield make_one
@@ -134,7 +134,7 @@ def make(instance: str, processors: list[ProcessorServer]) -> Iterator[Callable[
 
 
 @pytest.fixture
-async def counter(make: Callable[..., Counter]) -> Counter:
+async def station(make: Callable[..., Station]) -> Station:
     """A dispatcher at work, with totals kept locally."""
     made = make()
     await made.start()
@@ -144,155 +144,162 @@ async def counter(make: Callable[..., Counter]) -> Counter:
 class TestPaying:
     """A dispatcher's day."""
 
-    async def test_settles(self, counter: Counter) -> None:
+    async def test_settles(self, station: Station) -> None:
         """A payment in the lane is stored at the default processor, once, with the requestedAt in the journal."""
-        counter.accept(*range(50))
-        await counter.wait_settled(*range(50))
-        assert sorted(counter.stored(0)) == sorted(text_of(number) for number in range(50))
-        assert counter.stored(1) == []
-        records = [counter.segment.journal(0).read(position) for position in range(50)]
-        requested_at_ms = {row.requested_at_us // 1000 for row in counter.processors[0].processor.store.rows()}
+        station.accept(*range(50))
+        await station.wait_settled(*range(50))
+        assert sorted(station.stored(0)) == sorted(text_of(number) for number in range(50))
+        assert station.stored(1) == []
+        records = [station.segment.journal(0).read(position) for position in range(50)]
+        requested_at_ms = {row.requested_at_us // 1000 for row in station.processors[0].processor.store.rows()}
         assert {record.requested_at_ms for record in records if record} == requested_at_ms
 
-    async def test_wakes_up(self, counter: Counter) -> None:
+    async def test_wakes_up(self, station: Station) -> None:
         """A ring wakes it at once."""
-        await counter.wait_for(lambda: counter.row.sleeping, "it does not sleep")
-        counter.accept(1)
-        assert await counter.wait_settled(1) < 0.1
+        await station.wait_for(lambda: station.row.sleeping, "it does not sleep")
+        station.accept(1)
+        assert await station.wait_settled(1) < 0.1
 
-    async def test_failing_default(self, counter: Counter) -> None:
+    async def test_failing_default(self, station: Station) -> None:
         """With the default failing, the fallback takes over after the wait, and the default again when it recovers."""
-        counter.processors[0].processor.settings.failing = True
+        station.processors[0].processor.settings.failing = True
         await asyncio.sleep(0.1)
-        counter.accept(1)
-        assert 3 < await counter.wait_settled(1) < 6  # WAIT_S_PER_FEE_POINT times three points, and probes
-        assert (counter.stored(0), counter.stored(1)) == ([], [text_of(1)])
+        station.accept(1)
+        assert 3 < await station.wait_settled(1) < 6  # WAIT_S_PER_FEE_POINT times three points, and probes
+        assert (station.stored(0), station.stored(1)) == ([], [text_of(1)])
 
-    async def test_health_is_heard(self, counter: Counter) -> None:
-        """Without Redis it polls by itself."""
-        await counter.wait_for(
-            lambda: all(one.processor.health_limit.next_window_s is None for one in counter.processors), "never polled"
-        )
+    async def test_health_is_heard(self, make: Callable[..., Station]) -> None:
+        """Without Redis it polls by itself: no payment has told yet that the default is slower than slow."""
+        station = make(SLOW_MS="60000")
+        station.processors[0].processor.settings.delay_ms = 70_000
+        await station.start()
+        numbers = iter(range(64))
 
-    async def test_crash(self, counter: Counter) -> None:
+        def try_another() -> bool:
+            station.accept(next(numbers))
+            return bool(station.stored(1))
+
+        await station.wait_for(try_another, "never polled", every_s=0.1)
+
+    async def test_crash(self, station: Station) -> None:
         """What was in flight when it was killed is unknown, and is settled by its successor, stored once."""
-        counter.processors[0].processor.settings.delay_ms = 200
-        counter.accept(*range(20))
-        await counter.wait_for(lambda: set(counter.states(*range(20))) == {State.SENDING}, "not sent")
-        end(counter.pid)
-        counter.accept(*range(20, 30))
-        await counter.start()
-        assert await counter.wait_settled(*range(30)) < 1.5
-        assert sorted(counter.stored(0)) == sorted(text_of(number) for number in range(30))
-        assert counter.segment.journal(0).head == 30
+        station.processors[0].processor.settings.delay_ms = 200
+        station.accept(*range(20))
+        await station.wait_for(lambda: set(station.states(*range(20))) == {State.SENDING}, "not sent")
+        end(station.pid)
+        station.accept(*range(20, 30))
+        await station.start()
+        assert await station.wait_settled(*range(30)) < 1.5
+        assert sorted(station.stored(0)) == sorted(text_of(number) for number in range(30))
+        assert station.segment.journal(0).head == 30
 
-    async def test_local_purge(self, counter: Counter) -> None:
+    async def test_local_purge(self, station: Station) -> None:
         """Without Redis a purge is asked for in a worker's row."""
-        counter.accept(1)
-        await counter.wait_settled(1)
-        counter.segment.worker_counters(0).put(WorkerCount.PURGE_EPOCH, 3)
-        await counter.wait_for(lambda: counter.segment.journal(0).base.epoch == 3, "the purge is not taken up")
-        assert counter.segment.journal(0).base.epoch_start == 1
+        station.accept(1)
+        await station.wait_settled(1)
+        station.segment.worker_counters(0).put(WorkerCount.PURGE_EPOCH, 3)
+        await station.wait_for(lambda: station.segment.journal(0).base.epoch == 3, "the purge is not taken up")
+        assert station.segment.journal(0).base.epoch_start == 1
 
 
 class TestStopping:
     """The end."""
 
-    async def test_idle(self, counter: Counter) -> None:
+    async def test_idle(self, station: Station) -> None:
         """With nothing to do it ends at once."""
         begun_s = time.monotonic()
-        assert await counter.stop() == 0
+        assert await station.stop() == 0
         assert time.monotonic() - begun_s < 0.25
-        assert counter.row.phase is Phase.GONE
+        assert station.row.phase is Phase.GONE
 
-    async def test_drains(self, counter: Counter) -> None:
+    async def test_drains(self, station: Station) -> None:
         """What can be settled within the time given is."""
-        counter.processors[0].processor.settings.delay_ms = 100
-        counter.accept(*range(10))
-        await counter.wait_for(lambda: set(counter.states(*range(10))) == {State.SENDING}, "not sent")
-        assert await counter.stop() == 0
-        assert set(counter.states(*range(10))) == {State.SETTLED}
+        station.processors[0].processor.settings.delay_ms = 100
+        station.accept(*range(10))
+        await station.wait_for(lambda: set(station.states(*range(10))) == {State.SENDING}, "not sent")
+        assert await station.stop() == 0
+        assert set(station.states(*range(10))) == {State.SETTLED}
 
-    async def test_leaves_the_rest(self, counter: Counter) -> None:
+    async def test_leaves_the_rest(self, station: Station) -> None:
         """What can't be settled in time stays, and the next life settles it, stored once."""
-        counter.processors[0].processor.settings.delay_ms = 800
-        counter.accept(*range(10))
-        await counter.wait_for(lambda: set(counter.states(*range(10))) == {State.SENDING}, "not sent")
-        assert await counter.stop() == 0
-        assert set(counter.states(*range(10))) == {State.UNKNOWN}
-        counter.processors[0].processor.settings.delay_ms = 0
-        await counter.start()
-        await counter.wait_settled(*range(10))
+        station.processors[0].processor.settings.delay_ms = 800
+        station.accept(*range(10))
+        await station.wait_for(lambda: set(station.states(*range(10))) == {State.SENDING}, "not sent")
+        assert await station.stop() == 0
+        assert set(station.states(*range(10))) == {State.UNKNOWN}
+        station.processors[0].processor.settings.delay_ms = 0
+        await station.start()
+        await station.wait_settled(*range(10))
         await asyncio.sleep(0.6)  # until those that were asleep wake up
-        assert sorted(counter.stored(0)) == sorted(text_of(number) for number in range(10))
-        assert counter.stored(1) == []
+        assert sorted(station.stored(0)) == sorted(text_of(number) for number in range(10))
+        assert station.stored(1) == []
 
 
 class TestStart:
     """What it needs."""
 
-    async def test_role_taken(self, instance: str, make: Callable[..., Counter]) -> None:
+    async def test_role_taken(self, instance: str, make: Callable[..., Station]) -> None:
         """Nobody pays while another process plays the role."""
-        counter = make()
+        station = make()
         with pytest.MonkeyPatch.context() as patch, RoleLock(instance, "dispatcher-0"):
             patch.setattr("server.child.LOCK_WITHIN_S", 0.0)
             with pytest.raises(RoleTaken):
-                payer.serve(counter.config, 0, counter.doorbell)
+                payer.serve(station.config, 0, station.doorbell)
 
     async def test_unreachable_processors(
-        self, processors: list[ProcessorServer], make: Callable[..., Counter]
+        self, processors: list[ProcessorServer], make: Callable[..., Station]
     ) -> None:
         """With nobody there payments wait, and are settled once somebody is."""
-        counter = make()
+        station = make()
         for one in processors:
             await one.__aexit__()
-        await counter.start()
-        counter.accept(1)
-        await counter.wait_for(lambda: counter.row.get(DispatcherCount.SURE_NOS) > 0, "never tried")
-        assert counter.states(1) == [State.WAITING]
+        await station.start()
+        station.accept(1)
+        await station.wait_for(lambda: station.row.get(DispatcherCount.SURE_NOS) > 0, "never tried")
+        assert station.states(1) == [State.WAITING]
         async with processors[0]:
-            await counter.wait_settled(1)
+            await station.wait_settled(1)
 
 
 class TestPublishing:
     """With Redis."""
 
-    async def test_totals(self, make: Callable[..., Counter], redis: RedisServer) -> None:
+    async def test_totals(self, make: Callable[..., Station], redis: RedisServer) -> None:
         """A settlement is in the hash within 20 ms or so, and stays there after a goodbye."""
-        counter = make(REDIS_URL=redis.url)
-        await counter.start()
+        station = make(REDIS_URL=redis.url)
+        await station.start()
         totals = TotalsHash(redis.url)
-        await counter.wait_for(lambda: counter.row.get(DispatcherCount.FLUSHES) > 0, "nothing is published")
-        counter.accept(1)
-        await counter.wait_settled(1)
+        await station.wait_for(lambda: station.row.get(DispatcherCount.FLUSHES) > 0, "nothing is published")
+        station.accept(1)
+        await station.wait_settled(1)
         begun_s = time.monotonic()
         while (await totals.summary(None, None)).default != Total(1, 1990):
             assert time.monotonic() - begun_s < 0.2  # 20 ms, and what a busy machine adds
             await asyncio.sleep(0.001)
-        assert await counter.stop() == 0
+        assert await station.stop() == 0
         await asyncio.sleep(1.6)
         assert await totals.summary(None, None) == Summary(Total(1, 1990), Total(0, 0))
         await totals.aclose()
 
-    async def test_cut_short(self, make: Callable[..., Counter], redis: RedisServer) -> None:
+    async def test_cut_short(self, make: Callable[..., Station], redis: RedisServer) -> None:
         """The goodbye tells of payments that were cut short as unknown."""
-        counter = make(REDIS_URL=redis.url)
-        await counter.start()
-        counter.processors[0].processor.settings.delay_ms = 900
-        counter.accept(*range(5))
-        await counter.wait_for(lambda: set(counter.states(*range(5))) == {State.SENDING}, "not sent")
-        assert await counter.stop() == 0
+        station = make(REDIS_URL=redis.url)
+        await station.start()
+        station.processors[0].processor.settings.delay_ms = 900
+        station.accept(*range(5))
+        await station.wait_for(lambda: set(station.states(*range(5))) == {State.SENDING}, "not sent")
+        assert await station.stop() == 0
         totals = TotalsHash(redis.url)
         assert await totals.summary(None, None) == Summary(Total(0, 0), Total(0, 0), unknown=5)
         await totals.aclose()
 
-    async def test_redis_hangs_at_the_end(self, make: Callable[..., Counter], mortal_redis: RedisServer) -> None:
+    async def test_redis_hangs_at_the_end(self, make: Callable[..., Station], mortal_redis: RedisServer) -> None:
         """A Redis that does not answer delays the end by no more than two calls."""
-        counter = make(REDIS_URL=mortal_redis.url)
-        await counter.start()
-        counter.accept(1)
-        await counter.wait_settled(1)
+        station = make(REDIS_URL=mortal_redis.url)
+        await station.start()
+        station.accept(1)
+        await station.wait_settled(1)
         mortal_redis.freeze()
         begun_s = time.monotonic()
-        assert await counter.stop() == 0
+        assert await station.stop() == 0
         assert time.monotonic() - begun_s < payer.LAST_FLUSH_WITHIN_MS / 1000

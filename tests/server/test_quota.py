@@ -23,7 +23,6 @@ class TestThrottledPeriods:
         stat.write_text(text)
         quota = CpuQuota((tmp_path / "missing", stat))
         assert quota.throttled_periods() == periods
-        quota.close()
 
     def test_is_read_anew(self, tmp_path: Path) -> None:
         """Each call tells what the file says now."""
@@ -32,21 +31,10 @@ class TestThrottledPeriods:
         quota = CpuQuota((stat,))
         stat.write_text(V1.replace("12", "13"))
         assert quota.throttled_periods() == 13
-        quota.close()
 
     def test_without_a_quota(self, tmp_path: Path) -> None:
         """Where nothing tells of throttling there is none."""
         root = tmp_path / "cpu.stat"
         root.write_text("usage_usec 1\n")
         quota = CpuQuota((root, tmp_path / "missing"))
-        assert quota.throttled_periods() == 0
-        quota.close()
-
-    def test_closing_twice_is_harmless(self, tmp_path: Path) -> None:
-        """And what is closed tells of no throttling."""
-        stat = tmp_path / "cpu.stat"
-        stat.write_text(V1)
-        quota = CpuQuota((stat,))
-        quota.close()
-        quota.close()
         assert quota.throttled_periods() == 0

@@ -25,12 +25,14 @@ class Seen(NamedTuple):
     """What a summary was read from.
 
     Args:
-        records: the settlements that the headers in the hash cover.
-        stale: a sentence if they lag behind the journals more than they may.
+        epoch: of the hash.
+        counted: members whose totals are of that epoch.
+        stale: a sentence if the hash lags behind the journals more than it may.
         staying: members that have not said goodbye: whom a purge waits for.
     """
 
-    records: list[Record]
+    epoch: int
+    counted: set[str]
     stale: str | None
     staying: set[str]
 
@@ -123,34 +125,34 @@ class Auditor:
         try:
             if life.local is not None:
                 summary = await life.local.summary(*window)
-                seen = Seen(self._settled_here(instance), None, set())
+                records, stale = self._settled_here(instance), None
             else:
                 connection = Connection(self._world, self.server)
                 summary = await self._totals(instance, connection).summary(*window)
                 assert isinstance(connection.seen, Seen)
-                seen = connection.seen
+                records, stale = self._settled(connection.seen), connection.seen.stale or self._dead(connection.seen)
         except TotalsUnavailable as error:
             self._world.say(f"{life} refuses the summary of {window}: {error.reason}")
             self._world.coverage.faults[Fault.SUMMARY_REFUSED] += 1
             self._world.coverage.refusals["".join(c for c in error.reason if not c.isdigit())[:48]] += 1
             return None
-        self._check(life, window, summary, seen)
+        self._check(life, window, summary, records, stale)
         return summary
 
     def _totals(self, instance: Instance, connection: Connection) -> SimulatedTotals:
         families = {one.config.instance: one for one in self.instances}
         return SimulatedTotals(connection, SimulatedNeighbours(families, instance.clock))
 
-    def _check(self, life: Life, window: Window, summary: Summary, seen: Seen) -> None:
+    def _check(self, life: Life, window: Window, summary: Summary, records: list[Record], stale: str | None) -> None:
         if self._world.tracing:
             self._world.say(f"{life} answers the summary of {window}: {summary}")
         self.given += 1
-        if seen.stale:
-            self._world.fail(f"a summary was given, and {seen.stale}")
+        if stale:
+            self._world.fail(f"a summary was given, and {stale}")
         if summary.resolution is not None:
             self._world.coverage.faults[Fault.SUMMARY_WIDENED] += 1
             return
-        expected = count(seen.records, window)
+        expected = count(records, window)
         if (summary.default, summary.fallback) != expected:
             self._world.fail(f"the summary of {window} is {summary}, and should be {expected}")
 
@@ -162,25 +164,38 @@ class Auditor:
         return records
 
     def summarised(self) -> Seen:
-        """What the headers in the hash cover, at the instant at which a summary reads them."""
+        """Whose totals are in the hash, at the instant at which a summary reads them."""
         data = self.server.model.hash
-        records = []
+        epoch = int(data.get(b"epoch", b"0"))
         stale = None
-        staying = set()
+        counted, staying = set(), set()
         for name in data.get(b"roster", b"").decode().split(","):
             text = data.get(f"{name}|h".encode())
             if text is None:
                 continue
             header, member = Header.from_text(text.decode()), self._truth.members[name]
-            if header.epoch == int(data.get(b"epoch", b"0")):
-                records += member.settled(header.epoch, header.position)
+            if header.epoch == epoch:
+                counted.add(name)
             stale = stale or self._staleness(member, header) or self._silence(member, header)
             journal = self.instances[member.instance].view.journal(Member.parse(name).dispatcher)
             if header.said_goodbye and journal.life != header.life:
                 stale = stale or f"{name} has begun another life since it said goodbye"
             if not header.said_goodbye:
                 staying.add(name)
-        return Seen(records, stale, staying)
+        return Seen(epoch, counted, stale, staying)
+
+    def _settled(self, seen: Seen) -> list[Record]:
+        """What those whose totals are in the hash have settled until now, published or not."""
+        members = (self._truth.members[name] for name in sorted(seen.counted))
+        return [record for member in members for record in member.settled(seen.epoch, len(member.records))]
+
+    def _dead(self, seen: Seen) -> str | None:
+        """A sentence if somebody has died while sending, and nobody has told yet what is unknown since."""
+        for name in sorted(seen.staying):
+            member = self._truth.members[name]
+            if not self.instances[member.instance].plays(_role(member)):
+                return f"{name} is dead and has not said goodbye"
+        return None
 
     def _silence(self, member: MemberTruth, header: Header) -> str | None:
         """A sentence if a member said goodbye and knew of fewer unknown outcomes than have become rows."""

@@ -152,6 +152,8 @@ class Instance:
             world.say(f"{life} is born")
         life.began_at_s = world.loop.time()
         self.lives[role] = life
+        if role.kind == "dispatcher":
+            self.view.dispatcher_counters(role.number).phase = Phase.STARTING
         self._children.born(role, self._pids, self.clock.ticks_ms())
         around = Surroundings(world, self.clock, self._processors, self._server, self.siblings)
         if role.kind == "worker":

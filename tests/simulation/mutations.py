@@ -198,6 +198,24 @@ def _believe_goodbyes() -> list[Patch]:
     return [(Neighbours, "unheard", unheard)]
 
 
+def _believe_the_dead() -> list[Patch]:
+    """Who has died is missed once it has been silent for long, not at once."""
+
+    def is_at_work(self: Neighbours, neighbour: Any) -> bool:
+        return True
+
+    return [(Neighbours, "_is_at_work", is_at_work)]
+
+
+def _trust_in_redis() -> list[Patch]:
+    """What the journals have and Redis has not yet is left out of summaries."""
+
+    def unpublished(self: Neighbours, told: Any) -> Iterator[Ended]:
+        return iter(())
+
+    return [(Neighbours, "unpublished", unpublished)]
+
+
 MUTATIONS: dict[str, Callable[[], list[Patch]]] = {
     "publish-before-packing": _publish_before_packing,
     "acknowledge-before-storing": _acknowledge_before_storing,
@@ -211,6 +229,8 @@ MUTATIONS: dict[str, Callable[[], list[Patch]]] = {
     "flush-onto-anything": _flush_onto_anything,
     "tell-half": _tell_half,
     "believe-goodbyes": _believe_goodbyes,
+    "believe-the-dead": _believe_the_dead,
+    "trust-in-redis": _trust_in_redis,
     "ignore-siblings": _ignore_siblings,
     "return-unverified": _return_unverified,
 }

@@ -116,6 +116,9 @@ class SimulatedNeighbours(Neighbours):
     def _open(self, instance: str) -> SimulatedSegment:
         return self._families[instance].map()
 
+    def _is_free(self, instance: str, role: str) -> bool:
+        return not self._families[instance].plays(role)
+
 
 class SimulatedPayer(Payer):
     """The real dispatcher's process; what it reaches beyond the machine is simulated."""

@@ -6,7 +6,6 @@ from tests.simulation.campaign import run_many, run_some
 from tests.simulation.coverage import Coverage, Fault
 from tests.simulation.mutations import MUTATIONS
 from tests.simulation.plan import draw_plan
-from tests.simulation.regressions import REGRESSIONS
 from tests.simulation.runner import run_seed
 
 SEEDS_IN_CI = 1500
@@ -66,11 +65,6 @@ class TestCampaign:
         tally = run_many(range(SEEDS_IN_CI), processes=PROCESSES)
         assert tally.failures == []
         assert tally.coverage.missing() == []
-
-    @pytest.mark.parametrize("seed", REGRESSIONS)
-    def test_regressions(self, seed: int) -> None:
-        """What once failed holds."""
-        assert run_seed(seed).failures == [], REGRESSIONS[seed]
 
     @pytest.mark.parametrize("mutation", [name for name in MUTATIONS if name not in RARELY_NOTICED])
     def test_mutations_are_noticed(self, mutation: str) -> None:

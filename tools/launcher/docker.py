@@ -4,6 +4,7 @@ The gateway runs under a project name of its own, so that its volumes are never 
 has started from the same file.
 """
 
+import contextlib
 import json
 import os
 import shutil
@@ -46,7 +47,10 @@ def require_docker() -> None:
         (["docker", "compose", "version"], "Docker's Compose plugin (v2) is missing"),
         (["docker", "info"], "the Docker engine does not answer"),
     ):
-        asked = subprocess.run(command, capture_output=True, text=True, check=False)
+        try:
+            asked = subprocess.run(command, capture_output=True, text=True, check=False, timeout=COMMAND_WITHIN_S)
+        except subprocess.TimeoutExpired:
+            raise LaunchError(f"{lacking}: no answer within {COMMAND_WITHIN_S:.0f} s") from None
         if asked.returncode != 0:
             raise LaunchError(f"{lacking}: {asked.stderr.strip()[-WORDS_MAX:]}")
 
@@ -122,9 +126,7 @@ class Composed:
             LaunchError: a command failed.
         """
         self._say("stopping instances, HAProxy, Redis and processors")
-        subprocess.run(["docker", "rm", "--force", LOOKER], capture_output=True, check=False)
-        if self._looker is not None:
-            self._looker.wait(COMMAND_WITHIN_S)
+        self._end_looker()
         self._pause = time.sleep
         try:
             self._run(*GATEWAY, "stop", *INSTANCES)  # while HAProxy, Redis and the processors still serve them
@@ -134,6 +136,17 @@ class Composed:
             self._run(*GATEWAY, "down", *([] if staying else ["--volumes"]))
         finally:
             self._run(*PROCESSORS, "down")
+
+    def _end_looker(self) -> None:
+        """Nobody looks any more; a container that does not go must not keep the others running."""
+        if self._looker is None:
+            return
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            subprocess.run(
+                ["docker", "rm", "--force", LOOKER], capture_output=True, check=False, timeout=COMMAND_WITHIN_S
+            )
+        self._looker.kill()
+        self._looker.wait()
 
     def _unsettled(self) -> list[str]:
         """A sentence for each segment that stays; a segment that can't be read stays."""
