@@ -187,6 +187,10 @@ class Ledger:
         """Whether fields are still to be sent."""
         return bool(self._changed.minutes or self._changed.seconds)
 
+    def forget_changes(self) -> None:
+        """Nobody sends them: called by who only reads, or their names would be kept for ever."""
+        self._changed = Changes(set(), set(), set())
+
     def take_changes(self) -> Changes:
         """What changed and was not taken yet, or a part of `PIECE_BYTES` of it; to be given back if it is not sent."""
         changed = self._changed

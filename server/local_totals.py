@@ -5,9 +5,11 @@ still in the base's all-time totals, and `exact_from_ms` says from when on windo
 """
 
 import asyncio
+from collections.abc import Callable
 
 from server.errors import TotalsUnavailable
 from server.following import JournalFollower
+from server.neighbours import AT_WORK
 from server.totals import Levels, Summary, UnknownRange, count_window, reaches_forgotten
 from shm import Counters, DispatcherCount, Segment, WorkerCount
 
@@ -21,10 +23,12 @@ class LocalTotals:
     Args:
         segment: of this instance.
         counters: of this worker, where it asks for a purge.
+        is_free: whether nobody plays a role of this instance.
     """
 
-    def __init__(self, segment: Segment, counters: Counters) -> None:
+    def __init__(self, segment: Segment, counters: Counters, is_free: Callable[[str], bool]) -> None:
         """Reads nothing yet."""
+        self._is_free = is_free
         dispatchers = range(segment.geometry.dispatchers)
         self._journals = [segment.journal(dispatcher) for dispatcher in dispatchers]
         self._followers = [JournalFollower(journal) for journal in self._journals]
@@ -40,6 +44,7 @@ class LocalTotals:
         while True:
             for follower in self._followers:  # the last time in one go, so that all of them stand at one instant
                 follower.follow()
+                follower.ledger.forget_changes()
             if not any(follower.is_behind for follower in self._followers):
                 return
             await asyncio.sleep(0)
@@ -51,6 +56,11 @@ class LocalTotals:
             TotalsUnavailable: they can't be exact; the reason says why.
         """
         await self.follow()
+        for dispatcher, row in enumerate(self._dispatchers):
+            if row.phase not in AT_WORK or self._is_free(f"dispatcher-{dispatcher}"):
+                raise TotalsUnavailable(
+                    f"dispatcher {dispatcher} has not recovered yet what its predecessor was sending"
+                )
         members = [
             self._levels(follower, row) for follower, row in zip(self._followers, self._dispatchers, strict=True)
         ]

@@ -28,7 +28,8 @@ from shm import (
 ATTACH_MS = 1000  # how old a mapping may be; the segment may have been made anew meanwhile
 UNPUBLISHED_MAX = 4096  # records that are added to a summary at once: 10 ms; more have waited for over a second
 
-_AT_WORK = (Phase.READY, Phase.LEAVING)
+AT_WORK = (Phase.READY, Phase.LEAVING)
+"""Where a dispatcher stands once it has recovered: until then nobody has told what its predecessor was sending."""
 
 
 class Told(NamedTuple):
@@ -118,9 +119,9 @@ class Neighbours:
                 yield ended
 
     def _is_at_work(self, neighbour: _Neighbour) -> bool:
-        """Whether its dispatcher lives and is past recovery: the lock is held before the row says that one begins."""
-        free = self._is_free(neighbour.instance, f"dispatcher-{neighbour.dispatcher}")
-        return not free and neighbour.row.phase in _AT_WORK
+        """Whether its dispatcher lives and is past recovery. (Its row says who has the lock: it is written before.)"""
+        is_free = self._is_free(neighbour.instance, f"dispatcher-{neighbour.dispatcher}")
+        return not is_free and neighbour.row.phase in AT_WORK
 
     def _attach(self) -> None:
         now_ms = self._clock.ticks_ms()

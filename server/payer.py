@@ -108,6 +108,7 @@ class Payer:
             background += [loop.create_task(poll_alone(one, self._hear_health)) for one in processors]
         for task in background:
             task.add_done_callback(_end_process_on_failure)
+        dispatcher.beat()  # shows what is unknown; and recovery took long, but from now on silence is held against it
         self._counters.phase = Phase.READY
         if publisher and self._after_absence:
             await _introduce(publisher)

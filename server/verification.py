@@ -93,7 +93,7 @@ async def _verify_one(slot: int, custody: Custody, processors: tuple[Processor, 
 
 
 async def _stored_at(processor: Processor, kept: Kept, silent: set[str]) -> int | None:
-    """When the payment was requested, if this processor has it, in ms UTC (0 if it does not say so in whole ms).
+    """When the payment was requested, if this processor has it, in ms UTC (0 if it says so in no whole ms since 1970).
 
     Asks until there is an answer: without one it can't be paid, at either processor.
     """
@@ -109,7 +109,7 @@ async def _stored_at(processor: Processor, kept: Kept, silent: set[str]) -> int 
             pause_s = min(pause_s * 2, PAUSE_MAX_S)
         else:
             silent.discard(processor.name)
-            return None if shown is None else shown.requested_at_ms or 0
+            return None if shown is None else max(shown.requested_at_ms or 0, 0)
 
 
 def _end_as_duplicate(slot: int, kept: Kept, custody: Custody, processor: int, requested_at_ms: int) -> None:

@@ -5,6 +5,7 @@ import contextlib
 import logging
 import signal
 import socket
+from functools import partial
 from types import FrameType
 
 import uvicorn
@@ -21,7 +22,7 @@ from server.local_totals import LocalTotals
 from server.neighbours import Neighbours
 from server.redis_totals import TotalsHash
 from server.shortcut import shortcut_protocol
-from shm import Counters, Phase, Segment
+from shm import Counters, Phase, Segment, is_role_free
 
 KEEP_ALIVE_S = 75  # far over HAProxy's 5 s purge of idle connections: the side that reuses them must close first
 STOP_WITHIN_S = 3  # requests in flight at the end; an answer takes milliseconds
@@ -42,6 +43,7 @@ class _Server(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Begins to serve."""
         await super().startup(sockets)
+        self._counters.beat()  # the start may have taken long, and from now on silence is a reason to be killed
         self._counters.phase = Phase.READY
 
     async def main_loop(self) -> None:
@@ -91,7 +93,8 @@ def serve(config: Config, worker: int, listener: socket.socket, doorbells: list[
 
 async def _serve(config: Config, segment: Segment, gate: Gate, counters: Counters, listener: socket.socket) -> None:
     neighbours = Neighbours((config.instance, *config.siblings), SystemClock())
-    totals = TotalsHash(config.redis_url, neighbours) if config.redis_url else LocalTotals(segment, counters)
+    is_free = partial(is_role_free, config.instance)
+    totals = TotalsHash(config.redis_url, neighbours) if config.redis_url else LocalTotals(segment, counters, is_free)
     app = build_app(gate, totals, amount_cents_max=config.amount_max_cents, purge_enabled=config.purge_enabled)
     settings = uvicorn.Config(
         app,

@@ -1,7 +1,7 @@
 """server/local_totals.py: totals of an instance alone, over a real segment with two dispatchers and two workers."""
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 import pytest
 
@@ -9,7 +9,7 @@ from server import following, local_totals
 from server.errors import TotalsUnavailable
 from server.local_totals import LocalTotals
 from server.totals import Summary, Total
-from shm import Counters, DispatcherCount, Ended, Geometry, Kind, Segment, WorkerCount
+from shm import Counters, DispatcherCount, Ended, Geometry, Kind, Phase, Segment, WorkerCount
 from tests.server.naive_totals import ORIGINS_MS, Settled, small_ledgers
 from tests.shm.segments import fresh_instance
 
@@ -22,7 +22,10 @@ NOTHING = Summary(Total(0, 0), Total(0, 0))
 def segment() -> Iterator[Segment]:
     """A fresh segment, gone afterwards."""
     with fresh_instance() as instance:
-        yield Segment.create(instance, GEOMETRY)
+        made = Segment.create(instance, GEOMETRY)
+        for dispatcher in range(GEOMETRY.dispatchers):
+            made.dispatcher_counters(dispatcher).phase = Phase.READY
+        yield made
 
 
 def settle(segment: Segment, dispatcher: int, *settled: Settled) -> None:
@@ -32,9 +35,9 @@ def settle(segment: Segment, dispatcher: int, *settled: Settled) -> None:
         journal.append(Ended(Kind.SETTLED, processor, requested_at_ms, amount_cents, 0))
 
 
-def totals_of(segment: Segment, worker: int = 0) -> LocalTotals:
-    """A worker's reader."""
-    return LocalTotals(segment, segment.worker_counters(worker))
+def totals_of(segment: Segment, worker: int = 0, dead: Collection[str] = ()) -> LocalTotals:
+    """A worker's reader; nobody plays the roles that are dead."""
+    return LocalTotals(segment, segment.worker_counters(worker), dead.__contains__)
 
 
 class TestSummary:
@@ -53,6 +56,15 @@ class TestSummary:
         assert await totals.summary(NOON_MS + 1, NOON_MS + 2) == Summary(Total(1, 10), Total(1, 5))
         settle(segment, 1, Settled(0, NOON_MS + 2, 10))
         assert await totals.summary(NOON_MS + 2, NOON_MS + 2) == Summary(Total(2, 20), Total(0, 0))
+
+    async def test_a_dead_dispatcher(self, segment: Segment) -> None:
+        """Until its successor has recovered nobody knows what it was sending."""
+        assert await totals_of(segment).summary(None, None) == NOTHING
+        with pytest.raises(TotalsUnavailable, match="dispatcher 1"):
+            await totals_of(segment, dead={"dispatcher-1"}).summary(None, None)
+        segment.dispatcher_counters(0).phase = Phase.STARTING
+        with pytest.raises(TotalsUnavailable, match="dispatcher 0"):
+            await totals_of(segment).summary(None, None)
 
     async def test_tells_unknown_payments(self, segment: Segment) -> None:
         """Unknown payments that may lie in the window are said, as the dispatchers' gauges have them."""
@@ -92,6 +104,14 @@ class TestSummary:
         loop.call_soon(settle, segment, 0, Settled(0, NOON_MS, 1))
         answer = await totals_of(segment).summary(None, None)
         assert answer.default == Total(6, 6)
+
+    async def test_what_is_forgotten_leaves_nothing_behind(self, segment: Segment) -> None:
+        """Names of fields that were dropped are for those who publish."""
+        with small_ledgers(detail_bytes=16):
+            totals = totals_of(segment)
+            settle(segment, 0, *(Settled(0, NOON_MS + second * 1000, 1) for second in range(20)))
+            await totals.follow()
+        assert [follower.ledger.take_changes().dropped for follower in totals._followers] == [set(), set()]  # noqa: SLF001  what grew
 
     async def test_forgotten_minutes_widen_the_window(self, segment: Segment) -> None:
         """A window that begins before the minutes kept is counted as all there is up to its end, and says so."""

@@ -11,18 +11,16 @@ import pytest
 
 from server import redis_totals as module
 from server.errors import TotalsUnavailable
-from server.neighbours import Neighbours
 from server.processors import Health
 from server.redis_scripts import HASH
 from server.redis_totals import TotalsHash
 from server.totals import CELL, Summary, Total, UnknownRange
 from server.totals_rows import SEEN_WITHIN_MS
-from shm import DispatcherCount, Phase
-from tests.fakes import NOON_MS, FakeClock
+from shm import DispatcherCount
+from tests.fakes import NOON_MS
 from tests.redis_server import RedisServer
 from tests.server.members import Published, members
 from tests.server.naive_totals import Settled, count, small_ledgers
-from tests.server.other_instance import other_instance
 
 pytestmark = pytest.mark.slow
 
@@ -192,44 +190,6 @@ class TestDoubt:
         await pair[1].flush_until_taken()
         grow_old(redis, pair[1], 10**9)
         assert "has not been heard of" in await reason(totals)
-
-    async def test_back_and_silent(self, redis: RedisServer, totals: TotalsHash) -> None:
-        """One that said goodbye and began another life is waited for by those who share its volume."""
-        with other_instance() as other:
-            reader = TotalsHash(redis.url, Neighbours([other.name], FakeClock()))
-            member = Published(other.segment, totals)
-            assert await reason(reader) == "no instance has published its totals yet"
-            await member.flush(ONE)
-            await member.publisher.say_goodbye()
-            assert (await reader.summary(None, None)).default == Total(1, 1990)
-            member.start(totals)
-            member.settle(ONE)
-            assert await reason(reader) == f"instance {member.name} is back and has not published its totals yet"
-            other.start()
-            other.segment.dispatcher_counters(0).phase = Phase.READY
-            await member.flush_until_taken()
-            assert (await reader.summary(None, None)).default == Total(2, 3980)
-            await reader.aclose()
-
-    async def test_what_the_journals_have_already(self, redis: RedisServer, totals: TotalsHash) -> None:
-        """What was settled since the last flush counts in its windows; of one that has died nobody knows enough."""
-        with other_instance() as other:
-            reader = TotalsHash(redis.url, Neighbours([other.name], FakeClock()))
-            other.start()
-            other.segment.dispatcher_counters(0).phase = Phase.READY
-            member = Published(other.segment, totals)
-            await member.flush(ONE)
-            member.settle(OTHER, ONE)
-            assert await reader.summary(None, None) == Summary(Total(2, 3980), Total(1, 10))
-            assert await reader.summary(None, NOON_MS) == Summary(Total(2, 3980), Total(0, 0))
-            assert await reader.summary(NOON_MS + 1, None) == Summary(Total(0, 0), Total(1, 10))
-            await member.flush()
-            assert await reader.summary(None, None) == Summary(Total(2, 3980), Total(1, 10))
-            other.kill()
-            assert await reason(reader) == (
-                f"instance {member.name} has died, and its successor has not published its totals yet"
-            )
-            await reader.aclose()
 
     async def test_header_of_another_program(self, redis: RedisServer, totals: TotalsHash) -> None:
         """A header that can't be read is no header."""

@@ -33,6 +33,8 @@ class Office:
         self.row = self.segment.worker_counters(0)
         self.listener = socket.create_server(("127.0.0.1", 0))
         self.doorbell = os.eventfd(0, os.EFD_NONBLOCK)
+        self.dispatcher = RoleLock(instance, "dispatcher-0")
+        self.segment.dispatcher_counters(0).phase = Phase.READY
         self.pid = 0
 
     def start(self) -> None:
@@ -49,6 +51,7 @@ class Office:
         """Leaves nothing behind."""
         end(self.pid) if self.pid else None
         self.listener.close()
+        self.dispatcher.release()
         os.close(self.doorbell)
 
     def wait_for(self, condition: Callable[[], bool], message: str) -> float:

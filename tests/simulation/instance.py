@@ -155,7 +155,7 @@ class Instance:
         if role.kind == "dispatcher":
             self.view.dispatcher_counters(role.number).phase = Phase.STARTING
         self._children.born(role, self._pids, self.clock.ticks_ms())
-        around = Surroundings(world, self.clock, self._processors, self._server, self.siblings)
+        around = Surroundings(world, self.clock, self._processors, self._server, self, self.siblings)
         if role.kind == "worker":
             work = serve(life, self.config, role.number, self._doorbells, around)
         else:

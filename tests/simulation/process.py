@@ -82,6 +82,7 @@ class Surroundings(NamedTuple):
         clock: the machine's.
         processors: default and fallback.
         server: Redis.
+        home: its instance.
         siblings: the other instances by name.
     """
 
@@ -89,6 +90,7 @@ class Surroundings(NamedTuple):
     clock: Clock
     processors: tuple[SimulatedProcessor, SimulatedProcessor]
     server: SimulatedRedis
+    home: Family
     siblings: Mapping[str, Family]
 
 
@@ -195,7 +197,7 @@ def serve(
         stop = world.loop.create_future()
         world.loop.add_signal_handler(signal.SIGTERM, stop.cancel)
         if not config.redis_url:
-            life.local = LocalTotals(life.segment, counters)
+            life.local = LocalTotals(life.segment, counters, lambda role: not around.home.plays(role))
             following = world.loop.create_task(follow(life.local))
         counters.phase = Phase.READY
         with contextlib.suppress(asyncio.CancelledError):

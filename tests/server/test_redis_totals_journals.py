@@ -1,0 +1,108 @@
+"""Summaries over a real Redis and real segments: what the volume knows and Redis does not, or not yet."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+
+import pytest
+
+from server import redis_totals as module
+from server.errors import TotalsUnavailable
+from server.neighbours import Neighbours
+from server.redis_totals import TotalsHash
+from server.totals import Summary, Total
+from shm import Phase
+from tests.fakes import NOON_MS, FakeClock
+from tests.redis_server import RedisServer
+from tests.server.members import Published
+from tests.server.naive_totals import Settled
+from tests.server.other_instance import OtherInstance, other_instance
+
+pytestmark = pytest.mark.slow
+
+ONE = Settled(0, NOON_MS, 1990)
+OTHER = Settled(1, NOON_MS + 90_000, 10)
+
+
+@pytest.fixture
+def other() -> Iterator[OtherInstance]:
+    """An instance at work."""
+    with other_instance() as made:
+        made.start()
+        made.segment.dispatcher_counters(0).phase = Phase.READY
+        yield made
+
+
+@pytest.fixture
+def member(other: OtherInstance, totals: TotalsHash) -> Published:
+    """Its first dispatcher, as far as totals are concerned."""
+    return Published(other.segment, totals)
+
+
+@pytest.fixture
+async def reader(redis: RedisServer, other: OtherInstance) -> AsyncIterator[TotalsHash]:
+    """A web worker's, on the same volume."""
+    made = TotalsHash(redis.url, Neighbours([other.name], FakeClock()))
+    yield made
+    await made.aclose()
+
+
+async def reason(totals: TotalsHash) -> str:
+    """Why there is no summary."""
+    with pytest.raises(TotalsUnavailable) as caught:
+        await totals.summary(None, None)
+    return caught.value.reason
+
+
+class TestSummary:
+    """TotalsHash.summary, with neighbours."""
+
+    async def test_back_and_silent(self, member: Published, reader: TotalsHash, totals: TotalsHash) -> None:
+        """One that said goodbye and began another life is waited for."""
+        assert await reason(reader) == "no instance has published its totals yet"
+        await member.flush(ONE)
+        await member.publisher.say_goodbye()
+        assert (await reader.summary(None, None)).default == Total(1, 1990)
+        member.start(totals)
+        member.settle(ONE)
+        assert await reason(reader) == f"instance {member.name} is back and has not published its totals yet"
+        await member.flush_until_taken()
+        assert (await reader.summary(None, None)).default == Total(2, 3980)
+
+    async def test_what_the_journal_has_already(self, member: Published, reader: TotalsHash) -> None:
+        """What was settled since the last flush counts, in its windows; what was flushed counts once."""
+        await member.flush(ONE)
+        member.settle(OTHER, ONE)
+        for _ in range(2):
+            assert await reader.summary(None, None) == Summary(Total(2, 3980), Total(1, 10))
+            assert await reader.summary(None, NOON_MS) == Summary(Total(2, 3980), Total(0, 0))
+            assert await reader.summary(NOON_MS + 1, None) == Summary(Total(0, 0), Total(1, 10))
+            await member.flush()
+
+    async def test_one_that_has_died(self, other: OtherInstance, member: Published, reader: TotalsHash) -> None:
+        """Nobody knows what it was sending, and it need not be silent for long to be missed."""
+        await member.flush(ONE)
+        assert (await reader.summary(None, None)).default == Total(1, 1990)
+        other.kill()
+        assert await reason(reader) == (
+            f"instance {member.name} has died, and its successor has not published its totals yet"
+        )
+
+
+class TestPurge:
+    """TotalsHash.purge, with neighbours."""
+
+    async def test_one_that_is_back(
+        self, member: Published, reader: TotalsHash, totals: TotalsHash, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A goodbye of an earlier life does not speak for the one that has begun."""
+        monkeypatch.setattr(module, "PURGE_WITHIN_S", 0.1)
+        await member.flush(ONE)
+        await member.publisher.say_goodbye()
+        member.start(totals)
+        with pytest.raises(TotalsUnavailable, match="not every instance took up the purge"):
+            await reader.purge()
+        purging = asyncio.ensure_future(reader.purge())
+        while not purging.done():
+            await member.flush()
+        await purging
+        assert await reader.summary(None, None) == Summary(Total(0, 0), Total(0, 0))
