@@ -194,7 +194,7 @@ class Publisher:
         self._counters.add(DispatcherCount.REWRITES)
         if found.epoch > header.epoch:
             _log.info("purge %d: totals start from zero", found.epoch)
-            self._journal.begin_epoch(found.epoch)
+            self._journal.begin_epoch(found.epoch, self._first_after(found))
         elif found.header is None or found.header.version < header.version:
             _log.warning("Redis had not what was last written to it; everything is written again")
         elif self._builds_on is not None:  # told once, not with every try
@@ -202,6 +202,14 @@ class Publisher:
         self._builds_on = None
         self._kick.set()
         return False
+
+    def _first_after(self, found: Found) -> int:
+        """The first journal position that counts after a purge: nothing flushed before it, or requested before it.
+
+        So one that hears of a purge late does not lose what it has settled since.
+        """
+        flushed = 0 if found.header is None else found.header.position
+        return self._journal.first_requested_since(found.epoch, flushed)
 
     def _next_header(self, *, said_goodbye: bool) -> Header:
         self._flush_number += 1

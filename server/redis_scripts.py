@@ -1,7 +1,7 @@
 """The scripts that Redis runs, each one atomic step on the one hash. Names of fields are at home here.
 
 ```text
-epoch                   number of the last purge
+epoch                   number of the last purge: when it was asked for, ms UTC, or one more than the one before
 roster                  members separated by commas; grows only
 health.<processor>      "failing response_ms_min polled_at_ms": the last shared health poll
 <member>|h              header (server/totals_header.py)
@@ -118,10 +118,13 @@ return answer
 )
 
 PURGE = """
--- Raises the epoch, once somebody has published: an emptied hash does not know which epochs there have been.
--- Returns: the new epoch, or 0
+-- Raises the epoch, once somebody has published: an emptied hash does not know which epochs there have been. The number
+-- is a time so that it is new all the same, and tells a member that hears of it late what came after it.
+-- ARGV: now, ms UTC by the clock that stamps requestedAt. Returns: the new epoch, or 0
 if not redis.call('HGET', KEYS[1], 'roster') then return 0 end
-return redis.call('HINCRBY', KEYS[1], 'epoch', 1)
+local epoch = math.max(tonumber(ARGV[1]), tonumber(redis.call('HGET', KEYS[1], 'epoch') or '0') + 1)
+redis.call('HSET', KEYS[1], 'epoch', string.format('%.0f', epoch))
+return epoch
 """
 
 RETIRE = """

@@ -15,6 +15,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
 from server import redis_scripts
+from server.clock import Clock, SystemClock
 from server.errors import TotalsUnavailable
 from server.ledger import Ledger
 from server.neighbours import Neighbours, Told
@@ -57,10 +58,12 @@ class TotalsHash:
     Args:
         url: of the Redis server.
         neighbours: whose journals summaries are held against; None: for those who read none.
+        clock: numbers purges; None: the machine's.
     """
 
-    def __init__(self, url: str, neighbours: Neighbours | None = None) -> None:
+    def __init__(self, url: str, neighbours: Neighbours | None = None, clock: Clock | None = None) -> None:
         """Connects at the first call, not now."""
+        self._clock = clock or SystemClock()
         self._neighbours = neighbours
         self._redis = redis.asyncio.Redis.from_url(
             url,
@@ -202,7 +205,7 @@ class TotalsHash:
         Raises:
             TotalsUnavailable: Redis gave no answer, or a member did not follow in time.
         """
-        epoch = await self._run(self._purge, [])
+        epoch = await self._run(self._purge, [self._clock.wall_us() // 1000])
         if not epoch:
             raise TotalsUnavailable(_NOBODY)
         deadline_s = asyncio.get_running_loop().time() + PURGE_WITHIN_S

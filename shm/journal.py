@@ -148,6 +148,23 @@ class Journal:
                 folded_until_ms = max(folded_until_ms, ended.requested_at_ms + 1)
         return Base(base.epoch, end, base.epoch_start, folded_until_ms, *totals), slots
 
-    def begin_epoch(self, epoch: int) -> None:
-        """A purge: totals start again from zero with the next record; what is remembered stays remembered."""
-        self.commit_base(Base(epoch, self.base.journal_tail, self.head, 0, 0, 0, 0, 0))
+    def begin_epoch(self, epoch: int, start: int | None = None) -> None:
+        """A purge: totals start again from zero; what is remembered stays remembered.
+
+        Args:
+            epoch: its number.
+            start: the first position that counts again, not below the tail; None: the next record's.
+        """
+        self.commit_base(Base(epoch, self.base.journal_tail, self.head if start is None else start, 0, 0, 0, 0, 0))
+
+    def first_requested_since(self, at_ms: int, position: int) -> int:
+        """The first position from `position` (or the tail) on whose payment was requested then or later; else the head.
+
+        Called by the dispatcher.
+        """
+        head = self.head
+        for candidate in range(max(position, self.base.journal_tail), head):
+            ended = self.read(candidate)
+            if ended is not None and ended.requested_at_ms >= at_ms:
+                return candidate
+        return head

@@ -194,15 +194,28 @@ class TestAnswers:
         assert desk.shown(NOON_MS, NOON_MS + 61_000) == Total(3, 5970)
 
     async def test_purge(self, desk: Desk) -> None:
-        """A higher epoch is taken up: totals start from zero, what is settled later counts."""
+        """A higher epoch is taken up: totals start from zero, what is requested later counts."""
         await desk.flush(5)
-        desk.totals.epoch = 7
+        desk.totals.epoch = epoch = NOON_MS + 1
         assert not await desk.flush(1)
-        assert desk.journal.base.epoch == 7
-        assert await desk.flush(2)
+        assert desk.journal.base.epoch == epoch
+        desk.settle(2, requested_at_ms=epoch)
+        assert await desk.flush()
         assert desk.totals.header is not None
-        assert desk.totals.header.version == (7, 1, 3)
-        assert desk.shown() == desk.shown(None, None) == Total(2, 3980)
+        assert desk.totals.header.version == (epoch, 1, 3)
+        assert desk.shown(None, None) == Total(2, 3980)
+
+    async def test_a_purge_heard_of_late(self, desk: Desk) -> None:
+        """What was settled since counts; what was flushed before does not, whatever the clocks said."""
+        desk.settle(2)
+        desk.settle(1, requested_at_ms=NOON_MS + 9)
+        await desk.flush()
+        desk.totals.epoch = NOON_MS + 5
+        desk.settle(1)
+        desk.settle(3, requested_at_ms=NOON_MS + 5)
+        assert not await desk.flush()
+        assert await desk.flush()
+        assert desk.shown(None, None) == Total(3, 5970)
 
     async def test_newer_than_itself(self, desk: Desk, caplog: pytest.LogCaptureFixture) -> None:
         """Totals of the same member with a newer header are never overwritten, and told of once."""

@@ -226,6 +226,29 @@ class TestBase:
         assert journal.fold(3) == [51, 52, 53]
         assert journal.base == Base(7, 4, 3, 1_004, 0, 0, 1, 103)
 
+    def test_an_epoch_that_began_earlier(self) -> None:
+        """It is heard of late: what was settled since counts, whether it is folded later or not."""
+        journal, _ = fresh_journal()
+        for number in range(4):
+            journal.append(settled(number))
+        journal.fold(1)
+        journal.begin_epoch(1_002, journal.first_requested_since(1_002, 0))
+        assert journal.base == Base(1_002, 1, 2, 0, 0, 0, 0, 0)
+        journal.fold(2)
+        assert journal.base == Base(1_002, 3, 2, 1_003, 1, 102, 0, 0)
+
+    @pytest.mark.parametrize(
+        ("at_ms", "position", "found"),
+        [(0, 0, 1), (1_001, 0, 1), (1_002, 0, 2), (1_002, 3, 3), (1_003, 1, 3), (1_004, 0, 4), (0, 4, 4)],
+    )
+    def test_first_requested_since(self, at_ms: int, position: int, found: int) -> None:
+        """From a position or the tail on; the head if there is none."""
+        journal, _ = fresh_journal()
+        for number in range(4):
+            journal.append(settled(number))
+        journal.fold(1)
+        assert journal.first_requested_since(at_ms, position) == found
+
 
 class TestLife:
     """Journal.begin_life and Journal.life."""

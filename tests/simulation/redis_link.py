@@ -11,6 +11,7 @@ from typing import Any, Protocol, cast
 
 import redis.exceptions
 
+from server.clock import Clock, SystemClock
 from server.neighbours import Neighbours
 from server.redis_totals import RETRIES, TotalsHash
 from tests.simulation.coverage import Fault
@@ -164,10 +165,13 @@ class SimulatedTotals(TotalsHash):
 
     Args:
         connection: to the simulated server.
-        neighbours: as a web worker has them.
+        neighbours, clock: as a web worker has them.
     """
 
-    def __init__(self, connection: Connection, neighbours: Neighbours | None = None) -> None:
+    def __init__(
+        self, connection: Connection, neighbours: Neighbours | None = None, clock: Clock | None = None
+    ) -> None:
+        self._clock = clock or SystemClock()
         self._neighbours = neighbours
         self._redis: Any = _Commands(connection)
         self._flush: Any = _Script(connection, "flush")

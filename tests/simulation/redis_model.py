@@ -113,7 +113,7 @@ class RedisModel:
     def _purge(self, arguments: list[bytes]) -> Reply:
         if b"roster" not in self.hash:
             return 0
-        epoch = int(self.hash.get(b"epoch", b"0")) + 1
+        epoch = max(int(arguments[0]), int(self.hash.get(b"epoch", b"0")) + 1)
         self.hash[b"epoch"] = b"%d" % epoch
         return epoch
 

@@ -114,7 +114,7 @@ def draw_command(rng: Random) -> tuple[str, list[bytes]]:
         return kind, [b"%d" % rng.randint(0, 6), last, b"%d" % len(cut_minutes), *cut_minutes, *seconds]
     if kind == "hset":
         return kind, [b"health.%d" % rng.randint(0, 1), b"0 5 %d" % rng.randint(0, 9)]
-    return kind, []
+    return kind, [b"%d" % rng.choice((rng.randint(0, 9), 1_752_580_800_000 + rng.randint(0, 9)))]
 
 
 def without_times(command: str, reply: Any) -> Any:
