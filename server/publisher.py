@@ -75,6 +75,7 @@ class Publisher:
         self._flushed_at_s = 0.0
         roster.add(member)
         self._members = tuple(map(str, roster.members()))
+        self._left_out = set[str]()  # names for which the roster had no room; told of once
 
     def kick(self) -> None:
         """Something was settled."""
@@ -241,7 +242,8 @@ class Publisher:
         if set(members) <= set(self._members):
             return
         for name in members:
-            if not self._roster.add(Member.parse(name)):
+            if not self._roster.add(Member.parse(name)) and name not in self._left_out:
+                self._left_out.add(name)
                 _log.critical("the roster is full; %s is not on it", name)
         self._members = tuple(map(str, self._roster.members()))
 

@@ -43,11 +43,20 @@ async def verify(custody: Custody, processors: tuple[Processor, Processor], sibl
         while left:
             count = min(left, ASKED_AT_ONCE_MAX)
             slots = list(islice(custody.unverified, count))
-            await asyncio.gather(*(_verify_one(slot, custody, processors, silent) for slot in slots))
+            answered = await asyncio.gather(*(_verify_one(slot, custody, processors, silent) for slot in slots))
             left -= count
+            if all(answered) and not undecided:
+                pause_s = PAUSE_MIN_S
+            elif not all(answered):
+                pause_s = await _pause(pause_s)
         if undecided:
-            await asyncio.sleep(pause_s)
-            pause_s = min(pause_s * 2, PAUSE_MAX_S)
+            pause_s = await _pause(pause_s)
+
+
+async def _pause(pause_s: float) -> float:
+    """Waits; returns how long to wait the next time."""
+    await asyncio.sleep(pause_s)
+    return min(pause_s * 2, PAUSE_MAX_S)
 
 
 def _leave_to_siblings(
@@ -80,36 +89,28 @@ def _leave_to_siblings(
     return undecided
 
 
-async def _verify_one(slot: int, custody: Custody, processors: tuple[Processor, Processor], silent: set[str]) -> None:
+async def _verify_one(slot: int, custody: Custody, processors: tuple[Processor, Processor], silent: set[str]) -> bool:
+    """Looks a payment up at both processors. False if one gave no answer: then it comes again after all others."""
     kept = custody.read(slot)
     for processor in processors:
-        requested_at_ms = await _stored_at(processor, kept, silent)
-        if requested_at_ms is not None:
-            custody.unverified.remove(slot)
-            _end_as_duplicate(slot, kept, custody, processor.index, requested_at_ms)
-            return
-    custody.unverified.remove(slot)
-    custody.waiting.append(slot)
-
-
-async def _stored_at(processor: Processor, kept: Kept, silent: set[str]) -> int | None:
-    """When the payment was requested, if this processor has it, in ms UTC (0 if it says so in no whole ms since 1970).
-
-    Asks until there is an answer: without one it can't be paid, at either processor.
-    """
-    pause_s = PAUSE_MIN_S
-    while True:
         try:
             shown = await processor.show(kept.correlation_id)
         except ProcessorError as error:
             if processor.name not in silent:
                 _log.warning("what waited before the start is not paid until both processors have answered: %s", error)
                 silent.add(processor.name)
-            await asyncio.sleep(pause_s)
-            pause_s = min(pause_s * 2, PAUSE_MAX_S)
-        else:
-            silent.discard(processor.name)
-            return None if shown is None else max(shown.requested_at_ms or 0, 0)
+            custody.unverified.remove(slot)
+            custody.unverified.append(slot)
+            return False
+        silent.discard(processor.name)
+        if shown is not None:
+            custody.unverified.remove(slot)
+            requested_at_ms = max(shown.requested_at_ms or 0, 0)  # 0 if it says so in no whole ms since 1970
+            _end_as_duplicate(slot, kept, custody, processor.index, requested_at_ms)
+            return True
+    custody.unverified.remove(slot)
+    custody.waiting.append(slot)
+    return True
 
 
 def _end_as_duplicate(slot: int, kept: Kept, custody: Custody, processor: int, requested_at_ms: int) -> None:

@@ -56,6 +56,8 @@ def is_role_free(instance: str, role: str) -> bool:
         descriptor = os.open(lock_path(instance, role), os.O_RDONLY | os.O_CLOEXEC)
     except FileNotFoundError:
         return True
+    except PermissionError:
+        return False  # another user's: whoever plays it can't be told from here, and must not be taken for dead
     try:
         fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:

@@ -105,6 +105,22 @@ class TestProcessors:
         assert len(returned.fakes[index].questions) == 4
         assert [record.kind for record in returned.ended()] == [Kind.DUPLICATE]
 
+    async def test_one_that_can_not_be_looked_up_holds_up_nobody(self, caplog: pytest.LogCaptureFixture) -> None:
+        """It comes again after all others, and is the only one that waits."""
+        numbers = range(1, 3 * ASKED_AT_ONCE_MAX)
+        returned = Returned(*numbers)
+        returned.fakes[0].shows.extend([500, *[404] * (len(numbers) - 1), 500, 404])
+        await returned.verify()
+        assert returned.waiting() == [*numbers[1:], numbers[0]]
+        assert [record.message for record in caplog.records if "both processors" in record.message] != []
+
+    async def test_a_time_before_1970(self) -> None:
+        """As some programs write no time at all."""
+        returned = Returned(1)
+        store(returned.fakes[0], 1, "0001-01-01T00:00:00Z")
+        await returned.verify()
+        assert returned.ended() == [Ended(Kind.DUPLICATE, 0, 0, 1990, 0)]
+
     async def test_nothing_waits_before_its_answer(self) -> None:
         """As long as one processor owes its answer the payment is not sent, and is still there."""
         returned = Returned(1)

@@ -7,9 +7,9 @@ import pytest
 
 from shm.errors import RoleTaken
 from shm.names import lock_path
-from shm.role import RoleLock
+from shm.role import RoleLock, is_role_free
 from tests.shm.processes import end, forked
-from tests.shm.segments import open_descriptors
+from tests.shm.segments import open_descriptors, refuse
 
 
 class TestRoleLock:
@@ -110,3 +110,21 @@ class TestRoleLockAcrossProcesses:
         """A forked child may close its copy of the supervisor's lock; the supervisor keeps it."""
         with RoleLock(instance, "supervisor") as lock, forked(lock.release), pytest.raises(RoleTaken):
             RoleLock(instance, "supervisor")
+
+
+class TestIsRoleFree:
+    """is_role_free."""
+
+    def test_follows_the_lock(self, instance: str) -> None:
+        """Nobody's before and after, and asking leaves nothing behind."""
+        before = open_descriptors()
+        assert is_role_free(instance, "worker-0")
+        with RoleLock(instance, "worker-0"):
+            assert not is_role_free(instance, "worker-0")
+        assert is_role_free(instance, "worker-0")
+        assert open_descriptors() == before
+
+    def test_another_users(self, instance: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Whoever plays it can't be told, and is not taken for dead."""
+        monkeypatch.setattr(os, "open", refuse(PermissionError("not yours")))
+        assert not is_role_free(instance, "worker-0")
