@@ -214,6 +214,10 @@ class Sibling:
                 if (state in _PAID_FOR_SURE or state == State.WAITING) and knows(correlation_id):
                     yield Copy(self, segment, table, slot, correlation_id)
 
+    def is_down(self) -> bool:
+        """Whether it has no supervisor; its next life will verify what waits."""
+        return self._is_free("supervisor")
+
     def pays_what_waits(self, segment: Segment) -> bool | None:
         """Whether what waits there is paid there for certain, as all has been verified; None: ask again in a moment.
 
@@ -221,7 +225,7 @@ class Sibling:
         say nothing of what the next one will do.
         """
         dispatchers = range(segment.geometry.dispatchers)
-        if self._is_free("supervisor"):
+        if self.is_down():
             return False
         if any(self._is_free(f"dispatcher-{dispatcher}") for dispatcher in dispatchers):
             return None
@@ -245,6 +249,7 @@ class Copy(NamedTuple):
 
         It is for what was sent, and for what waits at a sibling that leaves nothing to others any more. One that still
         has to verify (or is absent, and will) may find the copy here as well: of the two, the first accepted counts.
+        While it verifies it is waited for, as it may have decided to leave its copy to an earlier life here.
         """
         pays_what_waits = self.sibling.pays_what_waits(self.segment)  # before the slot is read: it may begin to be sent
         kept = self.table.read(self.slot)
@@ -254,9 +259,11 @@ class Copy(NamedTuple):
             return True
         if kept.state is not State.WAITING:
             return False
-        if pays_what_waits is None:
-            return None
-        return pays_what_waits or kept.accepted_at_us < accepted_at_us
+        if pays_what_waits or pays_what_waits is None:
+            return pays_what_waits
+        if kept.accepted_at_us >= accepted_at_us:
+            return False
+        return True if self.sibling.is_down() else None
 
 
 def _identity(segment: Segment) -> tuple[int, int, Geometry]:

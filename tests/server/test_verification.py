@@ -15,7 +15,7 @@ from server.payer import Payer
 from server.processors import Processor
 from server.siblings import Copy, Sibling, Siblings
 from server.verification import ASKED_AT_ONCE_MAX, verify
-from shm import DispatcherCount, Ended, Kind, Segment, State
+from shm import DispatcherCount, Ended, Event, Kind, Segment, State
 from tests.fakes import NOON_MS, FakeClock, FakeProcessor, Paid, idle
 from tests.server.fake_area import FakeArea
 from tests.server.other_instance import OtherInstance, copy_of, other_instance
@@ -202,13 +202,28 @@ class TestSiblings:
         await returned.verify()
         assert returned.waiting() == [1]
 
-    @pytest.mark.parametrize(("accepted_ms", "waiting"), [(EARLIER_MS, []), (LATER_MS, [1])])
-    async def test_both_have_been_away(self, other: OtherInstance, accepted_ms: int, waiting: list[int]) -> None:
+    async def test_both_have_been_away(self, other: OtherInstance) -> None:
         """One that has yet to verify sees the copy here as this one sees its: the first accepted is paid."""
         other.start()
-        other.take(copy_of(1, accepted_ms=accepted_ms))
+        other.take(copy_of(1, accepted_ms=LATER_MS))
         returned = Returned(1, siblings=(other.name,))
         await returned.verify()
+        assert returned.waiting() == [1]
+
+    @pytest.mark.parametrize(("event", "waiting"), [(Event.ATTEMPT_BEGAN, []), (Event.FOUND_ELSEWHERE, [1])])
+    async def test_both_have_been_away_and_theirs_is_the_first(
+        self, other: OtherInstance, event: Event, waiting: list[int]
+    ) -> None:
+        """It is waited for until it has been sent there; or left to us, by one who looked at an earlier life."""
+        other.start()
+        other.take(copy_of(1, accepted_ms=EARLIER_MS))
+        returned = Returned(1, siblings=(other.name,))
+        task = asyncio.create_task(returned.verify())
+        await idle()
+        assert (returned.waiting(), returned.ended(), task.done()) == ([], [], False)
+        table = other.segment.table(1)
+        table.begin(0, 0, NOON_MS) if event is Event.ATTEMPT_BEGAN else table.apply(0, event)
+        await task
         assert returned.waiting() == waiting
 
     async def test_one_between_two_lives(self, other: OtherInstance, monkeypatch: pytest.MonkeyPatch) -> None:
