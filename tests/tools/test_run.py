@@ -164,8 +164,11 @@ class TestStopping:
             status = trial.end(number)
             wait_until(lambda: not trial.pids(), "no process is left", within_s=0.5)
             assert trial.left() == []
+        said = "\n".join(trial.lines)
+        if status == 1 and "Failed to import the site module" in said:
+            return  # the interpreter was interrupted before it had come as far as the program
         assert status in {0, 130, -signal.SIGTERM}
-        assert "Traceback" not in "\n".join(trial.lines)
+        assert "Traceback" not in said
 
     def test_unsettled_payments_wait_for_the_next_run(self) -> None:
         """Both processors fail: the segments stay and are named, and the next run settles what is in them."""

@@ -139,14 +139,13 @@ class Composed:
 
     def _end_looker(self) -> None:
         """Nobody looks any more; a container that does not go must not keep the others running."""
-        if self._looker is None:
-            return
         with contextlib.suppress(subprocess.TimeoutExpired):
             subprocess.run(
                 ["docker", "rm", "--force", LOOKER], capture_output=True, check=False, timeout=COMMAND_WITHIN_S
             )
-        self._looker.kill()
-        self._looker.wait()
+        if self._looker is not None:
+            self._looker.kill()
+            self._looker.wait()
 
     def _unsettled(self) -> list[str]:
         """A sentence for each segment that stays; a segment that can't be read stays."""
