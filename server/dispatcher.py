@@ -73,6 +73,7 @@ class Dispatcher:
         self._turn_is_due = False
         self._gathering_until_ms = 0
         self._held = False  # whether a payment waits that the next answer may let go, or that an answer has put back
+        self._misuse = 0  # status of the last answer that blames what was asked; 0: a payment has succeeded since
         self._works = False  # from `start` to `aclose`
         self._timer: asyncio.TimerHandle | None = None
         self._loop = asyncio.get_running_loop()
@@ -187,6 +188,7 @@ class Dispatcher:
 
     def _tell_circuit(self, circuit: Circuit, slot: int, event: Event | None, status: int) -> None:
         if event is Event.PAID:
+            self._misuse = 0
             circuit.succeed(slot, self._clock.ticks_ms())
         elif status == TOO_MANY_REQUESTS:
             circuit.refuse(slot, self._clock.ticks_ms())
@@ -199,7 +201,9 @@ class Dispatcher:
 
     def _misused(self, status: int) -> None:
         self._counters.add(DispatcherCount.MISCONFIGURED)
-        _log.error("the processor says that it was asked wrongly: status %d", status)
+        if status != self._misuse:  # told once, until a payment succeeds or it is another one
+            self._misuse = status
+            _log.error("the processor says that it was asked wrongly: status %d", status)
 
     def _conclude(self, slot: int, kept: Kept, event: Event) -> None:
         if event is Event.SURE_NO and 0 < self._attempts_max <= kept.attempts:

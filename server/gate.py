@@ -90,10 +90,8 @@ class Gate:
         kept = (kept for table in self._tables for _, kept in table.scan() if kept is not None)
         for payment in heapq.nlargest(most, kept, key=attrgetter("accepted_at_us")):
             self._recent.put(payment.correlation_id, payment.amount_cents)
-        for accepted in peeked:
-            if (
-                accepted is not None and self._recent.get(accepted.correlation_id) is None
-            ):  # a known id keeps its first amount: that one is paid
+        for accepted in peeked:  # a known id keeps its first amount: that one is paid
+            if accepted is not None and self._recent.get(accepted.correlation_id) is None:
                 self._recent.put(accepted.correlation_id, accepted.amount_cents)
 
     def accept(self, payment: Payment) -> Acceptance:

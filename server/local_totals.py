@@ -10,7 +10,7 @@ from collections.abc import Callable
 from server.errors import TotalsUnavailable
 from server.following import JournalFollower
 from server.neighbours import AT_WORK
-from server.totals import Levels, Summary, UnknownRange, count_window, reaches_forgotten
+from server.totals import Summary, UnknownRange, count_window, reaches_forgotten
 from shm import Counters, DispatcherCount, Segment, WorkerCount
 
 PURGE_WITHIN_S = 3.0
@@ -55,29 +55,21 @@ class LocalTotals:
         Raises:
             TotalsUnavailable: they can't be exact; the reason says why.
         """
+        unknowns = [
+            _unknowns(row) for row in self._dispatchers
+        ]  # first: what is settled meanwhile is told twice, not never
         await self.follow()
         for dispatcher, row in enumerate(self._dispatchers):
             if row.phase not in AT_WORK or self._is_free(f"dispatcher-{dispatcher}"):
                 raise TotalsUnavailable(
                     f"dispatcher {dispatcher} has not recovered yet what its predecessor was sending"
                 )
-        members = [
-            self._levels(follower, row) for follower, row in zip(self._followers, self._dispatchers, strict=True)
-        ]
+        members = [follower.ledger.levels(unknown) for follower, unknown in zip(self._followers, unknowns, strict=True)]
         resolution = reaches_forgotten(members, from_ms, to_ms)
         answer = count_window(members, None if resolution else from_ms, to_ms)
         if isinstance(answer, str):
             raise TotalsUnavailable(answer)
         return answer._replace(resolution=resolution or answer.resolution)
-
-    @staticmethod
-    def _levels(follower: JournalFollower, row: Counters) -> Levels:
-        unknowns = UnknownRange(
-            row.get(DispatcherCount.UNKNOWN),
-            row.get(DispatcherCount.UNKNOWN_LEAST_MS),
-            row.get(DispatcherCount.UNKNOWN_GREATEST_MS),
-        )
-        return follower.ledger.levels(unknowns)
 
     async def purge(self) -> None:
         """Asks every dispatcher for a new epoch and waits until all have begun it.
@@ -95,3 +87,11 @@ class LocalTotals:
 
     async def aclose(self) -> None:
         """Nothing to close; as for Redis."""
+
+
+def _unknowns(row: Counters) -> UnknownRange:
+    return UnknownRange(
+        row.get(DispatcherCount.UNKNOWN),
+        row.get(DispatcherCount.UNKNOWN_LEAST_MS),
+        row.get(DispatcherCount.UNKNOWN_GREATEST_MS),
+    )

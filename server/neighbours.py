@@ -9,7 +9,6 @@ journals; and where a journal says that what Redis has can't be the whole, there
 from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
-from server.clock import Clock
 from server.errors import TotalsUnavailable
 from shm import (
     Counters,
@@ -25,8 +24,7 @@ from shm import (
     is_role_free,
 )
 
-ATTACH_MS = 1000  # how old a mapping may be; the segment may have been made anew meanwhile
-UNPUBLISHED_MAX = 4096  # records that are added to a summary at once: 10 ms; more have waited for over a second
+UNPUBLISHED_MAX = 4096  # records of a member that are added to a summary: some 15 ms; more have waited for a second
 
 AT_WORK = (Phase.READY, Phase.LEAVING)
 """Where a dispatcher stands once it has recovered: until then nobody has told what its predecessor was sending."""
@@ -57,21 +55,26 @@ class _Neighbour(NamedTuple):
     row: Counters
 
 
+class _Mapped(NamedTuple):
+    """A segment, and how it is told from another one of the same name."""
+
+    fingerprint: tuple[int, bytes]
+    segment: Segment
+
+
 class Neighbours:
     """All instances of this volume, this one too.
 
     Args:
         instances: their names.
-        clock: tells how old a mapping is.
     """
 
-    def __init__(self, instances: Iterable[str], clock: Clock) -> None:
+    def __init__(self, instances: Iterable[str]) -> None:
         """Looks at nothing yet."""
         self._instances = tuple(instances)
-        self._clock = clock
+        self._mapped: dict[str, _Mapped] = {}  # by instance's name
         self._neighbours: dict[str, _Neighbour] = {}  # by member's name
         self._unreadable: str | None = None  # a sentence on a segment that is there and can't be read
-        self._attached_at_ms = -ATTACH_MS
 
     def unheard(self, told: Mapping[str, Told]) -> str | None:
         """A sentence on a member that may have settled more than Redis and its journal say; None if there is none.
@@ -85,13 +88,14 @@ class Neighbours:
         if self._unreadable:
             return self._unreadable
         for member, neighbour in self._neighbours.items():
-            life = neighbour.journal.life
+            is_at_work = self._is_at_work(neighbour)
+            life = neighbour.journal.life  # afterwards: it is the life of the one that is at work
             if member not in told:
                 if life:
                     return f"instance {member} has not published its totals yet"
             elif told[member].life != life:
                 return f"instance {member} is back and has not published its totals yet"
-            elif not told[member].said_goodbye and not self._is_at_work(neighbour):
+            elif not told[member].said_goodbye and not is_at_work:
                 return f"instance {member} has died, and its successor has not published its totals yet"
         return None
 
@@ -119,36 +123,46 @@ class Neighbours:
                 yield ended
 
     def _is_at_work(self, neighbour: _Neighbour) -> bool:
-        """Whether its dispatcher lives and is past recovery. (Its row says who has the lock: it is written before.)"""
+        """Whether its dispatcher lives and is past recovery.
+
+        The supervisor writes STARTING into the row before a successor can take the lock: so the phase there is that of
+        whoever holds it.
+        """
         is_free = self._is_free(neighbour.instance, f"dispatcher-{neighbour.dispatcher}")
         return not is_free and neighbour.row.phase in AT_WORK
 
     def _attach(self) -> None:
-        now_ms = self._clock.ticks_ms()
-        if now_ms - self._attached_at_ms < ATTACH_MS:
-            return
-        self._attached_at_ms = now_ms
+        """Maps every segment that is another than the one that is mapped, as after a change of its geometry."""
         self._unreadable = None
-        self._neighbours = {
-            str(Member(segment.segment_id, number)): _Neighbour(
-                instance, number, segment.journal(number), segment.dispatcher_counters(number)
-            )
-            for instance in self._instances
-            if (segment := self._segment(instance)) is not None
-            for number in range(segment.geometry.dispatchers)
-        }
-
-    def _segment(self, instance: str) -> Segment | None:
-        try:
-            return self._open(instance)
-        except (SegmentMissing, SegmentNotReady):
-            return None  # it has never settled anything
-        except SegmentError as error:
-            self._unreadable = f"what instance {instance} has settled can't be seen: {error}"
-            return None
+        is_new = False
+        for instance in self._instances:
+            mapped = self._mapped.get(instance)
+            try:
+                fingerprint = self._fingerprint(instance)  # before mapping: what changes in between shows next time
+                if mapped is not None and mapped.fingerprint == fingerprint:
+                    continue
+                is_new |= self._mapped.pop(instance, None) is not None
+                if fingerprint is not None:
+                    self._mapped[instance] = _Mapped(fingerprint, self._open(instance))
+                    is_new = True
+            except (SegmentMissing, SegmentNotReady):
+                pass  # it has never settled anything
+            except SegmentError as error:
+                self._unreadable = f"what instance {instance} has settled can't be seen: {error}"
+        if is_new:
+            self._neighbours = {
+                str(Member(segment.segment_id, number)): _Neighbour(
+                    instance, number, segment.journal(number), segment.dispatcher_counters(number)
+                )
+                for instance, (_, segment) in self._mapped.items()
+                for number in range(segment.geometry.dispatchers)
+            }
 
     def _open(self, instance: str) -> Segment:
         return Segment.attach(instance, read_only=True)
+
+    def _fingerprint(self, instance: str) -> tuple[int, bytes] | None:
+        return Segment.fingerprint(instance)
 
     def _is_free(self, instance: str, role: str) -> bool:
         return is_role_free(instance, role)

@@ -24,6 +24,7 @@ from server.yielding import give_way
 from shm import Counters, DispatcherCount, Journal, Member, Roster
 
 BEAT_S = 0.5  # readers take a member for gone after three missed beats
+EPOCH_TIMES_FROM = 10**12  # ms UTC, in 2001; smaller numbers are counted: by 0.1.0, or by purges without Redis
 DROPPED_MAX = 10_000  # names of fields to remove once Redis is back; beyond it everything is written again instead
 RETRY_S = 0.1  # after a flush that failed
 HURRY_S = 0.003  # between hurried flushes: old settlements may come one by one, and a flush takes a millisecond
@@ -75,6 +76,7 @@ class Publisher:
         self._flushed_at_s = 0.0
         roster.add(member)
         self._members = tuple(map(str, roster.members()))
+        self._purge_missed = 0  # number of one that was heard of too late; told of once
         self._left_out = set[str]()  # names for which the roster had no room; told of once
 
     def kick(self) -> None:
@@ -194,8 +196,7 @@ class Publisher:
             return True
         self._counters.add(DispatcherCount.REWRITES)
         if found.epoch > header.epoch:
-            _log.info("purge %d: totals start from zero", found.epoch)
-            self._journal.begin_epoch(found.epoch, self._first_after(found))
+            self._take_up_purge(found)
         elif found.header is None or found.header.version < header.version:
             _log.warning("Redis had not what was last written to it; everything is written again")
         elif self._builds_on is not None:  # told once, not with every try
@@ -204,13 +205,26 @@ class Publisher:
         self._kick.set()
         return False
 
-    def _first_after(self, found: Found) -> int:
-        """The first journal position that counts after a purge: nothing flushed before it, or requested before it.
+    def _take_up_purge(self, found: Found) -> None:
+        """Counts from the first settlement on that was neither flushed nor requested before the purge.
 
-        So one that hears of a purge late does not lose what it has settled since.
+        So one that hears of it late does not lose what has come since. If some of that is in the base already, nobody
+        can tell it from what came before: then summaries are 503 until the next purge, of which it hears in time.
         """
         flushed = 0 if found.header is None else found.header.position
-        return self._journal.first_requested_since(found.epoch, flushed)
+        base = self._journal.base
+        if found.epoch == self._purge_missed:
+            return
+        if found.epoch < EPOCH_TIMES_FROM or self._purge_missed:
+            self._journal.begin_epoch(found.epoch)
+        elif base.journal_tail <= flushed or base.folded_until_ms <= found.epoch:
+            self._journal.begin_epoch(found.epoch, self._journal.first_requested_since(found.epoch, flushed))
+        else:
+            self._purge_missed = found.epoch
+            _log.critical("purge %d was heard of too late to tell what came after it: purge again", found.epoch)
+            return
+        self._purge_missed = 0
+        _log.info("purge %d: totals start from zero", found.epoch)
 
     def _next_header(self, *, said_goodbye: bool) -> Header:
         self._flush_number += 1

@@ -1,7 +1,8 @@
 """The scripts that Redis runs, each one atomic step on the one hash. Names of fields are at home here.
 
 ```text
-epoch                   number of the last purge: when it was asked for, ms UTC, or one more than the one before
+epoch                   number of the last purge: when it was asked for, ms UTC, or one more than the one before;
+                        small numbers are from 0.1.0, or of purges without Redis
 roster                  members separated by commas; grows only
 health.<processor>      "failing response_ms_min polled_at_ms": the last shared health poll
 <member>|h              header (server/totals_header.py)

@@ -199,8 +199,8 @@ class TotalsHash:
     async def purge(self) -> None:
         """Raises the epoch and waits until every member has taken it up, but those that said goodbye.
 
-        One that is not heard of may be settling all the same, and what it settles before it learns of the purge will
-        not count: then nobody is told that all is well.
+        One that is not heard of may be settling all the same, and its old totals are still among the answers of others:
+        then nobody is told that all is well.
 
         Raises:
             TotalsUnavailable: Redis gave no answer, or a member did not follow in time.
@@ -208,14 +208,17 @@ class TotalsHash:
         epoch = await self._run(self._purge, [self._clock.wall_us() // 1000])
         if not epoch:
             raise TotalsUnavailable(_NOBODY)
+        reason = _NOBODY
         deadline_s = asyncio.get_running_loop().time() + PURGE_WITHIN_S
         while asyncio.get_running_loop().time() < deadline_s:
             _, _, *rows = await self._run(self._summary, ["", ""])
+            missing = [row[0].decode() for row in rows if not has_taken_up(row, epoch)]
             unheard = self._neighbours.unheard(_told(rows)) if self._neighbours else None
-            if rows and all(has_taken_up(row, epoch) for row in rows) and not unheard:
+            if rows and not missing and not unheard:
                 return
+            reason = f"instance {missing[0]} did not take it up" if missing else unheard or _NOBODY
             await asyncio.sleep(PURGE_POLL_S)
-        raise TotalsUnavailable(f"not every instance took up the purge within {PURGE_WITHIN_S:.0f} s")
+        raise TotalsUnavailable(f"the purge was not done within {PURGE_WITHIN_S:.0f} s: {reason}")
 
     async def lease_health_poll(self, processor: int) -> bool:
         """Whether this instance is to ask this processor's health now: true for one instance per 5.1 s.

@@ -249,7 +249,8 @@ class Copy(NamedTuple):
 
         It is for what was sent, and for what waits at a sibling that leaves nothing to others any more. One that still
         has to verify (or is absent, and will) may find the copy here as well: of the two, the first accepted counts.
-        While it verifies it is waited for, as it may have decided to leave its copy to an earlier life here.
+        If that is the one there, it is waited for while it verifies: it may have decided to leave it to an earlier life
+        here.
         """
         pays_what_waits = self.sibling.pays_what_waits(self.segment)  # before the slot is read: it may begin to be sent
         kept = self.table.read(self.slot)

@@ -8,7 +8,7 @@ answered it is not paid at either: the silent one may have it.
 
 import asyncio
 import logging
-from itertools import islice
+from collections.abc import Iterator
 
 from server.clock import Clock
 from server.custody import Custody
@@ -19,7 +19,8 @@ from shm import Event, Kept
 
 ASKED_AT_ONCE_MAX = 8
 PAUSE_MIN_S = 0.05
-PAUSE_MAX_S = 1.0  # eight questions a second to a processor that does not answer, and a second late when it does again
+PAUSE_MAX_S = 1.0  # eight questions a second to a processor that refuses, and a second late when it answers again
+GATHERED_FOR_MS = 10_000  # reading a sibling's whole table takes some 50 ms
 
 _log = logging.getLogger(__name__)
 
@@ -33,24 +34,24 @@ async def verify(custody: Custody, processors: tuple[Processor, Processor], sibl
         siblings: whose segments are searched.
         clock: for the stamp of what a sibling accepted and has not sent yet.
     """
-    pause_s = PAUSE_MIN_S
-    silent = set[str]()  # names of processors that give no answer
-    undecided: dict[int, list[Copy]] = {}
+    copies = _Copies(custody, siblings, clock)
+    silent = set[str]()  # names of processors that have given no answer
+    pauses_s = [PAUSE_MIN_S] * ASKED_AT_ONCE_MAX
+    undecided_pause_s = PAUSE_MIN_S
     while custody.unverified:
-        undecided = _leave_to_siblings(custody, siblings, clock, undecided)
-        left = len(custody.unverified)  # what the lanes bring meanwhile is for the next round, and the undecided
+        undecided = copies.leave_to_siblings()
+        slots = iter(
+            list(custody.unverified)
+        )  # what the lanes bring meanwhile is for the next round, and the undecided
         custody.unverified.extend(undecided)
-        while left:
-            count = min(left, ASKED_AT_ONCE_MAX)
-            slots = list(islice(custody.unverified, count))
-            answered = await asyncio.gather(*(_verify_one(slot, custody, processors, silent) for slot in slots))
-            left -= count
-            if all(answered) and not undecided:
-                pause_s = PAUSE_MIN_S
-            elif not all(answered):
-                pause_s = await _pause(pause_s)
-        if undecided:
-            pause_s = await _pause(pause_s)
+
+        async def ask(asker: int, slots: Iterator[int] = slots) -> None:
+            for slot in slots:
+                answered = await _verify_one(slot, custody, processors, silent)
+                pauses_s[asker] = PAUSE_MIN_S if answered else await _pause(pauses_s[asker])
+
+        await asyncio.gather(*(ask(asker) for asker in range(ASKED_AT_ONCE_MAX)))
+        undecided_pause_s = await _pause(undecided_pause_s) if undecided else PAUSE_MIN_S
 
 
 async def _pause(pause_s: float) -> float:
@@ -59,34 +60,56 @@ async def _pause(pause_s: float) -> float:
     return min(pause_s * 2, PAUSE_MAX_S)
 
 
-def _leave_to_siblings(
-    custody: Custody, siblings: Siblings, clock: Clock, known: dict[int, list[Copy]]
-) -> dict[int, list[Copy]]:
-    """Ends what a sibling has paid or is going to pay; returns the slots of which that can't be told yet, and takes
-    them out of `unverified`.
+class _Copies:
+    """What siblings have of the payments that are unverified here, gathered now and then: that takes a while."""
 
-    Each copy is looked at again right before that: a sibling may have begun another life since they were gathered, and
-    would leave to this instance what this one leaves to it.
+    def __init__(self, custody: Custody, siblings: Siblings, clock: Clock) -> None:
+        """Nothing gathered."""
+        self._custody = custody
+        self._siblings = siblings
+        self._clock = clock
+        self._gathered_for = set[int]()  # slots
+        self._gathered_at_ms = 0
+        self._found: dict[int, list[Copy]] = {}
 
-    What was returned the last time comes in as `known`: of those slots the copies need not be gathered again.
-    """
-    is_gathered = known.keys() == set(custody.unverified)  # else something has come since
-    copies = {} if is_gathered else siblings.copies(custody.knows)
-    undecided: dict[int, list[Copy]] = {}
-    if not copies and not known:
-        return undecided
-    for _ in range(len(custody.unverified)):
-        slot = custody.unverified.popleft()
-        kept = custody.read(slot)
-        candidates = known.get(slot) or copies.get(kept.correlation_id, [])
-        found = [copy.counts_before(kept.accepted_at_us) for copy in candidates]
-        if True in found:
-            _end_as_duplicate(slot, kept, custody, kept.processor, clock.wall_us() // 1000)
-        elif None in found:
-            undecided[slot] = candidates
-        else:
-            custody.unverified.append(slot)
-    return undecided
+    def leave_to_siblings(self) -> list[int]:
+        """Ends what a sibling has paid or is going to pay; returns the slots of which that can't be told yet, and takes
+        them out of `unverified`.
+
+        Each copy is looked at again right before that: a sibling may have begun another life since they were gathered,
+        and would leave to this instance what this one leaves to it.
+        """
+        self._gather()
+        undecided, ended = dict[int, list[Copy]](), set[int]()
+        for slot, copies in self._found.items():
+            kept = self._custody.read(slot)
+            found = [copy.counts_before(kept.accepted_at_us) for copy in copies]
+            if True in found:
+                ended.add(slot)
+                _end_as_duplicate(slot, kept, self._custody, kept.processor, self._clock.wall_us() // 1000)
+            elif None in found:
+                undecided[slot] = copies
+        if ended or undecided:
+            left = [slot for slot in self._custody.unverified if slot not in ended and slot not in undecided]
+            self._custody.unverified.clear()
+            self._custody.unverified.extend(left)
+        self._found = undecided
+        return list(undecided)
+
+    def _gather(self) -> None:
+        """Gathers copies if payments have come since; and after a time, as a sibling's segment may be new."""
+        now_ms = self._clock.ticks_ms()
+        unverified = set(self._custody.unverified)
+        if now_ms - self._gathered_at_ms < GATHERED_FOR_MS and unverified <= self._gathered_for:
+            self._found = {slot: copies for slot, copies in self._found.items() if slot in unverified}
+            return
+        copies = self._siblings.copies(self._custody.knows)
+        self._gathered_for, self._gathered_at_ms = unverified, now_ms
+        self._found = {
+            slot: copies[correlation_id]
+            for slot in (unverified if copies else ())
+            if (correlation_id := self._custody.read(slot).correlation_id) in copies
+        }
 
 
 async def _verify_one(slot: int, custody: Custody, processors: tuple[Processor, Processor], silent: set[str]) -> bool:
@@ -102,7 +125,6 @@ async def _verify_one(slot: int, custody: Custody, processors: tuple[Processor, 
             custody.unverified.remove(slot)
             custody.unverified.append(slot)
             return False
-        silent.discard(processor.name)
         if shown is not None:
             custody.unverified.remove(slot)
             requested_at_ms = max(shown.requested_at_ms or 0, 0)  # 0 if it says so in no whole ms since 1970

@@ -158,13 +158,12 @@ class Journal:
         self.commit_base(Base(epoch, self.base.journal_tail, self.head if start is None else start, 0, 0, 0, 0, 0))
 
     def first_requested_since(self, at_ms: int, position: int) -> int:
-        """The first position from `position` (or the tail) on whose payment was requested then or later; else the head.
-
-        Called by the dispatcher.
+        """The first position from `position` (or the tail) on that settled a payment requested then or later; else the
+        head. Called by the dispatcher.
         """
         head = self.head
         for candidate in range(max(position, self.base.journal_tail), head):
             ended = self.read(candidate)
-            if ended is not None and ended.requested_at_ms >= at_ms:
+            if ended is not None and ended.kind is Kind.SETTLED and ended.requested_at_ms >= at_ms:
                 return candidate
         return head

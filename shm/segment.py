@@ -111,6 +111,26 @@ class Segment:
         return cls(memory, geometry, segment_id, created_at_ms)
 
     @staticmethod
+    def fingerprint(instance: str) -> tuple[int, bytes] | None:
+        """What tells the segment that has an instance's name now from any other that had it: one that was made anew has
+        another id, one that was copied into another geometry is another file. None if there is none.
+
+        Raises:
+            SegmentForbidden: it is another user's.
+        """
+        path = SHM_FOLDER / segment_name(instance).removeprefix("/")
+        try:
+            descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return None
+        except PermissionError:
+            raise SegmentForbidden(f"segment {segment_name(instance)} is another user's") from None
+        try:
+            return os.fstat(descriptor).st_ino, os.pread(descriptor, layout.HEADER_LENGTH, 0)
+        finally:
+            os.close(descriptor)
+
+    @staticmethod
     def unlink(instance: str, *, locks: bool = True) -> None:
         """Removes an instance's segment and its lock files; whoever has it mapped keeps what it sees.
 

@@ -144,6 +144,17 @@ class TestAnswers:
             await scene.pass_time(5_000)
             assert (scene.kept(1).state, scene.kept(1).requested_at_ms) == (State.SETTLED, NOON_MS)
 
+    async def test_misuse_is_told_once(self, segment: Segment, caplog: pytest.LogCaptureFixture) -> None:
+        """Each such answer is counted, though it comes for ever; what is new is told."""
+        async with Scene(segment) as scene:
+            scene.fakes[0].answers.extend([401, 401, 401, 403, 200])
+            await scene.pay()
+            for _ in range(5):
+                await scene.pass_time(5_000)
+            assert scene.kept(1).state is State.SETTLED
+            assert scene.count(DispatcherCount.MISCONFIGURED) == 4
+            assert caplog.text.count("asked wrongly: status 401") == caplog.text.count("asked wrongly: status 403") == 1
+
     @pytest.mark.parametrize("status", [301, 401, 403, 404, 405, 415])
     async def test_misuse(self, segment: Segment, status: int, caplog: pytest.LogCaptureFixture) -> None:
         """A status that blames the caller opens the circuit and raises an alarm; the payment is unknown."""

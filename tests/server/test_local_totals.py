@@ -76,6 +76,21 @@ class TestSummary:
         assert await totals.summary(None, NOON_MS) == NOTHING._replace(unknown=3)
         assert await totals.summary(None, NOON_MS - 1) == NOTHING
 
+    async def test_settled_while_it_is_asked(self, segment: Segment) -> None:
+        """An unknown payment that is settled meanwhile is told twice rather than not at all."""
+        row = segment.dispatcher_counters(0)
+        row.put(DispatcherCount.UNKNOWN, 1)
+        row.put(DispatcherCount.UNKNOWN_GREATEST_MS, NOON_MS)
+
+        def meanwhile(_: str) -> bool:
+            if segment.journal(0).head == 0:
+                settle(segment, 0, Settled(0, NOON_MS, 1))
+                row.put(DispatcherCount.UNKNOWN, 0)
+            return False
+
+        answer = await LocalTotals(segment, segment.worker_counters(0), meanwhile).summary(None, None)
+        assert answer.default.payments + answer.unknown >= 1
+
     async def test_a_window_before_what_is_exact_is_refused(self, segment: Segment) -> None:
         """A reader that starts after a fold can't tell when the folded ones were requested, and says so."""
         settle(segment, 0, Settled(0, NOON_MS, 1), Settled(0, NOON_MS + 9, 1))

@@ -5,9 +5,9 @@ from collections.abc import Iterator
 import pytest
 
 from server.errors import TotalsUnavailable
-from server.neighbours import ATTACH_MS, Neighbours, Told
-from shm import Ended, Kind, Member, Phase, Segment
-from tests.fakes import NOON_MS, FakeClock
+from server.neighbours import Neighbours, Told
+from shm import Ended, Kind, Member, Phase, Segment, migrate
+from tests.fakes import NOON_MS
 from tests.server.other_instance import GEOMETRY, OtherInstance, other_instance
 from tests.shm.segments import segment_path
 
@@ -17,12 +17,6 @@ def other() -> Iterator[OtherInstance]:
     """An instance of this volume."""
     with other_instance() as made:
         yield made
-
-
-@pytest.fixture
-def clock() -> FakeClock:
-    """It is noon."""
-    return FakeClock()
 
 
 def names(other: OtherInstance) -> list[str]:
@@ -44,25 +38,25 @@ def at_work(other: OtherInstance, *phases: Phase) -> None:
 class TestUnheard:
     """Neighbours.unheard."""
 
-    def test_who_never_lived(self, other: OtherInstance, clock: FakeClock) -> None:
+    def test_who_never_lived(self, other: OtherInstance) -> None:
         """A segment whose dispatchers have never started has settled nothing, and no segment neither."""
-        assert Neighbours(["test-never-was", other.name], clock).unheard({}) is None
+        assert Neighbours(["test-never-was", other.name]).unheard({}) is None
 
-    def test_who_never_published(self, other: OtherInstance, clock: FakeClock) -> None:
+    def test_who_never_published(self, other: OtherInstance) -> None:
         """One that has lived is missed, each dispatcher by itself."""
         first, second = names(other)
         other.segment.journal(1).begin_life()
         other.start()
         at_work(other, Phase.READY, Phase.READY)
-        neighbours = Neighbours([other.name], clock)
+        neighbours = Neighbours([other.name])
         assert neighbours.unheard({first: told(0)}) == (f"instance {second} has not published its totals yet")
         assert neighbours.unheard({second: told(1)}) is None
 
-    def test_who_has_died(self, other: OtherInstance, clock: FakeClock) -> None:
+    def test_who_has_died(self, other: OtherInstance) -> None:
         """From its death until its successor has published, nobody knows what it was sending; a goodbye is no death."""
         first, _ = names(other)
         life = other.segment.journal(0).begin_life()
-        neighbours = Neighbours([other.name], clock)
+        neighbours = Neighbours([other.name])
         died = f"instance {first} has died, and its successor has not published its totals yet"
         other.start()
         for phase, sentence in {
@@ -78,46 +72,53 @@ class TestUnheard:
         assert neighbours.unheard({first: told(life)}) == died
         assert neighbours.unheard({first: told(life, said_goodbye=True)}) is None
 
-    def test_who_is_back(self, other: OtherInstance, clock: FakeClock) -> None:
+    def test_who_is_back(self, other: OtherInstance) -> None:
         """A goodbye is that of one life, and ends with the next one's beginning."""
         first, _ = names(other)
         journal = other.segment.journal(0)
         life = journal.begin_life()
-        neighbours = Neighbours([other.name], clock)
+        neighbours = Neighbours([other.name])
         goodbye = {first: told(life, said_goodbye=True)}
         assert neighbours.unheard(goodbye) is None
         assert journal.begin_life() == life + 1
         assert neighbours.unheard(goodbye) == f"instance {first} is back and has not published its totals yet"
         assert neighbours.unheard({first: told(life + 1, said_goodbye=True)}) is None
 
-    def test_a_segment_that_was_made_anew(self, other: OtherInstance, clock: FakeClock) -> None:
-        """It is found within a second; until then the one before it counts."""
+    def test_a_segment_that_was_made_anew(self, other: OtherInstance) -> None:
+        """It is found at once, and the one before it is forgotten."""
         first, _ = names(other)
         other.segment.journal(0).begin_life()
-        neighbours = Neighbours([other.name], clock)
+        neighbours = Neighbours([other.name])
         assert first in (neighbours.unheard({}) or "")
         Segment.unlink(other.name, locks=False)
         other.segment = Segment.create(other.name, GEOMETRY)
-        clock.advance(ATTACH_MS - 1)
-        assert first in (neighbours.unheard({}) or "")
-        clock.advance(1)
         assert neighbours.unheard({}) is None
 
-    def test_a_segment_that_can_not_be_read(self, other: OtherInstance, clock: FakeClock) -> None:
+    def test_another_geometry(self, other: OtherInstance) -> None:
+        """A segment that was copied into a new one keeps its id: the life that began since is that of the new one."""
+        first, _ = names(other)
+        other.segment.journal(0).begin_life()
+        neighbours = Neighbours([other.name])
+        assert neighbours.unheard({first: told(1, said_goodbye=True)}) is None
+        moved = migrate(other.segment, other.name, GEOMETRY._replace(waiting_slots=64))
+        moved.journal(0).begin_life()
+        assert "is back" in (neighbours.unheard({first: told(1, said_goodbye=True)}) or "")
+        assert neighbours.unheard({first: told(2, said_goodbye=True)}) is None
+
+    def test_a_segment_that_can_not_be_read(self, other: OtherInstance) -> None:
         """Nobody knows what was settled in it, whatever Redis says; until it can be read again."""
         path = segment_path(other.name)
         whole = path.read_bytes()
         path.write_bytes(b"something else" * 1000)
-        neighbours = Neighbours([other.name], clock)
+        neighbours = Neighbours([other.name])
         assert f"what instance {other.name} has settled can't be seen" in (neighbours.unheard({}) or "")
         path.write_bytes(whole)
-        clock.advance(ATTACH_MS)
         assert neighbours.unheard({}) is None
 
-    def test_a_segment_in_the_making(self, other: OtherInstance, clock: FakeClock) -> None:
+    def test_a_segment_in_the_making(self, other: OtherInstance) -> None:
         """Nothing has been settled in it."""
         segment_path(other.name).write_bytes(bytes(4096))
-        assert Neighbours([other.name], clock).unheard({}) is None
+        assert Neighbours([other.name]).unheard({}) is None
 
 
 class TestUnpublished:
@@ -131,9 +132,9 @@ class TestUnpublished:
     )
 
     @pytest.fixture
-    def neighbours(self, other: OtherInstance, clock: FakeClock) -> Neighbours:
+    def neighbours(self, other: OtherInstance) -> Neighbours:
         """With the journals of an instance, mapped."""
-        made = Neighbours([other.name], clock)
+        made = Neighbours([other.name])
         made.unheard({})
         return made
 

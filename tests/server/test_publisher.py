@@ -217,6 +217,29 @@ class TestAnswers:
         assert await desk.flush()
         assert desk.shown(None, None) == Total(3, 5970)
 
+    async def test_a_purge_by_number(self, desk: Desk) -> None:
+        """As 0.1.0 counted them: nothing can be told from it, so what is settled next is the first that counts."""
+        desk.settle(3)
+        desk.totals.epoch = 1
+        assert not await desk.flush()
+        assert await desk.flush(1)
+        assert desk.shown(None, None) == Total(1, 1990)
+
+    async def test_a_purge_heard_of_far_too_late(self, desk: Desk, caplog: pytest.LogCaptureFixture) -> None:
+        """What came after it is in one sum with what came before: it is not taken up, and the next one is."""
+        await desk.flush(5)
+        desk.totals.epoch = NOON_MS + 5
+        desk.settle(100, requested_at_ms=NOON_MS + 9)
+        for _ in range(3):
+            assert not await desk.flush()
+        assert desk.journal.base.epoch == 0
+        assert caplog.text.count("heard of too late") == 1
+        desk.totals.epoch = NOON_MS + 10
+        assert not await desk.flush()
+        desk.settle(1, requested_at_ms=NOON_MS + 10)
+        assert await desk.flush()
+        assert desk.shown(None, None) == Total(1, 1990)
+
     async def test_newer_than_itself(self, desk: Desk, caplog: pytest.LogCaptureFixture) -> None:
         """Totals of the same member with a newer header are never overwritten, and told of once."""
         await desk.flush(1)

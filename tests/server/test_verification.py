@@ -14,10 +14,11 @@ from server.custody import Custody
 from server.payer import Payer
 from server.processors import Processor
 from server.siblings import Copy, Sibling, Siblings
-from server.verification import ASKED_AT_ONCE_MAX, verify
+from server.verification import ASKED_AT_ONCE_MAX, GATHERED_FOR_MS, verify
 from shm import DispatcherCount, Ended, Event, Kind, Segment, State
 from tests.fakes import NOON_MS, FakeClock, FakeProcessor, Paid, idle
 from tests.server.fake_area import FakeArea
+from tests.server.other_instance import GEOMETRY as OTHER_GEOMETRY
 from tests.server.other_instance import OtherInstance, copy_of, other_instance
 from tests.server.scene import text_of
 from tests.shm.segments import fresh_instance
@@ -113,6 +114,20 @@ class TestProcessors:
         await returned.verify()
         assert returned.waiting() == [*numbers[1:], numbers[0]]
         assert [record.message for record in caplog.records if "both processors" in record.message] != []
+
+    async def test_ones_that_hang_hold_up_nobody(self) -> None:
+        """As long as fewer hang than are asked at once."""
+        numbers = range(1, 3 * ASKED_AT_ONCE_MAX)
+        returned = Returned(*numbers)
+        answers = [asyncio.get_running_loop().create_future() for _ in range(ASKED_AT_ONCE_MAX - 1)]
+        returned.fakes[0].shows.extend(answers)
+        task = asyncio.create_task(returned.verify())
+        await idle()
+        assert returned.waiting() == list(numbers[len(answers) :])
+        for answer in answers:
+            answer.set_result(404)
+        await task
+        assert sorted(returned.waiting()) == list(numbers)
 
     async def test_a_time_before_1970(self) -> None:
         """As some programs write no time at all."""
@@ -249,6 +264,38 @@ class TestSiblings:
         other.start(NOON_MS)  # it has yet to verify, and will find the copy here, which was accepted first
         await task
         assert sorted(returned.waiting()) == [1, 2]
+
+    async def test_a_segment_that_is_made_anew(self, other: OtherInstance) -> None:
+        """What it was waited for does not come any more: it is looked at again after a while."""
+        other.start()
+        other.take(copy_of(1, accepted_ms=EARLIER_MS))
+        returned = Returned(1, siblings=(other.name,))
+        task = asyncio.create_task(returned.verify())
+        await idle()
+        Segment.unlink(other.name, locks=False)
+        other.segment = Segment.create(other.name, OTHER_GEOMETRY)
+        await idle()
+        assert (returned.waiting(), task.done()) == ([], False)
+        returned.clock.advance(GATHERED_FOR_MS)
+        await task
+        assert returned.waiting() == [1]
+
+    async def test_siblings_are_not_read_with_each_question(
+        self, other: OtherInstance, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A processor that gives no answer for long costs questions, and no more than those."""
+        other.take(copy_of(9))
+        returned = Returned(1, 2, siblings=(other.name,))
+        copies, gathered = returned.siblings.copies, list[int]()
+
+        def counted(knows: Callable[[bytes], bool]) -> dict[bytes, list[Copy]]:
+            gathered.append(len(returned.custody.unverified))
+            return copies(knows)
+
+        monkeypatch.setattr(returned.siblings, "copies", counted)
+        returned.fakes[1].shows.extend([500] * 20)
+        await returned.verify()
+        assert gathered == [2]
 
     async def test_one_that_is_down(self, other: OtherInstance) -> None:
         """Its earlier copy is paid once it is back: it then finds nobody here who would."""

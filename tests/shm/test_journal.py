@@ -237,6 +237,14 @@ class TestBase:
         journal.fold(2)
         assert journal.base == Base(1_002, 3, 2, 1_003, 1, 102, 0, 0)
 
+    def test_only_settlements_are_looked_at(self) -> None:
+        """A duplicate has whatever time a processor showed."""
+        journal, _ = fresh_journal()
+        journal.append(settled(1)._replace(kind=Kind.DUPLICATE, requested_at_ms=9_999))
+        journal.append(settled(2))
+        journal.append(settled(3)._replace(requested_at_ms=9_999))
+        assert journal.first_requested_since(9_999, 0) == 2
+
     @pytest.mark.parametrize(
         ("at_ms", "position", "found"),
         [(0, 0, 1), (1_001, 0, 1), (1_002, 0, 2), (1_002, 3, 3), (1_003, 1, 3), (1_004, 0, 4), (0, 4, 4)],

@@ -332,6 +332,34 @@ class TestParts:
             assert segment.table(1).find(payment.correlation_id) == segment.table(1).read(slot)
 
 
+class TestFingerprint:
+    """Segment.fingerprint."""
+
+    def test_of_nothing(self, instance: str) -> None:
+        """There is none."""
+        assert Segment.fingerprint(instance) is None
+
+    def test_same_segment(self, instance: str) -> None:
+        """Whatever is stored in it, it stays the same; and nothing is left open."""
+        segment = Segment.create(instance, GEOMETRY)
+        before = open_descriptors()
+        first = Segment.fingerprint(instance)
+        segment.journal(0).append(Ended(Kind.SETTLED, 0, 1, 1990, 0))
+        assert Segment.fingerprint(instance) == first
+        assert open_descriptors() == before
+
+    def test_another_of_the_same_name(self, instance: str) -> None:
+        """It has another id, even where the file system gives it the number of the file before."""
+        Segment.create(instance, GEOMETRY)
+        first = Segment.fingerprint(instance)
+        Segment.unlink(instance)
+        Segment.create(instance, GEOMETRY)
+        second = Segment.fingerprint(instance)
+        assert first is not None
+        assert second is not None
+        assert first[1] != second[1]
+
+
 class TestUnlink:
     """Segment.unlink."""
 

@@ -16,6 +16,7 @@ from tests.simulation.truth import MemberTruth, Record, Truth
 from tests.simulation.world import START_US, World
 
 UNDISTURBED_S = 3.0  # so long after the last trouble with Redis, totals must be fresh again
+PURGED_AGAIN_S = 2.0  # after a purge that somebody heard of too late
 LAG_S = 0.020  # beyond the configured pause: waiting for the call before it, and for this one
 
 Window = tuple[int | None, int | None]
@@ -142,7 +143,7 @@ class Auditor:
 
     def _totals(self, instance: Instance, connection: Connection) -> SimulatedTotals:
         families = {one.config.instance: one for one in self.instances}
-        return SimulatedTotals(connection, SimulatedNeighbours(families, instance.clock), instance.clock)
+        return SimulatedTotals(connection, SimulatedNeighbours(families), instance.clock)
 
     def _check(self, life: Life, window: Window, summary: Summary, records: list[Record], stale: str | None) -> None:
         if self._world.tracing:
@@ -296,10 +297,15 @@ class Auditor:
         windows: list[Window] = [(None, None), *(self._window() for _ in range(3))]
         if self.instances[0].config.redis_url:  # the local reader begins with its process
             windows.append(((START_US // 1000) - 10**9, None))
+        purge_at_s = world.loop.time() + PURGED_AGAIN_S
         while True:
             asked = self.ask((None, None))
             if asked is not None and await asked is not None:
                 break
+            if self._purges and world.loop.time() > purge_at_s:
+                purge_at_s = deadline_s
+                world.coverage.exceptions["purged again, as a purge was heard of too late"] += 1
+                self.purge()
             if world.loop.time() > deadline_s:
                 world.fail("no summary is given although all is well")
                 return
