@@ -55,9 +55,8 @@ class LocalTotals:
         Raises:
             TotalsUnavailable: they can't be exact; the reason says why.
         """
-        unknowns = [
-            _unknowns(row) for row in self._dispatchers
-        ]  # first: what is settled meanwhile is told twice, not never
+        # Before the journals: what is settled in between is told twice, not never.
+        unknowns = [_unknowns(row) for row in self._dispatchers]
         await self.follow()
         for dispatcher, row in enumerate(self._dispatchers):
             if row.phase not in AT_WORK or self._is_free(f"dispatcher-{dispatcher}"):

@@ -40,9 +40,8 @@ async def verify(custody: Custody, processors: tuple[Processor, Processor], sibl
     undecided_pause_s = PAUSE_MIN_S
     while custody.unverified:
         undecided = copies.leave_to_siblings()
-        slots = iter(
-            list(custody.unverified)
-        )  # what the lanes bring meanwhile is for the next round, and the undecided
+        # What the lanes bring meanwhile is for the next round, and so are the undecided.
+        slots = iter(list(custody.unverified))
         custody.unverified.extend(undecided)
 
         async def ask(asker: int, slots: Iterator[int] = slots) -> None:
