@@ -19,7 +19,7 @@ from server.errors import ProcessorError
 from server.intake import Intake
 from server.pacing import GATHER_MS, Pacer
 from server.processors import Processor
-from server.routing import Circuit, Router
+from server.routing import Router
 from server.unknowns import Unknowns
 from server.yielding import give_way
 from shm import ENDED, Counters, DispatcherCount, Event, Kept, State, next_state
@@ -73,7 +73,10 @@ class Dispatcher:
         self._turn_is_due = False
         self._gathering_until_ms = 0
         self._held = False  # whether a payment waits that the next answer may let go, or that an answer has put back
-        self._misuse = 0  # status of the last answer that blames what was asked; 0: a payment has succeeded since
+        self._misuses = [
+            0,
+            0,
+        ]  # per processor, status of the last answer that blames what was asked; 0: none since a success
         self._works = False  # from `start` to `aclose`
         self._timer: asyncio.TimerHandle | None = None
         self._loop = asyncio.get_running_loop()
@@ -169,7 +172,6 @@ class Dispatcher:
 
     async def _attempt(self, slot: int, kept: Kept) -> None:
         """One attempt from its request to what follows from its answer."""
-        circuit = self._router.circuits[kept.processor]
         status = 0
         give_way()
         try:
@@ -181,14 +183,15 @@ class Dispatcher:
             event = event_of_error(error)
             _log.debug("attempt failed: %s", error)
         give_way()
-        self._tell_circuit(circuit, slot, event, status)
+        self._tell_circuit(kept.processor, slot, event, status)
         if event is None:
             event = await self._unknowns.look_up(kept)
         self._conclude(slot, kept, event)
 
-    def _tell_circuit(self, circuit: Circuit, slot: int, event: Event | None, status: int) -> None:
+    def _tell_circuit(self, processor: int, slot: int, event: Event | None, status: int) -> None:
+        circuit = self._router.circuits[processor]
         if event is Event.PAID:
-            self._misuse = 0
+            self._misuses[processor] = 0
             circuit.succeed(slot, self._clock.ticks_ms())
         elif status == TOO_MANY_REQUESTS:
             circuit.refuse(slot, self._clock.ticks_ms())
@@ -197,13 +200,14 @@ class Dispatcher:
         else:
             circuit.fail(slot, self._clock.ticks_ms())
             if is_misuse(status):
-                self._misused(status)
+                self._misused(processor, status)
 
-    def _misused(self, status: int) -> None:
+    def _misused(self, processor: int, status: int) -> None:
         self._counters.add(DispatcherCount.MISCONFIGURED)
-        if status != self._misuse:  # told once, until a payment succeeds or it is another one
-            self._misuse = status
-            _log.error("the processor says that it was asked wrongly: status %d", status)
+        if not self._misuses[processor]:  # told once, until a payment succeeds there
+            name = self._processors[processor].name
+            _log.error("the processor says that it was asked wrongly: status %d of %s", status, name)
+        self._misuses[processor] = status
 
     def _conclude(self, slot: int, kept: Kept, event: Event) -> None:
         if event is Event.SURE_NO and 0 < self._attempts_max <= kept.attempts:

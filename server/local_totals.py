@@ -55,15 +55,19 @@ class LocalTotals:
         Raises:
             TotalsUnavailable: they can't be exact; the reason says why.
         """
-        # Before the journals: what is settled in between is told twice, not never.
-        unknowns = [_unknowns(row) for row in self._dispatchers]
+        # Before the journals and after them: what is settled or recovered in between is told twice, not never.
+        before = [_unknowns(row) for row in self._dispatchers]
         await self.follow()
         for dispatcher, row in enumerate(self._dispatchers):
             if row.phase not in AT_WORK or self._is_free(f"dispatcher-{dispatcher}"):
                 raise TotalsUnavailable(
                     f"dispatcher {dispatcher} has not recovered yet what its predecessor was sending"
                 )
-        members = [follower.ledger.levels(unknown) for follower, unknown in zip(self._followers, unknowns, strict=True)]
+        after = [_unknowns(row) for row in self._dispatchers]
+        members = [
+            follower.ledger.levels(_either(*unknowns))
+            for follower, *unknowns in zip(self._followers, before, after, strict=True)
+        ]
         resolution = reaches_forgotten(members, from_ms, to_ms)
         answer = count_window(members, None if resolution else from_ms, to_ms)
         if isinstance(answer, str):
@@ -93,4 +97,15 @@ def _unknowns(row: Counters) -> UnknownRange:
         row.get(DispatcherCount.UNKNOWN),
         row.get(DispatcherCount.UNKNOWN_LEAST_MS),
         row.get(DispatcherCount.UNKNOWN_GREATEST_MS),
+    )
+
+
+def _either(one: UnknownRange, other: UnknownRange) -> UnknownRange:
+    """As many as in either of two readings, in a range that holds those of both."""
+    if not one.payments or not other.payments:
+        return max(one, other)
+    return UnknownRange(
+        max(one.payments, other.payments),
+        min(one.least_ms, other.least_ms),
+        max(one.greatest_ms, other.greatest_ms),
     )

@@ -95,7 +95,7 @@ class Publisher:
             await self._wait()
             if not await self.flush():
                 self._kick.set()
-                await asyncio.sleep(RETRY_S)
+                await asyncio.sleep(BEAT_S if self._purge_missed else RETRY_S)
 
     async def _wait(self) -> None:
         """Until something was settled and others had a moment to follow, or until the next beat."""
@@ -209,16 +209,18 @@ class Publisher:
         """Counts from the first settlement on that was neither flushed nor requested before the purge.
 
         So one that hears of it late does not lose what has come since. If some of that is in the base already, nobody
-        can tell it from what came before: then summaries are 503 until the next purge, of which it hears in time.
+        can tell it from what came before: then summaries on this volume are 503 until the next purge.
         """
         flushed = 0 if found.header is None else found.header.position
         base = self._journal.base
         if found.epoch == self._purge_missed:
             return
-        if found.epoch < EPOCH_TIMES_FROM or self._purge_missed:
+        if found.epoch < EPOCH_TIMES_FROM:
             self._journal.begin_epoch(found.epoch)
         elif base.journal_tail <= flushed or base.folded_until_ms <= found.epoch:
             self._journal.begin_epoch(found.epoch, self._journal.first_requested_since(found.epoch, flushed))
+        elif self._purge_missed:  # the clock has been ahead; this one is heard of in time, as Redis was reached before
+            self._journal.begin_epoch(found.epoch)
         else:
             self._purge_missed = found.epoch
             _log.critical("purge %d was heard of too late to tell what came after it: purge again", found.epoch)

@@ -34,7 +34,7 @@ class Unknowns:
         processors: default and fallback.
         clock: for the pauses.
         wake: called when a question has ended or a new one has come, so that `ask_due` is to be called in time.
-        on_misuse: told the status of an answer that blames the question itself.
+        on_misuse: told the processor and the status of an answer that blames the question itself.
     """
 
     def __init__(
@@ -44,7 +44,7 @@ class Unknowns:
         clock: Clock,
         *,
         wake: Callable[[], None],
-        on_misuse: Callable[[int], None],
+        on_misuse: Callable[[int, int], None],
     ) -> None:
         self._custody = custody
         self._processors = processors
@@ -102,7 +102,7 @@ class Unknowns:
             _log.debug("nothing was found out about an unknown payment: %s", error)
             return event_of_error(error)
         if is_misuse(status):
-            self._on_misuse(status)
+            self._on_misuse(kept.processor, status)
         return event_of_status(status) or await self.look_up(kept)
 
     async def look_up(self, kept: Kept) -> Event:

@@ -18,6 +18,7 @@ from server.siblings import Copy, Siblings
 from shm import Event, Kept
 
 ASKED_AT_ONCE_MAX = 8
+LOOK_UP_WITHIN_S = 2.0  # what hangs is asked again, so that the others need not wait for it
 PAUSE_MIN_S = 0.05
 PAUSE_MAX_S = 1.0  # eight questions a second to a processor that refuses, and a second late when it answers again
 GATHERED_FOR_MS = 10_000  # reading a sibling's whole table takes some 50 ms
@@ -46,8 +47,11 @@ async def verify(custody: Custody, processors: tuple[Processor, Processor], sibl
 
         async def ask(asker: int, slots: Iterator[int] = slots) -> None:
             for slot in slots:
-                answered = await _verify_one(slot, custody, processors, silent)
-                pauses_s[asker] = PAUSE_MIN_S if answered else await _pause(pauses_s[asker])
+                if await _verify_one(slot, custody, processors, silent):
+                    copies.forget(slot)
+                    pauses_s[asker] = PAUSE_MIN_S
+                else:
+                    pauses_s[asker] = await _pause(pauses_s[asker])
 
         await asyncio.gather(*(ask(asker) for asker in range(ASKED_AT_ONCE_MAX)))
         undecided_pause_s = await _pause(undecided_pause_s) if undecided else PAUSE_MIN_S
@@ -88,12 +92,17 @@ class _Copies:
                 _end_as_duplicate(slot, kept, self._custody, kept.processor, self._clock.wall_us() // 1000)
             elif None in found:
                 undecided[slot] = copies
+        self._gathered_for -= ended
         if ended or undecided:
             left = [slot for slot in self._custody.unverified if slot not in ended and slot not in undecided]
             self._custody.unverified.clear()
             self._custody.unverified.extend(left)
         self._found = undecided
         return list(undecided)
+
+    def forget(self, slot: int) -> None:
+        """A slot has been verified: the next payment in there is another one."""
+        self._gathered_for.discard(slot)
 
     def _gather(self) -> None:
         """Gathers copies if payments have come since; and after a time, as a sibling's segment may be new."""
@@ -116,10 +125,15 @@ async def _verify_one(slot: int, custody: Custody, processors: tuple[Processor, 
     kept = custody.read(slot)
     for processor in processors:
         try:
-            shown = await processor.show(kept.correlation_id)
-        except ProcessorError as error:
+            async with asyncio.timeout(LOOK_UP_WITHIN_S):
+                shown = await processor.show(kept.correlation_id)
+        except (ProcessorError, TimeoutError) as error:
             if processor.name not in silent:
-                _log.warning("what waited before the start is not paid until both processors have answered: %s", error)
+                _log.warning(
+                    "what waited before the start is not paid until both processors have answered, and %s has not: %s",
+                    processor.name,
+                    str(error) or "no answer in time",
+                )
                 silent.add(processor.name)
             custody.unverified.remove(slot)
             custody.unverified.append(slot)

@@ -235,10 +235,19 @@ class TestAnswers:
         assert desk.journal.base.epoch == 0
         assert caplog.text.count("heard of too late") == 1
         desk.totals.epoch = NOON_MS + 10
+        desk.settle(1, requested_at_ms=NOON_MS + 10)  # cut off again: this one is heard of late, and told exactly
         assert not await desk.flush()
-        desk.settle(1, requested_at_ms=NOON_MS + 10)
         assert await desk.flush()
         assert desk.shown(None, None) == Total(1, 1990)
+
+    async def test_purges_after_the_clock_was_ahead(self, desk: Desk) -> None:
+        """What was folded seems to be from after every purge: the second one is heard of in time, and empties."""
+        desk.settle(100, requested_at_ms=NOON_MS + 7_200_000)
+        for epoch in (NOON_MS, NOON_MS + 1):
+            desk.totals.epoch = epoch
+            assert not await desk.flush()
+        assert await desk.flush()
+        assert desk.shown(None, None) == Total(0, 0)
 
     async def test_newer_than_itself(self, desk: Desk, caplog: pytest.LogCaptureFixture) -> None:
         """Totals of the same member with a newer header are never overwritten, and told of once."""

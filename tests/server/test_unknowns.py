@@ -41,9 +41,12 @@ class Ward:
             self.custody.doubt(number, Event.UNCLEAR, NOON_MS)
         self.custody.waiting.clear()
         self.changes = self.wakes = 0
-        self.misuses: list[int] = []
+        self.misuses: list[tuple[int, int]] = []
         processors = (self.fakes[0].processor(0), self.fake.processor(1))
-        self.unknowns = Unknowns(self.custody, processors, self.clock, wake=self._wake, on_misuse=self.misuses.append)
+        self.unknowns = Unknowns(self.custody, processors, self.clock, wake=self._wake, on_misuse=self._note_misuse)
+
+    def _note_misuse(self, processor: int, status: int) -> None:
+        self.misuses.append((processor, status))
 
     def _wake(self) -> None:
         self.wakes += 1
@@ -119,7 +122,7 @@ class TestFindingOut:
         assert await ward.pass_time() is State.UNKNOWN
         assert ward.custody.unknown == {0: NOON_MS}
         assert (list(ward.custody.waiting), ward.journal.head) == ([], 0)
-        assert ward.misuses == ([404] if answer == 404 else [])
+        assert ward.misuses == ([(1, 404)] if answer == 404 else [])
 
     @pytest.mark.parametrize("answer", [500, 429, 301, httpx.ConnectError, httpx.ReadError, b"[]", b"\xff"])
     async def test_question_in_vain(self, segment: Segment, answer: Answer) -> None:

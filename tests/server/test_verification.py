@@ -10,7 +10,7 @@ import pytest
 
 from server import verification
 from server.config import Config, load
-from server.custody import Custody
+from server.custody import Custody, Taking
 from server.payer import Payer
 from server.processors import Processor
 from server.siblings import Copy, Sibling, Siblings
@@ -128,6 +128,14 @@ class TestProcessors:
             answer.set_result(404)
         await task
         assert sorted(returned.waiting()) == list(numbers)
+
+    async def test_one_that_hangs_is_asked_again(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """It does not hold up for long what the lanes bring meanwhile."""
+        monkeypatch.setattr(verification, "LOOK_UP_WITHIN_S", 0.01)
+        returned = Returned(1)
+        returned.fakes[0].shows.append(asyncio.get_running_loop().create_future())
+        await returned.verify()
+        assert (returned.waiting(), len(returned.fakes[0].questions)) == ([1], 2)
 
     async def test_a_time_before_1970(self) -> None:
         """As some programs write no time at all."""
@@ -296,6 +304,28 @@ class TestSiblings:
         returned.fakes[1].shows.extend([500] * 20)
         await returned.verify()
         assert gathered == [2]
+
+    async def test_a_slot_that_is_used_again(self, other: OtherInstance) -> None:
+        """The next payment in it is another one, whose copies have not been looked for."""
+        other.start()
+        other.has_verified()
+        other.take(copy_of(3))
+        returned = Returned(1, 2, siblings=(other.name,))
+        custody = returned.custody
+        answer: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        returned.fakes[1].shows.extend([404, answer])
+        task = asyncio.create_task(returned.verify())
+        await idle()
+        assert returned.waiting() == [1]
+        slot = custody.waiting.popleft()
+        custody.begin(slot, 0, NOON_MS)
+        custody.end(slot, Event.PAID, custody.read(slot))
+        custody._fold()  # noqa: SLF001  else it takes as many ends as the journal holds
+        assert custody.take(copy_of(3, accepted_ms=LATER_MS), verified=False) is Taking.NEW
+        assert custody.read(slot).correlation_id == copy_of(3).correlation_id
+        answer.set_result(404)
+        await task
+        assert returned.waiting() == [2]
 
     async def test_one_that_is_down(self, other: OtherInstance) -> None:
         """Its earlier copy is paid once it is back: it then finds nobody here who would."""
