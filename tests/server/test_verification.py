@@ -50,6 +50,17 @@ class Returned:
         """Verifies everything."""
         return verify(self.custody, self.processors, self.siblings, self.clock)
 
+    def count_gathering(self, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+        """A list that gets the number of unverified payments whenever siblings are read for copies."""
+        copies, gathered = self.siblings.copies, list[int]()
+
+        def counted(knows: Callable[[bytes], bool]) -> dict[bytes, list[Copy]]:
+            gathered.append(len(self.custody.unverified))
+            return copies(knows)
+
+        monkeypatch.setattr(self.siblings, "copies", counted)
+        return gathered
+
     def waiting(self) -> list[int]:
         """Numbers of the payments that may be sent."""
         return [int.from_bytes(self.custody.read(slot).correlation_id, "big") for slot in self.custody.waiting]
@@ -257,13 +268,7 @@ class TestSiblings:
         other.kill()
         other.start(begun=False)
         returned = Returned(1, 2, siblings=(other.name,))
-        copies, gathered = returned.siblings.copies, list[int]()
-
-        def counted(knows: Callable[[bytes], bool]) -> dict[bytes, list[Copy]]:
-            gathered.append(len(returned.custody.unverified))
-            return copies(knows)
-
-        monkeypatch.setattr(returned.siblings, "copies", counted)
+        gathered = returned.count_gathering(monkeypatch)
         task = asyncio.create_task(returned.verify())
         await idle()
         assert (returned.waiting(), returned.ended(), len(returned.custody.unverified)) == ([2], [], 1)
@@ -294,13 +299,7 @@ class TestSiblings:
         """A processor that gives no answer for long costs questions, and no more than those."""
         other.take(copy_of(9))
         returned = Returned(1, 2, siblings=(other.name,))
-        copies, gathered = returned.siblings.copies, list[int]()
-
-        def counted(knows: Callable[[bytes], bool]) -> dict[bytes, list[Copy]]:
-            gathered.append(len(returned.custody.unverified))
-            return copies(knows)
-
-        monkeypatch.setattr(returned.siblings, "copies", counted)
+        gathered = returned.count_gathering(monkeypatch)
         returned.fakes[1].shows.extend([500] * 20)
         await returned.verify()
         assert gathered == [2]
