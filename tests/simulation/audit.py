@@ -291,6 +291,15 @@ class Auditor:
                 elif early:
                     self._world.fail(f"{name}: what settled before purge {epoch} counts after it")
 
+    def _has_missed_a_purge(self) -> bool:
+        """Whether somebody has not taken up the hash's last purge, and has folded what was requested after it."""
+        epoch = int(self.server.model.hash.get(b"epoch", b"0"))
+        bases = (
+            self.instances[member.instance].view.journal(Member.parse(name).dispatcher).base
+            for name, member in self._truth.members.items()
+        )
+        return any(base.epoch < epoch < base.folded_until_ms for base in bases)
+
     async def check_final(self, deadline_s: float) -> None:
         """Every instance gives every summary, and all of them are what the processors have."""
         world = self._world
@@ -302,7 +311,7 @@ class Auditor:
             asked = self.ask((None, None))
             if asked is not None and await asked is not None:
                 break
-            if self._purges and world.loop.time() > purge_at_s:
+            if world.loop.time() > purge_at_s and self._has_missed_a_purge():
                 purge_at_s = deadline_s
                 world.coverage.exceptions["purged again, as a purge was heard of too late"] += 1
                 self.purge()
