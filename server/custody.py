@@ -6,7 +6,7 @@ which is the end, comes before the slot's state.
 """
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from enum import Enum, unique
 
 from server.yielding import give_way
@@ -22,6 +22,7 @@ from shm import (
     Journal,
     Kept,
     Kind,
+    Lane,
     Table,
     next_state,
     recover,
@@ -48,6 +49,7 @@ class Custody:
     """The payments of one dispatcher. Making it recovers what a predecessor left.
 
     Args:
+        lanes: one per web worker.
         table: the dispatcher's, its role's lock being held.
         journal: the dispatcher's.
         counters: its row.
@@ -60,8 +62,15 @@ class Custody:
         unknown: table slot to requestedAt in ms UTC, of payments whose outcome is unknown.
     """
 
-    def __init__(self, table: Table, journal: Journal, counters: Counters, on_change: Callable[[int], None]) -> None:
-        recovered = recover(table, journal)
+    def __init__(
+        self,
+        lanes: Sequence[Lane],
+        table: Table,
+        journal: Journal,
+        counters: Counters,
+        on_change: Callable[[int], None],
+    ) -> None:
+        recovered = recover(lanes, table, journal)
         self._table = table
         self._journal = journal
         self._counters = counters
@@ -72,6 +81,7 @@ class Custody:
         self.unverified: deque[int] = deque()
         self.unknown = {slot: self.read(slot).requested_at_ms for slot in recovered.unknown}
         counters.add(DispatcherCount.SET_ASIDE, len(recovered.set_aside))
+        counters.add(DispatcherCount.REPEATED, recovered.stepped_over)
 
     def doubt_waiting(self) -> None:
         """The whole instance was absent: what waits may have been accepted or paid elsewhere meanwhile."""

@@ -41,19 +41,22 @@ class Intake:
         self._counters = counters
         self._clock = clock
         self._siblings = siblings
+        self._first = 0  # the lane that is looked at first next time: each in turn, as the table may have room for few
         self._unverified_until = [lane.head if after_absence else 0 for lane in lanes]
         self._torn_since_ms: dict[int, int] = {}  # lane index -> when the slot at its tail was first seen torn
 
     def take(self) -> bool:
         """Takes what the lanes hold, up to a bound each; whether there is more that can be taken now."""
         more = False
-        for index, lane in enumerate(self._lanes):
+        lanes = [*enumerate(self._lanes)]
+        for index, lane in lanes[self._first :] + lanes[: self._first]:
             tail = lane.tail
             end = min(lane.head, tail + TAKEN_PER_TURN_MAX)
             if tail < end:
                 self._siblings.look()  # now, not before: whoever died accepted its copies before these came here
                 give_way()
                 more |= self._take_from(index, lane, tail, end) == end < lane.head
+        self._first = (self._first + 1) % len(lanes)
         return more
 
     def is_empty(self) -> bool:
@@ -65,23 +68,20 @@ class Intake:
         return any(lane.tail < until for lane, until in zip(self._lanes, self._unverified_until, strict=True))
 
     def _take_from(self, index: int, lane: Lane, tail: int, end: int) -> int:
-        """Takes the payments from tail to end, as far as they can be; returns and stores the new tail."""
-        position = tail
-        while position < end:
+        """Takes the payments from tail to end, as far as they can be; returns the new tail."""
+        for position in range(tail, end):
             payment = lane.peek(position)
             if payment is None:
                 if not self._set_aside(index, lane, position):
-                    break
+                    return position
             elif not self._is_elsewhere(payment):
                 verified = position >= self._unverified_until[index]
                 if self._custody.take(payment, verified=verified) is Taking.NO_ROOM:
-                    break
-            position += 1
-            give_way()
-        if position != tail:
-            lane.advance(position)
+                    return position
+            lane.advance(position + 1)  # each at once: a successor steps over one that is in the table, nothing else
             self._torn_since_ms.pop(index, None)
-        return position
+            give_way()
+        return end
 
     def _is_elsewhere(self, payment: Accepted) -> bool:
         """Whether a sibling accepted this id first, so that it is not to be paid here; then it is counted."""
@@ -101,5 +101,4 @@ class Intake:
             return False
         self._counters.add(DispatcherCount.SET_ASIDE)
         _log.critical("lane %d, position %d is damaged, set aside: %s", index, position, lane.peek_raw(position).hex())
-        del self._torn_since_ms[index]
         return True

@@ -28,7 +28,7 @@ from server.transport import KeepAliveTransport
 from server.unknowns import ASKED_AT_ONCE_MAX
 from server.verification import ASKED_AT_ONCE_MAX as VERIFIED_AT_ONCE_MAX
 from server.verification import verify
-from shm import Counters, DispatcherCount, Journal, Member, Phase, Segment, WorkerCount
+from shm import Counters, DispatcherCount, Journal, Lane, Member, Phase, Segment, WorkerCount
 
 OLD_MS = 1000  # what was requested longer ago is published at once: an audit's window ends 1.5 s ago
 DRAIN_LOOK_S = 0.02
@@ -91,10 +91,11 @@ class Payer:
         totals = self._totals() if self._config.redis_url else None
         publisher = self._publisher(totals) if totals else None
         on_change = partial(self._tell_change, publisher) if publisher else _no_news
-        custody = Custody(self._segment.table(self._index), self._journal, self._counters, on_change)
+        lanes = [self._segment.lane(worker, self._index) for worker in range(self._segment.geometry.workers)]
+        custody = Custody(lanes, self._segment.table(self._index), self._journal, self._counters, on_change)
         if self._after_absence:  # what waited may have been paid by a sibling meanwhile
             custody.doubt_waiting()
-        intake = self._intake(custody)
+        intake = self._intake(lanes, custody)
         dispatcher = self._dispatcher(custody, intake, processors)
         if publisher:
             dispatcher.on_quiet = publisher.hurry
@@ -150,8 +151,7 @@ class Payer:
             hear_health=self._hear_health,
         )
 
-    def _intake(self, custody: Custody) -> Intake:
-        lanes = [self._segment.lane(worker, self._index) for worker in range(self._segment.geometry.workers)]
+    def _intake(self, lanes: list[Lane], custody: Custody) -> Intake:
         return Intake(
             lanes, custody, self._counters, self._clock, siblings=self._siblings, after_absence=self._after_absence
         )

@@ -6,7 +6,8 @@ Correctness of Multiprocess Programs*, 1977: one producer and one consumer need 
 
 Publishing: 1. see that head - tail leaves room, 2. store the slot, 3. store the head (the commit).
 Taking: 1. see that the head is past the tail, 2. copy the slot and check its sequence and checksum, 3. keep the copy,
-4. store the tail. A crash between 3 and 4 shows the payment again; its id gives it away.
+4. store the tail. A crash between 3 and 4 leaves it in both: the successor steps over it before anything else
+(`shm/recovery.py`).
 """
 
 from shm import layout

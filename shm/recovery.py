@@ -12,15 +12,20 @@ changes nothing that matters.
 | slot unknown | stays unknown |
 | slot damaged | set aside: left as it is, counted, never guessed at |
 | record above the head | never happened; overwritten by the next |
-| payment in a lane and in the table | taken again, and its id gives it away |
+| payment at the tail of a lane and in the table | stepped over: it was taken, and the tail not stored yet |
+
+The last line can't wait for the lane's turn: a payment is known only as long as it is remembered, and nobody promises
+that its lane's turn comes before it has ended and been forgotten.
 """
 
 from array import array
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from shm.errors import BrokenInvariant
 from shm.journal import Journal
-from shm.record import KIND_STATES
+from shm.lane import Lane
+from shm.record import KIND_STATES, Accepted
 from shm.states import ENDED, Event, State
 from shm.table import Table
 
@@ -34,6 +39,7 @@ class Recovered(NamedTuple):
         waiting: slots of waiting payments, oldest acceptance first.
         unknown: slots of payments whose outcome is unknown.
         set_aside: slots that are damaged.
+        stepped_over: how many payments at the tails of lanes were known already.
     """
 
     slots: dict[bytes, int]
@@ -41,10 +47,11 @@ class Recovered(NamedTuple):
     waiting: list[int]
     unknown: list[int]
     set_aside: list[int]
+    stepped_over: int
 
 
-def recover(table: Table, journal: Journal) -> Recovered:
-    """Brings table and journal to agree, and tells what is in them.
+def recover(lanes: Sequence[Lane], table: Table, journal: Journal) -> Recovered:
+    """Brings table, journal and tails of lanes to agree, and tells what is in the table.
 
     Raises:
         BrokenInvariant: a journal record between tail and head, or the base, is damaged.
@@ -70,7 +77,8 @@ def recover(table: Table, journal: Journal) -> Recovered:
                 unknown.append(slot)
         taken.add(slot)
     free = array("I", (slot for slot in range(len(table) - 1, -1, -1) if slot not in taken))
-    return Recovered(slots, free, [slot for _, slot in sorted(waiting)], unknown, set_aside)
+    stepped_over = sum(_step_over(lane, slots, table) for lane in lanes)
+    return Recovered(slots, free, [slot for _, slot in sorted(waiting)], unknown, set_aside, stepped_over)
 
 
 def _replay(table: Table, journal: Journal) -> set[int]:
@@ -83,3 +91,24 @@ def _replay(table: Table, journal: Journal) -> set[int]:
         recorded.add(ended.slot)
         table.replay(ended.slot, KIND_STATES[ended.kind], ended.processor)
     return recorded
+
+
+def _step_over(lane: Lane, slots: dict[bytes, int], table: Table) -> int:
+    """Stores the tail past the payments that a predecessor has taken already; returns how many.
+
+    That is one at most, as the tail is stored after each; a repetition after it may go with it.
+    """
+    tail = position = lane.tail
+    while position < lane.head and _is_taken(lane.peek(position), slots, table):
+        position += 1
+    if position != tail:
+        lane.advance(position)
+    return position - tail
+
+
+def _is_taken(payment: Accepted | None, slots: dict[bytes, int], table: Table) -> bool:
+    """Whether the table has this payment. Not with another amount: that is a conflict, and yet to be counted."""
+    if payment is None or payment.correlation_id not in slots:
+        return False
+    kept = table.read(slots[payment.correlation_id])
+    return kept is not None and kept.amount_cents == payment.amount_cents

@@ -66,7 +66,7 @@ class Scene:
         self.ends = 0
         self.quiet = 0
         self.throttled_periods = 0
-        self.custody = Custody(self.table, self.journal, self.counters, self._count_end)
+        self.custody = Custody(self.lanes, self.table, self.journal, self.counters, self._count_end)
         policy = make_policy((700, 1000), 1500, SLOW_MS, in_flight_max)
         self.circuits = (Circuit(in_flight_max, SLOW_MS), Circuit(in_flight_max, SLOW_MS))
         self.dispatcher = Dispatcher(

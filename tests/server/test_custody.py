@@ -53,7 +53,7 @@ class Ward:
     def __init__(self, area: FakeArea | None = None, *, waiting_slots: int = 4, journal_records: int = 4) -> None:
         self.area = area or FakeArea(waiting_slots, journal_records)
         self.changes = 0
-        self.custody = Custody(self.area.table, self.area.another_journal(), self.area.counters, self._count_change)
+        self.custody = Custody([], self.area.table, self.area.another_journal(), self.area.counters, self._count_change)
 
     def _count_change(self, _: int) -> None:
         self.changes += 1

@@ -7,7 +7,7 @@ import pytest
 from server.custody import Custody
 from server.intake import TAKEN_PER_TURN_MAX, TORN_PATIENCE_MS, Intake
 from server.siblings import Siblings
-from shm import Accepted, DispatcherCount, Geometry, Lane
+from shm import Accepted, DispatcherCount, Event, Geometry, Lane
 from shm.layout import LANE_SLOT_LENGTH, LANE_SLOTS_OFFSET
 from tests.fakes import FakeClock
 from tests.server.fake_area import FakeArea
@@ -20,6 +20,10 @@ def payment(number: int, amount_cents: int = 100) -> Accepted:
     return Accepted(number.to_bytes(16, "big"), amount_cents, 1_000_000 + number)
 
 
+class Killed(BaseException):
+    """The dispatcher dies here."""
+
+
 class FakeSiblings(Siblings):
     """Siblings that are absent and had accepted what a test says."""
 
@@ -27,6 +31,7 @@ class FakeSiblings(Siblings):
         super().__init__([])
         self.amounts: dict[bytes, int] = {}
         self.looks = 0
+        self.dies_at = b""
 
     def look(self) -> None:
         """Count."""
@@ -34,6 +39,8 @@ class FakeSiblings(Siblings):
 
     def amount_of(self, payment: Accepted) -> int | None:
         """What the test says."""
+        if payment.correlation_id == self.dies_at:
+            raise Killed
         return self.amounts.get(payment.correlation_id)
 
 
@@ -46,7 +53,7 @@ class Entrance:
         self.lanes = [Lane(memoryview(memory), LANE_LENGTH) for memory in self.memory]
         self.publish(*range(1, 1 + waiting_in_lanes))
         self.area = FakeArea(waiting_slots, 4)
-        self.custody = Custody(self.area.table, self.area.journal, self.area.counters, lambda _: None)
+        self.custody = Custody(self.lanes, self.area.table, self.area.journal, self.area.counters, lambda _: None)
         self.clock = FakeClock()
         self.siblings = FakeSiblings()
         self.intake = Intake(
@@ -66,6 +73,11 @@ class Entrance:
     def tear(self, position: int, lane: int = 0) -> None:
         """Changes a byte of a lane's slot, or changes it back."""
         self.memory[lane][LANE_SLOTS_OFFSET + position % LANE_LENGTH * LANE_SLOT_LENGTH + 9] ^= 1
+
+    def end(self, slot: int) -> None:
+        """A payment is paid."""
+        self.custody.begin(slot, 0, 1)
+        self.custody.end(slot, Event.PAID, self.custody.read(slot))
 
     def taken(self) -> list[int]:
         """Numbers of the payments that wait, in order."""
@@ -128,6 +140,44 @@ class TestTake:
         assert entrance.lanes[0].depth == 3
         assert entrance.lanes[0].peek(entrance.lanes[0].tail) == payment(6)
 
+    def test_a_full_table_is_shared_out(self) -> None:
+        """Each lane in turn gets the room there is first: no lane waits for as long as another has something."""
+        entrance = Entrance(waiting_slots=1)
+        entrance.publish(*range(1, 101))
+        entrance.publish(*range(101, 201), lane=1)
+        for _ in range(6):
+            entrance.intake.take()
+            while entrance.custody.waiting:
+                entrance.end(entrance.custody.waiting.popleft())
+        depths = [lane.depth for lane in entrance.lanes]
+        assert sum(depths) < 185
+        assert abs(depths[0] - depths[1]) <= 5
+
+
+class TestKilled:
+    """What a dispatcher that died while it took has passed in its lane."""
+
+    @pytest.mark.parametrize("met", ["elsewhere", "conflict", "torn", "repeated"])
+    def test_is_behind_the_successor(self, met: str) -> None:
+        """It finds nothing in the lane that was taken before, whatever lay between: it might be forgotten by then."""
+        entrance = Entrance()
+        entrance.publish(1)
+        if met == "elsewhere":
+            entrance.siblings.amounts[payment(2)[0]] = 100
+        number = 1 if met in {"conflict", "repeated"} else 2
+        assert entrance.lanes[0].try_publish(payment(number, 7 if met == "conflict" else 100))
+        entrance.publish(3, 4)
+        if met == "torn":
+            entrance.tear(1)
+            entrance.intake.take()
+            entrance.clock.advance(TORN_PATIENCE_MS)
+        entrance.siblings.dies_at = payment(4)[0]
+        with pytest.raises(Killed):
+            entrance.intake.take()
+        entrance.siblings.dies_at = b""
+        Custody(entrance.lanes, entrance.area.table, entrance.area.journal, entrance.area.counters, lambda _: None)
+        assert entrance.lanes[0].tail == 3
+
 
 class TestTorn:
     """A slot that is not what it claims."""
@@ -189,7 +239,7 @@ class TestTorn:
             entrance.intake.take()
             counts.append(entrance.count(DispatcherCount.SET_ASIDE))
             entrance.clock.advance(TORN_PATIENCE_MS)
-        assert counts == [0, 1, 1, 2]
+        assert counts == [0, 1, 2, 2]
         assert entrance.taken() == [3]
 
 

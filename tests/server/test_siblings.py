@@ -223,7 +223,7 @@ class TestIntake:
         area = FakeArea(waiting_slots=8)
         own = Segment.create("test-intake", GEOMETRY).lane(0, 0)
         Segment.unlink("test-intake")
-        custody = Custody(area.table, area.journal, area.counters, lambda _: None)
+        custody = Custody([own], area.table, area.journal, area.counters, lambda _: None)
         siblings = Siblings([Sibling("test-never-was", clock), Sibling(other.name, clock)])
         intake = Intake([own], custody, area.counters, clock, siblings=siblings, after_absence=False)
         custody.take(copy_of(4))

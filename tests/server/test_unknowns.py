@@ -34,7 +34,7 @@ class Ward:
         asyncio.get_running_loop().set_exception_handler(lambda _, context: self.bugs.append(context["exception"]))
         self.counters = segment.dispatcher_counters(0)
         self.journal = segment.journal(0)
-        self.custody = Custody(segment.table(0), self.journal, self.counters, self._count_change)
+        self.custody = Custody([], segment.table(0), self.journal, self.counters, self._count_change)
         for number in range(payments):
             self.custody.take(payment(number))
             self.custody.begin(number, 1, NOON_MS)

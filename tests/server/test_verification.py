@@ -38,7 +38,7 @@ class Returned:
 
     def __init__(self, *numbers: int, siblings: tuple[str, ...] = ()) -> None:
         self.area = FakeArea(waiting_slots=64, journal_records=64)
-        self.custody = Custody(self.area.table, self.area.journal, self.area.counters, lambda _: None)
+        self.custody = Custody([], self.area.table, self.area.journal, self.area.counters, lambda _: None)
         self.clock = FakeClock()
         self.fakes = (FakeProcessor(), FakeProcessor())
         self.processors = (self.fakes[0].processor(0), self.fakes[1].processor(1))

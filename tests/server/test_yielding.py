@@ -114,7 +114,7 @@ class TestGiveWay:
     def test_between_forgotten_payments(self, seen: Watch) -> None:
         """No two ended payments are forgotten without it."""
         area = FakeArea(waiting_slots=1, journal_records=PAYMENTS + 2)
-        custody = Custody(area.table, area.journal, area.counters, lambda _: None)
+        custody = Custody([], area.table, area.journal, area.counters, lambda _: None)
         forgotten = seen(
             lambda: PAYMENTS + 2 - sum(custody.knows(payment(number).correlation_id) for number in range(PAYMENTS + 2))
         )

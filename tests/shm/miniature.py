@@ -37,7 +37,7 @@ class Miniature:
         self.lanes = lanes
         self.table = table
         self.journal = journal
-        self.recovered = recover(table, journal)
+        self.recovered = recover(lanes, table, journal)
         self.slots = dict(self.recovered.slots)
         self.free = list(self.recovered.free)
 

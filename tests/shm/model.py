@@ -5,6 +5,7 @@ leave memory that recovery turns into one of them, or into the model before the 
 """
 
 from dataclasses import dataclass, field, replace
+from itertools import dropwhile
 from typing import NamedTuple
 
 from shm.record import EMPTY_BASE, Accepted, Base, Kind
@@ -55,9 +56,11 @@ class Model:
         return replace(self, rows=self.rows | {correlation_id: row})
 
     def crashed(self) -> "Model":
-        """What recovery must make of this: what was being sent is unknown, all else is as it was."""
+        """What recovery must make of this: what was being sent is unknown, and the lane begins with what is new."""
         rows = {known: row._replace(state=next_state(row.state, Event.CRASHED)) for known, row in self.rows.items()}
-        return replace(self, rows=rows)
+        amounts = {known: row.amount_cents for known, row in rows.items()}
+        lane = dropwhile(lambda payment: amounts.get(payment.correlation_id) == payment.amount_cents, self.lane)
+        return replace(self, rows=rows, lane=tuple(lane))
 
     def publish(self, payment: Accepted) -> list["Model"]:
         """A payment is accepted, unless the lane is full."""

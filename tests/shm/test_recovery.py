@@ -10,7 +10,6 @@ from shm.record import Accepted, Ended, Kind
 from shm.states import Event, State
 from tests.shm.memory import Died, Memory
 from tests.shm.miniature import GEOMETRY, Miniature, fresh_memory
-from tests.shm.model import observe
 
 TABLE_START = GEOMETRY.area_offset(0) + layout.BASE_PAGE_LENGTH + GEOMETRY.journal_length
 JOURNAL_START = GEOMETRY.area_offset(0) + layout.BASE_PAGE_LENGTH
@@ -101,7 +100,7 @@ class TestSlots:
     def test_nothing_is_recovered_from_nothing(self) -> None:
         """Zeroed memory is an empty table with all slots free, the lowest to be used first."""
         found = Miniature.over(fresh_memory()).recovered
-        assert found._replace(free=array("I")) == ({}, array("I"), [], [], [])
+        assert found._replace(free=array("I")) == ({}, array("I"), [], [], [], 0)
         assert list(found.free) == [6, 5, 4, 3, 2, 1, 0]
 
     def test_ended_without_a_record_is_freed(self) -> None:
@@ -140,8 +139,12 @@ class TestSlots:
         successor.hear(payment(1).correlation_id, Event.PAID)
         assert successor.totals() == (1, 101)
 
-    def test_a_payment_in_lane_and_table_is_taken_once(self) -> None:
-        """A dispatcher that died between its table and the tail sees the payment again and knows its id."""
+
+class TestLanes:
+    """What a dispatcher that died between its table and the tail has left in a lane."""
+
+    def test_what_is_in_the_table_is_stepped_over(self) -> None:
+        """It is known, and does not come again; what follows does."""
         memory = fresh_memory()
         life = Miniature.over(memory)
         life.publish(payment(1))
@@ -149,11 +152,36 @@ class TestSlots:
         with pytest.raises(Died):
             life.take()
         memory.live()
+        life.publish(payment(2))
+        successor = Miniature.over(memory)
+        assert successor.recovered.stepped_over == 1
+        assert successor.lane.tail == 1
+        assert successor.take() == [payment(2).correlation_id]
+        assert Miniature.over(memory).recovered.stepped_over == 0
+
+    def test_a_conflict_is_left_to_be_counted(self) -> None:
+        """The same id with another amount is not what was taken."""
+        life, memory = life_with(1)
+        life.publish(payment(1)._replace(amount_cents=7))
         successor = Miniature.over(memory)
         assert successor.lane.depth == 1
         successor.take()
-        assert successor.lane.depth == 0
-        assert list(observe(successor).rows) == [payment(1).correlation_id]
+        assert successor.kept(payment(1).correlation_id).conflicts == 1
+
+    def test_it_may_be_forgotten_before_the_lane_has_its_turn(self) -> None:
+        """One that ended and was folded before its lane was looked at again is not taken for a new one."""
+        memory = fresh_memory()
+        life = Miniature.over(memory)
+        life.publish(payment(1))
+        memory.die_at(2)
+        with pytest.raises(Died):
+            life.take()
+        memory.live()
+        successor = Miniature.over(memory)
+        settled(successor, 1)
+        successor.forget(1)
+        assert successor.take() == []
+        assert successor.totals() == (1, 101)
 
 
 class TestDamage:
