@@ -19,7 +19,7 @@ from server.redis_totals import Found, TotalsHash
 from server.siblings import Siblings
 from server.totals_header import Header
 from server.unknowns import Unknowns
-from shm import Accepted, Ended, Event, Kept, Lane, State, layout, states
+from shm import STATE_KINDS, Accepted, Ended, Event, Kept, Lane, State, layout, states
 from shm.record import pack_lane_slot
 from tests.simulation.redis_model import RedisModel, Reply
 
@@ -60,8 +60,8 @@ def _advance_before_taking() -> list[Patch]:
         if self._custody.has_room():
             found = lane.peek(tail)
             lane.advance(tail + 1)
-            if found is not None:
-                self._custody.take(found)
+            if found is not None and not self._is_elsewhere(found):
+                self._custody.take(found, verified=tail >= self._unverified_until[index])
             return tail + 1
         return take_from(self, index, lane, tail, end)
 
@@ -71,13 +71,13 @@ def _advance_before_taking() -> list[Patch]:
 def _free_before_journalling() -> list[Patch]:
     """A payment's slot says that it ended before the journal does."""
 
-    def end(self: Any, slot: int, event: Event, ended: Ended) -> None:
+    def end(self: Any, slot: int, event: Event, kept: Kept) -> None:
         if self._journal.is_full():
             self._fold()
-        self._table.apply(slot, event)
-        self._journal.append(ended)
+        kind = STATE_KINDS[self._table.apply(slot, event)]
+        self._journal.append(Ended(kind, kept.processor, kept.requested_at_ms, kept.amount_cents, slot))
         self.unknown.pop(slot, None)
-        self._on_change(ended.requested_at_ms)
+        self._on_change(kept.requested_at_ms)
 
     return [(Custody, "end", end)]
 
