@@ -27,7 +27,7 @@ COPY --from=dependencies /opt/venv /opt/venv
 WORKDIR /app
 COPY shm/ shm/
 COPY server/ server/
-# The debugging view of a segment, for `docker compose exec app1 python -m tools.ring_view app1`.
+# The debugging view of a segment, for `docker compose run --rm --no-deps --entrypoint python app1 -m tools.ring_view app1`.
 COPY tools/__init__.py tools/
 COPY tools/ring_view/ tools/ring_view/
 # The root folder is read-only when it runs. Unchecked: nothing compares time stamps of sources that can't change.

@@ -1,1 +1,61 @@
-"""One instance of the payment gateway: a supervisor, its web workers and its dispatchers."""
+"""One instance of the payment gateway: a supervisor, its web workers and its dispatchers.
+
+Where to find what; which file may import which is in `tests/test_tidy.py`.
+
+The instance and its processes:
+    __main__       from the settings to the exit status
+    config         the settings
+    listeners      the sockets, which outlive every worker
+    supervisor     forks, watches, restarts, stops
+    children       who is pending, alive, dead
+    child          what every child does first and last
+    worker         a web worker's process
+    payer          a dispatcher's process
+    retire         `python -m server.retire`: the end of one that never comes back
+
+The door, in a web worker:
+    shortcut       the usual payment in one step
+    app            every other request
+    payments       a body becomes a payment or a refusal
+    window         a query becomes the window of a summary
+    answers        what is answered
+    problems       what is answered when something is wrong
+    gate           the payment is committed to its lane
+    generations    the ids seen lately
+
+Paying, in a dispatcher:
+    intake         from the lanes
+    custody        into table and journal, in step with what happens
+    dispatcher     what is done next
+    pacing         how fast
+    yielding       who else gets the core in between
+    quota          whether the container was frozen meanwhile
+    routing        to which processor
+    attempt        what is sent, and what each answer means
+    unknowns       asks what became of those without an answer
+    siblings       ids that another instance has accepted
+    verification   asks, after an absence, what was paid meanwhile
+
+The way to a processor:
+    processors     its three calls
+    health         who asks for its health, and when
+    transport      requests over connections that are kept
+    connection     one of them
+
+Totals:
+    totals         the totals of a window
+    ledger         one member's settled payments, by minute, second and millisecond
+    following      a ledger that follows a journal
+    local_totals   without Redis
+    publisher      keeps Redis equal to a journal
+    redis_totals   the calls to Redis
+    redis_scripts  what Redis runs
+    totals_header  what a member says of itself there
+    totals_rows    what Redis says of a member
+    neighbours     the journals of this volume, against which Redis is held
+
+For all of them:
+    clock          what time it is
+    notation       how money, times and ids are written
+    errors         what can go wrong
+"""

@@ -12,11 +12,21 @@ import argparse
 import logging
 import sys
 
-from server import child, listeners
+from server import listeners
 from server.config import Config, from_environment
 from server.errors import ConfigError, ListenError
 from server.supervisor import Supervisor
-from shm import RoleLock, RoleTaken, Segment, SegmentError, SegmentForbidden, SegmentMissing, SegmentNotReady, migrate
+from shm import (
+    RoleLock,
+    RoleTaken,
+    Segment,
+    SegmentError,
+    SegmentForbidden,
+    SegmentMissing,
+    SegmentNotReady,
+    migrate,
+    take_role,
+)
 
 EXIT_WRONG_SETTING = 2
 EXIT_CANNOT_START = 3
@@ -48,7 +58,7 @@ def main() -> int:
 
 def _lock(instance: str) -> RoleLock:
     try:
-        return child.take_role(instance, "supervisor")
+        return take_role(instance, "supervisor")
     except RoleTaken:
         raise RoleTaken(f"an instance named {instance} is running already") from None
     except OSError as error:

@@ -1,4 +1,4 @@
-"""What every child process does first and last, whatever its role. Runs in the child, right after the fork."""
+"""What every child process does first and last, whatever its role."""
 
 import asyncio
 import ctypes
@@ -10,10 +10,8 @@ import sys
 import time
 from collections.abc import Callable, Collection
 
-from shm import Counters, RoleLock, RoleTaken
+from shm import Counters
 
-LOCK_WITHIN_S = 2.0  # a predecessor was reaped before the fork, so its lock is free at once; a stranger's is not
-LOCK_RETRY_S = 0.05
 CANCEL_AGAIN_S = 0.05
 _PR_SET_PDEATHSIG = 1  # prctl(2)
 
@@ -31,22 +29,6 @@ def die_with_parent(parent: int) -> None:
         raise OSError(ctypes.get_errno(), "prctl(PR_SET_PDEATHSIG) failed")
     if os.getppid() != parent:  # it died before the call
         os._exit(EXIT_CRASH)
-
-
-def take_role(instance: str, role: str) -> RoleLock:
-    """The lock of a role, waiting a little for a predecessor's to go.
-
-    Raises:
-        RoleTaken: another living process holds it.
-    """
-    deadline_s = time.monotonic() + LOCK_WITHIN_S
-    while True:
-        try:
-            return RoleLock(instance, role)
-        except RoleTaken:
-            if time.monotonic() > deadline_s:
-                raise
-            time.sleep(LOCK_RETRY_S)
 
 
 def begin(counters: Counters) -> None:

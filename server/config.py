@@ -196,9 +196,9 @@ SETTINGS: dict[str, Setting] = {
     "redis_url": Setting("REDIS_URL", "", _redis_url, "URL", "totals between instances; empty: this instance is the "
         "only one and keeps its own"),
     "web_workers": Setting("WEB_WORKERS", "1", _whole(1, 16), "processes", "accept payments; more than one "
-        "burns the CPU quota faster without accepting more"),
+        "burns the CPU quota faster without accepting more. haproxy.cfg has a server line for each"),
     "dispatchers": Setting("DISPATCHERS", "1", _whole(1, 8), "processes", "pay; one keeps several hundred "
-        "requests in flight"),
+        "requests in flight. Can't change while the segment exists"),
     "lane_slots": Setting("LANE_SLOTS", "4096", _SLOTS, "payments, a power of two", "accepted and not yet taken, per "
         "worker and dispatcher; several seconds of the contest's peak while a dispatcher is replaced. What comes "
         "within 0.2 s must fit, or some of it gets a 503"),
@@ -228,15 +228,16 @@ SETTINGS: dict[str, Setting] = {
         "is refused; 0: it is tried until it is paid"),
     "in_flight_max": Setting("IN_FLIGHT_MAX", "384", _whole(1, 10_000), "requests", "per processor and instance: two "
         "instances and their look-ups (16 each) make up the 800 that a processor runs at once; an outage's probes (5 "
-        "each) find a place in its queue"),
+        "each) find a place in its queue. With more instances: 800 / instances - 16"),
     "flush_ms": Setting("FLUSH_MS", "12", _whole(1, 20), "milliseconds", "the longest that a settlement waits for "
         "others before its totals go to Redis; with none about to follow it does not wait"),
     "leave_ms": Setting("LEAVE_S", "1.5", _seconds("0", "60"), "seconds", "a stopping worker answers 404 on /health "
-        "this long before it stops listening: three checks of HAProxy"),
+        "this long before it stops listening: three checks of HAProxy. With more, raise `stop_grace_period`"),
     "drain_ms": Setting("DRAIN_S", "5", _seconds("0", "600"), "seconds", "a stopping dispatcher settles what it can "
-        "this long; the rest stays in the segment"),
+        "this long; the rest stays in the segment. With more, raise `stop_grace_period` in docker-compose.yml"),
     "stuck_ms": Setting("STUCK_S", "5", _seconds("1", "600"), "seconds", "a process whose heart has not beaten this "
-        "long is killed and replaced; ten beats, so that a starved machine kills nobody"),
+        "long is killed and replaced; ten beats, so that a starved machine kills nobody. Keep it below HAProxy's "
+        "`timeout server` (10 s)"),
     "log_level": Setting("LOG_LEVEL", "INFO", _log_level, "level", "INFO tells starts, stops and alarms, nothing per "
         "payment"),
 }  # fmt: skip

@@ -83,7 +83,7 @@ class Custody:
         counters.add(DispatcherCount.SET_ASIDE, len(recovered.set_aside))
         counters.add(DispatcherCount.REPEATED, recovered.stepped_over)
 
-    def doubt_waiting(self) -> None:
+    def mark_waiting_unverified(self) -> None:
         """The whole instance was absent: what waits may have been accepted or paid elsewhere meanwhile."""
         self.unverified.extend(self.waiting)
         self.waiting.clear()
@@ -140,7 +140,7 @@ class Custody:
         self.waiting.appendleft(slot)
         self._counters.add(DispatcherCount.SURE_NOS)
 
-    def doubt(self, slot: int, event: Event, requested_at_ms: int) -> None:
+    def mark_unknown(self, slot: int, event: Event, requested_at_ms: int) -> None:
         """The outcome is unknown, or still is after this event: from now on the payment belongs to its processor."""
         self._table.apply(slot, event)
         if slot not in self.unknown:  # else it was asked about again, and nothing is new

@@ -73,10 +73,8 @@ class Dispatcher:
         self._turn_is_due = False
         self._gathering_until_ms = 0
         self._held = False  # whether a payment waits that the next answer may let go, or that an answer has put back
-        self._misuses = [
-            0,
-            0,
-        ]  # per processor, status of the last answer that blames what was asked; 0: none since a success
+        # Per processor, status of the last answer that blames what was asked; 0: none since a success.
+        self._misuses = [0, 0]
         self._works = False  # from `start` to `aclose`
         self._timer: asyncio.TimerHandle | None = None
         self._loop = asyncio.get_running_loop()
@@ -162,7 +160,7 @@ class Dispatcher:
     def _attempted(self, slot: int, requested_at_ms: int, task: asyncio.Task[None]) -> None:
         self._attempts.discard(task)
         if task.cancelled():
-            self._custody.doubt(slot, Event.UNCLEAR, requested_at_ms)
+            self._custody.mark_unknown(slot, Event.UNCLEAR, requested_at_ms)
             return
         task.result()  # a bug in here reaches the loop's exception handler, which ends the process
         if self._held:
@@ -219,7 +217,7 @@ class Dispatcher:
             self._custody.wait_again(slot)
             self._held = True
         else:
-            self._custody.doubt(slot, event, kept.requested_at_ms)
+            self._custody.mark_unknown(slot, event, kept.requested_at_ms)
             self._unknowns.add(slot)
 
     def beat(self) -> None:

@@ -3,7 +3,7 @@
 from server.errors import TotalsUnavailable
 from server.ledger import Ledger
 from server.totals import Levels
-from shm import Base, Journal, Kind
+from shm import Base, Journal
 
 RECORDS_AT_ONCE = 4096  # some 20 ms: whoever follows has other things to do as well
 _RESTARTS_MAX = 8  # times a journal may overtake its follower before it gives up
@@ -34,9 +34,8 @@ class JournalFollower:
         """Begins again from a base."""
         self.epoch = base.epoch
         self.position = base.journal_tail
-        self._epoch_start = base.epoch_start
-        all_time = (base.default_payments, base.default_cents, base.fallback_payments, base.fallback_cents)
-        self.ledger = Ledger(all_time, base.folded_until_ms)
+        self._base = base
+        self.ledger = Ledger(base.all_time, base.folded_until_ms)
         self.ledger.everything_changed()
 
     def take_up(self, epoch: int, position: int, levels: Levels) -> bool:
@@ -73,7 +72,7 @@ class JournalFollower:
             ended = self._journal.read(position)
             if ended is None:
                 return False
-            if ended.kind is Kind.SETTLED and position >= self._epoch_start:
+            if self._base.counts(position, ended):
                 self.ledger.add(ended.processor, ended.requested_at_ms, ended.amount_cents)
             self.position = position + 1
         return True

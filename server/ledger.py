@@ -188,7 +188,7 @@ class Ledger:
         return bool(self._changed.minutes or self._changed.seconds)
 
     def forget_changes(self) -> None:
-        """Nobody sends them: called by who only reads, or their names would be kept for ever."""
+        """For a ledger whose changes nobody sends; else their names would be kept for ever."""
         self._changed = Changes(set(), set(), set())
 
     def take_changes(self) -> Changes:

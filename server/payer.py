@@ -28,7 +28,7 @@ from server.transport import KeepAliveTransport
 from server.unknowns import ASKED_AT_ONCE_MAX
 from server.verification import ASKED_AT_ONCE_MAX as VERIFIED_AT_ONCE_MAX
 from server.verification import verify
-from shm import Counters, DispatcherCount, Journal, Lane, Member, Phase, Segment, WorkerCount
+from shm import Counters, DispatcherCount, Journal, Lane, Member, Phase, Segment, WorkerCount, take_role
 
 OLD_MS = 1000  # what was requested longer ago is published at once: an audit's window ends 1.5 s ago
 DRAIN_LOOK_S = 0.02
@@ -46,7 +46,7 @@ def serve(config: Config, index: int, doorbell: int) -> int:
     Raises:
         RoleTaken: another process plays it.
     """
-    with child.take_role(config.instance, f"dispatcher-{index}"):
+    with take_role(config.instance, f"dispatcher-{index}"):
         segment = Segment.attach(config.instance)
         counters = segment.dispatcher_counters(index)
         child.begin(counters)
@@ -94,7 +94,7 @@ class Payer:
         lanes = [self._segment.lane(worker, self._index) for worker in range(self._segment.geometry.workers)]
         custody = Custody(lanes, self._segment.table(self._index), self._journal, self._counters, on_change)
         if self._after_absence:  # what waited may have been paid by a sibling meanwhile
-            custody.doubt_waiting()
+            custody.mark_waiting_unverified()
         intake = self._intake(lanes, custody)
         dispatcher = self._dispatcher(custody, intake, processors)
         if publisher:

@@ -1,8 +1,8 @@
 """Totals between instances in one small Redis hash: the calls, and a web worker's summaries. Only user of redis.
 
 Every write is one script, of absolute values that the hash takes only if they are newer: a call that was delayed,
-repeated or lost its answer does no harm. A summary is one script too, so what it reads belongs to one instant; what is
-read of a member whole is more than should be read at once, so it is held against the header before and after.
+repeated or lost its answer does no harm. A summary is one script too, so what it reads belongs to one instant. A
+member is read whole in several calls, so its header is compared before and after.
 """
 
 import asyncio
@@ -22,7 +22,7 @@ from server.neighbours import Neighbours, Told
 from server.processors import Health
 from server.totals import Levels, Summary, count_window, reaches_forgotten, touched
 from server.totals_header import Header, Version
-from server.totals_rows import MemberState, has_taken_up, levels_of, member_levels, parse_header
+from server.totals_rows import Row, has_taken_up, levels_of, member_levels, parse_header, parse_rows
 
 CALL_TIMEOUT_S = 1.0  # a client of the contest gives a summary 1.5 s; a healthy Redis answers in under a millisecond
 FIELDS_AT_ONCE = 128  # of a member that is read: up to 200 kB
@@ -157,11 +157,10 @@ class TotalsHash:
         if needed:
             last = "" if needed.last_minute is None else needed.last_minute
             arguments = [needed.first_minute, last, len(needed.cut_minutes), *needed.cut_minutes, *needed.seconds]
-        now_text, epoch_text, *rows = await self._run(self._summary, arguments)
+        epoch, rows = await self._rows(arguments)
         if not rows:
             raise TotalsUnavailable(_NOBODY)
-        now_ms, epoch = int(now_text), int(epoch_text)
-        found = [member_levels(row, now_ms, epoch) for row in rows]
+        found = [member_levels(row, epoch) for row in rows]
         members = [levels for levels in found if levels is not None]
         if self._neighbours is not None:
             told = _told(rows)
@@ -173,19 +172,13 @@ class TotalsHash:
             members.append(unpublished.levels())
         return members
 
-    async def members(self) -> list[MemberState]:
-        """Everyone on the hash's roster.
+    async def members(self) -> tuple[int, list[Row]]:
+        """The number of the last purge, and everyone on the hash's roster.
 
         Raises:
             TotalsUnavailable: Redis gave no answer.
         """
-        now_text, epoch_text, *rows = await self._run(self._summary, ["", ""])
-        members = []
-        for name, header_text, seen_text, _ in rows:
-            header = parse_header(header_text)
-            is_purged = header is not None and header.epoch < int(epoch_text)
-            members.append(MemberState(name.decode(), header, int(now_text) - int(seen_text), is_purged))
-        return members
+        return await self._rows(["", ""])
 
     async def retire(self, member: str, header: Header) -> bool:
         """Says goodbye for a member; False if it has flushed since `header` was read, and is left alone.
@@ -211,8 +204,8 @@ class TotalsHash:
         reason = _NOBODY
         deadline_s = asyncio.get_running_loop().time() + PURGE_WITHIN_S
         while asyncio.get_running_loop().time() < deadline_s:
-            _, _, *rows = await self._run(self._summary, ["", ""])
-            missing = [row[0].decode() for row in rows if not has_taken_up(row, epoch)]
+            _, rows = await self.members()
+            missing = [row.name for row in rows if not has_taken_up(row, epoch)]
             unheard = self._neighbours.unheard(_told(rows)) if self._neighbours else None
             if rows and not missing and not unheard:
                 return
@@ -242,6 +235,9 @@ class TotalsHash:
         """Closes the connection."""
         await self._redis.aclose()
 
+    async def _rows(self, arguments: list[str | int]) -> tuple[int, list[Row]]:
+        return parse_rows(await self._run(self._summary, arguments))
+
     async def _run(self, script: Any, arguments: list[Any]) -> Any:
         return await self._call(script(keys=[redis_scripts.HASH], args=arguments))
 
@@ -255,11 +251,10 @@ class TotalsHash:
             raise TotalsUnavailable(f"Redis can't be asked: {str(error) or 'no answer in time'}") from error
 
 
-def _told(rows: list[Any]) -> dict[str, Told]:
+def _told(rows: list[Row]) -> dict[str, Told]:
     """What the rows of a summary say of their members' lives."""
-    headers = {row[0].decode(): parse_header(row[1]) for row in rows}
     return {
-        name: Told(header.epoch, header.life, header.position, bool(header.said_goodbye))
-        for name, header in headers.items()
-        if header is not None
+        row.name: Told(row.header.epoch, row.header.life, row.header.position, bool(row.header.said_goodbye))
+        for row in rows
+        if row.header is not None
     }

@@ -21,7 +21,7 @@ from server.config import Config, from_environment
 from server.errors import ConfigError, TotalsUnavailable
 from server.redis_totals import TotalsHash
 from server.totals_header import Header
-from server.totals_rows import SEEN_WITHIN_MS, MemberState
+from server.totals_rows import SEEN_WITHIN_MS, Row
 from shm import Member, Segment, SegmentError, SegmentMissing, instances_present
 
 EXIT_DONE = 0
@@ -70,10 +70,11 @@ class Refusal(Exception):
 async def _carry_out(config: Config, name: str | None) -> str:
     totals = TotalsHash(config.redis_url)
     try:
-        members = {member.name: member for member in await totals.members()}
+        epoch, members = await totals.members()
         if name is None:
-            return table(list(members.values()))
-        header = check(members.get(name), name, is_here=name in members_here())
+            return table(members)
+        member = next((member for member in members if member.name == name), None)
+        header = check(member, name, epoch=epoch, is_here=name in members_here())
         if not await totals.retire(name, header):
             raise Refusal(f"{name} has published something just now: it lives.")
     finally:
@@ -102,12 +103,13 @@ def members_here() -> set[str]:
     return names
 
 
-def check(member: MemberState | None, name: str, *, is_here: bool) -> Header:
+def check(member: Row | None, name: str, *, epoch: int, is_here: bool) -> Header:
     """The last header of a member that may be retired.
 
     Args:
         member: what Redis has of it; None: no such member.
         name: its name.
+        epoch: number of the last purge.
         is_here: whether its segment is on this volume.
 
     Raises:
@@ -121,7 +123,7 @@ def check(member: MemberState | None, name: str, *, is_here: bool) -> Header:
         raise Refusal(
             f"Redis has nothing of {name}: without it totals would be wrong, and no one could tell by how much."
         )
-    if not member.header.is_whole and not member.is_purged:
+    if not member.header.is_whole and not member.is_purged(epoch):
         raise Refusal(f"{name} died while it was writing its totals: what is there is a part of them.")
     if member.header.said_goodbye:
         raise Refusal(f"{name} has said goodbye: it is not waited for.")
@@ -130,7 +132,7 @@ def check(member: MemberState | None, name: str, *, is_here: bool) -> Header:
     return member.header
 
 
-def table(members: Sequence[MemberState]) -> str:
+def table(members: Sequence[Row]) -> str:
     """All members, one per line."""
     rows = [_HEAD, *map(_row, members)]
     widths = [max(len(row[column]) for row in rows) for column in range(len(_HEAD))]
@@ -139,7 +141,7 @@ def table(members: Sequence[MemberState]) -> str:
     )
 
 
-def _row(member: MemberState) -> tuple[str, ...]:
+def _row(member: Row) -> tuple[str, ...]:
     header = member.header
     if header is None:
         return member.name, "never", "-", "-", "-", "-"

@@ -9,7 +9,7 @@ is one that says it is leaving, or whose supervisor's lock nobody holds; its wor
 Two must never leave a payment to each other: that would lose it. What one has in a table it pays, sooner or later,
 because nobody else takes that id any more. Of two copies that still lie in lanes the first accepted one counts, for
 both sides alike. (What that misses: copies taken on both sides in the same instant; a copy that comes to a living
-instance after a sibling has accepted `IDS_MAX` others; instances that share no volume.)
+instance after a sibling has accepted `IDS_REMEMBERED_MIN` others; instances that share no volume.)
 """
 
 import logging
@@ -33,8 +33,8 @@ from shm import (
     is_role_free,
 )
 
-IDS_MAX = 1 << 15  # latest ids of a sibling, as many again at most: 110 s of the contest's peak, under 10 MB
-ATTACH_MS = 1000  # how old a mapping may be; the segment may have been made anew meanwhile (16 µs)
+IDS_REMEMBERED_MIN = 1 << 15  # latest ids of a sibling, twice as many at most: 110 s of a contest's peak, below 10 MB
+ATTACH_MS = 1000  # how old a mapping may be; the segment may have been made anew; looking takes 16 µs
 RETURNING_MS = 10_000  # HAProxy needs 2 s to send it its ids again; a stuck dispatcher here may need STUCK_S more
 
 _LEAVING = (Phase.LEAVING, Phase.GONE)
@@ -46,14 +46,14 @@ _log = logging.getLogger(__name__)
 
 
 class LatestIds:
-    """The ids accepted last, with amount and time: at least `IDS_MAX` of them and at most twice as many.
+    """The ids accepted last, with amount and time: at least `IDS_REMEMBERED_MIN` of them and at most twice as many.
 
     One number holds both: half the memory of a tuple.
     """
 
     def __init__(self) -> None:
         """Knows nothing yet."""
-        self._numbers = Generations(IDS_MAX)
+        self._numbers = Generations(IDS_REMEMBERED_MIN)
 
     def add(self, correlation_id: bytes, amount_cents: int, accepted_at_us: int) -> None:
         """The next one, unless it is known: the first accepted counts."""
@@ -179,7 +179,7 @@ class Sibling:
         self._heads = [lane.tail for lane in self._lanes]
         self._latest = LatestIds()
         times = sorted(accepted_at_us for *_, accepted_at_us in self._ids())
-        since_us = times[-IDS_MAX] if len(times) > IDS_MAX else 0
+        since_us = times[-IDS_REMEMBERED_MIN] if len(times) > IDS_REMEMBERED_MIN else 0
         for _, _, correlation_id, cents, accepted_at_us in self._ids():
             if accepted_at_us >= since_us:
                 self._latest.add(correlation_id, cents, accepted_at_us)

@@ -99,19 +99,17 @@ class Supervisor:
             return self._segment.worker_counters(role.number)
         return self._segment.dispatcher_counters(role.number)
 
-    def _reap(self) -> list[Role]:
-        """Takes note of every process that has ended, strangers included; returns the roles that are pending now."""
-        pending: list[Role] = []
+    def _reap(self) -> None:
+        """Takes note of every process that has ended, strangers included."""
         while True:
             try:
                 pid, status = os.waitpid(-1, os.WNOHANG)
             except ChildProcessError:
-                return pending
+                return
             if pid == 0:
-                return pending
+                return
             role = self._children.died(pid, _now_ms())
             if role is not None:
-                pending.append(role)
                 self._note_death(role, os.waitstatus_to_exitcode(status))
 
     def _note_death(self, role: Role, exit_code: int) -> None:

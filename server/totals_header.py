@@ -49,6 +49,11 @@ class Header(NamedTuple):
     is_whole: int
     said_goodbye: int
 
+    @property
+    def all_time(self) -> tuple[int, int, int, int]:
+        """Payments and cents at default, then at fallback."""
+        return self.default_payments, self.default_cents, self.fallback_payments, self.fallback_cents
+
     def to_text(self) -> str:
         """The header as it stands in the hash."""
         return " ".join(map(str, (*self, FORMAT)))

@@ -1,7 +1,7 @@
 """Keep-alive HTTP/1.1 connections to one origin, as a transport for httpx: the hot path to a payment processor.
 
 httpx's own pool takes 1,400 µs of processor time per request with 16 in flight, where this one takes 20: it scans all
-connections for each request (encode/httpx#3215). It also can lose a slot when a call is cancelled
+connections for each request (encode/httpx#3215). It can also lose a slot when a call is cancelled
 (encode/httpcore#1093). This one does less: one origin, plain `http`, bodies read whole, no `HEAD`, and nobody waits for
 a free connection.
 
@@ -40,7 +40,7 @@ from server.connection import FRAMING_FIELDS, Connection, MalformedAnswer
 ANSWER_TIMEOUT_S = 30.0
 """Deadline of an exchange that names none: `ATTEMPT_TIMEOUT_S`'s default."""
 
-CONNECT_TIMEOUT_S = 5.0
+CONNECT_TIMEOUT_UNNAMED_S = 5.0
 """Connect time-out of a request that names none: httpx's own default."""
 
 ADDRESSES_MAX = 4
@@ -137,7 +137,7 @@ class KeepAliveTransport(httpx.AsyncBaseTransport):
         deadline_s = asyncio.get_running_loop().time() + answer_s
         connection = self._take_idle()
         if connection is None:
-            connection = await self._connect(min(answer_s, _seconds(timeouts, "connect", CONNECT_TIMEOUT_S)))
+            connection = await self._connect(min(answer_s, _seconds(timeouts, "connect", CONNECT_TIMEOUT_UNNAMED_S)))
         try:
             await connection.exchange(message, deadline_s)
         except TimeoutError as error:

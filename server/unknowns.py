@@ -87,7 +87,7 @@ class Unknowns:
         if next_state(State.UNKNOWN, event) in ENDED:
             self._custody.end(slot, event, kept)
             return
-        self._custody.doubt(slot, event, kept.requested_at_ms)
+        self._custody.mark_unknown(slot, event, kept.requested_at_ms)
         heapq.heappush(queue.due, (self._clock.ticks_ms() + pause_ms, slot, min(pause_ms * 2, PAUSE_MAX_MS)))
 
     async def find_out(self, kept: Kept) -> Event:

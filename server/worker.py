@@ -22,7 +22,7 @@ from server.local_totals import LocalTotals
 from server.neighbours import Neighbours
 from server.redis_totals import TotalsHash
 from server.shortcut import shortcut_protocol
-from shm import Counters, Phase, Segment, is_role_free
+from shm import Counters, Phase, Segment, is_role_free, take_role
 
 KEEP_ALIVE_S = 75  # far over HAProxy's 5 s purge of idle connections: the side that reuses them must close first
 STOP_WITHIN_S = 3  # requests in flight at the end; an answer takes milliseconds
@@ -73,7 +73,7 @@ def serve(config: Config, worker: int, listener: socket.socket, doorbells: list[
     Raises:
         RoleTaken: another process plays it.
     """
-    with child.take_role(config.instance, f"worker-{worker}"):
+    with take_role(config.instance, f"worker-{worker}"):
         segment = Segment.attach(config.instance)
         counters = segment.worker_counters(worker)
         child.begin(counters)
@@ -126,4 +126,4 @@ async def _follow(totals: LocalTotals) -> None:
         try:
             await totals.follow()
         except TotalsUnavailable as error:
-            _log.warning("%s", error.reason)
+            _log.warning("totals can't keep up with the journals: %s", error.reason)

@@ -1,6 +1,21 @@
 """The shared memory of an instance: lanes, tables, journals, counters. The public names, nothing else.
 
 This package knows nothing of HTTP or asyncio, and a processor is an index to it.
+
+    layout     where every byte is, and who may write it
+    states     what can happen to a payment
+    record     payments to bytes and back
+    lane       from one web worker to one dispatcher
+    table      every payment in a dispatcher's care
+    journal    every payment that ended, and what the forgotten ones come to
+    counters   what each process counts, and whether it lives
+    roster     every member of the totals ever heard of
+    recovery   what a dead dispatcher left, and what becomes of it
+    segment    the shared memory that holds all of them
+    migration  a segment of another geometry
+    role       who may write
+    names      what things are called in /dev/shm
+    errors     what can go wrong
 """
 
 from shm.counters import Counters, DispatcherCount, Phase, SupervisorCount, WorkerCount
@@ -24,7 +39,7 @@ from shm.migration import count_unsettled, migrate
 from shm.names import INSTANCE_PATTERN, instances_present, lock_path, segment_name
 from shm.record import STATE_KINDS, Accepted, Base, Ended, Kept, Kind
 from shm.recovery import recover
-from shm.role import RoleLock, is_role_free
+from shm.role import RoleLock, is_role_free, take_role
 from shm.roster import Member, Roster
 from shm.segment import Segment
 from shm.states import ENDED, UNSETTLED, Event, State, next_state
@@ -75,4 +90,5 @@ __all__ = [
     "next_state",
     "recover",
     "segment_name",
+    "take_role",
 ]

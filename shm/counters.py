@@ -1,7 +1,8 @@
 """A fixed row of words per process: heartbeat, pid, phase, counts. Read by all, written by that process
 alone; heartbeat and phase by the supervisor while nobody plays the role.
 
-Counts live on when a process is replaced: its successor goes on counting in the same row. A gauge is stored whole.
+Counts live on when a process is replaced: its successor goes on counting in the same row. A gauge is
+overwritten with its newest value.
 """
 
 import time
@@ -73,7 +74,7 @@ class DispatcherCount(IntEnum):
     REWRITES = 17  # times everything was written to Redis again
     PUBLISHED = 18  # gauge: journal position that the Redis hash has
     MISCONFIGURED = 19  # answers that say "you asked wrongly" (401, 404, 405): an alarm if ever above zero
-    OLDEST_REMEMBERED_MS = 20  # gauge: when the oldest remembered id ended, ms UTC; 0 while none was ever folded
+    OLDEST_REMEMBERED_MS = 20  # gauge: requestedAt of the oldest remembered payment, ms UTC; 0 while none was folded
     UNKNOWN_LEAST_MS = 21  # gauge: least and greatest requestedAt of the unknown, ms UTC
     UNKNOWN_GREATEST_MS = 22
     VERIFIED_FOR = 23  # gauge: start of the supervisor (ms UTC) after which all that waited was verified

@@ -134,7 +134,7 @@ class Journal:
         """
         base = self.base
         end = min(base.journal_tail + count, self.head)
-        totals = [base.default_payments, base.default_cents, base.fallback_payments, base.fallback_cents]
+        totals = [*base.all_time]
         folded_until_ms = base.folded_until_ms
         slots = []
         for position in range(base.journal_tail, end):
@@ -142,7 +142,7 @@ class Journal:
             if ended is None:
                 raise BrokenInvariant(f"journal record {position} is damaged")
             slots.append(ended.slot)
-            if ended.kind is Kind.SETTLED and position >= base.epoch_start:
+            if base.counts(position, ended):
                 totals[2 * ended.processor] += 1
                 totals[2 * ended.processor + 1] += ended.amount_cents
                 folded_until_ms = max(folded_until_ms, ended.requested_at_ms + 1)

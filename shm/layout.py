@@ -205,6 +205,7 @@ class Geometry(NamedTuple):
 assert HEADER_BODY_OFFSET + HEADER_BODY.size == HEADER_CHECKSUM_OFFSET, "the header's checksum follows its body"
 assert LANE_SLOT.size == LANE_SLOT_LENGTH == CACHE_LINE, "a lane slot is one cache line"
 assert TABLE_SLOT.size == TABLE_SLOT_LENGTH == CACHE_LINE, "a table slot is one cache line"
+assert TABLE_STATE == 0, "a table slot begins with its state word"
 assert TABLE_BODY + TABLE_SLOT_BODY.size == TABLE_SLOT_LENGTH, "a table slot is its state word and its body"
 assert TABLE_MARK + len(MARK) == TABLE_ID, "the mark stands right before the id"
 assert TABLE_ID + TABLE_SLOT_IDENTITY.size == TABLE_REQUESTED_AT, "requestedAt follows the identity"

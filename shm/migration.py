@@ -8,7 +8,7 @@ The new segment is built under a name of its own and moved over the old one at t
 old one as it was, and the unfinished copy is thrown away by the next try.
 """
 
-from shm.errors import SegmentIncompatible, ShmError
+from shm.errors import BrokenInvariant, SegmentIncompatible
 from shm.layout import Geometry
 from shm.names import SHM_FOLDER, segment_name
 from shm.record import KIND_STATES, Accepted
@@ -22,10 +22,9 @@ def migrate(old: Segment, instance: str, geometry: Geometry) -> Segment:
     """The segment of `instance` with another geometry, holding what the old one remembered.
 
     Raises:
-        SegmentIncompatible: it holds unsettled payments, or the number of dispatchers changes (ids are spread over them
-            and each keeps totals of its own, so neither could be moved).
+        SegmentIncompatible: it holds unsettled payments, or is damaged, or the number of dispatchers changes (ids are
+            spread over them and each keeps totals of its own, so neither could be moved).
         SegmentFull: no room for both at once.
-        BrokenInvariant: its base, or a record that no longer fits, is damaged.
     """
     if geometry.dispatchers != old.geometry.dispatchers:
         raise SegmentIncompatible(
@@ -44,9 +43,9 @@ def migrate(old: Segment, instance: str, geometry: Geometry) -> Segment:
     try:
         for dispatcher in range(geometry.dispatchers):
             _copy_area(old, new, dispatcher)
-    except ShmError:
+    except BrokenInvariant as error:
         unfinished.unlink()
-        raise
+        raise SegmentIncompatible(f"segment {segment_name(instance)} can't be copied: {error}") from error
     unfinished.rename(SHM_FOLDER / segment_name(instance).removeprefix("/"))
     return new
 
@@ -62,7 +61,11 @@ def count_unsettled(segment: Segment) -> int:
 
 
 def _copy_area(old: Segment, new: Segment, dispatcher: int) -> None:
-    """Copies one dispatcher's area; records that no longer fit are folded into the new base."""
+    """Copies one dispatcher's area; records that no longer fit are folded into the new base.
+
+    Raises:
+        BrokenInvariant: its base, a record or a remembered payment is damaged.
+    """
     new.base_page(dispatcher)[:] = old.base_page(dispatcher)
     source, target = old.journal(dispatcher), new.journal(dispatcher)
     old_table, new_table = old.table(dispatcher), new.table(dispatcher)
@@ -73,7 +76,7 @@ def _copy_area(old: Segment, new: Segment, dispatcher: int) -> None:
         ended = source.read(position)
         kept = None if ended is None else old_table.read(ended.slot)
         if ended is None or kept is None:
-            raise SegmentIncompatible(f"journal record {position} or its payment is damaged, so it can't be copied")
+            raise BrokenInvariant(f"journal record {position} or its payment is damaged")
         payment = Accepted(kept.correlation_id, kept.amount_cents, kept.accepted_at_us)
         new_table.insert(slot, payment)
         new_table.begin(slot, ended.processor, ended.requested_at_ms)

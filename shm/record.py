@@ -37,7 +37,7 @@ class Kept(NamedTuple):
         amount_cents: what to pay.
         accepted_at_us: when it was accepted, µs UTC.
         requested_at_ms: the requestedAt last sent, ms UTC; 0 before the first attempt.
-        conflicts: copies with another amount that were turned away.
+        conflicts: copies with another amount that were accepted and then dropped.
     """
 
     state: State
@@ -98,8 +98,22 @@ class Base(NamedTuple):
     fallback_payments: int
     fallback_cents: int
 
+    @property
+    def all_time(self) -> tuple[int, int, int, int]:
+        """Settled payments folded in this epoch and their cents: at default, then at fallback."""
+        return self.default_payments, self.default_cents, self.fallback_payments, self.fallback_cents
+
+    def counts(self, position: int, ended: Ended) -> bool:
+        """Whether a journal record is part of the totals of this epoch."""
+        return ended.kind is Kind.SETTLED and position >= self.epoch_start
+
 
 EMPTY_BASE = Base(0, 0, 0, 0, 0, 0, 0, 0)
+
+# Bytes after the body of each kind of record: the checksum, and padding if there is any.
+_LANE_REST = layout.LANE_SLOT_LENGTH - layout.LANE_SLOT_BODY.size
+_JOURNAL_REST = layout.JOURNAL_RECORD_LENGTH - layout.JOURNAL_RECORD_BODY.size
+_BASE_REST = layout.BASE_COPY.size - layout.BASE_BODY.size
 
 _KINDS = {int(kind): kind for kind in Kind}
 
@@ -113,7 +127,7 @@ STATE_KINDS = {state: kind for kind, state in KIND_STATES.items()}
 def pack_lane_slot(position: int, payment: Accepted) -> bytes:
     """The 64 bytes of the lane slot that holds `payment` at `position`."""
     body = layout.LANE_SLOT_BODY.pack(position + 1, *payment)
-    return body + crc32(body).to_bytes(24, "little")
+    return body + crc32(body).to_bytes(_LANE_REST, "little")
 
 
 def unpack_lane_slot(position: int, slot: bytes) -> Accepted | None:
@@ -177,7 +191,7 @@ def pack_journal_record(position: int, ended: Ended) -> bytes:
         | ended.kind << layout.JOURNAL_KIND_SHIFT
     )
     body = layout.JOURNAL_RECORD_BODY.pack(position + 1, what, ended.amount_cents, ended.slot)
-    return body + crc32(body).to_bytes(4, "little")
+    return body + crc32(body).to_bytes(_JOURNAL_REST, "little")
 
 
 def unpack_journal_record(position: int, record: bytes) -> Ended | None:
@@ -197,7 +211,7 @@ def unpack_journal_record(position: int, record: bytes) -> Ended | None:
 def pack_base(base: Base) -> bytes:
     """The 72 bytes of one copy of the base."""
     body = layout.BASE_BODY.pack(*base)
-    return body + crc32(body).to_bytes(8, "little")
+    return body + crc32(body).to_bytes(_BASE_REST, "little")
 
 
 def unpack_base(copy: bytes) -> Base | None:

@@ -2,12 +2,16 @@
 
 import fcntl
 import os
+import time
+from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
 from shm.errors import RoleTaken
 from shm.names import MODE, lock_path
 
+TAKEN_WITHIN_S = 2.0  # who was killed is reaped by then, and who only looks (`is_role_free`) has long let go
+RETRY_S = 0.05
 _NONE = -1  # no descriptor
 
 
@@ -47,10 +51,27 @@ class RoleLock:
         self.release()
 
 
+def take_role(
+    instance: str, role: str, *, within_s: float = TAKEN_WITHIN_S, sleep: Callable[[float], None] = time.sleep
+) -> RoleLock:
+    """The lock of a role, waiting a little for whoever has just died or only looks.
+
+    Raises:
+        RoleTaken: another living process holds it.
+        OSError: the file can't be opened; names it.
+    """
+    for _ in range(round(within_s / RETRY_S)):
+        try:
+            return RoleLock(instance, role)
+        except RoleTaken:
+            sleep(RETRY_S)
+    return RoleLock(instance, role)
+
+
 def is_role_free(instance: str, role: str) -> bool:
     """Whether nobody plays a role now, in any container that mounts the same /dev/shm.
 
-    It holds the lock, shared, for a few microseconds to find out: whoever takes a role tries again for a moment.
+    It holds the lock, shared, for a few microseconds to find out: `take_role` tries again for a moment.
     """
     try:
         descriptor = os.open(lock_path(instance, role), os.O_RDONLY | os.O_CLOEXEC)

@@ -90,7 +90,7 @@ class Table:
         self._words[slot * _SLOT_WORDS] = pack_state(state, processor, attempts, generation)
 
     def count_conflict(self, slot: int, by: int = 1) -> None:
-        """One more copy of this payment with another amount was turned away."""
+        """One more copy of this payment with another amount was accepted and then dropped."""
         self._words[slot * _SLOT_WORDS + _CONFLICTS] += by
 
     def state(self, slot: int) -> State:

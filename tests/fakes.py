@@ -16,8 +16,9 @@ import httpx
 from server.errors import TotalsUnavailable
 from server.processors import Health, Processor
 from server.redis_totals import Found
-from server.totals import Levels, UnknownRange
+from server.totals import Levels
 from server.totals_header import Header, Version
+from server.totals_rows import levels_of
 
 NOON_MS = 1_752_582_896_000
 """2025-07-15T12:34:56Z."""
@@ -205,17 +206,7 @@ class FakeTotalsHash:
         """What it has, as a reader of totals sees it."""
         header = self.header
         assert header is not None
-        return Levels(
-            (header.default_payments, header.default_cents, header.fallback_payments, header.fallback_cents),
-            {int(name[1:]): value for name, value in self.fields.items() if name[0] == "m"},
-            {int(name[1:]): value for name, value in self.fields.items() if name[0] == "s"},
-            header.exact_from_ms,
-            header.minutes_from,
-            header.detail_from_s,
-            header.first_minute,
-            header.latest_minute,
-            UnknownRange(header.unknown_payments, header.unknown_least_ms, header.unknown_greatest_ms),
-        )
+        return levels_of(header, {name.encode(): value for name, value in self.fields.items()})
 
     def _add_to_roster(self, members: Iterable[str]) -> None:
         self.roster += [member for member in members if member not in self.roster]

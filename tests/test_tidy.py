@@ -48,13 +48,13 @@ SHM_LAYERS = (
     ("migration",),
 )
 SERVER_LAYERS = (
-    # pure: no I/O
+    # pure, but for the clock, the environment and the core that is given away
     ("errors", "clock", "yielding", "notation", "generations"),
     ("config", "totals", "window"),
     ("payments", "totals_header", "ledger"),
     ("attempt", "answers", "totals_rows"),
     ("routing", "pacing", "problems"),
-    # ways out, and what is asked there
+    # what stands in memory, and the ways out
     ("connection", "redis_scripts", "following", "custody", "siblings", "neighbours", "quota"),
     ("transport", "local_totals", "intake"),
     ("processors",),
@@ -164,6 +164,14 @@ class TestImports:
     def test_within_a_package(self, package: str, layers: tuple[tuple[str, ...], ...]) -> None:
         """Every module is in a layer, and imports from lower ones only."""
         expect_none(tidy.check_layers(sources(package), package, layers))
+
+    @pytest.mark.parametrize("package", ["shm", "server"])
+    def test_every_module_is_on_the_map(self, package: str) -> None:
+        """At the top of the package, once each."""
+        text = (ROOT / package / "__init__.py").read_text(encoding="utf-8")
+        shown = re.findall(r"^    (\w+) +[\w`]", text.split('"""')[1], re.MULTILINE)
+        there = [path.stem for path in (ROOT / package).glob("*.py") if path.stem != "__init__"]
+        assert sorted(shown) == sorted(there)
 
     def test_between_tools(self) -> None:
         """The simulated processors, the benchmark and the view of a segment know nothing of each other."""

@@ -10,12 +10,11 @@ import signal
 import struct
 import time
 from collections.abc import Iterator
-from contextlib import suppress
 from functools import partial
 
 import pytest
 
-from shm import Accepted, DispatcherCount, Geometry, RoleLock, RoleTaken, Segment, State
+from shm import Accepted, DispatcherCount, Geometry, Segment, State, take_role
 from tests.shm.miniature import Miniature
 from tests.shm.processes import end, fork, wait_for
 from tests.shm.segments import fresh_instance
@@ -49,16 +48,6 @@ def total_cents(dispatcher: int, count: int) -> int:
         for worker in range(WORKERS)
         for number in range(dispatcher, count, DISPATCHERS)
     )
-
-
-def take_role(instance: str, role: str) -> RoleLock:
-    """Waits for a role, as a successor does."""
-    deadline = time.monotonic() + 10
-    while time.monotonic() < deadline:
-        with suppress(RoleTaken):
-            return RoleLock(instance, role)
-        time.sleep(PAUSE_S)
-    raise AssertionError(f"{role} was never free")
 
 
 def write(instance: str, worker: int, count: int) -> None:

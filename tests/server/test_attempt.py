@@ -34,7 +34,7 @@ instants_ms = st.integers(min_value=0, max_value=YEAR_9999_MS)
 
 
 class TestEventOfStatus:
-    """Answers to `POST /payments` (design § 6)."""
+    """Answers to `POST /payments`."""
 
     @pytest.mark.parametrize(
         ("status", "event"),

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from server import child
-from shm import Counters, Phase, RoleLock, RoleTaken
+from shm import Counters, Phase, RoleTaken
 from shm.layout import COUNTERS_LENGTH
 from tests.shm.processes import forked
 from tests.shm.segments import fresh_instance, refuse
@@ -111,28 +111,6 @@ class TestRun:
             assert os.read(reader, 1) == b""  # its end of the pipe is closed: it is gone
             assert time.monotonic() - begun_s < 1
         os.close(reader)
-
-
-class TestRole:
-    """Who may write."""
-
-    def test_free(self, instance: str) -> None:
-        """A free role is taken at once, and nobody else has it."""
-        with child.take_role(instance, "worker-0"), pytest.raises(RoleTaken):
-            RoleLock(instance, "worker-0")
-
-    def test_taken(self, instance: str, monkeypatch: pytest.MonkeyPatch) -> None:
-        """A role that stays taken is given up after a while."""
-        monkeypatch.setattr(child, "LOCK_WITHIN_S", 0.02)
-        monkeypatch.setattr(child, "LOCK_RETRY_S", 0.001)
-        with RoleLock(instance, "worker-0"), pytest.raises(RoleTaken):
-            child.take_role(instance, "worker-0")
-
-    def test_freed_meanwhile(self, instance: str, monkeypatch: pytest.MonkeyPatch) -> None:
-        """A predecessor's lock that goes while it is waited for is taken."""
-        held = RoleLock(instance, "worker-0")
-        monkeypatch.setattr(time, "sleep", lambda _: held.release())
-        child.take_role(instance, "worker-0").release()
 
 
 class TestBegin:

@@ -57,7 +57,7 @@ class TestDefaults:
         assert load({setting.variable: ""}) == load({})  # type: ignore[attr-defined]
 
     def test_two_instances_keep_within_a_processors_limit(self) -> None:
-        """Both with their look-ups stay below the 800 that a processor runs at once (design § 3)."""
+        """Both with their look-ups stay below the 800 that a processor runs at once."""
         assert 2 * (load({}).in_flight_max + 16) <= 800
 
     def test_is_frozen(self) -> None:

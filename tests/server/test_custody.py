@@ -85,7 +85,7 @@ class Ward:
         elif event is Event.SURE_NO:
             self.custody.wait_again(slot)
         elif event is Event.UNCLEAR:
-            self.custody.doubt(slot, event, self.kept(slot).requested_at_ms)
+            self.custody.mark_unknown(slot, event, self.kept(slot).requested_at_ms)
         else:
             self.end(slot, event)
 
@@ -200,7 +200,7 @@ class TestRows:
         """It is kept with the requestedAt that was sent, and counted once however often it is asked about."""
         slot = ward.take_to(State.SENDING)
         for _ in range(3):
-            ward.custody.doubt(slot, Event.UNCLEAR, SENT_AT_MS)
+            ward.custody.mark_unknown(slot, Event.UNCLEAR, SENT_AT_MS)
         assert ward.kept(slot).state is State.UNKNOWN
         assert ward.custody.unknown == {slot: SENT_AT_MS}
         assert (ward.count(DispatcherCount.UNCLEAR), ward.changes) == (1, 1)
@@ -437,6 +437,6 @@ class TestRecovery:
         first, second = ward.take(1), ward.take(2)
         third = ward.take_to(State.SENDING, 3)
         successor = Ward(ward.area).custody
-        successor.doubt_waiting()
+        successor.mark_waiting_unverified()
         assert (list(successor.waiting), list(successor.unverified)) == ([], [first, second])
         assert list(successor.unknown) == [third]

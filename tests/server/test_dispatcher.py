@@ -33,7 +33,7 @@ def segment() -> Iterator[Segment]:
 
 
 class TestAnswers:
-    """What each answer to a payment leads to (design § 6)."""
+    """What each answer to a payment leads to."""
 
     async def test_paid(self, segment: Segment) -> None:
         """200: settled, in the journal with what was sent, and told to whoever publishes."""

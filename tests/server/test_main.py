@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from server import child, listeners
+from server import listeners
 from server.__main__ import EXIT_CANNOT_START, EXIT_WRONG_SETTING, main, open_segment
 from server.config import Config, TcpListen, load
 from server.supervisor import Supervisor
@@ -72,7 +72,7 @@ class TestMain:
         self, instance: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
     ) -> None:
         """Two instances of one name don't run at the same time."""
-        monkeypatch.setattr(child, "LOCK_WITHIN_S", 0.0)
+        monkeypatch.setattr("server.__main__.take_role", RoleLock)
         with RoleLock(instance, "supervisor"):
             assert main() == EXIT_CANNOT_START
         assert f"an instance named {instance} is running already" in caplog.text
@@ -81,7 +81,7 @@ class TestMain:
         self, instance: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
     ) -> None:
         """A /dev/shm that may not be written is a sentence."""
-        monkeypatch.setattr(child, "RoleLock", refuse(PermissionError(13, "Permission denied", "/dev/shm/x")))
+        monkeypatch.setattr("server.__main__.take_role", refuse(PermissionError(13, "Permission denied", "/dev/shm/x")))
         assert main() == EXIT_CANNOT_START
         assert "cannot start: " in caplog.text
         assert "Permission denied" in caplog.text

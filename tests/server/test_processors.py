@@ -6,8 +6,9 @@ from collections.abc import Callable
 import httpx
 import pytest
 
+from server.attempt import Shown
 from server.errors import OutcomeUnknown, ProcessorError, ProcessorUnreachable
-from server.processors import CONNECT_TIMEOUT_S, QUESTION_TIMEOUT_S, Health, Processor, Shown
+from server.processors import CONNECT_TIMEOUT_S, QUESTION_TIMEOUT_S, Health, Processor
 from tests.server.fake_peer import OK, Talk
 
 ID = bytes.fromhex("4a7901b8b26346c1b9f0a0d1c2e3f405")

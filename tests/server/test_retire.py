@@ -10,7 +10,7 @@ from server.redis_totals import TotalsHash
 from server.retire import EXIT_DONE, EXIT_REFUSED, EXIT_WRONG_SETTING, Refusal, check, main, table
 from server.totals import Summary, Total
 from server.totals_header import Header
-from server.totals_rows import SEEN_WITHIN_MS, MemberState
+from server.totals_rows import SEEN_WITHIN_MS, Row
 from tests.fakes import NOON_MS
 from tests.redis_server import RedisServer
 from tests.server.members import Published, members
@@ -21,7 +21,7 @@ from tests.shm.segments import segment_path
 ONE = Settled(0, NOON_MS, 1990)
 NAME = "babac77403e8eace.0"
 HEADER = Header(*[0] * len(Header._fields))._replace(is_whole=1, default_payments=7, unknown_payments=2)
-DEAD = MemberState(NAME, HEADER, SEEN_WITHIN_MS + 1, is_purged=False)
+DEAD = Row(NAME, HEADER, SEEN_WITHIN_MS + 1, {})
 
 
 class TestCheck:
@@ -29,12 +29,12 @@ class TestCheck:
 
     def test_the_dead(self) -> None:
         """One that was not heard of for three beats, whose segment is not here."""
-        assert check(DEAD, NAME, is_here=False) == HEADER
+        assert check(DEAD, NAME, epoch=0, is_here=False) == HEADER
 
     def test_half_written_and_purged(self) -> None:
         """What is missing of it counts no more."""
         half = HEADER._replace(is_whole=0)
-        assert check(DEAD._replace(header=half, is_purged=True), NAME, is_here=False) == half
+        assert check(DEAD._replace(header=half), NAME, epoch=1, is_here=False) == half
 
     @pytest.mark.parametrize(
         ("member", "is_here", "reason"),
@@ -47,10 +47,10 @@ class TestCheck:
             (DEAD._replace(silent_ms=SEEN_WITHIN_MS), False, f"heard of {SEEN_WITHIN_MS} ms ago"),
         ],
     )
-    def test_others(self, member: MemberState | None, is_here: bool, reason: str) -> None:  # noqa: FBT001
+    def test_others(self, member: Row | None, is_here: bool, reason: str) -> None:  # noqa: FBT001
         """Each with the reason why not."""
         with pytest.raises(Refusal, match=reason):
-            check(member, NAME, is_here=is_here)
+            check(member, NAME, epoch=0, is_here=is_here)
 
 
 class TestTable:
@@ -58,7 +58,7 @@ class TestTable:
 
     def test_every_member(self) -> None:
         """One per line, in columns; of one that Redis has nothing of only the name."""
-        lines = table([DEAD, MemberState("aa.0", None, 0, is_purged=False)]).splitlines()
+        lines = table([DEAD, Row("aa.0", None, 0, {})]).splitlines()
         assert [line.split() for line in lines] == [
             ["MEMBER", "LAST", "SEEN", "SAID", "GOODBYE", "DEFAULT", "FALLBACK", "UNKNOWN"],
             [NAME, "1", "s", "ago", "no", "7", "0", "2"],
@@ -147,11 +147,12 @@ class TestMain:
         """A goodbye is said for the header that was looked at, and for no other."""
         with members(totals, 1) as (member,):
             await member.flush(ONE)
-            found = await totals.members()
-            assert found[0].header is not None
+            _, (found,) = await totals.members()
+            assert found.header is not None
             await member.flush(ONE)
-            assert not await totals.retire(member.name, found[0].header)
-            assert (await totals.members())[0].header != found[0].header
+            assert not await totals.retire(member.name, found.header)
+            _, (left,) = await totals.members()
+            assert left.header != found.header
 
     def test_settings(self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
         """Without Redis there are no members, and a Redis that is away is told."""

@@ -77,7 +77,7 @@ class TestPresent:
 
     def test_memory_is_bounded(self, other: OtherInstance, sibling: Sibling, monkeypatch: pytest.MonkeyPatch) -> None:
         """Of those accepted there long ago the oldest are forgotten, at the first look as well as later."""
-        monkeypatch.setattr("server.siblings.IDS_MAX", 3)
+        monkeypatch.setattr("server.siblings.IDS_REMEMBERED_MIN", 3)
         other.start()
         for number in (5, 4, 3, 2, 1):
             other.take(copy_of(number, accepted_ms=EARLIER_MS - number))
@@ -122,7 +122,7 @@ class TestPresent:
 @pytest.fixture
 def _forgetful(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of the living hardly anything is known."""
-    monkeypatch.setattr("server.siblings.IDS_MAX", 1)
+    monkeypatch.setattr("server.siblings.IDS_REMEMBERED_MIN", 1)
 
 
 @pytest.mark.usefixtures("_forgetful")

@@ -1,23 +1,20 @@
 """server/totals_rows.py: which members can be counted, and what is to be counted of them."""
 
-from typing import Any
-
 import pytest
 
 from server.errors import TotalsUnavailable
 from server.totals import UnknownRange
 from server.totals_header import Header
-from server.totals_rows import SEEN_WITHIN_MS, has_taken_up, levels_of, member_levels, parse_header
+from server.totals_rows import SEEN_WITHIN_MS, Row, has_taken_up, levels_of, member_levels, parse_header, parse_rows
 from tests.fakes import NOON_MS
 
 HEADER = Header(*range(len(Header._fields)))._replace(epoch=4, is_whole=1, said_goodbye=0)
-FIELDS = [b"m7", b"minute", b"s420", b"second"]
+FIELDS = {b"m7": b"minute", b"s420": b"second"}
 
 
-def row(header: Header | None = HEADER, *, silent_ms: int = 0) -> list[Any]:
-    """What the summary's script gives of a member."""
-    text = b"" if header is None else header.to_text().encode()
-    return [b"aa.0", text, b"%d" % (NOON_MS - silent_ms), FIELDS]
+def row(header: Header | None = HEADER, *, silent_ms: int = 0) -> Row:
+    """A member in a summary."""
+    return Row("aa.0", header, silent_ms, FIELDS)
 
 
 class TestMemberLevels:
@@ -26,19 +23,19 @@ class TestMemberLevels:
     @pytest.mark.parametrize("silent_ms", [0, SEEN_WITHIN_MS])
     def test_who_lives(self, silent_ms: int) -> None:
         """Its levels as they are."""
-        levels = member_levels(row(silent_ms=silent_ms), NOON_MS, 4)
-        assert levels == levels_of(HEADER, {b"m7": b"minute", b"s420": b"second"})
+        levels = member_levels(row(silent_ms=silent_ms), 4)
+        assert levels == levels_of(HEADER, FIELDS)
 
     def test_who_said_goodbye(self) -> None:
         """Its silence is no reason for doubt."""
         header = HEADER._replace(said_goodbye=1)
-        assert member_levels(row(header, silent_ms=10**9), NOON_MS, 4) is not None
+        assert member_levels(row(header, silent_ms=10**9), 4) is not None
 
     @pytest.mark.parametrize("is_whole", [0, 1])
     def test_who_said_goodbye_before_a_purge(self, is_whole: int) -> None:
         """It has nothing that counts, whole or not."""
         header = HEADER._replace(said_goodbye=1, is_whole=is_whole)
-        assert member_levels(row(header), NOON_MS, 5) is None
+        assert member_levels(row(header), 5) is None
 
     @pytest.mark.parametrize(
         ("found", "epoch", "reason"),
@@ -51,10 +48,10 @@ class TestMemberLevels:
             (row(), 5, "has not taken up the last purge yet"),
         ],
     )
-    def test_doubt(self, found: list[Any], epoch: int, reason: str) -> None:
+    def test_doubt(self, found: Row, epoch: int, reason: str) -> None:
         """Each with its reason, by name."""
         with pytest.raises(TotalsUnavailable) as caught:
-            member_levels(found, NOON_MS, epoch)
+            member_levels(found, epoch)
         assert "instance aa.0" in caught.value.reason
         assert reason in caught.value.reason
 
@@ -73,7 +70,7 @@ class TestHasTakenUp:
             (row(None), False),
         ],
     )
-    def test_a_purge_waits_for_whoever_may_be_there(self, found: list[Any], taken_up: bool) -> None:  # noqa: FBT001
+    def test_a_purge_waits_for_whoever_may_be_there(self, found: Row, taken_up: bool) -> None:  # noqa: FBT001
         """Silent is not gone."""
         assert has_taken_up(found, HEADER.epoch + 1) is taken_up
 
@@ -87,6 +84,17 @@ class TestLevelsOf:
         assert (levels.minutes, levels.details) == ({7: b"minute"}, {420: b"second"})
         assert levels.all_time == HEADER[9:13]
         assert levels.unknowns == UnknownRange(*HEADER[13:16])
+
+
+class TestParseRows:
+    """parse_rows."""
+
+    def test_a_member(self) -> None:
+        """Its silence by Redis's clock, its fields by name, and no header that this program did not write."""
+        text = HEADER.to_text().encode()
+        pairs = [part for pair in FIELDS.items() for part in pair]
+        answer = [b"%d" % NOON_MS, b"5", [b"aa.0", text, b"%d" % (NOON_MS - 7), pairs], [b"bb.1", b"", b"0", []]]
+        assert parse_rows(answer) == (5, [row(silent_ms=7), Row("bb.1", None, NOON_MS, {})])
 
 
 class TestParseHeader:

@@ -38,7 +38,7 @@ class Ward:
         for number in range(payments):
             self.custody.take(payment(number))
             self.custody.begin(number, 1, NOON_MS)
-            self.custody.doubt(number, Event.UNCLEAR, NOON_MS)
+            self.custody.mark_unknown(number, Event.UNCLEAR, NOON_MS)
         self.custody.waiting.clear()
         self.changes = self.wakes = 0
         self.misuses: list[tuple[int, int]] = []
@@ -199,7 +199,7 @@ class TestSchedule:
         slot = 2 * ASKED_AT_ONCE_MAX
         ward.custody.take(payment(slot))
         ward.custody.begin(slot, 0, NOON_MS)
-        ward.custody.doubt(slot, Event.UNCLEAR, NOON_MS)
+        ward.custody.mark_unknown(slot, Event.UNCLEAR, NOON_MS)
         ward.unknowns.add(slot)
         await ward.ask()
         assert (len(ward.fake.questions), ward.fakes[0].questions) == (ASKED_AT_ONCE_MAX, [text_of(slot)])
@@ -224,7 +224,7 @@ class TestSchedule:
         await ward.pass_time()
         ward.custody.take(payment(1))
         ward.custody.begin(1, 1, NOON_MS)
-        ward.custody.doubt(1, Event.UNCLEAR, NOON_MS)
+        ward.custody.mark_unknown(1, Event.UNCLEAR, NOON_MS)
         ward.unknowns.add(1)
         await ward.pass_time(PAUSE_MIN_MS)
         assert [post.correlation_id for post in ward.fake.posts] == [text_of(0), text_of(1)]

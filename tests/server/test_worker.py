@@ -224,7 +224,7 @@ class TestStart:
 
     def test_role_taken(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """Nobody serves while another process plays the role."""
-        monkeypatch.setattr("server.child.LOCK_WITHIN_S", 0.0)
+        monkeypatch.setattr(worker, "take_role", RoleLock)
         with fresh_instance() as instance:
             office = Office(instance)
             with RoleLock(instance, "worker-0"), pytest.raises(RoleTaken):

@@ -5,7 +5,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from shm import layout
-from shm.errors import BrokenInvariant, SegmentIncompatible
+from shm.errors import SegmentIncompatible
 from shm.layout import Geometry
 from shm.migration import count_unsettled, migrate
 from shm.record import Accepted
@@ -147,17 +147,15 @@ class TestRefusals:
         with pytest.raises(SegmentIncompatible, match="has 2 dispatchers, which can't change to 3 while it exists"):
             migrate(old, instance, LARGER._replace(dispatchers=3))
 
-    @pytest.mark.parametrize(
-        ("geometry", "error"), [(LARGER, SegmentIncompatible), (SMALLER, BrokenInvariant)], ids=["copied", "folded"]
-    )
-    def test_a_damaged_record(self, instance: str, old: Segment, geometry: Geometry, error: type[Exception]) -> None:
+    @pytest.mark.parametrize("geometry", [LARGER, SMALLER], ids=["copied", "folded"])
+    def test_a_damaged_record(self, instance: str, old: Segment, geometry: Geometry) -> None:
         """A journal with a hole is neither copied nor folded; the old segment stays and the copy is gone."""
         live(old, 0, 8)
         path = segment_path(instance)
         content = bytearray(path.read_bytes())
         content[OLD.area_offset(0) + layout.BASE_PAGE_LENGTH + 16] ^= 1
         path.write_bytes(content)
-        with pytest.raises(error, match="^journal record 0 "):
+        with pytest.raises(SegmentIncompatible, match=f"gateway-{instance} can't be copied: journal record 0 "):
             migrate(old, instance, geometry)
         assert list(path.parent.glob(f"{path.name}*")) == [path]
         assert path.read_bytes() == content

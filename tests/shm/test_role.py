@@ -7,7 +7,7 @@ import pytest
 
 from shm.errors import RoleTaken
 from shm.names import lock_path
-from shm.role import RoleLock, is_role_free
+from shm.role import RETRY_S, RoleLock, is_role_free, take_role
 from tests.shm.processes import end, forked
 from tests.shm.segments import open_descriptors, refuse
 
@@ -110,6 +110,28 @@ class TestRoleLockAcrossProcesses:
         """A forked child may close its copy of the supervisor's lock; the supervisor keeps it."""
         with RoleLock(instance, "supervisor") as lock, forked(lock.release), pytest.raises(RoleTaken):
             RoleLock(instance, "supervisor")
+
+
+class TestTakeRole:
+    """take_role: the right to write, for a successor."""
+
+    def test_free(self, instance: str) -> None:
+        """A free role is taken at once, and nobody else has it."""
+        with take_role(instance, "worker-0", sleep=refuse(AssertionError())), pytest.raises(RoleTaken):
+            RoleLock(instance, "worker-0")
+
+    def test_taken(self, instance: str) -> None:
+        """A role that stays taken is given up after the time given."""
+        slept: list[float] = []
+        with RoleLock(instance, "worker-0"), pytest.raises(RoleTaken):
+            take_role(instance, "worker-0", within_s=1.0, sleep=slept.append)
+        assert sum(slept) == pytest.approx(1.0)
+        assert max(slept) == RETRY_S
+
+    def test_freed_meanwhile(self, instance: str) -> None:
+        """A predecessor's lock that goes while it is waited for is taken."""
+        held = RoleLock(instance, "worker-0")
+        take_role(instance, "worker-0", sleep=lambda _: held.release()).release()
 
 
 class TestIsRoleFree:

@@ -4,13 +4,13 @@ import os
 from collections.abc import Callable
 from dataclasses import replace
 
-from server.child import LOCK_RETRY_S
 from server.children import Children, Role
 from server.config import Config
 from server.payer import LAST_FLUSH_WITHIN_MS
 from server.supervisor import LOOK_MS
 from server.worker import STOP_WITHIN_S
 from shm import ENDED, UNSETTLED, Accepted, Member, Phase, State, layout
+from shm.role import RETRY_S
 from tests.shm.memory import TEARS
 from tests.simulation.coverage import Fault
 from tests.simulation.machine import MachineClock, ids_in_lanes, ids_in_tables
@@ -114,7 +114,7 @@ class Instance:
         if self.up:
             return
         if self.lives:  # a stop is under way; the container starts once it is over
-            self._world.later(LOCK_RETRY_S, self.start, ago_ms)
+            self._world.later(RETRY_S, self.start, ago_ms)
             return
         self._world.say(f"instance {self.number} starts")
         self.up = self.supervised = True

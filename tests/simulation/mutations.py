@@ -131,10 +131,10 @@ def _ignore_siblings() -> list[Patch]:
 def _return_unverified() -> list[Patch]:
     """An instance that returns pays what it finds waiting without asking whether somebody else did."""
 
-    def doubt_waiting(self: Custody) -> None:
+    def mark_waiting_unverified(self: Custody) -> None:
         """Nobody doubts."""
 
-    return [(Custody, "doubt_waiting", doubt_waiting)]
+    return [(Custody, "mark_waiting_unverified", mark_waiting_unverified)]
 
 
 _TOTALS: Any = slice(Header._fields.index("default_payments"), Header._fields.index("fallback_cents") + 1)

@@ -1,4 +1,4 @@
-"""The simulated payment processors: the contract and the traps of the real ones (design § 3), without faults.
+"""The simulated payment processors: the contract and the traps of the real ones (`tools/processor`), without faults.
 
 The delay is read when a request begins and slept before the failing flag is read and before the row is stored; whoever
 hangs up does not stop it. `GET /payments/{id}` is neither delayed nor failing. Beyond so many running and so many

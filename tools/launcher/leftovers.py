@@ -2,9 +2,9 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from functools import partial
 
 from shm import (
-    RoleLock,
     RoleTaken,
     Segment,
     SegmentError,
@@ -13,9 +13,9 @@ from shm import (
     count_unsettled,
     lock_path,
     segment_name,
+    take_role,
 )
 
-LOOK_S = 0.05
 DEAD_WITHIN_S = 3.0  # killed processes are gone in milliseconds; a machine may be starved
 
 
@@ -53,28 +53,19 @@ def _nobody_lives(instance: str, sleep: Callable[[float], None]) -> Iterator[Seg
         RoleTaken: somebody plays one.
         SegmentError: the segment can't be read.
     """
+    take = partial(take_role, instance, within_s=DEAD_WITHIN_S, sleep=sleep)
     with ExitStack() as roles:
-        roles.enter_context(_take(instance, "supervisor", sleep))
+        roles.enter_context(take("supervisor"))
         try:
             segment = Segment.attach(instance, read_only=True)
         except (SegmentMissing, SegmentNotReady):  # its maker died before anything was accepted
             yield None
             return
         for worker in range(segment.geometry.workers):
-            roles.enter_context(_take(instance, f"worker-{worker}", sleep))
+            roles.enter_context(take(f"worker-{worker}"))
         for dispatcher in range(segment.geometry.dispatchers):
-            roles.enter_context(_take(instance, f"dispatcher-{dispatcher}", sleep))
+            roles.enter_context(take(f"dispatcher-{dispatcher}"))
         yield segment
-
-
-def _take(instance: str, role: str, sleep: Callable[[float], None]) -> RoleLock:
-    """A role's lock, waiting a little for one who was killed a moment ago."""
-    for _ in range(round(DEAD_WITHIN_S / LOOK_S)):
-        try:
-            return RoleLock(instance, role)
-        except RoleTaken:
-            sleep(LOOK_S)
-    return RoleLock(instance, role)
 
 
 def _remove(instance: str) -> None:

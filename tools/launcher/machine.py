@@ -6,12 +6,13 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from shm import RoleLock, RoleTaken, Segment, SegmentError, count_unsettled, lock_path, segment_name
+from shm import RoleTaken, Segment, SegmentError, count_unsettled, lock_path, segment_name, take_role
 from tools.debian import Machine, SetupError, find_program, install_packages, this_machine
 from tools.environment import ROOT
 from tools.launcher.errors import LaunchError
 from tools.launcher.plan import Programs
 
+LOOKED_AT_S = 0.2  # whoever only looks whether an instance lives holds its lock for microseconds
 PACKAGES = {"haproxy": "haproxy", "redis-server": "redis-server"}  # by command, Debian's names
 
 
@@ -75,7 +76,7 @@ def require_nobody_runs(instances: Sequence[str]) -> None:
         if not lock_path(instance, "supervisor").exists():
             continue
         try:
-            RoleLock(instance, "supervisor").release()
+            take_role(instance, "supervisor", within_s=LOOKED_AT_S).release()
         except RoleTaken:
             raise LaunchError(
                 f"an instance named {instance} is running already on this machine; stop it first (another tools/run?)"

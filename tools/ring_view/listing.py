@@ -2,14 +2,12 @@
 
 from collections.abc import Iterable
 
-from shm import DispatcherCount, Segment, SegmentError, instances_present
+from shm import UNSETTLED, DispatcherCount, Segment, SegmentError, instances_present
 from tools.ring_view.locks import Holders
 from tools.ring_view.reading import read_header, read_lanes, read_processes
 from tools.ring_view.snapshot import SUPERVISOR, Listed, Moment, Process
 
-UNSETTLED_GAUGES = tuple(
-    gauge.name.lower() for gauge in (DispatcherCount.WAITING, DispatcherCount.SENDING, DispatcherCount.UNKNOWN)
-)
+UNSETTLED_GAUGES = tuple(DispatcherCount[state.name].name.lower() for state in UNSETTLED)
 
 
 def list_segments(holders: Holders, moment: Moment) -> list[Listed]:

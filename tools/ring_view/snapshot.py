@@ -5,6 +5,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple, Self
 
+from shm import UNSETTLED
+
 HEARTBEAT_STALE_MS = 1500
 """Three beats of 0.5 s missed: the same as the summary allows an instance to be silent."""
 
@@ -12,6 +14,8 @@ SUPERVISOR = "supervisor"
 GONE = "gone"
 
 PROCESSOR_NAMES = ("default", "fallback")
+
+_UNSETTLED = frozenset(state.name.lower() for state in UNSETTLED)
 
 
 class Moment(NamedTuple):
@@ -228,10 +232,7 @@ class Snapshot:
     def unsettled(self) -> int:
         """Payments accepted and not ended: in lanes, or waiting, sending, unknown."""
         tables = (
-            tally.count
-            for area in self.areas
-            for state, tally in area.table.states.items()
-            if state in {"waiting", "sending", "unknown"}
+            tally.count for area in self.areas for state, tally in area.table.states.items() if state in _UNSETTLED
         )
         return sum(lane.depth for lane in self.lanes) + sum(tables)
 

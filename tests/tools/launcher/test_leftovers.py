@@ -93,10 +93,10 @@ class TestClear:
     def test_another_users(self, filled: Filled, monkeypatch: pytest.MonkeyPatch) -> None:
         """It stays, with the reason."""
 
-        def refuse(*_: object) -> RoleLock:
+        def refuse(*_: object, **__: object) -> RoleLock:
             raise PermissionError(13, "Permission denied", "/dev/shm/lock")
 
-        monkeypatch.setattr("tools.launcher.leftovers.RoleLock", refuse)
+        monkeypatch.setattr("tools.launcher.leftovers.take_role", refuse)
         assert clear([filled.instance], time.sleep) == [
             f"segment /gateway-{filled.instance} stays: /dev/shm/lock is another user's (Permission denied)"
         ]

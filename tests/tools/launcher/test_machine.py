@@ -124,10 +124,10 @@ class TestRequireNobodyRuns:
         path = lock_path(filled.instance, "supervisor")
         path.touch()
 
-        def refuse(*_: object) -> RoleLock:
+        def refuse(*_: object, **__: object) -> RoleLock:
             raise PermissionError(13, "Permission denied", str(path))
 
-        monkeypatch.setattr("tools.launcher.machine.RoleLock", refuse)
+        monkeypatch.setattr("tools.launcher.machine.take_role", refuse)
         with pytest.raises(LaunchError, match=f"{path} is another user's"):
             require_nobody_runs([filled.instance])
 
