@@ -23,11 +23,8 @@ a free connection.
 | the caller was cancelled                                          | `CancelledError`      | unknown      |
 
 "Surely not" means that not one byte was handed to the kernel. "Unknown" holds even if the peer closed before the bytes
-reached it: this side cannot tell. Whatever was raised, that connection is dropped and its slot given back.
-
-Bytes beyond an answer make the exchange unknown rather than the first answer valid: when one read holds two answers,
-the first may be a late one to an earlier request. For the same reason an idle connection that has become readable is
-never used, even before the event loop has noticed.
+reached it: this side cannot tell. Whatever was raised, that connection is dropped and its slot given back. Why bytes
+that nobody asked for are taken so seriously is told in `server/connection.py`.
 """
 
 import asyncio
