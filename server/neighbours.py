@@ -99,6 +99,13 @@ class Neighbours:
                 return f"instance {member} has died, and its successor has not published its totals yet"
         return None
 
+    def named(self, reason: str) -> str:
+        """A reason with the instance's name behind each member of this volume: people know that one."""
+        self._attach()
+        for member, neighbour in self._neighbours.items():
+            reason = reason.replace(member, f"{member} ({neighbour.instance})")
+        return reason
+
     def unpublished(self, told: Mapping[str, Told]) -> Iterator[Ended]:
         """What was settled since Redis was told, to be added to what it said.
 

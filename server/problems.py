@@ -75,7 +75,7 @@ CONFLICT: Final = problem(
     HTTPStatus.CONFLICT, "A payment with this correlationId and another amount was accepted before; that one stands."
 )
 FULL: Final = passing_problem(
-    HTTPStatus.SERVICE_UNAVAILABLE, "The gateway holds as many unpaid payments as it can; this one was not taken."
+    HTTPStatus.SERVICE_UNAVAILABLE, "The gateway can't hold more payments at the moment; this one was not taken."
 )
 NOT_JSON: Final = problem(
     HTTPStatus.UNSUPPORTED_MEDIA_TYPE,

@@ -6,7 +6,8 @@ member is read whole in several calls, so its header is compared before and afte
 """
 
 import asyncio
-from collections.abc import Awaitable
+import contextlib
+from collections.abc import Awaitable, Iterator
 from typing import Any, NamedTuple
 
 import redis.asyncio
@@ -141,15 +142,26 @@ class TotalsHash:
         Raises:
             TotalsUnavailable: they can't be exact now; the reason says why.
         """
-        members = await self._read_members(from_ms, to_ms)
-        resolution = reaches_forgotten(members, from_ms, to_ms)
-        if resolution:
-            from_ms = None
+        with self._naming():
             members = await self._read_members(from_ms, to_ms)
-        answer = count_window(members, from_ms, to_ms)
-        if isinstance(answer, str):
-            raise TotalsUnavailable(answer)
-        return answer._replace(resolution=resolution or answer.resolution)
+            resolution = reaches_forgotten(members, from_ms, to_ms)
+            if resolution:
+                from_ms = None
+                members = await self._read_members(from_ms, to_ms)
+            answer = count_window(members, from_ms, to_ms)
+            if isinstance(answer, str):
+                raise TotalsUnavailable(answer)
+            return answer._replace(resolution=resolution or answer.resolution)
+
+    @contextlib.contextmanager
+    def _naming(self) -> Iterator[None]:
+        """Says of whom a reason speaks."""
+        try:
+            yield
+        except TotalsUnavailable as error:
+            if self._neighbours is None:
+                raise
+            raise TotalsUnavailable(self._neighbours.named(error.reason)) from error
 
     async def _read_members(self, from_ms: int | None, to_ms: int | None) -> list[Levels]:
         needed = touched(from_ms, to_ms)
@@ -198,20 +210,21 @@ class TotalsHash:
         Raises:
             TotalsUnavailable: Redis gave no answer, or a member did not follow in time.
         """
-        epoch = await self._run(self._purge, [self._clock.wall_us() // 1000])
-        if not epoch:
-            raise TotalsUnavailable(_NOBODY)
-        reason = _NOBODY
-        deadline_s = asyncio.get_running_loop().time() + PURGE_WITHIN_S
-        while asyncio.get_running_loop().time() < deadline_s:
-            _, rows = await self.members()
-            missing = [row.name for row in rows if not has_taken_up(row, epoch)]
-            unheard = self._neighbours.unheard(_told(rows)) if self._neighbours else None
-            if rows and not missing and not unheard:
-                return
-            reason = f"instance {missing[0]} did not take it up" if missing else unheard or _NOBODY
-            await asyncio.sleep(PURGE_POLL_S)
-        raise TotalsUnavailable(f"the purge was not done within {PURGE_WITHIN_S:.0f} s: {reason}")
+        with self._naming():
+            epoch = await self._run(self._purge, [self._clock.wall_us() // 1000])
+            if not epoch:
+                raise TotalsUnavailable(_NOBODY)
+            reason = _NOBODY
+            deadline_s = asyncio.get_running_loop().time() + PURGE_WITHIN_S
+            while asyncio.get_running_loop().time() < deadline_s:
+                _, rows = await self.members()
+                missing = [row.name for row in rows if not has_taken_up(row, epoch)]
+                unheard = self._neighbours.unheard(_told(rows)) if self._neighbours else None
+                if rows and not missing and not unheard:
+                    return
+                reason = f"instance {missing[0]} did not take it up" if missing else unheard or _NOBODY
+                await asyncio.sleep(PURGE_POLL_S)
+            raise TotalsUnavailable(f"the purge was not done within {PURGE_WITHIN_S:.0f} s: {reason}")
 
     async def lease_health_poll(self, processor: int) -> bool:
         """Whether this instance is to ask this processor's health now: true for one instance per 5.1 s.

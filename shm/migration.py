@@ -34,8 +34,8 @@ def migrate(old: Segment, instance: str, geometry: Geometry) -> Segment:
     unsettled = count_unsettled(old)
     if unsettled:
         raise SegmentIncompatible(
-            f"segment {segment_name(instance)} has another geometry ({old.geometry}) and holds {unsettled} unsettled "
-            "payments: start with the old settings until they are settled"
+            f"segment {segment_name(instance)} has another geometry ({_told(old.geometry)}) and holds {unsettled} "
+            "unsettled payments: start with the old settings until they are settled"
         )
     unfinished = SHM_FOLDER / segment_name(instance + _UNFINISHED).removeprefix("/")
     unfinished.unlink(missing_ok=True)
@@ -48,6 +48,10 @@ def migrate(old: Segment, instance: str, geometry: Geometry) -> Segment:
         raise SegmentIncompatible(f"segment {segment_name(instance)} can't be copied: {error}") from error
     unfinished.rename(SHM_FOLDER / segment_name(instance).removeprefix("/"))
     return new
+
+
+def _told(geometry: Geometry) -> str:
+    return ", ".join(f"{name.replace('_', ' ')} {count}" for name, count in geometry._asdict().items())
 
 
 def count_unsettled(segment: Segment) -> int:

@@ -52,6 +52,12 @@ class TestUnheard:
         assert neighbours.unheard({first: told(0)}) == (f"instance {second} has not published its totals yet")
         assert neighbours.unheard({second: told(1)}) is None
 
+    def test_names(self, other: OtherInstance) -> None:
+        """A member of this volume is shown with the name that people gave to its instance, any other as it is."""
+        first, second = names(other)
+        named = Neighbours([other.name]).named(f"{first}, {second} and aa.0")
+        assert named == f"{first} ({other.name}), {second} ({other.name}) and aa.0"
+
     def test_who_has_died(self, other: OtherInstance) -> None:
         """From its death until its successor has published, nobody knows what it was sending; a goodbye is no death."""
         first, _ = names(other)

@@ -56,7 +56,9 @@ async def reason(totals: TotalsHash) -> str:
 class TestSummary:
     """TotalsHash.summary, with neighbours."""
 
-    async def test_back_and_silent(self, member: Published, reader: TotalsHash, totals: TotalsHash) -> None:
+    async def test_back_and_silent(
+        self, other: OtherInstance, member: Published, reader: TotalsHash, totals: TotalsHash
+    ) -> None:
         """One that said goodbye and began another life is waited for."""
         assert await reason(reader) == "no instance has published its totals yet"
         await member.flush(ONE)
@@ -64,7 +66,9 @@ class TestSummary:
         assert (await reader.summary(None, None)).default == Total(1, 1990)
         member.start(totals)
         member.settle(ONE)
-        assert await reason(reader) == f"instance {member.name} is back and has not published its totals yet"
+        assert await reason(reader) == (
+            f"instance {member.name} ({other.name}) is back and has not published its totals yet"
+        )
         await member.flush_until_taken()
         assert (await reader.summary(None, None)).default == Total(2, 3980)
 
@@ -84,7 +88,7 @@ class TestSummary:
         assert (await reader.summary(None, None)).default == Total(1, 1990)
         other.kill()
         assert await reason(reader) == (
-            f"instance {member.name} has died, and its successor has not published its totals yet"
+            f"instance {member.name} ({other.name}) has died, and its successor has not published its totals yet"
         )
 
 
@@ -99,7 +103,7 @@ class TestPurge:
         await member.flush(ONE)
         await member.publisher.say_goodbye()
         member.start(totals)
-        with pytest.raises(TotalsUnavailable, match=f"instance {member.name} is back and has not published"):
+        with pytest.raises(TotalsUnavailable, match=f"instance {member.name} .* is back and has not published"):
             await reader.purge()
         purging = asyncio.ensure_future(reader.purge())
         while not purging.done():

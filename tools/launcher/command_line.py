@@ -14,7 +14,7 @@ from tools.launcher.errors import LaunchError, Stop
 from tools.launcher.fleet import Fleet
 from tools.launcher.folder import own_folder
 from tools.launcher.leftovers import clear
-from tools.launcher.machine import find_programs, require_nobody_runs, require_ports, taken_up
+from tools.launcher.machine import find_programs, only_run, require_nobody_runs, require_ports, taken_up
 from tools.launcher.options import Options
 from tools.launcher.plan import instances_of, ports_of, services_of
 from tools.launcher.screen import Screen, this_screen
@@ -60,9 +60,9 @@ def start(options: Options) -> int:
 def _run_here(options: Options, screen: Screen, stopping: Stopping) -> None:
     instances = instances_of(options)
     programs = find_programs(single=options.single)
-    require_nobody_runs(instances)
     stopping.listen()
-    with own_folder() as folder:
+    with only_run(instances), own_folder() as folder:
+        require_nobody_runs(instances)
         fleet = Fleet(services_of(options, programs, folder), ROOT, stopping.pause, screen.say)
         try:
             for told in taken_up(instances):

@@ -3,7 +3,8 @@
 import errno
 import socket
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from shm import RoleTaken, Segment, SegmentError, count_unsettled, lock_path, segment_name, take_role
@@ -85,6 +86,27 @@ def require_nobody_runs(instances: Sequence[str]) -> None:
             raise LaunchError(
                 f"{error.filename} is another user's ({error.strerror}), so its instance is not ours to start"
             ) from None
+
+
+@contextmanager
+def only_run(instances: Sequence[str]) -> Iterator[None]:
+    """Holds the right to run these instances: two that look for free ports at the same time both find them.
+
+    Raises:
+        LaunchError: another run has it, or its lock is another user's.
+    """
+    role = "run"
+    try:
+        lock = take_role(instances[0], role, within_s=LOOKED_AT_S)
+    except RoleTaken:
+        raise LaunchError(f"another tools/run has {' and '.join(instances)} on this machine; stop it first") from None
+    except OSError as error:
+        raise LaunchError(f"{error.filename} is another user's ({error.strerror}), so is its run") from None
+    with lock:
+        try:
+            yield
+        finally:
+            lock_path(instances[0], role).unlink(missing_ok=True)
 
 
 def taken_up(instances: Sequence[str]) -> list[str]:

@@ -13,7 +13,7 @@ from tests.tools.test_debian import FakeMachine
 from tools.debian import SetupError
 from tools.environment import ROOT
 from tools.launcher.errors import LaunchError
-from tools.launcher.machine import find_programs, require_nobody_runs, require_ports, taken_up
+from tools.launcher.machine import find_programs, only_run, require_nobody_runs, require_ports, taken_up
 from tools.launcher.plan import Programs
 
 
@@ -130,6 +130,29 @@ class TestRequireNobodyRuns:
         monkeypatch.setattr("tools.launcher.machine.take_role", refuse)
         with pytest.raises(LaunchError, match=f"{path} is another user's"):
             require_nobody_runs([filled.instance])
+
+
+class TestOnlyRun:
+    """only_run."""
+
+    def test_one_at_a_time(self, filled: Filled) -> None:
+        """A second one is told whose turn it is; nothing of the lock is left."""
+        names = (filled.instance, "other")
+        with only_run(names), pytest.raises(LaunchError, match=f"another tools/run has {filled.instance} and other"):
+            only_run(names).__enter__()
+        with only_run(names):
+            pass
+        assert not lock_path(filled.instance, "run").exists()
+
+    def test_another_users(self, filled: Filled, monkeypatch: pytest.MonkeyPatch) -> None:
+        """The file is named."""
+
+        def refuse(*_: object, **__: object) -> RoleLock:
+            raise PermissionError(13, "Permission denied", "/dev/shm/lock")
+
+        monkeypatch.setattr("tools.launcher.machine.take_role", refuse)
+        with pytest.raises(LaunchError, match="/dev/shm/lock is another user's"):
+            only_run([filled.instance]).__enter__()
 
 
 class TestTakenUp:
