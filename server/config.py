@@ -195,17 +195,17 @@ SETTINGS: dict[str, Setting] = {
         _processor_url, "URL", "the dearer processor, by the contest's name"),
     "redis_url": Setting("REDIS_URL", "", _redis_url, "URL", "totals between instances; empty: this instance is the "
         "only one and keeps its own"),
-    "web_workers": Setting("WEB_WORKERS", "1", _whole(1, 16), "processes", "accept payments; more than one "
-        "burns the CPU quota faster without accepting more. haproxy.cfg has a server line for each"),
+    "web_workers": Setting("WEB_WORKERS", "1", _whole(1, 16), "processes", "accept payments; more than one burns the "
+        "CPU quota faster without accepting more. haproxy.cfg has a server line for each"),
     "dispatchers": Setting("DISPATCHERS", "1", _whole(1, 8), "processes", "pay; one keeps several hundred "
         "requests in flight. Can't change while the segment exists"),
     "lane_slots": Setting("LANE_SLOTS", "4096", _SLOTS, "payments, a power of two", "accepted and not yet taken, per "
-        "worker and dispatcher; several seconds of the contest's peak while a dispatcher is replaced. What comes "
-        "within 0.2 s must fit, or some of it gets a 503"),
+        "lane: several seconds of the contest's peak. What comes within 0.2 s must fit, or some of it gets a 503"),
     "waiting_slots": Setting("WAITING_SLOTS", "65536", _SLOTS, "payments", "accepted and not ended, per dispatcher; "
         "over three minutes of the contest's peak with both processors down; beyond it clients get 503"),
     "journal_records": Setting("JOURNAL_RECORDS", "131072", _SLOTS, "payments, a power of two", "ended and still "
-        "remembered, per dispatcher (about 230 bytes each): seven minutes of the contest's peak"),
+        "remembered, per dispatcher (230 bytes each): seven minutes of the contest's peak. At least twice WEB_WORKERS "
+        "x LANE_SLOTS: what has a copy in a lane is not to be forgotten"),
     "recent_ids": Setting("RECENT_IDS", "32768", _SLOTS, "ids", "known at the door of each web worker, for 202 and "
         "409 on repeats without asking the dispatcher (about 150 bytes each)"),
     "lookups_per_s": Setting("LOOKUPS_PER_S", "50", _whole(1, 100_000), "per second", "`GET /payments/{id}` per web "
@@ -277,6 +277,12 @@ def _check_together(config: Config) -> None:
         name, _, rest = problem.partition(" ")
         variable = SETTINGS[{"workers": "web_workers"}.get(name, name)].variable
         raise ConfigError(f"{variable} {rest}")
+    workers, slots, records = config.web_workers, config.lane_slots, config.journal_records
+    if records < 2 * workers * slots:  # see Custody.room: the lanes' share of what ends, and two batches forgotten
+        raise ConfigError(
+            f"JOURNAL_RECORDS must be at least {2 * workers * slots}, twice WEB_WORKERS ({workers}) x LANE_SLOTS "
+            f"({slots}), or it may forget what has a copy in a lane; it is {records}"
+        )
     if isinstance(config.listen, UnixListen):
         path = socket_path(config.listen, config.instance, config.web_workers - 1)
         if len(str(path).encode()) > _UNIX_PATH_BYTES_MAX:

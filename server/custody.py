@@ -28,7 +28,8 @@ from shm import (
     recover,
 )
 
-FOLD_BATCH = 64  # one base commit for so many records: under half a millisecond at once
+FOLD_BATCH_MAX = 64  # one base commit for so many records: under half a millisecond at once
+FOLD_PART = 16  # and no more than this part of the journal: the rest stays remembered
 
 
 @unique
@@ -56,6 +57,7 @@ class Custody:
         on_change: called with the requestedAt (ms UTC) of a payment that ended or became unknown: to be published.
 
     Attributes:
+        before_forgetting: called before ended payments are forgotten: takes the copies of them that lie in the lanes.
         waiting: table slots of waiting payments, oldest first as far as known.
         unverified: table slots of waiting payments that may have been paid elsewhere during an absence; not to be sent
             before `server/verification.py` has moved them to `waiting`.
@@ -71,6 +73,7 @@ class Custody:
         on_change: Callable[[int], None],
     ) -> None:
         recovered = recover(lanes, table, journal)
+        self.before_forgetting: Callable[[], object] = _nobody_waits
         self._table = table
         self._journal = journal
         self._counters = counters
@@ -81,7 +84,6 @@ class Custody:
         self.unverified: deque[int] = deque()
         self.unknown = {slot: self.read(slot).requested_at_ms for slot in recovered.unknown}
         counters.add(DispatcherCount.SET_ASIDE, len(recovered.set_aside))
-        counters.add(DispatcherCount.REPEATED, recovered.stepped_over)
 
     def mark_waiting_unverified(self) -> None:
         """The whole instance was absent: what waits may have been accepted or paid elsewhere meanwhile."""
@@ -97,7 +99,7 @@ class Custody:
         known = self._slots.get(payment.correlation_id)
         if known is not None:
             return self._meet_again(known, payment)
-        if not self._free:
+        if not self.room:
             return Taking.NO_ROOM
         slot = self._free.pop()
         self._table.insert(slot, payment)
@@ -114,9 +116,17 @@ class Custody:
         self._counters.add(DispatcherCount.CONFLICTS)
         return Taking.CONFLICT
 
-    def has_room(self) -> bool:
-        """Whether one more payment can be taken."""
-        return bool(self._free)
+    @property
+    def room(self) -> int:
+        """How many more payments can be taken: `waiting_slots` less those that have not ended.
+
+        Not all that the table has free: once it was full, room would come only from forgetting, and what is forgotten
+        may have a copy in a lane, accepted while it was known and waiting for room itself. As it is, each end makes
+        room for one, and what has ended is remembered for as long as a full journal takes. So a journal twice as long
+        as all lanes together (`server/config.py` sees to it) forgets nothing that has a copy in them.
+        """
+        unended = len(self._slots) - self._journal.depth
+        return max(min(len(self._table) - len(self._journal) - unended, len(self._free)), 0)
 
     def read(self, slot: int) -> Kept:
         """The payment in a slot.
@@ -175,7 +185,8 @@ class Custody:
 
     def _fold(self) -> None:
         """Forgets the oldest ended payments: their records go into the base, then their slots are free."""
-        slots = self._journal.fold(FOLD_BATCH)
+        self.before_forgetting()
+        slots = self._journal.fold(max(min(FOLD_BATCH_MAX, len(self._journal) // FOLD_PART), 1))
         for slot in slots:
             del self._slots[self.read(slot).correlation_id]
             self._table.apply(slot, Event.FOLDED)
@@ -196,3 +207,7 @@ class Custody:
         self._counters.put(DispatcherCount.UNKNOWN, len(self.unknown))
         self._counters.put(DispatcherCount.UNKNOWN_LEAST_MS, min(self.unknown.values(), default=0))
         self._counters.put(DispatcherCount.UNKNOWN_GREATEST_MS, max(self.unknown.values(), default=0))
+
+
+def _nobody_waits() -> None:
+    """Without lanes there are no copies."""

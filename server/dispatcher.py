@@ -110,7 +110,7 @@ class Dispatcher:
         if not more and gathering_ms <= 0:
             # Announce the sleep, then look once more: a payment published in between is seen by one side or the other.
             self._counters.sleeping = True
-            more = not self._intake.is_empty() and self._custody.has_room()
+            more = not self._intake.is_empty() and self._custody.room > 0
             gathering_ms = IDLE_MS
         if more:
             self._turn_soon()
@@ -121,7 +121,7 @@ class Dispatcher:
         if now_ms < self._gathering_until_ms or self._intake.is_empty():
             return False
         more = self._intake.take()
-        if not more and self._custody.has_room():
+        if not more and self._custody.room:
             self._gathering_until_ms = now_ms + GATHER_MS
         return more
 

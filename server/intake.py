@@ -41,22 +41,26 @@ class Intake:
         self._counters = counters
         self._clock = clock
         self._siblings = siblings
-        self._first = 0  # the lane that is looked at first next time: each in turn, as the table may have room for few
+        self._first = 0  # the lane whose turn it is; the table may have room for few
         self._unverified_until = [lane.head if after_absence else 0 for lane in lanes]
+        custody.before_forgetting = self.take
         self._torn_since_ms: dict[int, int] = {}  # lane index -> when the slot at its tail was first seen torn
 
     def take(self) -> bool:
         """Takes what the lanes hold, up to a bound each; whether there is more that can be taken now."""
         more = False
         lanes = [*enumerate(self._lanes)]
+        share = min(max(self._custody.room // len(lanes), 1), TAKEN_PER_TURN_MAX)
         for index, lane in lanes[self._first :] + lanes[: self._first]:
             tail = lane.tail
-            end = min(lane.head, tail + TAKEN_PER_TURN_MAX)
+            end = min(lane.head, tail + share)
             if tail < end:
                 self._siblings.look()  # now, not before: whoever died accepted its copies before these came here
                 give_way()
-                more |= self._take_from(index, lane, tail, end) == end < lane.head
-        self._first = (self._first + 1) % len(lanes)
+                reached = self._take_from(index, lane, tail, end)
+                more |= reached == end < lane.head
+                if reached != tail:
+                    self._first = (index + 1) % len(lanes)
         return more
 
     def is_empty(self) -> bool:

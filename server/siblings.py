@@ -4,12 +4,14 @@ HAProxy pins an id to a worker, but while that one is away its clients may send 
 the first one when it is back. So each dispatcher follows what its siblings' workers publish, and knows their latest ids
 (two generations, as at the door) at any time. Of a sibling that is *absent* every id that it remembers counts, settled
 or not: its segment is read when the absence is noticed, and what was read is kept until its ids reach it again. Absent
-is one that says it is leaving, or whose supervisor's lock nobody holds; its workers may accept for a moment yet.
+is one that says it is leaving (its workers may accept for a moment yet, so it is read again when it has gone), or whose
+supervisor's lock nobody holds. Whoever begins to look while one is just returning reads its segment too.
 
 Two must never leave a payment to each other: that would lose it. What one has in a table it pays, sooner or later,
 because nobody else takes that id any more. Of two copies that still lie in lanes the first accepted one counts, for
 both sides alike. (What that misses: copies taken on both sides in the same instant; a copy that comes to a living
-instance after a sibling has accepted `IDS_REMEMBERED_MIN` others; instances that share no volume.)
+instance after a sibling has accepted `IDS_REMEMBERED_MIN` others, or lies in a lane before a full table until
+`RETURNING_MS` after the sibling's return; instances that share no volume.)
 """
 
 import logging
@@ -17,7 +19,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
 from server.clock import Clock
-from server.generations import Generations
+from server.generations import LatestIds
 from shm import (
     Accepted,
     Counters,
@@ -39,31 +41,8 @@ RETURNING_MS = 10_000  # HAProxy needs 2 s to send it its ids again; a stuck dis
 
 _LEAVING = (Phase.LEAVING, Phase.GONE)
 _PAID_FOR_SURE = (State.SENDING, State.UNKNOWN, State.SETTLED)
-_AMOUNT_BITS = 64  # an amount is a 64-bit word in the segment
-_AMOUNT_MASK = (1 << _AMOUNT_BITS) - 1
 
 _log = logging.getLogger(__name__)
-
-
-class LatestIds:
-    """The ids accepted last, with amount and time: at least `IDS_REMEMBERED_MIN` of them and at most twice as many.
-
-    One number holds both: half the memory of a tuple.
-    """
-
-    def __init__(self) -> None:
-        """Knows nothing yet."""
-        self._numbers = Generations(IDS_REMEMBERED_MIN)
-
-    def add(self, correlation_id: bytes, amount_cents: int, accepted_at_us: int) -> None:
-        """The next one, unless it is known: the first accepted counts."""
-        if self._numbers.get(correlation_id) is None:
-            self._numbers.put(correlation_id, accepted_at_us << _AMOUNT_BITS | amount_cents)
-
-    def get(self, correlation_id: bytes) -> tuple[int, int] | None:
-        """Amount in cents and time of acceptance (µs UTC) of an id, or None."""
-        number = self._numbers.get(correlation_id)
-        return None if number is None else (number & _AMOUNT_MASK, number >> _AMOUNT_BITS)
 
 
 class Sibling:
@@ -84,11 +63,10 @@ class Sibling:
         self._lanes: list[Lane] = []
         self._tables: list[Table] = []
         self._heads: list[int] = []  # per lane, how far it has been followed; empty: not at all yet
-        self._latest = LatestIds()
+        self._latest = LatestIds(IDS_REMEMBERED_MIN)
         self._remembered: dict[bytes, int] | None = None  # id to amount in cents, of one that is absent
-        self._remembered_life_ms = 0  # when the life began that `_remembered` was read after, ms UTC
+        self._remembered_of = ("", 0)  # how it was absent when that was read, and when its life had begun, ms UTC
         self._absent_at_ms = 0
-        self._was_absent = False  # at the last look
         self._complained_of = ""
 
     def look(self) -> None:
@@ -99,21 +77,22 @@ class Sibling:
         """
         now_ms = self._clock.ticks_ms()
         self._attach(now_ms)
-        is_absent = self._is_absent()
+        absence = self._absence()
         if not self._follow():
             self._begin_to_follow()
-        if is_absent:
+        life_ms = self._supervisor.started_at_ms if self._supervisor else 0
+        if absence:
             self._absent_at_ms = now_ms
-            life_ms = self._supervisor.started_at_ms if self._supervisor else 0
-            same_absence = self._was_absent and life_ms == self._remembered_life_ms
-            if self._remembered is None or not same_absence:
-                self._remembered_life_ms = life_ms
-                self._remembered = {correlation_id: cents for _, _, correlation_id, cents, _ in self._ids()}
-                _log.info("%s is absent; %d of its ids count here", self._instance, len(self._remembered))
-        elif self._remembered is not None and now_ms - self._absent_at_ms >= RETURNING_MS:
-            self._remembered = None
+            if self._remembered is None or self._remembered_of != (absence, life_ms):
+                self._remember(absence, life_ms)
+        elif self._remembered is None:
+            is_young = self._clock.wall_us() // 1000 - life_ms < RETURNING_MS
+            if is_young and self._remembered_of[1] != life_ms:
+                self._absent_at_ms = now_ms
+                self._remember("returning", life_ms)
+        elif now_ms - self._absent_at_ms >= RETURNING_MS:
+            self._remembered, self._remembered_of = None, ("", life_ms)
             _log.info("%s answers for its ids itself again", self._instance)
-        self._was_absent = is_absent
 
     def amount_of(self, payment: Accepted) -> int | None:
         """The amount in cents that this sibling accepted under a payment's id, if that comes first; or None."""
@@ -138,9 +117,11 @@ class Sibling:
         segment = self._segment_now()
         if segment and self._segment and _identity(segment) == _identity(self._segment):
             return
+        if segment is None or self._segment is None or segment.segment_id != self._segment.segment_id:
+            self._remembered = None  # else it was copied into another geometry, and remembers the same
         self._segment = segment
         self._supervisor, self._lanes, self._tables = None, [], []
-        self._heads, self._latest, self._remembered = [], LatestIds(), None
+        self._heads, self._latest = [], LatestIds(IDS_REMEMBERED_MIN)
         if segment is not None:
             dispatchers = range(segment.geometry.dispatchers)
             workers = range(segment.geometry.workers)
@@ -165,10 +146,15 @@ class Sibling:
     def _is_free(self, role: str) -> bool:
         return is_role_free(self._instance, role)
 
-    def _is_absent(self) -> bool:
+    def _remember(self, absence: str, life_ms: int) -> None:
+        self._remembered_of = (absence, life_ms)
+        self._remembered = {correlation_id: cents for _, _, correlation_id, cents, _ in self._ids()}
+        _log.info("%s is %s; %d of its ids count here", self._instance, absence, len(self._remembered))
+
+    def _absence(self) -> str:
         if self._is_free("supervisor"):
-            return True
-        return self._supervisor is not None and self._supervisor.phase in _LEAVING
+            return "gone"
+        return "leaving" if self._supervisor is not None and self._supervisor.phase in _LEAVING else ""
 
     def _ids(self) -> Iterator[tuple[int, int, bytes, int, int]]:
         for table in self._tables:
@@ -177,7 +163,7 @@ class Sibling:
     def _begin_to_follow(self) -> None:
         """Learns the latest ids of its tables and those in its lanes; what is taken meanwhile is met twice."""
         self._heads = [lane.tail for lane in self._lanes]
-        self._latest = LatestIds()
+        self._latest = LatestIds(IDS_REMEMBERED_MIN)
         times = sorted(accepted_at_us for *_, accepted_at_us in self._ids())
         since_us = times[-IDS_REMEMBERED_MIN] if len(times) > IDS_REMEMBERED_MIN else 0
         for _, _, correlation_id, cents, accepted_at_us in self._ids():

@@ -82,11 +82,20 @@ class Journal:
         self._page_words[_SELECTOR] = selector
         self._tail = base.journal_tail
 
-    def is_full(self) -> bool:
-        """Called by the dispatcher: whether records must be folded before one can be appended."""
+    def __len__(self) -> int:
+        """How many records there is room for."""
+        return self._records
+
+    @property
+    def depth(self) -> int:
+        """Records not folded yet, as its dispatcher knows it."""
         if self._tail is None:
             self._tail = self.base.journal_tail
-        return self._page_words[_HEAD] - self._tail >= self._records
+        return self._page_words[_HEAD] - self._tail
+
+    def is_full(self) -> bool:
+        """Called by the dispatcher: whether records must be folded before one can be appended."""
+        return self.depth >= self._records
 
     def append(self, ended: Ended) -> int:
         """Writes down that a payment ended; returns its position. The store of the head is the commit.

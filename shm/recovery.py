@@ -39,7 +39,6 @@ class Recovered(NamedTuple):
         waiting: slots of waiting payments, oldest acceptance first.
         unknown: slots of payments whose outcome is unknown.
         set_aside: slots that are damaged.
-        stepped_over: how many payments at the tails of lanes were known already.
     """
 
     slots: dict[bytes, int]
@@ -47,7 +46,6 @@ class Recovered(NamedTuple):
     waiting: list[int]
     unknown: list[int]
     set_aside: list[int]
-    stepped_over: int
 
 
 def recover(lanes: Sequence[Lane], table: Table, journal: Journal) -> Recovered:
@@ -77,8 +75,9 @@ def recover(lanes: Sequence[Lane], table: Table, journal: Journal) -> Recovered:
                 unknown.append(slot)
         taken.add(slot)
     free = array("I", (slot for slot in range(len(table) - 1, -1, -1) if slot not in taken))
-    stepped_over = sum(_step_over(lane, slots, table) for lane in lanes)
-    return Recovered(slots, free, [slot for _, slot in sorted(waiting)], unknown, set_aside, stepped_over)
+    for lane in lanes:
+        _step_over(lane, slots, table)
+    return Recovered(slots, free, [slot for _, slot in sorted(waiting)], unknown, set_aside)
 
 
 def _replay(table: Table, journal: Journal) -> set[int]:
@@ -93,8 +92,8 @@ def _replay(table: Table, journal: Journal) -> set[int]:
     return recorded
 
 
-def _step_over(lane: Lane, slots: dict[bytes, int], table: Table) -> int:
-    """Stores the tail past the payments that a predecessor has taken already; returns how many.
+def _step_over(lane: Lane, slots: dict[bytes, int], table: Table) -> None:
+    """Stores the tail past the payments that a predecessor has taken already.
 
     That is one at most, as the tail is stored after each; a repetition after it may go with it.
     """
@@ -103,7 +102,6 @@ def _step_over(lane: Lane, slots: dict[bytes, int], table: Table) -> int:
         position += 1
     if position != tail:
         lane.advance(position)
-    return position - tail
 
 
 def _is_taken(payment: Accepted | None, slots: dict[bytes, int], table: Table) -> bool:

@@ -147,7 +147,7 @@ def running(
         settings: of the environment.
     """
     with fresh_instance() as instance:
-        small = {"WEB_WORKERS": "2", "LANE_SLOTS": "8", "WAITING_SLOTS": "8", "JOURNAL_RECORDS": "8", "LEAVE_S": "0"}
+        small = {"WEB_WORKERS": "2", "LANE_SLOTS": "8", "WAITING_SLOTS": "8", "JOURNAL_RECORDS": "32", "LEAVE_S": "0"}
         config = load({"INSTANCE": instance, **small, **settings})
         segment = Segment.create(instance, config.geometry)
         diary = folder / "diary"

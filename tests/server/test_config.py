@@ -232,6 +232,13 @@ class TestBad:
             ({"LANE_SLOTS": "100"}, "LANE_SLOTS must be a power of two from 2 to 16777216, not 100"),
             ({"JOURNAL_RECORDS": "3"}, "JOURNAL_RECORDS must be a power of two from 2 to 16777216, not 3"),
             (
+                {"JOURNAL_RECORDS": "8192", "WEB_WORKERS": "2"},
+                (
+                    "JOURNAL_RECORDS must be at least 16384, twice WEB_WORKERS (2) x LANE_SLOTS (4096), "
+                    "or it may forget what has a copy in a lane; it is 8192"
+                ),
+            ),
+            (
                 {"LISTEN": "tcp:h:65530", "WEB_WORKERS": "7"},
                 "LISTEN must leave ports for 7 workers below 65535",
             ),

@@ -1,7 +1,5 @@
 """server/custody.py: every row of the state table that a dispatcher walks, and ids remembered as long as need be."""
 
-from collections.abc import Iterator
-
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -114,13 +112,6 @@ def ward() -> Ward:
     return Ward()
 
 
-@pytest.fixture
-def one_by_one(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Folds one record at a time."""
-    monkeypatch.setattr(custody_module, "FOLD_BATCH", 1)
-    return iter(())
-
-
 class TestTake:
     """Custody.take: copied from a lane, unless its id is known."""
 
@@ -151,18 +142,18 @@ class TestTake:
         assert ward.count(DispatcherCount.CONFLICTS) == 2
 
     def test_a_full_table_takes_nothing(self, ward: Ward) -> None:
-        """Nothing is stored and nothing lost; known ids are still known, and room comes back when one is forgotten."""
-        slots = [ward.take(number) for number in range(8)]
-        assert not ward.custody.has_room()
+        """Nothing is stored and nothing lost; known ids are still known, and an end makes room for one."""
+        slots = [ward.take(number) for number in range(4)]
+        assert ward.custody.room == 0
         before = bytes(ward.area.table_bytes)
         assert ward.custody.take(payment(9)) is Taking.NO_ROOM
         assert bytes(ward.area.table_bytes) == before
         assert ward.custody.take(payment(3)) is Taking.REPEATED
-        for slot in slots[:5]:
-            ward.tell(slot, Event.ATTEMPT_BEGAN)
-            ward.tell(slot, Event.PAID)
-        assert ward.custody.has_room()
+        ward.tell(slots[1], Event.ATTEMPT_BEGAN)
+        ward.tell(slots[1], Event.PAID)
+        assert ward.custody.room == 1
         assert ward.custody.take(payment(9)) is Taking.NEW
+        assert ward.custody.take(payment(1)) is Taking.REPEATED
 
     def test_one_that_is_to_be_verified_does_not_wait(self, ward: Ward) -> None:
         """What lay in a lane during an absence is kept apart, and shown as waiting."""
@@ -287,7 +278,7 @@ class TestRows:
 class TestFolding:
     """An ended payment is remembered until its record is folded."""
 
-    def test_a_full_journal_forgets_the_oldest(self, ward: Ward, one_by_one: None) -> None:
+    def test_a_full_journal_forgets_the_oldest(self, ward: Ward) -> None:
         """Its slot is free and its id unknown; all others are still known."""
         slots = [ward.take_to(State.SETTLED, number) for number in range(5)]
         assert len(ward.journal()) == 4
@@ -299,16 +290,29 @@ class TestFolding:
             Taking.NEW,
         ]
 
-    def test_a_batch_is_counted_as_what_it_was(self, ward: Ward) -> None:
-        """A journal shorter than a batch folds all it has."""
+    def test_a_batch_is_counted_as_what_it_was(self, ward: Ward, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A journal no longer than a batch folds all it has."""
+        monkeypatch.setattr(custody_module, "FOLD_PART", 1)
         for number in range(5):
             ward.take_to(State.SETTLED, number)
         assert (ward.count(DispatcherCount.FOLDED), len(ward.journal())) == (4, 1)
         assert ward.area.another_journal().base.fallback_payments == 4
 
-    def test_a_batch_is_half_a_millisecond(self) -> None:
-        """Folding 64 of 131,072 forgets no more than a two-thousandth of what is remembered."""
-        assert custody_module.FOLD_BATCH == 64
+    @pytest.mark.parametrize(("records", "left"), [(4, 4), (32, 31), (1024, 961), (4096, 4033)])
+    def test_a_batch_is_a_small_part(self, records: int, left: int) -> None:
+        """A sixteenth is forgotten at once, and 64 at the most; then the one that needed room is remembered."""
+        ward = Ward(journal_records=records)
+        for number in range(records + 1):
+            ward.take_to(State.SETTLED, number)
+        assert len(ward.journal()) == left
+
+    def test_copies_are_taken_before(self, ward: Ward) -> None:
+        """What is about to be forgotten is still known to whoever takes from the lanes then."""
+        known: list[bool] = []
+        ward.custody.before_forgetting = lambda: known.append(ward.custody.knows(payment(0)[0]))
+        for number in range(5):
+            ward.take_to(State.SETTLED, number)
+        assert (known, ward.custody.knows(payment(0)[0])) == ([True], False)
 
 
 class Books:
@@ -340,7 +344,8 @@ class TestAnyCourse:
     def test_agrees_with_the_books(self, batch: int, moves: list[tuple[Event | str, int]]) -> None:
         """Known are the living and the remembered, free is what they leave, and a successor finds it all."""
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(custody_module, "FOLD_BATCH", batch)
+            patch.setattr(custody_module, "FOLD_BATCH_MAX", batch)
+            patch.setattr(custody_module, "FOLD_PART", 1)
             ward, books = Ward(), Books(4, batch)
             for what, number in moves:
                 if what == "crash":
@@ -362,7 +367,7 @@ class TestAnyCourse:
     @staticmethod
     def _take(ward: Ward, books: Books, number: int) -> None:
         known = number in books.living or number in books.remembered
-        room = len(books.living) + len(books.remembered) < 8
+        room = len(books.living) < 4
         expected = Taking.REPEATED if known else Taking.NEW if room else Taking.NO_ROOM
         assert ward.custody.take(payment(number)) is expected
         if expected is Taking.NEW:
@@ -388,7 +393,7 @@ class TestAnyCourse:
         found = {int.from_bytes(kept.correlation_id, "big"): kept for _, kept in ward.area.table.scan() if kept}
         assert set(found) == {*books.living, *books.remembered}
         assert {number: found[number].state for number in books.living} == books.living
-        assert ward.custody.has_room() == (len(found) < 8)
+        assert ward.custody.room == 4 - len(books.living)
         unknown = {ward.slot(number) for number, state in books.living.items() if state is State.UNKNOWN}
         assert set(ward.custody.unknown) == unknown
         assert all(ward.custody.unknown[slot] == SENT_AT_MS + slot for slot in unknown)
@@ -428,9 +433,9 @@ class TestRecovery:
         successor = Ward(ward.area)
         assert successor.count(DispatcherCount.SET_ASIDE) == 1
         assert list(successor.custody.waiting) == []
-        for number in range(2, 9):
+        for number in range(2, 6):
             assert successor.take(number) != slot
-        assert not successor.custody.has_room()
+        assert successor.custody.room == 0
 
     def test_after_an_absence_what_waits_is_doubted(self, ward: Ward) -> None:
         """It is to be looked for elsewhere before it is sent, oldest first; what is unknown stays so."""

@@ -308,13 +308,13 @@ class TestTurns:
     async def test_full_table_is_no_reason_to_stay_awake(self, segment: Segment) -> None:
         """While nothing can be taken, the dispatcher sleeps; the lane is taken up once there is room."""
         async with Scene(segment, in_flight_max=400) as scene:
-            held = [hanging() for _ in range(320)]
+            held = [hanging() for _ in range(segment.geometry.waiting_slots)]
             scene.fakes[0].answers.extend(held)
             for first in range(0, 480, 80):
                 scene.accept(*range(first, first + 80))
                 for _ in range(80 // BURST):
                     await scene.pass_time(BURST)
-            assert scene.lanes[0].depth == 480 - segment.geometry.table_slots
+            assert scene.lanes[0].depth == 480 - segment.geometry.waiting_slots
             assert scene.counters.sleeping
             for one in held:
                 one.set_result(200)

@@ -14,7 +14,7 @@ from server.supervisor import Supervisor
 from shm import Accepted, Geometry, RoleLock, RoleTaken, Segment, SegmentError
 from tests.shm.segments import fresh_instance, refuse, segment_path
 
-SMALL = {"LANE_SLOTS": "8", "WAITING_SLOTS": "8", "JOURNAL_RECORDS": "8"}
+SMALL = {"LANE_SLOTS": "8", "WAITING_SLOTS": "8", "JOURNAL_RECORDS": "16"}
 
 
 @pytest.fixture
@@ -143,14 +143,14 @@ class TestSegment:
     def test_other_geometry(self, instance: str) -> None:
         """One of another geometry with nothing unsettled is copied."""
         first = open_segment(config_of(instance))
-        copied = open_segment(config_of(instance, WEB_WORKERS="2"))
+        copied = open_segment(config_of(instance, WEB_WORKERS="2", JOURNAL_RECORDS="32"))
         assert copied.segment_id == first.segment_id
-        assert copied.geometry == Geometry(2, 1, 8, 8, 8)
+        assert copied.geometry == Geometry(2, 1, 8, 8, 32)
 
     def test_other_geometry_with_payments(self, instance: str) -> None:
         """One with unsettled payments stops the start, and keeps them."""
         first = open_segment(config_of(instance))
         first.lane(0, 0).try_publish(Accepted(bytes(16), 1990, 1))
         with pytest.raises(SegmentError):
-            open_segment(config_of(instance, WEB_WORKERS="2"))
+            open_segment(config_of(instance, WEB_WORKERS="2", JOURNAL_RECORDS="32"))
         assert Segment.attach(instance).lane(0, 0).depth == 1

@@ -24,7 +24,7 @@ from tools.processor.server import ProcessorServer
 pytestmark = pytest.mark.slow
 
 PATIENCE_S = 10.0
-SMALL = {"LANE_SLOTS": "64", "WAITING_SLOTS": "64", "JOURNAL_RECORDS": "64", "DRAIN_S": "0.3"}
+SMALL = {"LANE_SLOTS": "64", "WAITING_SLOTS": "64", "JOURNAL_RECORDS": "128", "DRAIN_S": "0.3"}
 
 
 class Station:
@@ -242,7 +242,7 @@ class TestStart:
         """Nobody pays while another process plays the role."""
         station = make()
         with pytest.MonkeyPatch.context() as patch, RoleLock(instance, "dispatcher-0"):
-            patch.setattr("server.child.LOCK_WITHIN_S", 0.0)
+            patch.setattr(payer, "take_role", RoleLock)
             with pytest.raises(RoleTaken):
                 payer.serve(station.config, 0, station.doorbell)
 

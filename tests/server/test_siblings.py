@@ -168,6 +168,43 @@ class TestAbsent:
         clock.advance(1)
         assert amount_of(sibling, copy_of(1)) is None
 
+    def test_what_a_leaving_one_still_took(self, other: OtherInstance, sibling: Sibling) -> None:
+        """It accepts until its workers have left: once it has gone all of that counts, however much it was."""
+        other.start()
+        other.say(Phase.LEAVING)
+        sibling.look()
+        for number in range(1, 6):
+            other.take(copy_of(number))
+        assert amount_of(sibling, copy_of(1)) is None
+        other.kill()
+        assert amount_of(sibling, copy_of(1)) == 1990
+
+    def test_back_with_another_geometry(self, other: OtherInstance, sibling: Sibling, clock: FakeClock) -> None:
+        """What was read of it counts as long as of any other that returns."""
+        other.start()
+        other.take(copy_of(1, accepted_ms=EARLIER_MS), State.SETTLED, dispatcher=0)
+        other.take(copy_of(2))
+        other.kill()
+        assert amount_of(sibling, copy_of(1)) == 1990
+        Segment.unlink(other.name, locks=False)
+        larger = GEOMETRY._replace(lane_slots=16)
+        other.segment = Segment.create(other.name, larger, segment_id=other.segment.segment_id)
+        other.start(NOON_MS)
+        clock.advance(ATTACH_MS)
+        assert amount_of(sibling, copy_of(1)) == 1990
+
+    def test_who_begins_to_look_meanwhile(self, other: OtherInstance, clock: FakeClock) -> None:
+        """A new dispatcher reads all of one that is just returning, once, and of no other one."""
+        other.take(copy_of(1, accepted_ms=EARLIER_MS))
+        other.take(copy_of(2))
+        other.start(NOON_MS - RETURNING_MS + 1)
+        newcomer = Sibling(other.name, clock)
+        assert amount_of(newcomer, copy_of(1)) == 1990
+        clock.advance(RETURNING_MS)
+        assert amount_of(newcomer, copy_of(1)) is None
+        assert amount_of(newcomer, copy_of(1)) is None
+        assert amount_of(Sibling(other.name, clock), copy_of(1)) is None
+
     def test_a_life_that_nobody_saw(self, other: OtherInstance, sibling: Sibling) -> None:
         """It came and died between two looks, both of which found it absent: what it accepted meanwhile counts."""
         sibling.look()
@@ -183,7 +220,7 @@ class TestAbsent:
         with caplog.at_level(logging.INFO):
             sibling.look()
             sibling.look()
-        assert caplog.messages == [f"{other.name} is absent; 1 of its ids count here"]
+        assert caplog.messages == [f"{other.name} is gone; 1 of its ids count here"]
 
 
 class TestCopies:

@@ -364,7 +364,7 @@ class Instance:
     """An instance with a payment that waits; each `live` is a life of its dispatcher."""
 
     def __init__(self, name: str) -> None:
-        self.config: Config = load({"INSTANCE": name, "LANE_SLOTS": "8", "WAITING_SLOTS": "8", "JOURNAL_RECORDS": "8"})
+        self.config: Config = load({"INSTANCE": name, "LANE_SLOTS": "8", "WAITING_SLOTS": "8", "JOURNAL_RECORDS": "16"})
         self.segment = Segment.create(name, self.config.geometry)
         self.row = self.segment.dispatcher_counters(0)
         self.fakes = (FakeProcessor(), FakeProcessor())

@@ -21,7 +21,7 @@ from tests.shm.segments import fresh_instance
 pytestmark = pytest.mark.slow
 
 PATIENCE_S = 10.0
-SMALL = {"LANE_SLOTS": "8", "WAITING_SLOTS": "8", "JOURNAL_RECORDS": "8"}
+SMALL = {"LANE_SLOTS": "8", "WAITING_SLOTS": "8", "JOURNAL_RECORDS": "16"}
 
 
 class Office:

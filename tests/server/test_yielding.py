@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from server import custody as custody_module
 from server.custody import Custody
 from server.yielding import REST_FACTOR, CoreYielder, give_way
 from shm import DispatcherCount, Event
@@ -111,8 +112,9 @@ class TestGiveWay:
                 assert sent == {*range(PAYMENTS + 1)}
                 assert ended == {*range(PAYMENTS)}
 
-    def test_between_forgotten_payments(self, seen: Watch) -> None:
+    def test_between_forgotten_payments(self, seen: Watch, monkeypatch: pytest.MonkeyPatch) -> None:
         """No two ended payments are forgotten without it."""
+        monkeypatch.setattr(custody_module, "FOLD_PART", 1)
         area = FakeArea(waiting_slots=1, journal_records=PAYMENTS + 2)
         custody = Custody([], area.table, area.journal, area.counters, lambda _: None)
         forgotten = seen(

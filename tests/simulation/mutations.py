@@ -57,7 +57,7 @@ def _advance_before_taking() -> list[Patch]:
     take_from = Intake._take_from  # noqa: SLF001  a mutation knows its victim
 
     def early(self: Any, index: int, lane: Lane, tail: int, end: int) -> int:
-        if self._custody.has_room():
+        if self._custody.room:
             found = lane.peek(tail)
             lane.advance(tail + 1)
             if found is not None and not self._is_elsewhere(found):

@@ -149,14 +149,15 @@ def draw_plan(seed: int) -> Plan:
 
 def _draw_config(rng: Random, *, redis: bool, rejecting: bool) -> Config:
     """Tiny structures, so that full, wrapped around and folded is what they always are."""
+    web_workers, lane_slots = rng.randint(1, 2), rng.choice((2, 4, 4, 8, 16))
     return load(
         {
             "REDIS_URL": "redis://simulated" if redis else "",
-            "WEB_WORKERS": str(rng.randint(1, 2)),
+            "WEB_WORKERS": str(web_workers),
             "DISPATCHERS": str(rng.choice((1, 1, 2))),
-            "LANE_SLOTS": str(rng.choice((2, 4, 4, 8, 16))),
+            "LANE_SLOTS": str(lane_slots),
             "WAITING_SLOTS": str(rng.choice((2, 4, 8, 16, 32))),
-            "JOURNAL_RECORDS": str(rng.choice((4, 8, 16, 32, 64))),
+            "JOURNAL_RECORDS": str(max(rng.choice((4, 8, 16, 32, 64)), 2 * web_workers * lane_slots)),
             "RECENT_IDS": str(rng.choice((2, 4, 16, 64))),
             "IN_FLIGHT_MAX": str(rng.choice((2, 4, 16, 384))),
             "ATTEMPT_TIMEOUT_S": str(rng.choice((1, 2, 5))),

@@ -8,6 +8,7 @@ from collections import Counter, defaultdict
 from typing import NamedTuple, Protocol
 
 from server.attempt import Shown
+from server.clock import Clock
 from shm import Accepted, Base, Ended, Kind, State
 from tests.simulation.coverage import Fault
 from tests.simulation.world import World
@@ -68,6 +69,10 @@ class Family(Protocol):
     doubted: dict[bytes, int]
     owed_elsewhere: set[bytes]
 
+    @property
+    def clock(self) -> Clock:
+        """Its machine's."""
+
     def answers_for(self, payment: Accepted) -> bool:
         """Whether it is absent for long enough to be noticed, and has accepted this payment's id before."""
 
@@ -86,6 +91,7 @@ class Truth:
         permitted: id to how many times it may be charged more than once: the design's known exceptions.
         counted: (processor, id) to the instance that counted its row.
         ended_as: id to the kinds of its ends.
+        ended_at_us: (instance, id) to its last end there, by the instance's clock.
         families: the instances; set once they exist.
     """
 
@@ -98,6 +104,7 @@ class Truth:
         self.permitted: Counter[bytes] = Counter()
         self.counted: dict[tuple[int, bytes], int] = {}
         self.ended_as: defaultdict[bytes, set[Kind]] = defaultdict(set)
+        self.ended_at_us: dict[tuple[int, bytes], int] = {}
         self.families: list[Family] = []
 
     def took(self, member: MemberTruth, payment: Accepted) -> None:
@@ -112,6 +119,11 @@ class Truth:
         doubted = self.families[member.instance].doubted
         if member.instance in takes:
             self._world.note(Fault.FORGOTTEN)
+            was_known = accepted_at_us < self.ended_at_us[member.instance, correlation_id]
+            if was_known and not self._world.coverage.faults[Fault.CLOCK]:
+                self._world.fail(
+                    f"{_short(correlation_id)} was forgotten while a copy accepted before its end was here"
+                )
             self.permitted[correlation_id] += 1
             if doubted.get(correlation_id) != accepted_at_us:  # a new acceptance, not the one that a sibling had
                 self.families[member.instance].owed_elsewhere.discard(correlation_id)
@@ -151,6 +163,7 @@ class Truth:
         member.records.append(Record(correlation_id, ended, world.loop.time()))
         member.known[correlation_id] = position
         self.ended_as[correlation_id].add(ended.kind)
+        self.ended_at_us[member.instance, correlation_id] = self.families[member.instance].clock.wall_us()
         row = self.rows[ended.processor].get(correlation_id)
         ours = row == (ended.amount_cents, ended.requested_at_ms)
         if ended.kind is Kind.SETTLED:
