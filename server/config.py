@@ -187,8 +187,8 @@ SETTINGS: dict[str, Setting] = {
     "siblings": Setting("SIBLINGS", "", _siblings, "names", "the other instances whose segments are in the same "
         "/dev/shm, separated by commas: ids that one of them accepted are not paid again here (its latest ones; while "
         "it is down all that it remembers)"),
-    "listen": Setting("LISTEN", "tcp:127.0.0.1:9999", _listen, "address", "`unix:/folder`: worker n on "
-        "`<folder>/<INSTANCE>-<n>.sock`, for HAProxy; `tcp:host:port`: worker n on port + n"),
+    "listen": Setting("LISTEN", "tcp:127.0.0.1:9999", _listen, "address", "`unix:/folder` (made if missing): "
+        "worker n on `<folder>/<INSTANCE>-<n>.sock`, for HAProxy; `tcp:host:port`: worker n on port + n"),
     "processor_default_url": Setting("PROCESSOR_DEFAULT_URL", "http://payment-processor-default:8080", _processor_url,
         "URL", "the cheaper processor, by the contest's name"),
     "processor_fallback_url": Setting("PROCESSOR_FALLBACK_URL", "http://payment-processor-fallback:8080",
