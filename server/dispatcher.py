@@ -72,7 +72,7 @@ class Dispatcher:
         self._attempts: set[asyncio.Task[None]] = set()
         self._turn_is_due = False
         self._gathering_until_ms = 0
-        self._held = False  # whether a payment waits that the next answer may let go, or that an answer has put back
+        self._held = False  # whether a payment waits that the next answer may let in or go, or that one has put back
         # Per processor, status of the last answer that blames what was asked; 0: none since a success.
         self._misuses = [0, 0]
         self._works = False  # from `start` to `aclose`
@@ -110,7 +110,9 @@ class Dispatcher:
         if not more and gathering_ms <= 0:
             # Announce the sleep, then look once more: a payment published in between is seen by one side or the other.
             self._counters.sleeping = True
-            more = not self._intake.is_empty() and self._custody.room > 0
+            has_left = not self._intake.is_empty()
+            more = has_left and self._custody.room > 0
+            self._held |= has_left and not more
             gathering_ms = IDLE_MS
         if more:
             self._turn_soon()

@@ -16,7 +16,7 @@ from server.routing import CircuitState
 from server.unknowns import PAUSE_MIN_MS
 from shm import DispatcherCount, Ended, Kind, Segment, State
 from tests.fakes import NOON_MS, Answer, Paid, idle
-from tests.server.scene import WAIT_MS, Scene, fresh_segment, hanging, text_of
+from tests.server.scene import GEOMETRY, WAIT_MS, Scene, fresh_segment, hanging, text_of
 
 SURE_NOES: list[Answer] = [429, 500, 503, httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout]
 UNCLEAR: list[Answer] = [
@@ -321,6 +321,19 @@ class TestTurns:
             await idle(300)
             await scene.work_off()
             assert scene.count(DispatcherCount.SETTLED_DEFAULT) == 480
+
+    async def test_an_end_lets_the_next_one_in(self) -> None:
+        """What waits in a lane for room does not wait for the clock as well."""
+        with fresh_segment(GEOMETRY._replace(waiting_slots=2)) as segment:
+            async with Scene(segment) as scene:
+                held = [hanging(), hanging()]
+                scene.fakes[0].answers.extend(held)
+                scene.accept(1, 2, 3)
+                await scene.pass_time(IDLE_MS)
+                assert scene.lanes[0].depth == 1
+                held[0].set_result(200)
+                await idle()
+                assert scene.lanes[0].depth == 0
 
     @pytest.mark.slow
     async def test_many_unknown_at_once(self, segment: Segment) -> None:

@@ -291,7 +291,7 @@ class TestForgetting:
     @given(
         st.integers(1, 2),
         st.integers(1, 24),
-        st.lists(st.tuples(st.sampled_from(("come", "copy", "end", "take")), st.integers(1, 40)), max_size=60),
+        st.lists(st.tuples(st.sampled_from(("come", "copy", "end", "take")), st.integers(1, 20)), max_size=30),
     )
     @example(1, 20, [*[("come", 4), ("take", 1)] * 5, ("copy", 1), ("end", 20), ("take", 1)])
     @example(1, 2, [*[("come", 2), ("take", 1)] * 5, ("come", 3), ("copy", 1), *[("end", 20), ("take", 5)] * 3])
