@@ -200,7 +200,7 @@ SETTINGS: dict[str, Setting] = {
     "dispatchers": Setting("DISPATCHERS", "1", _whole(1, 8), "processes", "pay; one keeps several hundred "
         "requests in flight. Can't change while the segment exists"),
     "lane_slots": Setting("LANE_SLOTS", "4096", _SLOTS, "payments, a power of two", "accepted and not yet taken, per "
-        "lane: several seconds of the contest's peak. What comes within 0.2 s must fit, or some of it gets a 503"),
+        "worker and dispatcher: seconds of the contest's peak. What comes within 0.2 s must fit, or gets a 503"),
     "waiting_slots": Setting("WAITING_SLOTS", "65536", _SLOTS, "payments", "accepted and not ended, per dispatcher; "
         "over three minutes of the contest's peak with both processors down; beyond it clients get 503"),
     "journal_records": Setting("JOURNAL_RECORDS", "131072", _SLOTS, "payments, a power of two", "ended and still "

@@ -57,7 +57,8 @@ class Custody:
         on_change: called with the requestedAt (ms UTC) of a payment that ended or became unknown: to be published.
 
     Attributes:
-        before_forgetting: called before ended payments are forgotten: takes the copies of them that lie in the lanes.
+        before_forgetting: called before ended payments are forgotten, as long as it says that there is more: takes the
+            copies of them that lie in the lanes.
         waiting: table slots of waiting payments, oldest first as far as known.
         unverified: table slots of waiting payments that may have been paid elsewhere during an absence; not to be sent
             before `server/verification.py` has moved them to `waiting`.
@@ -73,7 +74,7 @@ class Custody:
         on_change: Callable[[int], None],
     ) -> None:
         recovered = recover(lanes, table, journal)
-        self.before_forgetting: Callable[[], object] = _nobody_waits
+        self.before_forgetting: Callable[[], bool] = _nobody_waits
         self._table = table
         self._journal = journal
         self._counters = counters
@@ -185,7 +186,8 @@ class Custody:
 
     def _fold(self) -> None:
         """Forgets the oldest ended payments: their records go into the base, then their slots are free."""
-        self.before_forgetting()
+        while self.before_forgetting():
+            give_way()
         slots = self._journal.fold(max(min(FOLD_BATCH_MAX, len(self._journal) // FOLD_PART), 1))
         for slot in slots:
             del self._slots[self.read(slot).correlation_id]
@@ -209,5 +211,6 @@ class Custody:
         self._counters.put(DispatcherCount.UNKNOWN_GREATEST_MS, max(self.unknown.values(), default=0))
 
 
-def _nobody_waits() -> None:
+def _nobody_waits() -> bool:
     """Without lanes there are no copies."""
+    return False

@@ -115,10 +115,12 @@ class Sibling:
             return
         self._attached_at_ms = now_ms
         segment = self._segment_now()
+        if segment is None and self._segment is None:
+            return
         if segment and self._segment and _identity(segment) == _identity(self._segment):
             return
         if segment is None or self._segment is None or segment.segment_id != self._segment.segment_id:
-            self._remembered = None  # else it was copied into another geometry, and remembers the same
+            self._remembered, self._remembered_of = None, ("", 0)  # else it was copied, and remembers the same
         self._segment = segment
         self._supervisor, self._lanes, self._tables = None, [], []
         self._heads, self._latest = [], LatestIds(IDS_REMEMBERED_MIN)
@@ -148,6 +150,7 @@ class Sibling:
 
     def _remember(self, absence: str, life_ms: int) -> None:
         self._remembered_of = (absence, life_ms)
+        self._remembered = None  # first: both at once would be 20 MB more
         self._remembered = {correlation_id: cents for _, _, correlation_id, cents, _ in self._ids()}
         _log.info("%s is %s; %d of its ids count here", self._instance, absence, len(self._remembered))
 

@@ -83,20 +83,22 @@ class _Copies:
         and would leave to this instance what this one leaves to it.
         """
         self._gather()
-        undecided, ended = dict[int, list[Copy]](), set[int]()
+        unverified = self._custody.unverified
+        if self._found:  # taken out at first: an end may make room for others, which are unverified in the same slots
+            left = [slot for slot in unverified if slot not in self._found]
+            unverified.clear()
+            unverified.extend(left)
+        undecided = dict[int, list[Copy]]()
         for slot, copies in self._found.items():
             kept = self._custody.read(slot)
             found = [copy.counts_before(kept.accepted_at_us) for copy in copies]
             if True in found:
-                ended.add(slot)
+                self._gathered_for.discard(slot)
                 _end_as_duplicate(slot, kept, self._custody, kept.processor, self._clock.wall_us() // 1000)
             elif None in found:
                 undecided[slot] = copies
-        self._gathered_for -= ended
-        if ended or undecided:
-            left = [slot for slot in self._custody.unverified if slot not in ended and slot not in undecided]
-            self._custody.unverified.clear()
-            self._custody.unverified.extend(left)
+            else:
+                unverified.append(slot)
         self._found = undecided
         return list(undecided)
 

@@ -49,12 +49,12 @@ class FakeSiblings(Siblings):
 class Entrance:
     """Two lanes, an intake, and a custody behind it."""
 
-    def __init__(self, *, waiting_slots: int = 508, waiting_in_lanes: int = 0) -> None:
+    def __init__(self, *, waiting_slots: int = 508, journal_records: int = 4, waiting_in_lanes: int = 0) -> None:
         length = Geometry(2, 1, LANE_LENGTH, 1, 2).lane_length
         self.memory = [bytearray(length), bytearray(length)]
         self.lanes = [Lane(memoryview(memory), LANE_LENGTH) for memory in self.memory]
         self.publish(*range(1, 1 + waiting_in_lanes))
-        self.area = FakeArea(waiting_slots, 4)
+        self.area = FakeArea(waiting_slots, journal_records)
         self.custody = Custody(self.lanes, self.area.table, self.area.journal, self.area.counters, lambda _: None)
         self.clock = FakeClock()
         self.siblings = FakeSiblings()
@@ -321,3 +321,15 @@ class TestForgetting:
                 elif what == "copy" and unended:
                     lanes[-1].try_publish(payment(unended[(turn * 7) % len(unended)]))
         assert area.counters.get(DispatcherCount.TAKEN) <= accepted
+
+    def test_none_however_deep(self) -> None:
+        """A journal that fills up for the first time, at once, forgets nothing that lies deep in a full lane."""
+        entrance = Entrance(waiting_slots=1100, journal_records=1024)
+        for number in range(1100):
+            entrance.custody.take(payment(number))
+        entrance.publish(*range(2000, 2255), 0)
+        for _ in range(1100):
+            entrance.end(entrance.custody.waiting.popleft())
+        while entrance.intake.take():
+            pass
+        assert (entrance.count(DispatcherCount.REPEATED), entrance.count(DispatcherCount.TAKEN)) == (1, 1100 + 255)

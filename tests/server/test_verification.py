@@ -11,11 +11,12 @@ import pytest
 from server import verification
 from server.config import Config, load
 from server.custody import Custody, Taking
+from server.intake import Intake
 from server.payer import Payer
 from server.processors import Processor
 from server.siblings import Copy, Sibling, Siblings
 from server.verification import ASKED_AT_ONCE_MAX, GATHERED_FOR_MS, verify
-from shm import DispatcherCount, Ended, Event, Kind, Segment, State
+from shm import DispatcherCount, Ended, Event, Geometry, Kind, Lane, Segment, State
 from tests.fakes import NOON_MS, FakeClock, FakeProcessor, Paid, idle
 from tests.server.fake_area import FakeArea
 from tests.server.other_instance import GEOMETRY as OTHER_GEOMETRY
@@ -461,3 +462,37 @@ class TestLives:
         instance.wait(1)
         instance.live(lambda: instance.state(1) is State.SETTLED, "not paid")
         assert instance.questions() == [text_of(1)]
+
+
+class TestEndsInOneGo:
+    """Many that a sibling has are ended at once: the oldest are forgotten meanwhile, and others take their slots."""
+
+    def test_who_comes_in_meanwhile_is_not_lost(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Whoever waits in the table is verified in the next round."""
+
+        class Settled:
+            """A sibling's copy of something that it has settled."""
+
+            @staticmethod
+            def counts_before(_: int) -> bool:
+                """It does."""
+                return True
+
+        lane = Lane(memoryview(bytearray(Geometry(1, 1, 32, 1, 2).lane_length)), 32)
+        area = FakeArea(waiting_slots=40, journal_records=8)
+        custody = Custody([lane], area.table, area.journal, area.counters, lambda _: None)
+        for number in range(40):
+            custody.take(copy_of(number), verified=False)
+        for number in range(100, 130):
+            assert lane.try_publish(copy_of(number))
+        siblings, clock = Siblings([]), FakeClock()
+        Intake([lane], custody, area.counters, clock, siblings=siblings, after_absence=True)
+        monkeypatch.setattr(
+            siblings, "copies", lambda _: {copy_of(number).correlation_id: [Settled()] for number in range(40)}
+        )
+        copies = verification._Copies(custody, siblings, clock)  # noqa: SLF001  one step of it
+        assert copies.leave_to_siblings() == []
+        assert area.counters.get(DispatcherCount.TAKEN) == 70
+        there = {slot for slot, kept in area.table.scan() if kept and kept.state is State.WAITING}
+        assert set(custody.unverified) == there
+        assert len(custody.unverified) == 30

@@ -95,9 +95,9 @@ def only_run(instances: Sequence[str]) -> Iterator[None]:
     Raises:
         LaunchError: another run has it, or its lock is another user's.
     """
-    role = "run"
+    name, role = f"run-{instances[0]}", "run"  # not one of the instance's own locks, which go with its segment
     try:
-        lock = take_role(instances[0], role, within_s=LOOKED_AT_S)
+        lock = take_role(name, role, within_s=LOOKED_AT_S)
     except RoleTaken:
         raise LaunchError(f"another tools/run has {' and '.join(instances)} on this machine; stop it first") from None
     except OSError as error:
@@ -106,7 +106,7 @@ def only_run(instances: Sequence[str]) -> Iterator[None]:
         try:
             yield
         finally:
-            lock_path(instances[0], role).unlink(missing_ok=True)
+            lock_path(name, role).unlink(missing_ok=True)
 
 
 def taken_up(instances: Sequence[str]) -> list[str]:

@@ -2,17 +2,19 @@
 
 import socket
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from shm import RoleLock, lock_path
+from shm import Geometry, RoleLock, Segment, lock_path
 from tests.tools.ring_view.segments import Filled, unique_instance
 from tests.tools.test_debian import FakeMachine
 from tools.debian import SetupError
 from tools.environment import ROOT
 from tools.launcher.errors import LaunchError
+from tools.launcher.leftovers import clear
 from tools.launcher.machine import find_programs, only_run, require_nobody_runs, require_ports, taken_up
 from tools.launcher.plan import Programs
 
@@ -135,14 +137,17 @@ class TestRequireNobodyRuns:
 class TestOnlyRun:
     """only_run."""
 
-    def test_one_at_a_time(self, filled: Filled) -> None:
-        """A second one is told whose turn it is; nothing of the lock is left."""
-        names = (filled.instance, "other")
-        with only_run(names), pytest.raises(LaunchError, match=f"another tools/run has {filled.instance} and other"):
-            only_run(names).__enter__()
-        with only_run(names):
-            pass
-        assert not lock_path(filled.instance, "run").exists()
+    def test_one_at_a_time(self) -> None:
+        """A second one is told whose turn it is, also while the first clears up; nothing of the lock is left."""
+        instance = unique_instance()
+        with only_run([instance, "other"]):
+            Segment.create(instance, Geometry(1, 1, 4, 4, 4))
+            RoleLock(instance, "supervisor").release()
+            for _ in range(2):
+                with pytest.raises(LaunchError, match=f"another tools/run has {instance} and other"):
+                    only_run([instance, "other"]).__enter__()
+                assert clear([instance], time.sleep) == []
+        assert not lock_path(f"run-{instance}", "run").exists()
 
     def test_another_users(self, filled: Filled, monkeypatch: pytest.MonkeyPatch) -> None:
         """The file is named."""
