@@ -303,7 +303,10 @@ class TestFolding:
         """A sixteenth is forgotten at once, and 64 at the most; then the one that needed room is remembered."""
         ward = Ward(journal_records=records)
         for number in range(records + 1):
-            ward.take_to(State.SETTLED, number)
+            ward.custody.take(payment(number))
+            slot = ward.custody.waiting.popleft()
+            ward.custody.begin(slot, 0, SENT_AT_MS)
+            ward.custody.end(slot, Event.PAID, ward.custody.read(slot))
         assert len(ward.journal()) == left
 
     def test_copies_are_taken_before(self, ward: Ward) -> None:
