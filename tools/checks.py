@@ -182,6 +182,7 @@ def main(arguments: Sequence[str]) -> int:
     """
     choice = read_command_line(arguments)
     reexec(dev=True)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, _terminate)
     try:
         require_programs(choice)

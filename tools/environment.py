@@ -26,6 +26,7 @@ import fcntl
 import hashlib
 import importlib.util
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -195,8 +196,11 @@ def ensure(*, dev: bool) -> Path:
 def reexec(*, dev: bool) -> None:
     """Go on in `.venv`: return if this process runs in it, else start the same command line there and never return.
 
-    What can't be put right ends the process with a sentence and exit status 1.
+    What can't be put right ends the process with a sentence and exit status 1. Ctrl-C raises KeyboardInterrupt only
+    while it works, so that no installer is left behind.
     """
+    usual = signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # an installer is not left behind
     try:
         environment = this_environment()
         python = environment.ensure(dev=dev)
@@ -209,6 +213,8 @@ def reexec(*, dev: bool) -> None:
         sys.exit(str(error))
     except KeyboardInterrupt:
         sys.exit(EXIT_INTERRUPTED)
+    finally:
+        signal.signal(signal.SIGINT, usual)
     _go_on_in(python)
 
 

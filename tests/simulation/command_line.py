@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import signal
 import sys
 import time
 from collections.abc import Sequence
@@ -20,6 +21,7 @@ EXIT_INTERRUPTED = 130
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one seed or many; the exit status is 0 if all invariants held and, for many, everything was met."""
     options = _parse(arguments)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         if options.seed is not None:
             return _replay(options.seed, options.mutation)

@@ -177,7 +177,8 @@ def _seconds(text: str) -> float:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Carry out a command line and return the exit status."""
     options = parser().parse_args(arguments)
-    signal.signal(signal.SIGTERM, _interrupt)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
     screen = Screen(sys.stdout)
     try:
         return _bench(options, screen)
@@ -187,10 +188,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         screen.say("bench: interrupted; the generator is gone and the processors are calm again.")
         return EXIT_INTERRUPTED
-
-
-def _interrupt(_signal: int, _frame: object) -> None:
-    raise KeyboardInterrupt
 
 
 def _bench(options: argparse.Namespace, screen: Screen) -> int:

@@ -1,7 +1,6 @@
 """`tools/run` from its options to its exit status."""
 
 import http.client
-import signal
 import sys
 import time
 from collections.abc import Callable
@@ -37,10 +36,10 @@ def start(options: Options) -> int:
     """Runs everything until it is told to stop; returns the exit status.
 
     Raises:
-        KeyboardInterrupt: Ctrl-C or SIGTERM while it was looked whether it can run; nothing was started.
+        KeyboardInterrupt: Ctrl-C, SIGTERM or SIGHUP while it was looked whether it can run; nothing was started.
     """
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # until there is something to stop in order
     screen, stopping = this_screen(), Stopping()
+    stopping.interrupt()  # until there is something to stop in order
     try:
         remedy = "stop what uses it" if options.docker else "stop what uses it, or choose another (see --help)"
         require_ports(ports_of(options), remedy)

@@ -1,4 +1,4 @@
-"""How Ctrl-C is heeded: signals are only counted, and noticed where the run waits.
+"""How Ctrl-C is heeded: once there is something to stop, signals are only counted, and noticed where the run waits.
 
 So nothing is ever interrupted half-way, a process between its start and the note of its pid least of all; and since
 every wait goes through `pause`, a signal is heeded within `SLICE_S`.
@@ -28,6 +28,19 @@ class Stopping:
         self._wishes = 0
         self._heeded = 0
         self._noted_at_s = -SAME_S
+
+    def interrupt(self) -> None:
+        """From now on a signal raises KeyboardInterrupt wherever the program is.
+
+        It is noted too: what is raised while the interpreter tidies up for itself (a weak reference's callback, as
+        imports have them) is dropped by it, and is found by the first `check` then.
+        """
+        for number in SIGNALS:
+            signal.signal(number, self._note_and_interrupt)
+
+    def _note_and_interrupt(self, number: int, frame: FrameType | None) -> None:
+        self._note(number, frame)
+        raise KeyboardInterrupt
 
     def listen(self) -> None:
         """From now on signals are counted instead of ending the process."""

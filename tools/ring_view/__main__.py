@@ -160,6 +160,7 @@ def watch(options: argparse.Namespace, sleep: Callable[[float], None]) -> int:
 def start() -> int:
     """The program: quiet when its reader goes away (`dump_ring app1 | head`) and on Ctrl-C."""
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         return main()
     except KeyboardInterrupt:

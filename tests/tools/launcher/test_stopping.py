@@ -1,6 +1,8 @@
 """Tests of tools/launcher/stopping.py."""
 
 import signal
+import sys
+import weakref
 from collections.abc import Iterator
 
 import pytest
@@ -66,6 +68,25 @@ class TestStopping:
         with pytest.raises(Stop):
             stopping.pause(1)
         assert time.now_s == 100
+
+    def test_before_anything_was_started_it_interrupts(self, stopping: Stopping) -> None:
+        """Whatever is done then can be left as it is."""
+        stopping.interrupt()
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGTERM)
+
+    def test_an_interrupt_that_got_lost_is_found(self, stopping: Stopping, monkeypatch: pytest.MonkeyPatch) -> None:
+        """The interpreter drops what a callback of its own raises, and imports are full of those."""
+        lost = []
+        monkeypatch.setattr(sys, "unraisablehook", lambda what: lost.append(what.exc_type))
+        stopping.interrupt()
+        module = Time()
+        watched = weakref.ref(module, lambda _: signal.raise_signal(signal.SIGINT))
+        del module
+        assert (watched(), lost) == (None, [KeyboardInterrupt])
+        stopping.listen()
+        with pytest.raises(Stop):
+            stopping.check()
 
     def test_while_winding_up_only_a_further_signal_counts(self, stopping: Stopping, time: Time) -> None:
         """The first is being heeded already."""
