@@ -188,7 +188,7 @@ class KeepAliveTransport(httpx.AsyncBaseTransport):
             self._tell_all_lost()
 
     async def _connect_to_any(self, timeout_s: float) -> Connection:
-        """Connect to the first address that takes it, and keep to that one until it fails."""
+        """Connect to the first address that takes it, and keep to that one until it, or any connection, fails."""
         addresses = self._addresses or await self._look_up()
         failure: OSError = OSError("the name has no address")
         for address in addresses:
@@ -228,6 +228,7 @@ class KeepAliveTransport(httpx.AsyncBaseTransport):
         return connection
 
     def _forget(self, connection: Connection) -> None:
+        self._addresses = ()  # both processors may have been restarted, and got each other's address
         self._connections.discard(connection)
         self._idle.pop(connection, None)
         self._tell_all_lost()

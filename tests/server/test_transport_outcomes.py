@@ -257,17 +257,19 @@ class TestUnknown:
     @on_each_loop
     async def test_cancelled_while_connecting(self) -> None:
         """A call cancelled before its connection is made gives the slot back."""
-        async with Talk(connections_max=1) as talk:
-            peer, _ = await talk.exchange()  # the address is known from here on
-            peer.close()
-            await until(lambda: talk.transport.connections_open == 0)
+        async with Talk(connections_max=2) as talk:
+            first = talk.call()
+            peer = await talk.accept()  # the address is known from here on
+            await peer.receive()
             call = talk.call()
             await asyncio.sleep(0)
-            assert talk.transport.connections_open == 1
+            assert talk.transport.connections_open == 2
             call.cancel()
             assert type(await failure(call)) is asyncio.CancelledError
-            assert talk.transport.connections_open == 0
+            assert talk.transport.connections_open == 1
             assert await (await talk.accept()).ended()
+            peer.send(OK)
+            assert (await first).status_code == 200
 
     @on_each_loop
     async def test_transport_closed(self) -> None:
