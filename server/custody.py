@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from enum import Enum, unique
 
+from server.generations import Generations
 from server.yielding import give_way
 from shm import (
     ENDED,
@@ -57,8 +58,8 @@ class Custody:
         on_change: called with the requestedAt (ms UTC) of a payment that ended or became unknown: to be published.
 
     Attributes:
-        before_forgetting: called before ended payments are forgotten, as long as it says that there is more: takes the
-            copies of them that lie in the lanes.
+        before_forgetting: called until it returns False before ended payments are forgotten: takes the copies of them
+            that lie in the lanes. Intake puts itself there.
         waiting: table slots of waiting payments, oldest first as far as known.
         unverified: table slots of waiting payments that may have been paid elsewhere during an absence; not to be sent
             before `server/verification.py` has moved them to `waiting`.
@@ -81,6 +82,8 @@ class Custody:
         self._on_change = on_change
         self._slots = recovered.slots
         self._free = recovered.free
+        # What was forgotten, for as long as a copy that was accepted before may lie in a lane; amount in cents by id.
+        self._forgotten = Generations(sum(lane.slots for lane in lanes) + 2 * FOLD_BATCH_MAX)
         self.waiting: deque[int] = deque(recovered.waiting)
         self.unverified: deque[int] = deque()
         self.unknown = {slot: self.read(slot).requested_at_ms for slot in recovered.unknown}
@@ -92,14 +95,19 @@ class Custody:
         self.waiting.clear()
 
     def knows(self, correlation_id: bytes) -> bool:
-        """Whether an id is in the table."""
-        return correlation_id in self._slots
+        """Whether an id is in the table, or was so until just now."""
+        return correlation_id in self._slots or self._forgotten.get(correlation_id) is not None
 
     def take(self, payment: Accepted, *, verified: bool = True) -> Taking:
-        """Copies a payment from a lane into the table, unless its id is known. The caller then advances the lane."""
+        """Copies a payment from a lane into the table, unless its id is known. The caller then advances the lane,
+        unless there was no room.
+        """
         known = self._slots.get(payment.correlation_id)
         if known is not None:
             return self._meet_again(known, payment)
+        forgotten_cents = self._forgotten.get(payment.correlation_id)
+        if forgotten_cents is not None:
+            return self._count_copy(same=forgotten_cents == payment.amount_cents)
         if not self.room:
             return Taking.NO_ROOM
         slot = self._free.pop()
@@ -110,12 +118,14 @@ class Custody:
         return Taking.NEW
 
     def _meet_again(self, slot: int, payment: Accepted) -> Taking:
-        if self.read(slot).amount_cents == payment.amount_cents:
-            self._counters.add(DispatcherCount.REPEATED)
-            return Taking.REPEATED
-        self._table.count_conflict(slot)
-        self._counters.add(DispatcherCount.CONFLICTS)
-        return Taking.CONFLICT
+        same = self.read(slot).amount_cents == payment.amount_cents
+        if not same:
+            self._table.count_conflict(slot)
+        return self._count_copy(same=same)
+
+    def _count_copy(self, *, same: bool) -> Taking:
+        self._counters.add(DispatcherCount.REPEATED if same else DispatcherCount.CONFLICTS)
+        return Taking.REPEATED if same else Taking.CONFLICT
 
     @property
     def room(self) -> int:
@@ -124,7 +134,8 @@ class Custody:
         Not all that the table has free: once it was full, room would come only from forgetting, and what is forgotten
         may have a copy in a lane, accepted while it was known and waiting for room itself. As it is, each end makes
         room for one, and what has ended is remembered for as long as a full journal takes. So a journal twice as long
-        as all lanes together (`server/config.py` sees to it) forgets nothing that has a copy in them.
+        as all lanes together (`server/config.py` sees to it) forgets nothing of which a copy lay in them when it ended.
+        One that comes later, as the oldest of what is remembered, meets it among the forgotten; but not after a crash.
         """
         unended = len(self._slots) - self._journal.depth
         return max(min(len(self._table) - len(self._journal) - unended, len(self._free)), 0)
@@ -186,11 +197,13 @@ class Custody:
 
     def _fold(self) -> None:
         """Forgets the oldest ended payments: their records go into the base, then their slots are free."""
-        while self.before_forgetting():
+        while self.before_forgetting():  # ends: each round takes payments, until lanes or room run out
             give_way()
         slots = self._journal.fold(max(min(FOLD_BATCH_MAX, len(self._journal) // FOLD_PART), 1))
         for slot in slots:
-            del self._slots[self.read(slot).correlation_id]
+            kept = self.read(slot)
+            del self._slots[kept.correlation_id]
+            self._forgotten.put(kept.correlation_id, kept.amount_cents)
             self._table.apply(slot, Event.FOLDED)
             self._free.append(slot)
             give_way()

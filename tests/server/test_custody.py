@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from server import custody as custody_module
 from server.custody import Custody, Taking
+from server.generations import Generations
 from shm import (
     ENDED,
     Accepted,
@@ -279,16 +280,24 @@ class TestFolding:
     """An ended payment is remembered until its record is folded."""
 
     def test_a_full_journal_forgets_the_oldest(self, ward: Ward) -> None:
-        """Its slot is free and its id unknown; all others are still known."""
+        """Its slot is free and holds nothing any more; its id is known a little longer, for copies on their way."""
         slots = [ward.take_to(State.SETTLED, number) for number in range(5)]
         assert len(ward.journal()) == 4
         assert ward.area.table.state(slots[0]) is State.FREE
         assert ward.count(DispatcherCount.FOLDED) == 1
         assert ward.count(DispatcherCount.OLDEST_REMEMBERED_MS) == SENT_AT_MS + slots[1]
-        assert [ward.custody.take(payment(number)) for number in range(4, -1, -1)] == [
-            *[Taking.REPEATED] * 4,
-            Taking.NEW,
-        ]
+        assert [ward.custody.take(payment(number)) for number in range(5)] == [Taking.REPEATED] * 5
+        assert ward.custody.take(payment(0, 1)) is Taking.CONFLICT
+        counts = (ward.count(DispatcherCount.REPEATED), ward.count(DispatcherCount.CONFLICTS))
+        assert counts == (5, 1)
+        assert Ward(ward.area).custody.take(payment(0)) is Taking.NEW
+
+    def test_it_is_forgotten_for_good(self, ward: Ward) -> None:
+        """After as many others as may lie before a copy, and at most twice as many."""
+        for number in range(2 + 4 * custody_module.FOLD_BATCH_MAX + 4):
+            ward.take_to(State.SETTLED, number)
+        assert not ward.custody.knows(payment(0).correlation_id)
+        assert ward.custody.knows(payment(4 + 2 * custody_module.FOLD_BATCH_MAX).correlation_id)
 
     def test_a_batch_is_counted_as_what_it_was(self, ward: Ward, monkeypatch: pytest.MonkeyPatch) -> None:
         """A journal no longer than a batch folds all it has."""
@@ -314,13 +323,14 @@ class TestFolding:
         known: list[bool] = []
 
         def take() -> bool:
-            known.append(ward.custody.knows(payment(0)[0]))
+            known.append(ward.area.table.find(payment(0)[0]) is not None)
             return len(known) < 3  # there is more
 
         ward.custody.before_forgetting = take
         for number in range(5):
             ward.take_to(State.SETTLED, number)
-        assert (known, ward.custody.knows(payment(0)[0])) == ([True] * 3, False)
+        assert known == [True] * 3
+        assert ward.area.table.find(payment(0)[0]) is None
 
 
 class Books:
@@ -331,10 +341,13 @@ class Books:
         self.batch = batch
         self.living: dict[int, State] = {}
         self.remembered: list[int] = []
+        self.forgotten = Generations(2 * batch)
 
     def end(self, number: int) -> None:
         """A payment ends; the oldest are forgotten if there is no room for its record."""
         if len(self.remembered) == self.records:
+            for forgotten in self.remembered[: self.batch]:
+                self.forgotten.put(payment(forgotten).correlation_id, 0)
             del self.remembered[: self.batch]
         self.remembered.append(number)
         del self.living[number]
@@ -357,7 +370,7 @@ class TestAnyCourse:
             ward, books = Ward(), Books(4, batch)
             for what, number in moves:
                 if what == "crash":
-                    ward = Ward(ward.area)
+                    ward, books.forgotten = Ward(ward.area), Generations(2 * batch)
                     crashed = {State.SENDING: State.UNKNOWN}
                     books.living = {known: crashed.get(state, state) for known, state in books.living.items()}
                     waiting = [known for known, state in books.living.items() if state is State.WAITING]
@@ -375,6 +388,7 @@ class TestAnyCourse:
     @staticmethod
     def _take(ward: Ward, books: Books, number: int) -> None:
         known = number in books.living or number in books.remembered
+        known |= books.forgotten.get(payment(number).correlation_id) is not None
         room = len(books.living) < 4
         expected = Taking.REPEATED if known else Taking.NEW if room else Taking.NO_ROOM
         assert ward.custody.take(payment(number)) is expected

@@ -286,14 +286,15 @@ class TestAfterAbsence:
 
 
 class TestForgetting:
-    """An ended payment is remembered for as long as a copy that was accepted before its end lies in a lane."""
+    """A payment is remembered for as long as a copy that was accepted while it was known lies in a lane."""
 
     @given(
         st.integers(1, 2),
         st.integers(1, 24),
-        st.lists(st.tuples(st.sampled_from(("come", "copy", "end", "take")), st.integers(1, 20)), max_size=30),
+        st.lists(st.tuples(st.sampled_from(("come", "copy", "again", "end", "take")), st.integers(1, 20)), max_size=30),
     )
     @example(1, 20, [*[("come", 4), ("take", 1)] * 5, ("copy", 1), ("end", 20), ("take", 1)])
+    @example(1, 2, [*[("come", 1), ("take", 1), ("end", 1)] * 8, ("come", 5), ("take", 1), ("again", 1), ("end", 9)])
     @example(1, 2, [*[("come", 2), ("take", 1)] * 5, ("come", 3), ("copy", 1), *[("end", 20), ("take", 5)] * 3])
     def test_no_copy_is_taken_for_a_new_one(
         self, workers: int, waiting_slots: int, moves: list[tuple[str, int]]
@@ -320,6 +321,10 @@ class TestForgetting:
                     accepted += 1
                 elif what == "copy" and unended:
                     lanes[-1].try_publish(payment(unended[(turn * 7) % len(unended)]))
+                elif what == "again":
+                    known = (one for one in map(payment, range(accepted)) if area.table.find(one.correlation_id))
+                    if oldest := next(known, None):
+                        lanes[-1].try_publish(oldest)
         assert area.counters.get(DispatcherCount.TAKEN) <= accepted
 
     def test_none_however_deep(self) -> None:

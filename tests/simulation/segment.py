@@ -48,6 +48,11 @@ class WatchedJournal(Journal):
         self._slots_of = table
         return self
 
+    def begin_life(self) -> int:
+        """Tells of the successor."""
+        self._member.forgotten_at_us.clear()
+        return super().begin_life()
+
     def append(self, ended: Ended) -> int:
         """Tells of the end."""
         kept = self._slots_of.read(ended.slot)

@@ -35,6 +35,7 @@ class MemberTruth:
         records: every record ever appended; the index is the position.
         epoch_starts: epoch to the first position that counts in it.
         known: id to the position of its end, or None before that; of every id that is remembered.
+        forgotten_at_us: id to when it was forgotten, by the instance's clock, in this life of the dispatcher.
     """
 
     def __init__(self, name: str, instance: int) -> None:
@@ -44,6 +45,7 @@ class MemberTruth:
         self.records: list[Record] = []
         self.epoch_starts = {0: 0}
         self.known: dict[bytes, int | None] = {}
+        self.forgotten_at_us: dict[bytes, int] = {}
         self.tail = 0
 
     def unsettled(self) -> int:
@@ -119,14 +121,13 @@ class Truth:
         doubted = self.families[member.instance].doubted
         if member.instance in takes:
             self._world.note(Fault.FORGOTTEN)
-            was_known = accepted_at_us < self.ended_at_us[member.instance, correlation_id]
+            ended_at_us = self.ended_at_us[member.instance, correlation_id]
+            was_known = accepted_at_us < member.forgotten_at_us.get(correlation_id, ended_at_us)
             if was_known and not self._world.coverage.faults[Fault.CLOCK]:
-                self._world.fail(
-                    f"{_short(correlation_id)} was forgotten while a copy accepted before its end was here"
-                )
+                self._world.fail(f"{_short(correlation_id)} was forgotten while a copy accepted before was here")
             self.permitted[correlation_id] += 1
-            if doubted.get(correlation_id) != accepted_at_us:  # a new acceptance, not the one that a sibling had
-                self.families[member.instance].owed_elsewhere.discard(correlation_id)
+        if doubted.get(correlation_id) != accepted_at_us:  # a new acceptance, not the one that a sibling had
+            self.families[member.instance].owed_elsewhere.discard(correlation_id)
         for family in self.families:
             if family.number != member.instance and family.answers_for(payment):
                 self._world.fail(f"{member.name} took {_short(correlation_id)}, which an absent instance has accepted")
@@ -194,6 +195,7 @@ class Truth:
             correlation_id = member.records[position].correlation_id
             if member.known.get(correlation_id) == position:
                 del member.known[correlation_id]
+                member.forgotten_at_us[correlation_id] = self.families[member.instance].clock.wall_us()
         if base.journal_tail > member.tail:
             self._world.note(Fault.JOURNAL_FULL)
         member.tail = base.journal_tail
