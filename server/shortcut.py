@@ -38,6 +38,9 @@ _LENGTH: Final = re.compile(rb"[1-9][0-9]{0,3}")
 HEAD_BYTES_MAX: Final = 2500
 """As HAProxy's limit; what is remembered of heads stays below a megabyte."""
 
+UNFINISHED_HEAD_BYTES_MAX: Final = 65_536
+"""Of a head that does not end, beyond its first piece; only without HAProxy, which has a limit of its own."""
+
 HEADS_REMEMBERED: Final = 256
 """Heads differ by client and by the number of digits in the body: with one seen before, nothing is left to be read."""
 
@@ -95,23 +98,40 @@ class ShortcutProtocol(HttpToolsProtocol):
     gate: Taker
     amount_cents_max: int
     _in_message = False  # whether the parser has a part of a request
+    _in_head = False  # and of its head
+    _head_bytes = 0  # pieces that were nothing but head
     _used = False  # since the idle timer last looked
     _idle_timer: asyncio.TimerHandle | None = None
 
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
+        """From now on a client that says nothing is waited for as long as between two requests."""
+        super().connection_made(transport)
+        self._watch_idleness()
+
     def data_received(self, data: bytes) -> None:
         """Takes the shortcut if the request and the connection allow it."""
+        self._used = True
         if self._is_free() and not self.flow.write_paused:
             body = usual_body(data)
             payment = None if body is None else parse_fixed_shape(body, self.amount_cents_max)
             if payment is not None:
                 self._answer(self.gate.accept(payment))
                 return
+        was_in_head = self._in_head
         super().data_received(data)
+        self._head_bytes = self._head_bytes + len(data) if was_in_head and self._in_head else 0
+        if self._head_bytes > UNFINISHED_HEAD_BYTES_MAX:
+            self.transport.close()
 
     def on_message_begin(self) -> None:
         """The parser was given the first byte of a request."""
-        self._in_message = True
+        self._in_message = self._in_head = True
         super().on_message_begin()
+
+    def on_headers_complete(self) -> None:
+        """It has been given a whole head."""
+        self._in_head = False
+        super().on_headers_complete()
 
     def on_message_complete(self) -> None:
         """It has been given the last."""
@@ -120,8 +140,11 @@ class ShortcutProtocol(HttpToolsProtocol):
 
     def _is_free(self) -> bool:
         """Whether no request is under way on this connection."""
+        return not self._in_message and not self._is_answering()
+
+    def _is_answering(self) -> bool:
         cycle: RequestResponseCycle | None = self.cycle  # uvicorn's type leaves out that there is none at first
-        return not self._in_message and (cycle is None or cycle.response_complete)
+        return cycle is not None and not cycle.response_complete
 
     def _answer(self, acceptance: Acceptance) -> None:
         # Enum members are compared, not looked up: their hash is a call into Python.
@@ -129,9 +152,6 @@ class ShortcutProtocol(HttpToolsProtocol):
             self.transport.write(_ACCEPTED)
         else:
             self.transport.write(_TURNED_AWAY[acceptance])
-        self._used = True
-        if self._idle_timer is None:
-            self._watch_idleness()
         self._unset_keepalive_if_required()
 
     def _watch_idleness(self) -> None:
@@ -140,7 +160,7 @@ class ShortcutProtocol(HttpToolsProtocol):
 
     def _close_if_idle(self) -> None:
         self._idle_timer = None
-        if self._used or not self._is_free():
+        if self._used or (self._is_answering() and not self._in_message):
             self._used = False
             self._watch_idleness()
         else:

@@ -3,7 +3,7 @@
 import asyncio
 import socket
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 import pytest
 import uvicorn
@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from server.app import build_app
 from server.payments import Acceptance, Payment
-from server.shortcut import HEAD_BYTES_MAX, shortcut_protocol, usual_body
+from server.shortcut import HEAD_BYTES_MAX, UNFINISHED_HEAD_BYTES_MAX, shortcut_protocol, usual_body
 from tests.server.fake_door import FakeGate, FakeTotals
 
 ID = "4a7901b8-7d26-4d9d-aa19-4dc1c7cf60b3"
@@ -185,3 +185,38 @@ class TestSameAnswers:
             async with asyncio.timeout(5):
                 assert await reader.read() == b""
             writer.close()
+
+    @pytest.mark.parametrize("beginning", [b"", b"POST /payments HTTP/1.1\r\nHost:", request_of(*USUAL)[:-1]])
+    async def test_silence_ends_a_connection(self, beginning: bytes) -> None:
+        """Before the first request, and in the middle of one."""
+        async with serving(FakeGate(), shortcut=True, idle_s=1) as port, asyncio.timeout(5):
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.write(beginning)
+            assert await reader.read() == b""
+            writer.close()
+
+    async def test_ordinary_requests_are_use(self) -> None:
+        """What goes the ordinary way keeps a connection open as well."""
+        async with serving(FakeGate(), shortcut=True, idle_s=1) as port, asyncio.timeout(5):
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            for _ in range(4):
+                writer.write(request_of(*USUAL, "X: \xe9"))
+                assert await reader.readuntil(b"\r\n\r\n") == b"HTTP/1.1 202 Accepted\r\ncontent-length: 0\r\n\r\n"
+                await asyncio.sleep(0.6)
+            writer.close()
+
+    async def test_a_head_without_end(self) -> None:
+        """It is not kept; one that is merely long is nobody's business here."""
+        async with serving(FakeGate(), shortcut=True) as port, asyncio.timeout(5):
+            for filling in (60_000, 10_000_000):
+                reader, writer = await asyncio.open_connection("127.0.0.1", port)
+                answer = asyncio.ensure_future(reader.read(12))
+                with suppress(ConnectionError):
+                    for piece in range(0, filling, 1000):
+                        if answer.done():
+                            break
+                        writer.write((b"" if piece else b"POST /payments HTTP/1.1") + b"\r\nX: " + b"x" * 995)
+                        await writer.drain()
+                    writer.write(b"\r\n" + request_of(*USUAL, line="X: x"))
+                    assert await answer == (b"HTTP/1.1 202" if filling < UNFINISHED_HEAD_BYTES_MAX else b"")
+                writer.close()
