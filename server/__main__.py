@@ -28,6 +28,7 @@ from shm import (
     take_role,
 )
 
+EXIT_STOPPED = 0
 EXIT_WRONG_SETTING = 2
 EXIT_CANNOT_START = 3
 
@@ -68,9 +69,10 @@ def _lock(instance: str) -> RoleLock:
 def _run(config: Config) -> int:
     sockets = listeners.listen(config.listen, config.instance, config.web_workers)
     try:
-        return Supervisor(config, open_segment(config), sockets).run()
+        Supervisor(config, open_segment(config), sockets).run()
     finally:
         listeners.close(sockets)
+    return EXIT_STOPPED
 
 
 def open_segment(config: Config) -> Segment:

@@ -137,6 +137,9 @@ class _Answering:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if b"%" in scope.get("raw_path", b""):  # one path, one spelling: HAProxy goes by it
+            await NOT_FOUND(scope, receive, send)
+            return
         try:
             await self._app(scope, receive, send)
         except Exception as error:

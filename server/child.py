@@ -12,7 +12,7 @@ from collections.abc import Callable, Collection
 
 from shm import Counters
 
-CANCEL_AGAIN_S = 0.05
+CANCEL_AGAIN_S = 0.05  # longer than a task takes to end
 _PR_SET_PDEATHSIG = 1  # prctl(2)
 
 EXIT_CRASH = 1

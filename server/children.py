@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 PAUSE_MIN_MS = 100  # after the second short life in a row
 PAUSE_MAX_MS = 5000
-SHORT_LIFE_MS = 2000  # shorter than this and something is wrong with more than one payment
+SHORT_LIFE_MS = 2000  # a child that dies sooner would do so again: the next is forked after a pause
 
 
 class Role(NamedTuple):

@@ -72,7 +72,7 @@ class Dispatcher:
         self._attempts: set[asyncio.Task[None]] = set()
         self._turn_is_due = False
         self._gathering_until_ms = 0
-        self._held = False  # whether a payment waits that the next answer may let in or go, or that one has put back
+        self._held = False  # the next answer brings a turn: a payment waits for it, for room, or was put back
         # Per processor, status of the last answer that blames what was asked; 0: none since a success.
         self._misuses = [0, 0]
         self._works = False  # from `start` to `aclose`

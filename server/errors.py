@@ -1,8 +1,8 @@
 """Everything that can go wrong in an instance, and whose fault it is.
 
 * GatewayError
-  * ConfigError               the operator's: a setting is missing or wrong; the start stops with exit code 2
-  * ListenError               the operator's: a port or socket path can't be had; the start stops with exit code 3
+  * ConfigError               the operator's: a setting is missing or wrong; the start stops with exit status 2
+  * ListenError               the operator's: a port or socket path can't be had; the start stops with exit status 3
   * ProcessorError            a processor's or the network's: no usable answer to a call
     * ProcessorUnreachable    surely not sent: not one byte of the request left this process
     * OutcomeUnknown          something was sent: the processor may have acted on it, now or later

@@ -121,7 +121,10 @@ class Gate:
 
     def may_look_up(self) -> bool:
         """Whether one more look-up is allowed this second."""
-        return self._lookups.allow()
+        if self._lookups.allow():
+            return True
+        self._counters.add(WorkerCount.LOOKUPS_REFUSED)
+        return False
 
     def find(self, correlation_id: bytes) -> PaymentStatus | None:
         """Where a payment stands: in a lane, in the table, or not here. Takes milliseconds for a miss."""

@@ -1,7 +1,8 @@
 """Asks the processors' health within the rate they allow, which is for all instances together.
 
 With Redis, whoever gets a processor's lease asks and shares the answer; everyone hears it with the next flush. Without,
-this instance is the only one and asks by itself. A poll that fails is told by its absence: circuits decide alone.
+the first dispatcher of the only instance asks, and the others go by their circuits. A poll that fails is told by its
+absence: circuits decide alone.
 """
 
 import asyncio

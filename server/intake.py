@@ -19,7 +19,7 @@ class Intake:
 
     Args:
         lanes: one per web worker.
-        custody: where payments go.
+        custody: where payments go; it has `take` called here before it forgets any.
         counters: the dispatcher's row.
         clock: for the patience with torn slots.
         siblings: whose latest ids count, and all of them while they are absent.

@@ -1,4 +1,4 @@
-"""How fast payments leave: pure. What comes in at the usual pace is hardly held up, a backlog is worked off at a pace.
+"""How fast payments leave: pure. What comes in at the usual pace is hardly held up; a backlog leaves at a set rate.
 
 A token per payment; tokens come at a rate that grows steadily while it is used and all is well, and is halved when the
 container was frozen for using up its CPU quota (additive increase, multiplicative decrease: RFC 5681's answer to the

@@ -22,7 +22,7 @@ from server.processors import Processor
 from server.publisher import Publisher
 from server.quota import CpuQuota
 from server.redis_totals import TotalsHash
-from server.routing import PROBES_MAX, Circuit, Router, make_policy
+from server.routing import HEALTH_FRESH_MS, PROBES_MAX, Circuit, Router, make_policy
 from server.siblings import Sibling, Siblings
 from server.transport import KeepAliveTransport
 from server.unknowns import ASKED_AT_ONCE_MAX
@@ -72,7 +72,7 @@ class Payer:
         self._journal.begin_life()
         in_flight_max = config.in_flight_max // config.dispatchers
         fees_bp = (config.fee_default_bp, config.fee_fallback_bp)
-        policy = make_policy(fees_bp, config.wait_ms_per_fee_point, config.slow_ms, in_flight_max)
+        policy = make_policy(fees_bp, config.wait_ms_per_fee_point, in_flight_max)
         circuits = (Circuit(in_flight_max, config.slow_ms), Circuit(in_flight_max, config.slow_ms))
         self._router = Router(circuits, policy)
         self._siblings = Siblings(self._sibling(name) for name in config.siblings)
@@ -105,7 +105,7 @@ class Payer:
         if totals and publisher:
             background.append(loop.create_task(publisher.run()))
             background += [loop.create_task(poll_shared(one, totals, self._clock)) for one in processors]
-        else:
+        elif self._index == 0:  # the rate that a processor allows is for all dispatchers together
             background += [loop.create_task(poll_alone(one, self._hear_health)) for one in processors]
         for task in background:
             task.add_done_callback(_end_process_on_failure)
@@ -148,7 +148,7 @@ class Payer:
             self._counters,
             totals,
             flush_s=self._config.flush_ms / 1000,
-            hear_health=self._hear_health,
+            hear_health=self._hear_shared_health,
         )
 
     def _intake(self, lanes: list[Lane], custody: Custody) -> Intake:
@@ -185,6 +185,11 @@ class Payer:
         """News of a processor's health, from whoever polled it."""
         circuit = self._router.circuits[processor]
         circuit.hear_health(failing=failing, response_ms_min=response_ms_min, now_ms=self._clock.ticks_ms())
+
+    def _hear_shared_health(self, processor: int, failing: bool, response_ms_min: int, polled_at_ms: int) -> None:  # noqa: FBT001
+        """The same from Redis, where it stays for as long as nobody asks again: while all instances are down."""
+        if self._clock.wall_us() // 1000 - polled_at_ms <= HEALTH_FRESH_MS:
+            self._hear_health(processor, failing, response_ms_min)
 
     async def _beat(self, dispatcher: Dispatcher) -> None:
         while True:

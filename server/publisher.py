@@ -42,7 +42,8 @@ class Publisher:
         counters: the dispatcher's row.
         totals: the Redis hash.
         flush_s: the longest from the first settlement to its flush.
-        hear_health: told (processor, failing, least response time in ms) when a shared poll has news.
+        hear_health: told (processor, failing, least response time in ms, when it was asked in ms UTC) of a shared poll
+            that is new here; the first may be of any age.
     """
 
     def __init__(
@@ -54,7 +55,7 @@ class Publisher:
         totals: TotalsHash,
         *,
         flush_s: float,
-        hear_health: Callable[[int, bool, int], None],
+        hear_health: Callable[[int, bool, int, int], None],
     ) -> None:
         self._member = str(member)
         self._journal = journal
@@ -266,8 +267,8 @@ class Publisher:
     def _pass_on(self, health: tuple[str, str]) -> None:
         for processor, text in enumerate(health):
             if text and text != self._news[processor]:
-                failing, response_ms_min, _ = text.split(" ")
-                self._hear_health(processor, failing == "1", int(response_ms_min))
+                failing, response_ms_min, polled_at_ms = map(int, text.split(" "))
+                self._hear_health(processor, failing == 1, response_ms_min, polled_at_ms)
         self._news = health
 
     def _complain(self, error: TotalsUnavailable) -> None:

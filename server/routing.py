@@ -41,22 +41,20 @@ class Policy(NamedTuple):
         cheap: index of the cheaper processor.
         dear: index of the other.
         wait_ms: how long a payment waits for the cheaper one before a healthy dearer one takes it.
-        slow_ms: a processor expected to take longer than this is slow.
         in_flight_max: requests at once per processor.
     """
 
     cheap: int
     dear: int
     wait_ms: int
-    slow_ms: int
     in_flight_max: int
 
 
-def make_policy(fees_bp: tuple[int, int], wait_ms_per_fee_point: int, slow_ms: int, in_flight_max: int) -> Policy:
+def make_policy(fees_bp: tuple[int, int], wait_ms_per_fee_point: int, in_flight_max: int) -> Policy:
     """The policy for two processors with these fees, in hundredths of a percent."""
     cheap = 0 if fees_bp[0] <= fees_bp[1] else 1
     points_bp = abs(fees_bp[1] - fees_bp[0])
-    return Policy(cheap, 1 - cheap, wait_ms_per_fee_point * points_bp // 100, slow_ms, in_flight_max)
+    return Policy(cheap, 1 - cheap, wait_ms_per_fee_point * points_bp // 100, in_flight_max)
 
 
 @unique
@@ -119,9 +117,10 @@ class Circuit:
         return self.state is CircuitState.CLOSED and len(self._begun) < room
 
     def may_probe(self, now_ms: int, probes_max: int, *, though_slow: bool = False) -> bool:
-        """Whether one payment may try it in an outage, as one of `probes_max`, or although its last answer was slow.
+        """Whether one payment may go there as a probe.
 
-        `though_slow` means: even though a health poll says that it is slow now.
+        In an outage: once a probe is due and fewer than `probes_max` are under way. When it is closed: only if nothing
+        is in flight. Never if a fresh health poll says that it is slow, unless `though_slow`.
         """
         if self._is_known_slow(now_ms) and not though_slow:
             return False

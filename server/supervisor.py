@@ -44,20 +44,19 @@ class Supervisor:
         roles += [Role("worker", index) for index in range(config.web_workers)]
         self._children = Children(roles)
         self._counters = segment.supervisor_counters()
-        self._exit_status: int | None = None
+        self._stopped = False
 
-    def run(self) -> int:
-        """Lives until told to stop; returns the exit status."""
+    def run(self) -> None:
+        """Lives until told to stop."""
         signal.pthread_sigmask(signal.SIG_BLOCK, _WATCHED)
         self._counters.begin(os.getpid(), time.time_ns() // 1_000_000)
         gc.freeze()
         self._counters.phase = Phase.READY
-        while self._exit_status is None:
+        while not self._stopped:
             self._fill_roles()
             self._look_at_hearts()
             self._handle(self._next_signal(LOOK_MS))
         self._counters.phase = Phase.GONE
-        return self._exit_status
 
     def _next_signal(self, most_ms: int) -> int | None:
         """Sleeps until a signal comes, a role is due, or it is time to look at hearts again."""
@@ -141,7 +140,7 @@ class Supervisor:
                 _log.warning("told again: stopping at once")
                 break
         self._kill_all()
-        self._exit_status = 0
+        self._stopped = True
 
     def _wait_for_end(self, kind: str, within_ms: int) -> bool:
         """Waits until none of a kind lives, killing those left when the time runs out; False if a second signal came.
@@ -185,5 +184,8 @@ def _now_ms() -> int:
 
 def _describe(exit_code: int) -> str:
     if exit_code < 0:
-        return f"signal {signal.Signals(-exit_code).name}"
+        try:
+            return f"signal {signal.Signals(-exit_code).name}"
+        except ValueError:  # most real-time signals have no name
+            return f"signal {-exit_code}"
     return f"status {exit_code}"

@@ -73,7 +73,9 @@ def member_levels(row: Row, epoch: int) -> Levels | None:
         return None
     if not header.is_whole:
         raise TotalsUnavailable(f"the totals of instance {name} are being written")
-    if not header.said_goodbye and not 0 <= silent_ms <= SEEN_WITHIN_MS:  # below 0, nobody knows for how long
+    if not header.said_goodbye and silent_ms < 0:
+        raise TotalsUnavailable(f"nobody knows when instance {name} was last heard of: Redis's clock was set back")
+    if not header.said_goodbye and silent_ms > SEEN_WITHIN_MS:
         raise TotalsUnavailable(f"instance {name} has not been heard of for {silent_ms} ms")
     if row.is_purged(epoch):
         raise TotalsUnavailable(f"instance {name} has not taken up the last purge yet")

@@ -47,7 +47,7 @@ class _Server(uvicorn.Server):
         self._counters.phase = Phase.READY
 
     async def main_loop(self) -> None:
-        """Beats until told to stop. uvicorn's own looks ten times a second, a tenth of an idle worker's work each."""
+        """Beats until told to stop. uvicorn's own loop wakes up ten times a second: most of what an idle worker did."""
         while not await self.on_tick(0):
             self._counters.beat()
             with contextlib.suppress(TimeoutError):

@@ -48,6 +48,7 @@ class WorkerCount(IntEnum):
     FULL = 3  # lane full: 503
     LOOKUPS = 4
     PURGE_EPOCH = 5  # gauge: the epoch asked for by POST /purge-payments while totals are kept locally
+    LOOKUPS_REFUSED = 6  # beyond LOOKUPS_PER_S: 429
 
 
 @unique
@@ -57,7 +58,7 @@ class DispatcherCount(IntEnum):
     TAKEN = 0
     REPEATED = 1  # id known, same amount: nothing to do
     CONFLICTS = 2  # id known, other amount
-    SET_ASIDE = 3  # lane slots that stayed torn, and damaged table slots: an alarm if ever above zero
+    SET_ASIDE = 3  # torn lane slots, and damaged table slots (these anew at each start): an alarm if ever above zero
     ATTEMPTS = 4
     SURE_NOS = 5
     UNCLEAR = 6  # attempts whose outcome was unknown

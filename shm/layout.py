@@ -114,7 +114,7 @@ JOURNAL_BYTE_MASK = 0xFF
 WORKERS_MAX = 16
 DISPATCHERS_MAX = 8
 SLOTS_MIN = 2  # two journal records are one cache line: areas begin on one
-SLOTS_MAX = 1 << 24  # 1 GiB of table: far beyond any machine this is for, and a bound on a damaged header
+SLOTS_MAX = 1 << 24  # waiting slots, or records: 2 GiB of table, far beyond need, and a bound on a damaged header
 
 
 class Geometry(NamedTuple):

@@ -2,7 +2,7 @@
 
 A payment is *accepted* while it lies in a lane, and has a table slot from then on. The slot's state word holds one of
 `State`; `TRANSITIONS` is the whole table, walked by a test. What is not listed is an `IllegalTransition` that names
-the state and the event. The last column of the comments is what a crash at that point leaves behind.
+the state and the event. Where it is not obvious, a comment says what a crash at that point leaves behind.
 
 Three rules that the table alone does not say:
 
@@ -10,7 +10,7 @@ Three rules that the table alone does not say:
 2. The journal decides what ended: a record whose sequence lies below the journal's head *is* the end, whatever the
    slot says (`shm/recovery.py` replays it).
 3. A conflict is not a state of the payment taken first but a copy with another amount that was accepted at the door
-   and is dropped here; it is counted in that payment's slot.
+   and is dropped by the dispatcher; it is counted in that payment's slot.
 """
 
 from enum import IntEnum, unique

@@ -200,7 +200,6 @@ def reexec(*, dev: bool) -> None:
     while it works, so that no installer is left behind.
     """
     usual = signal.signal(signal.SIGINT, signal.default_int_handler)
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # an installer is not left behind
     try:
         environment = this_environment()
         python = environment.ensure(dev=dev)

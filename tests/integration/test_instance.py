@@ -165,6 +165,18 @@ class TestOneInstance:
         await processors.wait_stored(again)
         await processors.wait_equal(instance)
 
+    async def test_several_dispatchers(self, start: Start, processors: Processors) -> None:
+        """Without Redis they pay side by side, the totals are of all, and only one of them polls."""
+        told: list[Passage] = []
+        for server in processors.servers:
+            watch(server.processor.health_limit, told)
+        instance = await start(DISPATCHERS="3")
+        await instance.pay(range(300))
+        await processors.wait_stored(range(300))
+        await processors.wait_equal(instance)
+        await wait_for(lambda: len(told) >= 4, "nobody polls", 12)
+        assert set(told) == {Passage.NOW}
+
     async def test_shared_health_polls(self, start: Start, processors: Processors, redis: RedisServer) -> None:
         """Of several instances one at a time polls: nobody is ever told that he asked too often."""
         told: list[Passage] = []

@@ -20,7 +20,7 @@ class Desk:
         self.journal.begin_life()
         self.roster = segment.roster(0)
         self.counters: Counters = segment.dispatcher_counters(0)
-        self.news: list[tuple[int, bool, int]] = []
+        self.news: list[tuple[int, bool, int, int]] = []
         self.member = Member(segment.segment_id, 0)
         self.publisher = Publisher(
             self.member,

@@ -187,4 +187,5 @@ def _supervise(config: Config, segment: Segment, diary: Path, worker_life: Life,
     worker.STOP_WITHIN_S = 0
     payer.LAST_FLUSH_WITHIN_MS = 0
     listeners = [socket.socket() for _ in range(config.web_workers)]
-    return Supervisor(config, segment, listeners).run()
+    Supervisor(config, segment, listeners).run()
+    return 0

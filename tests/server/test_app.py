@@ -256,7 +256,10 @@ class TestTellHealth:
 class TestAnswering:
     """From errors to answers."""
 
-    @pytest.mark.parametrize("path", ["/", "/payment", "/payments/", f"/payments/{ID}/", "/PAYMENTS", "/docs"])
+    @pytest.mark.parametrize(
+        "path",
+        ["/", "/payment", "/payments/", f"/payments/{ID}/", "/PAYMENTS", "/docs", "/payments%2d", f"/%70ayments/{ID}"],
+    )
     async def test_nothing_there_is_404(self, client: httpx.AsyncClient, path: str) -> None:
         """Other paths are problems too, and no path has two spellings."""
         assert "/payments-summary" in detail_of(await client.get(path), 404)

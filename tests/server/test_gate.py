@@ -334,6 +334,7 @@ class TestFind:
         assert [porch.gate.may_look_up() for _ in range(4)] == [True, True, True, False]
         porch.clock.advance(10_000)
         assert [porch.gate.may_look_up() for _ in range(4)] == [True, True, True, False]
+        assert porch.count(WorkerCount.LOOKUPS_REFUSED) == 4
 
 
 class TestPerSecond:

@@ -264,10 +264,10 @@ class TestAnswers:
         desk.totals.health = ("0 5 1000", "")
         await desk.flush()
         await desk.flush()
-        assert desk.news == [(0, False, 5)]
+        assert desk.news == [(0, False, 5, 1000)]
         desk.totals.health = ("0 5 1000", "1 2000 1200")
         await desk.flush()
-        assert desk.news[1:] == [(1, True, 2000)]
+        assert desk.news[1:] == [(1, True, 2000, 1200)]
 
     async def test_roster(self, desk: Desk) -> None:
         """Who is on the hash's roster comes to the segment's, and is told to a hash that has forgotten."""

@@ -46,7 +46,7 @@ class TestMakePolicy:
     )
     def test_the_cheaper_is_waited_for(self, fees_bp: tuple[int, int], cheap: int, wait_ms: int) -> None:
         """A point of fee is worth 1.5 s here, whichever processor is the cheaper; a point is 100 hundredths."""
-        assert make_policy(fees_bp, 1500, SLOW_MS, 8) == Policy(cheap, 1 - cheap, wait_ms, SLOW_MS, 8)
+        assert make_policy(fees_bp, 1500, 8) == Policy(cheap, 1 - cheap, wait_ms, 8)
 
 
 class TestLatency:

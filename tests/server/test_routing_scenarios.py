@@ -21,7 +21,6 @@ from server.routing import (
 )
 from tests.server.routing_model import (
     NOW_MS,
-    SLOW_MS,
     Behaviour,
     RoutingModel,
     Stage,
@@ -97,7 +96,7 @@ def worth(*those: Worth) -> list[str]:
 
 def route(cheap: Circuit, dear: Circuit, waited_ms: int, waiting: int = 1) -> str | None:
     """Which of the two a payment goes to, the cheaper being the default processor."""
-    router = Router((cheap, dear), make_policy((700, 1000), 1500, SLOW_MS, 8))
+    router = Router((cheap, dear), make_policy((700, 1000), 1500, 8))
     return {0: "cheap", 1: "dear", None: None}[router.choose(waited_ms, waiting, NOW_MS)]
 
 
@@ -190,7 +189,7 @@ class TestChoose:
 
     def test_they_hesitate_no_longer_than_the_fee_is_worth(self) -> None:
         """For a difference of nothing, not at all."""
-        router = Router((probing(), recovered(ago_ms=1)), make_policy((700, 700), 1500, SLOW_MS, 8))
+        router = Router((probing(), recovered(ago_ms=1)), make_policy((700, 700), 1500, 8))
         assert router.choose(0, 1, NOW_MS) == 1
 
     def test_both_slow(self) -> None:
@@ -201,16 +200,16 @@ class TestChoose:
 
     def test_the_fallback_may_be_the_cheaper(self) -> None:
         """Which index is the cheaper is the policy's."""
-        router = Router((fresh(), fresh()), make_policy((1000, 700), 1500, SLOW_MS, 8))
+        router = Router((fresh(), fresh()), make_policy((1000, 700), 1500, 8))
         assert router.choose(0, 1, NOW_MS) == 1
-        router = Router((fresh(), opened()), make_policy((1000, 700), 1500, SLOW_MS, 8))
+        router = Router((fresh(), opened()), make_policy((1000, 700), 1500, 8))
         assert router.choose(WAIT_MS - 1, 1, NOW_MS) is None
         assert router.choose(WAIT_MS, 1, NOW_MS) == 0
 
     def test_equal_fees_wait_for_nobody(self) -> None:
         """There is nothing to gain."""
         for cheap in (opened(), probing(), loaded(fresh(2), 2)):
-            router = Router((cheap, fresh()), make_policy((700, 700), 1500, SLOW_MS, 8))
+            router = Router((cheap, fresh()), make_policy((700, 700), 1500, 8))
             assert router.choose(0, 1, NOW_MS) == 1
 
     def test_a_wall_clock_set_back_makes_it_patient(self) -> None:

@@ -41,6 +41,15 @@ class TestRoles:
             ]
             assert family.count(SupervisorCount.DEATHS) == 1
 
+    def test_a_signal_without_a_name(self, tmp_path: Path) -> None:
+        """A death of that kind is like any other."""
+        with running(tmp_path) as family:
+            family.wait_ready()
+            before = family.pids()[0]
+            os.kill(before, signal.SIGRTMIN + 5)
+            family.wait_for(lambda: family.pids()[0] != before, "not replaced")
+            family.wait_ready()
+
     def test_short_lives(self, tmp_path: Path) -> None:
         """Children that die at once are tried again with growing pauses, not without end at once."""
         with running(tmp_path, worker_life=lambda _: 1) as family:

@@ -19,7 +19,7 @@ holds unsettled ones stays in /dev/shm, is named, and is taken up by the next ru
 
 The instances take further settings from the environment, e.g. IN_FLIGHT_MAX=10 ./tools/run (README.md lists them).
 
-exit codes: 0 stopped as it was told; 1 could not start or go on; 2 wrong usage; 130 interrupted before it started
+exit status: 0 stopped as it was told; 1 could not start or go on; 2 wrong usage; 130 interrupted before it started
 """
 
 
@@ -51,7 +51,7 @@ def read_command_line(arguments: Sequence[str]) -> Options:
     ports = [chosen.port, default_port, fallback_port] + ([] if chosen.single else [chosen.stats_port])
     if len(set(ports)) != len(ports):
         parser.error("the ports must all be different")
-    if chosen.docker and set(ports) != set(DOCKER_PORTS.values()):
+    if chosen.docker and [chosen.port, chosen.stats_port, *chosen.processor_ports] != list(DOCKER_PORTS.values()):
         parser.error("with --docker the ports are those of the compose files: 9999, 9990, 8001 and 8002")
     return Options(
         chosen.docker, chosen.single, chosen.port, chosen.stats_port, (default_port, fallback_port), chosen.seconds

@@ -19,7 +19,6 @@ from tools.ring_view.text import list_text, search_text, snapshot_text
 
 EXIT_OK = 0
 EXIT_NOT_FOUND = 1
-EXIT_USAGE = 2  # argparse's own
 EXIT_NO_SEGMENT = 3
 EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells say it
 
@@ -32,7 +31,8 @@ EPILOG = """\
 It maps the segment read-only and touches no lock, so a running instance never notices; what it prints is true of
 "taken at", give or take the time the look took. Ages are counted to that moment.
 
-exit codes: 0 shown; 1 no payment has that id (or is remembered); 2 wrong usage; 3 no such segment, or not readable
+exit status: 0 shown; 1 that id was never seen, or is no longer remembered; 2 wrong usage; 3 no such
+segment, or not readable
 
 In Docker the segments are in the apps' volume. A container of its own looks without using up the CPU share of the
 instance (docker compose exec app1 works as well, from that share):
@@ -43,7 +43,7 @@ View = Snapshot | Search | list[Listed]
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    """The command line; a wrong one ends the program with a sentence and exit code 2."""
+    """The command line; a wrong one ends the program with a sentence and exit status 2."""
     parser = argparse.ArgumentParser(
         prog="dump_ring",
         description="Look into an instance's shared memory, running or left over.",
@@ -123,7 +123,7 @@ def as_text(view: View) -> str:
 
 
 def main(arguments: Sequence[str] | None = None, *, sleep: Callable[[float], None] = time.sleep) -> int:
-    """Looks once, or again and again; returns the exit code."""
+    """Looks once, or again and again; returns the exit status."""
     options = parse(arguments)
     if options.watch is not None:
         return watch(options, sleep)

@@ -39,6 +39,7 @@ class TestReadCommandLine:
             ("--seconds soon", "'soon' is not a number of seconds"),
             ("--docker --single", "not allowed with argument"),
             ("--docker --port 9998", "with --docker the ports are those of the compose files"),
+            ("--docker --port 9990 --stats-port 9999", "with --docker the ports are those of the compose files"),
             ("now", "unrecognized arguments: now"),
         ],
     )

@@ -16,7 +16,6 @@ from tools.ring_view.__main__ import (
     EXIT_NO_SEGMENT,
     EXIT_NOT_FOUND,
     EXIT_OK,
-    EXIT_USAGE,
     HOME_AND_CLEAR,
     main,
     start,
@@ -118,7 +117,7 @@ class TestMain:
         """A wrong command line is a sentence and exit code 2."""
         with pytest.raises(SystemExit) as ended:
             main(arguments)
-        assert ended.value.code == EXIT_USAGE
+        assert ended.value.code == 2
         assert sentence in capsys.readouterr().err
 
 
