@@ -82,6 +82,20 @@ def is_misuse(status: int) -> bool:
     return status in _MISUSE
 
 
+def stamp_ms(now_ms: int, place: int, places: int) -> int:
+    """The last millisecond, at the latest now, that is this instance's own to send as requestedAt.
+
+    Two instances that both send one id to one processor must not do so with the same time: its row would then be the
+    settlement of both.
+
+    Args:
+        now_ms: milliseconds since 1970 UTC.
+        place: which of the instances this is, from 0.
+        places: how many there are.
+    """
+    return now_ms - (now_ms - place) % places
+
+
 def compare(shown: Shown, amount_cents: int, requested_at_ms: int) -> Event:
     """Whether the payment a processor shows is the one sent from here: `SHOWN_OURS` or `SHOWN_OTHER`."""
     return Event.SHOWN_OURS if shown == (amount_cents, requested_at_ms) else Event.SHOWN_OTHER

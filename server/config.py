@@ -212,7 +212,7 @@ SETTINGS: dict[str, Setting] = {
         "worker: a miss searches the whole table, about 2 ms"),
     "purge_enabled": Setting("PURGE_ENABLED", "0", _flag, "0 or 1", "whether `POST /purge-payments` empties the "
         "totals: a test's tool, so off"),
-    "amount_max_cents": Setting("AMOUNT_MAX", "1000000.00", _scaled(100, "0.01", "1000000000000", "an amount"),
+    "amount_max_cents": Setting("AMOUNT_MAX", "1000000.00", _scaled(100, "0.01", "1000000000", "an amount"),
         "currency", "larger amounts are refused with 422: a typing mistake more often than a payment"),
     "fee_default_bp": Setting("FEE_DEFAULT_PERCENT", "7", _PERCENT, "percent", "the default processor's fee, the "
         "contest's final"),

@@ -12,7 +12,7 @@ import os
 from collections.abc import Callable
 from functools import partial
 
-from server.attempt import event_of_error, event_of_status, is_misuse
+from server.attempt import event_of_error, event_of_status, is_misuse, stamp_ms
 from server.clock import Clock
 from server.custody import Custody
 from server.errors import ProcessorError
@@ -45,6 +45,7 @@ class Dispatcher:
         attempts_max: sure noes after which a payment is refused; 0: none.
 
     Attributes:
+        stamp: requestedAt of a payment that is sent at a time, both ms UTC; the same, unless there are more instances.
         on_quiet: called when nothing is in flight or waiting any more: no settlement is about to follow the last.
     """
 
@@ -60,6 +61,7 @@ class Dispatcher:
         pacer: Pacer,
         attempts_max: int,
     ) -> None:
+        self.stamp: Callable[[int], int] = partial(stamp_ms, place=0, places=1)
         self.on_quiet: Callable[[], None] = _nobody_listens
         self._custody = custody
         self._intake = intake
@@ -148,7 +150,7 @@ class Dispatcher:
                 return BUSY_MS
             if not self._pacer.take(now_ms):
                 return self._pacer.wait_ms()
-            self._send(waiting.popleft(), kept, processor, now_us // 1000)
+            self._send(waiting.popleft(), kept, processor, self.stamp(now_us // 1000))
         return IDLE_MS
 
     def _send(self, slot: int, kept: Kept, processor: int, requested_at_ms: int) -> None:

@@ -33,7 +33,7 @@ class JournalFollower:
     def start_over(self, base: Base) -> None:
         """Begins again from a base."""
         self.epoch = base.epoch
-        self.position = base.journal_tail
+        self.position = max(base.journal_tail, base.epoch_start)  # nothing below counts
         self._base = base
         self.ledger = Ledger(base.all_time, base.folded_until_ms)
         self.ledger.everything_changed()

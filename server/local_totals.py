@@ -7,14 +7,13 @@ still in the base's all-time totals, and `exact_from_ms` says from when on windo
 import asyncio
 from collections.abc import Callable
 
+from server.clock import Clock
 from server.errors import TotalsUnavailable
 from server.following import JournalFollower
-from server.neighbours import AT_WORK
-from server.totals import Summary, UnknownRange, count_window, reaches_forgotten
-from shm import Counters, DispatcherCount, Segment, WorkerCount
-
-PURGE_WITHIN_S = 3.0
-PURGE_POLL_S = 0.05
+from server.neighbours import AT_WORK, unknowns_of
+from server.totals import PURGE_POLL_S, PURGE_WITHIN_S, Summary, count_window, either, reaches_forgotten
+from server.totals_rows import SEEN_WITHIN_MS
+from shm import Counters, Segment, WorkerCount
 
 
 class LocalTotals:
@@ -24,10 +23,12 @@ class LocalTotals:
         segment: of this instance.
         counters: of this worker, where it asks for a purge.
         is_free: whether nobody plays a role of this instance.
+        clock: ticking clock, for hearts.
     """
 
-    def __init__(self, segment: Segment, counters: Counters, is_free: Callable[[str], bool]) -> None:
+    def __init__(self, segment: Segment, counters: Counters, is_free: Callable[[str], bool], clock: Clock) -> None:
         """Reads nothing yet."""
+        self._clock = clock
         self._is_free = is_free
         dispatchers = range(segment.geometry.dispatchers)
         self._journals = [segment.journal(dispatcher) for dispatcher in dispatchers]
@@ -56,16 +57,21 @@ class LocalTotals:
             TotalsUnavailable: they can't be exact; the reason says why.
         """
         # Before the journals and after them: what is settled or recovered in between is told twice, not never.
-        before = [_unknowns(row) for row in self._dispatchers]
+        before = [unknowns_of(row) for row in self._dispatchers]
         await self.follow()
         for dispatcher, row in enumerate(self._dispatchers):
             if row.phase not in AT_WORK or self._is_free(f"dispatcher-{dispatcher}"):
                 raise TotalsUnavailable(
                     f"dispatcher {dispatcher} has not recovered yet what its predecessor was sending"
                 )
-        after = [_unknowns(row) for row in self._dispatchers]
+            silent_ms = self._clock.ticks_ms() - row.heartbeat_us // 1000
+            if silent_ms > SEEN_WITHIN_MS:
+                raise TotalsUnavailable(f"dispatcher {dispatcher} has been silent for {silent_ms} ms")
+        if len({follower.epoch for follower in self._followers}) > 1:
+            raise TotalsUnavailable("not every dispatcher has taken up the last purge yet")
+        after = [unknowns_of(row) for row in self._dispatchers]
         members = [
-            follower.ledger.levels(_either(*unknowns))
+            follower.ledger.levels(either(*unknowns))
             for follower, *unknowns in zip(self._followers, before, after, strict=True)
         ]
         resolution = reaches_forgotten(members, from_ms, to_ms)
@@ -90,22 +96,3 @@ class LocalTotals:
 
     async def aclose(self) -> None:
         """Nothing to close; as for Redis."""
-
-
-def _unknowns(row: Counters) -> UnknownRange:
-    return UnknownRange(
-        row.get(DispatcherCount.UNKNOWN),
-        row.get(DispatcherCount.UNKNOWN_LEAST_MS),
-        row.get(DispatcherCount.UNKNOWN_GREATEST_MS),
-    )
-
-
-def _either(one: UnknownRange, other: UnknownRange) -> UnknownRange:
-    """As many as in either of two readings, in a range that holds those of both."""
-    if not one.payments or not other.payments:
-        return max(one, other)
-    return UnknownRange(
-        max(one.payments, other.payments),
-        min(one.least_ms, other.least_ms),
-        max(one.greatest_ms, other.greatest_ms),
-    )

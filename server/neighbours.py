@@ -10,8 +10,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 from server.errors import TotalsUnavailable
+from server.totals import UnknownRange
 from shm import (
     Counters,
+    DispatcherCount,
     Ended,
     Journal,
     Kind,
@@ -106,6 +108,10 @@ class Neighbours:
             reason = reason.replace(member, f"{member} ({neighbour.instance})")
         return reason
 
+    def unknowns(self) -> dict[str, UnknownRange]:
+        """Payments whose outcome is unknown, by member's name: Redis is a moment behind with them, too."""
+        return {member: unknowns_of(neighbour.row) for member, neighbour in self._neighbours.items()}
+
     def unpublished(self, told: Mapping[str, Told]) -> Iterator[Ended]:
         """What was settled since Redis was told, to be added to what it said.
 
@@ -173,3 +179,12 @@ class Neighbours:
 
     def _is_free(self, instance: str, role: str) -> bool:
         return is_role_free(instance, role)
+
+
+def unknowns_of(row: Counters) -> UnknownRange:
+    """A dispatcher's payments whose outcome is unknown, as its row has them."""
+    return UnknownRange(
+        row.get(DispatcherCount.UNKNOWN),
+        row.get(DispatcherCount.UNKNOWN_LEAST_MS),
+        row.get(DispatcherCount.UNKNOWN_GREATEST_MS),
+    )

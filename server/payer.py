@@ -10,6 +10,7 @@ from functools import partial
 import uvloop
 
 from server import child
+from server.attempt import stamp_ms
 from server.clock import Clock, SystemClock
 from server.config import Config
 from server.custody import Custody
@@ -69,7 +70,9 @@ class Payer:
         self._counters = counters
         self._clock = clock
         self._journal = segment.journal(index)
-        self._journal.begin_life()
+        names = sorted({config.instance, *config.siblings})
+        self._stamp = partial(stamp_ms, place=names.index(config.instance), places=len(names))
+        self._publisher: Publisher | None = None
         in_flight_max = config.in_flight_max // config.dispatchers
         fees_bp = (config.fee_default_bp, config.fee_fallback_bp)
         policy = make_policy(fees_bp, config.wait_ms_per_fee_point, in_flight_max)
@@ -88,15 +91,16 @@ class Payer:
         loop.add_signal_handler(signal.SIGTERM, stop.set)
         urls = (self._config.processor_default_url, self._config.processor_fallback_url)
         processors = (self._processor(0, urls[0]), self._processor(1, urls[1]))
-        totals = self._totals() if self._config.redis_url else None
-        publisher = self._publisher(totals) if totals else None
-        on_change = partial(self._tell_change, publisher) if publisher else _no_news
         lanes = [self._segment.lane(worker, self._index) for worker in range(self._segment.geometry.workers)]
-        custody = Custody(lanes, self._segment.table(self._index), self._journal, self._counters, on_change)
+        custody = Custody(lanes, self._segment.table(self._index), self._journal, self._counters, self._tell_change)
         if self._after_absence:  # what waited may have been paid by a sibling meanwhile
             custody.mark_waiting_unverified()
+        self._journal.begin_life()  # not before: until here what a predecessor said as it left is the whole truth
         intake = self._intake(lanes, custody)
         dispatcher = self._dispatcher(custody, intake, processors)
+        dispatcher.stamp = self._stamp
+        totals = self._totals() if self._config.redis_url else None
+        publisher = self._publisher = self._make_publisher(totals) if totals else None
         if publisher:
             dispatcher.on_quiet = publisher.hurry
         background = [loop.create_task(self._beat(dispatcher))]
@@ -140,13 +144,14 @@ class Payer:
     def _totals(self) -> TotalsHash:
         return TotalsHash(self._config.redis_url)
 
-    def _publisher(self, totals: TotalsHash) -> Publisher:
+    def _make_publisher(self, totals: TotalsHash) -> Publisher:
         return Publisher(
             Member(self._segment.segment_id, self._index),
             self._journal,
             self._segment.roster(self._index),
             self._counters,
             totals,
+            self._clock,
             flush_s=self._config.flush_ms / 1000,
             hear_health=self._hear_shared_health,
         )
@@ -156,11 +161,15 @@ class Payer:
             lanes, custody, self._counters, self._clock, siblings=self._siblings, after_absence=self._after_absence
         )
 
-    def _tell_change(self, publisher: Publisher, requested_at_ms: int) -> None:
-        """A payment ended or became unknown: to be published, at once if somebody may be asking for its window now."""
-        publisher.kick()
-        if self._clock.wall_us() // 1000 - requested_at_ms >= OLD_MS:
-            publisher.hurry()
+    def _tell_change(self, requested_at_ms: int) -> None:
+        """A payment ended or became unknown: to be published, at once if somebody may be asking for its window now.
+
+        Without Redis whoever wants totals reads the journal.
+        """
+        if self._publisher:
+            self._publisher.kick()
+            if self._clock.wall_us() // 1000 - requested_at_ms >= OLD_MS:
+                self._publisher.hurry()
 
     async def _verify(self, custody: Custody, intake: Intake, processors: tuple[Processor, Processor]) -> None:
         """Verifies what was found after an absence, then writes down that it has been done."""
@@ -212,10 +221,6 @@ async def _introduce(publisher: Publisher) -> None:
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(INTRODUCED_WITHIN_S):
             await publisher.introduced.wait()
-
-
-def _no_news(_: int) -> None:
-    """Totals kept locally are read from the journal by whoever wants them."""
 
 
 def _take_up_local_purge(segment: Segment, journal: Journal) -> None:

@@ -15,6 +15,7 @@ import contextlib
 import logging
 from collections.abc import Callable
 
+from server.clock import Clock
 from server.errors import TotalsUnavailable
 from server.following import JournalFollower
 from server.ledger import Changes
@@ -27,6 +28,7 @@ BEAT_S = 0.5  # readers take a member for gone after three missed beats
 EPOCH_TIMES_FROM = 10**12  # ms UTC, in 2001; smaller numbers are counted: by 0.1.0, or by purges without Redis
 DROPPED_MAX = 10_000  # names of fields to remove once Redis is back; beyond it everything is written again instead
 RETRY_S = 0.1  # after a flush that failed
+CLOCKS_DIFFER_MS = 1000  # an instance's and Redis's, of one machine, at the most
 HURRY_S = 0.003  # between hurried flushes: old settlements may come one by one, and a flush takes a millisecond
 
 _log = logging.getLogger(__name__)
@@ -41,6 +43,7 @@ class Publisher:
         roster: where every member ever heard of is kept.
         counters: the dispatcher's row.
         totals: the Redis hash.
+        clock: wall clock.
         flush_s: the longest from the first settlement to its flush.
         hear_health: told (processor, failing, least response time in ms, when it was asked in ms UTC) of a shared poll
             that is new here; the first may be of any age.
@@ -53,6 +56,7 @@ class Publisher:
         roster: Roster,
         counters: Counters,
         totals: TotalsHash,
+        clock: Clock,
         *,
         flush_s: float,
         hear_health: Callable[[int, bool, int, int], None],
@@ -62,6 +66,7 @@ class Publisher:
         self._roster = roster
         self._counters = counters
         self._totals = totals
+        self._clock = clock
         self._flush_s = flush_s
         self._hear_health = hear_health
         self._life = journal.life
@@ -75,6 +80,8 @@ class Publisher:
         self._kick.set()  # what a predecessor did not get to publish is late already
         self._hurry = asyncio.Event()
         self._flushed_at_s = 0.0
+        self._taken_at_ms = 0  # when the last flush that the hash took was sent, ms UTC
+        self._has_taken_up = False
         roster.add(member)
         self._members = tuple(map(str, roster.members()))
         self._purge_missed = 0  # number of one that was heard of too late; told of once
@@ -91,7 +98,8 @@ class Publisher:
 
     async def run(self) -> None:
         """Publishes until cancelled."""
-        await self._take_up()
+        while not await self._take_up():  # noqa: ASYNC110  nobody else knows when Redis is back
+            await asyncio.sleep(BEAT_S)
         while True:
             await self._wait()
             if not await self.flush():
@@ -113,20 +121,19 @@ class Publisher:
         self._kick.clear()
         self._hurry.clear()
 
-    async def _take_up(self) -> None:
-        """Goes on from what a predecessor published, if it fits the journal; else everything is written again."""
-        while True:
-            try:
-                found = await self._totals.read_member(self._member)
-            except TotalsUnavailable as error:
-                self._complain(error)
-                await asyncio.sleep(BEAT_S)
-                continue
-            if found is not None:
-                header, levels = found
-                if header.is_whole and self._follower.take_up(header.epoch, header.position, levels):
-                    self._builds_on = header.version
-            return
+    async def _take_up(self) -> bool:
+        """Goes on from what a predecessor published, if it fits the journal; False if Redis can't be asked."""
+        try:
+            found = await self._totals.read_member(self._member)
+        except TotalsUnavailable as error:
+            self._complain(error)
+            return False
+        if found is not None:
+            header, levels = found
+            if header.is_whole and self._follower.take_up(header.epoch, header.position, levels):
+                self._builds_on = header.version
+        self._has_taken_up = True
+        return True
 
     async def flush(self, *, said_goodbye: bool = False) -> bool:
         """Sends what changed, in pieces if it is much; whether the hash is known to have it."""
@@ -155,6 +162,7 @@ class Publisher:
         give_way()
         changes = self._follower.ledger.take_changes()
         header = self._next_header(said_goodbye=said_goodbye)
+        sent_at_ms = self._clock.wall_us() // 1000
         try:
             found = await self._send(header, changes)
         except TotalsUnavailable as error:
@@ -167,7 +175,7 @@ class Publisher:
             self._follower.ledger.give_back(changes)
             raise
         give_way()
-        return self._learn(header, found)
+        return self._learn(header, found, sent_at_ms)
 
     async def _send(self, header: Header, changes: Changes) -> Found:
         ledger = self._follower.ledger
@@ -181,7 +189,7 @@ class Publisher:
             roster=",".join(self._members),
         )
 
-    def _learn(self, header: Header, found: Found) -> bool:
+    def _learn(self, header: Header, found: Found, sent_at_ms: int) -> bool:
         """What the answer of a flush means; whether the hash has everything now."""
         if self._redis_is_away:
             self._redis_is_away = False
@@ -190,6 +198,7 @@ class Publisher:
         self._pass_on(found.health)
         if found.applied or found.header == header:  # the latter when an answer was lost and the call made again
             self._builds_on = header.version
+            self._taken_at_ms = sent_at_ms
             self._counters.add(DispatcherCount.FLUSHES)
             if header.is_whole:
                 self._counters.put(DispatcherCount.PUBLISHED, header.position)
@@ -212,7 +221,9 @@ class Publisher:
         So one that hears of it late does not lose what has come since. If some of that is in the base already, nobody
         can tell it from what came before: then summaries on this volume are 503 until the next purge.
         """
-        flushed = 0 if found.header is None else found.header.position
+        # A hash that took a flush after the purge had forgotten it, and has been told by another member.
+        knew = self._taken_at_ms < found.epoch + CLOCKS_DIFFER_MS
+        flushed = found.header.position if found.header and knew else 0
         base = self._journal.base
         if found.epoch == self._purge_missed:
             return
@@ -279,7 +290,9 @@ class Publisher:
 
     async def say_goodbye(self) -> None:
         """The last flush of an orderly stop: from now on this member's silence is no reason for doubt."""
-        for _ in range(2):  # the first may only learn of a purge, or that Redis was emptied
-            if await self.flush(said_goodbye=True):
-                return
+        # Not before a predecessor's fields were read: they reach further back than the journal, and would be lost.
+        if self._has_taken_up or await self._take_up():
+            for _ in range(2):  # the first may only learn of a purge, or that Redis was emptied
+                if await self.flush(said_goodbye=True):
+                    return
         _log.warning("Redis was not told goodbye; summaries will wait for this instance")

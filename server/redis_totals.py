@@ -21,7 +21,16 @@ from server.errors import TotalsUnavailable
 from server.ledger import Ledger
 from server.neighbours import Neighbours, Told
 from server.processors import Health
-from server.totals import Levels, Summary, count_window, reaches_forgotten, touched
+from server.totals import (
+    PURGE_POLL_S,
+    PURGE_WITHIN_S,
+    Levels,
+    Summary,
+    count_window,
+    either,
+    reaches_forgotten,
+    touched,
+)
 from server.totals_header import Header, Version
 from server.totals_rows import Row, has_taken_up, levels_of, member_levels, parse_header, parse_rows
 
@@ -29,8 +38,6 @@ CALL_TIMEOUT_S = 1.0  # a client of the contest gives a summary 1.5 s; a healthy
 FIELDS_AT_ONCE = 128  # of a member that is read: up to 200 kB
 SCANS_MAX = 10_000  # far over what all fields of a full hash take
 RETRIES = 1  # the first call after Redis was restarted finds its connection closed; every call may be made twice
-PURGE_WITHIN_S = 3.0
-PURGE_POLL_S = 0.05
 _NOBODY = "no instance has published its totals yet"
 LEASE_MS = 5100  # a processor allows one health call per 5 s from all instances together
 
@@ -172,17 +179,21 @@ class TotalsHash:
         epoch, rows = await self._rows(arguments)
         if not rows:
             raise TotalsUnavailable(_NOBODY)
-        found = [member_levels(row, epoch) for row in rows]
-        members = [levels for levels in found if levels is not None]
+        found = {row.name: member_levels(row, epoch) for row in rows}
+        members = {name: levels for name, levels in found.items() if levels is not None}
         if self._neighbours is not None:
             told = _told(rows)
             if unheard := self._neighbours.unheard(told):
                 raise TotalsUnavailable(unheard)
+            # Before the journals: what is settled in between is told twice, not never.
+            for name, unknowns in self._neighbours.unknowns().items():
+                if name in members and not told[name].said_goodbye:
+                    members[name] = members[name]._replace(unknowns=either(members[name].unknowns, unknowns))
             unpublished = Ledger()
             for ended in self._neighbours.unpublished(told):
                 unpublished.add(ended.processor, ended.requested_at_ms, ended.amount_cents)
-            members.append(unpublished.levels())
-        return members
+            members[""] = unpublished.levels()
+        return list(members.values())
 
     async def members(self) -> tuple[int, list[Row]]:
         """The number of the last purge, and everyone on the hash's roster.

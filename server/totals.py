@@ -29,6 +29,9 @@ MINUTE_S = 60
 MINUTE_MS = SECOND_MS * MINUTE_S
 PROCESSORS = 2
 
+PURGE_WITHIN_S = 3.0  # six beats: whoever lives has heard of it by then
+PURGE_POLL_S = 0.05
+
 TOTAL = struct.Struct("<IQ")
 MINUTE_LENGTH = TOTAL.size * PROCESSORS * (1 + MINUTE_S)
 LONE_MINUTE_LENGTH = TOTAL.size * (PROCESSORS + MINUTE_S)  # of a minute with payments at one processor
@@ -214,6 +217,17 @@ def _widened(
 def _add(totals: list[int], more: Iterable[int], sign: int) -> None:
     for index, number in enumerate(more):
         totals[index] += sign * number
+
+
+def either(one: UnknownRange, other: UnknownRange) -> UnknownRange:
+    """As many as in either of two readings, in a range that holds those of both."""
+    if not one.payments or not other.payments:
+        return max(one, other)
+    return UnknownRange(
+        max(one.payments, other.payments),
+        min(one.least_ms, other.least_ms),
+        max(one.greatest_ms, other.greatest_ms),
+    )
 
 
 def _unknown_within(unknowns: UnknownRange, from_ms: int | None, to_ms: int | None) -> int:

@@ -94,7 +94,11 @@ def serve(config: Config, worker: int, listener: socket.socket, doorbells: list[
 async def _serve(config: Config, segment: Segment, gate: Gate, counters: Counters, listener: socket.socket) -> None:
     neighbours = Neighbours((config.instance, *config.siblings))
     is_free = partial(is_role_free, config.instance)
-    totals = TotalsHash(config.redis_url, neighbours) if config.redis_url else LocalTotals(segment, counters, is_free)
+    totals: TotalsHash | LocalTotals
+    if config.redis_url:
+        totals = TotalsHash(config.redis_url, neighbours)
+    else:
+        totals = LocalTotals(segment, counters, is_free, SystemClock())
     app = build_app(gate, totals, amount_cents_max=config.amount_max_cents, purge_enabled=config.purge_enabled)
     settings = uvicorn.Config(
         app,

@@ -27,7 +27,7 @@ class TestRefused:
         [
             ({"WEB_WORKERS": "0"}, "WEB_WORKERS must be a whole number from 1 to 16; it is '0'\n"),
             ({"LISTEN": "9999"}, "LISTEN must be unix:/absolute/folder or tcp:host:port; it is '9999'\n"),
-            ({"AMOUNT_MAX": "1.005"}, "AMOUNT_MAX must be an amount from 0.01 to 1000000000000, in steps of 0.01"),
+            ({"AMOUNT_MAX": "1.005"}, "AMOUNT_MAX must be an amount from 0.01 to 1000000000, in steps of 0.01"),
             ({"LANE_SLOTS": "1000"}, "LANE_SLOTS must be a power of two"),
         ],
     )

@@ -3,7 +3,7 @@
 from server.publisher import Publisher
 from server.totals import Summary, Total, count_window
 from shm import Counters, Ended, Geometry, Kind, Member, Segment
-from tests.fakes import NOON_MS, FakeTotalsHash
+from tests.fakes import NOON_MS, FakeClock, FakeTotalsHash
 
 GEOMETRY = Geometry(workers=1, dispatchers=1, lane_slots=2, waiting_slots=64, journal_records=64)
 NOON_S = NOON_MS // 1000
@@ -16,6 +16,7 @@ class Desk:
 
     def __init__(self, segment: Segment, totals: FakeTotalsHash | None = None) -> None:
         self.totals = totals or FakeTotalsHash()
+        self.clock = FakeClock()
         self.journal = segment.journal(0)
         self.journal.begin_life()
         self.roster = segment.roster(0)
@@ -28,6 +29,7 @@ class Desk:
             self.roster,
             self.counters,
             self.totals,  # type: ignore[arg-type]  # the calls a publisher makes, and no others
+            self.clock,
             flush_s=0.0,
             hear_health=lambda *news: self.news.append(news),
         )

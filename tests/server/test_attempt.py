@@ -19,6 +19,7 @@ from server.attempt import (
     is_misuse,
     parse_cents,
     parse_instant,
+    stamp_ms,
 )
 from server.errors import OutcomeUnknown, ProcessorUnreachable
 from server.notation import JsonNumber, format_instant_ms
@@ -79,6 +80,19 @@ class TestEventOfError:
     def test_unknown(self) -> None:
         """What may have been sent is unclear."""
         assert event_of_error(OutcomeUnknown("reset")) is Event.UNCLEAR
+
+
+class TestStamp:
+    """stamp_ms."""
+
+    @given(st.integers(0, 2**47), st.integers(0, 2**47), st.integers(1, 64), st.data())
+    def test_no_two_instances_share_one(self, one_ms: int, other_ms: int, places: int, data: st.DataObject) -> None:
+        """Whatever their clocks say; and it is the latest that may be."""
+        place = data.draw(st.integers(0, places - 1))
+        stamp = stamp_ms(one_ms, place, places)
+        assert one_ms - places < stamp <= one_ms
+        for other in range(places):
+            assert (stamp == stamp_ms(other_ms, other, places)) <= (other == place)
 
 
 class TestCompare:

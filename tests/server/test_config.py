@@ -109,7 +109,7 @@ class TestGood:
         """Text becomes a value in the unit of its field, exactly."""
         assert getattr(load({variable: text}), field) == value
 
-    @given(st.integers(1, 10**14))
+    @given(st.integers(1, 10**11))
     def test_amounts_are_exact(self, cents: int) -> None:
         """No float comes near a limit in cents."""
         assert load({"AMOUNT_MAX": f"{cents // 100}.{cents % 100:02d}"}).amount_max_cents == cents
@@ -153,7 +153,7 @@ _BAD: dict[str, tuple[str, list[str]]] = {
     ),
     "PURGE_ENABLED": ("0 or 1", ["2", "true", "yes", "on"]),
     "LOG_LEVEL": ("DEBUG, INFO, WARNING or ERROR", ["info", "TRACE", "10"]),
-    "AMOUNT_MAX": ("an amount from 0.01 to 1000000000000, in steps of 0.01", ["x", "0", "-1", "0.005", "1e13", "NaN"]),
+    "AMOUNT_MAX": ("an amount from 0.01 to 1000000000, in steps of 0.01", ["x", "0", "-1", "0.005", "1e10", "NaN"]),
     "WAIT_S_PER_FEE_POINT": ("a number of seconds from 0 to 3600, in steps of 0.001", _SECONDS_BAD),
     "ATTEMPT_TIMEOUT_S": ("a number of seconds from 1 to 600, in steps of 0.001", [*_SECONDS_BAD, "0.999"]),
     "LEAVE_S": ("a number of seconds from 0 to 60, in steps of 0.001", _SECONDS_BAD),

@@ -6,10 +6,12 @@ from collections.abc import Collection, Iterator
 import pytest
 
 from server import following, local_totals
+from server.clock import SystemClock
 from server.errors import TotalsUnavailable
 from server.local_totals import LocalTotals
 from server.totals import Summary, Total
 from shm import Counters, DispatcherCount, Ended, Geometry, Kind, Phase, Segment, WorkerCount
+from tests.fakes import FakeClock
 from tests.server.naive_totals import ORIGINS_MS, Settled, small_ledgers
 from tests.shm.segments import fresh_instance
 
@@ -25,6 +27,7 @@ def segment() -> Iterator[Segment]:
         made = Segment.create(instance, GEOMETRY)
         for dispatcher in range(GEOMETRY.dispatchers):
             made.dispatcher_counters(dispatcher).phase = Phase.READY
+            made.dispatcher_counters(dispatcher).beat()
         yield made
 
 
@@ -37,7 +40,7 @@ def settle(segment: Segment, dispatcher: int, *settled: Settled) -> None:
 
 def totals_of(segment: Segment, worker: int = 0, dead: Collection[str] = ()) -> LocalTotals:
     """A worker's reader; nobody plays the roles that are dead."""
-    return LocalTotals(segment, segment.worker_counters(worker), dead.__contains__)
+    return LocalTotals(segment, segment.worker_counters(worker), dead.__contains__, SystemClock())
 
 
 class TestSummary:
@@ -66,6 +69,23 @@ class TestSummary:
         with pytest.raises(TotalsUnavailable, match="dispatcher 0"):
             await totals_of(segment).summary(None, None)
 
+    async def test_a_dispatcher_that_hangs(self, segment: Segment) -> None:
+        """What it has been paid meanwhile it has not written down."""
+        totals = LocalTotals(segment, segment.worker_counters(0), lambda _: False, FakeClock(ticks=2**40))
+        with pytest.raises(TotalsUnavailable, match="dispatcher 0 has been silent"):
+            await totals.summary(None, None)
+
+    async def test_in_the_middle_of_a_purge(self, segment: Segment) -> None:
+        """Half of it is no instant of the totals."""
+        settle(segment, 0, Settled(0, NOON_MS, 1))
+        settle(segment, 1, Settled(0, NOON_MS, 1))
+        totals = totals_of(segment)
+        segment.journal(0).begin_epoch(1)
+        with pytest.raises(TotalsUnavailable, match="not every dispatcher has taken up the last purge"):
+            await totals.summary(None, None)
+        segment.journal(1).begin_epoch(1)
+        assert await totals.summary(None, None) == NOTHING
+
     async def test_tells_unknown_payments(self, segment: Segment) -> None:
         """Unknown payments that may lie in the window are said, as the dispatchers' gauges have them."""
         row = segment.dispatcher_counters(1)
@@ -88,7 +108,7 @@ class TestSummary:
                 row.put(DispatcherCount.UNKNOWN, 0)
             return False
 
-        answer = await LocalTotals(segment, segment.worker_counters(0), meanwhile).summary(None, None)
+        answer = await LocalTotals(segment, segment.worker_counters(0), meanwhile, SystemClock()).summary(None, None)
         assert answer.default.payments + answer.unknown >= 1
 
     async def test_a_window_before_what_is_exact_is_refused(self, segment: Segment) -> None:

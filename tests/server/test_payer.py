@@ -6,11 +6,13 @@ import signal
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack
+from typing import Any
 
 import pytest
 
 from server import child, payer
 from server.config import Config, load
+from server.custody import Custody
 from server.redis_totals import TotalsHash
 from server.totals import Summary, Total
 from shm import DispatcherCount, Phase, RoleLock, RoleTaken, Segment, State, WorkerCount
@@ -153,6 +155,32 @@ class TestPaying:
         records = [station.segment.journal(0).read(position) for position in range(50)]
         requested_at_ms = {row.requested_at_us // 1000 for row in station.processors[0].processor.store.rows()}
         assert {record.requested_at_ms for record in records if record} == requested_at_ms
+
+    async def test_a_new_life_begins_with_the_recovery_behind_it(
+        self, make: Callable[..., Station], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Until then what a predecessor published as it left is the whole truth, and summaries go by it."""
+        station = make()
+
+        class Watched(Custody):
+            """Writes down which life it was when it had recovered."""
+
+            def __init__(self, *arguments: Any) -> None:
+                super().__init__(*arguments)
+                station.row.put(DispatcherCount.FOLDED, 100 + station.segment.journal(0).life)
+
+        monkeypatch.setattr(payer, "Custody", Watched)
+        await station.start()
+        assert (station.row.get(DispatcherCount.FOLDED), station.segment.journal(0).life) == (100, 1)
+
+    async def test_stamps_of_its_own(self, make: Callable[..., Station]) -> None:
+        """No sibling sends an id with the same requestedAt: here this one is the second of two, by name."""
+        station = make(SIBLINGS="a")
+        await station.start()
+        station.accept(*range(50))
+        await station.wait_settled(*range(50))
+        stamps_ms = {row.requested_at_us // 1000 for row in station.processors[0].processor.store.rows()}
+        assert {stamp_ms % 2 for stamp_ms in stamps_ms} == {1}
 
     async def test_wakes_up(self, station: Station) -> None:
         """A ring wakes it at once."""

@@ -217,6 +217,17 @@ class TestAnswers:
         assert await desk.flush()
         assert desk.shown(None, None) == Total(3, 5970)
 
+    async def test_a_purge_that_the_hash_had_forgotten(self, desk: Desk) -> None:
+        """Redis came back empty, took a flush, and was told of the purge by another member: what came since counts."""
+        desk.settle(2, requested_at_ms=NOON_MS - 1)
+        desk.settle(3, requested_at_ms=NOON_MS)
+        desk.clock.advance(2000)
+        await desk.flush()
+        desk.totals.epoch = NOON_MS
+        assert not await desk.flush()
+        assert await desk.flush()
+        assert desk.shown(None, None) == Total(3, 5970)
+
     async def test_a_purge_by_number(self, desk: Desk) -> None:
         """As 0.1.0 counted them: nothing can be told from it, so what is settled next is the first that counts."""
         desk.settle(3)
@@ -474,6 +485,27 @@ class TestGoodbye:
         assert desk.totals.header is not None
         assert desk.totals.header.said_goodbye == 1
         assert desk.shown() == Total(2, 3980)
+
+    async def test_before_the_first_flush(self, segment: Segment) -> None:
+        """What a predecessor published reaches further back than the journal, and stays."""
+        desk = Desk(segment)
+        await desk.flush(32)
+        await desk.flush(64)
+        await desk.publisher.say_goodbye()
+        assert desk.shown() == Total(96, 96 * 1990)
+        successor = Desk(segment, desk.totals)
+        await successor.publisher.say_goodbye()
+        assert successor.shown() == Total(96, 96 * 1990)
+
+    async def test_before_the_first_flush_and_without_an_answer(self, segment: Segment) -> None:
+        """Then nothing is told: what Redis has is still right."""
+        desk = Desk(segment)
+        await desk.flush(96)
+        header = desk.totals.header
+        successor = Desk(segment, desk.totals)
+        desk.totals.away = True
+        await successor.publisher.say_goodbye()
+        assert desk.totals.header == header
 
     async def test_in_vain(self, desk: Desk, caplog: pytest.LogCaptureFixture) -> None:
         """If Redis can't be told, the log says what that means."""

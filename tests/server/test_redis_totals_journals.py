@@ -10,7 +10,7 @@ from server.errors import TotalsUnavailable
 from server.neighbours import Neighbours
 from server.redis_totals import TotalsHash
 from server.totals import Summary, Total
-from shm import Phase
+from shm import DispatcherCount, Phase
 from tests.fakes import NOON_MS
 from tests.redis_server import RedisServer
 from tests.server.members import Published
@@ -81,6 +81,15 @@ class TestSummary:
             assert await reader.summary(None, NOON_MS) == Summary(Total(2, 3980), Total(0, 0))
             assert await reader.summary(NOON_MS + 1, None) == Summary(Total(0, 0), Total(1, 10))
             await member.flush()
+
+    async def test_what_is_unknown_since_the_last_flush(self, member: Published, reader: TotalsHash) -> None:
+        """It is told with what was published, in its windows; not of one that said goodbye, whose word is the last."""
+        await member.flush(ONE)
+        member.counters.put(DispatcherCount.UNKNOWN, 2)
+        member.counters.put(DispatcherCount.UNKNOWN_LEAST_MS, NOON_MS)
+        member.counters.put(DispatcherCount.UNKNOWN_GREATEST_MS, NOON_MS + 5)
+        assert await reader.summary(None, None) == Summary(Total(1, 1990), Total(0, 0), unknown=2)
+        assert await reader.summary(NOON_MS + 6, None) == Summary(Total(0, 0), Total(0, 0))
 
     async def test_one_that_has_died(self, other: OtherInstance, member: Published, reader: TotalsHash) -> None:
         """Nobody knows what it was sending, and it need not be silent for long to be missed."""
