@@ -35,6 +35,7 @@ class Office:
         self.doorbell = os.eventfd(0, os.EFD_NONBLOCK)
         self.dispatcher = RoleLock(instance, "dispatcher-0")
         self.segment.dispatcher_counters(0).phase = Phase.READY
+        self.segment.dispatcher_counters(0).beat()
         self.pid = 0
 
     def start(self) -> None:
@@ -158,6 +159,7 @@ class TestServing:
             journal.append(Ended(Kind.SETTLED, 0, NOON_MS + second * 1000, 100, second))
         time.sleep(1.2)
         journal.fold(6)
+        office.segment.dispatcher_counters(0).beat()
         status, body = office.ask("GET", "/payments-summary?from=2025-07-15T12:34:57Z&to=2025-07-15T12:34:58Z")
         assert (status, b'"totalRequests":2,"totalAmount":2.00' in body) == (200, True)
 

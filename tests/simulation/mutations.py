@@ -31,7 +31,7 @@ def _publish_before_packing() -> list[Patch]:
 
     def try_publish(self: Any, payment: Accepted) -> bool:
         head = self.head
-        if head - self.tail >= self._slots:
+        if head - self.tail >= self.slots:
             return False
         self._words[layout.LANE_HEAD // layout.WORD] = head + 1
         start = layout.LANE_SLOTS_OFFSET + (head & self._mask) * layout.LANE_SLOT_LENGTH
