@@ -184,7 +184,7 @@ _SLOTS = _whole(2, 1 << 24)
 SETTINGS: dict[str, Setting] = {
     "instance": Setting("INSTANCE", "local", _instance, "name", "names the segment `/gateway-<INSTANCE>`: keep it "
         "the same over restarts, never a host name, or accepted payments are not found again"),
-    "siblings": Setting("SIBLINGS", "", _siblings, "names", "the other instances whose segments are in the same "
+    "siblings": Setting("SIBLINGS", "", _siblings, "names", "all other instances whose segments are in the same "
         "/dev/shm, separated by commas: ids that one of them accepted are not paid again here (its latest ones; while "
         "it is down all that it remembers)"),
     "listen": Setting("LISTEN", "tcp:127.0.0.1:9999", _listen, "address", "`unix:/folder` (made if missing): "

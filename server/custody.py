@@ -9,7 +9,6 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from enum import Enum, unique
 
-from server.generations import Generations
 from server.yielding import give_way
 from shm import (
     ENDED,
@@ -82,8 +81,9 @@ class Custody:
         self._on_change = on_change
         self._slots = recovered.slots
         self._free = recovered.free
-        # What was forgotten, for as long as a copy that was accepted before may lie in a lane; amount in cents by id.
-        self._forgotten = Generations(sum(lane.slots for lane in lanes) + 2 * FOLD_BATCH_MAX)
+        self._lanes = lanes
+        self._forgotten: dict[bytes, int] = {}  # amount in cents by id, while a copy from before may lie in a lane
+        self._forgotten_until = deque[tuple[list[int], list[bytes]]]()  # lanes' heads then, and ids: oldest first
         self.waiting: deque[int] = deque(recovered.waiting)
         self.unverified: deque[int] = deque()
         self.unknown = {slot: self.read(slot).requested_at_ms for slot in recovered.unknown}
@@ -95,8 +95,8 @@ class Custody:
         self.waiting.clear()
 
     def knows(self, correlation_id: bytes) -> bool:
-        """Whether an id is in the table, or was so until just now."""
-        return correlation_id in self._slots or self._forgotten.get(correlation_id) is not None
+        """Whether an id is in the table, or was so when the last that lies in the lanes came."""
+        return correlation_id in self._slots or correlation_id in self._forgotten
 
     def take(self, payment: Accepted, *, verified: bool = True) -> Taking:
         """Copies a payment from a lane into the table, unless its id is known. The caller then advances the lane,
@@ -105,6 +105,8 @@ class Custody:
         known = self._slots.get(payment.correlation_id)
         if known is not None:
             return self._meet_again(known, payment)
+        if self._forgotten:
+            self._expire_forgotten()
         forgotten_cents = self._forgotten.get(payment.correlation_id)
         if forgotten_cents is not None:
             return self._count_copy(same=forgotten_cents == payment.amount_cents)
@@ -200,16 +202,31 @@ class Custody:
         while self.before_forgetting():  # ends: each round takes payments, until lanes or room run out
             give_way()
         slots = self._journal.fold(max(min(FOLD_BATCH_MAX, len(self._journal) // FOLD_PART), 1))
+        self._expire_forgotten()
+        forgotten = {}
         for slot in slots:
             kept = self.read(slot)
+            forgotten[kept.correlation_id] = kept.amount_cents
             del self._slots[kept.correlation_id]
-            self._forgotten.put(kept.correlation_id, kept.amount_cents)
             self._table.apply(slot, Event.FOLDED)
             self._free.append(slot)
             give_way()
+        if any(lane.depth for lane in self._lanes):
+            self._forgotten.update(forgotten)
+            self._forgotten_until.append(([lane.head for lane in self._lanes], [*forgotten]))
         self._counters.add(DispatcherCount.FOLDED, len(slots))
         oldest = self._journal.read(self._journal.base.journal_tail)
         self._counters.put(DispatcherCount.OLDEST_REMEMBERED_MS, oldest.requested_at_ms if oldest else 0)
+
+    def _expire_forgotten(self) -> None:
+        """All that lay in the lanes when these were forgotten has been taken."""
+        while self._forgotten_until:
+            heads, ids = self._forgotten_until[0]
+            if any(lane.tail < head for lane, head in zip(self._lanes, heads, strict=True)):
+                return
+            self._forgotten_until.popleft()
+            for correlation_id in ids:
+                del self._forgotten[correlation_id]
 
     def show_gauges(self, sending: int) -> None:
         """Stores how many payments stand where, for the tools."""
@@ -219,9 +236,9 @@ class Custody:
 
     def _show_unknown(self) -> None:
         """Stores how many outcomes are unknown: summaries say so, and it must be true when they are read."""
-        self._counters.put(DispatcherCount.UNKNOWN, len(self.unknown))
         self._counters.put(DispatcherCount.UNKNOWN_LEAST_MS, min(self.unknown.values(), default=0))
         self._counters.put(DispatcherCount.UNKNOWN_GREATEST_MS, max(self.unknown.values(), default=0))
+        self._counters.put(DispatcherCount.UNKNOWN, len(self.unknown))  # last: one that is told has a range
 
 
 def _nobody_waits() -> bool:

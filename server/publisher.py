@@ -129,7 +129,7 @@ class Publisher:
             self._complain(error)
             return False
         if found is not None:
-            header, levels = found
+            header, levels, self._taken_at_ms = found
             if header.is_whole and self._follower.take_up(header.epoch, header.position, levels):
                 self._builds_on = header.version
         self._has_taken_up = True

@@ -121,8 +121,10 @@ class TotalsHash:
             (health[0].decode(), health[1].decode()),
         )
 
-    async def read_member(self, member: str) -> tuple[Header, Levels] | None:
-        """Everything the hash has of a member, or None if it has nothing. Read in pieces, as it may be megabytes.
+    async def read_member(self, member: str) -> tuple[Header, Levels, int] | None:
+        """Everything the hash has of a member, or None if it has nothing: header, levels, and when it last flushed.
+
+        Read in pieces, as it may be megabytes. The time is in ms, by Redis's clock.
 
         Raises:
             TotalsUnavailable: Redis gave no answer, or somebody wrote meanwhile.
@@ -141,7 +143,7 @@ class TotalsHash:
         if cursor or await self._call(self._redis.hget(redis_scripts.HASH, f"{member}|h")) != header_text:
             raise TotalsUnavailable("the totals changed while they were read")
         header = parse_header(header_text or b"")
-        return None if header is None else (header, levels_of(header, fields))
+        return None if header is None else (header, levels_of(header, fields), int(fields.get(b"seen", 0)))
 
     async def summary(self, from_ms: int | None, to_ms: int | None) -> Summary:
         """The totals of a window over all members, both ends included.

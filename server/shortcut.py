@@ -38,8 +38,8 @@ _LENGTH: Final = re.compile(rb"[1-9][0-9]{0,3}")
 HEAD_BYTES_MAX: Final = 2500
 """As HAProxy's limit; what is remembered of heads stays below a megabyte."""
 
-UNFINISHED_HEAD_BYTES_MAX: Final = 65_536
-"""Of a head that does not end, beyond its first piece; only without HAProxy, which has a limit of its own."""
+BESIDE_BODY_BYTES_MAX: Final = 65_536
+"""Of a request whose head or trailers do not end; only without HAProxy, which has a limit of its own."""
 
 HEADS_REMEMBERED: Final = 256
 """Heads differ by client and by the number of digits in the body: with one seen before, nothing is left to be read."""
@@ -98,8 +98,7 @@ class ShortcutProtocol(HttpToolsProtocol):
     gate: Taker
     amount_cents_max: int
     _in_message = False  # whether the parser has a part of a request
-    _in_head = False  # and of its head
-    _head_bytes = 0  # pieces that were nothing but head
+    _beside_body_bytes = 0  # of that request, in head and trailers, beyond its first piece
     _used = False  # since the idle timer last looked
     _idle_timer: asyncio.TimerHandle | None = None
 
@@ -117,21 +116,21 @@ class ShortcutProtocol(HttpToolsProtocol):
             if payment is not None:
                 self._answer(self.gate.accept(payment))
                 return
-        was_in_head = self._in_head
+        self._beside_body_bytes += len(data)
         super().data_received(data)
-        self._head_bytes = self._head_bytes + len(data) if was_in_head and self._in_head else 0
-        if self._head_bytes > UNFINISHED_HEAD_BYTES_MAX:
+        if self._in_message and self._beside_body_bytes > BESIDE_BODY_BYTES_MAX:
             self.transport.close()
 
     def on_message_begin(self) -> None:
         """The parser was given the first byte of a request."""
-        self._in_message = self._in_head = True
+        self._in_message = True
+        self._beside_body_bytes = 0
         super().on_message_begin()
 
-    def on_headers_complete(self) -> None:
-        """It has been given a whole head."""
-        self._in_head = False
-        super().on_headers_complete()
+    def on_body(self, body: bytes) -> None:
+        """It has been given a part of the body, whose length the application looks at."""
+        self._beside_body_bytes -= len(body)
+        super().on_body(body)
 
     def on_message_complete(self) -> None:
         """It has been given the last."""

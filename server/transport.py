@@ -43,6 +43,10 @@ CONNECT_TIMEOUT_UNNAMED_S = 5.0
 ADDRESSES_MAX = 4
 """How many addresses of one name are tried; the connect time-out is shared out among them."""
 
+ADDRESSES_FOR_S = 1.0
+"""How long new connections go by one look-up: two processors that are restarted may come back with each other's
+address, and what was meant for one would be stored at the other."""
+
 
 class ReadResponse(httpx.Response):
     """A response whose body has been read already.
@@ -105,7 +109,8 @@ class KeepAliveTransport(httpx.AsyncBaseTransport):
         self._connections: set[Connection] = set()
         self._making = 0  # connections on their way into that set
         self._idle: dict[Connection, None] = {}  # the last one used is taken first, so that the others may time out
-        self._addresses: tuple[str, ...] = ()  # empty: look the name up
+        self._addresses: tuple[str, ...] = ()
+        self._addresses_until_s = 0.0  # then the name is looked up again, on the loop's clock
         self._looking_up = asyncio.Lock()
         self._closed = False
         self._all_lost = asyncio.Event()
@@ -180,7 +185,7 @@ class KeepAliveTransport(httpx.AsyncBaseTransport):
             self._connections.add(connection)
             return connection
         except OSError as error:
-            self._addresses = ()
+            self._addresses_until_s = 0.0
             kind = httpx.ConnectTimeout if isinstance(error, TimeoutError) else httpx.ConnectError
             raise kind(f"no connection to {self._host}:{self._port} within {timeout_s} s: {error!r}") from error
         finally:
@@ -188,8 +193,8 @@ class KeepAliveTransport(httpx.AsyncBaseTransport):
             self._tell_all_lost()
 
     async def _connect_to_any(self, timeout_s: float) -> Connection:
-        """Connect to the first address that takes it, and keep to that one until it, or any connection, fails."""
-        addresses = self._addresses or await self._look_up()
+        """Connect to the first address that takes it, and keep to that one until the next look-up."""
+        addresses = self._addresses if self._is_looked_up() else await self._look_up()
         failure: OSError = OSError("the name has no address")
         for address in addresses:
             try:
@@ -207,11 +212,15 @@ class KeepAliveTransport(httpx.AsyncBaseTransport):
 
     async def _look_up(self) -> tuple[str, ...]:
         async with self._looking_up:  # each look-up occupies a thread
-            if not self._addresses:
+            if not self._is_looked_up():
                 loop = asyncio.get_running_loop()
                 found = await loop.getaddrinfo(self._host, self._port, type=socket.SOCK_STREAM)
                 self._addresses = tuple(dict.fromkeys(str(info[4][0]) for info in found))[:ADDRESSES_MAX]
+                self._addresses_until_s = loop.time() + ADDRESSES_FOR_S
         return self._addresses
+
+    def _is_looked_up(self) -> bool:
+        return asyncio.get_running_loop().time() < self._addresses_until_s
 
     async def _connect_to(self, address: str) -> Connection:
         loop = asyncio.get_running_loop()
@@ -228,7 +237,8 @@ class KeepAliveTransport(httpx.AsyncBaseTransport):
         return connection
 
     def _forget(self, connection: Connection) -> None:
-        self._addresses = ()  # both processors may have been restarted, and got each other's address
+        if not connection.answered or connection.keep_alive:  # lost, not closed as its answer said
+            self._addresses_until_s = 0.0
         self._connections.discard(connection)
         self._idle.pop(connection, None)
         self._tell_all_lost()

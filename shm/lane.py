@@ -30,7 +30,7 @@ class Lane:
         """Looks at memory only when asked to: making a lane stores nothing."""
         self._view = view
         self._words = view.cast("Q")
-        self.slots = slots
+        self._slots = slots
         self._mask = slots - 1
 
     @property
@@ -52,7 +52,7 @@ class Lane:
     def try_publish(self, payment: Accepted) -> bool:
         """Called by the worker: hands `payment` over. False if the lane is full, and then nothing was stored."""
         head = self._words[_HEAD]
-        if head - self._words[_TAIL] >= self.slots:
+        if head - self._words[_TAIL] >= self._slots:
             return False
         start = layout.LANE_SLOTS_OFFSET + (head & self._mask) * layout.LANE_SLOT_LENGTH
         self._view[start : start + layout.LANE_SLOT_LENGTH] = pack_lane_slot(head, payment)

@@ -155,6 +155,7 @@ class FakeTotalsHash:
         self.header: Header | None = None
         self.fields: dict[str, bytes] = {}
         self.epoch = 0
+        self.seen_ms = 0
         self.roster: list[str] = []
         self.health = ("", "")
         self.flushes: list[tuple[Header, set[str], Version | None]] = []
@@ -197,10 +198,10 @@ class FakeTotalsHash:
             self.header = header
         return Found(applied, found, self.epoch, tuple(self.roster), self.health)
 
-    async def read_member(self, member: str) -> tuple[Header, Levels] | None:
+    async def read_member(self, member: str) -> tuple[Header, Levels, int] | None:
         """What it has."""
         self._answer_or_not(lost=self.away)
-        return None if self.header is None else (self.header, self.levels())
+        return None if self.header is None else (self.header, self.levels(), self.seen_ms)
 
     def levels(self) -> Levels:
         """What it has, as a reader of totals sees it."""

@@ -16,6 +16,7 @@ class Desk:
 
     def __init__(self, segment: Segment, totals: FakeTotalsHash | None = None) -> None:
         self.totals = totals or FakeTotalsHash()
+        self.segment = segment
         self.clock = FakeClock()
         self.journal = segment.journal(0)
         self.journal.begin_life()
@@ -40,6 +41,10 @@ class Desk:
             if self.journal.is_full():
                 self.journal.fold(16)
             self.journal.append(Ended(Kind.SETTLED, 0, requested_at_ms, amount_cents, 0))
+
+    async def take_up(self) -> None:
+        """Reads what the hash has of it, as a publisher does first."""
+        await self.publisher._take_up()  # noqa: SLF001  alone, without what follows it
 
     async def flush(self, payments: int = 0) -> bool:
         """Settles so many, and publishes."""

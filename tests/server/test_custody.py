@@ -1,12 +1,13 @@
 """server/custody.py: every row of the state table that a dispatcher walks, and ids remembered as long as need be."""
 
+from collections.abc import Sequence
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from server import custody as custody_module
 from server.custody import Custody, Taking
-from server.generations import Generations
 from shm import (
     ENDED,
     Accepted,
@@ -15,10 +16,12 @@ from shm import (
     DispatcherCount,
     Ended,
     Event,
+    Geometry,
     IllegalTransition,
     Journal,
     Kept,
     Kind,
+    Lane,
     State,
     next_state,
 )
@@ -49,10 +52,19 @@ def payment(number: int, amount_cents: int | None = None) -> Accepted:
 class Ward:
     """A custody over memory of its own; another over the same memory is its successor."""
 
-    def __init__(self, area: FakeArea | None = None, *, waiting_slots: int = 4, journal_records: int = 4) -> None:
+    def __init__(
+        self,
+        area: FakeArea | None = None,
+        *,
+        waiting_slots: int = 4,
+        journal_records: int = 4,
+        lanes: Sequence[Lane] = (),
+    ) -> None:
         self.area = area or FakeArea(waiting_slots, journal_records)
         self.changes = 0
-        self.custody = Custody([], self.area.table, self.area.another_journal(), self.area.counters, self._count_change)
+        self.custody = Custody(
+            lanes, self.area.table, self.area.another_journal(), self.area.counters, self._count_change
+        )
 
     def _count_change(self, _: int) -> None:
         self.changes += 1
@@ -280,24 +292,16 @@ class TestFolding:
     """An ended payment is remembered until its record is folded."""
 
     def test_a_full_journal_forgets_the_oldest(self, ward: Ward) -> None:
-        """Its slot is free and holds nothing any more; its id is known a little longer, for copies on their way."""
+        """Its slot is free and its id unknown; all others are still known."""
         slots = [ward.take_to(State.SETTLED, number) for number in range(5)]
         assert len(ward.journal()) == 4
         assert ward.area.table.state(slots[0]) is State.FREE
         assert ward.count(DispatcherCount.FOLDED) == 1
         assert ward.count(DispatcherCount.OLDEST_REMEMBERED_MS) == SENT_AT_MS + slots[1]
-        assert [ward.custody.take(payment(number)) for number in range(5)] == [Taking.REPEATED] * 5
-        assert ward.custody.take(payment(0, 1)) is Taking.CONFLICT
-        counts = (ward.count(DispatcherCount.REPEATED), ward.count(DispatcherCount.CONFLICTS))
-        assert counts == (5, 1)
-        assert Ward(ward.area).custody.take(payment(0)) is Taking.NEW
-
-    def test_it_is_forgotten_for_good(self, ward: Ward) -> None:
-        """After as many others as may lie before a copy, and at most twice as many."""
-        for number in range(2 + 4 * custody_module.FOLD_BATCH_MAX + 4):
-            ward.take_to(State.SETTLED, number)
-        assert not ward.custody.knows(payment(0).correlation_id)
-        assert ward.custody.knows(payment(4 + 2 * custody_module.FOLD_BATCH_MAX).correlation_id)
+        assert [ward.custody.take(payment(number)) for number in range(4, -1, -1)] == [
+            *[Taking.REPEATED] * 4,
+            Taking.NEW,
+        ]
 
     def test_a_batch_is_counted_as_what_it_was(self, ward: Ward, monkeypatch: pytest.MonkeyPatch) -> None:
         """A journal no longer than a batch folds all it has."""
@@ -318,19 +322,38 @@ class TestFolding:
             ward.custody.end(slot, Event.PAID, ward.custody.read(slot))
         assert len(ward.journal()) == left
 
+    def test_it_is_known_while_a_copy_may_lie_in_a_lane(self) -> None:
+        """Whatever lay there when it was forgotten; not what comes later, and not in another life."""
+        length = Geometry(1, 1, 8, 1, 2).lane_length
+        lanes = [Lane(memoryview(bytearray(length)), 8) for _ in range(2)]
+        ward = Ward(lanes=lanes)
+        for lane in lanes:
+            assert lane.try_publish(payment(90))
+        for number in range(5):
+            ward.take_to(State.SETTLED, number)
+        assert ward.area.table.find(payment(0).correlation_id) is None
+        assert [ward.custody.knows(payment(number).correlation_id) for number in range(6)] == [*[True] * 5, False]
+        assert ward.custody.take(payment(0)) is Taking.REPEATED
+        assert ward.custody.take(payment(0, 1)) is Taking.CONFLICT
+        assert (ward.count(DispatcherCount.REPEATED), ward.count(DispatcherCount.CONFLICTS)) == (1, 1)
+        lanes[0].advance(1)
+        assert ward.custody.take(payment(0)) is Taking.REPEATED
+        assert lanes[1].try_publish(payment(0))
+        lanes[1].advance(1)
+        assert ward.custody.take(payment(0)) is Taking.NEW
+
     def test_copies_are_taken_before(self, ward: Ward) -> None:
         """What is about to be forgotten is still known to whoever takes from the lanes then."""
         known: list[bool] = []
 
         def take() -> bool:
-            known.append(ward.area.table.find(payment(0)[0]) is not None)
+            known.append(ward.custody.knows(payment(0)[0]))
             return len(known) < 3  # there is more
 
         ward.custody.before_forgetting = take
         for number in range(5):
             ward.take_to(State.SETTLED, number)
-        assert known == [True] * 3
-        assert ward.area.table.find(payment(0)[0]) is None
+        assert (known, ward.custody.knows(payment(0)[0])) == ([True] * 3, False)
 
 
 class Books:
@@ -341,13 +364,10 @@ class Books:
         self.batch = batch
         self.living: dict[int, State] = {}
         self.remembered: list[int] = []
-        self.forgotten = Generations(2 * batch)
 
     def end(self, number: int) -> None:
         """A payment ends; the oldest are forgotten if there is no room for its record."""
         if len(self.remembered) == self.records:
-            for forgotten in self.remembered[: self.batch]:
-                self.forgotten.put(payment(forgotten).correlation_id, 0)
             del self.remembered[: self.batch]
         self.remembered.append(number)
         del self.living[number]
@@ -370,7 +390,7 @@ class TestAnyCourse:
             ward, books = Ward(), Books(4, batch)
             for what, number in moves:
                 if what == "crash":
-                    ward, books.forgotten = Ward(ward.area), Generations(2 * batch)
+                    ward = Ward(ward.area)
                     crashed = {State.SENDING: State.UNKNOWN}
                     books.living = {known: crashed.get(state, state) for known, state in books.living.items()}
                     waiting = [known for known, state in books.living.items() if state is State.WAITING]
@@ -388,7 +408,6 @@ class TestAnyCourse:
     @staticmethod
     def _take(ward: Ward, books: Books, number: int) -> None:
         known = number in books.living or number in books.remembered
-        known |= books.forgotten.get(payment(number).correlation_id) is not None
         room = len(books.living) < 4
         expected = Taking.REPEATED if known else Taking.NEW if room else Taking.NO_ROOM
         assert ward.custody.take(payment(number)) is expected

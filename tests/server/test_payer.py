@@ -172,6 +172,7 @@ class TestPaying:
         monkeypatch.setattr(payer, "Custody", Watched)
         await station.start()
         assert (station.row.get(DispatcherCount.FOLDED), station.segment.journal(0).life) == (100, 1)
+        await station.stop()
 
     async def test_stamps_of_its_own(self, make: Callable[..., Station]) -> None:
         """No sibling sends an id with the same requestedAt: here this one is the second of two, by name."""

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from server.app import build_app
 from server.payments import Acceptance, Payment
-from server.shortcut import HEAD_BYTES_MAX, UNFINISHED_HEAD_BYTES_MAX, shortcut_protocol, usual_body
+from server.shortcut import BESIDE_BODY_BYTES_MAX, HEAD_BYTES_MAX, shortcut_protocol, usual_body
 from tests.server.fake_door import FakeGate, FakeTotals
 
 ID = "4a7901b8-7d26-4d9d-aa19-4dc1c7cf60b3"
@@ -205,6 +205,32 @@ class TestSameAnswers:
                 await asyncio.sleep(0.6)
             writer.close()
 
+    async def test_trailers_without_end(self) -> None:
+        """They are not kept either."""
+        async with serving(FakeGate(), shortcut=True) as port, asyncio.timeout(5):
+            _, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.write(request_of("Host: x", "Transfer-Encoding: chunked", body=b"1\r\n{\r\n0\r\n"))
+
+            async def go_on() -> None:
+                while True:
+                    writer.write(b"X: " + b"x" * 995 + b"\r\n")
+                    await writer.drain()
+                    await asyncio.sleep(0)
+
+            with pytest.raises(ConnectionError):
+                await go_on()
+
+    async def test_pipelining_is_no_head_without_end(self) -> None:
+        """Whoever sends the end of one request with the beginning of the next, again and again."""
+        async with serving(FakeGate(), shortcut=True) as port, asyncio.timeout(5):
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            request = request_of(*USUAL, "X: " + "x" * 1000)
+            writer.write(request[:500])
+            for _ in range(100):
+                writer.write(request[500:] + request[:500])
+                assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 202")
+            writer.close()
+
     async def test_a_head_without_end(self) -> None:
         """It is not kept; one that is merely long is nobody's business here."""
         async with serving(FakeGate(), shortcut=True) as port, asyncio.timeout(5):
@@ -218,5 +244,5 @@ class TestSameAnswers:
                         writer.write((b"" if piece else b"POST /payments HTTP/1.1") + b"\r\nX: " + b"x" * 995)
                         await writer.drain()
                     writer.write(b"\r\n" + request_of(*USUAL, line="X: x"))
-                    assert await answer == (b"HTTP/1.1 202" if filling < UNFINISHED_HEAD_BYTES_MAX else b"")
+                    assert await answer == (b"HTTP/1.1 202" if filling < BESIDE_BODY_BYTES_MAX else b"")
                 writer.close()

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator
 import httpx
 import pytest
 
+from server import transport as module
 from server.connection import Connection
 from server.transport import KeepAliveTransport
 from tests.server.fake_peer import LOOPS, OK, FakeLookUp, NewLoop, Talk, failure, on_each_loop, run_on, until
@@ -139,7 +140,7 @@ class TestConnecting:
             assert near.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) != 0
 
     async def test_looked_up_once(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """A name is looked up once, even by calls that come together, and again after one was lost or failed."""
+        """A name is looked up once, even by calls that come together, and again after a connection failed."""
         async with Talk(host="peer.test") as talk:
             look_up = FakeLookUp(["127.0.0.1"])
             monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", look_up)
@@ -150,11 +151,31 @@ class TestConnecting:
                 peer.send(b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 0\r\n\r\n")
             await asyncio.gather(*calls)
             assert look_up.count == 1
-            await until(lambda: talk.transport.connections_open == 0)
             talk.stop_listening()
-            for count in (2, 3):
+            for count in (1, 2):
                 assert type(await failure(talk.call())) is httpx.ConnectError
                 assert look_up.count == count
+
+    async def test_looked_up_again(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A processor that is restarted may have moved: after a loss, and in any case after a while."""
+        async with Talk(host="peer.test") as talk:
+            look_up = FakeLookUp(["127.0.0.1"])
+            monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", look_up)
+            peer, _ = await talk.exchange()
+            peer.close()
+            await until(lambda: talk.transport.connections_open == 0)
+            monkeypatch.setattr(module, "ADDRESSES_FOR_S", 0)
+            peers = [(await talk.exchange())[0]]
+            assert look_up.count == 2
+            await talk.reuse(peers[0])
+            assert look_up.count == 2
+            calls = [talk.call() for _ in range(2)]
+            peers.append(await talk.accept())
+            for one in peers:
+                await one.receive()
+                one.send(OK)
+            await asyncio.gather(*calls)
+            assert look_up.count == 3
 
     async def test_addresses_in_turn(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """Of several addresses the first that takes the connection is used, and kept to."""

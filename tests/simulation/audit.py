@@ -244,7 +244,7 @@ class Auditor:
         if life.local is not None:
             bases = [self.instances[0].view.journal(index).base for index in range(len(self.instances[0].members))]
             connection.purged = max(base.epoch for base in bases) + 1
-            self.purged(connection.purged, is_local=True)
+            self.purged(connection.purged, None)
         self._asked[instance.clock.wall_us() // 1000] = self._heads()
         try:
             await (life.local or self._totals(instance, connection)).purge()
@@ -256,17 +256,17 @@ class Auditor:
             staying = connection.seen.staying if isinstance(connection.seen, Seen) else set(self._truth.members)
             self._answered.append((connection.purged, self._world.loop.time(), staying))
 
-    def purged(self, epoch: int, *, is_local: bool = False) -> None:
-        """The epoch was raised: nothing settled before it was asked for may count in it."""
+    def purged(self, epoch: int, asked_ms: int | None) -> None:
+        """The epoch was raised: nothing settled before that was asked for (None: just now) may count in it."""
         self._world.say(f"purge {epoch}")
         if hasattr(self, "server"):
             self.server.disturb()
         # Two workers may ask for the same one without Redis. With it a clock set back and an older hash may give it, or
         # the same call, when it comes again after Redis has been emptied.
         is_again = epoch in self._asked or self._world.coverage.faults[Fault.CLOCK]
-        if epoch in self._purges and not is_local and not is_again:
+        if epoch in self._purges and asked_ms is not None and not is_again:
             self._world.fail(f"there has been a purge {epoch} before")
-        asked = self._asked.get(epoch) or self._asked.get(epoch - 1)  # a call that is made again gets the next number
+        asked = None if asked_ms is None else self._asked.get(asked_ms)  # by the call's time: its number may be greater
         self._purges.setdefault(epoch, asked or self._heads())
 
     def _heads(self) -> dict[str, int]:

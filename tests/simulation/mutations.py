@@ -31,7 +31,7 @@ def _publish_before_packing() -> list[Patch]:
 
     def try_publish(self: Any, payment: Accepted) -> bool:
         head = self.head
-        if head - self.tail >= self.slots:
+        if head - self.tail >= self._slots:
             return False
         self._words[layout.LANE_HEAD // layout.WORD] = head + 1
         start = layout.LANE_SLOTS_OFFSET + (head & self._mask) * layout.LANE_SLOT_LENGTH
@@ -216,6 +216,18 @@ def _trust_in_redis() -> list[Patch]:
     return [(Neighbours, "unpublished", unpublished)]
 
 
+def _forget_at_once() -> list[Patch]:
+    """What is forgotten is taken for new from that moment on, whatever lies in the lanes."""
+    fold = Custody._fold  # noqa: SLF001  the same
+
+    def thorough(self: Any) -> None:
+        fold(self)
+        self._forgotten.clear()
+        self._forgotten_until.clear()
+
+    return [(Custody, "_fold", thorough)]
+
+
 MUTATIONS: dict[str, Callable[[], list[Patch]]] = {
     "publish-before-packing": _publish_before_packing,
     "acknowledge-before-storing": _acknowledge_before_storing,
@@ -233,6 +245,7 @@ MUTATIONS: dict[str, Callable[[], list[Patch]]] = {
     "trust-in-redis": _trust_in_redis,
     "ignore-siblings": _ignore_siblings,
     "return-unverified": _return_unverified,
+    "forget-at-once": _forget_at_once,
 }
 
 

@@ -7,7 +7,7 @@ import signal
 from collections.abc import Callable, Coroutine, Mapping
 from typing import Any, NamedTuple, Protocol, cast
 
-from server.clock import Clock, SystemClock
+from server.clock import Clock
 from server.config import Config
 from server.errors import TotalsUnavailable
 from server.gate import Gate
@@ -200,7 +200,7 @@ def serve(
         stop = world.loop.create_future()
         world.loop.add_signal_handler(signal.SIGTERM, stop.cancel)
         if not config.redis_url:
-            life.local = LocalTotals(life.segment, counters, lambda role: not around.home.plays(role), SystemClock())
+            life.local = LocalTotals(life.segment, counters, lambda role: not around.home.plays(role), around.clock)
             following = world.loop.create_task(follow(life.local))
         counters.phase = Phase.READY
         with contextlib.suppress(asyncio.CancelledError):

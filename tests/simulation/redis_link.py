@@ -25,7 +25,7 @@ COPIES_KEPT = 4
 class Watch(Protocol):
     """Who is told of what Redis carries out."""
 
-    def purged(self, epoch: int) -> None:
+    def purged(self, epoch: int, asked_ms: int) -> None:
         """The epoch was raised."""
 
     def summarised(self) -> object:
@@ -73,7 +73,7 @@ class SimulatedRedis:
         """Carries a command out."""
         reply = self.model.run(command, arguments)
         if command == "purge" and reply:
-            self.watch.purged(int(self.model.hash[b"epoch"]))
+            self.watch.purged(int(self.model.hash[b"epoch"]), int(arguments[0]))
         return reply
 
     def keep_copy(self) -> None:

@@ -1,0 +1,101 @@
+"""server/publisher.py: a purge, heard of in time, late, or much too late."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from server.totals import Total
+from tests.fakes import NOON_MS
+from tests.server.desk import GEOMETRY, Desk
+from tests.server.scene import fresh_segment
+
+
+@pytest.fixture
+def desk() -> Iterator[Desk]:
+    """A publisher that has published nothing yet."""
+    with fresh_segment(GEOMETRY) as segment:
+        yield Desk(segment)
+
+
+class TestPurge:
+    """What a flush learns from the hash's epoch."""
+
+    async def test_purge(self, desk: Desk) -> None:
+        """A higher epoch is taken up: totals start from zero, what is requested later counts."""
+        await desk.flush(5)
+        desk.totals.epoch = epoch = NOON_MS + 1
+        assert not await desk.flush(1)
+        assert desk.journal.base.epoch == epoch
+        desk.settle(2, requested_at_ms=epoch)
+        assert await desk.flush()
+        assert desk.totals.header is not None
+        assert desk.totals.header.version == (epoch, 1, 3)
+        assert desk.shown(None, None) == Total(2, 3980)
+
+    async def test_a_purge_heard_of_late(self, desk: Desk) -> None:
+        """What was settled since counts; what was flushed before does not, whatever the clocks said."""
+        desk.settle(2)
+        desk.settle(1, requested_at_ms=NOON_MS + 9)
+        await desk.flush()
+        desk.totals.epoch = NOON_MS + 5
+        desk.settle(1)
+        desk.settle(3, requested_at_ms=NOON_MS + 5)
+        assert not await desk.flush()
+        assert await desk.flush()
+        assert desk.shown(None, None) == Total(3, 5970)
+
+    async def test_a_purge_that_the_hash_had_forgotten(self, desk: Desk) -> None:
+        """Redis came back empty, took a flush, and was told of the purge by another member: what came since counts."""
+        desk.settle(2, requested_at_ms=NOON_MS - 1)
+        desk.settle(3, requested_at_ms=NOON_MS)
+        desk.clock.advance(2000)
+        await desk.flush()
+        desk.totals.epoch = NOON_MS
+        assert not await desk.flush()
+        assert await desk.flush()
+        assert desk.shown(None, None) == Total(3, 5970)
+
+    async def test_what_the_hash_took_of_a_predecessor(self, desk: Desk) -> None:
+        """The same, the dispatcher having been replaced meanwhile: the hash says when it was last told something."""
+        desk.settle(2, requested_at_ms=NOON_MS - 1)
+        desk.settle(3, requested_at_ms=NOON_MS)
+        await desk.flush()
+        desk.totals.seen_ms = NOON_MS + 2000
+        successor = Desk(desk.segment, desk.totals)
+        await successor.take_up()
+        desk.totals.epoch = NOON_MS
+        assert not await successor.flush()
+        assert await successor.flush()
+        assert successor.shown(None, None) == Total(3, 5970)
+
+    async def test_a_purge_by_number(self, desk: Desk) -> None:
+        """As 0.1.0 counted them: nothing can be told from it, so what is settled next is the first that counts."""
+        desk.settle(3)
+        desk.totals.epoch = 1
+        assert not await desk.flush()
+        assert await desk.flush(1)
+        assert desk.shown(None, None) == Total(1, 1990)
+
+    async def test_a_purge_heard_of_far_too_late(self, desk: Desk, caplog: pytest.LogCaptureFixture) -> None:
+        """What came after it is in one sum with what came before: it is not taken up, and the next one is."""
+        await desk.flush(5)
+        desk.totals.epoch = NOON_MS + 5
+        desk.settle(100, requested_at_ms=NOON_MS + 9)
+        for _ in range(3):
+            assert not await desk.flush()
+        assert desk.journal.base.epoch == 0
+        assert caplog.text.count("heard of too late") == 1
+        desk.totals.epoch = NOON_MS + 10
+        desk.settle(1, requested_at_ms=NOON_MS + 10)  # cut off again: this one is heard of late, and told exactly
+        assert not await desk.flush()
+        assert await desk.flush()
+        assert desk.shown(None, None) == Total(1, 1990)
+
+    async def test_purges_after_the_clock_was_ahead(self, desk: Desk) -> None:
+        """What was folded seems to be from after every purge: the second one is heard of in time, and empties."""
+        desk.settle(100, requested_at_ms=NOON_MS + 7_200_000)
+        for epoch in (NOON_MS, NOON_MS + 1):
+            desk.totals.epoch = epoch
+            assert not await desk.flush()
+        assert await desk.flush()
+        assert desk.shown(None, None) == Total(0, 0)
