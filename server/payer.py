@@ -60,6 +60,10 @@ def serve(config: Config, index: int, doorbell: int) -> int:
 class Payer:
     """One dispatcher with its publisher and pollers, wired.
 
+    Who calls whom beside the plain way: custody tells of each change (`_tell_change`), which kicks or hurries the
+    publisher; the dispatcher hurries it when nothing is about to follow (`on_quiet`); custody has intake empty the
+    lanes before it forgets (`before_forgetting`); health news go to the circuits.
+
     What reaches beyond the machine is made by methods, so that a simulation can put its own in their place.
     """
 

@@ -72,6 +72,13 @@ class Sibling:
     def look(self) -> None:
         """Learns what it has accepted until now.
 
+        | the sibling | which of its ids count here | and until when |
+        | --- | --- | --- |
+        | has been there for over 10 s | those that its workers published lately | two generations of them |
+        | says that it is leaving | all that it remembers: read now, and again when it is gone | 10 s after it is back |
+        | holds no supervisor's lock | all that it remembers: read now | the same |
+        | has been back for under 10 s, and was not read before | the same | the same |
+
         To be called after payments arrived here and before they are taken; and several times a second, or its lanes
         run past.
         """
