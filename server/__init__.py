@@ -60,13 +60,13 @@ For all of them:
     errors         what can go wrong
 
 The words, where one is not the field's own:
-    dispatcher     a process, made by payer; its loop is dispatcher.py; its totals are a *member* of the Redis hash
-    sibling        another instance, as far as its ids count here
-    neighbour      a dispatcher of this volume, as far as its totals are concerned
-    life           counted up by each dispatcher that starts on a journal
-    epoch          a purge, by its number; totals count from the last one
-    fold           an ended payment's record goes into the sums of the journal's base, and the payment is forgotten
-    absence        the whole instance was down, and its clients may have gone to a sibling
-    unverified     accepted before an absence: asked for everywhere before it is sent
-    unknown        sent, and nobody knows whether it arrived: it belongs to that processor until that is known
+- dispatcher: a process, made by payer; its loop is dispatcher.py; its totals are a *member* of the Redis hash
+- sibling: another instance, as far as its ids count here
+- neighbour: a dispatcher of this volume, as far as its totals are concerned
+- life: counted up by each dispatcher that starts on a journal
+- epoch: a purge, by its number; totals count from the last one
+- fold: an ended payment's record goes into the sums of the journal's base, and the payment is forgotten
+- absence: the whole instance was down, and its clients may have gone to a sibling
+- unverified: accepted before an absence: asked for everywhere before it is sent
+- unknown: sent, and nobody knows whether it arrived: it belongs to that processor until that is known
 """
