@@ -10,7 +10,11 @@
 
 import argparse
 import logging
+import signal
 import sys
+
+if __name__ == "__main__":  # a stop waits for the supervisor: process 1 of a container would never hear of it
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
 
 from server import listeners
 from server.config import Config, from_environment
@@ -24,6 +28,7 @@ from shm import (
     SegmentForbidden,
     SegmentMissing,
     SegmentNotReady,
+    discard_unfinished,
     migrate,
     take_role,
 )
@@ -81,6 +86,7 @@ def open_segment(config: Config) -> Segment:
     Raises:
         SegmentError: there is one that can't be taken up, or no room for a new one.
     """
+    discard_unfinished(config.instance)
     try:
         segment = Segment.attach(config.instance)
     except SegmentMissing:

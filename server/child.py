@@ -1,6 +1,7 @@
 """What every child process does first and last, whatever its role."""
 
 import asyncio
+import contextlib
 import ctypes
 import gc
 import logging
@@ -83,5 +84,6 @@ def run(name: str, parent: int, work: Callable[[], int]) -> int:
         _log.critical("%s failed", name, exc_info=True)
         return EXIT_CRASH
     finally:
-        sys.stdout.flush()
-        sys.stderr.flush()
+        for stream in (sys.stdout, sys.stderr):
+            with contextlib.suppress(OSError, ValueError):  # nobody can be told
+                stream.flush()

@@ -71,9 +71,13 @@ class Children:
             self._pause_ms[role] = 0
             self._due_ms[role] = now_ms
         else:
-            self._due_ms[role] = now_ms + self._pause_ms[role]
-            self._pause_ms[role] = min(max(self._pause_ms[role] * 2, PAUSE_MIN_MS), PAUSE_MAX_MS)
+            self.put_off(role, now_ms)
         return role
+
+    def put_off(self, role: Role, now_ms: int) -> None:
+        """No process can play the role now: it is due again after a pause that grows from time to time."""
+        self._due_ms[role] = now_ms + self._pause_ms[role]
+        self._pause_ms[role] = min(max(self._pause_ms[role] * 2, PAUSE_MIN_MS), PAUSE_MAX_MS)
 
     def alive(self, kind: str | None = None) -> dict[Role, Child]:
         """The living, of one kind or all."""

@@ -179,7 +179,7 @@ def _log_level(text: str) -> str:
 
 
 _PERCENT = _scaled(100, "0", "100", "a percentage")
-_SLOTS = _whole(2, 1 << 24)
+_SLOTS = _whole(2, 1 << 19)  # two tables of that size can be read through within STUCK_S, at half a core
 
 SETTINGS: dict[str, Setting] = {
     "instance": Setting("INSTANCE", "local", _instance, "name", "names the segment `/gateway-<INSTANCE>`: keep it "

@@ -9,6 +9,7 @@ Requests and answers are httpx's, and so is the transport's interface. Its clien
 processor time.
 """
 
+from collections.abc import Collection
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -97,7 +98,7 @@ class Processor:
             ProcessorUnreachable: surely not asked.
             OutcomeUnknown: no answer, or none that can be used.
         """
-        response = await self._ask(format_id(correlation_id), no_answer=httpx.codes.NOT_FOUND)
+        response = await self._ask(format_id(correlation_id), {httpx.codes.OK}, no_answer=httpx.codes.NOT_FOUND)
         if response is None:
             return None
         try:
@@ -112,7 +113,9 @@ class Processor:
             ProcessorUnreachable: surely not asked.
             OutcomeUnknown: no answer, or none that can be used.
         """
-        response = await self._ask("service-health", no_answer=httpx.codes.TOO_MANY_REQUESTS)
+        # One that says with a 503 that it fails has the same body.
+        told_by = {httpx.codes.OK, httpx.codes.SERVICE_UNAVAILABLE}
+        response = await self._ask("service-health", told_by, no_answer=httpx.codes.TOO_MANY_REQUESTS)
         if response is None:
             return None
         try:
@@ -124,15 +127,15 @@ class Processor:
         """Close the transport; calls under way end with an error."""
         await self._transport.aclose()
 
-    async def _ask(self, question: str, *, no_answer: int) -> httpx.Response | None:
-        """The 200 to `GET /payments/{question}`, or None for the status that means there is nothing to tell."""
+    async def _ask(self, question: str, told_by: Collection[int], *, no_answer: int) -> httpx.Response | None:
+        """The answer to `GET /payments/{question}`, or None for the status that means there is nothing to tell."""
         response = await self._send(
             httpx.Request("GET", f"{self._payments_url}/{question}", extensions=self._question_extensions)
         )
         await response.aread()
         if response.status_code == no_answer:
             return None
-        if response.status_code != httpx.codes.OK:
+        if response.status_code not in told_by:
             raise OutcomeUnknown(f"{self.name} answered {response.status_code} to GET /payments/{question}")
         return response
 

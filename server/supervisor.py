@@ -19,6 +19,7 @@ from server.config import Config
 from shm import Counters, Phase, Segment, SupervisorCount
 
 LOOK_MS = 500  # how often heartbeats are looked at
+SAME_MS = 500  # signals this close together are one wish: `timeout` sends its own twice
 START_WITHIN_MS = 60_000  # a full table is read in 1.4 s, but a starved container may give a tenth of a core
 _STOPS = (signal.SIGTERM, signal.SIGINT)
 _WATCHED = {signal.SIGCHLD, *_STOPS}
@@ -45,9 +46,13 @@ class Supervisor:
         self._children = Children(roles)
         self._counters = segment.supervisor_counters()
         self._stopped = False
+        self._told_at_ms = 0  # to stop
+        self._looked_at_us = 0  # at hearts
+        self._awake_since_us = 0
 
     def run(self) -> None:
         """Lives until told to stop."""
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # ignored by some who start this: then nobody could be waited for
         signal.pthread_sigmask(signal.SIG_BLOCK, _WATCHED)
         self._counters.begin(os.getpid(), time.time_ns() // 1_000_000)
         gc.freeze()
@@ -81,9 +86,17 @@ class Supervisor:
         row = self._row(role)
         row.phase = Phase.STARTING
         row.beat()  # a heart that stopped long ago must not get the successor killed
-        pid = os.fork()
+        try:
+            pid = os.fork()
+        except OSError as error:  # no memory or too many processes: the others live on
+            _log.error("%s can't be started now: %s", role, error)
+            self._children.put_off(role, _now_ms())
+            return
         if pid == 0:
-            os._exit(child.run(str(role), parent, self._work(role)))
+            try:
+                os._exit(child.run(str(role), parent, self._work(role)))
+            finally:
+                os._exit(child.EXIT_CRASH)
         self._children.born(role, pid, _now_ms())
         self._counters.add(SupervisorCount.FORKS)
         _log.info("%s is process %d", role, pid)
@@ -121,9 +134,12 @@ class Supervisor:
     def _look_at_hearts(self) -> None:
         """Kills children that live but have not shown it for too long; they are replaced once reaped."""
         now_us = time.monotonic_ns() // 1000
+        if now_us - self._looked_at_us > 2 * LOOK_MS * 1000:  # everybody stood still: `docker pause`, a starved machine
+            self._awake_since_us = now_us
+        self._looked_at_us = now_us
         for role, alive in self._children.alive().items():
             row = self._row(role)
-            silent_ms = (now_us - row.heartbeat_us) // 1000
+            silent_ms = (now_us - max(row.heartbeat_us, self._awake_since_us)) // 1000
             starting_ms = START_WITHIN_MS if row.phase is Phase.STARTING else 0  # recovery does not beat
             if silent_ms > max(self._config.stuck_ms, starting_ms):
                 _log.error("%s has been silent for %d ms: killed", role, silent_ms)
@@ -133,6 +149,7 @@ class Supervisor:
     def _stop_in_order(self) -> None:
         """Web workers leave first, so that nothing new comes in; then the dispatchers settle what they can."""
         self._counters.phase = Phase.LEAVING
+        self._told_at_ms = _now_ms()
         for kind, within_ms in stop_within_ms(self._config).items():
             for alive in self._children.alive(kind).values():
                 os.kill(alive.pid, signal.SIGTERM)
@@ -156,7 +173,7 @@ class Supervisor:
                 break
             self._counters.beat()
             info = signal.sigtimedwait(_WATCHED, min(left_ms, LOOK_MS) / 1000)
-            if info is not None and info.si_signo in _STOPS:
+            if info is not None and info.si_signo in _STOPS and _now_ms() - self._told_at_ms >= SAME_MS:
                 return False
             self._reap()
         return True

@@ -35,7 +35,7 @@ from shm.errors import (
 from shm.journal import Journal
 from shm.lane import Lane
 from shm.layout import VERSION, Geometry
-from shm.migration import count_unsettled, migrate
+from shm.migration import count_unsettled, discard_unfinished, migrate
 from shm.names import INSTANCE_PATTERN, instances_present, lock_path, segment_name
 from shm.record import STATE_KINDS, Accepted, Base, Ended, Kept, Kind
 from shm.recovery import recover
@@ -83,6 +83,7 @@ __all__ = [
     "Table",
     "WorkerCount",
     "count_unsettled",
+    "discard_unfinished",
     "instances_present",
     "is_role_free",
     "lock_path",

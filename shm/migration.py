@@ -5,8 +5,10 @@ every dispatcher its base, roster, life, journal records (published or not) and 
 Nobody but the caller, who holds the supervisor's lock, may have the old segment mapped for writing.
 
 The new segment is built under a name of its own and moved over the old one at the end: a crash on the way leaves the
-old one as it was, and the unfinished copy is thrown away by the next try.
+old one as it was, and the unfinished copy is thrown away by the next start.
 """
+
+from pathlib import Path
 
 from shm.errors import BrokenInvariant, SegmentIncompatible
 from shm.layout import Geometry
@@ -37,8 +39,8 @@ def migrate(old: Segment, instance: str, geometry: Geometry) -> Segment:
             f"segment {segment_name(instance)} has another geometry ({_told(old.geometry)}) and holds {unsettled} "
             "unsettled payments: start with the old settings until they are settled"
         )
-    unfinished = SHM_FOLDER / segment_name(instance + _UNFINISHED).removeprefix("/")
-    unfinished.unlink(missing_ok=True)
+    unfinished = _unfinished(instance)
+    discard_unfinished(instance)
     new = Segment.create(instance + _UNFINISHED, geometry, segment_id=old.segment_id)
     try:
         for dispatcher in range(geometry.dispatchers):
@@ -48,6 +50,15 @@ def migrate(old: Segment, instance: str, geometry: Geometry) -> Segment:
         raise SegmentIncompatible(f"segment {segment_name(instance)} can't be copied: {error}") from error
     unfinished.rename(SHM_FOLDER / segment_name(instance).removeprefix("/"))
     return new
+
+
+def discard_unfinished(instance: str) -> None:
+    """Throws away what a migration that was killed has left; the caller holds the supervisor's lock."""
+    _unfinished(instance).unlink(missing_ok=True)
+
+
+def _unfinished(instance: str) -> Path:
+    return SHM_FOLDER / segment_name(instance + _UNFINISHED).removeprefix("/")
 
 
 def _told(geometry: Geometry) -> str:

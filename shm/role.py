@@ -4,6 +4,7 @@ import fcntl
 import os
 import time
 from collections.abc import Callable
+from pathlib import Path
 from types import TracebackType
 from typing import Self
 
@@ -12,6 +13,7 @@ from shm.names import MODE, lock_path
 
 TAKEN_WITHIN_S = 2.0  # who was killed is reaped by then, and who only looks (`is_role_free`) has long let go
 RETRY_S = 0.05
+OPENINGS_MAX = 8  # a file that is removed that often is not our business
 _NONE = -1  # no descriptor
 
 
@@ -27,12 +29,18 @@ class RoleLock:
 
     def __init__(self, instance: str, role: str) -> None:
         """Takes the lock of `role` (`supervisor`, `worker-0`, `dispatcher-0`) without waiting."""
-        self._descriptor = os.open(lock_path(instance, role), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, MODE)
-        try:
-            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            self.release()
-            raise RoleTaken(f"another process is {role} of {instance}") from None
+        path = lock_path(instance, role)
+        for _ in range(OPENINGS_MAX):
+            self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, MODE)
+            try:
+                fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                break
+            if _is_at(path, self._descriptor):
+                return
+            self.release()  # it was removed between opening and locking, and the next one would get another file
+        self.release()
+        raise RoleTaken(f"another process is {role} of {instance}")
 
     def release(self) -> None:
         """Gives the role up, once; dying does the same."""
@@ -49,6 +57,15 @@ class RoleLock:
     ) -> None:
         """Gives the role up."""
         self.release()
+
+
+def _is_at(path: Path, descriptor: int) -> bool:
+    """Whether a path still leads to an open file."""
+    try:
+        there = path.stat()
+    except FileNotFoundError:
+        return False
+    return os.path.samestat(there, os.fstat(descriptor))
 
 
 def take_role(

@@ -173,6 +173,11 @@ class Instance:
                 os.kill(pid, number)
         return pid
 
+    def has_blocked(self, number: int) -> bool:
+        """Whether the supervisor keeps a signal waiting."""
+        status = Path(f"/proc/{self.process.pid}/status").read_text()
+        return bool(int(status.partition("SigBlk:")[2].split()[0], 16) >> (number - 1) & 1)
+
     def tell(self, number: int = signal.SIGTERM) -> None:
         """Sends the supervisor a signal."""
         self.process.send_signal(number)

@@ -7,6 +7,7 @@ import time
 
 import pytest
 
+from server.supervisor import SAME_MS
 from shm import DispatcherCount, Phase
 from tests.integration.conftest import Start
 from tests.integration.instances import Processors, wait_for
@@ -43,6 +44,16 @@ class TestOrderlyStop:
         assert await instance.wait_end() == 0
         await processors.wait_stored(accepted, within_s=0.1)
 
+    async def test_while_it_starts(self, start: Start, processors: Processors) -> None:
+        """A stop that comes before anything is there waits until somebody heeds it."""
+        instance = await start()
+        assert await instance.stop() == 0
+        instance.launch()
+        await wait_for(lambda: instance.has_blocked(signal.SIGTERM), "it does not block it")
+        instance.tell()
+        assert await instance.wait_end() == 0
+        assert processors.ids() == []
+
     async def test_says_leaving(self, start: Start, processors: Processors) -> None:
         """/health says 404 first, while payments are still taken; then the sockets are gone."""
         instance = await start(LEAVE_S="0.6")
@@ -62,6 +73,7 @@ class TestOrderlyStop:
         accepted = await instance.pay(range(30))
         instance.tell()
         await wait_for(lambda: instance.supervisor().phase is Phase.LEAVING, "it does not stop")
+        await asyncio.sleep(SAME_MS / 1000)
         instance.tell()
         assert await instance.wait_end(0.5) == 0
         processors.behave(delay_ms=0)

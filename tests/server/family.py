@@ -167,6 +167,7 @@ def running(
 
 def _supervise(config: Config, segment: Segment, diary: Path, worker_life: Life, dispatcher_life: Life) -> int:
     ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1)
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # as some leave it who start programs
 
     def play(role: str, counters: Counters, life: Life) -> int:
         counters.begin(os.getpid(), 0)

@@ -6,8 +6,10 @@ import gc
 import logging
 import os
 import signal
+import sys
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
@@ -69,6 +71,16 @@ class TestRun:
     def test_errors(self, error: BaseException, status: int) -> None:
         """Whatever is raised becomes a status: the supervisor's stack, with its sockets, is below and must not run."""
         assert run(refuse(error)) == status
+
+    def test_a_log_that_cannot_be_written(self) -> None:
+        """It is no reason to go on in the supervisor's stack either."""
+
+        def work() -> int:
+            sys.stderr = Path("/dev/full").open("w")  # noqa: SIM115  the process ends with it
+            sys.stderr.write("what nobody will read")
+            raise ValueError("a bug")
+
+        assert run(work) == child.EXIT_CRASH
 
     def test_signals(self) -> None:
         """Nothing is blocked or handled as in the supervisor, and Ctrl-C is not for a child."""

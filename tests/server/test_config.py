@@ -199,7 +199,7 @@ _BAD |= dict.fromkeys(
 )
 _BAD |= dict.fromkeys(
     ("LANE_SLOTS", "WAITING_SLOTS", "JOURNAL_RECORDS", "RECENT_IDS"),
-    ("a whole number from 2 to 16777216", [*_WHOLE_BAD, "1", "16777217"]),
+    ("a whole number from 2 to 524288", [*_WHOLE_BAD, "1", "524289"]),
 )
 
 

@@ -46,13 +46,12 @@ class TestMain:
     def test_orderly(self, instance: str, monkeypatch: pytest.MonkeyPatch) -> None:
         """What the supervisor ends with; while it runs the lock is held and the socket listens, afterwards not."""
 
-        def run(supervisor: Supervisor) -> int:
+        def run(supervisor: Supervisor) -> None:
             where = supervisor._config.listen  # noqa: SLF001  the real one would serve there
             assert isinstance(where, TcpListen)
             socket.create_connection(where).close()
             with pytest.raises(RoleTaken):
                 RoleLock(instance, "supervisor")
-            return 0
 
         monkeypatch.setattr(Supervisor, "run", run)
         assert main() == 0
@@ -146,6 +145,13 @@ class TestSegment:
         copied = open_segment(config_of(instance, WEB_WORKERS="2", JOURNAL_RECORDS="32"))
         assert copied.segment_id == first.segment_id
         assert copied.geometry == Geometry(2, 1, 8, 8, 32)
+
+    def test_an_unfinished_copy(self, instance: str) -> None:
+        """What a copying that was killed has left is thrown away by any start."""
+        unfinished = segment_path(f"{instance}.next")
+        unfinished.write_bytes(b"half of it")
+        open_segment(config_of(instance))
+        assert not unfinished.exists()
 
     def test_other_geometry_with_payments(self, instance: str) -> None:
         """One with unsettled payments stops the start, and keeps them."""

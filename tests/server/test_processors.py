@@ -214,6 +214,11 @@ class TestHealth:
         assert await scene.processor.health() == health
         assert str(scene.requests[0].url) == "http://default:8080/payments/service-health"
 
+    async def test_told_by_one_that_fails(self) -> None:
+        """Its status says so as well."""
+        scene = Scene(lambda _: httpx.Response(503, content=b'{"failing":true,"minResponseTime":7}'))
+        assert await scene.processor.health() == Health(failing=True, response_ms_min=7)
+
     async def test_too_often(self) -> None:
         """429: nothing is told, this time."""
         assert await answering(429).health() is None
@@ -237,7 +242,7 @@ class TestHealth:
         with pytest.raises(OutcomeUnknown, match="not understood"):
             await answering(200, body).health()
 
-    @pytest.mark.parametrize("status", [404, 500, 503])
+    @pytest.mark.parametrize("status", [404, 500, 502])
     async def test_other_status(self, status: int) -> None:
         """Neither does any other status."""
         with pytest.raises(OutcomeUnknown, match=f"default answered {status}"):

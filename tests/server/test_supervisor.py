@@ -3,15 +3,26 @@
 import os
 import signal
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from server.supervisor import LOOK_MS
-from shm import Counters, Phase, SupervisorCount
+from server.children import PAUSE_MIN_MS
+from server.config import load
+from server.supervisor import LOOK_MS, SAME_MS, Supervisor
+from shm import Counters, Phase, Segment, SupervisorCount
 from tests.server.family import Event, is_alive, patient, running, silent, stubborn, with_orphan
+from tests.shm.segments import fresh_instance
 
 pytestmark = pytest.mark.slow
+
+
+@pytest.fixture
+def instance() -> Iterator[str]:
+    """A name that nobody else uses."""
+    with fresh_instance() as name:
+        yield name
 
 
 class TestRoles:
@@ -88,6 +99,39 @@ class TestRoles:
             family.wait_ready()
             assert family.count(SupervisorCount.KILLS_OF_STUCK) == 0
 
+    def test_a_fork_that_fails(self, instance: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        """It is tried again, with a pause; nobody else is the worse for it."""
+        config = load({"INSTANCE": instance, "LANE_SLOTS": "8", "WAITING_SLOTS": "8", "JOURNAL_RECORDS": "16"})
+        supervisor = Supervisor(config, Segment.create(instance, config.geometry), [])
+        tries = 0
+
+        def fork() -> int:
+            nonlocal tries
+            tries += 1
+            raise BlockingIOError("Resource temporarily unavailable")
+
+        monkeypatch.setattr(os, "fork", fork)
+        for _ in range(5):
+            supervisor._fill_roles()  # noqa: SLF001  what `run` does in a loop
+        assert tries == 2 * 2  # a dispatcher and a worker: at once, once more, and then after a pause
+        time.sleep(PAUSE_MIN_MS / 1000)
+        supervisor._fill_roles()  # noqa: SLF001  the same
+        assert tries == 3 * 2
+
+    def test_a_pause_of_all(self, tmp_path: Path) -> None:
+        """Who could not beat because nobody ran is not killed for it."""
+        with running(tmp_path, STUCK_S="1") as family:
+            family.wait_ready()
+            everybody = [family.pid, *family.pids()]
+            for _ in range(3):
+                for pid in everybody:
+                    os.kill(pid, signal.SIGSTOP)
+                time.sleep(1.5)
+                for pid in everybody:
+                    os.kill(pid, signal.SIGCONT)
+                time.sleep(0.7)
+            assert family.count(SupervisorCount.KILLS_OF_STUCK) == 0
+
     def test_orphans(self, tmp_path: Path) -> None:
         """As the first process of a container it reaps what is not its own."""
         with running(tmp_path, worker_life=with_orphan) as family:
@@ -135,12 +179,15 @@ class TestStop:
             family.wait_for(lambda: row.heartbeat_us != beat_us, "its heart has stopped")
 
     def test_second_signal(self, tmp_path: Path) -> None:
-        """A second signal ends everything at once."""
+        """A second signal ends everything at once; one right after the first is the same wish."""
         with running(tmp_path, stubborn, stubborn, LEAVE_S="30") as family:
             family.wait_ready()
             family.tell()
             row = family.segment.supervisor_counters()
             family.wait_for(lambda: row.phase is Phase.LEAVING, "it does not stop")
+            family.tell()
+            time.sleep(SAME_MS / 1000 + 0.1)
+            assert is_alive(family.pid)
             family.tell()
             assert family.wait_end(0.5) == 0
 

@@ -1,5 +1,6 @@
 """shm/role.py: one process per role, and a role is free as soon as its process is dead."""
 
+import fcntl
 import os
 from pathlib import Path
 
@@ -37,6 +38,21 @@ class TestRoleLock:
         for _ in range(2):
             with RoleLock(instance, "worker-0"):
                 pass
+
+    def test_a_file_removed_before_it_was_locked(self, instance: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Whoever clears up may do so right then; the role is held on the file that others find."""
+        path, lock = lock_path(instance, "worker-0"), fcntl.flock
+
+        def flock(descriptor: int, how: int) -> None:
+            monkeypatch.setattr(fcntl, "flock", lock)
+            path.unlink()
+            lock(descriptor, how)
+
+        monkeypatch.setattr(fcntl, "flock", flock)
+        with RoleLock(instance, "worker-0"):
+            assert not is_role_free(instance, "worker-0")
+            with pytest.raises(RoleTaken):
+                RoleLock(instance, "worker-0")
 
     def test_giving_up_twice_closes_nobody_elses_file(self, instance: str) -> None:
         """A second release does nothing, even if the descriptor's number is in use again."""

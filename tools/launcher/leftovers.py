@@ -11,6 +11,7 @@ from shm import (
     SegmentMissing,
     SegmentNotReady,
     count_unsettled,
+    discard_unfinished,
     lock_path,
     segment_name,
     take_role,
@@ -20,29 +21,37 @@ DEAD_WITHIN_S = 3.0  # killed processes are gone in milliseconds; a machine may 
 
 
 def clear(instances: Sequence[str], sleep: Callable[[float], None]) -> list[str]:
-    """Removes the segments of stopped instances that hold nothing unsettled; returns a sentence for each that stays."""
-    return [told for instance in instances if (told := _clear(instance, sleep))]
+    """Removes the segments of stopped instances, unless one of them holds unsettled payments or can't be looked at.
 
+    Their totals belong together: one that was missing would keep the others' summaries at 503.
 
-def _clear(instance: str, sleep: Callable[[float], None]) -> str | None:
-    name = segment_name(instance)
-    if not lock_path(instance, "supervisor").exists():
-        return None  # no instance of that name ever began here
-    try:
-        with _nobody_lives(instance, sleep) as segment:
-            unsettled = 0 if segment is None else count_unsettled(segment)
-            if not unsettled:
+    Returns:
+        A sentence for each segment that stays.
+    """
+    began = [instance for instance in instances if lock_path(instance, "supervisor").exists()]
+    with ExitStack() as held:
+        reasons = {instance: _reason_to_stay(instance, sleep, held) for instance in began}
+        if not any(reasons.values()):
+            for instance in began:
                 _remove(instance)
-                return None
-    except RoleTaken as error:
-        return f"segment {name} stays: {error}"
+            return []
+    return [
+        f"segment {segment_name(instance)} stays: {reason or 'its totals belong to what stays beside it'}"
+        for instance, reason in reasons.items()
+    ]
+
+
+def _reason_to_stay(instance: str, sleep: Callable[[float], None], held: ExitStack) -> str | None:
+    try:
+        segment = held.enter_context(_nobody_lives(instance, sleep))
     except OSError as error:
-        return f"segment {name} stays: {error.filename} is another user's ({error.strerror})"
-    except SegmentError as error:
-        return f"segment {name} stays: {error}"
-    return (
-        f"segment {name} stays: it holds {unsettled} accepted payments that are not settled; the next run takes them up"
-    )
+        return f"{error.filename} is another user's ({error.strerror})"
+    except (RoleTaken, SegmentError) as error:
+        return str(error)
+    unsettled = 0 if segment is None else count_unsettled(segment)
+    if not unsettled:
+        return None
+    return f"it holds {unsettled} accepted payments that are not settled; the next run takes them up"
 
 
 @contextmanager
@@ -69,6 +78,7 @@ def _nobody_lives(instance: str, sleep: Callable[[float], None]) -> Iterator[Seg
 
 
 def _remove(instance: str) -> None:
+    discard_unfinished(instance)
     try:
         Segment.unlink(instance)
     except SegmentMissing:

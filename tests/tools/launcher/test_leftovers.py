@@ -18,9 +18,8 @@ def left(instance: str) -> list[str]:
     )
 
 
-@pytest.fixture
-def filled() -> Iterator[Filled]:
-    """A segment of an instance that was stopped."""
+def stopped() -> Iterator[Filled]:
+    """A segment of an instance that was stopped, gone afterwards."""
     segment = Filled()
     RoleLock(segment.instance, "supervisor").release()
     yield segment
@@ -28,6 +27,10 @@ def filled() -> Iterator[Filled]:
         segment.close()
     except SegmentMissing:
         lock_path(segment.instance, "supervisor").unlink(missing_ok=True)
+
+
+filled = pytest.fixture(stopped, name="filled")
+other = pytest.fixture(stopped, name="other")
 
 
 class TestClear:
@@ -47,6 +50,15 @@ class TestClear:
         (told,) = clear([filled.instance], time.sleep)
         assert told.startswith(f"segment /gateway-{filled.instance} stays: it holds 2 accepted payments that are not")
         assert Segment.attach(filled.instance, read_only=True).lane(0, 0).depth == 1
+
+    def test_who_belongs_together_stays_together(self, filled: Filled, other: Filled) -> None:
+        """Without one of them the totals of the rest would never be whole again."""
+        filled.settle(1, 0)
+        other.wait(2)
+        told = clear([filled.instance, unique_instance(), other.instance], time.sleep)
+        assert told[0] == f"segment /gateway-{filled.instance} stays: its totals belong to what stays beside it"
+        assert told[1].startswith(f"segment /gateway-{other.instance} stays: it holds 1 accepted payments")
+        assert [bool(left(one.instance)) for one in (filled, other)] == [True, True]
 
     @pytest.mark.parametrize("role", ["supervisor", "worker-1", "dispatcher-0"])
     def test_a_living_process_keeps_it(self, filled: Filled, role: str) -> None:
