@@ -8,13 +8,14 @@
 | 3 | cannot start: port or path in use, segment of another kind, instance running already |
 """
 
-import argparse
-import logging
 import signal
 import sys
 
 if __name__ == "__main__":  # a stop waits for the supervisor: process 1 of a container would never hear of it
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+
+import argparse
+import logging
 
 from server import listeners
 from server.config import Config, from_environment

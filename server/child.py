@@ -84,6 +84,6 @@ def run(name: str, parent: int, work: Callable[[], int]) -> int:
         _log.critical("%s failed", name, exc_info=True)
         return EXIT_CRASH
     finally:
-        for stream in (sys.stdout, sys.stderr):
+        for stream in filter(None, (sys.stdout, sys.stderr)):  # None: closed by whoever started it all
             with contextlib.suppress(OSError, ValueError):  # nobody can be told
                 stream.flush()

@@ -95,7 +95,9 @@ class Custody:
         self.waiting.clear()
 
     def knows(self, correlation_id: bytes) -> bool:
-        """Whether an id is in the table, or was so when the last that lies in the lanes came."""
+        """Whether an id is in the table, or was when something that still lies in a lane was accepted."""
+        if self._forgotten:
+            self._expire_forgotten()
         return correlation_id in self._slots or correlation_id in self._forgotten
 
     def take(self, payment: Accepted, *, verified: bool = True) -> Taking:

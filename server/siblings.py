@@ -74,10 +74,10 @@ class Sibling:
 
         | the sibling | which of its ids count here | and until when |
         | --- | --- | --- |
-        | has been there for over 10 s | those that its workers published lately | two generations of them |
+        | any | those that its workers published lately | two generations of them |
         | says that it is leaving | all that it remembers: read now, and again when it is gone | 10 s after it is back |
         | holds no supervisor's lock | all that it remembers: read now | the same |
-        | has been back for under 10 s, and was not read before | the same | the same |
+        | has been back for under 10 s, and was not read before | the same | 10 s after it was read |
 
         To be called after payments arrived here and before they are taken; and several times a second, or its lanes
         run past.

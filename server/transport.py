@@ -203,7 +203,8 @@ class KeepAliveTransport(httpx.AsyncBaseTransport):
             except OSError as error:
                 failure = error
             else:
-                self._addresses = (address,)
+                if self._addresses is addresses:  # else somebody has looked it up since
+                    self._addresses = (address,)
                 return connection
         try:
             raise failure

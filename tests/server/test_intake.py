@@ -327,6 +327,23 @@ class TestForgetting:
                         lanes[-1].try_publish(oldest)
         assert area.counters.get(DispatcherCount.TAKEN) <= accepted
 
+    def test_a_sibling_is_asked_again_once_all_copies_have_passed(self) -> None:
+        """From then on the forgotten id is as unknown here as any."""
+        entrance = Entrance(waiting_slots=8, journal_records=512)
+        for number in range(512):
+            entrance.custody.take(payment(number))
+            entrance.end(entrance.custody.waiting.popleft())
+        entrance.custody.take(payment(600))
+        entrance.publish(0)
+        entrance.custody.before_forgetting = lambda: False  # it stays where it is
+        entrance.end(entrance.custody.waiting.popleft())
+        assert entrance.custody.knows(payment(0).correlation_id)
+        entrance.intake.take()
+        entrance.siblings.amounts[payment(0).correlation_id] = payment(0).amount_cents
+        entrance.publish(0)
+        entrance.intake.take()
+        assert entrance.count(DispatcherCount.TAKEN) == 513
+
     def test_none_however_deep(self) -> None:
         """A journal that fills up for the first time, at once, forgets nothing that lies deep in a full lane."""
         entrance = Entrance(waiting_slots=1100, journal_records=1024)

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from server import supervisor
 from server.children import PAUSE_MIN_MS
 from server.config import load
-from server.supervisor import LOOK_MS, SAME_MS, Supervisor
+from server.supervisor import LOOK_MS, Supervisor
 from shm import Counters, Phase, Segment, SupervisorCount
 from tests.server.family import Event, is_alive, patient, running, silent, stubborn, with_orphan
 from tests.shm.segments import fresh_instance
@@ -102,7 +103,7 @@ class TestRoles:
     def test_a_fork_that_fails(self, instance: str, monkeypatch: pytest.MonkeyPatch) -> None:
         """It is tried again, with a pause; nobody else is the worse for it."""
         config = load({"INSTANCE": instance, "LANE_SLOTS": "8", "WAITING_SLOTS": "8", "JOURNAL_RECORDS": "16"})
-        supervisor = Supervisor(config, Segment.create(instance, config.geometry), [])
+        one = Supervisor(config, Segment.create(instance, config.geometry), [])
         tries = 0
 
         def fork() -> int:
@@ -111,11 +112,11 @@ class TestRoles:
             raise BlockingIOError("Resource temporarily unavailable")
 
         monkeypatch.setattr(os, "fork", fork)
-        for _ in range(5):
-            supervisor._fill_roles()  # noqa: SLF001  what `run` does in a loop
+        for _ in range(2):
+            one._fill_roles()  # noqa: SLF001  what `run` does in a loop
         assert tries == 2 * 2  # a dispatcher and a worker: at once, once more, and then after a pause
         time.sleep(PAUSE_MIN_MS / 1000)
-        supervisor._fill_roles()  # noqa: SLF001  the same
+        one._fill_roles()  # noqa: SLF001  the same
         assert tries == 3 * 2
 
     def test_a_pause_of_all(self, tmp_path: Path) -> None:
@@ -178,15 +179,16 @@ class TestStop:
             beat_us = row.heartbeat_us
             family.wait_for(lambda: row.heartbeat_us != beat_us, "its heart has stopped")
 
-    def test_second_signal(self, tmp_path: Path) -> None:
+    def test_second_signal(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         """A second signal ends everything at once; one right after the first is the same wish."""
+        monkeypatch.setattr(supervisor, "SAME_MS", 2000)
         with running(tmp_path, stubborn, stubborn, LEAVE_S="30") as family:
             family.wait_ready()
             family.tell()
             row = family.segment.supervisor_counters()
             family.wait_for(lambda: row.phase is Phase.LEAVING, "it does not stop")
             family.tell()
-            time.sleep(SAME_MS / 1000 + 0.1)
+            time.sleep(2.1)
             assert is_alive(family.pid)
             family.tell()
             assert family.wait_end(0.5) == 0

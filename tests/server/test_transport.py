@@ -144,6 +144,7 @@ class TestConnecting:
         async with Talk(host="peer.test") as talk:
             look_up = FakeLookUp(["127.0.0.1"])
             monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", look_up)
+            monkeypatch.setattr(module, "ADDRESSES_FOR_S", 60)
             calls = [talk.call() for _ in range(3)]
             for _ in calls:
                 peer = await talk.accept()

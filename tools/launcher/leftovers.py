@@ -12,6 +12,7 @@ from shm import (
     SegmentNotReady,
     count_unsettled,
     discard_unfinished,
+    instances_present,
     lock_path,
     segment_name,
     take_role,
@@ -38,6 +39,7 @@ def clear(instances: Sequence[str], sleep: Callable[[float], None]) -> list[str]
     return [
         f"segment {segment_name(instance)} stays: {reason or 'its totals belong to what stays beside it'}"
         for instance, reason in reasons.items()
+        if reason or instance in instances_present()
     ]
 
 

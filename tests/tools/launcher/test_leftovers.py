@@ -55,7 +55,11 @@ class TestClear:
         """Without one of them the totals of the rest would never be whole again."""
         filled.settle(1, 0)
         other.wait(2)
-        told = clear([filled.instance, unique_instance(), other.instance], time.sleep)
+        third = unique_instance()
+        RoleLock(third, "supervisor").release()  # it began, and made no segment
+        told = clear([filled.instance, third, other.instance], time.sleep)
+        lock_path(third, "supervisor").unlink()
+        assert len(told) == 2
         assert told[0] == f"segment /gateway-{filled.instance} stays: its totals belong to what stays beside it"
         assert told[1].startswith(f"segment /gateway-{other.instance} stays: it holds 1 accepted payments")
         assert [bool(left(one.instance)) for one in (filled, other)] == [True, True]
