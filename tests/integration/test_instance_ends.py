@@ -50,6 +50,7 @@ class TestOrderlyStop:
         assert await instance.stop() == 0
         instance.launch()
         await wait_for(lambda: instance.has_blocked(signal.SIGTERM), "it does not block it")
+        assert instance.supervisor().phase is Phase.GONE  # that of the life before: nothing is there to heed it yet
         instance.tell()
         assert await instance.wait_end() == 0
         assert processors.ids() == []

@@ -13,9 +13,12 @@ import pytest
 from server import child, payer
 from server.config import Config, load
 from server.custody import Custody
+from server.payer import Payer
 from server.redis_totals import TotalsHash
+from server.routing import HEALTH_FRESH_MS
 from server.totals import Summary, Total
 from shm import DispatcherCount, Phase, RoleLock, RoleTaken, Segment, State, WorkerCount
+from tests.fakes import FakeClock
 from tests.redis_server import RedisServer
 from tests.server.scene import id_of, payment, text_of
 from tests.shm.processes import end, fork
@@ -209,6 +212,14 @@ class TestPaying:
             return bool(station.stored(1))
 
         await station.wait_for(try_another, "never polled", every_s=0.1)
+
+    @pytest.mark.parametrize(("age_ms", "state"), [(HEALTH_FRESH_MS, "open"), (HEALTH_FRESH_MS + 1, "closed")])
+    def test_old_news_is_none(self, make: Callable[..., Station], age_ms: int, state: str) -> None:
+        """What Redis has kept since all instances were down says nothing of a processor now."""
+        station, clock = make(), FakeClock()
+        one = Payer(station.config, station.segment, 0, station.row, clock)
+        one._hear_shared_health(0, True, 5, clock.wall_us() // 1000 - age_ms)  # noqa: SLF001  as the publisher does
+        assert one._router.circuits[0].state.value == state  # noqa: SLF001
 
     async def test_crash(self, station: Station) -> None:
         """What was in flight when it was killed is unknown, and is settled by its successor, stored once."""
