@@ -197,10 +197,12 @@ def reexec(*, dev: bool) -> None:
     """Go on in `.venv`: return if this process runs in it, else start the same command line there and never return.
 
     What can't be put right ends the process with a sentence and exit status 1. Ctrl-C raises KeyboardInterrupt only
-    while it works, so that no installer is left behind.
+    while it works, so that no installer is left behind; one while the other Python starts waits until this is called
+    there, as what runs before any program (`.pth` files of packages among it) loses it.
     """
     usual = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
         environment = this_environment()
         python = environment.ensure(dev=dev)
         if Path(sys.prefix).resolve() == environment.folder.resolve():
@@ -218,5 +220,6 @@ def reexec(*, dev: bool) -> None:
 
 
 def _go_on_in(python: Path) -> NoReturn:
-    """Replace this process by the same command line under another Python."""
+    """Replace this process by the same command line under another Python, Ctrl-C put off until `reexec` there."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     os.execv(python, [str(python), *sys.orig_argv[1:]])

@@ -258,20 +258,41 @@ class TestReexec:
     @pytest.mark.slow
     def test_a_real_program_goes_on_with_its_arguments(self, tmp_path: Path) -> None:
         """A program started by the machine's Python ends up in a real `.venv`, with its own command line."""
-        shutil.copytree(ROOT / "tools", tmp_path / "tools")
-        (tmp_path / "requirements.lock").touch()
-        program = tmp_path / "tools" / "shout"
-        program.write_text(
-            "import sys; from pathlib import Path; sys.path.insert(0, str(Path(__file__).resolve().parent.parent))\n"
-            "from tools.environment import reexec\n"
-            "reexec(dev=False)\n"
-            "print(sys.prefix, sys.argv[1:], sys.flags.isolated)\n",
-            encoding="ascii",
-        )
+        program = self._program(tmp_path, "print(sys.prefix, sys.argv[1:], sys.flags.isolated)\n")
         base = os.path.realpath(sys.executable)
         result = subprocess.run([base, program, "a b", "--c"], check=True, capture_output=True, text=True)
         assert result.stdout == f"{tmp_path / '.venv'} ['a b', '--c'] 0\n"
         assert "making .venv with Python" in result.stderr
+
+    @pytest.mark.slow
+    def test_ctrl_c_while_the_other_python_starts(self, tmp_path: Path) -> None:
+        """Not even a package's `.pth` file that swallows every exception makes it lost."""
+        program = self._program(tmp_path, "print('went on')\n")
+        base = os.path.realpath(sys.executable)
+        subprocess.run([base, program], check=True, capture_output=True)
+        packages = next((tmp_path / ".venv" / "lib").glob("python3*")) / "site-packages"
+        swallow = r"print('loading', flush=True)\ntry: time.sleep(1)\nexcept BaseException: pass"
+        (packages / "swallow.pth").write_text(f'import time; exec("{swallow}")\n', encoding="ascii")
+        with subprocess.Popen([base, program], stdout=subprocess.PIPE, text=True) as process:
+            assert process.stdout is not None
+            assert process.stdout.readline() == "loading\n"
+            process.send_signal(signal.SIGINT)
+            assert "went on" not in process.stdout.read()
+        assert process.returncode == EXIT_INTERRUPTED
+
+    @staticmethod
+    def _program(folder: Path, then: str) -> Path:
+        """Make a program in a project of its own; what it does once it is in `.venv`."""
+        shutil.copytree(ROOT / "tools", folder / "tools")
+        (folder / "requirements.lock").touch()
+        program = folder / "tools" / "shout"
+        program.write_text(
+            "import sys; from pathlib import Path; sys.path.insert(0, str(Path(__file__).resolve().parent.parent))\n"
+            "from tools.environment import reexec\n"
+            f"reexec(dev=False)\n{then}",
+            encoding="ascii",
+        )
+        return program
 
 
 class TestThisEnvironment:

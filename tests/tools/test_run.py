@@ -161,7 +161,7 @@ class TestRun:
 class TestStopping:
     """Ctrl-C at any moment, and worse."""
 
-    @pytest.mark.parametrize("after_s", [0.1, 0.4, 0.7, 1.0, 1.5, 2.5])
+    @pytest.mark.parametrize("after_s", [0.0, 0.1, 0.4, 0.7, 1.0, 1.5, 2.5])
     @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
     def test_while_it_starts(self, after_s: float, number: signal.Signals) -> None:
         """Whatever was started by then is gone, without a traceback."""
@@ -171,8 +171,6 @@ class TestStopping:
             wait_until(lambda: not trial.pids(), "no process is left", within_s=0.5)
             assert trial.left() == []
         said = "\n".join(trial.lines)
-        if status == 1 and "Failed to import the site module" in said:
-            return  # the interpreter was interrupted before it had come as far as the program
         assert status in {0, 130, -number}
         assert "Traceback" not in said
 

@@ -64,13 +64,18 @@ class Trial:
         self._queue: queue.Queue[str | None] = queue.Queue()
         words = ["--port", self.ports[0], "--stats-port", self.ports[1], "--processor-ports", *self.ports[2:]]
         self.folder = Path(tempfile.mkdtemp(prefix="trial-"))
-        self.process = subprocess.Popen(
-            [sys.executable, PROGRAM, *map(str, words), *arguments],
-            env={**os.environ, MARK: self.mark, "TMPDIR": str(self.folder)},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
+        # As `reexec` starts it: a measuring coverage, loaded before the program, would lose an early Ctrl-C.
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            self.process = subprocess.Popen(
+                [sys.executable, PROGRAM, *map(str, words), *arguments],
+                env={**os.environ, MARK: self.mark, "TMPDIR": str(self.folder)},
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+            )
+        finally:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
         threading.Thread(target=self._read, daemon=True).start()
 
     def _read(self) -> None:
