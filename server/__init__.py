@@ -52,7 +52,7 @@ Totals:
     redis_scripts  what Redis runs
     totals_header  what a member says of itself there
     totals_rows    what Redis says of a member
-    neighbours     the journals of this volume, against which Redis is held
+    neighbours     the journals of this volume, read beside Redis
 
 For all of them:
     clock          what time it is

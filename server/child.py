@@ -53,7 +53,8 @@ async def end_tasks(tasks: Collection[asyncio.Task[None]]) -> None:
     """Cancels tasks until they have ended; what they end with is for whoever watches them.
 
     Once may not be enough: a cancellation that meets the end of what `asyncio.wait_for` waits for is lost in Python
-    3.11, and redis-py sends through it.
+    3.11, and redis-py sends through it. A task that never ends is ended with its process, which the supervisor kills
+    in the end.
     """
     left = set(tasks)
     while left:

@@ -29,7 +29,7 @@ from shm import (
 )
 
 FOLD_BATCH_MAX = 64  # one base commit for so many records: under half a millisecond at once
-FOLD_PART = 16  # and no more than this part of the journal: the rest stays remembered
+FOLD_PART = 16  # and at most one in so many of the journal's records: the rest stays remembered
 
 
 @unique
@@ -95,7 +95,7 @@ class Custody:
         self.waiting.clear()
 
     def knows(self, correlation_id: bytes) -> bool:
-        """Whether an id is in the table, or was when something that still lies in a lane was accepted."""
+        """Whether an id is in the table, or was forgotten while a copy of it may still lie in a lane."""
         if self._forgotten:
             self._expire_forgotten()
         return correlation_id in self._slots or correlation_id in self._forgotten
@@ -133,13 +133,15 @@ class Custody:
 
     @property
     def room(self) -> int:
-        """How many more payments can be taken: `waiting_slots` less those that have not ended.
+        """How many more payments can be taken: `waiting_slots` less the payments that have not ended.
 
-        Not all that the table has free: once it was full, room would come only from forgetting, and what is forgotten
-        may have a copy in a lane, accepted while it was known and waiting for room itself. As it is, each end makes
-        room for one, and what has ended is remembered for as long as a full journal takes. So a journal twice as long
-        as all lanes together (`server/config.py` sees to it) forgets nothing of which a copy lay in them when it ended.
-        One that comes later, as the oldest of what is remembered, meets it among the forgotten; but not after a crash.
+        Why not every free slot? A payment may be forgotten only when no copy of it can lie in a lane any more, or that
+        copy would be taken for new. If waiting payments used the slots of ended ones, a full table would get room only
+        by forgetting, while copies in the lanes wait for that room. With this limit each payment that ends makes room
+        for one. So by the time a whole journal has ended, the lanes have been emptied of all that lay in them when its
+        oldest one ended, if it is at least twice as long as all lanes together (`server/config.py` sees to that). A
+        copy that comes later, when its payment is among the oldest remembered, is met by `_forgotten`; but not after a
+        crash, which empties that.
         """
         unended = len(self._slots) - self._journal.depth
         return max(min(len(self._table) - len(self._journal) - unended, len(self._free)), 0)
@@ -171,9 +173,9 @@ class Custody:
         self._table.apply(slot, event)
         if slot not in self.unknown:  # else it was asked about again, and nothing is new
             self._counters.add(DispatcherCount.UNCLEAR)
+            self.unknown[slot] = requested_at_ms
+            self._show_unknown()
             self._on_change(requested_at_ms)
-        self.unknown[slot] = requested_at_ms
-        self._show_unknown()
 
     def end(self, slot: int, event: Event, kept: Kept) -> None:
         """The payment ended: the journal's record first, which is the end, then the slot's state.
@@ -193,7 +195,7 @@ class Custody:
         if self._journal.is_full():
             self._fold()
         self._journal.append(Ended(kind, kept.processor, kept.requested_at_ms, kept.amount_cents, slot))
-        self._table.apply(slot, event)
+        self._table.apply(slot, event, kept.processor)  # which is another one if it was found elsewhere
         if self.unknown.pop(slot, None) is not None:
             self._show_unknown()
         self._counters.add(_COUNTED_SETTLED[kept.processor] if kind is Kind.SETTLED else _COUNTED_ENDS[kind])

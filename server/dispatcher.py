@@ -74,7 +74,8 @@ class Dispatcher:
         self._attempts: set[asyncio.Task[None]] = set()
         self._turn_is_due = False
         self._gathering_until_ms = 0
-        self._held = False  # the next answer brings a turn: a payment waits for it, for room, or was put back
+        # Any answer may change what can be done: a payment waits for a processor or for room, or was put back.
+        self._turn_after_answer = False
         # Per processor, status of the last answer that blames what was asked; 0: none since a success.
         self._misuses = [0, 0]
         self._works = False  # from `start` to `aclose`
@@ -114,7 +115,7 @@ class Dispatcher:
             self._counters.sleeping = True
             has_left = not self._intake.is_empty()
             more = has_left and self._custody.room > 0
-            self._held |= has_left and not more
+            self._turn_after_answer |= has_left and not more
             gathering_ms = IDLE_MS
         if more:
             self._turn_soon()
@@ -140,13 +141,13 @@ class Dispatcher:
         if waiting:
             self._pacer.look(now_ms)
         now_us = self._clock.wall_us()
-        self._held = False
+        self._turn_after_answer = False
         while waiting:
             kept = self._custody.read(waiting[0])
             waited_ms = abs(now_us - kept.accepted_at_us) // 1000  # a clock set back must not make it wait for that
             processor = self._router.choose(waited_ms, len(waiting), now_ms)
             if processor is None:
-                self._held = True
+                self._turn_after_answer = True
                 return BUSY_MS
             if not self._pacer.take(now_ms):
                 return self._pacer.wait_ms()
@@ -167,7 +168,7 @@ class Dispatcher:
             self._custody.mark_unknown(slot, Event.UNCLEAR, requested_at_ms)
             return
         task.result()  # a bug in here reaches the loop's exception handler, which ends the process
-        if self._held:
+        if self._turn_after_answer:
             self._turn_soon()
         elif not self._attempts and not self._custody.waiting:
             self.on_quiet()
@@ -219,7 +220,7 @@ class Dispatcher:
             self._custody.end(slot, event, kept)
         elif state is State.WAITING:
             self._custody.wait_again(slot)
-            self._held = True
+            self._turn_after_answer = True
         else:
             self._custody.mark_unknown(slot, event, kept.requested_at_ms)
             self._unknowns.add(slot)

@@ -9,6 +9,7 @@
   * TotalsUnavailable         no one's fault: totals would not be exact, so the summary is a 503 with the reason
 
 A client's bad request is not among them: `server/payments.py` and `server/window.py` have a typed refusal for it.
+Two errors never leave the files that know them: `MalformedAnswer` (connection to transport), `Refusal` (in retire).
 """
 
 

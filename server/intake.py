@@ -42,6 +42,7 @@ class Intake:
         self._clock = clock
         self._siblings = siblings
         self._first = 0  # the lane whose turn it is; the table may have room for few
+        # Per lane: what lies below this position was there when an absence ended, and is taken as unverified.
         self._unverified_until = [lane.head if after_absence else 0 for lane in lanes]
         custody.before_forgetting = self.take
         self._torn_since_ms: dict[int, int] = {}  # lane index -> when the slot at its tail was first seen torn

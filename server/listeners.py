@@ -32,8 +32,7 @@ def listen(where: TcpListen | UnixListen, instance: str, workers: int) -> list[s
             else:
                 made.append(_listen_tcp(where.host, where.port + worker))
     except ListenError:
-        for listener in made:
-            listener.close()
+        close(made)
         raise
     return made
 

@@ -1,9 +1,9 @@
-"""The journals of this volume, as whoever reads totals from Redis holds them against what it is told there.
+"""The journals on this volume, which a web worker reads beside Redis when it answers a summary.
 
-Redis is a moment behind, and does not know who has just died. The volume does: which dispatcher lives, in which life,
-and what each has settled since its last flush. So a summary takes what is published from Redis and the rest from the
-journals; and where a journal says that what Redis has can't be the whole, there is no summary.
-(Instances that share no volume can't be looked at; for those Redis's word has to do.)
+Redis is a moment behind the journals, and does not know that a dispatcher has just died. Shared memory tells both:
+which dispatchers live, in which life, and what each has settled since its last flush. So a summary takes what is
+published from Redis and adds what the journals have beyond it. If a journal shows that Redis can't have everything,
+there is no summary. Instances on another volume can't be looked at: for them Redis is all there is.
 """
 
 from collections.abc import Iterable, Iterator, Mapping

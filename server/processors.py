@@ -26,7 +26,7 @@ would settle too late for a window that ends 1.5 s ago; giving up is a sure no a
 QUESTION_TIMEOUT_S = 10.0
 """How long `show` and `health` may take: twice the 5 s that a second caller of the health check hangs by contract."""
 
-_SURELY_NOT_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
+_SURELY_NOT_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.LocalProtocolError)
 
 
 class Health(NamedTuple):

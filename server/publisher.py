@@ -216,14 +216,16 @@ class Publisher:
         return False
 
     def _take_up_purge(self, found: Found) -> None:
-        """Counts from the first settlement on that was neither flushed nor requested before the purge.
+        """A purge that this journal has not taken up: begins its epoch at the first record that belongs to it.
 
-        So one that hears of it late does not lose what has come since. If some of that is in the base already, nobody
-        can tell it from what came before: then summaries on this volume are 503 until the next purge.
+        That is the first settlement that was not published before the purge (the header in the hash says up to where)
+        and was requested after it: who hears of a purge late keeps what it has settled since. If such records are in
+        the base already, they can't be told apart any more: then summaries on this volume are 503 until the next purge.
         """
-        # A hash that took a flush after the purge had forgotten it, and has been told by another member.
-        knew = self._taken_at_ms < found.epoch + CLOCKS_DIFFER_MS
-        flushed = found.header.position if found.header and knew else 0
+        # Else the hash had lost the purge when it took that flush, and was told again by another member: then the
+        # header's position says nothing of what was published before the purge.
+        flushed_before = self._taken_at_ms < found.epoch + CLOCKS_DIFFER_MS
+        flushed = found.header.position if found.header and flushed_before else 0
         base = self._journal.base
         if found.epoch == self._purge_missed:
             return

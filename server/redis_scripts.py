@@ -19,8 +19,9 @@ HASH = "gateway:totals"
 HEALTH_LEASE = "gateway:health-lease:"  # and the processor's index
 
 FLUSH = """
--- One member's new absolute values, applied only if the hash has what they build on and nothing newer. If it has got
--- less far, what it has is taken for nothing: readers are to wait for the whole and not to be told an old state.
+-- One member's new absolute values, applied only if the hash has what they build on and nothing newer. If it has
+-- less than that, the member's header is removed: readers then wait until everything has been written again, instead of
+-- being told an old state.
 -- ARGV: member, header, version of the member's header that the values build on ('': on nothing, they are everything),
 --       roster known to the member, number of pairs, then field, value ..., then fields to remove
 -- Returns: applied (1 or 0), header found, epoch, roster, health of each processor

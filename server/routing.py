@@ -81,14 +81,14 @@ class Circuit:
         self.probe_at_ms = 0  # when another probe is due, in an outage
         self.recovered_at_ms = LONG_AGO_MS  # when a probe ended the last outage
         self._limit_max = limit_max
-        self._limit_hoped = limit_max  # what `limit` may be expected to grow to
+        self._limit_hoped = limit_max  # how far `limit` may grow: to its maximum, or less since a 429
         self._slow_ms = slow_ms
         self._pause_ms = PROBE_PAUSE_MIN_MS
-        self._heard_at_ms = LONG_AGO_MS  # when the outage was noticed or its newest probe begun
+        self._heard_at_ms = LONG_AGO_MS  # when this outage was noticed, or its newest probe sent
         self._newest_probe: int | None = None
         self._begun: dict[int, int] = {}  # token of each request in flight -> when it began, oldest first
-        self._apart = set[int]()  # those beside `limit`: in an outage its probes, later whatever it has left behind
-        self._timed: dict[int, int] = {}  # those whose age still says something
+        self._apart = set[int]()  # in flight and not counted against `limit`: probes, and what an outage has left
+        self._timed: dict[int, int] = {}  # those of `_begun` whose age may say more than `_expected_ms`
         self._expected_ms = 0
         self._known_since_ms = -1  # when the request or poll that `_expected_ms` comes from was begun
         self._health_at_ms: int | None = None
@@ -114,7 +114,7 @@ class Circuit:
     def has_room(self) -> bool:
         """Whether a payment may go there in the ordinary way."""
         room = min(self.limit + len(self._apart), self._limit_max)
-        return self.state is CircuitState.CLOSED and len(self._begun) < room
+        return self.state is CircuitState.CLOSED and self.in_flight < room
 
     def may_probe(self, now_ms: int, probes_max: int, *, though_slow: bool = False) -> bool:
         """Whether one payment may go there as a probe.

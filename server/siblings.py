@@ -1,16 +1,18 @@
-"""The other instances on the same volume: an id that one of them accepted is not paid here as well.
+"""The other instances on the same volume: an id that one of them has accepted is not paid here as well.
 
-HAProxy pins an id to a worker, but while that one is away its clients may send again and reach another instance, and
-the first one when it is back. So each dispatcher follows what its siblings' workers publish, and knows their latest ids
-(two generations, as at the door) at any time. Of a sibling that is *absent* every id that it remembers counts, settled
-or not: its segment is read when the absence is noticed, and what was read is kept until its ids reach it again. Absent
-is one that says it is leaving (its workers may accept for a moment yet, so it is read again when it has gone), or whose
-supervisor's lock nobody holds. Whoever begins to look while one is just returning reads its segment too.
+HAProxy pins an id to one worker. While that worker's instance is away, its clients may send a payment again and reach
+another instance; once it is back, they reach the first one again. So before a dispatcher takes a payment from a lane it
+asks whether a sibling has accepted that id. Of each sibling it knows two sets of ids:
 
-Two must never leave a payment to each other: that would lose it. What one has in a table it pays, sooner or later,
-because nobody else takes that id any more. Of two copies that still lie in lanes the first accepted one counts, for
-both sides alike. (What that misses: copies taken on both sides in the same instant; a copy that comes to a living
-instance after a sibling has accepted `IDS_REMEMBERED_MIN` others, or lies in a lane before a full table until
+* latest: what its workers published last (two generations, as at the door), learned by following its lanes, always;
+* remembered: every id in its tables, settled or not, while it is absent, and until HAProxy sends it its ids again.
+
+A sibling is absent when nobody holds its supervisor's lock, or when its supervisor is stopping.
+
+Two instances must never leave a payment to each other: that would lose it. A payment in a table is paid by that
+instance, as nobody else takes its id any more. Of two copies that both lie in lanes the one accepted first counts, and
+both sides see that alike. (What this misses: copies taken on both sides in the same instant; a copy that comes to a
+living instance after a sibling has accepted `IDS_REMEMBERED_MIN` others, or lies in a lane before a full table until
 `RETURNING_MS` after the sibling's return; instances that share no volume.)
 """
 
@@ -65,7 +67,7 @@ class Sibling:
         self._heads: list[int] = []  # per lane, how far it has been followed; empty: not at all yet
         self._latest = LatestIds(IDS_REMEMBERED_MIN)
         self._remembered: dict[bytes, int] | None = None  # id to amount in cents, of one that is absent
-        self._remembered_of = ("", 0)  # how it was absent when that was read, and when its life had begun, ms UTC
+        self._remembered_of = ("", 0)  # why that was read, and when that life of it had begun, ms UTC
         self._absent_at_ms = 0
         self._complained_of = ""
 
@@ -122,9 +124,7 @@ class Sibling:
             return
         self._attached_at_ms = now_ms
         segment = self._segment_now()
-        if segment is None and self._segment is None:
-            return
-        if segment and self._segment and _identity(segment) == _identity(self._segment):
+        if _identity(segment) == _identity(self._segment):
             return
         if segment is None or self._segment is None or segment.segment_id != self._segment.segment_id:
             self._remembered, self._remembered_of = None, ("", 0)  # else it was copied, and remembers the same
@@ -240,13 +240,17 @@ class Copy(NamedTuple):
     correlation_id: bytes
 
     def counts_before(self, accepted_at_us: int) -> bool | None:
-        """Whether a copy that waits here unverified, accepted then (µs UTC), is to be left to this one, as things are
-        now; None: they are changing, ask again in a moment.
+        """Whether what waits here unverified, accepted then (µs UTC), is to be left to this copy; None: ask again.
 
-        It is for what was sent, and for what waits at a sibling that leaves nothing to others any more. One that still
-        has to verify (or is absent, and will) may find the copy here as well: of the two, the first accepted counts.
-        If that is the one there, it is waited for while it verifies: it may have decided to leave it to an earlier life
-        here.
+        | the copy | answer |
+        | --- | --- |
+        | is no longer there, or ended without being paid | False |
+        | is sending, unknown or settled | True |
+        | waits, and its instance has verified all it found | True: it will be sent there |
+        | waits, and a dispatcher there is just starting | None |
+        | waits there unverified, accepted at the same time as the one here, or later | False |
+        | the same, accepted earlier; its instance is down | True |
+        | the same, and its instance is verifying | None: it may have left it to an earlier life of this one |
         """
         pays_what_waits = self.sibling.pays_what_waits(self.segment)  # before the slot is read: it may begin to be sent
         kept = self.table.read(self.slot)
@@ -263,8 +267,8 @@ class Copy(NamedTuple):
         return True if self.sibling.is_down() else None
 
 
-def _identity(segment: Segment) -> tuple[int, int, Geometry]:
-    return segment.segment_id, segment.created_at_ms, segment.geometry
+def _identity(segment: Segment | None) -> tuple[int, int, Geometry] | None:
+    return None if segment is None else (segment.segment_id, segment.created_at_ms, segment.geometry)
 
 
 class Siblings:

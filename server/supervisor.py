@@ -120,12 +120,15 @@ class Supervisor:
                 return
             if pid == 0:
                 return
-            role = self._children.died(pid, _now_ms())
-            if role is not None:
-                self._note_death(role, os.waitstatus_to_exitcode(status))
+            self._note_end(pid, status)
 
-    def _note_death(self, role: Role, exit_code: int) -> None:
+    def _note_end(self, pid: int, status: int) -> None:
+        """A process has ended; of a child its row says so, and the log how, unless it ended in order."""
+        role = self._children.died(pid, _now_ms())
+        if role is None:
+            return
         self._row(role).phase = Phase.GONE
+        exit_code = os.waitstatus_to_exitcode(status)
         if exit_code == 0:
             return
         self._counters.add(SupervisorCount.DEATHS)
@@ -183,8 +186,7 @@ class Supervisor:
         for alive in self._children.alive(kind).values():
             os.kill(alive.pid, signal.SIGKILL)
         while self._children.alive(kind):
-            pid, _ = os.waitpid(-1, 0)
-            self._children.died(pid, _now_ms())
+            self._note_end(*os.waitpid(-1, 0))
 
 
 def stop_within_ms(config: Config) -> dict[str, int]:

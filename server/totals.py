@@ -144,8 +144,8 @@ def count_window(members: Sequence[Levels], from_ms: int | None, to_ms: int | No
 
     Args:
         members: everyone whose settlements count.
-        from_ms: first requestedAt included, ms UTC, not before what `reaches_forgotten` tells of; None for the
-            beginning of time.
+        from_ms: first requestedAt included, ms UTC; None for the beginning of time, which is also what a caller
+            passes if `reaches_forgotten` returns a sentence (and then tells that sentence).
         to_ms: last requestedAt included, ms UTC; None for the end of time.
     """
     if _is_empty(from_ms, to_ms):

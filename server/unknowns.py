@@ -22,6 +22,7 @@ from shm import ENDED, Event, Kept, State, next_state
 PAUSE_MIN_MS = 50  # a connection cut by a restart is settled before an audit looks
 PAUSE_MAX_MS = 5000  # longer than any delay of the contest's processors, and no load worth speaking of
 ASKED_AT_ONCE_MAX = 16  # at each processor
+UNDECIDED_PAUSE_MS = 10  # between two questions while answers decide nothing: 100 a second, however many are unknown
 
 _log = logging.getLogger(__name__)
 
@@ -63,14 +64,15 @@ class Unknowns:
 
     def due_in_ms(self, most_ms: int) -> int:
         """In how many milliseconds the next question is due, `most_ms` at most."""
-        due_ms = min((queue.due[0][0] for queue in self._queues if queue.has_next()), default=None)
+        due_ms = min((queue.next_at_ms() for queue in self._queues if queue.has_next()), default=None)
         return most_ms if due_ms is None else min(max(due_ms - self._clock.ticks_ms(), 1), most_ms)
 
     def ask_due(self) -> None:
         """Asks what is due, as far as the bound on questions at once allows."""
         for queue in self._queues:
-            while queue.has_next() and queue.due[0][0] <= self._clock.ticks_ms():
+            while queue.has_next() and queue.next_at_ms() <= self._clock.ticks_ms():
                 _, slot, pause_ms = heapq.heappop(queue.due)
+                queue.free_at_ms = self._clock.ticks_ms() + queue.pause_ms
                 task = asyncio.get_running_loop().create_task(self._ask(queue, slot, pause_ms))
                 queue.asking.add(task)
                 task.add_done_callback(partial(self._asked, queue))
@@ -85,8 +87,10 @@ class Unknowns:
         kept = self._custody.read(slot)
         event = await self.find_out(kept)
         if next_state(State.UNKNOWN, event) in ENDED:
+            queue.pause_ms = 0
             self._custody.end(slot, event, kept)
             return
+        queue.pause_ms = UNDECIDED_PAUSE_MS
         self._custody.mark_unknown(slot, event, kept.requested_at_ms)
         heapq.heappush(queue.due, (self._clock.ticks_ms() + pause_ms, slot, min(pause_ms * 2, PAUSE_MAX_MS)))
 
@@ -129,6 +133,12 @@ class _Queue:
     def __init__(self) -> None:
         self.due: list[tuple[int, int, int]] = []  # heap of (when, table slot, pause before the next time)
         self.asking: set[asyncio.Task[None]] = set()
+        self.pause_ms = 0  # between two questions, by what the last answer was worth
+        self.free_at_ms = 0  # no question before
+
+    def next_at_ms(self) -> int:
+        """When the next question may be asked."""
+        return max(self.due[0][0], self.free_at_ms)
 
     def has_next(self) -> bool:
         """Whether there is a next question, and room for it."""

@@ -1,13 +1,12 @@
-"""Giving the core away between two payments.
+"""Gives the core away between two payments, so that nobody waits for a whole batch.
 
-A batch keeps the dispatcher busy for a millisecond. The kernel lets it finish its slice (1.4 ms here) before it runs
-anybody else on that core, even while the other core is idle: a request whose HAProxy, web worker or client was woken
-there waited for the whole batch, and those were most of the slowest ones. Asking in between whether anybody waits
-costs under a microsecond; what it brought is in docs/performance.md. Each step between two such questions should be
-short: 50 µs or so.
+A batch keeps the dispatcher busy for a millisecond. The kernel lets it use up its slice (1.4 ms here) before it runs
+anybody else on that core, even while the other core is idle. A request whose HAProxy, web worker or client woke up
+there waited for all of it, and those were most of the slowest requests. Asking the kernel takes under a microsecond
+(docs/performance.md has the effect). Between two questions there should be little work: 50 µs or so.
 
-Who asks so often and meets somebody who never sleeps would hardly run any more: each time costs a whole slice. So what
-others take is bounded.
+Whoever is let in may keep the core for a whole slice. Beside a process that never sleeps, a dispatcher that always
+asked would hardly run any more; `REST_FACTOR` bounds what others get.
 """
 
 import os

@@ -117,7 +117,11 @@ class Counters:
 
     @property
     def phase(self) -> Phase:
-        """Where the process stands in its life."""
+        """Where the process stands in its life.
+
+        Raises:
+            ValueError: the word holds no known phase.
+        """
         return Phase(self._words[_PHASE])
 
     @phase.setter

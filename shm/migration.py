@@ -13,7 +13,7 @@ from pathlib import Path
 from shm.errors import BrokenInvariant, SegmentIncompatible
 from shm.layout import Geometry
 from shm.names import SHM_FOLDER, segment_name
-from shm.record import KIND_STATES, Accepted
+from shm.record import KIND_STATES
 from shm.segment import Segment
 from shm.states import UNSETTLED
 
@@ -92,9 +92,5 @@ def _copy_area(old: Segment, new: Segment, dispatcher: int) -> None:
         kept = None if ended is None else old_table.read(ended.slot)
         if ended is None or kept is None:
             raise BrokenInvariant(f"journal record {position} or its payment is damaged")
-        payment = Accepted(kept.correlation_id, kept.amount_cents, kept.accepted_at_us)
-        new_table.insert(slot, payment)
-        new_table.begin(slot, ended.processor, ended.requested_at_ms)
-        new_table.replay(slot, KIND_STATES[ended.kind], ended.processor)
-        new_table.count_conflict(slot, kept.conflicts)
+        new_table.restore(slot, kept._replace(state=KIND_STATES[ended.kind]))
         target.put(position, ended._replace(slot=slot))

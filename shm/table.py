@@ -46,6 +46,7 @@ class Table:
 
         Raises:
             IllegalTransition: the slot is not free.
+            BrokenInvariant: its state word holds no known state.
         """
         state = next_state(self.state(slot), Event.TAKEN)
         generation = (self._words[slot * _SLOT_WORDS] >> layout.STATE_GENERATION_SHIFT) + 1
@@ -62,6 +63,7 @@ class Table:
 
         Raises:
             IllegalTransition: the payment is not waiting.
+            BrokenInvariant: its state word holds no known state.
         """
         state = next_state(self.state(slot), Event.ATTEMPT_BEGAN)
         word = self._words[slot * _SLOT_WORDS]
@@ -71,15 +73,20 @@ class Table:
         self._words[slot * _SLOT_WORDS] = pack_state(state, processor, attempts, generation)
         return attempts
 
-    def apply(self, slot: int, event: Event) -> State:
-        """Changes a slot's state by `event` and keeps the rest of its state word; returns the new state.
+    def apply(self, slot: int, event: Event, processor: int | None = None) -> State:
+        """Changes a slot's state by `event`, and its processor if one is given; returns the new state.
 
         Raises:
             IllegalTransition: the state table has no such row.
+            BrokenInvariant: its state word holds no known state.
         """
         state = next_state(self.state(slot), event)
         word = self._words[slot * _SLOT_WORDS]
-        self._words[slot * _SLOT_WORDS] = word & ~layout.STATE_MASK | state
+        word = word & ~layout.STATE_MASK | state
+        if processor is not None:
+            shift = layout.STATE_PROCESSOR_SHIFT
+            word = word & ~(layout.STATE_PROCESSOR_MASK << shift) | processor << shift
+        self._words[slot * _SLOT_WORDS] = word
         return state
 
     def replay(self, slot: int, state: State, processor: int) -> None:
@@ -89,9 +96,23 @@ class Table:
         generation = word >> layout.STATE_GENERATION_SHIFT
         self._words[slot * _SLOT_WORDS] = pack_state(state, processor, attempts, generation)
 
-    def count_conflict(self, slot: int, by: int = 1) -> None:
+    def restore(self, slot: int, kept: Kept) -> None:
+        """Puts a payment and all that is known of it into a free slot; for a table that is being copied into.
+
+        Raises:
+            IllegalTransition: the slot is not free.
+            BrokenInvariant: its state word holds no known state.
+        """
+        self.insert(slot, Accepted(kept.correlation_id, kept.amount_cents, kept.accepted_at_us))
+        index = slot * _SLOT_WORDS
+        self._words[index + _REQUESTED_AT] = kept.requested_at_ms
+        self._words[index + _CONFLICTS] = kept.conflicts
+        generation = self._words[index] >> layout.STATE_GENERATION_SHIFT
+        self._words[index] = pack_state(kept.state, kept.processor, kept.attempts, generation)
+
+    def count_conflict(self, slot: int) -> None:
         """One more copy of this payment with another amount was accepted and then dropped."""
-        self._words[slot * _SLOT_WORDS + _CONFLICTS] += by
+        self._words[slot * _SLOT_WORDS + _CONFLICTS] += 1
 
     def state(self, slot: int) -> State:
         """The state of a slot.

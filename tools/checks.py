@@ -18,8 +18,10 @@ from tools.environment import EXIT_INTERRUPTED, ROOT, reexec
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from pathlib import Path
     from types import FrameType
 
+ASK_TIMEOUT_S = 60  # an engine that has not answered by then hangs
 STOP_WAIT_S = 30  # for a step that was interrupted: its tests stop the processes they started
 EXIT_TERMINATED = 143  # 128 + SIGTERM, as shells say it
 
@@ -118,10 +120,17 @@ def require_programs(choice: Choice) -> None:
         require_debian_package("redis-server", "redis-server")
     if choice.tests in {ALL, CONTAINERS}:
         docker = find_program("docker")
-        asked = [docker or "docker", "compose", "version"], [docker or "docker", "info"]
-        if docker is None or any(subprocess.run(words, check=False, capture_output=True).returncode for words in asked):
+        if docker is None or not (_succeeds(docker, "compose", "version") and _succeeds(docker, "info")):
             message = "The container tests need a running Docker engine with Compose v2 (`docker compose version`)."
             raise SetupError(message)
+
+
+def _succeeds(*command: str | Path) -> bool:
+    """Tell whether a question to a program is answered, in time and with exit status 0."""
+    try:
+        return subprocess.run(command, check=False, capture_output=True, timeout=ASK_TIMEOUT_S).returncode == 0
+    except subprocess.TimeoutExpired:
+        return False
 
 
 def run_command(command: Sequence[str]) -> int:

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
 PYTHON_MIN = (3, 11)  # requires-python in pyproject.toml
+ASK_TIMEOUT_S = 60  # a Python that has not started by then is no use
 INSTALL_TIMEOUT_S = 900  # all packages are about 150 MB; a line of 200 kB/s still makes it
 EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells say it
 
@@ -103,7 +104,16 @@ class Environment:
         if self.unfinished.exists() or not self.python.exists():
             return False
         question = "import sys, pip; print(sys.prefix)"
-        answer = subprocess.run([self.python, "-I", "-c", question], check=False, capture_output=True, text=True)
+        try:
+            answer = subprocess.run(
+                [self.python, "-I", "-c", question],
+                check=False,
+                capture_output=True,
+                text=True,
+                timeout=ASK_TIMEOUT_S,
+            )
+        except subprocess.TimeoutExpired:
+            return False
         return answer.returncode == 0 and Path(answer.stdout.strip()).resolve() == self.folder.resolve()
 
     @contextlib.contextmanager

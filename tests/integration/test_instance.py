@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 import pytest
 
 from server.pacing import GATHER_MS
+from shm import DispatcherCount
 from tests.integration.conftest import Start
 from tests.integration.instances import Instance, Processors, id_of, wait_for
 from tests.redis_server import RedisServer
@@ -113,7 +114,7 @@ class TestOneInstance:
 
     async def test_life_of_a_payment(self, start: Start, processors: Processors) -> None:
         """From its acceptance to its settlement it can be looked up, and it is charged once."""
-        processors.behave(delay_ms=300)
+        processors.behave(delay_ms=2000)
         instance = await start()
         client = instance.client()
 
@@ -123,7 +124,8 @@ class TestOneInstance:
             return dict(json.loads(body))
 
         assert [await client.pay(1), await client.pay(1), await client.pay(1, "5")] == [202, 202, 409]
-        await asyncio.sleep(0.1)
+        sending = instance.segment().dispatcher_counters(0)
+        await wait_for(lambda: sending.get(DispatcherCount.ATTEMPTS) == 1, "not sent")
         assert (await status())["state"] == "sending"
         await processors.wait_stored([1])
         await wait_for(lambda: instance.segment().journal(0).head == 1, "not settled")
@@ -160,7 +162,7 @@ class TestOneInstance:
         processors.behave(failing=False)
         await processors.wait_stored(accepted)
         assert len(processors.ids()) == len(accepted)
-        again = await instance.pay(range(1000, 1060))  # no more than the lane holds: payments gather there for 20 ms
+        again = await instance.pay(range(1000, 1060))  # no more than the lane holds: payments gather there for 200 ms
         assert len(again) == 60
         await processors.wait_stored(again)
         await processors.wait_equal(instance)

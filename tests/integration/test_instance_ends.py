@@ -76,7 +76,7 @@ class TestOrderlyStop:
         await wait_for(lambda: instance.supervisor().phase is Phase.LEAVING, "it does not stop")
         await asyncio.sleep(SAME_MS / 1000)
         instance.tell()
-        assert await instance.wait_end(0.5) == 0
+        assert await instance.wait_end(5) == 0
         processors.behave(delay_ms=0)
         await instance.start()
         await processors.wait_stored(accepted)
@@ -100,7 +100,7 @@ class TestNextLife:
             instance.kill()
         assert processors.ids() == []
         await instance.start()
-        assert await instance.pay(range(300)) == accepted or len(accepted) == 300
+        assert sorted(await instance.pay(range(300))) == list(range(300))
         processors.behave(failing=False)
         await processors.wait_stored(accepted)
         assert len(processors.ids()) == 300

@@ -231,6 +231,14 @@ class TestRows:
         assert KINDS[ward.kept(slot).state] is kind
         assert (ward.changes - changes, ward.count(counted), ward.custody.unknown) == (1, 1, {})
 
+    def test_one_that_the_other_processor_has(self, ward: Ward) -> None:
+        """Sent to one in vain and found at the other: from now on the slot says who has it, as the journal does."""
+        slot = ward.take_to(State.SENDING)
+        other = 1 - ward.kept(slot).processor
+        ward.custody.wait_again(slot)
+        ward.custody.end(slot, Event.FOUND_ELSEWHERE, ward.kept(slot)._replace(processor=other))
+        assert (ward.kept(slot).state, ward.kept(slot).processor) == (State.DUPLICATE, other)
+
     def test_the_journal_comes_first(self, ward: Ward, monkeypatch: pytest.MonkeyPatch) -> None:
         """While the record is being written the slot still says what it said: a death there ends nothing."""
         slot = ward.take_to(State.SENDING)

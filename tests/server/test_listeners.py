@@ -62,6 +62,7 @@ class TestUnix:
         with pytest.raises(ListenError, match=r"app1-1\.sock is there and is not a socket"):
             listen(UnixListen(folder), "app1", 2)
         assert (folder / "app1-1.sock").read_text() == "precious"
+        assert [path.name for path in folder.iterdir()] == ["app1-1.sock"]
 
     def test_folder_that_can_not_be(self, folder: Path) -> None:
         """A path through a file, or too long a one, is a sentence."""

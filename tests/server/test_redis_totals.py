@@ -384,7 +384,7 @@ class TestOutages:
             mortal_redis.freeze()
             begun_s = time.monotonic()
             reasons = await asyncio.gather(*(reason(client) for _ in range(20)))
-            assert time.monotonic() - begun_s < 0.4
+            assert time.monotonic() - begun_s < 2  # one after the other would take four
             assert set(reasons) == {"Redis can't be asked: no answer in time"}
             assert not await member.flush(OTHER)
             mortal_redis.thaw()

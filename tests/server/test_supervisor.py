@@ -46,7 +46,7 @@ class TestRoles:
             before = family.pids()
             os.kill(before[place], signal.SIGKILL)
             took_s = family.wait_for(lambda: family.pids()[place] != before[place], "not replaced")
-            assert took_s < 0.3
+            assert took_s < supervisor.LOOK_MS / 1000
             family.wait_ready()
             assert [one for one, (old, new) in enumerate(zip(before, family.pids(), strict=True)) if old != new] == [
                 place
@@ -191,7 +191,7 @@ class TestStop:
             time.sleep(2.1)
             assert is_alive(family.pid)
             family.tell()
-            assert family.wait_end(0.5) == 0
+            assert family.wait_end(5) == 0
 
     def test_in_time(self, tmp_path: Path) -> None:
         """Who does not end in the time given is killed, and the dispatchers have their own time all the same."""
@@ -201,6 +201,8 @@ class TestStop:
             begun_s = time.monotonic()
             assert family.wait_end() == 0
             assert Event("dispatcher", "ends") in family.diary()
+            assert [row.phase for row in family.rows()] == [Phase.GONE] * 3
+            assert family.count(SupervisorCount.DEATHS) == 2
             assert 0.6 < time.monotonic() - begun_s < 1.5  # LEAVE_S and LOOK_MS, and what a busy machine adds
 
     def test_dies_while_stopping(self, tmp_path: Path) -> None:

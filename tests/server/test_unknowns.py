@@ -8,7 +8,7 @@ import pytest
 
 from server.custody import Custody
 from server.notation import format_instant_ms
-from server.unknowns import ASKED_AT_ONCE_MAX, PAUSE_MAX_MS, PAUSE_MIN_MS, Unknowns
+from server.unknowns import ASKED_AT_ONCE_MAX, PAUSE_MAX_MS, PAUSE_MIN_MS, UNDECIDED_PAUSE_MS, Unknowns
 from shm import DispatcherCount, Ended, Event, Geometry, Kind, Segment, State
 from tests.fakes import NOON_MS, Answer, FakeClock, FakeProcessor, Paid, idle
 from tests.server.scene import fresh_segment, hanging, payment, text_of
@@ -206,6 +206,18 @@ class TestSchedule:
         assert ward.custody.read(slot).state is State.SETTLED
         assert ward.unknowns.due_in_ms(1000) == 1000
         await ward.unknowns.aclose()
+
+    async def test_many_that_stay_unknown(self, segment: Segment) -> None:
+        """However many there are, they are asked about at a bounded rate, until an answer decides something."""
+        ward = Ward(segment, payments=60)
+        ward.fake.answer = 502
+        for _ in range(100):
+            await ward.ask(UNDECIDED_PAUSE_MS)
+        assert 90 <= len(ward.fake.posts) <= 100 + ASKED_AT_ONCE_MAX  # which go out before the first answer
+        ward.fake.answer = 200
+        await ward.ask(PAUSE_MAX_MS)
+        await ward.ask(UNDECIDED_PAUSE_MS)
+        assert len(ward.custody.unknown) < 60 - ASKED_AT_ONCE_MAX
 
     async def test_those_of_a_predecessor(self, segment: Segment) -> None:
         """Whatever was unknown or in flight when a dispatcher died is asked about by its successor."""

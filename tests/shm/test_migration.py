@@ -8,7 +8,7 @@ from shm import layout
 from shm.errors import SegmentIncompatible
 from shm.layout import Geometry
 from shm.migration import count_unsettled, migrate
-from shm.record import Accepted
+from shm.record import Accepted, Kept
 from shm.roster import Member
 from shm.segment import Segment
 from shm.states import Event, State
@@ -67,6 +67,22 @@ class TestMigrate:
         assert [observe(life_of(new, dispatcher)) for dispatcher in range(2)] == before
         assert new.roster(1).members() == [Member(77, 1)]
         assert [new.journal(dispatcher).life for dispatcher in range(2)] == [1, 1]
+
+    def test_what_is_known_of_each_is_copied(self, instance: str, old: Segment) -> None:
+        """Attempts, processor, requestedAt and conflicts, also of one that was never sent from here."""
+        live(old, 0, 6)
+        life = life_of(old, 0)
+        life.publish(payment(50))
+        life.take()
+        life.hear(payment(50).correlation_id, Event.FOUND_ELSEWHERE)
+
+        def known(segment: Segment) -> list[Kept]:
+            kept = [one._replace(generation=0) for _, one in segment.table(0).scan() if one]
+            return sorted(kept, key=lambda one: one.correlation_id)
+
+        before = known(old)
+        assert before[-1].attempts == 0
+        assert known(migrate(old, instance, LARGER)) == before
 
     def test_the_new_one_takes_the_old_ones_name(self, instance: str, old: Segment) -> None:
         """Whoever attaches afterwards finds the new geometry; nothing else is left in the folder."""

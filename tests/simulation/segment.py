@@ -30,10 +30,10 @@ class WatchedTable(Table):
         self._coverage.transitions[State.WAITING, Event.ATTEMPT_BEGAN] += 1
         return attempts
 
-    def apply(self, slot: int, event: Event) -> State:
+    def apply(self, slot: int, event: Event, processor: int | None = None) -> State:
         """Counts."""
         before = self.state(slot)
-        after = super().apply(slot, event)
+        after = super().apply(slot, event, processor)
         self._coverage.transitions[before, event] += 1
         return after
 

@@ -76,6 +76,6 @@ class Stopping:
 
     @staticmethod
     def ignore() -> None:
-        """From now on nothing counts: what is left to do takes no time."""
+        """From now on nothing counts: what is left to do has bounds of its own."""
         for number in SIGNALS:
             signal.signal(number, signal.SIG_IGN)
