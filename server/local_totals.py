@@ -60,7 +60,8 @@ class LocalTotals:
         before = [unknowns_of(row) for row in self._dispatchers]
         await self.follow()
         for dispatcher, row in enumerate(self._dispatchers):
-            if row.phase not in AT_WORK or self._is_free(f"dispatcher-{dispatcher}"):
+            # The lock first: the supervisor writes STARTING before a successor takes it, so the phase is its holder's.
+            if self._is_free(f"dispatcher-{dispatcher}") or row.phase not in AT_WORK:
                 raise TotalsUnavailable(
                     f"dispatcher {dispatcher} has not recovered yet what its predecessor was sending"
                 )
@@ -78,7 +79,7 @@ class LocalTotals:
         answer = count_window(members, None if resolution else from_ms, to_ms)
         if isinstance(answer, str):
             raise TotalsUnavailable(answer)
-        return answer._replace(resolution=resolution or answer.resolution)
+        return answer.widened(resolution)
 
     async def purge(self) -> None:
         """Asks every dispatcher for a new epoch and waits until all have begun it.

@@ -85,6 +85,7 @@ class Publisher:
         roster.add(member)
         self._members = tuple(map(str, roster.members()))
         self._purge_missed = 0  # number of one that was heard of too late; told of once
+        self._missed_until = 0  # the position reached when Redis last told of that one
         self._left_out = set[str]()  # names for which the roster had no room; told of once
 
     def kick(self) -> None:
@@ -206,7 +207,7 @@ class Publisher:
             return True
         self._counters.add(DispatcherCount.REWRITES)
         if found.epoch > header.epoch:
-            self._take_up_purge(found)
+            self._take_up_purge(found, header.position)
         elif found.header is None or found.header.version < header.version:
             _log.warning("Redis had not what was last written to it; everything is written again")
         elif self._builds_on is not None:  # told once, not with every try
@@ -215,31 +216,30 @@ class Publisher:
         self._kick.set()
         return False
 
-    def _take_up_purge(self, found: Found) -> None:
+    def _take_up_purge(self, found: Found, position: int) -> None:
         """A purge that this journal has not taken up: begins its epoch at the first record that belongs to it.
 
-        That is the first settlement that was not published before the purge (the header in the hash says up to where)
-        and was requested after it: who hears of a purge late keeps what it has settled since. If such records are in
-        the base already, they can't be told apart any more: then summaries on this volume are 503 until the next purge.
+        That is the first settlement that was not published before the purge (as the header in the hash says) and was
+        requested after it, so that one heard of late costs nothing. If such records are in the base already they can't
+        be told apart any more: then summaries on this volume are 503 until the next purge.
         """
-        # Else the hash had lost the purge when it took that flush, and was told again by another member: then the
-        # header's position says nothing of what was published before the purge.
-        flushed_before = self._taken_at_ms < found.epoch + CLOCKS_DIFFER_MS
-        flushed = found.header.position if found.header and flushed_before else 0
-        base = self._journal.base
         if found.epoch == self._purge_missed:
+            self._missed_until = position
             return
+        before = self._missed_until  # what lies below was settled before this purge, whatever the clock said
+        # Else the hash had lost the purge when it took that flush, and was told again by another member.
+        if found.header and self._taken_at_ms < found.epoch + CLOCKS_DIFFER_MS:
+            before = max(before, found.header.position)
+        base = self._journal.base
         if found.epoch < EPOCH_TIMES_FROM:
             self._journal.begin_epoch(found.epoch)
-        elif base.journal_tail <= flushed or base.folded_until_ms <= found.epoch:
-            self._journal.begin_epoch(found.epoch, self._journal.first_requested_since(found.epoch, flushed))
-        elif self._purge_missed:  # the clock has been ahead; this one is heard of in time, as Redis was reached before
-            self._journal.begin_epoch(found.epoch)
+        elif base.journal_tail <= before or base.folded_until_ms <= found.epoch:
+            self._journal.begin_epoch(found.epoch, self._journal.first_requested_since(found.epoch, before))
         else:
-            self._purge_missed = found.epoch
+            self._purge_missed, self._missed_until = found.epoch, position
             _log.critical("purge %d was heard of too late to tell what came after it: purge again", found.epoch)
             return
-        self._purge_missed = 0
+        self._purge_missed = self._missed_until = 0
         _log.info("purge %d: totals start from zero", found.epoch)
 
     def _next_header(self, *, said_goodbye: bool) -> Header:

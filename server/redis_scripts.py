@@ -19,7 +19,8 @@ HASH = "gateway:totals"
 HEALTH_LEASE = "gateway:health-lease:"  # and the processor's index
 
 FLUSH = """
--- One member's new absolute values, applied only if the hash has what they build on and nothing newer. If it has
+-- One member's new absolute values, applied only if the hash has what they build on and nothing newer. More than that
+-- will do only if this life wrote it: what an earlier life has begun to write anew need not hold it. If it has
 -- less than that, the member's header is removed: readers then wait until everything has been written again, instead of
 -- being told an old state.
 -- ARGV: member, header, version of the member's header that the values build on ('': on nothing, they are everything),
@@ -44,7 +45,8 @@ if mine[1] > epoch then
   redis.call('HSET', hash, 'epoch', string.format('%.0f', epoch))
 end
 local applied = 0
-if mine[1] == epoch and is_before(theirs, mine) and not is_before(theirs, base) then
+local has_base = not is_before(theirs, base) and (theirs[2] == mine[2] or not is_before(base, theirs))
+if mine[1] == epoch and is_before(theirs, mine) and (has_base or ARGV[3] == '') then
   applied = 1
   if ARGV[3] == '' then
     local prefix = member .. '|'
@@ -70,6 +72,18 @@ end
 if longer ~= roster then redis.call('HSET', hash, 'roster', longer) end
 return {applied, found, epoch, longer, redis.call('HGET', hash, 'health.0') or '',
   redis.call('HGET', hash, 'health.1') or ''}
+"""
+
+NAMES = """
+-- A member's header and the names of its fields, at one instant. Not by HSCAN: its cursors mean something within one
+-- server process only, and the client may have been connected to another one since the last page.
+-- ARGV: member. Returns: header ('' if there is none), name ...
+local hash, prefix = KEYS[1], ARGV[1] .. '|'
+local answer = {redis.call('HGET', hash, prefix .. 'h') or ''}
+for _, field in ipairs(redis.call('HKEYS', hash)) do
+  if string.sub(field, 1, #prefix) == prefix then answer[#answer + 1] = field end
+end
+return answer
 """
 
 _WORDS = {name: position for position, name in enumerate(Header._fields, 1)}

@@ -36,7 +36,6 @@ from server.totals_rows import Row, has_taken_up, levels_of, member_levels, pars
 
 CALL_TIMEOUT_S = 1.0  # a client of the contest gives a summary 1.5 s; a healthy Redis answers in under a millisecond
 FIELDS_AT_ONCE = 128  # of a member that is read: up to 200 kB
-SCANS_MAX = 10_000  # far over what all fields of a full hash take
 RETRIES = 1  # the first call after Redis was restarted finds its connection closed; every call may be made twice
 _NOBODY = "no instance has published its totals yet"
 LEASE_MS = 5100  # a processor allows one health call per 5 s from all instances together
@@ -82,6 +81,7 @@ class TotalsHash:
         )
         self._flush = self._redis.register_script(redis_scripts.FLUSH)
         self._summary = self._redis.register_script(redis_scripts.SUMMARY)
+        self._names = self._redis.register_script(redis_scripts.NAMES)
         self._purge = self._redis.register_script(redis_scripts.PURGE)
         self._retire = self._redis.register_script(redis_scripts.RETIRE)
 
@@ -129,20 +129,17 @@ class TotalsHash:
         Raises:
             TotalsUnavailable: Redis gave no answer, or somebody wrote meanwhile.
         """
-        header_text = await self._call(self._redis.hget(redis_scripts.HASH, f"{member}|h"))
         prefix = f"{member}|".encode()
+        header_text, *names = await self._run(self._names, [member])
         fields: dict[bytes, bytes] = {}
-        cursor = 0
-        for _ in range(SCANS_MAX):
-            cursor, found = await self._call(
-                self._redis.hscan(redis_scripts.HASH, cursor, match=f"{member}|*", count=FIELDS_AT_ONCE)
-            )
-            fields.update((name.removeprefix(prefix), value) for name, value in found.items())
-            if not cursor:
-                break
-        if cursor or await self._call(self._redis.hget(redis_scripts.HASH, f"{member}|h")) != header_text:
+        for start in range(0, len(names), FIELDS_AT_ONCE):
+            some = names[start : start + FIELDS_AT_ONCE]
+            values = await self._call(self._redis.hmget(redis_scripts.HASH, some))
+            fields.update((name.removeprefix(prefix), value) for name, value in zip(some, values, strict=True))
+        # Every flush changes the header, so an equal one means equal fields, on whatever server.
+        if None in fields.values() or (await self._run(self._names, [member]))[0] != header_text:
             raise TotalsUnavailable("the totals changed while they were read")
-        header = parse_header(header_text or b"")
+        header = parse_header(header_text)
         return None if header is None else (header, levels_of(header, fields), int(fields.get(b"seen", 0)))
 
     async def summary(self, from_ms: int | None, to_ms: int | None) -> Summary:
@@ -160,7 +157,7 @@ class TotalsHash:
             answer = count_window(members, from_ms, to_ms)
             if isinstance(answer, str):
                 raise TotalsUnavailable(answer)
-            return answer._replace(resolution=resolution or answer.resolution)
+            return answer.widened(resolution)
 
     @contextlib.contextmanager
     def _naming(self) -> Iterator[None]:
@@ -187,13 +184,16 @@ class TotalsHash:
             told = _told(rows)
             if unheard := self._neighbours.unheard(told):
                 raise TotalsUnavailable(unheard)
-            # Before the journals: what is settled in between is told twice, not never.
-            for name, unknowns in self._neighbours.unknowns().items():
-                if name in members and not told[name].said_goodbye:
-                    members[name] = members[name]._replace(unknowns=either(members[name].unknowns, unknowns))
+            # Before the journals and after: what is settled or becomes unknown in between is told twice, not never.
+            before = self._neighbours.unknowns()
             unpublished = Ledger()
             for ended in self._neighbours.unpublished(told):
                 unpublished.add(ended.processor, ended.requested_at_ms, ended.amount_cents)
+            after = self._neighbours.unknowns()
+            for name in members.keys() & before.keys():
+                if not told[name].said_goodbye:
+                    unknowns = either(members[name].unknowns, either(before[name], after[name]))
+                    members[name] = members[name]._replace(unknowns=unknowns)
             members[""] = unpublished.levels()
         return list(members.values())
 

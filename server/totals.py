@@ -61,6 +61,10 @@ class Summary(NamedTuple):
     unknown: int = 0
     resolution: str | None = None
 
+    def widened(self, why: str | None) -> "Summary":
+        """The same answer to a window that was widened before it was counted, with the sentence on that, if any."""
+        return self._replace(resolution=" ".join(filter(None, (why, self.resolution))) or None)
+
 
 class UnknownRange(NamedTuple):
     """Payments of one member whose outcome is unknown: how many, with their least and greatest requestedAt."""

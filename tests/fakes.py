@@ -191,7 +191,8 @@ class FakeTotalsHash:
         found, version = self.header, (-1, -1, -1) if self.header is None else self.header.version
         self.epoch = max(self.epoch, header.epoch)
         self._add_to_roster(roster.split(","))
-        applied = header.epoch == self.epoch and version < header.version and version >= (builds_on or (-1, -1, -1))
+        has_base = builds_on is None or version == builds_on or (version > builds_on and version[1] == header.life)
+        applied = header.epoch == self.epoch and version < header.version and has_base
         if applied:
             kept = {} if builds_on is None else self.fields
             self.fields = {name: value for name, value in (kept | fields).items() if name not in dropped}

@@ -116,7 +116,7 @@ def ask(members: list[Levels], window: Window) -> Summary | str:
         from_ms = None
         fetched = [fetch(member, from_ms, to_ms) for member in members]
     answer = count_window(fetched, from_ms, to_ms)
-    return answer if isinstance(answer, str) else answer._replace(resolution=resolution or answer.resolution)
+    return answer if isinstance(answer, str) else answer.widened(resolution)
 
 
 def fetch(member: Levels, from_ms: int | None, to_ms: int | None) -> Levels:

@@ -69,6 +69,19 @@ class TestSummary:
         with pytest.raises(TotalsUnavailable, match="dispatcher 0"):
             await totals_of(segment).summary(None, None)
 
+    async def test_a_successor_while_it_is_asked(self, segment: Segment) -> None:
+        """The phase is that of whoever holds the lock, so not that of one who died before the successor took it."""
+
+        def is_free(role: str) -> bool:
+            row = segment.dispatcher_counters(int(role[-1]))
+            if row.phase is Phase.READY:  # died, and all that follows happens now
+                row.phase = Phase.STARTING
+            return False
+
+        totals = LocalTotals(segment, segment.worker_counters(0), is_free, SystemClock())
+        with pytest.raises(TotalsUnavailable, match="dispatcher 0 has not recovered yet"):
+            await totals.summary(None, None)
+
     async def test_a_dispatcher_that_hangs(self, segment: Segment) -> None:
         """What it has been paid meanwhile it has not written down."""
         totals = LocalTotals(segment, segment.worker_counters(0), lambda _: False, FakeClock(ticks=2**40))
@@ -157,6 +170,16 @@ class TestSummary:
         assert answer.default == Total(3, 3)
         assert answer.resolution is not None
         assert "widened to all of them" in answer.resolution
+
+    async def test_both_ends_widened(self, segment: Segment) -> None:
+        """Each is told of."""
+        with small_ledgers(minutes=2, detail_bytes=16):
+            totals = totals_of(segment)
+            settle(segment, 0, *(Settled(0, NOON_MS + ms, 1) for ms in (0, 60_000, 60_300, 60_600, 120_000)))
+            answer = await totals.summary(NOON_MS, NOON_MS + 60_100)
+        assert answer.default == Total(4, 4)
+        assert "widened to all of them" in (answer.resolution or "")
+        assert "widened to whole ones" in (answer.resolution or "")
 
     async def test_lost_detail_is_told(self, segment: Segment) -> None:
         """A window that cuts a second whose detail is gone says what it was widened to."""

@@ -255,12 +255,13 @@ class TestStart:
         assert second.shown(NOON_MS, NOON_MS + 61_000) == Total(4, 7960)
 
     async def test_predecessors_last_flush_comes_late(self, segment: Segment) -> None:
-        """A flush of the predecessor that is taken after the successor has read changes nothing."""
+        """One that is taken after the successor has read is no base for that one, which writes everything again."""
         first = Desk(segment)
         await first.flush(3)
         second = Desk(segment, first.totals)
         await second.publisher._take_up()  # noqa: SLF001  the moment between reading and writing
         await first.flush(1)
+        assert not await second.flush()
         assert await second.flush()
         assert second.shown() == Total(4, 7960)
         assert not await first.flush()

@@ -91,6 +91,28 @@ class TestPurge:
         assert await desk.flush()
         assert desk.shown(None, None) == Total(1, 1990)
 
+    async def test_two_purges_heard_of_far_too_late(self, desk: Desk) -> None:
+        """Redis having been reached in between does not make the second one heard of in time."""
+        for epoch in (NOON_MS + 5, NOON_MS + 10):
+            desk.totals.epoch = epoch
+            desk.settle(100, requested_at_ms=NOON_MS + 19)
+            for _ in range(3):
+                assert not await desk.flush()
+        assert desk.journal.base.epoch == 0
+
+    async def test_after_one_that_was_missed(self, desk: Desk) -> None:
+        """What is settled between the last news of Redis and those of the next purge counts if it came after that."""
+        desk.settle(100, requested_at_ms=NOON_MS + 7_200_000)
+        desk.totals.epoch = NOON_MS
+        assert not await desk.flush()
+        desk.totals.epoch = NOON_MS + 5
+        desk.settle(1, requested_at_ms=NOON_MS + 4)
+        desk.settle(2, requested_at_ms=NOON_MS + 5)
+        assert not await desk.flush()
+        assert await desk.flush()
+        assert desk.shown() == Total(0, 0)
+        assert desk.shown(None, None) == Total(2, 3980)
+
     async def test_purges_after_the_clock_was_ahead(self, desk: Desk) -> None:
         """What was folded seems to be from after every purge: the second one is heard of in time, and empties."""
         desk.settle(100, requested_at_ms=NOON_MS + 7_200_000)

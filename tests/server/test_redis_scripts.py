@@ -107,6 +107,12 @@ class TestFlush:
         await hand.write((0, 1, 2), (0, 1, 1))
         assert (await hand.write((0, 1, 3), (0, 1, 1))).applied
 
+    async def test_further_by_an_earlier_life(self, hand: Hand) -> None:
+        """What that one wrote beyond the base need not hold the base: it may have begun to write everything again."""
+        await hand.write((0, 1, 2), None)
+        assert not (await hand.write((0, 2, 1), (0, 1, 1))).applied
+        assert (await hand.write((0, 2, 2), None)).applied
+
     async def test_everything(self, redis: RedisServer, hand: Hand, totals: TotalsHash) -> None:
         """A write of everything removes the member's other fields, and nobody else's."""
         other = Hand(totals, OTHER)

@@ -3,11 +3,14 @@
 import asyncio
 import random
 import time
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import suppress
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
+from redis.asyncio import Redis
 
 from server import redis_totals as module
 from server.errors import TotalsUnavailable
@@ -214,41 +217,63 @@ class TestReadMember:
         assert len(found[1].details) == 200
         assert sum(len(field) for field in found[1].details.values()) == 200 * CELL.size
 
-    @pytest.mark.parametrize("scans", [1, 2, 5])
+    @pytest.mark.parametrize("pieces", [1, 2, 5])
     async def test_changed_meanwhile(
-        self, totals: TotalsHash, pair: list[Published], monkeypatch: pytest.MonkeyPatch, scans: int
+        self, totals: TotalsHash, pair: list[Published], monkeypatch: pytest.MonkeyPatch, pieces: int
     ) -> None:
         """What does not belong to one flush is not given away, whichever piece was read before the other flush."""
-        for second in range(200):
-            pair[0].settle(ONE._replace(requested_at_ms=NOON_MS + second * 1000))
-        await pair[0].flush()
-        monkeypatch.setattr(module, "FIELDS_AT_ONCE", 10)
-        scan, count = totals._redis.hscan, 0  # noqa: SLF001  the moment after one of the pieces
-
-        async def scan_and_write(*arguments: Any, **options: Any) -> Any:
-            nonlocal count
-            found = await scan(*arguments, **options)
-            count += 1
-            if count == scans:
-                await pair[0].flush(ONE)
-            return found
-
-        monkeypatch.setattr(totals._redis, "hscan", scan_and_write)  # noqa: SLF001  the same
+        await self._fill(pair[0])
+        self._after(totals, pieces, partial(pair[0].flush, ONE), monkeypatch)
         with pytest.raises(TotalsUnavailable, match="changed while they were read"):
             await totals.read_member(pair[0].name)
 
-    async def test_without_an_end(
-        self, totals: TotalsHash, pair: list[Published], monkeypatch: pytest.MonkeyPatch
+    async def test_another_server_meanwhile(
+        self, tmp_path: Path, pair: list[Published], redis: RedisServer, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """It gives up some time."""
-        await pair[0].flush(ONE)
+        """The client is led to a copy with the same content in another order: nothing is left out."""
+        await self._fill(pair[0])
+        link = tmp_path / "redis.sock"
+        link.symlink_to(redis.path)
+        with RedisServer() as other:
+            moved = TotalsHash(f"unix://{link}")
+            whole = await moved.read_member(pair[0].name)
 
-        async def endless(*_: Any, **__: Any) -> Any:
-            return 1, {}
+            async def fail_over() -> None:
+                source, target = (Redis.from_url(server.url) for server in (redis, other))
+                await target.restore(HASH, 0, await source.dump(HASH) or b"")
+                await source.aclose()
+                await target.aclose()
+                link.unlink()
+                link.symlink_to(other.path)
+                await moved._redis.connection.disconnect()  # type: ignore[union-attr]  # noqa: SLF001  it is lost
 
-        monkeypatch.setattr(totals._redis, "hscan", endless)  # noqa: SLF001  no server scans for ever
-        with pytest.raises(TotalsUnavailable):
-            await totals.read_member(pair[0].name)
+            self._after(moved, 2, fail_over, monkeypatch)
+            assert await moved.read_member(pair[0].name) == whole
+            await moved.aclose()
+
+    @staticmethod
+    async def _fill(member: Published) -> None:
+        for second in range(200):
+            member.settle(ONE._replace(requested_at_ms=NOON_MS + second * 1000))
+        await member.flush()
+
+    @staticmethod
+    def _after(
+        totals: TotalsHash, pieces: int, happens: Callable[[], Awaitable[object]], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Lets something happen once so many pieces of a member have been read."""
+        monkeypatch.setattr(module, "FIELDS_AT_ONCE", 10)
+        get, count = totals._redis.hmget, 0  # noqa: SLF001  the moment after one of the pieces
+
+        async def get_and_then(*arguments: Any) -> Any:
+            nonlocal count
+            found = await get(*arguments)
+            count += 1
+            if count == pieces:
+                await happens()
+            return found
+
+        monkeypatch.setattr(totals._redis, "hmget", get_and_then)  # noqa: SLF001  the same
 
 
 class TestPurge:

@@ -1,16 +1,16 @@
 """Summaries over a real Redis and real segments: what the volume knows and Redis does not, or not yet."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 
 import pytest
 
 from server import redis_totals as module
 from server.errors import TotalsUnavailable
-from server.neighbours import Neighbours
+from server.neighbours import Neighbours, Told
 from server.redis_totals import TotalsHash
 from server.totals import Summary, Total
-from shm import DispatcherCount, Phase
+from shm import DispatcherCount, Ended, Phase
 from tests.fakes import NOON_MS
 from tests.redis_server import RedisServer
 from tests.server.members import Published
@@ -90,6 +90,24 @@ class TestSummary:
         member.counters.put(DispatcherCount.UNKNOWN_GREATEST_MS, NOON_MS + 5)
         assert await reader.summary(None, None) == Summary(Total(1, 1990), Total(0, 0), unknown=2)
         assert await reader.summary(NOON_MS + 6, None) == Summary(Total(0, 0), Total(0, 0))
+
+    async def test_unknown_while_it_is_asked(
+        self, other: OtherInstance, member: Published, reader: TotalsHash, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """One payment becomes unknown between two looks, and a later one is settled: both are told of."""
+        await member.flush()
+        unpublished = Neighbours.unpublished
+
+        def a_moment_later(neighbours: Neighbours, told: Mapping[str, Told]) -> Iterator[Ended]:
+            row = other.segment.dispatcher_counters(0)
+            row.put(DispatcherCount.UNKNOWN_LEAST_MS, NOON_MS)
+            row.put(DispatcherCount.UNKNOWN_GREATEST_MS, NOON_MS)
+            row.put(DispatcherCount.UNKNOWN, 1)
+            member.settle(ONE)
+            yield from unpublished(neighbours, told)
+
+        monkeypatch.setattr(Neighbours, "unpublished", a_moment_later)
+        assert await reader.summary(None, None) == Summary(Total(1, 1990), Total(0, 0), unknown=1)
 
     async def test_one_that_has_died(self, other: OtherInstance, member: Published, reader: TotalsHash) -> None:
         """Nobody knows what it was sending, and it need not be silent for long to be missed."""

@@ -7,7 +7,7 @@ whether it was carried out, and it may still be, after later ones: its bytes lie
 import asyncio
 import contextlib
 from collections import deque
-from typing import Any, Protocol, cast
+from typing import Any, Protocol
 
 import redis.exceptions
 
@@ -176,6 +176,7 @@ class SimulatedTotals(TotalsHash):
         self._redis: Any = _Commands(connection)
         self._flush: Any = _Script(connection, "flush")
         self._summary: Any = _Script(connection, "summary")
+        self._names: Any = _Script(connection, "names")
         self._purge: Any = _Script(connection, "purge")
 
     async def aclose(self) -> None:
@@ -203,14 +204,9 @@ class _Commands:
         """As redis-py's."""
         return await self._connection.call("hset", [field, value])
 
-    async def hget(self, name: str, field: str) -> Reply:
+    async def hmget(self, name: str, fields: list[bytes]) -> Reply:
         """As redis-py's."""
-        return await self._connection.call("hget", [field])
-
-    async def hscan(self, name: str, cursor: int, *, match: str, count: int) -> tuple[int, dict[bytes, bytes]]:
-        """As redis-py's."""
-        following, *pairs = cast("list[bytes]", await self._connection.call("hscan", [match, cursor, count]))
-        return int(following), dict(zip(pairs[::2], pairs[1::2], strict=True))
+        return await self._connection.call("hmget", fields)
 
     async def set(self, name: str, value: str, *, nx: bool, px: int) -> Reply:
         """As redis-py's, for a lease."""

@@ -22,7 +22,6 @@ class RedisModel:
         """Empty."""
         self.hash: dict[bytes, bytes] = {}
         self._now_ms = now_ms
-        self._scanned: list[bytes] = []  # cursor, less 1, to the name after which it goes on
         self._leases: dict[bytes, int] = {}  # key -> when it expires
 
     def empty(self) -> None:
@@ -43,7 +42,8 @@ class RedisModel:
         if mine[0] > epoch:
             epoch = mine[0]
             self.hash[b"epoch"] = b"%d" % epoch
-        applied = mine[0] == epoch and theirs < mine and theirs >= base
+        has_base = not builds_on or theirs == base or (theirs > base and theirs[1] == mine[1])
+        applied = mine[0] == epoch and theirs < mine and has_base
         if applied:
             self._apply(member, header, arguments[5:], int(count), everything=not builds_on)
         if mine[0] == epoch and theirs < base:
@@ -70,20 +70,13 @@ class RedisModel:
             self.hash[b"roster"] = b",".join(members)
         return b",".join(members)
 
-    def _hscan(self, arguments: list[bytes]) -> Reply:
-        """`HSCAN key cursor MATCH prefix* COUNT count`: the next cursor, then pairs. What stays is given once."""
-        match, cursor, count = arguments
-        after = self._scanned[int(cursor) - 1] if int(cursor) else b""
-        names = sorted(name for name in self.hash if name > after)[: int(count)]
-        found = [name for name in names if name.startswith(match.removesuffix(b"*"))]
-        following = 0
-        if len(names) == int(count):
-            self._scanned.append(names[-1])
-            following = len(self._scanned)
-        return [b"%d" % following, *(part for name in found for part in (name, self.hash[name]))]
+    def _names(self, arguments: list[bytes]) -> Reply:
+        prefix = arguments[0] + b"|"
+        header = self.hash.get(prefix + b"h", b"")
+        return [header, *sorted(name for name in self.hash if name.startswith(prefix))]
 
-    def _hget(self, arguments: list[bytes]) -> Reply:
-        return self.hash.get(arguments[0])
+    def _hmget(self, arguments: list[bytes]) -> Reply:
+        return [self.hash.get(name) for name in arguments]
 
     def _summary(self, arguments: list[bytes]) -> Reply:
         rows: list[Reply] = []

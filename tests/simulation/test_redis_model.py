@@ -60,6 +60,7 @@ class Real:
         scripts = {
             "flush": redis_scripts.FLUSH,
             "summary": redis_scripts.SUMMARY,
+            "names": redis_scripts.NAMES,
             "purge": redis_scripts.PURGE,
         }
         self._scripts = {name: client.register_script(text) for name, text in scripts.items()}
@@ -68,11 +69,8 @@ class Real:
         """As `RedisModel.run`."""
         if command == "hset":
             return await self.client.hset(redis_scripts.HASH, *arguments)
-        if command == "hget":
-            return await self.client.hget(redis_scripts.HASH, *arguments)
-        if command == "hscan":
-            cursor, found = await self.client.hscan(redis_scripts.HASH, 0, match=arguments[0], count=1_000)
-            return [b"%d" % cursor, *(part for pair in found.items() for part in pair)]
+        if command == "hmget":
+            return await self.client.hmget(redis_scripts.HASH, arguments)
         return await self._scripts[command](keys=[redis_scripts.HASH], args=arguments)
 
     async def contents(self) -> dict[bytes, bytes]:
@@ -93,7 +91,7 @@ def draw_header(rng: Random) -> bytes:
 def draw_command(rng: Random) -> tuple[str, list[bytes]]:
     """Any command with arguments that a publisher or a web worker might send."""
     member = rng.choice(MEMBERS).encode()
-    kind = rng.choice(("flush", "flush", "flush", "flush", "hscan", "hget", "summary", "summary", "purge", "hset"))
+    kind = rng.choice(("flush", "flush", "flush", "flush", "names", "hmget", "summary", "summary", "purge", "hset"))
     if kind == "flush":
         fields = [b"%s%d" % (rng.choice((b"m", b"s")), rng.randint(0, 6)) for _ in range(rng.randint(0, 4))]
         pairs = [part for field in fields for part in (field, rng.randbytes(rng.choice((3, 30))))]
@@ -102,10 +100,10 @@ def draw_command(rng: Random) -> tuple[str, list[bytes]]:
         builds_on = rng.choice((b"", base))
         roster = ",".join(rng.sample(MEMBERS, rng.randint(0, 3))).encode()
         return kind, [member, draw_header(rng), builds_on, roster, b"%d" % len(fields), *pairs, *dropped]
-    if kind == "hscan":
-        return kind, [member + b"|*", b"0", b"1000"]  # a small hash comes at once
-    if kind == "hget":
-        return kind, [member + b"|h"]
+    if kind == "names":
+        return kind, [member]
+    if kind == "hmget":
+        return kind, [member + b"|h", member + b"|m%d" % rng.randint(0, 6)]
     if kind == "summary":
         if rng.random() < 0.3:
             return kind, [b"", b""]
@@ -122,9 +120,8 @@ def without_times(command: str, reply: Any) -> Any:
     if command == "summary":
         _, epoch, *rows = reply
         return [epoch, *([name, header, seen != b"0", fields] for name, header, seen, fields in rows)]
-    if command == "hscan":
-        fields = dict(zip(reply[1::2], reply[2::2], strict=True))
-        return {name: value for name, value in fields.items() if not name.endswith(b"|seen")}
+    if command == "names":
+        return [reply[0], *sorted(reply[1:])]
     return reply
 
 
