@@ -40,6 +40,7 @@ from server.problems import (
     PAYMENT_NOT_FOUND,
     PURGE_OFF,
     UNEXPECTED,
+    UPGRADE,
     method_not_allowed,
     passing_problem,
     problem,
@@ -140,6 +141,9 @@ class _Answering:
         if b"%" in scope.get("raw_path", b""):  # one path, one spelling: HAProxy goes by it
             await NOT_FOUND(scope, receive, send)
             return
+        if _is_upgrade_with_body(scope):  # the parser takes the body for what the other protocol says
+            await UPGRADE(scope, receive, send)
+            return
         try:
             await self._app(scope, receive, send)
         except Exception as error:
@@ -150,6 +154,11 @@ class _Answering:
                 _log.exception("unexpected error answering %s %r", scope["method"], scope["path"])
                 answer = UNEXPECTED
             await answer(scope, receive, send)
+
+
+def _is_upgrade_with_body(scope: Scope) -> bool:
+    fields = dict(scope.get("headers", ()))
+    return b"upgrade" in fields and (b"transfer-encoding" in fields or fields.get(b"content-length", b"0") != b"0")
 
 
 class _TakePayment:

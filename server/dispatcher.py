@@ -200,6 +200,8 @@ class Dispatcher:
             circuit.refuse(slot, self._clock.ticks_ms())
         elif event is None or event is Event.REJECTED:
             circuit.forget(slot)  # an answer about this payment, not about the processor
+            if event is Event.REJECTED:
+                self._misused(processor, status)
         else:
             circuit.fail(slot, self._clock.ticks_ms())
             if is_misuse(status):

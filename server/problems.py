@@ -77,6 +77,14 @@ CONFLICT: Final = problem(
 FULL: Final = passing_problem(
     HTTPStatus.SERVICE_UNAVAILABLE, "The gateway can't hold more payments at the moment; this one was not taken."
 )
+NOT_HTTP: Final = problem(
+    HTTPStatus.BAD_REQUEST, "This is no HTTP request that can be read.", ((b"connection", b"close"),)
+)
+UPGRADE: Final = problem(
+    HTTPStatus.BAD_REQUEST,
+    "A request that asks for another protocol can't have a body here; leave out the header Upgrade.",
+    ((b"connection", b"close"),),
+)
 NOT_JSON: Final = problem(
     HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
     "The Content-Type of this request is not JSON; send the header 'Content-Type: application/json', or none.",

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import httpx
 
-from server.attempt import Shown, decode_object, decode_shown, encode_payment
+from server.attempt import DECIDES_FOR_GOOD, Shown, decode_object, decode_shown, encode_payment
 from server.errors import OutcomeUnknown, ProcessorUnreachable
 from server.notation import JsonNumber, format_id
 
@@ -79,7 +79,8 @@ class Processor:
 
         Raises:
             ProcessorUnreachable: surely not sent.
-            OutcomeUnknown: the processor may have stored it, or may yet.
+            OutcomeUnknown: the processor may have stored it, or may yet. Also if something else than the processor has
+                answered (a proxy's page): a status that decides for good is believed only with JSON or without a type.
         """
         body = encode_payment(correlation_id, amount_cents, requested_at_ms)
         request = httpx.Request(
@@ -89,7 +90,10 @@ class Processor:
             stream=httpx.ByteStream(body),  # content= would work out headers for 6 µs
             extensions=self._pay_extensions,
         )
-        return (await self._send(request)).status_code
+        response = await self._send(request)
+        if response.status_code in DECIDES_FOR_GOOD and not _is_json(response.headers.get("content-type")):
+            raise OutcomeUnknown(f"{self.name} answered {response.status_code} with something that is not JSON")
+        return response.status_code
 
     async def show(self, correlation_id: bytes) -> Shown | None:
         """What the processor has stored under an id, or None when it has nothing (404).
@@ -133,7 +137,7 @@ class Processor:
             httpx.Request("GET", f"{self._payments_url}/{question}", extensions=self._question_extensions)
         )
         await response.aread()
-        if response.status_code == no_answer:
+        if response.status_code == no_answer and _is_json(response.headers.get("content-type")):
             return None
         if response.status_code not in told_by:
             raise OutcomeUnknown(f"{self.name} answered {response.status_code} to GET /payments/{question}")
@@ -151,6 +155,12 @@ class Processor:
 @lru_cache(maxsize=64)  # two processors; a body has one of some ten lengths, by the digits of its amount
 def _pay_headers(host: bytes, length: int) -> httpx.Headers:
     return httpx.Headers({b"Host": host, b"Content-Type": b"application/json", b"Content-Length": b"%d" % length})
+
+
+def _is_json(content_type: str | None) -> bool:
+    """Whether a Content-Type says JSON, or says nothing."""
+    kind = (content_type or "application/json").partition(";")[0].strip().lower()
+    return kind == "application/json" or kind.endswith("+json")
 
 
 def _decode_health(body: bytes) -> Health:

@@ -5,7 +5,8 @@ A request takes the shortcut if it came whole in one piece, on a connection with
 Content-Length, a JSON Content-Type or none, no header that changes how it is to be read, and a body that the
 fixed-shape parser takes for a payment. It is then handed to the gate and answered in one write. Everything else, every
 refusal included, goes the ordinary way through uvicorn and Starlette, which remain the reference: a test holds both to
-the same answers, byte for byte.
+the same answers, byte for byte. (But one: to what is not HTTP uvicorn answers in its own words, and at once, though the
+payment before it has been accepted.)
 
 Why: most of what an accepted payment costs there is spent on objects that nobody looks at, and on a machine that is not
 busy, code that does not run is the only code that need not be fetched into the processor's caches first.
@@ -17,11 +18,12 @@ from functools import lru_cache
 from http import HTTPStatus
 from typing import Final, Protocol
 
+from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from server.answers import Answer
 from server.payments import BODY_BYTES_MAX, Acceptance, Payment, parse_fixed_shape
-from server.problems import CONFLICT, FULL
+from server.problems import CONFLICT, FULL, NOT_HTTP
 
 _END_OF_HEAD: Final = b"\r\n\r\n"
 _HEAD: Final = re.compile(rb"POST /payments HTTP/1\.1(?:\r\n[!#-'*+.0-9A-Z^-z|~-]+:[\t -~]*)*")
@@ -85,6 +87,22 @@ def on_the_wire(answer: Answer) -> bytes:
 
 _ACCEPTED: Final = on_the_wire(Answer(HTTPStatus.ACCEPTED))
 _TURNED_AWAY: Final = {Acceptance.CONFLICT: on_the_wire(CONFLICT), Acceptance.FULL: on_the_wire(FULL)}
+_NOT_HTTP: Final = on_the_wire(NOT_HTTP)
+
+
+class _ReadsWhenAnswered(FlowControl):
+    """Reads on once all that was read is answered, or being answered. uvicorn's own reads on with each answer: every
+    piece holds thousands of short requests, and they would gather without a bound.
+    """
+
+    def __init__(self, protocol: HttpToolsProtocol) -> None:
+        super().__init__(protocol.transport)
+        self._pipeline = protocol.pipeline
+
+    def resume_reading(self) -> None:
+        """Unless requests wait for their turn."""
+        if not self._pipeline:
+            super().resume_reading()
 
 
 class ShortcutProtocol(HttpToolsProtocol):
@@ -101,10 +119,12 @@ class ShortcutProtocol(HttpToolsProtocol):
     _beside_body_bytes = 0  # of that request, in head and trailers, beyond its first piece
     _used = False  # since the idle timer last looked
     _idle_timer: asyncio.TimerHandle | None = None
+    _is_to_refuse = False  # once what came whole before is answered
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
         """From now on a client that says nothing is waited for as long as between two requests."""
         super().connection_made(transport)
+        self.flow = _ReadsWhenAnswered(self)
         self._watch_idleness()
 
     def data_received(self, data: bytes) -> None:
@@ -136,6 +156,27 @@ class ShortcutProtocol(HttpToolsProtocol):
         """It has been given the last."""
         self._in_message = False
         super().on_message_complete()
+
+    def send_400_response(self, msg: str) -> None:  # noqa: ARG002  the answer is in our own words
+        """Refuses what is not HTTP, after the answers to what came whole before it: that may have been accepted."""
+        if self.pipeline and self.cycle.more_body:
+            self.pipeline.popleft()  # the newest, which is the bad one; the one before it is still being answered
+            self._is_to_refuse = True
+        elif self._is_answering() and not self.cycle.more_body:
+            self._is_to_refuse = True
+        else:
+            self._refuse()
+
+    def on_response_complete(self) -> None:
+        """An answer has been written: the next in line begins, or the refusal is due."""
+        is_last = not self.pipeline
+        super().on_response_complete()
+        if is_last and self._is_to_refuse and not self.transport.is_closing():
+            self._refuse()
+
+    def _refuse(self) -> None:
+        self.transport.write(_NOT_HTTP)
+        self.transport.close()
 
     def _is_free(self) -> bool:
         """Whether no request is under way on this connection."""

@@ -74,7 +74,7 @@ class DispatcherCount(IntEnum):
     FLUSHES_FAILED = 16
     REWRITES = 17  # times everything was written to Redis again
     PUBLISHED = 18  # gauge: journal position that the Redis hash has
-    MISCONFIGURED = 19  # answers that say "you asked wrongly" (401, 404, 405): an alarm if ever above zero
+    MISCONFIGURED = 19  # answers that say "you asked wrongly" (400, 401, 404 …): an alarm if ever above zero
     OLDEST_REMEMBERED_MS = 20  # gauge: requestedAt of the oldest remembered payment, ms UTC; 0 while none was folded
     UNKNOWN_LEAST_MS = 21  # gauge: least and greatest requestedAt of the unknown, ms UTC
     UNKNOWN_GREATEST_MS = 22

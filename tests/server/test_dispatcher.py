@@ -168,6 +168,14 @@ class TestAnswers:
                 (logging.ERROR, True)
             ]
 
+    async def test_a_refusal_is_told(self, segment: Segment, caplog: pytest.LogCaptureFixture) -> None:
+        """A payment that was accepted here and that the processor does not want is worth an alarm."""
+        async with Scene(segment) as scene:
+            scene.fakes[0].answers.append(400)
+            assert (await scene.pay()).state is State.REFUSED
+            assert scene.count(DispatcherCount.MISCONFIGURED) == 1
+            assert "asked wrongly: status 400 of default" in caplog.text
+
     @pytest.mark.parametrize("answer", [500, httpx.ConnectError])
     async def test_attempts_max(self, segment: Segment, answer: Answer) -> None:
         """With a limit, the last sure no allowed refuses the payment."""

@@ -16,7 +16,7 @@ ID_TEXT = "4a7901b8-b263-46c1-b9f0-a0d1c2e3f405"
 NOON_MS = 1_752_582_896_789  # 2025-07-15T12:34:56.789Z
 SHOWN = b'{"correlationId":"%b","amount":19.90,"requestedAt":"2025-07-15T12:34:56.789Z"}' % ID_TEXT.encode()
 
-SURELY_NOT_SENT = [httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout]
+SURELY_NOT_SENT = [httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.LocalProtocolError]
 PERHAPS_SENT = [
     httpx.ReadTimeout,
     httpx.ReadError,
@@ -24,7 +24,6 @@ PERHAPS_SENT = [
     httpx.WriteTimeout,
     httpx.CloseError,
     httpx.RemoteProtocolError,
-    httpx.LocalProtocolError,
     httpx.ProxyError,
     httpx.DecodingError,
     httpx.TooManyRedirects,
@@ -87,6 +86,24 @@ class TestPay:
     async def test_status(self, status: int) -> None:
         """Every status is handed on as it is."""
         assert await answering(status).pay(ID, 1990, NOON_MS) == status
+
+    @pytest.mark.parametrize("status", [200, 400, 413])
+    @pytest.mark.parametrize("kind", ["text/html", "text/html; charset=utf-8", "application/jsonp", ""])
+    async def test_somebody_else_answers(self, status: int, kind: str) -> None:
+        """A proxy's page decides nothing, whatever its status: whether the processor was asked is not known."""
+        scene = Scene(lambda _: httpx.Response(status, headers={"Content-Type": kind}, content=b"<html>"))
+        if kind:
+            with pytest.raises(OutcomeUnknown, match=f"default answered {status} with something that is not JSON"):
+                await scene.processor.pay(ID, 1990, NOON_MS)
+        else:
+            assert await scene.processor.pay(ID, 1990, NOON_MS) == status
+
+    @pytest.mark.parametrize(
+        "kind", ["application/json; charset=utf-8", "Application/Problem+JSON", "application/json"]
+    )
+    async def test_kinds_of_json(self, kind: str) -> None:
+        """However it is said."""
+        assert await Scene(lambda _: httpx.Response(400, headers={"Content-Type": kind})).processor.pay(ID, 1, 1) == 400
 
     async def test_redirect_is_not_followed(self) -> None:
         """A processor can't send a payment elsewhere."""

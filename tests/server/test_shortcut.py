@@ -2,7 +2,7 @@
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 
 import pytest
@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from server.app import build_app
 from server.payments import Acceptance, Payment
-from server.shortcut import BESIDE_BODY_BYTES_MAX, HEAD_BYTES_MAX, shortcut_protocol, usual_body
+from server.shortcut import BESIDE_BODY_BYTES_MAX, HEAD_BYTES_MAX, ShortcutProtocol, shortcut_protocol, usual_body
 from tests.server.fake_door import FakeGate, FakeTotals
 
 ID = "4a7901b8-7d26-4d9d-aa19-4dc1c7cf60b3"
@@ -128,12 +128,22 @@ async def talk(port: int, *pieces: bytes) -> bytes:
     return answer
 
 
+def _watch(gathered: list[int]) -> Callable[[ShortcutProtocol], None]:
+    """Notes how many requests wait, each time one is answered."""
+    answered = ShortcutProtocol.on_response_complete
+
+    def note(protocol: ShortcutProtocol) -> None:
+        gathered.append(len(protocol.pipeline))
+        answered(protocol)
+
+    return note
+
+
 CONVERSATIONS = {
     "usual": [request_of(*USUAL)],
     "two in a row": [request_of(*USUAL), request_of(*USUAL)],
     "pipelined": [request_of(*USUAL) * 2],
     "in pieces": [request_of(*USUAL)[:40], request_of(*USUAL)[40:]],
-    "a piece, then a usual one": [request_of(*USUAL)[:9], request_of(*USUAL), request_of(*USUAL)],
     "ordinary then usual": [request_of(*USUAL, "Accept: \xe9"), request_of(*USUAL)],
     "usual then health": [request_of(*USUAL), request_of("Host: x", line="GET /health HTTP/1.1", body=b"")],
     "bad amount": [request_of(f"Content-Length: {len(BODY)}", body=BODY.replace(b"19.90", b"-9.90"))],
@@ -141,7 +151,6 @@ CONVERSATIONS = {
     "not allowed": [request_of("Host: x", line="GET /payments HTTP/1.1", body=b"")],
     "wrong type": [request_of("Content-Type: text/plain", f"Content-Length: {len(BODY)}")],
     "closing": [request_of(*USUAL, "Connection: close")],
-    "not http": [b"hello\r\n\r\n"],
 }
 
 
@@ -173,6 +182,53 @@ class TestSameAnswers:
             asked.append(gate.offered)
         assert answers[0] == answers[1] != b""
         assert asked[0] == asked[1]
+
+    @pytest.mark.parametrize(
+        ("pieces", "accepted"),
+        [
+            ([b"hello\r\n\r\n"], 0),
+            ([request_of(*USUAL)[:9], request_of(*USUAL), request_of(*USUAL)], 0),
+            ([request_of(*USUAL) + b"x"], 1),
+            ([request_of(*USUAL) + request_of(*USUAL) + b"GET\r\n\r\n"], 2),
+            ([request_of(*USUAL) + request_of("Host: x", "Transfer-Encoding: chunked", body=b"z\r\n")], 1),
+            ([request_of("Host: x", "Transfer-Encoding: chunked", body=b"z\r\n")], 0),
+        ],
+    )
+    async def test_what_is_not_http(self, pieces: list[bytes], accepted: int) -> None:
+        """It is refused as a problem, after the answers to what was accepted before it."""
+        gate = FakeGate()
+        async with serving(gate, shortcut=True) as port:
+            answer = await talk(port, *pieces)
+        assert len(gate.offered) == accepted
+        assert answer.startswith(b"HTTP/1.1 202 Accepted\r\ncontent-length: 0\r\n\r\n" * accepted + b"HTTP/1.1 400 ")
+        assert answer.count(b"HTTP/1.1") == accepted + 1
+        assert b"application/problem+json" in answer
+
+    async def test_pipelined_requests_do_not_gather(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """However many a client sends without waiting, no more are read than were in one piece."""
+        gathered: list[int] = []
+        monkeypatch.setattr(ShortcutProtocol, "on_response_complete", _watch(gathered))
+        request = request_of("Host: x", "X: " + "x" * 150, line="GET /health HTTP/1.1", body=b"")
+        async with serving(FakeGate(), shortcut=True) as port, asyncio.timeout(30):
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.write(request * 6000)
+            for _ in range(6000):
+                assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 204")
+            writer.close()
+        assert 0 < max(gathered) < 3000
+
+    async def test_upgrade_with_a_body(self) -> None:
+        """The body is not read as a request of its own: the connection ends."""
+        inner = request_of(*USUAL)
+        gate = FakeGate()
+        for pieces in ([inner], [b"", inner]):
+            async with serving(gate, shortcut=True) as port:
+                head = request_of(
+                    f"Content-Length: {len(inner)}", "Connection: Upgrade", "Upgrade: h2c", body=pieces[0]
+                )
+                answer = await talk(port, head, *pieces[1:])
+            assert (answer[:13], b"Upgrade" in answer, answer.count(b"HTTP/1.1")) == (b"HTTP/1.1 400 ", True, 1)
+        assert gate.offered == []
 
     async def test_idle_connections_end(self) -> None:
         """A connection that took the shortcut is closed once nothing came for a while, and not before."""

@@ -6,7 +6,7 @@ from tools.ring_view.snapshot import SUPERVISOR, Area, LaneView, Process
 
 ALARMING: Mapping[str, str] = {
     "set_aside": "torn lane slots or damaged table slots were set aside",
-    "misconfigured": "answers said that the processor was asked wrongly (401, 404, 405): see its URL",
+    "misconfigured": "answers said that the processor was asked wrongly (400, 401, 404 …): see its URL",
 }
 """Counts that mean trouble if ever above zero."""
 
