@@ -15,6 +15,7 @@ if __name__ == "__main__":  # a stop waits for the supervisor: process 1 of a co
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
 
 import argparse
+import contextlib
 import logging
 
 from server import listeners
@@ -73,7 +74,20 @@ def _lock(instance: str) -> RoleLock:
         raise SegmentForbidden(f"no lock: {error}") from None
 
 
+def _require_locks(config: Config) -> None:
+    """Sees that every child can have its lock: one that can't would be started again and again."""
+    roles = [f"dispatcher-{index}" for index in range(config.dispatchers)]
+    roles += [f"worker-{index}" for index in range(config.web_workers)]
+    for role in roles:
+        with contextlib.suppress(RoleTaken):  # by one that is about to follow its dead supervisor
+            try:
+                RoleLock(config.instance, role).release()
+            except OSError as error:
+                raise SegmentForbidden(f"no lock: {error}") from None
+
+
 def _run(config: Config) -> int:
+    _require_locks(config)
     sockets = listeners.listen(config.listen, config.instance, config.web_workers)
     try:
         Supervisor(config, open_segment(config), sockets).run()

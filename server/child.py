@@ -74,9 +74,10 @@ def run(name: str, parent: int, work: Callable[[], int]) -> int:
     Returns:
         The exit status. The caller ends the process with it at once: the rest of the supervisor's stack is not its.
     """
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGCHLD):
+    for number in (signal.SIGTERM, signal.SIGCHLD):
         signal.signal(number, signal.SIG_DFL)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's Ctrl-C goes to all; only the supervisor decides
+    for number in (signal.SIGINT, signal.SIGHUP):  # a terminal's go to all; only the supervisor decides
+        signal.signal(number, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_SETMASK, set())
     try:
         die_with_parent(parent)

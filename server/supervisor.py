@@ -21,8 +21,7 @@ from shm import Counters, Phase, Segment, SupervisorCount
 LOOK_MS = 500  # how often heartbeats are looked at
 SAME_MS = 500  # signals this close together are one wish: `timeout` sends its own twice
 START_WITHIN_MS = 60_000  # a full table is read in 1.4 s, but a starved container may give a tenth of a core
-_STOPS = (signal.SIGTERM, signal.SIGINT)
-_WATCHED = {signal.SIGCHLD, *_STOPS}
+_STOPS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 _log = logging.getLogger(__name__)
 
@@ -45,6 +44,7 @@ class Supervisor:
         roles += [Role("worker", index) for index in range(config.web_workers)]
         self._children = Children(roles)
         self._counters = segment.supervisor_counters()
+        self._watched: set[int] = {signal.SIGCHLD, *_STOPS}
         self._stopped = False
         self._told_at_ms = 0  # to stop
         self._looked_at_us = 0  # at hearts
@@ -53,7 +53,9 @@ class Supervisor:
     def run(self) -> None:
         """Lives until told to stop."""
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # ignored by some who start this: then nobody could be waited for
-        signal.pthread_sigmask(signal.SIG_BLOCK, _WATCHED)
+        if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:  # nohup: blocked, it would come all the same
+            self._watched.discard(signal.SIGHUP)
+        signal.pthread_sigmask(signal.SIG_BLOCK, self._watched)
         self._counters.begin(os.getpid(), time.time_ns() // 1_000_000)
         gc.freeze()
         self._counters.phase = Phase.READY
@@ -67,7 +69,7 @@ class Supervisor:
         """Sleeps until a signal comes, a role is due, or it is time to look at hearts again."""
         self._counters.beat()
         wait_ms = self._children.wait_ms(_now_ms(), most_ms)
-        info = signal.sigtimedwait(_WATCHED, wait_ms / 1000)
+        info = signal.sigtimedwait(self._watched, wait_ms / 1000)
         return None if info is None else info.si_signo
 
     def _handle(self, number: int | None) -> None:
@@ -175,7 +177,7 @@ class Supervisor:
                 self._kill_all(kind)
                 break
             self._counters.beat()
-            info = signal.sigtimedwait(_WATCHED, min(left_ms, LOOK_MS) / 1000)
+            info = signal.sigtimedwait(self._watched, min(left_ms, LOOK_MS) / 1000)
             if info is not None and info.si_signo in _STOPS and _now_ms() - self._told_at_ms >= SAME_MS:
                 return False
             self._reap()

@@ -102,6 +102,8 @@ class Segment:
             raise SegmentMissing(f"there is no segment {name}") from None
         except posix_ipc.PermissionsError:
             raise SegmentForbidden(f"segment {name} is another user's") from None
+        except (ValueError, OSError) as error:  # a folder, a link
+            raise SegmentIncompatible(f"what has the name of segment {name} is none: {error}") from None
         try:
             header = os.pread(handle.fd, layout.HEADER_LENGTH, 0)
             geometry, segment_id, created_at_ms = _read_header(header, handle.size, name)
@@ -118,18 +120,23 @@ class Segment:
 
         Raises:
             SegmentForbidden: it is another user's.
+            SegmentIncompatible: it can't be opened.
         """
         path = SHM_FOLDER / segment_name(instance).removeprefix("/")
         try:
             descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            try:
+                return os.fstat(descriptor).st_ino, os.pread(descriptor, layout.HEADER_LENGTH, 0)
+            finally:
+                os.close(descriptor)
         except FileNotFoundError:
             return None
         except PermissionError:
             raise SegmentForbidden(f"segment {segment_name(instance)} is another user's") from None
-        try:
-            return os.fstat(descriptor).st_ino, os.pread(descriptor, layout.HEADER_LENGTH, 0)
-        finally:
-            os.close(descriptor)
+        except OSError as error:
+            raise SegmentIncompatible(
+                f"what has the name of segment {segment_name(instance)} is none: {error}"
+            ) from None
 
     @staticmethod
     def unlink(instance: str, *, locks: bool = True) -> None:

@@ -87,8 +87,9 @@ class TestRun:
 
         def look() -> int:
             blocked = signal.pthread_sigmask(signal.SIG_BLOCK, set())
-            handlers = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGCHLD)]
-            return 0 if (blocked, handlers) == (set(), [signal.SIG_IGN, signal.SIG_DFL, signal.SIG_DFL]) else 1
+            ignored = {signal.getsignal(number) for number in (signal.SIGINT, signal.SIGHUP)}
+            usual = {signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGCHLD)}
+            return 0 if (blocked, ignored, usual) == (set(), {signal.SIG_IGN}, {signal.SIG_DFL}) else 1
 
         previous = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGCHLD})
         try:

@@ -11,7 +11,8 @@ from server import listeners
 from server.__main__ import EXIT_CANNOT_START, EXIT_WRONG_SETTING, main, open_segment
 from server.config import Config, TcpListen, load
 from server.supervisor import Supervisor
-from shm import Accepted, Geometry, RoleLock, RoleTaken, Segment, SegmentError
+from shm import Accepted, Geometry, RoleLock, RoleTaken, Segment, SegmentError, SegmentIncompatible
+from shm.names import lock_path
 from tests.shm.segments import fresh_instance, refuse, segment_path
 
 SMALL = {"LANE_SLOTS": "8", "WAITING_SLOTS": "8", "JOURNAL_RECORDS": "16"}
@@ -85,6 +86,18 @@ class TestMain:
         assert "cannot start: " in caplog.text
         assert "Permission denied" in caplog.text
 
+    @pytest.mark.parametrize("role", ["worker-0", "dispatcher-0"])
+    def test_no_lock_for_a_child(self, instance: str, caplog: pytest.LogCaptureFixture, role: str) -> None:
+        """It would die again and again; so nothing is started."""
+        path = lock_path(instance, role)
+        path.mkdir()
+        try:
+            assert main() == EXIT_CANNOT_START
+            assert not segment_path(instance).exists()
+        finally:
+            path.rmdir()
+        assert f"cannot start: no lock: [Errno 21] Is a directory: '{path}'" in caplog.text
+
     def test_port_in_use(
         self, instance: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
     ) -> None:
@@ -102,6 +115,19 @@ class TestMain:
         assert main() == EXIT_CANNOT_START
         assert "is not a gateway's" in caplog.text
         assert segment_path(instance).read_bytes().startswith(b"something else")
+
+    @pytest.mark.parametrize("kind", ["folder", "link"])
+    def test_no_file(self, instance: str, caplog: pytest.LogCaptureFixture, kind: str) -> None:
+        """Something else of the segment's name is a sentence, and stays."""
+        path = segment_path(instance)
+        path.mkdir() if kind == "folder" else path.symlink_to(path)
+        try:
+            assert main() == EXIT_CANNOT_START
+            with pytest.raises(SegmentIncompatible):
+                Segment.fingerprint(instance)
+        finally:
+            path.rmdir() if kind == "folder" else path.unlink()
+        assert f"cannot start: what has the name of segment /gateway-{instance} is none: " in caplog.text
 
     def test_crash(self, instance: str, monkeypatch: pytest.MonkeyPatch) -> None:
         """A bug passes through with its traceback; the sockets are closed all the same."""

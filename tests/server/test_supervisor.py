@@ -156,7 +156,23 @@ class TestRoles:
 class TestStop:
     """An orderly stop, and the other."""
 
-    @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+    def test_a_hang_up_under_nohup(self, tmp_path: Path) -> None:
+        """Who has it ignored before the start has it ignored."""
+        usual = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        try:
+            with running(tmp_path) as family:
+                family.wait_ready()
+                family.tell(signal.SIGHUP)
+                beat_us = family.segment.supervisor_counters().heartbeat_us
+                row = family.segment.supervisor_counters()
+                family.wait_for(lambda: row.heartbeat_us != beat_us, "its heart has stopped")
+                assert row.phase is Phase.READY
+                family.tell()
+                assert family.wait_end() == 0
+        finally:
+            signal.signal(signal.SIGHUP, usual)
+
+    @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
     def test_order(self, tmp_path: Path, number: int) -> None:
         """First the web workers end, then the dispatchers: what was accepted can still be paid."""
         with running(tmp_path) as family:
