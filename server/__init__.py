@@ -22,6 +22,7 @@ The door, in a web worker:
     problems       what is answered when something is wrong
     gate           the payment is committed to its lane
     generations    the ids seen lately
+    lookup         where a payment stands
 
 Paying, in a dispatcher:
     intake         from the lanes

@@ -8,12 +8,12 @@ import heapq
 import os
 from collections.abc import Callable
 from operator import attrgetter
-from zlib import crc32
 
 from server.clock import Clock
 from server.generations import Generations
-from server.payments import PROCESSOR_NAMES, Acceptance, Payment, PaymentStatus
-from shm import Accepted, Counters, Kept, Segment, State, WorkerCount
+from server.lookup import Lookup, dispatcher_of, find_at_siblings
+from server.payments import Acceptance, Payment, PaymentStatus
+from shm import Accepted, Counters, Segment, Table, WorkerCount
 
 _SECOND_MS = 1000
 
@@ -51,6 +51,7 @@ class Gate:
         recent_ids: how many ids to remember.
         lookups_per_s: how many look-ups to allow.
         clock: for acceptedAt and the look-ups allowed.
+        siblings: the other instances of this volume, where payments are looked up that are not here.
         ring: wakes the dispatcher that listens to a doorbell.
 
     Attributes:
@@ -66,14 +67,14 @@ class Gate:
         recent_ids: int,
         lookups_per_s: int,
         clock: Clock,
+        siblings: tuple[str, ...] = (),
         ring: Callable[[int], None] = _ring,
     ) -> None:
-        geometry = segment.geometry
-        dispatchers = range(geometry.dispatchers)
+        dispatchers = range(segment.geometry.dispatchers)
         self.leaving = False
         self._lanes = [segment.lane(worker, dispatcher) for dispatcher in dispatchers]
-        self._all_lanes = [[segment.lane(w, d) for w in range(geometry.workers)] for d in dispatchers]
-        self._tables = [segment.table(dispatcher) for dispatcher in dispatchers]
+        self._own = Lookup(segment)
+        self._siblings = siblings
         self._sleepers = [segment.dispatcher_counters(dispatcher) for dispatcher in dispatchers]
         self._counters: Counters = segment.worker_counters(worker)
         self._doorbells = doorbells
@@ -81,13 +82,13 @@ class Gate:
         self._clock = clock
         self._recent = Generations(recent_ids)  # id to amount in cents
         self._lookups = PerSecond(lookups_per_s, clock)
-        self._remember_what_is_there(recent_ids)
+        self._remember_what_is_there([segment.table(dispatcher) for dispatcher in dispatchers], recent_ids)
 
-    def _remember_what_is_there(self, most: int) -> None:
+    def _remember_what_is_there(self, tables: list[Table], most: int) -> None:
         """Fills the memory with the newest that a predecessor accepted, for repeats that come after a crash."""
         # Lanes before tables: what is taken from a lane meanwhile is found in its table.
         peeked = [lane.peek(position) for lane in self._lanes for position in range(lane.tail, lane.head)]
-        kept = (kept for table in self._tables for _, kept in table.scan() if kept is not None)
+        kept = (kept for table in tables for _, kept in table.scan() if kept is not None)
         for payment in heapq.nlargest(most, kept, key=attrgetter("accepted_at_us")):
             self._recent.put(payment.correlation_id, payment.amount_cents)
         for accepted in peeked:  # a known id keeps its first amount: that one is paid
@@ -104,7 +105,7 @@ class Gate:
                 return Acceptance.REPEATED
             self._counters.add(WorkerCount.CONFLICTS)
             return Acceptance.CONFLICT
-        dispatcher = self._dispatcher_of(correlation_id)
+        dispatcher = dispatcher_of(correlation_id, len(self._lanes))
         accepted = Accepted(correlation_id, amount_cents, self._clock.wall_us())
         if not self._lanes[dispatcher].try_publish(accepted):
             self._counters.add(WorkerCount.FULL)
@@ -115,10 +116,6 @@ class Gate:
         self._counters.add(WorkerCount.ACCEPTED)
         return Acceptance.ACCEPTED
 
-    def _dispatcher_of(self, correlation_id: bytes) -> int:
-        """The same for an id in every worker and every life."""
-        return crc32(correlation_id) % len(self._lanes)
-
     def may_look_up(self) -> bool:
         """Whether one more look-up is allowed this second."""
         if self._lookups.allow():
@@ -127,34 +124,6 @@ class Gate:
         return False
 
     def find(self, correlation_id: bytes) -> PaymentStatus | None:
-        """Where a payment stands: in a lane, in the table, or not here. Takes milliseconds for a miss."""
+        """Where a payment stands, here or at a sibling: while this instance was away its clients reached that one."""
         self._counters.add(WorkerCount.LOOKUPS)
-        dispatcher = self._dispatcher_of(correlation_id)
-        accepted = self._find_in_lanes(dispatcher, correlation_id)  # first: what is taken meanwhile is in the table
-        kept = self._tables[dispatcher].find(correlation_id)
-        if kept is not None:
-            return _status(kept)
-        if accepted is not None:
-            return PaymentStatus("accepted", accepted.amount_cents, None, None, accepted.accepted_at_us, 0)
-        return None
-
-    def _find_in_lanes(self, dispatcher: int, correlation_id: bytes) -> Accepted | None:
-        for lane in self._all_lanes[dispatcher]:
-            for position in range(lane.tail, lane.head):
-                accepted = lane.peek(position)
-                if accepted is not None and accepted.correlation_id == correlation_id:
-                    return accepted
-        return None
-
-
-def _status(kept: Kept) -> PaymentStatus:
-    """What a client is told of a payment in the table; a processor only once it has to do with it."""
-    untried = kept.state is State.WAITING or not kept.attempts
-    return PaymentStatus(
-        kept.state.name.lower(),
-        kept.amount_cents,
-        None if untried else PROCESSOR_NAMES[kept.processor],
-        None if untried else kept.requested_at_ms,
-        kept.accepted_at_us,
-        kept.conflicts,
-    )
+        return self._own.find(correlation_id) or find_at_siblings(self._siblings, correlation_id)

@@ -85,6 +85,7 @@ def serve(config: Config, worker: int, listener: socket.socket, doorbells: list[
             recent_ids=config.recent_ids,
             lookups_per_s=config.lookups_per_s,
             clock=SystemClock(),
+            siblings=config.siblings,
         )
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(_serve(config, segment, gate, counters, listener))

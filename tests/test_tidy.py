@@ -55,7 +55,7 @@ SERVER_LAYERS = (
     ("attempt", "answers", "totals_rows"),
     ("routing", "pacing", "problems"),
     # what stands in memory, and the ways out
-    ("connection", "redis_scripts", "following", "custody", "siblings", "neighbours", "quota"),
+    ("connection", "redis_scripts", "following", "custody", "siblings", "neighbours", "lookup", "quota"),
     ("transport", "local_totals", "intake"),
     ("processors",),
     ("redis_totals", "unknowns", "verification"),

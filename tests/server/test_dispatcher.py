@@ -73,7 +73,7 @@ class TestAnswers:
             assert scene.count(DispatcherCount.SETTLED_FALLBACK) == 1
 
     @pytest.mark.parametrize("answer", [400, 413])
-    async def test_rejected(self, segment: Segment, answer: Answer, caplog: pytest.LogCaptureFixture) -> None:
+    async def test_rejected(self, segment: Segment, answer: int, caplog: pytest.LogCaptureFixture) -> None:
         """Refused for good: kept, counted, told of, and not sent again."""
         async with Scene(segment) as scene:
             scene.fakes[0].answer = answer

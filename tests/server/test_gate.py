@@ -1,15 +1,16 @@
 """server/gate.py: the way in, over a real segment and with real doorbells."""
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from zlib import crc32
 
 import pytest
 
 from server.gate import Gate, PerSecond
 from server.payments import Acceptance, Payment, PaymentStatus
-from shm import Accepted, Event, Geometry, Kept, Segment, Table, WorkerCount
+from shm import Accepted, Event, Geometry, Segment, State, WorkerCount
 from tests.fakes import NOON_MS, FakeClock
+from tests.server.other_instance import copy_of, other_instance
 from tests.shm.segments import fresh_instance
 
 GEOMETRY = Geometry(workers=2, dispatchers=2, lane_slots=4, waiting_slots=8, journal_records=8)
@@ -33,12 +34,21 @@ class Porch:
     def __init__(self, segment: Segment) -> None:
         self.segment = segment
         self.clock = FakeClock()
+        self.siblings: tuple[str, ...] = ()
         self.doorbells = [os.eventfd(0, os.EFD_NONBLOCK) for _ in range(2)]
         self.gate = self.reopen()
 
     def reopen(self, worker: int = 0) -> Gate:
         """A gate that knows only what is in memory."""
-        return Gate(self.segment, worker, self.doorbells, recent_ids=RECENT_IDS, lookups_per_s=3, clock=self.clock)
+        return Gate(
+            self.segment,
+            worker,
+            self.doorbells,
+            recent_ids=RECENT_IDS,
+            lookups_per_s=3,
+            clock=self.clock,
+            siblings=self.siblings,
+        )
 
     def accept(self, *numbers: int, amount_cents: int = 1990) -> list[Acceptance]:
         """What the gate says to payments."""
@@ -261,71 +271,17 @@ class TestFind:
         porch.accept(1)
         assert porch.gate.find(payment(2).correlation_id) is None
 
-    def test_in_the_table(self, porch: Porch) -> None:
-        """Where it stands; processor and requestedAt once it has been sent and until it waits again."""
-        porch.accept(1)
-        porch.take_all()
-        dispatcher = 0 if porch.segment.table(0).find(payment(1).correlation_id) else 1
-        table = porch.segment.table(dispatcher)
-        ((slot, _),) = table.scan()
-        table.count_conflict(slot)
-        found = []
-        moves: list[Callable[[], object]] = [
-            lambda: None,
-            lambda: table.begin(slot, 1, NOON_MS + 7),
-            lambda: table.apply(slot, Event.SURE_NO),
-            lambda: table.begin(slot, 1, NOON_MS + 9),
-            lambda: table.apply(slot, Event.UNCLEAR),
-            lambda: table.apply(slot, Event.SHOWN_OURS),
-        ]
-        for move in moves:
-            move()
-            found.append(porch.gate.find(payment(1).correlation_id))
-        assert found == [
-            PaymentStatus("waiting", 1990, None, None, AT_US, 1),
-            PaymentStatus("sending", 1990, "fallback", NOON_MS + 7, AT_US, 1),
-            PaymentStatus("waiting", 1990, None, None, AT_US, 1),
-            PaymentStatus("sending", 1990, "fallback", NOON_MS + 9, AT_US, 1),
-            PaymentStatus("unknown", 1990, "fallback", NOON_MS + 9, AT_US, 1),
-            PaymentStatus("settled", 1990, "fallback", NOON_MS + 9, AT_US, 1),
-        ]
-        table.apply(slot, Event.FOLDED)
-        assert porch.gate.find(payment(1).correlation_id) is None
-
-    def test_a_duplicate_that_was_never_sent_has_no_processor(self, porch: Porch) -> None:
-        """Found elsewhere after an absence: nothing of it is known here."""
-        porch.accept(1)
-        porch.take_all()
-        for dispatcher in range(2):
-            for slot, _ in porch.segment.table(dispatcher).scan():
-                porch.segment.table(dispatcher).apply(slot, Event.FOUND_ELSEWHERE)
-        expected = PaymentStatus("duplicate", 1990, None, None, AT_US, 0)
-        assert porch.gate.find(payment(1).correlation_id) == expected
-
-    def test_one_that_is_being_taken_is_found(self, porch: Porch, monkeypatch: pytest.MonkeyPatch) -> None:
-        """It is in its lane until it is in its table, so lanes are searched first."""
-        porch.accept(1)
-        find = Table.find
-
-        def take_and_find(table: Table, correlation_id: bytes) -> Kept | None:
-            porch.take_all()
-            return find(table, correlation_id)
-
-        monkeypatch.setattr(Table, "find", take_and_find)
-        found = porch.gate.find(payment(1).correlation_id)
-        assert found == PaymentStatus("waiting", 1990, None, None, AT_US, 0)
-
-    def test_a_table_full_of_remains_is_no_hit(self, porch: Porch) -> None:
-        """Freed slots still hold their ids; they are not found."""
-        porch.accept(1)
-        porch.take_all()
-        for dispatcher in range(2):
-            table = porch.segment.table(dispatcher)
-            for slot, _ in table.scan():
-                table.begin(slot, 0, NOON_MS)
-                table.apply(slot, Event.REJECTED)
-                table.apply(slot, Event.FOLDED)
-        assert porch.gate.find(payment(1).correlation_id) is None
+    def test_at_a_sibling(self, porch: Porch) -> None:
+        """What another instance took while this one was away; what is here comes first."""
+        (number,) = numbers_for(1, 1)
+        correlation_id = payment(number).correlation_id
+        with other_instance() as other:
+            porch.siblings = (other.name,)
+            porch.gate = porch.reopen()
+            other.take(copy_of(number, 500), State.SETTLED)
+            assert porch.gate.find(correlation_id) == PaymentStatus("settled", 500, "default", NOON_MS, AT_US, 0)
+            porch.accept(number)
+            assert porch.gate.find(correlation_id) == PaymentStatus("accepted", 1990, None, None, AT_US, 0)
 
     def test_look_ups_are_limited_per_second(self, porch: Porch) -> None:
         """Three a second here; what was not used is not saved up."""

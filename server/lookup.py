@@ -1,0 +1,75 @@
+"""Where a payment stands, found by searching an instance's shared memory. Takes milliseconds for a miss."""
+
+from collections.abc import Iterable
+from zlib import crc32
+
+from server.payments import PROCESSOR_NAMES, PaymentStatus
+from shm import Accepted, Kept, Segment, SegmentError, State
+
+
+def dispatcher_of(correlation_id: bytes, dispatchers: int) -> int:
+    """Which dispatcher an id belongs to: the same in every worker and every life."""
+    return crc32(correlation_id) % dispatchers
+
+
+class Lookup:
+    """All lanes and tables of one instance.
+
+    Args:
+        segment: of that instance; it may be mapped for reading only.
+    """
+
+    def __init__(self, segment: Segment) -> None:
+        workers, dispatchers = range(segment.geometry.workers), range(segment.geometry.dispatchers)
+        self._lanes = [[segment.lane(worker, dispatcher) for worker in workers] for dispatcher in dispatchers]
+        self._tables = [segment.table(dispatcher) for dispatcher in dispatchers]
+
+    def find(self, correlation_id: bytes) -> PaymentStatus | None:
+        """Where a payment stands there: in a lane, in the table, or nowhere."""
+        dispatcher = dispatcher_of(correlation_id, len(self._tables))
+        accepted = self._find_in_lanes(dispatcher, correlation_id)  # first: what is taken meanwhile is in the table
+        kept = self._tables[dispatcher].find(correlation_id)
+        if kept is not None:
+            return _status(kept)
+        if accepted is not None:
+            return PaymentStatus("accepted", accepted.amount_cents, None, None, accepted.accepted_at_us, 0)
+        return None
+
+    def _find_in_lanes(self, dispatcher: int, correlation_id: bytes) -> Accepted | None:
+        for lane in self._lanes[dispatcher]:
+            for position in range(lane.tail, lane.head):
+                accepted = lane.peek(position)
+                if accepted is not None and accepted.correlation_id == correlation_id:
+                    return accepted
+        return None
+
+
+def find_at_siblings(siblings: Iterable[str], correlation_id: bytes) -> PaymentStatus | None:
+    """Where a payment stands that another instance of this volume has accepted, be that one running or not.
+
+    Args:
+        siblings: the other instances' names. One without a segment that can be read is passed over.
+        correlation_id: 16 bytes.
+    """
+    for instance in siblings:
+        try:
+            segment = Segment.attach(instance, read_only=True)
+        except SegmentError:
+            continue  # it has accepted nothing, or its dispatchers' siblings complain of it
+        found = Lookup(segment).find(correlation_id)
+        if found is not None:
+            return found
+    return None
+
+
+def _status(kept: Kept) -> PaymentStatus:
+    """What a client is told of a payment in the table; a processor only once it has to do with it."""
+    untried = kept.state is State.WAITING or not kept.attempts
+    return PaymentStatus(
+        kept.state.name.lower(),
+        kept.amount_cents,
+        None if untried else PROCESSOR_NAMES[kept.processor],
+        None if untried else kept.requested_at_ms,
+        kept.accepted_at_us,
+        kept.conflicts,
+    )
