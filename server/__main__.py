@@ -112,8 +112,8 @@ def open_segment(config: Config) -> Segment:
         Segment.unlink(config.instance, locks=False)
         segment = Segment.create(config.instance, config.geometry)
     if segment.geometry != config.geometry:
-        _log.info("copying segment %016x into one of another geometry", segment.segment_id)
         segment = migrate(segment, config.instance, config.geometry)
+        _log.info("segment %016x was copied into one of another geometry", segment.segment_id)
     _log.info("segment %016x, %d bytes", segment.segment_id, segment.geometry.size)
     return segment
 

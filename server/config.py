@@ -8,7 +8,7 @@ import os
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -110,10 +110,8 @@ def _scaled(scale: int, least: str, most: str, what: str) -> Callable[[str], int
     """A decimal times `scale` as a whole number, exactly: seconds to milliseconds, currency to cents."""
 
     def parse(text: str) -> int:
-        try:
-            value = Decimal(text)
-        except InvalidOperation:
-            value = Decimal("NaN")
+        is_plain = re.fullmatch(r"[0-9]{1,18}(\.[0-9]{1,18})?", text)  # Decimal takes 1_0, too
+        value = Decimal(text if is_plain else "NaN")
         step = Decimal(1) / scale
         if not value.is_finite() or not Decimal(least) <= value <= Decimal(most) or value != value.quantize(step):
             raise ValueError(f"{what} from {least} to {most}, in steps of {step}")
@@ -199,8 +197,9 @@ SETTINGS: dict[str, Setting] = {
         "CPU quota faster without accepting more. haproxy.cfg has a server line for each"),
     "dispatchers": Setting("DISPATCHERS", "1", _whole(1, 8), "processes", "pay; one keeps several hundred "
         "requests in flight. Can't change while the segment exists"),
-    "lane_slots": Setting("LANE_SLOTS", "4096", _SLOTS, "payments, a power of two", "accepted and not yet taken, per "
-        "worker and dispatcher: seconds of the contest's peak. What comes within 0.2 s must fit, or gets a 503"),
+    "lane_slots": Setting("LANE_SLOTS", "4096", _whole(2, 1 << 18), "payments, a power of two", "accepted and not yet "
+        "taken, per worker and dispatcher: seconds of the contest's peak. What comes within 0.2 s must fit, or gets a "
+        "503"),
     "waiting_slots": Setting("WAITING_SLOTS", "65536", _SLOTS, "payments", "accepted and not ended, per dispatcher; "
         "over three minutes of the contest's peak with both processors down; beyond it clients get 503"),
     "journal_records": Setting("JOURNAL_RECORDS", "131072", _SLOTS, "payments, a power of two", "ended and still "
@@ -281,7 +280,7 @@ def _check_together(config: Config) -> None:
     if records < 2 * workers * slots:  # see Custody.room: the lanes' share of what ends, and two batches forgotten
         raise ConfigError(
             f"JOURNAL_RECORDS must be at least {2 * workers * slots}, twice WEB_WORKERS ({workers}) x LANE_SLOTS "
-            f"({slots}), or it may forget what has a copy in a lane; it is {records}"
+            f"({slots}), or it may forget what has a copy in a lane; it is {records}, and 524288 at the most"
         )
     if isinstance(config.listen, UnixListen):
         path = socket_path(config.listen, config.instance, config.web_workers - 1)

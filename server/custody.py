@@ -59,7 +59,7 @@ class Custody:
     Attributes:
         before_forgetting: called until it returns False before ended payments are forgotten: takes the copies of them
             that lie in the lanes. Intake puts itself there.
-        waiting: table slots of waiting payments, oldest first as far as known.
+        waiting: table slots of waiting payments: what was sent in vain, the latest first, then the rest, oldest first.
         unverified: table slots of waiting payments that may have been paid elsewhere during an absence; not to be sent
             before `server/verification.py` has moved them to `waiting`.
         unknown: table slot to requestedAt in ms UTC, of payments whose outcome is unknown.
@@ -163,7 +163,7 @@ class Custody:
         return self._table.begin(slot, processor, requested_at_ms)
 
     def wait_again(self, slot: int) -> None:
-        """A sure no: the payment waits again, before all that were accepted after it."""
+        """A sure no: the payment waits again, before all others, as it is among the oldest."""
         self._table.apply(slot, Event.SURE_NO)
         self.waiting.appendleft(slot)
         self._counters.add(DispatcherCount.SURE_NOS)

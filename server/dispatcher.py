@@ -136,7 +136,7 @@ class Dispatcher:
         self._timer = self._loop.call_later(sleep_ms / 1000, self._turn)
 
     def _send_waiting(self, now_ms: int) -> int:
-        """Sends waiting payments, oldest first, as far as pace and routing allow; in how many ms to try again."""
+        """Sends waiting payments, as far as pace and routing allow; in how many ms to try again."""
         waiting = self._custody.waiting
         if waiting:
             self._pacer.look(now_ms)

@@ -85,7 +85,7 @@ class Payer:
         self._siblings = Siblings(self._sibling(name) for name in config.siblings)
         # A dispatcher that died alone needs no verification: its instance's workers and lanes were there all the time.
         supervised_since_ms = segment.supervisor_counters().started_at_ms
-        self._after_absence = counters.get(DispatcherCount.VERIFIED_FOR) != supervised_since_ms
+        self._after_absence = counters.get(DispatcherCount.VERIFIED_FOR_MS) != supervised_since_ms
 
     async def run(self, doorbell: int) -> None:
         """From recovery to the last flush."""
@@ -180,7 +180,7 @@ class Payer:
         while custody.unverified or intake.has_unverified():
             await verify(custody, processors, self._siblings, self._clock)
             await asyncio.sleep(VERIFY_LOOK_S)
-        self._counters.put(DispatcherCount.VERIFIED_FOR, self._segment.supervisor_counters().started_at_ms)
+        self._counters.put(DispatcherCount.VERIFIED_FOR_MS, self._segment.supervisor_counters().started_at_ms)
 
     def _dispatcher(self, custody: Custody, intake: Intake, processors: tuple[Processor, Processor]) -> Dispatcher:
         return Dispatcher(

@@ -227,7 +227,7 @@ class Sibling:
             return None
         since_ms = segment.supervisor_counters().started_at_ms
         rows = (segment.dispatcher_counters(dispatcher) for dispatcher in dispatchers)
-        return all(row.get(DispatcherCount.VERIFIED_FOR) == since_ms for row in rows)
+        return all(row.get(DispatcherCount.VERIFIED_FOR_MS) == since_ms for row in rows)
 
 
 class Copy(NamedTuple):

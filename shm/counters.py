@@ -78,7 +78,7 @@ class DispatcherCount(IntEnum):
     OLDEST_REMEMBERED_MS = 20  # gauge: requestedAt of the oldest remembered payment, ms UTC; 0 while none was folded
     UNKNOWN_LEAST_MS = 21  # gauge: least and greatest requestedAt of the unknown, ms UTC
     UNKNOWN_GREATEST_MS = 22
-    VERIFIED_FOR = 23  # gauge: start of the supervisor (ms UTC) after which all that waited was verified
+    VERIFIED_FOR_MS = 23  # gauge: start of the supervisor (ms UTC) after which all that waited was verified
 
 
 class Counters:

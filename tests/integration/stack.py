@@ -247,7 +247,7 @@ def _is_mine(lock: int) -> bool:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         require_nobody_runs(INSTANCES)
     except (BlockingIOError, LaunchError) as error:
-        print(f"waiting for another run to end: {error}", flush=True)  # noqa: T201  or it would look hung
+        print(f"waiting for another run to end: {error}", flush=True)  # noqa: T201  pytest shows it with -s
         return False
     return True
 

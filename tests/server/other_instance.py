@@ -74,7 +74,7 @@ class OtherInstance:
         """Its dispatchers have verified all that waited when they were started."""
         since_ms = self.segment.supervisor_counters().started_at_ms
         for dispatcher in range(GEOMETRY.dispatchers):
-            self.segment.dispatcher_counters(dispatcher).put(DispatcherCount.VERIFIED_FOR, since_ms)
+            self.segment.dispatcher_counters(dispatcher).put(DispatcherCount.VERIFIED_FOR_MS, since_ms)
 
     def publish(self, *payments: Accepted, worker: int = 1, dispatcher: int = 1) -> None:
         """A web worker accepts payments."""

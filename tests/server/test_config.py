@@ -93,7 +93,7 @@ class TestGood:
             ("REDIS_URL", "redis://redis:6379/0", "redis_url", "redis://redis:6379/0"),
             ("REDIS_URL", "redis://user:p@redis", "redis_url", "redis://user:p@redis"),
             ("REDIS_URL", "unix:///run/redis.sock?db=2", "redis_url", "unix:///run/redis.sock?db=2"),
-            ("AMOUNT_MAX", "1e3", "amount_max_cents", 100_000),
+            ("AMOUNT_MAX", "1000.00", "amount_max_cents", 100_000),
             ("AMOUNT_MAX", "0.01", "amount_max_cents", 1),
             ("FEE_DEFAULT_PERCENT", "5", "fee_default_bp", 500),
             ("FEE_FALLBACK_PERCENT", "7.25", "fee_fallback_bp", 725),
@@ -195,12 +195,16 @@ _BAD |= dict.fromkeys(
 )
 _BAD |= dict.fromkeys(
     ("FEE_DEFAULT_PERCENT", "FEE_FALLBACK_PERCENT"),
-    ("a percentage from 0 to 100, in steps of 0.01", ["x", "-1", "100.01", "7.005", "7%"]),
+    (
+        "a percentage from 0 to 100, in steps of 0.01",
+        ["x", "-1", "100.01", "7.005", "7%", "1_0", "\uff17", "1e1", " 7", ".5"],
+    ),
 )
 _BAD |= dict.fromkeys(
-    ("LANE_SLOTS", "WAITING_SLOTS", "JOURNAL_RECORDS", "RECENT_IDS"),
+    ("WAITING_SLOTS", "JOURNAL_RECORDS", "RECENT_IDS"),
     ("a whole number from 2 to 524288", [*_WHOLE_BAD, "1", "524289"]),
 )
+_BAD["LANE_SLOTS"] = ("a whole number from 2 to 262144", [*_WHOLE_BAD, "1", "262145"])
 
 
 class TestBad:
@@ -235,7 +239,7 @@ class TestBad:
                 {"JOURNAL_RECORDS": "8192", "WEB_WORKERS": "2"},
                 (
                     "JOURNAL_RECORDS must be at least 16384, twice WEB_WORKERS (2) x LANE_SLOTS (4096), "
-                    "or it may forget what has a copy in a lane; it is 8192"
+                    "or it may forget what has a copy in a lane; it is 8192, and 524288 at the most"
                 ),
             ),
             (

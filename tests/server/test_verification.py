@@ -414,7 +414,7 @@ class Instance:
 
     def has_verified(self) -> bool:
         """Whether it is written down that all has been verified in this life of the supervisor."""
-        verified_for_ms = self.row.get(DispatcherCount.VERIFIED_FOR)
+        verified_for_ms = self.row.get(DispatcherCount.VERIFIED_FOR_MS)
         return verified_for_ms == self.segment.supervisor_counters().started_at_ms
 
 

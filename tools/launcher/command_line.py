@@ -29,6 +29,10 @@ TRY_PAYMENT = (
     "curl -i http://127.0.0.1:{port}/payments -H 'Content-Type: application/json' "
     '-d \'{{"correlationId":"\'$(cat /proc/sys/kernel/random/uuid)\'","amount":19.90}}\''
 )
+DOCKER_REMEDY = (
+    "stop what uses it; if that is a ./tools/run --docker that was killed, README.md says how, under "
+    '"When something is in the way"'
+)
 TRY_SUMMARY = "curl http://127.0.0.1:{port}/payments-summary"
 
 
@@ -41,11 +45,12 @@ def start(options: Options) -> int:
     screen, stopping = this_screen(), Stopping()
     stopping.interrupt()  # until there is something to stop in order
     try:
-        remedy = "stop what uses it" if options.docker else "stop what uses it, or choose another (see --help)"
-        require_ports(ports_of(options), remedy)
         if options.docker:
+            require_ports(ports_of(options), DOCKER_REMEDY)
             _run_in_docker(options, screen, stopping)
         else:
+            require_nobody_runs(instances_of(options))  # before its ports: another one needs others than a second run
+            require_ports(ports_of(options), "stop what uses it, or choose another (see --help)")
             _run_here(options, screen, stopping)
     except Stop:
         pass

@@ -80,7 +80,8 @@ def require_nobody_runs(instances: Sequence[str]) -> None:
             take_role(instance, "supervisor", within_s=LOOKED_AT_S).release()
         except RoleTaken:
             raise LaunchError(
-                f"an instance named {instance} is running already on this machine; stop it first (another tools/run?)"
+                f"an instance named {instance} is running already on this machine; stop it first "
+                "(another tools/run, or tools/test?)"
             ) from None
         except OSError as error:
             raise LaunchError(

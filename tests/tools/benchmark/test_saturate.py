@@ -55,9 +55,10 @@ class TestIsSustained:
         [
             (a_row(), True),
             (a_row(waiting=None, settled=None), True),
-            (a_row(waiting=10), True),
-            (a_row(waiting=11), False),
+            (a_row(waiting=40), True),
+            (a_row(waiting=41), False),
             (a_row(accepted=10_000, waiting=100), True),
+            (a_row(accepted=3_000, rate_per_s=300, waiting=66), True),
             (a_row(refused=1), False),
             (a_row(unanswered=1), False),
             (a_row(held=1), False),
@@ -65,7 +66,7 @@ class TestIsSustained:
         ],
     )
     def test_needs_all_of_it(self, row: PhaseRow, sustained: bool) -> None:  # noqa: FBT001
-        """At most 1 % may wait, or a tenth of a second's payments."""
+        """At most 1 % may wait, or two gatherings of payments."""
         assert is_sustained(row) is sustained
 
 
