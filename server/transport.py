@@ -170,6 +170,7 @@ class KeepAliveTransport(httpx.AsyncBaseTransport):
             connection, _ = self._idle.popitem()
             if connection.is_usable():
                 return connection
+            self._addresses_until_s = 0.0  # now: the loop tells of the loss when the next one has been made already
             connection.drop()
         return None
 
@@ -203,8 +204,11 @@ class KeepAliveTransport(httpx.AsyncBaseTransport):
             except OSError as error:
                 failure = error
             else:
-                if self._addresses is addresses:  # else somebody has looked it up since
+                if self._addresses is addresses:
                     self._addresses = (address,)
+                elif address not in self._addresses:  # somebody has looked it up since, and it may be another's by now
+                    connection.drop()
+                    raise ConnectionAbortedError("the name leads elsewhere by now")
                 return connection
         try:
             raise failure

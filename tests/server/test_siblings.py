@@ -8,7 +8,7 @@ import pytest
 from server.custody import Custody
 from server.intake import Intake
 from server.siblings import ATTACH_MS, RETURNING_MS, Sibling, Siblings
-from shm import Accepted, DispatcherCount, Event, Geometry, Phase, Segment, State
+from shm import Accepted, DispatcherCount, Event, Geometry, Kept, Phase, Segment, State
 from tests.fakes import NOON_MS, FakeClock
 from tests.server.fake_area import FakeArea
 from tests.server.other_instance import GEOMETRY, OtherInstance, copy_of, other_instance
@@ -341,6 +341,23 @@ class TestWaitingCopies:
         table.apply(0, Event.FOLDED)
         table.insert(0, copy_of(7))
         assert copy.counts_before(LATER_MS * 1000 + 1) is False
+
+    def test_whether_it_pays_is_asked_before_its_slot_is_read(self, other: OtherInstance, clock: FakeClock) -> None:
+        """Else it might be read as waiting, then be sent, and its instance die: it would be paid here as well."""
+        other.start()
+        other.has_verified()
+        other.take(copy_of(1))
+        (copy,) = Sibling(other.name, clock).copies(lambda _: True)
+        read = copy.table.read
+
+        def read_and_die(slot: int) -> Kept | None:
+            kept = read(slot)
+            other.segment.table(1).begin(slot, 0, NOON_MS)
+            other.kill()
+            return kept
+
+        copy.table.read = read_and_die  # type: ignore[method-assign]
+        assert copy.counts_before(0) is True
 
     def test_nobody(self, clock: FakeClock) -> None:
         """A sibling without a segment has nothing."""

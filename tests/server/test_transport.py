@@ -178,6 +178,52 @@ class TestConnecting:
             await asyncio.gather(*calls)
             assert look_up.count == 3
 
+    async def test_looked_up_after_a_loss_in_mid_exchange(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """What was sent may have gone to another one by then."""
+        async with Talk(host="peer.test") as talk:
+            look_up = FakeLookUp(["127.0.0.1"])
+            monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", look_up)
+            call = talk.call()
+            peer = await talk.accept()
+            await peer.receive()
+            peer.reset()
+            assert isinstance(await failure(call), httpx.TransportError)
+            await talk.exchange()
+            assert look_up.count == 2
+
+    async def test_looked_up_for_the_one_that_takes_the_place(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Of a connection whose loss is seen only when it is taken, before the loop has told."""
+        async with Talk(host="peer.test") as talk:
+            look_up = FakeLookUp(["127.0.0.1"])
+            monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", look_up)
+            peer, _ = await talk.exchange()
+            peer.close()
+            await talk.exchange()
+            assert look_up.count == 2
+
+    async def test_looked_up_by_somebody_else_meanwhile(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A connection that was begun before a newer look-up is not used, unless that has the same address."""
+        for now, outcome in (("127.0.0.9", httpx.ConnectError), ("127.0.0.1", None)):
+            async with Talk(host="peer.test") as talk:
+                monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", FakeLookUp(["127.0.0.1"]))
+                connect = talk.transport._connect_to  # noqa: SLF001  the moment after it
+
+                async def connect_late(address: str, talk: Talk = talk, now: str = now) -> Connection:
+                    made = await connect(address)  # noqa: B023  called within this round
+                    talk.transport._addresses = (now,)  # noqa: SLF001  as somebody else has found it
+                    return made
+
+                monkeypatch.setattr(talk.transport, "_connect_to", connect_late)
+                call = talk.call()
+                peer = await talk.accept()
+                if outcome is None:
+                    await peer.receive()
+                    peer.send(OK)
+                    assert (await call).status_code == 200
+                else:
+                    assert type(await failure(call)) is outcome
+                assert talk.transport._addresses == (now,)  # noqa: SLF001
+
     async def test_addresses_in_turn(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """Of several addresses the first that takes the connection is used, and kept to."""
         async with Talk(host="peer.test") as talk:
