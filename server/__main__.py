@@ -56,7 +56,6 @@ def main() -> int:
         return EXIT_WRONG_SETTING
     logging.basicConfig(level=config.log_level, format=f"%(asctime)s {config.instance} %(levelname)s %(message)s")
     logging.getLogger("httpx").setLevel(logging.WARNING)  # it tells of every request at INFO
-    logging.getLogger("uvicorn.error").setLevel(logging.ERROR)  # it warns of every bad request: clients would fill logs
     try:
         with _lock(config.instance):
             return _run(config)

@@ -108,6 +108,7 @@ async def _serve(config: Config, segment: Segment, gate: Gate, counters: Counter
         ws="none",
         lifespan="off",
         log_config=None,
+        log_level="error",  # it warns of each bad request: clients could fill the log
         access_log=False,
         proxy_headers=False,
         server_header=False,

@@ -134,6 +134,20 @@ class TestOneInstance:
         assert [await client.pay(1), await client.pay(1, "5")] == [202, 409]
         await processors.wait_equal(instance)
 
+    async def test_bad_requests_are_not_logged(self, start: Start) -> None:
+        """Each is answered; a client can't fill the log with them."""
+        instance = await start()
+        said = instance.log.read_text()
+        for request in (
+            b"get /x HTTP/1.1\r\n\r\n",
+            b"GET /health HTTP/1.1\r\nConnection: Upgrade\r\nUpgrade: x\r\n\r\n",
+        ):
+            reader, writer = await asyncio.open_unix_connection(instance.folder / f"{instance.name}-0.sock")
+            writer.write(request)
+            assert (await reader.read(9)) == b"HTTP/1.1 "
+            writer.close()
+        assert instance.log.read_text() == said
+
     async def test_local_totals(self, start: Start, processors: Processors) -> None:
         """Without Redis each worker counts the journals itself; a purge starts them all from zero."""
         instance = await start(WEB_WORKERS="2", PURGE_ENABLED="1")

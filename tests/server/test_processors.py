@@ -105,6 +105,12 @@ class TestPay:
         """However it is said."""
         assert await Scene(lambda _: httpx.Response(400, headers={"Content-Type": kind})).processor.pay(ID, 1, 1) == 400
 
+    async def test_somebody_else_says_that_it_is_not_there(self) -> None:
+        """Neither does a proxy's 404 say that a payment is not stored."""
+        scene = Scene(lambda _: httpx.Response(404, headers={"Content-Type": "text/html"}))
+        with pytest.raises(OutcomeUnknown):
+            await scene.processor.show(ID)
+
     async def test_redirect_is_not_followed(self) -> None:
         """A processor can't send a payment elsewhere."""
         scene = Scene(lambda _: httpx.Response(307, headers={"Location": "http://elsewhere/payments"}))
