@@ -2,7 +2,7 @@
 
 Every write is one script, of absolute values that the hash takes only if they are newer: a call that was delayed,
 repeated or lost its answer does no harm. A summary is one script too, so what it reads belongs to one instant. A
-member is read whole in several calls, so its header is compared before and after.
+member is read whole in several calls, so its header is read with each of them, and compared.
 """
 
 import asyncio
@@ -134,11 +134,10 @@ class TotalsHash:
         fields: dict[bytes, bytes] = {}
         for start in range(0, len(names), FIELDS_AT_ONCE):
             some = names[start : start + FIELDS_AT_ONCE]
-            values = await self._call(self._redis.hmget(redis_scripts.HASH, some))
+            told, *values = await self._call(self._redis.hmget(redis_scripts.HASH, [f"{member}|h", *some]))
+            if (told or b"") != header_text:  # each flush changes it, so an equal one means equal fields, wherever
+                raise TotalsUnavailable("the totals changed while they were read")
             fields.update((name.removeprefix(prefix), value) for name, value in zip(some, values, strict=True))
-        # Every flush changes the header, so an equal one means equal fields, on whatever server.
-        if None in fields.values() or (await self._run(self._names, [member]))[0] != header_text:
-            raise TotalsUnavailable("the totals changed while they were read")
         header = parse_header(header_text)
         return None if header is None else (header, levels_of(header, fields), int(fields.get(b"seen", 0)))
 

@@ -109,6 +109,25 @@ class TestSummary:
         monkeypatch.setattr(Neighbours, "unpublished", a_moment_later)
         assert await reader.summary(None, None) == Summary(Total(1, 1990), Total(0, 0), unknown=1)
 
+    async def test_known_while_it_is_asked(
+        self, other: OtherInstance, member: Published, reader: TotalsHash, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """An outcome that becomes known right after its journal was read is told of as unknown still."""
+        await member.flush()
+        row = other.segment.dispatcher_counters(0)
+        row.put(DispatcherCount.UNKNOWN_LEAST_MS, NOON_MS)
+        row.put(DispatcherCount.UNKNOWN_GREATEST_MS, NOON_MS)
+        row.put(DispatcherCount.UNKNOWN, 1)
+        unpublished = Neighbours.unpublished
+
+        def a_moment_before(neighbours: Neighbours, told: Mapping[str, Told]) -> Iterator[Ended]:
+            yield from [*unpublished(neighbours, told)]
+            member.settle(ONE)
+            row.put(DispatcherCount.UNKNOWN, 0)
+
+        monkeypatch.setattr(Neighbours, "unpublished", a_moment_before)
+        assert await reader.summary(None, None) == Summary(Total(0, 0), Total(0, 0), unknown=1)
+
     async def test_one_that_has_died(self, other: OtherInstance, member: Published, reader: TotalsHash) -> None:
         """Nobody knows what it was sending, and it need not be silent for long to be missed."""
         await member.flush(ONE)

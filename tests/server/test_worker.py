@@ -12,8 +12,9 @@ import pytest
 
 from server import child, worker
 from server.config import Config, load
-from shm import Ended, Kind, Phase, RoleLock, RoleTaken, Segment, WorkerCount
+from shm import Ended, Kind, Phase, RoleLock, RoleTaken, Segment, State, WorkerCount
 from tests.fakes import NOON_MS
+from tests.server.other_instance import copy_of, other_instance
 from tests.server.scene import text_of
 from tests.shm.processes import end, fork
 from tests.shm.segments import fresh_instance
@@ -156,6 +157,20 @@ class TestServing:
         assert body == (
             b'{"default":{"totalRequests":0,"totalAmount":0.00},"fallback":{"totalRequests":1,"totalAmount":19.90}}'
         )
+
+    def test_looks_at_siblings(self, office: Office) -> None:
+        """What another instance of the volume has taken is found there."""
+        with other_instance() as other:
+            other.take(copy_of(1), State.SETTLED)
+            with fresh_instance() as instance:
+                reader = Office(instance, SIBLINGS=other.name)
+                try:
+                    reader.start()
+                    status, body = reader.ask("GET", f"/payments/{text_of(1)}")
+                finally:
+                    reader.close()
+        assert (status, b'"state":"settled"' in body) == (200, True)
+        assert office.ask("GET", f"/payments/{text_of(1)}")[0] == 404
 
     def test_follows_the_journals(self, office: Office) -> None:
         """It keeps up with them though nobody asks, so that a window from before they were folded can be told."""
