@@ -15,7 +15,6 @@ if __name__ == "__main__":  # a stop waits for the supervisor: process 1 of a co
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
 
 import argparse
-import contextlib
 import logging
 
 from server import listeners
@@ -31,6 +30,7 @@ from shm import (
     SegmentMissing,
     SegmentNotReady,
     discard_unfinished,
+    make_lock_file,
     migrate,
     take_role,
 )
@@ -78,11 +78,10 @@ def _require_locks(config: Config) -> None:
     roles = [f"dispatcher-{index}" for index in range(config.dispatchers)]
     roles += [f"worker-{index}" for index in range(config.web_workers)]
     for role in roles:
-        with contextlib.suppress(RoleTaken):  # by one that is about to follow its dead supervisor
-            try:
-                RoleLock(config.instance, role).release()
-            except OSError as error:
-                raise SegmentForbidden(f"no lock: {error}") from None
+        try:
+            make_lock_file(config.instance, role)
+        except OSError as error:
+            raise SegmentForbidden(f"no lock: {error}") from None
 
 
 def _run(config: Config) -> int:

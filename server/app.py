@@ -157,8 +157,11 @@ class _Answering:
 
 
 def _is_upgrade_with_body(scope: Scope) -> bool:
-    fields = dict(scope.get("headers", ()))
-    return b"upgrade" in fields and (b"transfer-encoding" in fields or fields.get(b"content-length", b"0") != b"0")
+    fields = scope.get("headers", ())
+    if not any(name == b"connection" and b"upgrade" in value.lower() for name, value in fields):
+        return False
+    names = dict(fields)
+    return b"upgrade" in names and (b"transfer-encoding" in names or names.get(b"content-length", b"0") != b"0")
 
 
 class _TakePayment:

@@ -5,7 +5,7 @@
 | 200                                          | `PAID`                                                         |
 | 429, 500, 503                                | `SURE_NO`: not stored                                          |
 | 400, 413                                     | `REJECTED`                                                     |
-| 200, 400, 413 with a type that is not JSON   | `UNCLEAR`: not the processor's (`server/processors.py`)        |
+| 200, 400, 413 with a page of HTML            | `UNCLEAR`: not the processor's (`server/processors.py`)        |
 | 422                                          | none yet: stored already, so `GET` it and `compare`            |
 | any other                                    | `UNCLEAR`                                                      |
 | `ProcessorUnreachable`                       | `SURE_NO`: not one byte left                                   |

@@ -208,7 +208,7 @@ SETTINGS: dict[str, Setting] = {
     "recent_ids": Setting("RECENT_IDS", "32768", _SLOTS, "ids", "known at the door of each web worker, for 202 and "
         "409 on repeats without asking the dispatcher (about 150 bytes each)"),
     "lookups_per_s": Setting("LOOKUPS_PER_S", "50", _whole(1, 100_000), "per second", "`GET /payments/{id}` per web "
-        "worker: a miss searches the whole table, about 2 ms"),
+        "worker: a miss searches the whole table, and those of its siblings, about 2 ms each"),
     "purge_enabled": Setting("PURGE_ENABLED", "0", _flag, "0 or 1", "whether `POST /purge-payments` empties the "
         "totals: a test's tool, so off"),
     "amount_max_cents": Setting("AMOUNT_MAX", "1000000.00", _scaled(100, "0.01", "1000000000", "an amount"),

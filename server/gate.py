@@ -11,7 +11,7 @@ from operator import attrgetter
 
 from server.clock import Clock
 from server.generations import Generations
-from server.lookup import Lookup, dispatcher_of, find_at_siblings
+from server.lookup import Lookup, SiblingLookup, dispatcher_of
 from server.payments import Acceptance, Payment, PaymentStatus
 from shm import Accepted, Counters, Segment, Table, WorkerCount
 
@@ -74,7 +74,7 @@ class Gate:
         self.leaving = False
         self._lanes = [segment.lane(worker, dispatcher) for dispatcher in dispatchers]
         self._own = Lookup(segment)
-        self._siblings = siblings
+        self._siblings = SiblingLookup(siblings)
         self._sleepers = [segment.dispatcher_counters(dispatcher) for dispatcher in dispatchers]
         self._counters: Counters = segment.worker_counters(worker)
         self._doorbells = doorbells
@@ -126,4 +126,4 @@ class Gate:
     def find(self, correlation_id: bytes) -> PaymentStatus | None:
         """Where a payment stands, here or at a sibling: while this instance was away its clients reached that one."""
         self._counters.add(WorkerCount.LOOKUPS)
-        return self._own.find(correlation_id) or find_at_siblings(self._siblings, correlation_id)
+        return self._own.find(correlation_id) or self._siblings.find(correlation_id)

@@ -44,22 +44,39 @@ class Lookup:
         return None
 
 
-def find_at_siblings(siblings: Iterable[str], correlation_id: bytes) -> PaymentStatus | None:
-    """Where a payment stands that another instance of this volume has accepted, be that one running or not.
+class SiblingLookup:
+    """The lanes and tables of the other instances of this volume, be they running or not.
 
     Args:
-        siblings: the other instances' names. One without a segment that can be read is passed over.
-        correlation_id: 16 bytes.
+        siblings: their names.
     """
-    for instance in siblings:
-        try:
-            segment = Segment.attach(instance, read_only=True)
-        except SegmentError:
-            continue  # it has accepted nothing, or its dispatchers' siblings complain of it
-        found = Lookup(segment).find(correlation_id)
-        if found is not None:
-            return found
-    return None
+
+    def __init__(self, siblings: Iterable[str]) -> None:
+        """Looks at nothing yet."""
+        self._siblings = tuple(siblings)
+        self._mapped: dict[str, tuple[object, Lookup]] = {}  # by name: the segment's fingerprint, and what is in it
+
+    def find(self, correlation_id: bytes) -> PaymentStatus | None:
+        """Where a payment stands at the first that has it. One without a segment that can be read is passed over."""
+        for instance in self._siblings:
+            try:
+                lookup = self._lookup_of(instance)
+            except SegmentError:
+                continue  # it has accepted nothing, or the dispatcher complains of it
+            found = lookup.find(correlation_id)
+            if found is not None:
+                return found
+        return None
+
+    def _lookup_of(self, instance: str) -> Lookup:
+        """Maps a segment once: that and the first touch of its pages take as long as a search."""
+        fingerprint = Segment.fingerprint(instance)  # before mapping: what changes in between shows next time
+        known, lookup = self._mapped.get(instance, (None, None))
+        if lookup is None or known != fingerprint:
+            self._mapped.pop(instance, None)
+            lookup = Lookup(Segment.attach(instance, read_only=True))
+            self._mapped[instance] = fingerprint, lookup
+        return lookup
 
 
 def _status(kept: Kept) -> PaymentStatus:

@@ -80,7 +80,7 @@ class Processor:
         Raises:
             ProcessorUnreachable: surely not sent.
             OutcomeUnknown: the processor may have stored it, or may yet. Also if something else than the processor has
-                answered (a proxy's page): a status that decides for good is believed only with JSON or without a type.
+                answered (a proxy's page): HTML decides nothing, whatever its status.
         """
         body = encode_payment(correlation_id, amount_cents, requested_at_ms)
         request = httpx.Request(
@@ -91,8 +91,8 @@ class Processor:
             extensions=self._pay_extensions,
         )
         response = await self._send(request)
-        if response.status_code in DECIDES_FOR_GOOD and not _is_json(response.headers.get("content-type")):
-            raise OutcomeUnknown(f"{self.name} answered {response.status_code} with something that is not JSON")
+        if response.status_code in DECIDES_FOR_GOOD and _is_page(response):
+            raise OutcomeUnknown(f"{self.name} answered {response.status_code} with a page of HTML")
         return response.status_code
 
     async def show(self, correlation_id: bytes) -> Shown | None:
@@ -137,7 +137,9 @@ class Processor:
             httpx.Request("GET", f"{self._payments_url}/{question}", extensions=self._question_extensions)
         )
         await response.aread()
-        if response.status_code == no_answer and _is_json(response.headers.get("content-type")):
+        if _is_page(response):
+            raise OutcomeUnknown(f"{self.name} answered GET /payments/{question} with a page of HTML")
+        if response.status_code == no_answer:
             return None
         if response.status_code not in told_by:
             raise OutcomeUnknown(f"{self.name} answered {response.status_code} to GET /payments/{question}")
@@ -157,10 +159,10 @@ def _pay_headers(host: bytes, length: int) -> httpx.Headers:
     return httpx.Headers({b"Host": host, b"Content-Type": b"application/json", b"Content-Length": b"%d" % length})
 
 
-def _is_json(content_type: str | None) -> bool:
-    """Whether a Content-Type says JSON, or says nothing."""
-    kind = (content_type or "application/json").partition(";")[0].strip().lower()
-    return kind == "application/json" or kind.endswith("+json")
+def _is_page(response: httpx.Response) -> bool:
+    """Whether an answer is for people to look at: a proxy's, not the processor's."""
+    kind: str = response.headers.get("content-type", "")
+    return kind.partition(";")[0].strip().lower() == "text/html"
 
 
 def _decode_health(body: bytes) -> Health:

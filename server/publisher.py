@@ -85,7 +85,7 @@ class Publisher:
         roster.add(member)
         self._members = tuple(map(str, roster.members()))
         self._purge_missed = 0  # number of one that was heard of too late; told of once
-        self._missed_until = 0  # the position reached when Redis last told of that one
+        self._missed_until = 0  # the position reached when Redis last told of such a one
         self._left_out = set[str]()  # names for which the roster had no room; told of once
 
     def kick(self) -> None:
@@ -239,7 +239,7 @@ class Publisher:
             self._purge_missed, self._missed_until = found.epoch, position
             _log.critical("purge %d was heard of too late to tell what came after it: purge again", found.epoch)
             return
-        self._purge_missed = self._missed_until = 0
+        self._purge_missed = 0
         _log.info("purge %d: totals start from zero", found.epoch)
 
     def _next_header(self, *, said_goodbye: bool) -> Header:

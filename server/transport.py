@@ -109,7 +109,8 @@ class KeepAliveTransport(httpx.AsyncBaseTransport):
         self._connections: set[Connection] = set()
         self._making = 0  # connections on their way into that set
         self._idle: dict[Connection, None] = {}  # the last one used is taken first, so that the others may time out
-        self._addresses: tuple[str, ...] = ()
+        self._found: tuple[str, ...] = ()  # by the last look-up
+        self._addresses: tuple[str, ...] = ()  # the one of these that took a connection, until then all
         self._addresses_until_s = 0.0  # then the name is looked up again, on the loop's clock
         self._looking_up = asyncio.Lock()
         self._closed = False
@@ -206,7 +207,7 @@ class KeepAliveTransport(httpx.AsyncBaseTransport):
             else:
                 if self._addresses is addresses:
                     self._addresses = (address,)
-                elif address not in self._addresses:  # somebody has looked it up since, and it may be another's by now
+                elif address not in self._found:  # somebody has looked it up since, and it may be another's by now
                     connection.drop()
                     raise ConnectionAbortedError("the name leads elsewhere by now")
                 return connection
@@ -220,7 +221,7 @@ class KeepAliveTransport(httpx.AsyncBaseTransport):
             if not self._is_looked_up():
                 loop = asyncio.get_running_loop()
                 found = await loop.getaddrinfo(self._host, self._port, type=socket.SOCK_STREAM)
-                self._addresses = tuple(dict.fromkeys(str(info[4][0]) for info in found))[:ADDRESSES_MAX]
+                self._addresses = self._found = tuple(dict.fromkeys(str(info[4][0]) for info in found))[:ADDRESSES_MAX]
                 self._addresses_until_s = loop.time() + ADDRESSES_FOR_S
         return self._addresses
 

@@ -39,7 +39,7 @@ from shm.migration import count_unsettled, discard_unfinished, migrate
 from shm.names import INSTANCE_PATTERN, instances_present, lock_path, segment_name
 from shm.record import STATE_KINDS, Accepted, Base, Ended, Kept, Kind
 from shm.recovery import recover
-from shm.role import RoleLock, is_role_free, take_role
+from shm.role import RoleLock, is_role_free, make_lock_file, take_role
 from shm.roster import Member, Roster
 from shm.segment import Segment
 from shm.states import ENDED, UNSETTLED, Event, State, next_state
@@ -87,6 +87,7 @@ __all__ = [
     "instances_present",
     "is_role_free",
     "lock_path",
+    "make_lock_file",
     "migrate",
     "next_state",
     "recover",

@@ -59,6 +59,16 @@ class RoleLock:
         self.release()
 
 
+def make_lock_file(instance: str, role: str) -> None:
+    """Makes the file of a role's lock, if there is none, and leaves the lock alone: whoever takes it for a moment makes
+    a dead process look alive to its siblings.
+
+    Raises:
+        OSError: the file can't be opened for writing; names it.
+    """
+    os.close(os.open(lock_path(instance, role), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, MODE))
+
+
 def _is_at(path: Path, descriptor: int) -> bool:
     """Whether a path still leads to an open file."""
     try:

@@ -6,6 +6,7 @@ maker died before the magic, when nothing can have been accepted: it outlives ev
 if /dev/shm is a volume.
 """
 
+import errno
 import mmap
 import os
 import secrets
@@ -102,8 +103,8 @@ class Segment:
             raise SegmentMissing(f"there is no segment {name}") from None
         except posix_ipc.PermissionsError:
             raise SegmentForbidden(f"segment {name} is another user's") from None
-        except (ValueError, OSError) as error:  # a folder, a link
-            raise SegmentIncompatible(f"what has the name of segment {name} is none: {error}") from None
+        except (ValueError, OSError) as error:
+            raise _not_one(name, error) from None
         try:
             header = os.pread(handle.fd, layout.HEADER_LENGTH, 0)
             geometry, segment_id, created_at_ms = _read_header(header, handle.size, name)
@@ -120,7 +121,7 @@ class Segment:
 
         Raises:
             SegmentForbidden: it is another user's.
-            SegmentIncompatible: it can't be opened.
+            SegmentIncompatible: a folder or a link is in its place.
         """
         path = SHM_FOLDER / segment_name(instance).removeprefix("/")
         try:
@@ -134,9 +135,7 @@ class Segment:
         except PermissionError:
             raise SegmentForbidden(f"segment {segment_name(instance)} is another user's") from None
         except OSError as error:
-            raise SegmentIncompatible(
-                f"what has the name of segment {segment_name(instance)} is none: {error}"
-            ) from None
+            raise _not_one(segment_name(instance), error) from None
 
     @staticmethod
     def unlink(instance: str, *, locks: bool = True) -> None:
@@ -226,6 +225,15 @@ def _write_header(memory: mmap.mmap, geometry: Geometry, segment_id: int, create
     memory[layout.HEADER_CHECKSUM_OFFSET : layout.HEADER_CHECKSUM_OFFSET + layout.WORD] = checksum
     with memoryview(memory) as view, view.cast("Q") as words:
         words[layout.HEADER_MAGIC // layout.WORD] = layout.MAGIC
+
+
+def _not_one(name: str, error: Exception) -> Exception:
+    """What it means that a segment can't be opened: a folder or a link in its place, which posix_ipc has several words
+    for. Any other error (no descriptors) says nothing of the segment, and stays what it is.
+    """
+    if isinstance(error, OSError) and error.errno not in {errno.EISDIR, errno.ELOOP}:
+        return error
+    return SegmentIncompatible(f"what has the name of segment {name} is none: {error}")
 
 
 def _read_header(header: bytes, length: int, name: str) -> tuple[Geometry, int, int]:

@@ -61,13 +61,14 @@ class Ward:
         lanes: Sequence[Lane] = (),
     ) -> None:
         self.area = area or FakeArea(waiting_slots, journal_records)
-        self.changes = 0
+        self.changes = self.shown = 0  # and how many unknown ones were shown at the last
         self.custody = Custody(
             lanes, self.area.table, self.area.another_journal(), self.area.counters, self._count_change
         )
 
     def _count_change(self, _: int) -> None:
         self.changes += 1
+        self.shown = self.count(DispatcherCount.UNKNOWN)
 
     def take(self, number: int = 1) -> int:
         """Takes a new payment and gives its slot."""
@@ -205,6 +206,7 @@ class TestRows:
         slot = ward.take_to(State.SENDING)
         for _ in range(3):
             ward.custody.mark_unknown(slot, Event.UNCLEAR, SENT_AT_MS)
+        assert ward.shown == 1, "who is told publishes at once what is shown"
         assert ward.kept(slot).state is State.UNKNOWN
         assert ward.custody.unknown == {slot: SENT_AT_MS}
         assert (ward.count(DispatcherCount.UNCLEAR), ward.changes) == (1, 1)

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from server.lookup import Lookup, dispatcher_of, find_at_siblings
+from server.lookup import Lookup, SiblingLookup, dispatcher_of
 from server.payments import PaymentStatus
 from shm import Accepted, Event, Kept, Segment, State, Table
 from tests.fakes import NOON_MS
@@ -113,13 +113,26 @@ class TestLookup:
 
 
 class TestSiblings:
-    """find_at_siblings."""
+    """SiblingLookup.find."""
 
     def test_the_one_that_has_it(self, other: OtherInstance) -> None:
         """Whether it runs or not; others, and some that were never started, are passed over."""
         payment = payment_for(1)
         other.take(payment, State.SETTLED)
         with other_instance() as empty:
-            found = find_at_siblings(("none", empty.name, other.name), payment.correlation_id)
+            found = SiblingLookup(("none", empty.name, other.name)).find(payment.correlation_id)
             assert found == PaymentStatus("settled", 1990, "default", NOON_MS, AT_US, 0)
-            assert find_at_siblings(("none", empty.name), payment.correlation_id) is None
+            assert SiblingLookup(("none", empty.name)).find(payment.correlation_id) is None
+
+    def test_a_segment_made_anew(self, other: OtherInstance) -> None:
+        """What is mapped is looked at again only if it is the same still."""
+        payment = payment_for(1)
+        lookup = SiblingLookup((other.name,))
+        other.take(payment)
+        assert lookup.find(payment.correlation_id) is not None
+        Segment.unlink(other.name)
+        assert lookup.find(payment.correlation_id) is None
+        other.segment = Segment.create(other.name, GEOMETRY)
+        assert lookup.find(payment.correlation_id) is None
+        other.take(payment)
+        assert lookup.find(payment.correlation_id) is not None

@@ -125,11 +125,13 @@ class TestSummary:
 
     async def test_forgotten_minutes(self, redis: RedisServer, totals: TotalsHash) -> None:
         """A window that begins before the minutes that are kept is widened to all there is, and says so."""
-        with small_ledgers(minutes=3), members(totals, 1) as (member,):
+        with small_ledgers(minutes=3, detail_bytes=CELL.size), members(totals, 1) as (member,):
             await member.flush(*(Settled(0, NOON_MS + minute * 60_000, 1) for minute in range(10)))
             summary = await totals.summary(NOON_MS, NOON_MS + 10 * 60_000)
             assert (summary.default, summary.fallback) == count(member.settled)
             assert "kept as one sum; the window was widened" in (summary.resolution or "")
+            cut = (await totals.summary(NOON_MS, NOON_MS + 8 * 60_000 + 1)).resolution or ""
+            assert ("widened to all of them" in cut, "widened to whole ones" in cut) == (True, True)
             window = NOON_MS + 8 * 60_000, None
             assert await totals.summary(*window) == Summary(*count(member.settled, window))
 

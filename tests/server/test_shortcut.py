@@ -230,6 +230,15 @@ class TestSameAnswers:
             assert (answer[:13], b"Upgrade" in answer, answer.count(b"HTTP/1.1")) == (b"HTTP/1.1 400 ", True, 1)
         assert gate.offered == []
 
+    async def test_upgrade_that_is_none(self) -> None:
+        """Without its token in Connection, the header says nothing."""
+        gate = FakeGate()
+        async with serving(gate, shortcut=True) as port:
+            assert (await talk(port, request_of(*USUAL, "Connection: keep-alive", "Upgrade: h2c"))).startswith(
+                b"HTTP/1.1 202 "
+            )
+        assert len(gate.offered) == 1
+
     async def test_idle_connections_end(self) -> None:
         """A connection that took the shortcut is closed once nothing came for a while, and not before."""
         async with serving(FakeGate(), shortcut=True, idle_s=1) as port:

@@ -203,14 +203,15 @@ class TestConnecting:
 
     async def test_looked_up_by_somebody_else_meanwhile(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """A connection that was begun before a newer look-up is not used, unless that has the same address."""
-        for now, outcome in (("127.0.0.9", httpx.ConnectError), ("127.0.0.1", None)):
+        for found, outcome in ((("127.0.0.9",), httpx.ConnectError), (("127.0.0.9", "127.0.0.1"), None)):
             async with Talk(host="peer.test") as talk:
                 monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", FakeLookUp(["127.0.0.1"]))
                 connect = talk.transport._connect_to  # noqa: SLF001  the moment after it
 
-                async def connect_late(address: str, talk: Talk = talk, now: str = now) -> Connection:
+                async def connect_late(address: str, talk: Talk = talk, found: tuple[str, ...] = found) -> Connection:
                     made = await connect(address)  # noqa: B023  called within this round
-                    talk.transport._addresses = (now,)  # noqa: SLF001  as somebody else has found it
+                    talk.transport._found = found  # noqa: SLF001  as somebody else has found it, and connected
+                    talk.transport._addresses = ("127.0.0.9",)  # noqa: SLF001  the same
                     return made
 
                 monkeypatch.setattr(talk.transport, "_connect_to", connect_late)
@@ -222,7 +223,7 @@ class TestConnecting:
                     assert (await call).status_code == 200
                 else:
                     assert type(await failure(call)) is outcome
-                assert talk.transport._addresses == (now,)  # noqa: SLF001
+                assert talk.transport._addresses == ("127.0.0.9",)  # noqa: SLF001
 
     async def test_addresses_in_turn(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """Of several addresses the first that takes the connection is used, and kept to."""

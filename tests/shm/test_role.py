@@ -8,7 +8,7 @@ import pytest
 
 from shm.errors import RoleTaken
 from shm.names import lock_path
-from shm.role import RETRY_S, RoleLock, is_role_free, take_role
+from shm.role import RETRY_S, RoleLock, is_role_free, make_lock_file, take_role
 from tests.shm.processes import end, forked
 from tests.shm.segments import open_descriptors, refuse
 
@@ -166,3 +166,24 @@ class TestIsRoleFree:
         """Whoever plays it can't be told, and is not taken for dead."""
         monkeypatch.setattr(os, "open", refuse(PermissionError("not yours")))
         assert not is_role_free(instance, "worker-0")
+
+
+class TestMakeLockFile:
+    """make_lock_file."""
+
+    def test_leaves_the_lock_alone(self, instance: str) -> None:
+        """Whether somebody has it or not: it would make a dead process look alive, if only for a moment."""
+        make_lock_file(instance, "worker-0")
+        assert lock_path(instance, "worker-0").stat().st_size == 0
+        with RoleLock(instance, "worker-0"):
+            make_lock_file(instance, "worker-0")
+
+    def test_one_that_can_not_be_opened(self, instance: str) -> None:
+        """It is named."""
+        path = lock_path(instance, "worker-0")
+        path.mkdir()
+        try:
+            with pytest.raises(IsADirectoryError, match=str(path)):
+                make_lock_file(instance, "worker-0")
+        finally:
+            path.rmdir()

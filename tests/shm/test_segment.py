@@ -203,6 +203,20 @@ class TestAttach:
         with pytest.raises(SegmentForbidden, match=f"^segment /gateway-{instance} is another user's$"):
             Segment.attach(instance)
 
+    def test_no_descriptors_say_nothing_of_a_segment(self, segment: Segment, instance: str) -> None:
+        """Who can't look must not take it for missing or damaged."""
+        limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (3, limits[1]))
+        try:
+            with pytest.raises(OSError, match=r"(?i)open") as attaching:
+                Segment.attach(instance)
+            with pytest.raises(OSError, match=r"(?i)open") as looking:
+                Segment.fingerprint(instance)
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+        assert not {type(attaching.value), type(looking.value)} & {SegmentIncompatible, SegmentMissing}
+        assert segment.geometry == GEOMETRY
+
     @pytest.mark.parametrize("content", [b"", bytes(5), bytes(GEOMETRY.size)])
     def test_half_made_is_not_ready(self, instance: str, content: bytes) -> None:
         """Without magic, of whatever size, it is being created or was left half-way; it stays as it is."""
