@@ -1,6 +1,6 @@
 """Stand-ins for the world outside: clocks that turn when told to, the two processors, the Redis hash.
 
-A fake processor plugs in where the real network does, at httpx's transport interface. What stands on either side of the
+A fake processor plugs in where the real network does, at the transport's interface. What stands on either side of the
 door (`tests/server/fake_door.py`), of a connection (`fake_peer.py`) or for shared memory (`fake_area.py`) has its own
 file.
 """
@@ -8,11 +8,12 @@ file.
 import asyncio
 import json
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 import httpx
 
+from server import transport
 from server.errors import TotalsUnavailable
 from server.processors import Health, Processor
 from server.redis_totals import Found
@@ -71,7 +72,43 @@ Answer = int | bytes | type[Exception] | asyncio.Future[int]
 """How a fake processor answers: a status, a body (of a 200), an error of the transport, or a status some time later."""
 
 
-class FakeProcessor(httpx.AsyncBaseTransport):
+class FakeTransport(httpx.AsyncBaseTransport):
+    """What carries calls to nowhere: a message is read back into the request that it is, for one method to answer."""
+
+    async def exchange(self, message: bytes, *, answer_s: float, connect_s: float) -> transport.Answer:
+        """Answers a message as `handle_async_request` does the same request."""
+        head, _, body = message.partition(b"\r\n\r\n")
+        line, *lines = head.decode("ascii").split("\r\n")
+        method, target, version = line.split(" ")
+        assert version == "HTTP/1.1"
+        headers = httpx.Headers(dict(field.split(": ", 1) for field in lines))
+        request = httpx.Request(
+            method,
+            f"http://{headers['host']}{target}",
+            headers=headers,
+            content=body,
+            extensions={"timeout": {"read": answer_s, "connect": connect_s}},
+        )
+        response = await self.handle_async_request(request)
+        return transport.Answer(response.status_code, response.headers.raw, await response.aread())
+
+
+class FunctionTransport(FakeTransport):
+    """One that has every request answered by a function.
+
+    Args:
+        answer: of a request.
+    """
+
+    def __init__(self, answer: Callable[[httpx.Request], httpx.Response]) -> None:
+        self._answer = answer
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        """Asks the function."""
+        return self._answer(request)
+
+
+class FakeProcessor(FakeTransport):
     """A processor that stores what it answers with 200, and answers as it is told.
 
     Attributes:

@@ -17,7 +17,7 @@ import httpx
 import pytest
 import uvloop
 
-from server.transport import KeepAliveTransport, ReadResponse
+from server.transport import KeepAliveTransport
 
 PATIENCE_S = 10.0
 """After this long a test that waits for something has failed."""
@@ -155,12 +155,12 @@ class Talk:
         self._peers.append(peer)
         return peer
 
-    def call(self, method: str = "POST", body: bytes = b"{}", **timeouts: float) -> asyncio.Task[ReadResponse]:
+    def call(self, method: str = "POST", body: bytes = b"{}", **timeouts: float) -> asyncio.Task[httpx.Response]:
         """Begin a request; time-outs as in `extensions["timeout"]`."""
         request = httpx.Request(method, f"{self.url}/payments", content=body, extensions={"timeout": timeouts})
         return asyncio.ensure_future(self.transport.handle_async_request(request))
 
-    async def exchange(self, answer: bytes = OK) -> tuple[Peer, ReadResponse]:
+    async def exchange(self, answer: bytes = OK) -> tuple[Peer, httpx.Response]:
         """One whole exchange over a new connection."""
         call = self.call()
         peer = await self.accept()
@@ -168,7 +168,7 @@ class Talk:
         peer.send(answer)
         return peer, await call
 
-    async def reuse(self, peer: Peer) -> ReadResponse:
+    async def reuse(self, peer: Peer) -> httpx.Response:
         """One whole exchange over the connection to `peer`."""
         call = self.call()
         await peer.receive()

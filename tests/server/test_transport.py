@@ -278,10 +278,29 @@ class TestRequest:
         request = httpx.Request("POST", "http://peer/", content=parts())
         assert await self._sent(request) == b"POST / HTTP/1.1\r\nHost: peer\r\nContent-Length: 4\r\n\r\nbody"
 
-    async def test_target(self) -> None:
-        """The extension `target` takes the place of the URL's path."""
-        request = httpx.Request("GET", "http://peer/a", extensions={"target": b"/b"})
-        assert (await self._sent(request)).startswith(b"GET /b HTTP/1.1\r\n")
+
+class TestExchange:
+    """A message written as it is, without httpx's objects."""
+
+    @on_each_loop
+    async def test_as_it_is(self) -> None:
+        """What is given is what is sent, and the answer is handed on as it came, over a kept connection."""
+        async with Talk() as talk:
+            peer, _ = await talk.exchange()
+            message = b"POST /any HTTP/1.1\r\nHost: peer\r\nContent-Length: 2\r\n\r\n{}"
+            call = asyncio.ensure_future(talk.transport.exchange(message, answer_s=5.0, connect_s=1.0))
+            assert await peer.receive() == message
+            peer.send(b"HTTP/1.1 422 No\r\nX-A: 1\r\nContent-Length: 3\r\n\r\nwhy")
+            assert await call == (422, [(b"X-A", b"1"), (b"Content-Length", b"3")], b"why")
+
+    @on_each_loop
+    async def test_deadline(self) -> None:
+        """Its time-outs are those given."""
+        async with Talk() as talk:
+            peer, _ = await talk.exchange()
+            call = talk.transport.exchange(b"GET / HTTP/1.1\r\n\r\n", answer_s=0.02, connect_s=60.0)
+            assert type(await failure(call)) is httpx.ReadTimeout
+            assert await peer.receive()
 
 
 class TestAnswer:

@@ -109,7 +109,7 @@ class TestSurelyNotSent:
                 await peer.receive()
                 peer.send(OK)
             ends = await asyncio.gather(*calls, return_exceptions=True)
-            assert sorted(type(end).__name__ for end in ends) == ["PoolTimeout"] * 3 + ["ReadResponse"] * 2
+            assert sorted(type(end).__name__ for end in ends) == ["PoolTimeout"] * 3 + ["Response"] * 2
 
     @on_each_loop
     async def test_closed_here(self) -> None:

@@ -11,6 +11,7 @@ import httpx
 
 from server.attempt import Shown, parse_cents, parse_instant
 from server.errors import OutcomeUnknown, ProcessorUnreachable
+from tests.fakes import FakeTransport
 from tests.simulation.network import Line
 from tests.simulation.world import World
 
@@ -18,7 +19,7 @@ _MALFORMED = (b"", b"{}", b"null", b"\xff", b'{"amount":1', b'{"amount":"1","req
 _FORMATS = ("%Y-%m-%dT%H:%M:%S.%fZ", "%Y-%m-%dT%H:%M:%S.%f", "%Y-%m-%d %H:%M:%S.%f+00:00")
 
 
-class WireTransport(httpx.AsyncBaseTransport):
+class WireTransport(FakeTransport):
     """Carries the requests of `Processor` over a line.
 
     Args:
