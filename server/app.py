@@ -23,7 +23,6 @@ from server.errors import TotalsUnavailable
 from server.payments import (
     BODY_BYTES_MAX,
     Acceptance,
-    Payment,
     PaymentRefused,
     PaymentStatus,
     body_too_long,
@@ -64,7 +63,7 @@ class Gate(Protocol):
     def leaving(self) -> bool:
         """True once this worker is about to stop."""
 
-    def accept(self, payment: Payment) -> Acceptance:
+    def accept(self, payment: tuple[bytes, int]) -> Acceptance:
         """Commits a payment to the ring, or says why not; committed when it returns."""
 
     def find(self, correlation_id: bytes) -> PaymentStatus | None:

@@ -12,8 +12,8 @@ from operator import attrgetter
 from server.clock import Clock
 from server.generations import Generations
 from server.lookup import Lookup, SiblingLookup, dispatcher_of
-from server.payments import Acceptance, Payment, PaymentStatus
-from shm import Accepted, Counters, Segment, Table, WorkerCount
+from server.payments import Acceptance, PaymentStatus
+from shm import Counters, Segment, Table, WorkerCount
 
 _SECOND_MS = 1000
 
@@ -95,8 +95,13 @@ class Gate:
             if accepted is not None and self._recent.get(accepted.correlation_id) is None:
                 self._recent.put(accepted.correlation_id, accepted.amount_cents)
 
-    def accept(self, payment: Payment) -> Acceptance:
-        """Hands a payment to the dispatcher that its id belongs to. `ACCEPTED` means committed to shared memory."""
+    def accept(self, payment: tuple[bytes, int]) -> Acceptance:
+        """Hands a payment (id, amount in cents) to the dispatcher that its id belongs to. `ACCEPTED` means committed to
+        shared memory.
+
+        Plain tuples, and few calls: what is called once per payment has left the processor's caches by the next one,
+        and 10 µs of a busy worker's Python take 70 at 150 payments per second.
+        """
         correlation_id, amount_cents = payment
         known_cents = self._recent.get(correlation_id)
         if known_cents is not None:
@@ -105,9 +110,8 @@ class Gate:
                 return Acceptance.REPEATED
             self._counters.add(WorkerCount.CONFLICTS)
             return Acceptance.CONFLICT
-        dispatcher = dispatcher_of(correlation_id, len(self._lanes))
-        accepted = Accepted(correlation_id, amount_cents, self._clock.wall_us())
-        if not self._lanes[dispatcher].try_publish(accepted):
+        dispatcher = dispatcher_of(correlation_id, len(self._lanes)) if len(self._lanes) > 1 else 0
+        if not self._lanes[dispatcher].try_publish((correlation_id, amount_cents, self._clock.wall_us())):
             self._counters.add(WorkerCount.FULL)
             return Acceptance.FULL
         if self._sleepers[dispatcher].sleeping:

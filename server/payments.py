@@ -119,11 +119,11 @@ def parse_payment(body: bytes, amount_cents_max: int) -> Payment:
         PaymentRefused: there is none; the status and the sentence to answer with.
     """
     payment = parse_fixed_shape(body, amount_cents_max)
-    return parse_any_shape(body, amount_cents_max) if payment is None else payment
+    return parse_any_shape(body, amount_cents_max) if payment is None else Payment(*payment)
 
 
-def parse_fixed_shape(body: bytes, amount_cents_max: int) -> Payment | None:
-    """The payment, if the body has the usual shape and is payable; else None, which refuses nothing."""
+def parse_fixed_shape(body: bytes, amount_cents_max: int) -> tuple[bytes, int] | None:
+    """A payment's two fields, if the body has the usual shape and is payable; else None, which refuses nothing."""
     match = _FIXED_SHAPE.fullmatch(body)
     if match is None:
         return None
@@ -131,7 +131,7 @@ def parse_fixed_shape(body: bytes, amount_cents_max: int) -> Payment | None:
     amount_cents = int(whole) * 100 + _FRACTION_CENTS[fraction]
     if not 0 < amount_cents <= amount_cents_max:
         return None
-    return Payment(unhexlify(correlation_id.replace(b"-", b"")), amount_cents)
+    return unhexlify(correlation_id.replace(b"-", b"")), amount_cents
 
 
 def parse_any_shape(body: bytes, amount_cents_max: int) -> Payment:

@@ -22,7 +22,7 @@ from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from server.answers import Answer
-from server.payments import BODY_BYTES_MAX, Acceptance, Payment, parse_fixed_shape
+from server.payments import BODY_BYTES_MAX, Acceptance, parse_fixed_shape
 from server.problems import CONFLICT, FULL, NOT_HTTP
 
 _END_OF_HEAD: Final = b"\r\n\r\n"
@@ -50,7 +50,7 @@ HEADS_REMEMBERED: Final = 256
 class Taker(Protocol):
     """What takes payments: the gate."""
 
-    def accept(self, payment: Payment) -> Acceptance:
+    def accept(self, payment: tuple[bytes, int]) -> Acceptance:
         """Commits a payment, or says why not."""
         ...
 
@@ -86,7 +86,13 @@ def on_the_wire(answer: Answer) -> bytes:
 
 
 _ACCEPTED: Final = on_the_wire(Answer(HTTPStatus.ACCEPTED))
-_TURNED_AWAY: Final = {Acceptance.CONFLICT: on_the_wire(CONFLICT), Acceptance.FULL: on_the_wire(FULL)}
+_ANSWERS: Final = {
+    Acceptance.ACCEPTED: _ACCEPTED,
+    Acceptance.REPEATED: _ACCEPTED,
+    Acceptance.CONFLICT: on_the_wire(CONFLICT),
+    Acceptance.FULL: on_the_wire(FULL),
+}
+"""The usual one is compared first: the hash of an enum's member is a call into Python."""
 _NOT_HTTP: Final = on_the_wire(NOT_HTTP)
 
 
@@ -130,11 +136,16 @@ class ShortcutProtocol(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         """Takes the shortcut if the request and the connection allow it."""
         self._used = True
-        if self._is_free() and not self.flow.write_paused:
+        cycle: RequestResponseCycle | None = self.cycle  # uvicorn's type leaves out that there is none at first
+        is_free = (cycle is None or cycle.response_complete) and not self._in_message
+        if is_free and not self.flow.write_paused:
             body = usual_body(data)
             payment = None if body is None else parse_fixed_shape(body, self.amount_cents_max)
             if payment is not None:
-                self._answer(self.gate.accept(payment))
+                acceptance = self.gate.accept(payment)
+                self.transport.write(_ACCEPTED if acceptance is Acceptance.ACCEPTED else _ANSWERS[acceptance])
+                if self.timeout_keep_alive_task is not None:
+                    self._unset_keepalive_if_required()
                 return
         self._beside_body_bytes += len(data)
         super().data_received(data)
@@ -178,21 +189,9 @@ class ShortcutProtocol(HttpToolsProtocol):
         self.transport.write(_NOT_HTTP)
         self.transport.close()
 
-    def _is_free(self) -> bool:
-        """Whether no request is under way on this connection."""
-        return not self._in_message and not self._is_answering()
-
     def _is_answering(self) -> bool:
-        cycle: RequestResponseCycle | None = self.cycle  # uvicorn's type leaves out that there is none at first
+        cycle: RequestResponseCycle | None = self.cycle
         return cycle is not None and not cycle.response_complete
-
-    def _answer(self, acceptance: Acceptance) -> None:
-        # Enum members are compared, not looked up: their hash is a call into Python.
-        if acceptance is Acceptance.ACCEPTED or acceptance is Acceptance.REPEATED:
-            self.transport.write(_ACCEPTED)
-        else:
-            self.transport.write(_TURNED_AWAY[acceptance])
-        self._unset_keepalive_if_required()
 
     def _watch_idleness(self) -> None:
         """Instead of a timer armed and cancelled per request, one that looks now and then whether anything came."""

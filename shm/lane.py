@@ -49,8 +49,10 @@ class Lane:
         tail = self.tail
         return max(self.head - tail, 0)
 
-    def try_publish(self, payment: Accepted) -> bool:
-        """Called by the worker: hands `payment` over. False if the lane is full, and then nothing was stored."""
+    def try_publish(self, payment: tuple[bytes, int, int]) -> bool:
+        """Called by the worker: hands over a payment, the fields of an `Accepted`. False if the lane is full, and then
+        nothing was stored.
+        """
         head = self._words[_HEAD]
         if head - self._words[_TAIL] >= self._slots:
             return False

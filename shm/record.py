@@ -126,8 +126,8 @@ STATE_KINDS = {state: kind for kind, state in KIND_STATES.items()}
 """The kind of journal record that belongs to each state of a payment that ended."""
 
 
-def pack_lane_slot(position: int, payment: Accepted) -> bytes:
-    """The 64 bytes of the lane slot that holds `payment` at `position`."""
+def pack_lane_slot(position: int, payment: tuple[bytes, int, int]) -> bytes:
+    """The 64 bytes of the lane slot that holds `payment`, with the fields of `Accepted`, at `position`."""
     body = layout.LANE_SLOT_BODY.pack(position + 1, *payment)
     return body + crc32(body).to_bytes(_LANE_REST, "little")
 
