@@ -12,9 +12,9 @@ from collections.abc import Callable
 from server.clock import Clock
 from server.errors import ProcessorError, TotalsUnavailable
 from server.processors import Processor
-from server.redis_totals import LEASE_MS, TotalsHash
+from server.redis_totals import LEASE_AGAIN_MS, LEASE_MS, TotalsHash
 
-LEASE_TRY_S = 1.0  # how often an instance tries for the lease: adds this much, at most, to the age of the news
+FAILED_MS = 1000  # between tries for the lease while Redis is away
 
 _log = logging.getLogger(__name__)
 
@@ -22,15 +22,26 @@ _log = logging.getLogger(__name__)
 async def poll_shared(processor: Processor, totals: TotalsHash, clock: Clock) -> None:
     """Polls one processor whenever this instance gets its lease, until cancelled."""
     while True:
-        await asyncio.sleep(LEASE_TRY_S)
         try:
-            if not await totals.lease_health_poll(processor.index):
-                continue
-            health = await processor.health()
-            if health is not None:
-                await totals.share_health(processor.index, health, clock.wall_us() // 1000)
-        except (ProcessorError, TotalsUnavailable) as error:
-            _log.debug("no health of %s: %s", processor.name, error)
+            begun_ms = clock.ticks_ms()
+            again_ms = await totals.lease_health_poll(processor.index)
+            if not again_ms:
+                await _poll_for_all(processor, totals, clock)
+                again_ms = max(begun_ms + LEASE_MS - clock.ticks_ms(), LEASE_AGAIN_MS)
+        except TotalsUnavailable as error:
+            again_ms = FAILED_MS
+            _log.debug("health of %s is not shared: %s", processor.name, error)
+        await asyncio.sleep(again_ms / 1000)
+
+
+async def _poll_for_all(processor: Processor, totals: TotalsHash, clock: Clock) -> None:
+    try:
+        health = await processor.health()
+    except ProcessorError as error:
+        _log.debug("no health of %s: %s", processor.name, error)
+        return
+    if health is not None:
+        await totals.share_health(processor.index, health, clock.wall_us() // 1000)
 
 
 async def poll_alone(processor: Processor, hear_health: Callable[[int, bool, int], None]) -> None:

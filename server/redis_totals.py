@@ -39,6 +39,7 @@ FIELDS_AT_ONCE = 128  # of a member that is read: up to 200 kB
 RETRIES = 1  # the first call after Redis was restarted finds its connection closed; every call may be made twice
 _NOBODY = "no instance has published its totals yet"
 LEASE_MS = 5100  # a processor allows one health call per 5 s from all instances together
+LEASE_AGAIN_MS = 100  # for one that ran out while it was looked at
 
 
 class Found(NamedTuple):
@@ -238,14 +239,17 @@ class TotalsHash:
                 await asyncio.sleep(PURGE_POLL_S)
             raise TotalsUnavailable(f"the purge was not done within {PURGE_WITHIN_S:.0f} s: {reason}")
 
-    async def lease_health_poll(self, processor: int) -> bool:
-        """Whether this instance is to ask this processor's health now: true for one instance per 5.1 s.
+    async def lease_health_poll(self, processor: int) -> int:
+        """In how many ms to try again; 0: this instance has the lease, and is to ask this processor's health now.
 
         Raises:
             TotalsUnavailable: Redis gave no answer.
         """
         lease = f"{redis_scripts.HEALTH_LEASE}{processor}"
-        return bool(await self._call(self._redis.set(lease, "1", nx=True, px=LEASE_MS)))
+        if await self._call(self._redis.set(lease, "1", nx=True, px=LEASE_MS)):
+            return 0
+        left_ms: int = await self._call(self._redis.pttl(lease))
+        return left_ms if left_ms > 0 else LEASE_AGAIN_MS
 
     async def share_health(self, processor: int, health: Health, polled_at_ms: int) -> None:
         """Tells all instances, with their next flush, what a poll found.

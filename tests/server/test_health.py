@@ -1,6 +1,7 @@
 """Health polls: who asks, how often, and who is told."""
 
 import asyncio
+from types import SimpleNamespace
 
 import httpx
 import pytest
@@ -20,13 +21,13 @@ class FakeLeases:
         self.tries = 0
         self.shared: list[tuple[int, Health, int]] = []
 
-    async def lease_health_poll(self, processor: int) -> bool:
-        """Gives what the test has ready; after that, none."""
+    async def lease_health_poll(self, processor: int) -> int:
+        """Gives what the test has ready; after that, none for the next 2 s."""
         self.tries += 1
         lease = self.leases.pop(0) if self.leases else False
         if isinstance(lease, Exception):
             raise lease
-        return lease
+        return 0 if lease else 2000
 
     async def share_health(self, processor: int, health: Health, polled_at_ms: int) -> None:
         """Remembers."""
@@ -42,16 +43,43 @@ class FailingProcessor(FakeProcessor):
         raise httpx.ReadError("cut")
 
 
+class SlowProcessor(FakeProcessor):
+    """One that takes its time to tell its health.
+
+    Args:
+        clock: goes on meanwhile.
+        took_ms: for so long.
+    """
+
+    def __init__(self, clock: FakeClock, took_ms: int) -> None:
+        super().__init__()
+        self._clock = clock
+        self._took_ms = took_ms
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        """Takes it."""
+        self._clock.advance(self._took_ms)
+        return await super().handle_async_request(request)
+
+
 @pytest.fixture(autouse=True)
-def _no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Polls follow each other at once."""
-    monkeypatch.setattr(module, "LEASE_TRY_S", 0)
-    monkeypatch.setattr(module, "LEASE_MS", 0)
+def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """Polls follow each other at once; gives the pauses that there would be, in seconds."""
+    asked_for: list[float] = []
+
+    async def sleep(pause_s: float) -> None:
+        asked_for.append(pause_s)
+        await asyncio.sleep(0)
+
+    monkeypatch.setattr(module, "asyncio", SimpleNamespace(sleep=sleep))
+    return asked_for
 
 
-async def poll(fake: FakeProcessor, leases: FakeLeases) -> None:
+async def poll(fake: FakeProcessor, leases: FakeLeases, clock: FakeClock | None = None) -> None:
     """Polls for a while, sharing."""
-    task = asyncio.ensure_future(poll_shared(fake.processor(1), leases, FakeClock()))  # type: ignore[arg-type]
+    task = asyncio.ensure_future(
+        poll_shared(fake.processor(1), leases, clock or FakeClock())  # type: ignore[arg-type]
+    )
     await idle(100)
     assert not task.done()
     task.cancel()
@@ -60,20 +88,29 @@ async def poll(fake: FakeProcessor, leases: FakeLeases) -> None:
 class TestShared:
     """With Redis."""
 
-    async def test_with_the_lease(self) -> None:
-        """Whoever gets the lease asks once and shares the answer with the time."""
+    async def test_with_the_lease(self, pauses: list[float]) -> None:
+        """Whoever gets the lease asks once, shares the answer with the time, and tries again when the lease ends."""
         fake, leases = FakeProcessor(), FakeLeases(True)
         fake.health = Health(failing=True, response_ms_min=77)
         await poll(fake, leases)
         assert fake.health_polls == 1
+        assert pauses[0] == 5.1
         assert leases.shared == [(1, Health(failing=True, response_ms_min=77), NOON_MS)]
 
-    async def test_without(self) -> None:
-        """Without a lease nobody is asked, but the lease is tried for again and again."""
+    async def test_without(self, pauses: list[float]) -> None:
+        """Without a lease nobody is asked, and the lease is tried for again whenever the holder's ends."""
         fake, leases = FakeProcessor(), FakeLeases()
         await poll(fake, leases)
         assert (fake.health_polls, leases.shared) == (0, [])
         assert leases.tries > 10
+        assert set(pauses) == {2.0}
+
+    @pytest.mark.parametrize(("took_ms", "pause_s"), [(5000, 0.1), (4000, 1.1), (9000, 0.1)])
+    async def test_a_poll_that_takes_long(self, pauses: list[float], took_ms: int, pause_s: float) -> None:
+        """The lease runs from when it was given."""
+        clock = FakeClock()
+        await poll(SlowProcessor(clock, took_ms), FakeLeases(True), clock)
+        assert pauses[0] == pause_s
 
     async def test_asked_too_often(self) -> None:
         """A 429 tells nothing, so nothing is shared."""
@@ -88,11 +125,12 @@ class TestShared:
         await poll(fake, leases)
         assert (fake.health_polls, leases.shared) == (2, [])
 
-    async def test_redis_away(self) -> None:
+    async def test_redis_away(self, pauses: list[float]) -> None:
         """Without Redis nobody polls; once it is back somebody does."""
         fake, leases = FakeProcessor(), FakeLeases(TotalsUnavailable("away"), TotalsUnavailable("away"), True)
         await poll(fake, leases)
         assert (fake.health_polls, len(leases.shared)) == (1, 1)
+        assert pauses[:2] == [1.0, 1.0]
 
 
 class TestAlone:

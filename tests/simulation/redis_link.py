@@ -211,3 +211,7 @@ class _Commands:
     async def set(self, name: str, value: str, *, nx: bool, px: int) -> Reply:
         """As redis-py's, for a lease."""
         return await self._connection.call("lease", [name, px])
+
+    async def pttl(self, name: str) -> Reply:
+        """As redis-py's."""
+        return await self._connection.call("pttl", [name])

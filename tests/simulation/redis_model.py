@@ -124,6 +124,11 @@ class RedisModel:
         self._leases[key] = now_ms + int(milliseconds)
         return b"OK"
 
+    def _pttl(self, arguments: list[bytes]) -> Reply:
+        """Of a lease; -2 if there is none."""
+        left_ms = self._leases.get(arguments[0], 0) - self._now_ms()
+        return left_ms if left_ms > 0 else -2
+
 
 def _version(header: bytes) -> tuple[int, int, int]:
     words = header.split(b" ")

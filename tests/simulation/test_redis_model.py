@@ -154,3 +154,5 @@ class TestModel:
             await asyncio.sleep(wait_ms / 1000)
             expected = await real.client.set("lease", "1", nx=True, px=60)
             assert bool(model.run("lease", [b"lease", b"60"])) is bool(expected)
+        assert 0 < await real.client.pttl("lease") <= model.run("pttl", [b"lease"]) == 60
+        assert await real.client.pttl("none") == model.run("pttl", [b"none"]) == -2
