@@ -9,6 +9,7 @@ authentication, hooks) nobody wants here. A payment is written as plain bytes: h
 of a dispatcher's processor time.
 """
 
+import logging
 from collections.abc import Collection, Iterable
 from typing import NamedTuple, Protocol
 
@@ -25,6 +26,8 @@ would settle too late for a window that ends 1.5 s ago; giving up is a sure no a
 
 QUESTION_TIMEOUT_S = 10.0
 """How long `show` and `health` may take: twice the 5 s that a second caller of the health check hangs by contract."""
+
+_log = logging.getLogger(__name__)
 
 _SURELY_NOT_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.LocalProtocolError)
 
@@ -78,6 +81,7 @@ class Processor:
             self._payments_url.netloc,
         )
         self._timeout_s = timeout_s
+        self._is_page_told = False
         self._question_extensions = {
             "timeout": httpx.Timeout(min(timeout_s, QUESTION_TIMEOUT_S), connect=CONNECT_TIMEOUT_S).as_dict()
         }
@@ -103,7 +107,7 @@ class Processor:
         except httpx.HTTPError as error:
             raise self._meaning_of(error) from error
         if answer.status in DECIDES_FOR_GOOD and _is_page(answer.headers):
-            raise OutcomeUnknown(f"{self.name} answered {answer.status} with a page of HTML")
+            raise self._page(f"{answer.status} to POST /payments")
         return answer.status
 
     async def show(self, correlation_id: bytes) -> Shown | None:
@@ -151,12 +155,18 @@ class Processor:
             raise self._meaning_of(error) from error
         await response.aread()
         if _is_page(response.headers.raw):
-            raise OutcomeUnknown(f"{self.name} answered GET /payments/{question} with a page of HTML")
+            raise self._page(f"{response.status_code} to GET /payments/{question}")
         if response.status_code == no_answer:
             return None
         if response.status_code not in told_by:
             raise OutcomeUnknown(f"{self.name} answered {response.status_code} to GET /payments/{question}")
         return response
+
+    def _page(self, answered: str) -> OutcomeUnknown:
+        if not self._is_page_told:  # once in a process's life: every second answer may be one
+            _log.warning("something else answers in the place of %s, with a page of HTML: %s", self.name, answered)
+        self._is_page_told = True
+        return OutcomeUnknown(f"{self.name} answered {answered} with a page of HTML")
 
     def _meaning_of(self, error: httpx.HTTPError) -> ProcessorError:
         if isinstance(error, _SURELY_NOT_SENT):

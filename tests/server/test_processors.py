@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from contextlib import nullcontext
 
 import httpx
 import pytest
@@ -93,8 +94,19 @@ class TestPay:
     async def test_somebody_else_answers(self, status: int, kind: str) -> None:
         """A proxy's page decides nothing, whatever its status: whether the processor was asked is not known."""
         scene = Scene(lambda _: httpx.Response(status, headers={"Content-Type": kind}, content=b"<html>"))
-        with pytest.raises(OutcomeUnknown, match=f"default answered {status} with a page of HTML"):
+        with pytest.raises(OutcomeUnknown, match=f"default answered {status} to POST /payments with a page of HTML"):
             await scene.processor.pay(ID, 1990, NOON_MS)
+
+    async def test_somebody_else_is_told_of_once(self, caplog: pytest.LogCaptureFixture) -> None:
+        """Not with every payment, though the processor itself has answered one meanwhile."""
+        kinds = ["text/html", "application/json", "text/html"]
+        answers = iter(kinds)
+        scene = Scene(lambda _: httpx.Response(200, headers={"Content-Type": next(answers)}))
+        for kind in kinds:
+            with pytest.raises(OutcomeUnknown) if kind == "text/html" else nullcontext():
+                await scene.processor.pay(ID, 1990, NOON_MS)
+        told = "something else answers in the place of default, with a page of HTML: 200 to POST /payments"
+        assert [record.getMessage() for record in caplog.records] == [told]
 
     @pytest.mark.parametrize("kind", ["application/json; charset=utf-8", "application/problem+json", "text/plain"])
     async def test_kinds(self, kind: str) -> None:
