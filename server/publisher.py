@@ -22,10 +22,9 @@ from server.ledger import Changes
 from server.redis_totals import Found, TotalsHash
 from server.totals_header import Header, Version
 from server.yielding import give_way
-from shm import Counters, DispatcherCount, Journal, Member, Roster
+from shm import EPOCH_TIMES_FROM, Counters, DispatcherCount, Journal, Member, Roster
 
 BEAT_S = 0.5  # readers take a member for gone after three missed beats
-EPOCH_TIMES_FROM = 10**12  # ms UTC, in 2001; smaller numbers are counted: by 0.1.0, or by purges without Redis
 DROPPED_MAX = 10_000  # names of fields to remove once Redis is back; beyond it everything is written again instead
 RETRY_S = 0.1  # after a flush that failed
 CLOCKS_DIFFER_MS = 1000  # an instance's and Redis's, of one machine, at the most

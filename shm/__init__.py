@@ -37,7 +37,7 @@ from shm.lane import Lane
 from shm.layout import VERSION, Geometry
 from shm.migration import count_unsettled, discard_unfinished, migrate
 from shm.names import INSTANCE_PATTERN, instances_present, lock_path, segment_name
-from shm.record import STATE_KINDS, Accepted, Base, Ended, Kept, Kind
+from shm.record import EPOCH_TIMES_FROM, STATE_KINDS, Accepted, Base, Ended, Kept, Kind
 from shm.recovery import recover
 from shm.role import RoleLock, is_role_free, make_lock_file, take_role
 from shm.roster import Member, Roster
@@ -47,6 +47,7 @@ from shm.table import Table
 
 __all__ = [
     "ENDED",
+    "EPOCH_TIMES_FROM",
     "INSTANCE_PATTERN",
     "STATE_KINDS",
     "UNSETTLED",

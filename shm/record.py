@@ -112,6 +112,9 @@ class Base(NamedTuple):
 
 EMPTY_BASE = Base(0, 0, 0, 0, 0, 0, 0, 0)
 
+EPOCH_TIMES_FROM = 10**12
+"""From here on (2001) a purge's number is its time, ms UTC; smaller ones are counted: by 0.1.0, or without Redis."""
+
 # Bytes after the body of each kind of record: the checksum, and padding if there is any.
 _LANE_REST = layout.LANE_SLOT_LENGTH - layout.LANE_SLOT_BODY.size
 _JOURNAL_REST = layout.JOURNAL_RECORD_LENGTH - layout.JOURNAL_RECORD_BODY.size

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 
+from shm import EPOCH_TIMES_FROM
 from tools.ring_view.machine import decimal_text
 from tools.ring_view.snapshot import Area, LaneView, Listed, Money, Process, Search, Snapshot
 
@@ -37,6 +38,11 @@ def time_text(at_ms: int | None) -> str:
     except (ValueError, OverflowError, OSError):
         return f"impossible ({at_ms} ms)"
     return f"{second:%Y-%m-%dT%H:%M:%S}.{at_ms % SECOND_MS:03d}Z"
+
+
+def epoch_text(epoch: int) -> str:
+    """The number of a purge, and the time that it is, if it is one."""
+    return f"{epoch} ({time_text(epoch)})" if epoch >= EPOCH_TIMES_FROM else str(epoch)
 
 
 def size_text(size_bytes: int) -> str:
@@ -191,7 +197,7 @@ def _journal(area: Area) -> Iterator[str]:
         f" {journal.records:,} records ({kinds})"
     )
     yield (
-        f"{INDENT}epoch {journal.epoch:,} from position {journal.epoch_start:,};"
+        f"{INDENT}epoch {epoch_text(journal.epoch)} from position {journal.epoch_start:,};"
         f" folded until {time_text(journal.folded_until_ms)}"
     )
     yield f"{INDENT}base: {_money_line(journal.base)}"

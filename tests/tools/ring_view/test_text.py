@@ -21,6 +21,7 @@ from tools.ring_view.text import (
     age_text,
     amount_text,
     columns,
+    epoch_text,
     list_text,
     search_text,
     size_text,
@@ -111,6 +112,14 @@ class TestUnits:
     def test_times(self, at_ms: int | None, text: str) -> None:
         """A moment is UTC to the millisecond; what no calendar has, as in damaged memory, is shown as a number."""
         assert time_text(at_ms) == text
+
+    @pytest.mark.parametrize(
+        ("epoch", "text"),
+        [(0, "0"), (10**12 - 1, "999999999999"), (1_752_582_896_789, "1752582896789 (2025-07-15T12:34:56.789Z)")],
+    )
+    def test_epochs(self, epoch: int, text: str) -> None:
+        """A purge that Redis was told of bears its time; one that was counted does not."""
+        assert epoch_text(epoch) == text
 
     @pytest.mark.parametrize(("size_bytes", "text"), [(512, "0.5 KiB"), (1 << 20, "1.0 MiB"), (3 << 29, "1536.0 MiB")])
     def test_sizes(self, size_bytes: int, text: str) -> None:
