@@ -28,7 +28,9 @@ from tools.benchmark.usage import usage_lines
 def card_lines(card: Card) -> Iterator[str]:
     """Yield the whole score card."""
     at = datetime.fromtimestamp(card.started_at_ms // 1000, UTC)
+    load = card.scenario.load
     yield f"{card.scenario.name} on {card.target}, {at:%Y-%m-%d %H:%M:%S} UTC, run {card.run}, seed {card.seed}"
+    yield f"up to {load.users_end:,} users in {load.duration_s} s"
     yield from _latency_lines(card)
     yield from _answer_lines(card)
     if card.settled is not None:

@@ -25,6 +25,7 @@ class TestCardLines:
         """Everything measured is in it, and the verdict is the last line."""
         assert list(card_lines(a_card())) == [
             "small on gateway, 2025-07-20 08:26:40 UTC, run cafe, seed 7",
+            "up to 4 users in 3 s",
             "  latency, ms                         requests   p50   p90   p99  p99.9   max",
             "  all                                       10  1.00  2.00  3.00   4.00  5.00",
             "  payment                                   10  1.00  2.00  3.00   4.00  5.00",
