@@ -6,12 +6,13 @@ maker died before the magic, when nothing can have been accepted: it outlives ev
 if /dev/shm is a volume.
 """
 
-import errno
 import mmap
 import os
 import secrets
+import stat
 import time
 from functools import partial
+from pathlib import Path
 from typing import Self
 from zlib import crc32
 
@@ -94,17 +95,16 @@ class Segment:
             SegmentMissing: there is none.
             SegmentForbidden: it is another user's.
             SegmentNotReady: it has no magic (yet).
-            SegmentIncompatible: its header is another version's, damaged, or does not fit its size.
+            SegmentIncompatible: its header is another version's, damaged, or does not fit its size; or it is no file.
         """
         name = segment_name(instance)
+        _require_file(name)
         try:
             handle = posix_ipc.SharedMemory(name, read_only=read_only)
         except posix_ipc.ExistentialError:
             raise SegmentMissing(f"there is no segment {name}") from None
         except posix_ipc.PermissionsError:
             raise SegmentForbidden(f"segment {name} is another user's") from None
-        except (ValueError, OSError) as error:
-            raise _not_one(name, error) from None
         try:
             header = os.pread(handle.fd, layout.HEADER_LENGTH, 0)
             geometry, segment_id, created_at_ms = _read_header(header, handle.size, name)
@@ -121,21 +121,19 @@ class Segment:
 
         Raises:
             SegmentForbidden: it is another user's.
-            SegmentIncompatible: a folder or a link is in its place.
+            SegmentIncompatible: it is no file.
         """
-        path = SHM_FOLDER / segment_name(instance).removeprefix("/")
+        name = segment_name(instance)
         try:
-            descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            descriptor = os.open(_require_file(name), os.O_RDONLY | os.O_CLOEXEC)
             try:
                 return os.fstat(descriptor).st_ino, os.pread(descriptor, layout.HEADER_LENGTH, 0)
             finally:
                 os.close(descriptor)
-        except FileNotFoundError:
+        except (SegmentMissing, FileNotFoundError):
             return None
         except PermissionError:
-            raise SegmentForbidden(f"segment {segment_name(instance)} is another user's") from None
-        except OSError as error:
-            raise _not_one(segment_name(instance), error) from None
+            raise SegmentForbidden(f"segment {name} is another user's") from None
 
     @staticmethod
     def unlink(instance: str, *, locks: bool = True) -> None:
@@ -227,13 +225,18 @@ def _write_header(memory: mmap.mmap, geometry: Geometry, segment_id: int, create
         words[layout.HEADER_MAGIC // layout.WORD] = layout.MAGIC
 
 
-def _not_one(name: str, error: Exception) -> Exception:
-    """What it means that a segment can't be opened: a folder or a link in its place, which posix_ipc has several words
-    for. Any other error (no descriptors) says nothing of the segment, and stays what it is.
+def _require_file(name: str) -> Path:
+    """The path of a segment, if there is a plain file: who opens a pipe waits for its other end, and posix_ipc has
+    several words for folders and links.
     """
-    if isinstance(error, OSError) and error.errno not in {errno.EISDIR, errno.ELOOP}:
-        return error
-    return SegmentIncompatible(f"what has the name of segment {name} is none: {error}")
+    path = SHM_FOLDER / name.removeprefix("/")
+    try:
+        mode = path.lstat().st_mode
+    except FileNotFoundError:
+        raise SegmentMissing(f"there is no segment {name}") from None
+    if not stat.S_ISREG(mode):
+        raise SegmentIncompatible(f"{path} is no segment but a folder, link or pipe: remove it")
+    return path
 
 
 def _read_header(header: bytes, length: int, name: str) -> tuple[Geometry, int, int]:

@@ -3,7 +3,7 @@
 import errno
 import os
 import resource
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from zlib import crc32
@@ -197,6 +197,7 @@ class TestAttach:
         with pytest.raises(SegmentMissing, match=f"^there is no segment /gateway-{instance}$"):
             Segment.attach(instance)
 
+    @pytest.mark.usefixtures("segment")
     def test_another_users_is_a_sentence(self, instance: str, monkeypatch: pytest.MonkeyPatch) -> None:
         """A segment that may not be opened is named."""
         monkeypatch.setattr(posix_ipc, "SharedMemory", refuse(posix_ipc.PermissionsError("no")))
@@ -344,6 +345,29 @@ class TestParts:
             payment = PAYMENT._replace(correlation_id=bytes([slot] * 16))
             segment.table(1).insert(slot, payment)
             assert segment.table(1).find(payment.correlation_id) == segment.table(1).read(slot)
+
+
+class TestNoFile:
+    """Something else has the name of a segment."""
+
+    @pytest.mark.parametrize("make", [os.mkdir, os.mkfifo, lambda path: path.symlink_to(path)])
+    def test_is_a_sentence(self, instance: str, make: Callable[[Path], None]) -> None:
+        """Nobody reads it, nobody waits for a pipe's other end, and nothing is left open."""
+        path = segment_path(instance)
+        make(path)
+        before = open_descriptors()
+        try:
+            looks: list[Callable[[], object]] = [
+                lambda: Segment.attach(instance),
+                lambda: Segment.attach(instance, read_only=True),
+                lambda: Segment.fingerprint(instance),
+            ]
+            for look in looks:
+                with pytest.raises(SegmentIncompatible, match=f"^{path} is no segment but a folder, link or pipe"):
+                    look()
+        finally:
+            path.rmdir() if path.is_dir() else path.unlink()
+        assert open_descriptors() == before
 
 
 class TestFingerprint:
