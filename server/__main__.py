@@ -46,8 +46,8 @@ def main() -> int:
     """Runs an instance; returns its exit status."""
     argparse.ArgumentParser(
         prog="python -m server",
-        description="Runs one instance of the gateway until SIGTERM or SIGINT. All settings come from the environment; "
-        "README.md lists them.",
+        description="Runs one instance of the gateway until SIGTERM, SIGINT or SIGHUP. All settings come from the "
+        "environment; README.md lists them.",
     ).parse_args()
     try:
         config = from_environment()
@@ -55,7 +55,6 @@ def main() -> int:
         sys.stderr.write(f"{error}\n")
         return EXIT_WRONG_SETTING
     logging.basicConfig(level=config.log_level, format=f"%(asctime)s {config.instance} %(levelname)s %(message)s")
-    logging.getLogger("httpx").setLevel(logging.WARNING)  # it tells of every request at INFO
     try:
         with _lock(config.instance):
             return _run(config)

@@ -97,11 +97,15 @@ class Setting(NamedTuple):
     reason: str
 
 
-def _whole(least: int, most: int) -> Callable[[str], int]:
+_POWER = "power of two"
+
+
+def _whole(least: int, most: int, kind: str = "whole number") -> Callable[[str], int]:
     def parse(text: str) -> int:
-        if not re.fullmatch(r"[0-9]{1,18}", text) or not least <= int(text) <= most:
-            raise ValueError(f"a whole number from {least} to {most}")
-        return int(text)
+        number = int(text) if re.fullmatch(r"[0-9]{1,18}", text) else -1
+        if not least <= number <= most or (kind == _POWER and number & (number - 1)):
+            raise ValueError(f"a {kind} from {least} to {most}")
+        return number
 
     return parse
 
@@ -177,7 +181,8 @@ def _log_level(text: str) -> str:
 
 
 _PERCENT = _scaled(100, "0", "100", "a percentage")
-_SLOTS = _whole(2, 1 << 19)  # two tables of that size can be read through within STUCK_S, at half a core
+_SLOTS_MAX = 1 << 19  # two tables of that size can be read through within STUCK_S, at half a core
+_SLOTS = _whole(2, _SLOTS_MAX)
 
 SETTINGS: dict[str, Setting] = {
     "instance": Setting("INSTANCE", "local", _instance, "name", "names the segment `/gateway-<INSTANCE>`: keep it "
@@ -194,17 +199,17 @@ SETTINGS: dict[str, Setting] = {
     "redis_url": Setting("REDIS_URL", "", _redis_url, "URL", "totals between instances; empty: this instance is the "
         "only one and keeps its own"),
     "web_workers": Setting("WEB_WORKERS", "1", _whole(1, 16), "processes", "accept payments; more than one burns the "
-        "CPU quota faster without accepting more. haproxy.cfg has a server line for each"),
+        "CPU quota faster without accepting more. haproxy.cfg needs a server line for each"),
     "dispatchers": Setting("DISPATCHERS", "1", _whole(1, 8), "processes", "pay; one keeps several hundred "
         "requests in flight. Can't change while the segment exists"),
-    "lane_slots": Setting("LANE_SLOTS", "4096", _whole(2, 1 << 18), "payments, a power of two", "accepted and not yet "
-        "taken, per worker and dispatcher: seconds of the contest's peak. What comes within 0.2 s must fit, or gets a "
-        "503"),
+    "lane_slots": Setting("LANE_SLOTS", "4096", _whole(2, 1 << 18, _POWER), "payments, a power of two", "accepted and "
+        "not yet taken, per worker and dispatcher: seconds of the contest's peak. What comes within 0.2 s must fit, or "
+        "gets a 503"),
     "waiting_slots": Setting("WAITING_SLOTS", "65536", _SLOTS, "payments", "accepted and not ended, per dispatcher; "
         "over three minutes of the contest's peak with both processors down; beyond it clients get 503"),
-    "journal_records": Setting("JOURNAL_RECORDS", "131072", _SLOTS, "payments, a power of two", "ended and still "
-        "remembered, per dispatcher (230 bytes each): seven minutes of the contest's peak. At least twice WEB_WORKERS "
-        "x LANE_SLOTS: what has a copy in a lane is not to be forgotten"),
+    "journal_records": Setting("JOURNAL_RECORDS", "131072", _whole(2, _SLOTS_MAX, _POWER), "payments, a power of two",
+        "ended and still remembered, per dispatcher (230 bytes each): seven minutes of the contest's peak. At least "
+        "twice WEB_WORKERS x LANE_SLOTS: what has a copy in a lane is not to be forgotten"),
     "recent_ids": Setting("RECENT_IDS", "32768", _SLOTS, "ids", "known at the door of each web worker, for 202 and "
         "409 on repeats without asking the dispatcher (about 150 bytes each)"),
     "lookups_per_s": Setting("LOOKUPS_PER_S", "50", _whole(1, 100_000), "per second", "`GET /payments/{id}` per web "
@@ -235,8 +240,8 @@ SETTINGS: dict[str, Setting] = {
     "drain_ms": Setting("DRAIN_S", "5", _seconds("0", "600"), "seconds", "a stopping dispatcher settles what it can "
         "this long; the rest stays in the segment. With more, raise `stop_grace_period` in docker-compose.yml"),
     "stuck_ms": Setting("STUCK_S", "5", _seconds("1", "600"), "seconds", "a process whose heart has not beaten this "
-        "long is killed and replaced; ten beats, so that a starved machine kills nobody. Keep it below HAProxy's "
-        "`timeout server` (10 s)"),
+        "long is killed and replaced (60 s while it starts); ten beats, so that a starved machine kills nobody. Keep "
+        "it below HAProxy's `timeout server` (10 s)"),
     "log_level": Setting("LOG_LEVEL", "INFO", _log_level, "level", "INFO tells starts, stops and alarms, nothing per "
         "payment"),
 }  # fmt: skip
@@ -272,15 +277,11 @@ def from_environment() -> Config:
 
 
 def _check_together(config: Config) -> None:
-    if problem := config.geometry.problem():
-        name, _, rest = problem.partition(" ")
-        variable = SETTINGS[{"workers": "web_workers"}.get(name, name)].variable
-        raise ConfigError(f"{variable} {rest}")
     workers, slots, records = config.web_workers, config.lane_slots, config.journal_records
     if records < 2 * workers * slots:  # see Custody.room: the lanes' share of what ends, and two batches forgotten
         raise ConfigError(
             f"JOURNAL_RECORDS must be at least {2 * workers * slots}, twice WEB_WORKERS ({workers}) x LANE_SLOTS "
-            f"({slots}), or it may forget what has a copy in a lane; it is {records}, and 524288 at the most"
+            f"({slots}), or it may forget what has a copy in a lane; it is {records}, and {_SLOTS_MAX} at the most"
         )
     if isinstance(config.listen, UnixListen):
         path = socket_path(config.listen, config.instance, config.web_workers - 1)

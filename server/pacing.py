@@ -7,8 +7,7 @@ a backlog leaves at first at a rate that was good before. The bucket holds what 
 backlog is held up. What leaves does so in bursts, one per millisecond, because a burst occupies two cores: the
 dispatcher's own and that of the processor that answers. On a machine of two a client then waits as long as it lasts.
 
-The design also has it watch how late the web workers are. It does not: bursts are short, and the core is given away
-between any two payments (`server/yielding.py`).
+Web workers need no more than that: the core is given away between any two payments (`server/yielding.py`).
 """
 
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""The scripts that Redis runs, each one atomic step on the one hash. Names of fields are at home here.
+"""The scripts that Redis runs, each one atomic step on the one hash, and what its fields are.
 
 ```text
 epoch                   number of the last purge: when it was asked for, ms UTC, or one more than the one before;
@@ -19,10 +19,10 @@ HASH = "gateway:totals"
 HEALTH_LEASE = "gateway:health-lease:"  # and the processor's index
 
 FLUSH = """
--- One member's new absolute values, applied only if the hash has what they build on and nothing newer. More than that
--- will do only if this life wrote it: what an earlier life has begun to write anew need not hold it. If it has
--- less than that, the member's header is removed: readers then wait until everything has been written again, instead of
--- being told an old state.
+-- One member's new absolute values. Three versions of its header decide: theirs (in the hash), base (what the values
+-- build on), mine. Applied if theirs < mine and there is no base, or theirs = base, or theirs > base and of the same
+-- life: what an earlier life has begun to write anew need not hold all. If theirs < base, the header is removed, so
+-- that readers wait until everything has been written again, instead of being told an old state.
 -- ARGV: member, header, version of the member's header that the values build on ('': on nothing, they are everything),
 --       roster known to the member, number of pairs, then field, value ..., then fields to remove
 -- Returns: applied (1 or 0), header found, epoch, roster, health of each processor

@@ -1,6 +1,6 @@
 """Totals between instances in one small Redis hash: the calls, and a web worker's summaries. Only user of redis.
 
-Every write is one script, of absolute values that the hash takes only if they are newer: a call that was delayed,
+Totals are written by scripts, as absolute values that the hash takes only if they are newer: a call that was delayed,
 repeated or lost its answer does no harm. A summary is one script too, so what it reads belongs to one instant. A
 member is read whole in several calls, so its header is read with each of them, and compared.
 """

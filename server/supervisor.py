@@ -1,8 +1,9 @@
 """The supervisor: holds the sockets and the segment; forks, watches, restarts, stops in order. First process of an
 instance, without threads and without an event loop, so that forking is safe.
 
-Signals: SIGTERM or SIGINT stop in order (web workers leave, dispatchers settle what they can, totals are published),
-again they stop at once; SIGCHLD reaps. It waits for them with sigtimedwait, so no handler ever runs in between.
+Signals: SIGTERM, SIGINT or SIGHUP stop in order (web workers leave, dispatchers settle what they can, totals are
+published), half a second later again at once; SIGCHLD reaps. It waits for them with sigtimedwait, so no handler ever
+runs in between.
 """
 
 import gc

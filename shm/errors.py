@@ -5,7 +5,8 @@
     * SegmentMissing        no segment of that name
     * SegmentExists         asked to create one that is there
     * SegmentNotReady       being created right now, or its creator died half-way
-    * SegmentIncompatible   another magic, version, geometry or size
+    * SegmentIncompatible   another magic, version, size or an impossible geometry; damaged; no file; or its payments
+                            have to end first, before it can be copied into another geometry
     * SegmentFull           no room in /dev/shm for a segment of that size
     * SegmentForbidden      another user's, or no right to make one
   * RoleTaken               another living process holds the role's lock
@@ -37,7 +38,7 @@ class SegmentNotReady(SegmentError):
 
 
 class SegmentIncompatible(SegmentError):
-    """The segment was made by another version, with another geometry, or is no segment of ours at all."""
+    """The segment was made by another version, is damaged, can't take the geometry wanted, or is none of ours."""
 
 
 class SegmentFull(SegmentError):

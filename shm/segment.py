@@ -1,9 +1,9 @@
 """The segment: one POSIX shared memory object per instance, mapped by all its processes. Only user of posix_ipc.
 
 Created in one go with its space reserved (a later page fault without room would be a SIGBUS) and its magic written
-last. Attached without a size: posix_ipc truncates a live segment otherwise. Unlinked by an instance only if its
-maker died before the magic, when nothing can have been accepted: it outlives every process of it, and the container
-if /dev/shm is a volume.
+last. Attached without a size: posix_ipc truncates a live segment otherwise. It outlives every process, and the
+container if /dev/shm is a volume: an instance removes one only if its maker died before the magic, when nothing can
+have been accepted, and replaces one only by its copy with another geometry.
 """
 
 import mmap

@@ -16,7 +16,8 @@ from tests.server.fake_door import FakeGate, FakeTotals
 from tools.launcher.docker import PROJECT
 
 ROOT = Path(__file__).resolve().parent.parent
-DOCUMENTS = ("README.md", "SECURITY.md", "CONTRIBUTING.md", "CHANGELOG.md", "tools/README.md", "docs/performance.md")
+DOCS = ("docs/performance.md", "docs/summaries.md")
+DOCUMENTS = ("README.md", "SECURITY.md", "CONTRIBUTING.md", "CHANGELOG.md", "tools/README.md", *DOCS)
 FOLDERS = ("shm", "server", "tools", "tests", "haproxy", "docs", r"\.ci")
 
 PATH = re.compile(rf"(?<![\w./-])(?:\./)?((?:{'|'.join(FOLDERS)})/[\w./-]*[\w/]|[A-Z]+\.md|[\w-]+\.(?:lock|toml|yml))")

@@ -17,7 +17,8 @@ Ctrl-C (or SIGTERM) stops everything in order: payments under way are settled fo
 holds unsettled ones stays in /dev/shm, is named, and is taken up by the next run. A second Ctrl-C stops at once
 (not with --docker: containers are always stopped in order).
 
-The instances take further settings from the environment, e.g. IN_FLIGHT_MAX=10 ./tools/run (README.md lists them).
+The instances take further settings from the environment, e.g. IN_FLIGHT_MAX=10 ./tools/run (README.md lists them,
+and those that a run sets itself).
 
 exit status: 0 stopped as it was told; 1 could not start or go on; 2 wrong usage; 130 interrupted before it started
 """

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from tools.ring_view.snapshot import SUPERVISOR, Area, LaneView, Process
+from tools.ring_view.snapshot import LEAVING, SUPERVISOR, Area, LaneView, Process
 
 ALARMING: Mapping[str, str] = {
     "set_aside": "torn lane slots or damaged table slots were set aside",
@@ -13,7 +13,8 @@ ALARMING: Mapping[str, str] = {
 
 def find_alarms(processes: Sequence[Process], lanes: Sequence[LaneView], areas: Sequence[Area]) -> Iterator[str]:
     """All alarms of a look."""
-    running = any(process.alive for process in processes if process.role == SUPERVISOR)
+    supervisors = (process for process in processes if process.role == SUPERVISOR)
+    running = any(process.alive and process.phase != LEAVING for process in supervisors)
     for process in processes:
         yield from _of_process(process, running=running)
     for lane in lanes:

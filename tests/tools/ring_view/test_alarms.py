@@ -6,9 +6,11 @@ from tools.ring_view.snapshot import Area, JournalView, LaneView, Process, Table
 PID = 12
 
 
-def process(role: str, *, lock_pid: int | None = PID, age_ms: int | None = 0, **counts: int) -> Process:
+def process(
+    role: str, *, phase: str = "ready", lock_pid: int | None = PID, age_ms: int | None = 0, **counts: int
+) -> Process:
     """A process with some signs of life and some counts."""
-    return Process(role, PID, "ready", 1000, lock_pid, age_ms, sleeping=False, counts=counts)
+    return Process(role, PID, phase, 1000, lock_pid, age_ms, sleeping=False, counts=counts)
 
 
 class TestFindAlarms:
@@ -31,6 +33,11 @@ class TestFindAlarms:
         """A role that nobody plays is told while the supervisor runs."""
         rows = [process("supervisor"), process("worker-0", lock_pid=None, age_ms=None)]
         assert list(find_alarms(rows, [], [])) == ["worker-0: not running, though its supervisor is"]
+
+    def test_an_instance_that_stops(self) -> None:
+        """Its web workers end before its dispatchers have settled what they can."""
+        rows = [process("supervisor", phase="leaving"), process("worker-0", lock_pid=None, age_ms=None)]
+        assert list(find_alarms(rows, [], [])) == []
 
     def test_nobody_runs_a_left_over_segment(self) -> None:
         """Where the supervisor is gone too, nothing is missing."""
