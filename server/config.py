@@ -242,8 +242,8 @@ SETTINGS: dict[str, Setting] = {
     "stuck_ms": Setting("STUCK_S", "5", _seconds("1", "600"), "seconds", "a process whose heart has not beaten this "
         "long is killed and replaced (60 s while it starts); ten beats, so that a starved machine kills nobody. Keep "
         "it below HAProxy's `timeout server` (10 s)"),
-    "log_level": Setting("LOG_LEVEL", "INFO", _log_level, "level", "INFO tells starts, stops and alarms, nothing per "
-        "payment"),
+    "log_level": Setting("LOG_LEVEL", "INFO", _log_level, "level", "INFO tells starts, stops, outages and alarms, "
+        "nothing per payment"),
 }  # fmt: skip
 
 

@@ -17,6 +17,7 @@ from server.clock import Clock
 from server.custody import Custody
 from server.errors import ProcessorError
 from server.intake import Intake
+from server.outages import Outages
 from server.pacing import GATHER_MS, Pacer
 from server.processors import Processor
 from server.routing import Router
@@ -78,6 +79,7 @@ class Dispatcher:
         self._turn_after_answer = False
         # Per processor, status of the last answer that blames what was asked; 0: none since a success.
         self._misuses = [0, 0]
+        self._outages = Outages([one.name for one in processors])
         self._works = False  # from `start` to `aclose`
         self._timer: asyncio.TimerHandle | None = None
         self._loop = asyncio.get_running_loop()
@@ -184,6 +186,7 @@ class Dispatcher:
             event = event_of_status(status)
         except ProcessorError as error:
             event = event_of_error(error)
+            self._outages.note(kept.processor, str(error))
             _log.debug("attempt failed: %s", error)
         give_way()
         self._tell_circuit(kept.processor, slot, event, status)
@@ -204,6 +207,8 @@ class Dispatcher:
                 self._misused(processor, status)
         else:
             circuit.fail(slot, self._clock.ticks_ms())
+            if status:
+                self._outages.note(processor, f"status {status}")
             if is_misuse(status):
                 self._misused(processor, status)
 
@@ -228,9 +233,10 @@ class Dispatcher:
             self._unknowns.add(slot)
 
     def beat(self) -> None:
-        """Called twice a second: shows that the loop is alive and how many payments stand where."""
+        """Called twice a second: shows that the loop is alive, how many payments stand where, and what is out."""
         self._counters.beat()
         self._custody.show_gauges(len(self._attempts))
+        self._outages.tell(self._router.circuits)
 
     def has_unsettled(self) -> bool:
         """Whether any payment is in a lane, waiting, in flight or unknown."""

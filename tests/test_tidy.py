@@ -54,6 +54,7 @@ SERVER_LAYERS = (
     ("payments", "totals_header", "ledger"),
     ("attempt", "answers", "totals_rows"),
     ("routing", "pacing", "problems"),
+    ("outages",),
     # what stands in memory, and the ways out
     ("connection", "redis_scripts", "following", "custody", "siblings", "neighbours", "lookup", "quota"),
     ("transport", "local_totals", "intake"),
