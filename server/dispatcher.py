@@ -234,7 +234,7 @@ class Dispatcher:
 
     def beat(self) -> None:
         """Called twice a second: shows that the loop is alive, how many payments stand where, and what is out."""
-        self._counters.beat()
+        self._counters.beat(self._clock.ticks_ms() * 1000)
         self._custody.show_gauges(len(self._attempts))
         self._outages.tell(self._router.circuits)
 

@@ -96,9 +96,13 @@ class Counters:
         self._words[_SLEEPING] = 0
         self.beat()
 
-    def beat(self) -> None:
-        """Called by the row's process about every 0.5 s. The clock is the machine's: valid in all its processes."""
-        self._words[_HEARTBEAT] = time.monotonic_ns() // 1000
+    def beat(self, now_us: int | None = None) -> None:
+        """Called by the row's process about every 0.5 s.
+
+        Args:
+            now_us: µs of CLOCK_MONOTONIC, which is the same in all processes of a machine; None: look.
+        """
+        self._words[_HEARTBEAT] = time.monotonic_ns() // 1000 if now_us is None else now_us
 
     @property
     def heartbeat_us(self) -> int:

@@ -10,7 +10,7 @@ from tests.simulation.mutations import MUTATIONS
 from tests.simulation.plan import draw_plan
 from tests.simulation.runner import run_seed
 
-SEEDS_IN_CI = 1500
+SEEDS_IN_CI = 3000
 PROCESSES = 2
 
 SEEDS_TO_NOTICE = 2000
