@@ -121,6 +121,7 @@ class ShortcutProtocol(HttpToolsProtocol):
     gate: Taker
     amount_cents_max: int
     _in_message = False  # whether the parser has a part of a request
+    _in_head = False  # the same of its head
     _beside_body_bytes = 0  # of that request, in head and trailers, beyond its first piece
     _used = False  # since the idle timer last looked
     _idle_timer: asyncio.TimerHandle | None = None
@@ -135,6 +136,8 @@ class ShortcutProtocol(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         """Takes the shortcut if the request and the connection allow it."""
         self._used = True
+        if self._is_to_refuse:
+            return  # the refusal waits for its turn, and nothing behind what is not HTTP can be read
         cycle: RequestResponseCycle | None = self.cycle  # uvicorn's type leaves out that there is none at first
         is_free = (cycle is None or cycle.response_complete) and not self._in_message
         if is_free and not self.flow.write_paused:
@@ -153,9 +156,21 @@ class ShortcutProtocol(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         """The parser was given the first byte of a request."""
-        self._in_message = True
+        self._in_message = self._in_head = True
         self._beside_body_bytes = 0
         super().on_message_begin()
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """It has been given a field; not if it is a trailer: whether those came in time for the answer is chance."""
+        if self._in_head:
+            super().on_header(name, value)
+
+    def on_headers_complete(self) -> None:
+        """It has been given the whole head."""
+        self._in_head = False
+        super().on_headers_complete()
+        if self.parser.should_upgrade():  # what follows is not read: the connection ends with the answer
+            self.cycle.keep_alive = False
 
     def on_body(self, body: bytes) -> None:
         """It has been given a part of the body, whose length the application looks at."""
@@ -165,6 +180,10 @@ class ShortcutProtocol(HttpToolsProtocol):
     def on_message_complete(self) -> None:
         """It has been given the last."""
         self._in_message = False
+        if not self.parser.should_keep_alive():  # also by a trailer: from now on the parser passes over all that comes
+            self.cycle.keep_alive = False
+            if self.cycle.response_complete:
+                self.transport.close()
         super().on_message_complete()
 
     def send_400_response(self, msg: str) -> None:  # noqa: ARG002  the answer is in our own words
@@ -198,7 +217,9 @@ class ShortcutProtocol(HttpToolsProtocol):
 
     def _close_if_idle(self) -> None:
         self._idle_timer = None
-        if self._used or (self._is_answering() and not self._in_message):
+        if self.flow.write_paused and not self._used:
+            self.transport.abort()  # it takes none of its answers
+        elif self._used or (self._is_answering() and not self._in_message):
             self._used = False
             self._watch_idleness()
         else:

@@ -155,6 +155,12 @@ CONVERSATIONS = {
 
 
 @pytest.mark.slow
+async def _write_for_ever(writer: asyncio.StreamWriter, data: bytes) -> None:
+    while True:
+        writer.write(data)
+        await writer.drain()
+
+
 class TestSameAnswers:
     """ShortcutProtocol against the reference, over real sockets."""
 
@@ -229,6 +235,63 @@ class TestSameAnswers:
                 answer = await talk(port, head, *pieces[1:])
             assert (answer[:13], b"Upgrade" in answer, answer.count(b"HTTP/1.1")) == (b"HTTP/1.1 400 ", True, 1)
         assert gate.offered == []
+
+    @pytest.mark.parametrize(
+        "line", ["GET /health HTTP/1.1\r\nConnection: Upgrade\r\nUpgrade: h2c", "CONNECT /payments HTTP/1.1"]
+    )
+    async def test_nothing_follows_another_protocol(self, line: str) -> None:
+        """What came with it in one piece is lost, so nothing that comes later may be answered in its place."""
+        gate = FakeGate()
+        async with serving(gate, shortcut=True) as port:
+            first = request_of("Host: x", line=line, body=b"")
+            answer = await talk(port, first + request_of(*USUAL), request_of(*USUAL))
+        assert (answer.count(b"HTTP/1.1"), gate.offered) == (1, [])
+
+    @pytest.mark.parametrize("trailer", [b"Connection: close", b"Proxy-Connection: close"])
+    @pytest.mark.parametrize("is_late", [True, False])
+    async def test_a_trailer_that_closes(self, trailer: bytes, *, is_late: bool) -> None:
+        """The connection ends with the answer: the parser would hear nothing more, and HAProxy share it with others."""
+        end = b"0\r\n%b\r\n\r\n" % trailer
+        chunks = b"%x\r\n%b\r\n" % (len(BODY), BODY)
+        head = request_of("Host: x", "Transfer-Encoding: chunked", body=chunks if is_late else chunks + end)
+        for line in ("POST /payments HTTP/1.1", "POST /nowhere HTTP/1.1"):  # one waits for the body, one does not
+            async with serving(FakeGate(), shortcut=True) as port, asyncio.timeout(5):
+                reader, writer = await asyncio.open_connection("127.0.0.1", port)
+                for piece in (head.replace(b"POST /payments HTTP/1.1", line.encode()), end if is_late else b""):
+                    writer.write(piece)
+                    await asyncio.sleep(0.02)
+                assert (await reader.read()).count(b"HTTP/1.1") == 1
+                writer.close()
+
+    @pytest.mark.parametrize("trailer", [b"Content-Type: text/plain", b"Connection: upgrade\r\nUpgrade: h2c"])
+    async def test_trailers_are_no_header_fields(self, trailer: bytes) -> None:
+        """Whether they come in time for the answer is chance."""
+        body = b"%x\r\n%b\r\n0\r\n%b\r\n\r\n" % (len(BODY), BODY, trailer)
+        async with serving(FakeGate(), shortcut=True) as port:
+            answer = await talk(port, request_of("Host: x", "Transfer-Encoding: chunked", body=body))
+        assert answer.startswith(b"HTTP/1.1 202 ")
+
+    async def test_refused_once_and_in_turn(self) -> None:
+        """More that comes behind what is not HTTP does not hasten the refusal past an answer that is due before it."""
+        gate = FakeGate()
+        protocol = shortcut_protocol(gate, MAX)
+        refused: list[str] = []
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(ShortcutProtocol, "_refuse", lambda _: refused.append("now"))
+            patch.setattr(ShortcutProtocol, "_is_to_refuse", True)
+            instance = protocol.__new__(protocol)
+            instance.data_received(b"more")
+        assert refused == []
+
+    async def test_who_takes_no_answers_is_let_go(self) -> None:
+        """A client that never reads does not keep its connection for ever."""
+        request = request_of("Host: x", line="GET /nowhere HTTP/1.1", body=b"")
+        async with serving(FakeGate(), shortcut=True, idle_s=1) as port, asyncio.timeout(20):
+            _, writer = await asyncio.open_connection("127.0.0.1", port, limit=1)
+            writer.transport.pause_reading()  # type: ignore[attr-defined]  # it can
+            with pytest.raises(ConnectionError):
+                await _write_for_ever(writer, request * 1000)
+            writer.close()
 
     async def test_upgrade_that_is_none(self) -> None:
         """Without its token in Connection, the header says nothing."""
