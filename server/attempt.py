@@ -5,7 +5,7 @@
 | 200                                          | `PAID`                                                         |
 | 429, 500, 503                                | `SURE_NO`: not stored                                          |
 | 400, 413                                     | `REJECTED`                                                     |
-| 200, 400, 413 with a page of HTML            | `UNCLEAR`: not the processor's (`server/processors.py`)        |
+| any of these with a page of HTML             | `UNCLEAR`: not the processor's (`server/processors.py`)        |
 | 422                                          | none yet: stored already, so `GET` it and `compare`            |
 | any other                                    | `UNCLEAR`                                                      |
 | `ProcessorUnreachable`                       | `SURE_NO`: not one byte left                                   |
@@ -34,8 +34,8 @@ _EVENTS: dict[int, Event] = {
     503: Event.SURE_NO,
 }
 
-DECIDES_FOR_GOOD = frozenset(status for status, event in _EVENTS.items() if event is not Event.SURE_NO)
-"""Statuses after which a payment is never sent again, nor asked about."""
+DECIDES = frozenset(_EVENTS)
+"""Statuses by which a processor says what became of a payment."""
 
 STORED_ALREADY = 422
 """The status that says: this id is stored here, with the amount and requestedAt of its first request."""

@@ -17,6 +17,7 @@ from shm import INSTANCE_PATTERN, Geometry
 
 _UNIX_PATH_BYTES_MAX = 107  # sun_path of unix(7), less its closing zero
 _PORT_MAX = 65535
+_POWER = "power of two"
 
 _LABEL = "[A-Za-z0-9_][A-Za-z0-9_-]{0,62}"  # RFC 1035, and the underscore that container networks allow
 _HOST = rf"(?P<host>{_LABEL}(?:\.{_LABEL})*\.?|\[[0-9A-Fa-f:.]+\])"
@@ -95,9 +96,6 @@ class Setting(NamedTuple):
     parse: Callable[[str], Any]
     unit: str
     reason: str
-
-
-_POWER = "power of two"
 
 
 def _whole(least: int, most: int, kind: str = "whole number") -> Callable[[str], int]:
@@ -289,6 +287,8 @@ def _check_together(config: Config) -> None:
             raise ConfigError(f"LISTEN must be shorter: {path} is over the system's {_UNIX_PATH_BYTES_MAX} bytes")
     elif config.listen.port + config.web_workers - 1 > _PORT_MAX:
         raise ConfigError(f"LISTEN must leave ports for {config.web_workers} workers below {_PORT_MAX}")
+    if config.siblings and not config.redis_url:
+        raise ConfigError("REDIS_URL must be set with SIBLINGS: totals of one instance alone would be wrong")
     if config.instance in config.siblings:
         raise ConfigError(f"SIBLINGS must name other instances; {config.instance} is this one")
     if config.in_flight_max < config.dispatchers:

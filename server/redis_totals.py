@@ -249,7 +249,8 @@ class TotalsHash:
         if await self._call(self._redis.set(lease, "1", nx=True, px=LEASE_MS)):
             return 0
         left_ms: int = await self._call(self._redis.pttl(lease))
-        return left_ms if left_ms > 0 else LEASE_AGAIN_MS
+        # Redis keeps the end as a time of day: on a clock that was set back it may be far away.
+        return min(left_ms, LEASE_MS) if left_ms > 0 else LEASE_AGAIN_MS
 
     async def share_health(self, processor: int, health: Health, polled_at_ms: int) -> None:
         """Tells all instances, with their next flush, what a poll found.

@@ -1,4 +1,4 @@
-"""Keep-alive HTTP/1.1 connections to one origin, as a transport for httpx: the hot path to a payment processor.
+"""Keep-alive HTTP/1.1 connections to one origin: the hot path to a payment processor, and a transport for httpx.
 
 httpx's own pool takes 1,400 µs of processor time per request with 16 in flight, where this one takes 20: it scans all
 connections for each request (encode/httpx#3215). It can also lose a slot when a call is cancelled
@@ -130,7 +130,7 @@ class KeepAliveTransport(httpx.AsyncBaseTransport):
         """The same without httpx's objects around it, which take longer to make than the exchange itself.
 
         Args:
-            message: a whole request, head and body, as it is to be written.
+            message: a whole request, head and body, as it is to be written; not looked at.
             answer_s: deadline of the whole exchange.
             connect_s: time-out of a connection that must be made first.
 

@@ -89,6 +89,8 @@ class FakeTransport(httpx.AsyncBaseTransport):
             content=body,
             extensions={"timeout": {"read": answer_s, "connect": connect_s}},
         )
+        assert request.url.raw_path == target.encode("ascii")
+        assert len(body) == int(headers.get("content-length", "0"))
         response = await self.handle_async_request(request)
         return transport.Answer(response.status_code, response.headers.raw, await response.aread())
 

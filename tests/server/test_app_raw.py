@@ -37,11 +37,18 @@ class TestTakePayment:
         sent, _ = await exchange(app, [{"type": "http.request"}])
         assert sent[0]["status"] == 400
 
-    async def test_length_announced_is_refused_unread(self, app: Starlette) -> None:
+    @pytest.mark.parametrize("length", [b"1025", b"0001025", b"9" * 5000])
+    async def test_length_announced_is_refused_unread(self, app: Starlette, length: bytes) -> None:
         """A body that is announced as too long is refused before anything of it is asked for."""
-        sent, left = await exchange(app, [piece(BODY)], headers=[(b"content-length", b"1025")])
+        sent, left = await exchange(app, [piece(BODY)], headers=[(b"content-length", length)])
         assert (sent[0]["status"], len(left)) == (413, 1)
         assert (b"connection", b"close") in sent[0]["headers"]
+
+    @pytest.mark.parametrize("length", [b"%d" % len(BODY), b"0" * 5000 + b"%d" % len(BODY)])
+    async def test_length_with_zeros_before_it(self, app: Starlette, length: bytes) -> None:
+        """It is a number all the same."""
+        sent, _ = await exchange(app, [piece(BODY)], headers=[(b"content-length", length)])
+        assert sent[0]["status"] == 202
 
     async def test_pieces_are_joined(self, app: Starlette, gate: FakeGate) -> None:
         """A body that comes in pieces, even empty ones, is the same payment."""

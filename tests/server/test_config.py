@@ -107,7 +107,7 @@ class TestGood:
     )
     def test_value(self, variable: str, text: str, field: str, value: object) -> None:
         """Text becomes a value in the unit of its field, exactly."""
-        assert getattr(load({variable: text}), field) == value
+        assert getattr(load({"REDIS_URL": "redis://h", variable: text}), field) == value
 
     @given(st.integers(1, 10**11))
     def test_amounts_are_exact(self, cents: int) -> None:
@@ -253,7 +253,14 @@ class TestBad:
                 {"IN_FLIGHT_MAX": "2", "DISPATCHERS": "3"},
                 "IN_FLIGHT_MAX must be at least DISPATCHERS (3)",
             ),
-            ({"INSTANCE": "app1", "SIBLINGS": "app2,app1"}, "SIBLINGS must name other instances; app1 is this one"),
+            (
+                {"INSTANCE": "app1", "SIBLINGS": "app2,app1", "REDIS_URL": "redis://h"},
+                "SIBLINGS must name other instances; app1 is this one",
+            ),
+            (
+                {"SIBLINGS": "app2"},
+                "REDIS_URL must be set with SIBLINGS: totals of one instance alone would be wrong",
+            ),
         ],
     )
     def test_values_that_do_not_go_together(self, environment: dict[str, str], said: str) -> None:

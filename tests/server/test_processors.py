@@ -89,11 +89,18 @@ class TestPay:
         """Every status is handed on as it is."""
         assert await answering(status).pay(ID, 1990, NOON_MS) == status
 
-    @pytest.mark.parametrize("status", [200, 400, 413])
-    @pytest.mark.parametrize("kind", ["text/html", "Text/HTML; charset=utf-8"])
-    async def test_somebody_else_answers(self, status: int, kind: str) -> None:
+    @pytest.mark.parametrize("status", [200, 400, 413, 429, 500, 503])
+    @pytest.mark.parametrize(
+        "fields",
+        [
+            [("Content-Type", "text/html")],
+            [("content-type", "Text/HTML ; charset=utf-8")],
+            [("Content-Type", "text/plain"), ("Content-Type", "text/html")],
+        ],
+    )
+    async def test_somebody_else_answers(self, status: int, fields: list[tuple[str, str]]) -> None:
         """A proxy's page decides nothing, whatever its status: whether the processor was asked is not known."""
-        scene = Scene(lambda _: httpx.Response(status, headers={"Content-Type": kind}, content=b"<html>"))
+        scene = Scene(lambda _: httpx.Response(status, headers=fields, content=b"<html>"))
         with pytest.raises(OutcomeUnknown, match=f"default answered {status} to POST /payments with a page of HTML"):
             await scene.processor.pay(ID, 1990, NOON_MS)
 
@@ -168,6 +175,7 @@ class TestPay:
         [
             ("http://default", "http://default/payments"),
             ("http://default:8080/", "http://default:8080/payments"),
+            ("http://default/a%20b", "http://default/a%20b/payments"),
             ("http://[::1]:8080/v1/", "http://[::1]:8080/v1/payments"),
         ],
     )

@@ -16,7 +16,7 @@ from server import redis_totals as module
 from server.errors import TotalsUnavailable
 from server.processors import Health
 from server.redis_scripts import HASH
-from server.redis_totals import LEASE_AGAIN_MS, TotalsHash
+from server.redis_totals import LEASE_AGAIN_MS, LEASE_MS, TotalsHash
 from server.totals import CELL, Summary, Total, UnknownRange
 from server.totals_rows import SEEN_WITHIN_MS
 from shm import DispatcherCount
@@ -484,14 +484,14 @@ class TestHealthPolls:
 
     async def test_lease(self, redis: RedisServer, totals: TotalsHash) -> None:
         """One of all who try gets a processor's lease, for 5.1 s; the other processor has its own."""
-        clients = [TotalsHash(redis.url) for _ in range(5)]
-        again_ms = await asyncio.gather(*(client.lease_health_poll(0) for client in [*clients, totals]))
+        clients = [totals, *(TotalsHash(redis.url) for _ in range(5))]
+        again_ms = await asyncio.gather(*(client.lease_health_poll(0) for client in clients))
         assert [4000 < left_ms <= 5100 for left_ms in sorted(again_ms)] == [False, True, True, True, True, True]
         assert await totals.lease_health_poll(1) == 0
-        redis.ask("PERSIST gateway:health-lease:1")  # one that never ends is not asked for in a busy loop
-        assert await totals.lease_health_poll(1) == LEASE_AGAIN_MS
-        for client in clients:
-            await client.aclose()
+        for change, most_ms in (("PERSIST %s", LEASE_AGAIN_MS), ("PEXPIRE %s 3600000", LEASE_MS)):
+            redis.ask(change % "gateway:health-lease:1")
+            assert await totals.lease_health_poll(1) == most_ms
+        await asyncio.gather(*(client.aclose() for client in clients))
 
     async def test_shared(self, totals: TotalsHash, pair: list[Published]) -> None:
         """What was found is told with every flush."""

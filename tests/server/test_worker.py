@@ -163,7 +163,7 @@ class TestServing:
         with other_instance() as other:
             other.take(copy_of(1), State.SETTLED)
             with fresh_instance() as instance:
-                reader = Office(instance, SIBLINGS=other.name)
+                reader = Office(instance, SIBLINGS=other.name, REDIS_URL="redis://127.0.0.1:1")
                 try:
                     reader.start()
                     status, body = reader.ask("GET", f"/payments/{text_of(1)}")
