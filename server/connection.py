@@ -187,3 +187,4 @@ class Connection(asyncio.Protocol):
     def on_message_complete(self) -> None:
         """End an answer; an interim one is forgotten."""
         self.answered = self.status >= _FINAL_STATUS_MIN
+        self.keep_alive = self.keep_alive and self._parser.should_keep_alive()  # a trailer may say otherwise
