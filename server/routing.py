@@ -29,7 +29,7 @@ PROBE_AGAIN_MS = 500  # the same where calls sleep before they fail
 PROBES_MAX = 4  # payments asleep there at once: each of them is paid late
 HESITATE_MS = 250  # the longest that a backlog is held back for the cheaper one's answer
 LIMIT_AFTER_OUTAGE = 4
-HEALTH_FRESH_MS = 11_000  # two polls of 5.1 s and a little: older news says nothing
+HEALTH_FRESH_MS = 11_000  # two polls of 5.3 s and a little: older news says nothing
 LIMIT_MIN = 1
 LONG_AGO_MS = -(1 << 40)  # before anything on the circuits' clock
 

@@ -22,7 +22,7 @@ from server.routing import PROBE_PAUSE_MIN_MS, Circuit, Router, make_policy
 INSTANCES = 2
 TURN_MS = 20  # the dispatcher's longest pause while something waits
 GATHER_MS = 100  # and how long payments gather when nothing does
-HEALTH_EVERY_MS = 5100  # how long the lease of a processor's poll lasts
+HEALTH_EVERY_MS = 5300  # how long the lease of a processor's poll lasts
 HEALTH_TRY_MS = 1000  # within this after its end somebody takes the next
 NETWORK_MS = (2, 6)
 SENT_PER_TURN_MAX = 32

@@ -483,10 +483,10 @@ class TestHealthPolls:
     """One instance at a time polls for all."""
 
     async def test_lease(self, redis: RedisServer, totals: TotalsHash) -> None:
-        """One of all who try gets a processor's lease, for 5.1 s; the other processor has its own."""
+        """One of all who try gets a processor's lease, for 5.3 s; the other processor has its own."""
         clients = [totals, *(TotalsHash(redis.url) for _ in range(5))]
         again_ms = await asyncio.gather(*(client.lease_health_poll(0) for client in clients))
-        assert [4000 < left_ms <= 5100 for left_ms in sorted(again_ms)] == [False, True, True, True, True, True]
+        assert [4000 < left_ms <= 5300 for left_ms in sorted(again_ms)] == [False, True, True, True, True, True]
         assert await totals.lease_health_poll(1) == 0
         for change, most_ms in (("PERSIST %s", LEASE_AGAIN_MS), ("PEXPIRE %s 3600000", LEASE_MS)):
             redis.ask(change % "gateway:health-lease:1")

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from server.app import build_app
 from server.payments import Acceptance, Payment
 from server.shortcut import BESIDE_BODY_BYTES_MAX, HEAD_BYTES_MAX, ShortcutProtocol, shortcut_protocol, usual_body
+from server.totals import Summary
 from tests.server.fake_door import FakeGate, FakeTotals
 
 ID = "4a7901b8-7d26-4d9d-aa19-4dc1c7cf60b3"
@@ -86,9 +87,11 @@ class TestUsualBody:
 
 
 @asynccontextmanager
-async def serving(gate: FakeGate, *, shortcut: bool, idle_s: int = 5) -> AsyncIterator[int]:
+async def serving(
+    gate: FakeGate, *, shortcut: bool, idle_s: int = 5, totals: FakeTotals | None = None
+) -> AsyncIterator[int]:
     """A port where uvicorn serves the application, with or without the shortcut."""
-    app = build_app(gate, FakeTotals(), amount_cents_max=MAX, purge_enabled=False)
+    app = build_app(gate, totals or FakeTotals(), amount_cents_max=MAX, purge_enabled=False)
     http = shortcut_protocol(gate, MAX) if shortcut else "httptools"
     config = uvicorn.Config(
         app,
@@ -155,6 +158,21 @@ CONVERSATIONS = {
 
 
 @pytest.mark.slow
+class SlowTotals(FakeTotals):
+    """Totals that wait for the test before they answer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked = asyncio.Event()
+        self.told = asyncio.Event()
+
+    async def summary(self, from_ms: int | None, to_ms: int | None) -> Summary:
+        """Say that it was asked, and wait."""
+        self.asked.set()
+        await self.told.wait()
+        return await super().summary(from_ms, to_ms)
+
+
 async def _write_for_ever(writer: asyncio.StreamWriter, data: bytes) -> None:
     while True:
         writer.write(data)
@@ -222,6 +240,20 @@ class TestSameAnswers:
                 assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 204")
             writer.close()
         assert 0 < max(gathered) < 3000
+
+    async def test_answers_keep_their_order(self) -> None:
+        """A payment behind a request that takes long does not take the shortcut past it."""
+        totals = SlowTotals()
+        async with serving(FakeGate(), shortcut=True, totals=totals) as port, asyncio.timeout(5):
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.write(request_of("Host: x", line="GET /payments-summary HTTP/1.1", body=b""))
+            await totals.asked.wait()
+            writer.write(request_of(*USUAL))
+            await asyncio.sleep(0.02)
+            totals.told.set()
+            assert (await reader.readuntil(b"}}")).startswith(b"HTTP/1.1 200 ")
+            assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 202 ")
+            writer.close()
 
     async def test_upgrade_with_a_body(self) -> None:
         """The body is not read as a request of its own: the connection ends."""
