@@ -201,6 +201,7 @@ class Dispatcher:
             circuit.succeed(slot, self._clock.ticks_ms())
         elif status == TOO_MANY_REQUESTS:
             circuit.refuse(slot, self._clock.ticks_ms())
+            self._outages.note(processor, f"status {status}")
         elif event is None or event is Event.REJECTED:
             circuit.forget(slot)  # an answer about this payment, not about the processor
             if event is Event.REJECTED:

@@ -37,7 +37,7 @@ _TELLING: Final = re.compile(
 _LENGTH: Final = re.compile(rb"[1-9][0-9]{0,3}")
 
 HEAD_BYTES_MAX: Final = 2500
-"""As HAProxy's limit; what is remembered of heads stays below a megabyte."""
+"""Over HAProxy's limit of 2,200; what is remembered of heads stays below a megabyte."""
 
 BESIDE_BODY_BYTES_MAX: Final = 65_536
 """Of a request whose head or trailers do not end; only without HAProxy, which has a limit of its own."""

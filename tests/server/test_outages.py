@@ -5,10 +5,10 @@ import logging
 import httpx
 import pytest
 
+from server.outages import WELL_LOOKS
 from tests.fakes import Answer
 from tests.server.scene import Scene, fresh_segment
 
-UNREACHABLE = "default fails: as the test has it"
 AGAIN = "default takes payments again"
 
 
@@ -18,29 +18,60 @@ def _heard(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
 
 
-@pytest.mark.parametrize(("answer", "told"), [(500, "default fails: status 500"), (httpx.ConnectError, UNREACHABLE)])
+def beat(scene: Scene, times: int) -> None:
+    """So many beats without anything between them."""
+    for _ in range(times):
+        scene.dispatcher.beat()
+
+
+@pytest.mark.parametrize(
+    ("answer", "told"),
+    [
+        (500, "default fails: status 500"),
+        (429, "default fails: status 429"),
+        (httpx.ConnectError, "default fails: as the test has it"),
+    ],
+)
 async def test_once(answer: Answer, told: str, caplog: pytest.LogCaptureFixture) -> None:
-    """A failure alone is told by the next beat, those after it by none, and the end when payments go there again."""
+    """A failure alone is told by the next beat, those after it by none, and the end once it has lasted for a while."""
     with fresh_segment() as segment:
-        async with Scene(segment) as scene:
+        async with Scene(segment, in_flight_max=1) as scene:
             scene.fakes[0].answer = answer
             await scene.pay()
             assert caplog.messages == []
             for _ in range(3):
-                scene.dispatcher.beat()
+                beat(scene, 1)
                 await scene.pass_time(1_000)
             assert caplog.messages == [told]
             scene.fakes[0].answer = 200
             await scene.pass_time(5_000)
-            for _ in range(2):
-                scene.dispatcher.beat()
+            beat(scene, WELL_LOOKS - 1)
+            assert caplog.messages == [told]
+            beat(scene, WELL_LOOKS)
             assert caplog.messages == [told, AGAIN]
 
 
-async def test_told_by_its_health(caplog: pytest.LogCaptureFixture) -> None:
-    """A processor that says so fails, though no payment has met it."""
+async def test_flickering(caplog: pytest.LogCaptureFixture) -> None:
+    """A processor that comes and goes does not fill the log."""
     with fresh_segment() as segment:
         async with Scene(segment) as scene:
-            scene.circuits[1].hear_health(failing=True, response_ms_min=0, now_ms=scene.clock.ticks_ms())
-            scene.dispatcher.beat()
-            assert caplog.messages == ["fallback fails: its health check says so"]
+            for number in range(20):
+                scene.fakes[0].answer = 500 if number % 2 else 200
+                scene.accept(number)
+                await scene.pass_time(1_000)
+                beat(scene, 2)
+            assert caplog.messages == ["default fails: status 500"]
+
+
+async def test_told_by_its_health(caplog: pytest.LogCaptureFixture) -> None:
+    """A processor that says so fails, though no payment has met it since the last outage."""
+    with fresh_segment() as segment:
+        async with Scene(segment) as scene:
+            scene.fakes[0].answers.append(500)
+            await scene.pay()
+            beat(scene, 1)
+            await scene.pass_time(5_000)
+            beat(scene, WELL_LOOKS)
+            scene.circuits[0].hear_health(failing=True, response_ms_min=0, now_ms=scene.clock.ticks_ms())
+            beat(scene, 1)
+            assert caplog.messages[1:] == [AGAIN, "default fails: its health check says so"]

@@ -157,7 +157,6 @@ CONVERSATIONS = {
 }
 
 
-@pytest.mark.slow
 class SlowTotals(FakeTotals):
     """Totals that wait for the test before they answer."""
 
@@ -179,6 +178,7 @@ async def _write_for_ever(writer: asyncio.StreamWriter, data: bytes) -> None:
         await writer.drain()
 
 
+@pytest.mark.slow
 class TestSameAnswers:
     """ShortcutProtocol against the reference, over real sockets."""
 
