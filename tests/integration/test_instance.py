@@ -56,6 +56,9 @@ class TestTwoInstances:
     async def test_both_processors(self, start: Start, processors: Processors, redis: RedisServer) -> None:
         """With the default slow, the fallback takes over but for a probe now and then; the summary tells them apart."""
         instance = await start(REDIS_URL=redis.url, SLOW_MS="100")
+        async with asyncio.timeout(5):
+            while redis.ask("HEXISTS gateway:totals health.0") != b":1\r\n":  # the next poll comes after 5.3 s
+                await asyncio.sleep(0.05)
         processors.servers[0].processor.settings.delay_ms = 400
         await instance.pay(range(100))
         await asyncio.sleep(0.3)

@@ -180,7 +180,7 @@ class TestPaying:
 
     async def test_stamps_of_its_own(self, make: Callable[..., Station]) -> None:
         """No sibling sends an id with the same requestedAt: here this one is the second of two, by name."""
-        station = make(SIBLINGS="a")
+        station = make(SIBLINGS="a", REDIS_URL="redis://127.0.0.1:1")
         await station.start()
         station.accept(*range(50))
         await station.wait_settled(*range(50))
