@@ -18,11 +18,10 @@ Amounts are whole cents and times whole milliseconds since 1970 UTC. Both are re
 
 import json
 import re
-from datetime import datetime, timedelta, timezone
 from typing import NamedTuple
 
 from server.errors import ProcessorError, ProcessorUnreachable
-from server.notation import EPOCH, JsonNumber, format_cents, format_id, format_instant_ms
+from server.notation import JsonNumber, format_cents, format_id, format_instant_ms, parse_instant
 from shm import Event
 
 _EVENTS: dict[int, Event] = {
@@ -46,14 +45,6 @@ _MISUSE = frozenset(range(300, 500)) - {STORED_ALREADY, *_EVENTS} - {408, 425}
 _NUMBER = re.compile(r"(-?)([0-9]{1,20})(?:\.([0-9]{1,40}))?(?:[eE]([+-]?[0-9]{1,2}))?")
 """A JSON number that may be an amount: sign, whole digits, fraction, exponent. Longer ones nobody sends."""
 
-_INSTANT = re.compile(
-    r"([0-9]{4}-[0-9]{2}-[0-9]{2})[Tt ]([0-9]{2}:[0-9]{2}:[0-9]{2})(?:\.([0-9]{1,40}))?"
-    r"(?:[Zz]|([+-])([0-9]{2}):?([0-9]{2}))?"
-)
-"""An instant of ISO 8601: date, time, fraction of a second, offset (sign, hours, minutes)."""
-
-_MS = timedelta(milliseconds=1)
-_MS_DIGITS = 3
 _CENT_DIGITS = 2
 
 
@@ -132,7 +123,7 @@ def decode_shown(body: bytes, correlation_id: bytes) -> Shown:
     shown_id = members.get("correlationId", format_id(correlation_id))
     if not isinstance(shown_id, str) or shown_id.lower() != format_id(correlation_id):
         raise ValueError(f"asked for {format_id(correlation_id)} and was shown {shown_id!r}")
-    return Shown(parse_cents(amount), parse_instant(instant))
+    return Shown(parse_cents(amount), parse_shown_instant(instant))
 
 
 def decode_object(body: bytes) -> dict[str, object]:
@@ -165,19 +156,14 @@ def parse_cents(text: str) -> int | None:
     return None if rest else cents
 
 
-def parse_instant(text: str) -> int | None:
-    """The milliseconds of an ISO 8601 instant, exactly; None when they are not whole. No offset means UTC.
+def parse_shown_instant(text: str) -> int | None:
+    """The milliseconds of a date and time, exactly; None when they are not whole.
 
     Raises:
-        ValueError: not such an instant.
+        ValueError: it is neither.
     """
-    match = _INSTANT.fullmatch(text)
-    if match is None:
-        raise ValueError(f"not an instant: {text[:80]!r}")
-    date, time, fraction, sign, hours, minutes = match.groups(default="")
-    offset = timedelta(hours=int(hours or "0"), minutes=int(minutes or "0"))
-    zone = timezone(-offset if sign == "-" else offset)
-    second_ms = (datetime.fromisoformat(f"{date}T{time}").replace(tzinfo=zone) - EPOCH) // _MS
-    if fraction[_MS_DIGITS:].strip("0"):
-        return None
-    return second_ms + int(fraction[:_MS_DIGITS].ljust(_MS_DIGITS, "0"))
+    instant = parse_instant(text)
+    if instant is None:
+        raise ValueError(f"not a date and time: {text[:80]!r}")
+    instant_ms, is_finer = instant
+    return None if is_finer else instant_ms

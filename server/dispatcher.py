@@ -239,11 +239,11 @@ class Dispatcher:
         self._custody.show_gauges(len(self._attempts))
         self._outages.tell(self._router.circuits)
 
-    def has_unsettled(self) -> bool:
-        """Whether any payment is in a lane, waiting, in flight or unknown."""
+    def unsettled(self) -> int:
+        """How many payments are in a lane, waiting, in flight or unknown."""
         custody = self._custody
-        unsettled = self._attempts or custody.waiting or custody.unverified or custody.unknown
-        return bool(unsettled) or not self._intake.is_empty()
+        in_care = (self._attempts, custody.waiting, custody.unverified, custody.unknown)
+        return sum(map(len, in_care)) + self._intake.depth()
 
     async def aclose(self, doorbell: int) -> None:
         """Stops at once: no turn comes any more. What was in flight is unknown from now on, as after a crash."""
@@ -256,6 +256,8 @@ class Dispatcher:
         await asyncio.gather(*self._attempts, return_exceptions=True)
         await self._unknowns.aclose()
         self._custody.show_gauges(0)  # the last flush tells how many are unknown
+        if unsettled := self.unsettled():
+            _log.warning("%d payments stay unsettled in the segment; this instance's next life pays them", unsettled)
 
 
 def _nobody_listens() -> None:

@@ -68,6 +68,10 @@ class Intake:
         """Whether no lane holds anything."""
         return not any(lane.depth for lane in self._lanes)
 
+    def depth(self) -> int:
+        """How many payments the lanes hold."""
+        return sum(lane.depth for lane in self._lanes)
+
     def has_unverified(self) -> bool:
         """Whether a lane still holds what lay there after an absence."""
         return any(lane.tail < until for lane, until in zip(self._lanes, self._unverified_until, strict=True))

@@ -76,10 +76,7 @@ class LocalTotals:
             for follower, *unknowns in zip(self._followers, before, after, strict=True)
         ]
         resolution = reaches_forgotten(members, from_ms, to_ms)
-        answer = count_window(members, None if resolution else from_ms, to_ms)
-        if isinstance(answer, str):
-            raise TotalsUnavailable(answer)
-        return answer.widened(resolution)
+        return count_window(members, None if resolution else from_ms, to_ms).widened(resolution)
 
     async def purge(self) -> None:
         """Asks every dispatcher for a new epoch and waits until all have begun it.

@@ -1,5 +1,6 @@
-"""How money, times and ids are written, to clients and to processors alike: pure, from whole numbers and bytes."""
+"""How money, times and ids are written and read, with clients and processors alike: pure, whole numbers and bytes."""
 
+import re
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 
@@ -7,6 +8,15 @@ EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 _SECOND_MS = 1_000
 _SECOND_US = 1_000_000
+_MINUTE_MS = 60_000
+_HOUR_MINUTES = 60
+_MS = timedelta(milliseconds=1)
+_MS_DIGITS = 3
+
+_INSTANT = re.compile(
+    r"([0-9]{4})-([0-9]{2})-([0-9]{2})[Tt ]([0-9]{2}):([0-9]{2})(?::([0-9]{2})(?:[.,]([0-9]+))?)?"
+    r"(?:[Zz]|([+\- ])([01][0-9]|2[0-3])(?::?([0-5][0-9]))?)?"
+)
 
 
 class JsonNumber(str):
@@ -38,6 +48,31 @@ def format_instant_us(instant_us: int) -> str:
     """Microseconds since 1970 UTC as ISO 8601, with six digits: `2025-07-15T12:34:56.789012Z`."""
     second, us = divmod(instant_us, _SECOND_US)
     return f"{_format_second(second)}.{us:06d}Z"
+
+
+def parse_instant(text: str) -> tuple[int, bool] | None:
+    """Milliseconds since 1970 UTC of a date and time, and whether a finer part was cut off; None if it is none.
+
+    ISO 8601 in its extended form, as RFC 3339 narrows it and a little wider, since programs differ:
+
+    * `2025-07-15T12:34:56.789Z`; `t`, `z` and a space for the `T` are taken too;
+    * any number of digits in the fraction, or none, after a point or a comma; the seconds may be left out (forms in
+      browsers do so when they are zero);
+    * `Z`, `+02:00`, `+0200` or `+02`; none means UTC. A `+` that a URL did not encode arrives as a space and is one;
+    * a date without a time of day is refused: the last day of a window would silently be left out or let in.
+    """
+    match = _INSTANT.fullmatch(text)
+    if match is None:
+        return None
+    year, month, day, hour, minute, second, fraction, sign, offset_hours, offset_minutes = match.groups("0")
+    try:
+        whole = datetime(int(year), int(month), int(day), int(hour), int(minute), int(second), tzinfo=UTC)
+    except ValueError:
+        return None
+    offset_ms = (int(offset_hours) * _HOUR_MINUTES + int(offset_minutes)) * _MINUTE_MS
+    instant_ms = (whole - EPOCH) // _MS + int(fraction[:_MS_DIGITS].ljust(_MS_DIGITS, "0"))
+    is_finer = bool(fraction[_MS_DIGITS:].strip("0"))
+    return instant_ms + offset_ms if sign == "-" else instant_ms - offset_ms, is_finer
 
 
 @lru_cache(maxsize=8)  # this second, and those of a few unknown payments asked for again

@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import logging
 import signal
 from collections.abc import Callable
 from functools import partial
@@ -37,8 +36,6 @@ VERIFY_LOOK_S = 0.01
 INTRODUCED_WITHIN_S = 0.5  # payments do not wait longer for Redis, and only after an absence
 LAST_FLUSH_WITHIN_MS = 2500  # two calls to Redis that time out, and a little
 SPARE_CONNECTIONS = ASKED_AT_ONCE_MAX + VERIFIED_AT_ONCE_MAX + PROBES_MAX + 2  # questions, probes, a health poll
-
-_log = logging.getLogger(__name__)
 
 
 def serve(config: Config, index: int, doorbell: int) -> int:
@@ -216,7 +213,7 @@ class Payer:
         """Settles what can be settled within the time given; the rest stays in the segment."""
         deadline_ms = self._clock.ticks_ms() + self._config.drain_ms
         # Several things end independently of each other, so this looks instead of being told.
-        while dispatcher.has_unsettled() and self._clock.ticks_ms() < deadline_ms:  # noqa: ASYNC110
+        while dispatcher.unsettled() and self._clock.ticks_ms() < deadline_ms:  # noqa: ASYNC110
             await asyncio.sleep(DRAIN_LOOK_S)
 
 

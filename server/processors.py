@@ -18,7 +18,7 @@ import httpx
 from server.attempt import DECIDES, Shown, decode_object, decode_shown, encode_payment
 from server.errors import OutcomeUnknown, ProcessorError, ProcessorUnreachable
 from server.notation import JsonNumber, format_id
-from server.transport import Answer
+from server.transport import ProcessorAnswer
 
 CONNECT_TIMEOUT_S = 1.0
 """How long making a connection may take. A lost SYN is sent again after 1 s, and a payment stamped longer ago than that
@@ -47,7 +47,7 @@ class Health(NamedTuple):
 class Transport(Protocol):
     """What carries the calls: `KeepAliveTransport`, whose promises of what was sent the errors here are made of."""
 
-    async def exchange(self, message: bytes, *, answer_s: float, connect_s: float) -> Answer:
+    async def exchange(self, message: bytes, *, answer_s: float, connect_s: float) -> ProcessorAnswer:
         """Writes a whole request and reads its answer."""
         ...
 

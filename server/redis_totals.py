@@ -154,10 +154,7 @@ class TotalsHash:
             if resolution:
                 from_ms = None
                 members = await self._read_members(from_ms, to_ms)
-            answer = count_window(members, from_ms, to_ms)
-            if isinstance(answer, str):
-                raise TotalsUnavailable(answer)
-            return answer.widened(resolution)
+            return count_window(members, from_ms, to_ms).widened(resolution)
 
     @contextlib.contextmanager
     def _naming(self) -> Iterator[None]:

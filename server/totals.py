@@ -24,6 +24,8 @@ import struct
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
+from server.errors import TotalsUnavailable
+
 SECOND_MS = 1000
 MINUTE_S = 60
 MINUTE_MS = SECOND_MS * MINUTE_S
@@ -143,14 +145,17 @@ def _counted_span(from_ms: int | None, to_ms: int | None) -> tuple[int, int | No
     return max((to_ms or 0) + 1, 0), None
 
 
-def count_window(members: Sequence[Levels], from_ms: int | None, to_ms: int | None) -> Summary | str:
-    """The summary of a window over all members, or a sentence on why it can't be exact.
+def count_window(members: Sequence[Levels], from_ms: int | None, to_ms: int | None) -> Summary:
+    """The summary of a window over all members.
 
     Args:
         members: everyone whose settlements count.
         from_ms: first requestedAt included, ms UTC; None for the beginning of time, which is also what a caller
             passes if `reaches_forgotten` returns a sentence (and then tells that sentence).
         to_ms: last requestedAt included, ms UTC; None for the end of time.
+
+    Raises:
+        TotalsUnavailable: it begins before what can be counted exactly.
     """
     if _is_empty(from_ms, to_ms):
         return Summary(Total(0, 0), Total(0, 0))
@@ -163,7 +168,7 @@ def count_window(members: Sequence[Levels], from_ms: int | None, to_ms: int | No
             continue
         start_ms, end_ms = _counted_span(from_ms, to_ms)
         if start_ms < member.exact_from_ms:
-            return f"windows that begin before {member.exact_from_ms} ms UTC can no longer be counted exactly"
+            raise TotalsUnavailable(f"windows that begin before {member.exact_from_ms} ms UTC can't be counted exactly")
         _add(totals, _count_span(member, start_ms, end_ms), -1 if from_ms is None else 1)
     unknown = sum(_unknown_within(member.unknowns, from_ms, to_ms) for member in members)
     return Summary(Total(totals[0], totals[1]), Total(totals[2], totals[3]), unknown, resolution)
@@ -246,9 +251,7 @@ def _unknown_within(unknowns: UnknownRange, from_ms: int | None, to_ms: int | No
 def _count_span(member: Levels, start_ms: int, end_ms: int | None) -> list[int]:
     """What a member settled from start_ms to end_ms, None for all that comes."""
     totals = [0, 0, 0, 0]
-    last_minute = member.latest_minute
-    if end_ms is not None:
-        last_minute = min(last_minute, end_ms // MINUTE_MS)
+    last_minute = member.latest_minute if end_ms is None else min(member.latest_minute, end_ms // MINUTE_MS)
     for minute in range(max(start_ms // MINUTE_MS, member.first_minute), last_minute + 1):
         field = member.minutes.get(minute)
         if field is None:

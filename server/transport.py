@@ -49,7 +49,7 @@ ADDRESSES_FOR_S = 1.0
 address, and what was meant for one would be stored at the other."""
 
 
-class Answer(NamedTuple):
+class ProcessorAnswer(NamedTuple):
     """A whole answer as it came.
 
     Args:
@@ -126,7 +126,7 @@ class KeepAliveTransport(httpx.AsyncBaseTransport):
         headers = [field for field in answer.headers if field[0].lower() != b"content-encoding"]
         return httpx.Response(answer.status, headers=headers, content=answer.body)
 
-    async def exchange(self, message: bytes, *, answer_s: float, connect_s: float) -> Answer:
+    async def exchange(self, message: bytes, *, answer_s: float, connect_s: float) -> ProcessorAnswer:
         """The same without httpx's objects around it, which take longer to make than the exchange itself.
 
         Args:
@@ -156,7 +156,7 @@ class KeepAliveTransport(httpx.AsyncBaseTransport):
             self._idle[connection] = None  # whether it stayed silent is looked at when it is taken
         else:
             connection.drop()
-        return Answer(connection.status, connection.headers, connection.body)
+        return ProcessorAnswer(connection.status, connection.headers, connection.body)
 
     async def aclose(self) -> None:
         """Close every connection and wait until all are closed; calls under way end as the module's table says."""

@@ -1,36 +1,18 @@
 """The window of a summary, from a query string to whole milliseconds. Pure.
 
-A moment is ISO 8601 in its extended form, as RFC 3339 narrows it and a little wider, since clients differ:
-
-* `2025-07-15T12:34:56.789Z`; `t`, `z` and a space for the `T` are taken too;
-* any number of digits in the fraction, or none, after a point or a comma; the seconds may be left out (forms in
-  browsers do so when they are zero);
-* `Z`, `+02:00`, `+0200` or `+02`; none means UTC. A `+` that was not encoded arrives as a space and is read as `+`;
-* a date without a time of day is refused: the last day of a window would silently be left out or let in.
+A moment is a date and time as `server/notation.py` reads them.
 
 `requestedAt` is whole milliseconds and both ends belong to the window, so an end given finer than that is moved inward:
 `from` up, `to` down. A window that ends before it starts is empty, not wrong. All arithmetic is in integers.
 """
 
-import re
-from datetime import UTC, datetime, timedelta
 from typing import Final, NamedTuple
 from urllib.parse import parse_qsl
 
-from server.notation import EPOCH
+from server.notation import parse_instant
 
 FIELDS_MAX: Final = 16
 """Parameters looked through in a query string; two are known, others are ignored, so more is a mistake."""
-
-_MILLISECOND: Final = timedelta(milliseconds=1)
-_MINUTE_MS: Final = 60_000
-_HOUR_MINUTES: Final = 60
-_FRACTION_DIGITS: Final = 3
-
-_MOMENT: Final = re.compile(
-    r"([0-9]{4})-([0-9]{2})-([0-9]{2})[Tt ]([0-9]{2}):([0-9]{2})(?::([0-9]{2})(?:[.,]([0-9]+))?)?"
-    r"(?:[Zz]|([+\- ])([01][0-9]|2[0-3])(?::?([0-5][0-9]))?)?"
-)
 
 
 class Window(NamedTuple):
@@ -77,26 +59,17 @@ def parse_window(query_string: bytes) -> Window:
 
 
 def parse_moment(text: str, *, round_up: bool) -> int | None:
-    """Milliseconds since 1970 UTC of an ISO 8601 date and time; None if it is none.
+    """Milliseconds since 1970 UTC of a date and time; None if it is none.
 
     Args:
         text: percent-decoded, a `+` perhaps turned into a space.
         round_up: where the moment goes if it lies between two milliseconds.
     """
-    match = _MOMENT.fullmatch(text)
-    if match is None:
+    instant = parse_instant(text)
+    if instant is None:
         return None
-    year, month, day, hour, minute, second, fraction, sign, offset_hours, offset_minutes = match.groups("0")
-    try:
-        whole = datetime(int(year), int(month), int(day), int(hour), int(minute), int(second), tzinfo=UTC)
-    except ValueError:
-        return None
-    offset_ms = (int(offset_hours) * _HOUR_MINUTES + int(offset_minutes)) * _MINUTE_MS
-    milliseconds = int(fraction[:_FRACTION_DIGITS].ljust(_FRACTION_DIGITS, "0"))
-    if round_up and fraction[_FRACTION_DIGITS:].strip("0"):
-        milliseconds += 1
-    moment_ms = (whole - EPOCH) // _MILLISECOND + milliseconds
-    return moment_ms + offset_ms if sign == "-" else moment_ms - offset_ms
+    moment_ms, is_finer = instant
+    return moment_ms + (round_up and is_finer)
 
 
 def _parameters(query_string: bytes) -> list[tuple[str, str]]:

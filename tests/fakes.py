@@ -75,7 +75,7 @@ Answer = int | bytes | type[Exception] | asyncio.Future[int]
 class FakeTransport(httpx.AsyncBaseTransport):
     """What carries calls to nowhere: a message is read back into the request that it is, for one method to answer."""
 
-    async def exchange(self, message: bytes, *, answer_s: float, connect_s: float) -> transport.Answer:
+    async def exchange(self, message: bytes, *, answer_s: float, connect_s: float) -> transport.ProcessorAnswer:
         """Answers a message as `handle_async_request` does the same request."""
         head, _, body = message.partition(b"\r\n\r\n")
         line, *lines = head.decode("ascii").split("\r\n")
@@ -92,7 +92,7 @@ class FakeTransport(httpx.AsyncBaseTransport):
         assert request.url.raw_path == target.encode("ascii")
         assert len(body) == int(headers.get("content-length", "0"))
         response = await self.handle_async_request(request)
-        return transport.Answer(response.status_code, response.headers.raw, await response.aread())
+        return transport.ProcessorAnswer(response.status_code, response.headers.raw, await response.aread())
 
 
 class FunctionTransport(FakeTransport):

@@ -96,6 +96,7 @@ class TestNextLife:
         assert len(accepted) == 300
         if orderly:
             assert await instance.stop() == 0
+            assert "300 payments stay unsettled in the segment" in instance.log.read_text()
         else:
             instance.kill()
         assert processors.ids() == []

@@ -1,7 +1,7 @@
 """A publisher's desk: a journal to settle into, and a fake hash."""
 
 from server.publisher import Publisher
-from server.totals import Summary, Total, count_window
+from server.totals import Total, count_window
 from shm import Counters, Ended, Geometry, Kind, Member, Segment
 from tests.fakes import NOON_MS, FakeClock, FakeTotalsHash
 
@@ -53,6 +53,4 @@ class Desk:
 
     def shown(self, from_ms: int | None = NOON_MS, to_ms: int | None = NOON_MS) -> Total:
         """What the hash tells of the default processor."""
-        answer = count_window([self.totals.levels()], from_ms, to_ms)
-        assert isinstance(answer, Summary)
-        return answer.default
+        return count_window([self.totals.levels()], from_ms, to_ms).default

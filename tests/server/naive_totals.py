@@ -12,6 +12,7 @@ import pytest
 from hypothesis import strategies as st
 
 from server import ledger
+from server.errors import TotalsUnavailable
 from server.ledger import Ledger
 from server.totals import (
     PROCESSORS,
@@ -108,15 +109,17 @@ def small_ledgers(*, detail_bytes: int = 1 << 20, minutes: int = 2880, cell_seco
 
 
 def ask(members: list[Levels], window: Window) -> Summary | str:
-    """The answer to a window as its readers get it: of each member they fetch no more than the window touches."""
+    """The answer to a window, or why there is none. Of each member no more is fetched than the window touches."""
     from_ms, to_ms = window
     fetched = [fetch(member, from_ms, to_ms) for member in members]
     resolution = reaches_forgotten(fetched, from_ms, to_ms)
     if resolution:
         from_ms = None
         fetched = [fetch(member, from_ms, to_ms) for member in members]
-    answer = count_window(fetched, from_ms, to_ms)
-    return answer if isinstance(answer, str) else answer.widened(resolution)
+    try:
+        return count_window(fetched, from_ms, to_ms).widened(resolution)
+    except TotalsUnavailable as error:
+        return error.reason
 
 
 def fetch(member: Levels, from_ms: int | None, to_ms: int | None) -> Levels:

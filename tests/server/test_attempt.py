@@ -18,7 +18,7 @@ from server.attempt import (
     event_of_status,
     is_misuse,
     parse_cents,
-    parse_instant,
+    parse_shown_instant,
     stamp_ms,
 )
 from server.errors import OutcomeUnknown, ProcessorUnreachable
@@ -193,7 +193,7 @@ class TestInstant:
     )
     def test_read(self, text: str) -> None:
         """With more digits, with an offset or without, it is the same instant."""
-        assert parse_instant(text) == NOON_MS
+        assert parse_shown_instant(text) == NOON_MS
 
     @pytest.mark.parametrize(
         ("text", "ms"),
@@ -201,12 +201,12 @@ class TestInstant:
     )
     def test_fewer_digits(self, text: str, ms: int) -> None:
         """Trailing zeros may be left out."""
-        assert parse_instant(text) == NOON_MS - 789 + ms
+        assert parse_shown_instant(text) == NOON_MS - 789 + ms
 
     @pytest.mark.parametrize("text", ["2025-07-15T12:34:56.7891Z", "2025-07-15T12:34:56.7890000001Z"])
     def test_not_whole(self, text: str) -> None:
         """A fraction of a millisecond is seen, however small."""
-        assert parse_instant(text) is None
+        assert parse_shown_instant(text) is None
 
     @pytest.mark.parametrize(
         "text",
@@ -227,7 +227,7 @@ class TestInstant:
     def test_malformed(self, text: str) -> None:
         """What is no instant is an error."""
         with pytest.raises(ValueError, match=r"."):
-            parse_instant(text)
+            parse_shown_instant(text)
 
     @example(instant_ms=0)
     @example(instant_ms=999)
@@ -235,14 +235,14 @@ class TestInstant:
     @given(instant_ms=instants_ms)
     def test_round_trip(self, instant_ms: int) -> None:
         """Written and read again it is the same."""
-        assert parse_instant(format_instant_ms(instant_ms)) == instant_ms
+        assert parse_shown_instant(format_instant_ms(instant_ms)) == instant_ms
 
     @given(instant_ms=instants_ms, offset_min=st.integers(min_value=-1439, max_value=1439))
     def test_any_offset(self, instant_ms: int, offset_min: int) -> None:
         """Told with an offset it is the same instant."""
         local = format_instant_ms(instant_ms)[:-1]
         offset = f"{'-' if offset_min < 0 else '+'}{abs(offset_min) // 60:02d}:{abs(offset_min) % 60:02d}"
-        assert parse_instant(local + offset) == instant_ms - offset_min * 60_000
+        assert parse_shown_instant(local + offset) == instant_ms - offset_min * 60_000
 
 
 class TestDecodeShown:

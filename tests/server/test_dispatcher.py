@@ -454,22 +454,22 @@ class TestStop:
             assert second.states() == [State.SETTLED] * 20
         await first.dispatcher.aclose(first.doorbell)
 
-    async def test_has_unsettled(self, segment: Segment) -> None:
+    async def test_unsettled(self, segment: Segment) -> None:
         """There is something to wait for while a payment is in a lane, waiting, in flight or unknown."""
         async with Scene(segment, in_flight_max=1) as scene:
-            assert not scene.dispatcher.has_unsettled()
+            assert scene.dispatcher.unsettled() == 0
             scene.accept(1)
-            assert scene.dispatcher.has_unsettled()
+            assert scene.dispatcher.unsettled() == 1
             held = hanging()
             scene.fakes[0].answers.append(held)
             await scene.pass_time()
-            assert scene.dispatcher.has_unsettled()
+            assert scene.dispatcher.unsettled() == 1
             held.set_exception(httpx.ReadError("cut"))
             await idle()
             assert scene.kept().state is State.UNKNOWN
-            assert scene.dispatcher.has_unsettled()
+            assert scene.dispatcher.unsettled() == 1
             await scene.pass_time(PAUSE_MIN_MS)
-            assert not scene.dispatcher.has_unsettled()
+            assert scene.dispatcher.unsettled() == 0
 
 
 class TestBugs:

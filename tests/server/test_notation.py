@@ -1,4 +1,4 @@
-"""How money, times and ids are written."""
+"""How money, times and ids are written and read."""
 
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -8,7 +8,15 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from server.notation import EPOCH, JsonNumber, format_cents, format_id, format_instant_ms, format_instant_us
+from server.notation import (
+    EPOCH,
+    JsonNumber,
+    format_cents,
+    format_id,
+    format_instant_ms,
+    format_instant_us,
+    parse_instant,
+)
 
 YEAR_9999_US = (datetime(9999, 12, 31, 23, 59, 59, 999_999, tzinfo=UTC) - EPOCH) // timedelta(microseconds=1)
 
@@ -52,6 +60,23 @@ class TestFormatInstant:
         shown_ms = format_instant_ms(instant_us // 1000)
         assert datetime.fromisoformat(shown_ms) == moment.replace(microsecond=moment.microsecond // 1000 * 1000)
         assert (len(shown_ms), len(format_instant_us(instant_us))) == (24, 27)
+
+
+class TestParseInstant:
+    """A date and time as milliseconds; `test_window.py` and `test_attempt.py` have the shapes."""
+
+    @example(instant_us=0)
+    @example(instant_us=YEAR_9999_US)
+    @given(instant_us=instants_us)
+    def test_reads_what_is_written(self, instant_us: int) -> None:
+        """To the millisecond below, and whether it was finer."""
+        whole_ms, rest_us = divmod(instant_us, 1000)
+        assert parse_instant(format_instant_us(instant_us)) == (whole_ms, rest_us > 0)
+        assert parse_instant(format_instant_ms(whole_ms)) == (whole_ms, False)
+
+    def test_before_1970(self) -> None:
+        """Cut off downward there, too."""
+        assert parse_instant("1969-12-31T23:59:59.9999Z") == (-1, True)
 
 
 class TestJsonNumber:

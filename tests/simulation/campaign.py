@@ -10,6 +10,7 @@ from tests.simulation.coverage import Coverage
 from tests.simulation.mutations import mutated
 from tests.simulation.runner import run_seed
 
+SEEDS_ENOUGH = 3000  # to meet every fault and transition: the rarest is met by one seed in some 700
 SEEDS_AT_ONCE = 20  # half a second of work: the progress bar moves, and handing over costs nothing
 FAILURES_KEPT = 20
 

@@ -7,13 +7,12 @@ import sys
 import time
 from collections.abc import Sequence
 
-from tests.simulation.campaign import Tally, run_many
+from tests.simulation.campaign import SEEDS_ENOUGH, Tally, run_many
 from tests.simulation.mutations import MUTATIONS, describe, mutated
 from tests.simulation.runner import Outcome, run_seed
 
 TRACE_LINES = 40  # of a failing seed; --seed prints all
 BAR_WIDTH = 30
-SEEDS_DEFAULT = 1000
 NAME_WIDTH = 44
 EXIT_INTERRUPTED = 130
 
@@ -40,7 +39,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     )
     which = parser.add_mutually_exclusive_group()
     which.add_argument("--seed", type=int, metavar="N", help="replay one seed and print all that happens")
-    which.add_argument("--seeds", type=_positive, default=SEEDS_DEFAULT, metavar="N", help="how many (%(default)s)")
+    which.add_argument("--seeds", type=_positive, default=SEEDS_ENOUGH, metavar="N", help="how many (%(default)s)")
     parser.add_argument("--first", type=int, default=0, metavar="N", help="the first of them (%(default)s)")
     cores = os.cpu_count() or 1
     parser.add_argument("--jobs", type=_positive, default=cores, metavar="N", help="processes at once (%(default)s)")
@@ -90,6 +89,8 @@ def _campaign(seeds: range, jobs: int, mutation: str | None) -> int:
     missing = tally.coverage.missing()
     if missing:
         print(f"never met, so nothing is known about: {', '.join(missing)}")
+        if tally.seeds < SEEDS_ENOUGH:
+            print(f"that is chance with so few seeds; {SEEDS_ENOUGH} meet everything")
         return 1
     return 0
 

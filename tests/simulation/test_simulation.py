@@ -4,13 +4,12 @@ import re
 
 import pytest
 
-from tests.simulation.campaign import run_many, run_some
+from tests.simulation.campaign import SEEDS_ENOUGH, run_many, run_some
 from tests.simulation.coverage import Coverage, Fault
 from tests.simulation.mutations import MUTATIONS
 from tests.simulation.plan import draw_plan
 from tests.simulation.runner import run_seed
 
-SEEDS_IN_CI = 3000
 PROCESSES = 2
 
 SEEDS_TO_NOTICE = 2000
@@ -66,7 +65,7 @@ class TestCampaign:
 
     def test_all_seeds_hold_and_everything_is_met(self) -> None:
         """No invariant breaks, and every fault and every transition of the state table occurs."""
-        tally = run_many(range(SEEDS_IN_CI), processes=PROCESSES)
+        tally = run_many(range(SEEDS_ENOUGH), processes=PROCESSES)
         assert tally.failures == []
         assert tally.coverage.missing() == []
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import httpx
 
-from server.attempt import Shown, parse_cents, parse_instant
+from server.attempt import Shown, parse_cents, parse_shown_instant
 from server.errors import OutcomeUnknown, ProcessorUnreachable
 from tests.fakes import FakeTransport
 from tests.simulation.network import Line
@@ -45,7 +45,7 @@ class WireTransport(FakeTransport):
 
     async def _pay(self, request: httpx.Request) -> int:
         members: dict[str, Any] = json.loads(await request.aread(), parse_float=str, parse_int=str)
-        amount_cents, requested_at_ms = parse_cents(members["amount"]), parse_instant(members["requestedAt"])
+        amount_cents, requested_at_ms = parse_cents(members["amount"]), parse_shown_instant(members["requestedAt"])
         assert amount_cents is not None
         assert requested_at_ms is not None
         correlation_id = bytes.fromhex(members["correlationId"].replace("-", ""))

@@ -37,6 +37,7 @@ class TestSimulate:
         assert "30 seeds in" in result.stdout
         assert "0 seeds failed" in result.stdout
         assert "never met" in result.stdout
+        assert "chance with so few seeds" in result.stdout
         assert result.returncode == 1
 
     def test_a_failing_seed_is_named_with_its_end(self) -> None:
