@@ -12,7 +12,7 @@ from pathlib import Path
 
 from shm.errors import BrokenInvariant, SegmentIncompatible
 from shm.layout import Geometry
-from shm.names import SHM_FOLDER, segment_name
+from shm.names import segment_name, segment_path
 from shm.record import KIND_STATES
 from shm.segment import Segment
 from shm.states import UNSETTLED
@@ -48,7 +48,7 @@ def migrate(old: Segment, instance: str, geometry: Geometry) -> Segment:
     except BrokenInvariant as error:
         unfinished.unlink()
         raise SegmentIncompatible(f"segment {segment_name(instance)} can't be copied: {error}") from error
-    unfinished.rename(SHM_FOLDER / segment_name(instance).removeprefix("/"))
+    unfinished.rename(segment_path(instance))
     return new
 
 
@@ -58,7 +58,7 @@ def discard_unfinished(instance: str) -> None:
 
 
 def _unfinished(instance: str) -> Path:
-    return SHM_FOLDER / segment_name(instance + _UNFINISHED).removeprefix("/")
+    return segment_path(instance + _UNFINISHED)
 
 
 def _told(geometry: Geometry) -> str:

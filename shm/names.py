@@ -15,6 +15,12 @@ def segment_name(instance: str) -> str:
     return f"/{_PREFIX}{instance}"
 
 
+@lru_cache(maxsize=64)  # each summary looks whether it is still the same segment
+def segment_path(instance: str) -> Path:
+    """Where Linux keeps that segment."""
+    return SHM_FOLDER / f"{_PREFIX}{instance}"
+
+
 @lru_cache(maxsize=64)  # siblings are looked at many times a second
 def lock_path(instance: str, role: str) -> Path:
     """The empty file whose lock is the right to play `role` (`supervisor`, `worker-0`, `dispatcher-0`)."""

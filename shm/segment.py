@@ -31,7 +31,7 @@ from shm.errors import (
 from shm.journal import Journal
 from shm.lane import Lane
 from shm.layout import Geometry
-from shm.names import MODE, SHM_FOLDER, lock_paths, segment_name
+from shm.names import MODE, SHM_FOLDER, lock_paths, segment_name, segment_path
 from shm.roster import Roster
 from shm.table import Table
 
@@ -98,7 +98,7 @@ class Segment:
             SegmentIncompatible: its header is another version's, damaged, or does not fit its size; or it is no file.
         """
         name = segment_name(instance)
-        _require_file(name)
+        _require_file(instance)
         try:
             handle = posix_ipc.SharedMemory(name, read_only=read_only)
         except posix_ipc.ExistentialError:
@@ -125,7 +125,7 @@ class Segment:
         """
         name = segment_name(instance)
         try:
-            descriptor = os.open(_require_file(name), os.O_RDONLY | os.O_CLOEXEC)
+            descriptor = os.open(_require_file(instance), os.O_RDONLY | os.O_CLOEXEC)
             try:
                 return os.fstat(descriptor).st_ino, os.pread(descriptor, layout.HEADER_LENGTH, 0)
             finally:
@@ -225,15 +225,15 @@ def _write_header(memory: mmap.mmap, geometry: Geometry, segment_id: int, create
         words[layout.HEADER_MAGIC // layout.WORD] = layout.MAGIC
 
 
-def _require_file(name: str) -> Path:
-    """The path of a segment, if there is a plain file: who opens a pipe waits for its other end, and posix_ipc has
+def _require_file(instance: str) -> Path:
+    """The path of an instance's segment, if there is a plain file: who opens a pipe waits for its other end, and posix_ipc has
     several words for folders and links.
     """
-    path = SHM_FOLDER / name.removeprefix("/")
+    path = segment_path(instance)
     try:
         mode = path.lstat().st_mode
     except FileNotFoundError:
-        raise SegmentMissing(f"there is no segment {name}") from None
+        raise SegmentMissing(f"there is no segment {segment_name(instance)}") from None
     if not stat.S_ISREG(mode):
         raise SegmentIncompatible(f"{path} is no segment but a folder, link or pipe: remove it")
     return path

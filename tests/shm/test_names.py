@@ -29,11 +29,15 @@ class TestInstancePattern:
 
 
 class TestNames:
-    """segment_name, lock_path, lock_paths and instances_present."""
+    """segment_name, segment_path, lock_path, lock_paths and instances_present."""
 
     def test_segment_name(self) -> None:
         """Segments are named after their instance, for posix_ipc with a slash."""
         assert names.segment_name("app1") == "/gateway-app1"
+
+    def test_segment_path(self, folder: Path) -> None:
+        """That is a file of the folder."""
+        assert names.segment_path("named-here-alone") == folder / "gateway-named-here-alone"
 
     def test_lock_path(self, folder: Path) -> None:
         """Each role has a file of its own beside the segment."""
