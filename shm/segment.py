@@ -226,7 +226,7 @@ def _write_header(memory: mmap.mmap, geometry: Geometry, segment_id: int, create
 
 
 def _require_file(instance: str) -> Path:
-    """The path of an instance's segment, if there is a plain file: who opens a pipe waits for its other end, and posix_ipc has
+    """The path of a segment, if there is a plain file: who opens a pipe waits for its other end, and posix_ipc has
     several words for folders and links.
     """
     path = segment_path(instance)
