@@ -1,8 +1,8 @@
 """The door: HTTP to payments and back, in Starlette. Thin: what is right or wrong is decided in the files it imports.
 
 Every endpoint is an ASGI application that sends one `Answer`. Errors that are raised become answers in one place,
-`answer_to`; a refusal that is known at once is sent as it is. `POST /payments` is the hot path and sends ready
-messages; it makes no request object, looks at each header once, and usually receives once.
+`answer_to`; a refusal that is known at once is sent as it is. `POST /payments` comes here in its unusual forms, and in
+the usual one only if `server/shortcut.py` does not take it; it makes no request object and looks at each header once.
 
 Starlette's two error layers are replaced by one (`_Answering`): they wrap `send` twice more for every request, and log
 an unexpected error once while the server logs it again. The router, routes and errors are Starlette's.

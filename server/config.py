@@ -222,8 +222,8 @@ SETTINGS: dict[str, Setting] = {
         "contest's final"),
     "wait_ms_per_fee_point": Setting("WAIT_S_PER_FEE_POINT", "1.5", _seconds("0", "3600"), "seconds",
         "how long a payment waits for the cheaper processor, per percentage point it saves"),
-    "slow_ms": Setting("SLOW_MS", "1250", _whole(1, 60_000), "milliseconds", "a processor slower than this yields "
-        "at once: an audit's window ends 1.5 s ago, and a payment in flight that long could fall between two answers"),
+    "slow_ms": Setting("SLOW_MS", "1250", _whole(1, 60_000), "milliseconds", "a processor slower than this is not "
+        "waited for: an audit's window ends 1.5 s ago, and a payment in flight that long could be missing from it"),
     "attempt_timeout_ms": Setting("ATTEMPT_TIMEOUT_S", "30", _seconds("1", "600"), "seconds", "how long an attempt "
         "waits for its answer: giving up early makes an unknown outcome of a slow one"),
     "attempts_max": Setting("ATTEMPTS_MAX", "0", _whole(0, 65_535), "attempts", "after so many sure noes a payment "

@@ -59,7 +59,8 @@ class Custody:
     Attributes:
         before_forgetting: called until it returns False before ended payments are forgotten: takes the copies of them
             that lie in the lanes. Intake puts itself there.
-        waiting: table slots of waiting payments: what was sent in vain, the latest first, then the rest, oldest first.
+        waiting: table slots of waiting payments: what was sent in vain, the latest first, then the rest as they came
+            (after an absence as they were verified).
         unverified: table slots of waiting payments that may have been paid elsewhere during an absence; not to be sent
             before `server/verification.py` has moved them to `waiting`.
         unknown: table slot to requestedAt in ms UTC, of payments whose outcome is unknown.

@@ -108,20 +108,26 @@ class Dispatcher:
             return
         self._counters.sleeping = False
         now_ms = self._clock.ticks_ms()
-        more = self._take(now_ms)
-        wait_ms = self._send_waiting(now_ms)
+        can_take_more = self._take(now_ms)
+        sleep_ms = self._send_waiting(now_ms)
         self._unknowns.ask_due()
         gathering_ms = self._gathering_until_ms - now_ms
-        if not more and gathering_ms <= 0:
-            # Announce the sleep, then look once more: a payment published in between is seen by one side or the other.
-            self._counters.sleeping = True
-            has_left = not self._intake.is_empty()
-            more = has_left and self._custody.room > 0
-            self._turn_after_answer |= has_left and not more
-            gathering_ms = IDLE_MS
-        if more:
+        if gathering_ms > 0:
+            sleep_ms = min(sleep_ms, gathering_ms)
+        elif not can_take_more:
+            can_take_more = self._announce_sleep()
+        if can_take_more:
             self._turn_soon()
-        self._set_timer(min(gathering_ms, wait_ms, self._unknowns.due_in_ms(IDLE_MS)))
+        self._set_timer(min(sleep_ms, self._unknowns.due_in_ms(IDLE_MS)))
+
+    def _announce_sleep(self) -> bool:
+        """From now on workers ring; whether a payment that can be taken came before they knew: one side sees it."""
+        self._counters.sleeping = True
+        if self._intake.is_empty():
+            return False
+        has_room = self._custody.room > 0
+        self._turn_after_answer |= not has_room
+        return has_room
 
     def _take(self, now_ms: int) -> bool:
         """Takes what has gathered in the lanes; whether there is more that can be taken at once."""

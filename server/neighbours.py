@@ -98,7 +98,7 @@ class Neighbours:
             elif told[member].life != life:
                 return f"instance {member} is back and has not published its totals yet"
             elif not told[member].said_goodbye and not is_at_work:
-                return f"instance {member} has died, and its successor has not published its totals yet"
+                return f"dispatcher {member} has died, and its successor has not published its totals yet"
         return None
 
     def named(self, reason: str) -> str:

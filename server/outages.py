@@ -36,8 +36,8 @@ class Outages:
             self._well_looks[index] = self._well_looks[index] + 1 if is_well else 0
             if not is_well and not self._is_told[index]:
                 self._is_told[index] = True
-                _log.info("%s fails: %s", self._names[index], self._failures[index])
+                _log.warning("%s fails: %s", self._names[index], self._failures[index])
             elif self._is_told[index] and self._well_looks[index] >= WELL_LOOKS:
                 self._is_told[index] = False
                 self._failures[index] = _UNMET
-                _log.info("%s takes payments again", self._names[index])
+                _log.warning("%s takes payments again", self._names[index])

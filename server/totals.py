@@ -25,6 +25,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from server.errors import TotalsUnavailable
+from server.notation import format_instant_ms
 
 SECOND_MS = 1000
 MINUTE_S = 60
@@ -168,7 +169,8 @@ def count_window(members: Sequence[Levels], from_ms: int | None, to_ms: int | No
             continue
         start_ms, end_ms = _counted_span(from_ms, to_ms)
         if start_ms < member.exact_from_ms:
-            raise TotalsUnavailable(f"windows that begin before {member.exact_from_ms} ms UTC can't be counted exactly")
+            since = format_instant_ms(member.exact_from_ms)
+            raise TotalsUnavailable(f"an end of the window lies before {since}, from when on totals are exact")
         _add(totals, _count_span(member, start_ms, end_ms), -1 if from_ms is None else 1)
     unknown = sum(_unknown_within(member.unknowns, from_ms, to_ms) for member in members)
     return Summary(Total(totals[0], totals[1]), Total(totals[2], totals[3]), unknown, resolution)
@@ -190,7 +192,7 @@ def _kept_from_ms(members: Iterable[Levels]) -> int:
 
 
 def _forgotten(kept_from_ms: int) -> str:
-    return f"payments before {kept_from_ms} ms UTC are kept as one sum; the window was widened to all of them"
+    return f"payments before {format_instant_ms(kept_from_ms)} are kept as one sum; the window was widened to them all"
 
 
 def _is_empty(from_ms: int | None, to_ms: int | None) -> bool:
@@ -217,9 +219,8 @@ def _widened(
     if end_ms is not None and end_ms < detail_from_ms:
         end_ms += SECOND_MS - 1 - end_ms % SECOND_MS
     if (start_ms, end_ms) != (from_ms, to_ms):
-        resolution = (
-            f"before {detail_from_ms} ms UTC payments are kept by the second; the window was widened to whole ones"
-        )
+        detail_from = format_instant_ms(detail_from_ms)
+        resolution = f"before {detail_from} payments are kept by the second; the window was widened to whole ones"
     return start_ms, end_ms, resolution
 
 

@@ -1,6 +1,6 @@
 """The shared memory of an instance: lanes, tables, journals, counters. The public names, nothing else.
 
-This package knows nothing of HTTP or asyncio, and a processor is an index to it.
+This package imports nothing of HTTP or asyncio, and a processor is an index to it.
 
     layout     where every byte is, and who may write it
     states     what can happen to a payment

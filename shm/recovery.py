@@ -6,7 +6,7 @@ changes nothing that matters.
 | found | fate |
 | --- | --- |
 | journal record between tail and head | its slot is made to say the same: the journal decides |
-| slot ended, no such record | freed: its record was folded, or the slot's dispatcher died before freeing it |
+| slot ended, no such record | freed: its record was folded, and the dispatcher died before freeing the slot |
 | slot waiting | waits again |
 | slot sending | becomes unknown: asked for again at the same processor with the same requestedAt |
 | slot unknown | stays unknown |

@@ -9,6 +9,7 @@ from server import following, local_totals
 from server.clock import SystemClock
 from server.errors import TotalsUnavailable
 from server.local_totals import LocalTotals
+from server.notation import format_instant_ms
 from server.totals import Summary, Total
 from shm import Counters, DispatcherCount, Ended, Geometry, Kind, Phase, Segment, WorkerCount
 from tests.fakes import FakeClock
@@ -131,7 +132,7 @@ class TestSummary:
         totals = totals_of(segment)
         with pytest.raises(TotalsUnavailable) as caught:
             await totals.summary(NOON_MS, None)
-        assert f"begin before {NOON_MS + 1} ms" in caught.value.reason
+        assert f"lies before {format_instant_ms(NOON_MS + 1)}" in caught.value.reason
         assert await totals.summary(NOON_MS + 1, None) == Summary(Total(1, 1), Total(0, 0))
         assert await totals.summary(None, None) == Summary(Total(2, 2), Total(0, 0))
 
@@ -169,7 +170,7 @@ class TestSummary:
             answer = await totals.summary(NOON_MS + 60_000, None)
         assert answer.default == Total(3, 3)
         assert answer.resolution is not None
-        assert "widened to all of them" in answer.resolution
+        assert "widened to them all" in answer.resolution
 
     async def test_both_ends_widened(self, segment: Segment) -> None:
         """Each is told of."""
@@ -178,7 +179,7 @@ class TestSummary:
             settle(segment, 0, *(Settled(0, NOON_MS + ms, 1) for ms in (0, 60_000, 60_300, 60_600, 120_000)))
             answer = await totals.summary(NOON_MS, NOON_MS + 60_100)
         assert answer.default == Total(4, 4)
-        assert "widened to all of them" in (answer.resolution or "")
+        assert "widened to them all" in (answer.resolution or "")
         assert "widened to whole ones" in (answer.resolution or "")
 
     async def test_lost_detail_is_told(self, segment: Segment) -> None:

@@ -63,7 +63,7 @@ class TestUnheard:
         first, _ = names(other)
         life = other.segment.journal(0).begin_life()
         neighbours = Neighbours([other.name])
-        died = f"instance {first} has died, and its successor has not published its totals yet"
+        died = f"dispatcher {first} has died, and its successor has not published its totals yet"
         other.start()
         for phase, sentence in {
             Phase.READY: None,

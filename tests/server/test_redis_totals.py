@@ -131,7 +131,7 @@ class TestSummary:
             assert (summary.default, summary.fallback) == count(member.settled)
             assert "kept as one sum; the window was widened" in (summary.resolution or "")
             cut = (await totals.summary(NOON_MS, NOON_MS + 8 * 60_000 + 1)).resolution or ""
-            assert ("widened to all of them" in cut, "widened to whole ones" in cut) == (True, True)
+            assert ("widened to them all" in cut, "widened to whole ones" in cut) == (True, True)
             window = NOON_MS + 8 * 60_000, None
             assert await totals.summary(*window) == Summary(*count(member.settled, window))
 

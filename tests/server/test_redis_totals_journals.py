@@ -134,7 +134,7 @@ class TestSummary:
         assert (await reader.summary(None, None)).default == Total(1, 1990)
         other.kill()
         assert await reason(reader) == (
-            f"instance {member.name} ({other.name}) has died, and its successor has not published its totals yet"
+            f"dispatcher {member.name} ({other.name}) has died, and its successor has not published its totals yet"
         )
 
 

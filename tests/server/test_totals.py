@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from server.notation import format_instant_ms as told
 from server.totals import (
     CELL,
     LONE_MINUTE_LENGTH,
@@ -157,7 +158,7 @@ class TestCountWindow:
             start_ms = from_ms if from_ms is not None else (to_ms or 0) + 1
             exact_from_ms = max(one.requested_at_ms + 1 for member in scene.folded for one in member)
             assert start_ms < exact_from_ms
-            assert answer.startswith("windows that begin before ")
+            assert answer.startswith("an end of the window lies before ")
         else:
             assert answer == Summary(*count(scene.everything, scene.window))
 
@@ -205,7 +206,7 @@ class TestCountWindow:
             Total(4, 22),
             Total(0, 0),
             0,
-            f"before {NOON_MS + 1000} ms UTC payments are kept by the second; the window was widened to whole ones",
+            f"before {told(NOON_MS + 1000)} payments are kept by the second; the window was widened to whole ones",
         )
 
     def test_an_end_that_cuts_a_second_without_detail_is_moved_outward(self) -> None:
@@ -227,7 +228,7 @@ class TestCountWindow:
         assert answer.default == Total(2, 2)
         kept_from_ms = NOON_MS + 2 * MINUTE_MS
         assert answer.resolution == (
-            f"payments before {kept_from_ms} ms UTC are kept as one sum; the window was widened to all of them"
+            f"payments before {told(kept_from_ms)} are kept as one sum; the window was widened to them all"
         )
         whole = ask([member], (None, kept_from_ms - 1))
         assert whole == Summary(Total(2, 2), Total(0, 0))
@@ -244,7 +245,7 @@ class TestCountWindow:
         assert members[0].exact_from_ms == NOON_MS + 500
         assert ask(members, (NOON_MS + 500, None)) == Summary(Total(1, 10), Total(0, 0))
         assert ask(members, (None, NOON_MS + 499)) == Summary(Total(1, 1), Total(0, 0))
-        refusal = f"windows that begin before {NOON_MS + 500} ms UTC can't be counted exactly"
+        refusal = f"an end of the window lies before {told(NOON_MS + 500)}, from when on totals are exact"
         assert ask(members, (NOON_MS + 499, None)) == refusal
         assert ask(members, (None, NOON_MS + 498)) == refusal
 

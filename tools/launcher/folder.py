@@ -1,4 +1,4 @@
-"""A run's own folder, for sockets and logs; gone when it ends, or when the next run begins after one was killed."""
+"""A run's own folder, for sockets and logs; gone when it ends, or, after one was killed, with a later run."""
 
 import fcntl
 import os

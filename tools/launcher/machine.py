@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from shm import RoleTaken, Segment, SegmentError, count_unsettled, lock_path, segment_name, take_role
+from shm import BrokenInvariant, RoleTaken, Segment, SegmentError, count_unsettled, lock_path, segment_name, take_role
 from tools.debian import Machine, SetupError, find_program, install_packages, this_machine
 from tools.environment import ROOT
 from tools.launcher.errors import LaunchError
@@ -111,13 +111,24 @@ def only_run(instances: Sequence[str]) -> Iterator[None]:
 
 
 def taken_up(instances: Sequence[str]) -> list[str]:
-    """A sentence for each segment that an earlier run left with unsettled payments."""
+    """A sentence for each segment that an earlier run left with payments, settled or not."""
     told = []
     for instance in instances:
         try:
-            unsettled = count_unsettled(Segment.attach(instance, read_only=True))
-        except SegmentError:
+            segment = Segment.attach(instance, read_only=True)
+            unsettled, settled = count_unsettled(segment), _count_settled(segment)
+        except (SegmentError, BrokenInvariant):
             continue  # none, or one about which the instance itself will speak
-        if unsettled:
-            told.append(f"taking up segment {segment_name(instance)} of an earlier run: {unsettled} payments to settle")
+        if unsettled or settled:
+            sentence = f"taking up segment {segment_name(instance)} of an earlier run: {unsettled} payments to settle"
+            told.append(
+                sentence + (f"; {settled} settled ones, which the processors have forgotten" if settled else "")
+            )
     return told
+
+
+def _count_settled(segment: Segment) -> int:
+    """The payments that a summary counts."""
+    journals = [segment.journal(dispatcher) for dispatcher in range(segment.geometry.dispatchers)]
+    totals = [journal.folded(len(journal))[0].all_time for journal in journals]
+    return sum(default + fallback for default, _, fallback, _ in totals)

@@ -25,6 +25,12 @@ def _handlers() -> Iterator[None]:
         signal.signal(number, handler)
 
 
+@pytest.fixture(autouse=True)
+def nobody_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever runs a gateway on this machine meanwhile is no concern of these tests."""
+    monkeypatch.setattr(command_line, "require_nobody_runs", lambda _: None)
+
+
 @pytest.fixture
 def options(unused_port: int) -> Options:
     """A single instance's."""

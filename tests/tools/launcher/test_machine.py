@@ -167,11 +167,16 @@ class TestTakenUp:
         """With their number."""
         filled.wait(1)
         filled.publish(2)
-        filled.settle(3, 0)
         told = taken_up([filled.instance, unique_instance()])
         assert told == [f"taking up segment /gateway-{filled.instance} of an earlier run: 2 payments to settle"]
 
-    def test_settled_ones_are_not(self, filled: Filled) -> None:
-        """Nothing is to be done about them."""
+    def test_settled_payments_are_told(self, filled: Filled) -> None:
+        """Summaries count them, and simulated processors begin empty."""
         filled.settle(1, 0)
+        filled.settle(2, 1)
+        (told,) = taken_up([filled.instance])
+        assert told.endswith(": 0 payments to settle; 2 settled ones, which the processors have forgotten")
+
+    def test_an_empty_segment_is_not(self, filled: Filled) -> None:
+        """Nothing in it makes a difference."""
         assert taken_up([filled.instance]) == []
