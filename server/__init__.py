@@ -32,6 +32,7 @@ Paying, in a dispatcher:
     yielding       who else gets the core in between
     quota          whether the container was frozen meanwhile
     routing        to which processor
+    circuit        what is known of one
     outages        what the log is told of them
     attempt        what is sent, and what each answer means
     unknowns       asks what became of those without an answer

@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Sequence
 
-from server.routing import Circuit, CircuitState
+from server.circuit import Circuit, CircuitState
 
 WELL_LOOKS = 10  # in a row before an outage is over: 5 s of beats
 _UNMET = "its health check says so"

@@ -10,6 +10,7 @@ import uvloop
 
 from server import child
 from server.attempt import stamp_ms
+from server.circuit import HEALTH_FRESH_MS, PROBES_MAX, Circuit
 from server.clock import Clock, SystemClock
 from server.config import Config
 from server.custody import Custody
@@ -22,7 +23,7 @@ from server.processors import Processor
 from server.publisher import Publisher
 from server.quota import CpuQuota
 from server.redis_totals import TotalsHash
-from server.routing import HEALTH_FRESH_MS, PROBES_MAX, Circuit, Router, make_policy
+from server.routing import Router, make_policy
 from server.siblings import Sibling, Siblings
 from server.transport import KeepAliveTransport
 from server.unknowns import ASKED_AT_ONCE_MAX

@@ -53,8 +53,8 @@ SERVER_LAYERS = (
     ("config", "totals", "window"),
     ("payments", "totals_header", "ledger"),
     ("attempt", "answers", "totals_rows"),
-    ("routing", "pacing", "problems"),
-    ("outages",),
+    ("circuit", "pacing", "problems"),
+    ("routing", "outages"),
     # what stands in memory, and the ways out
     ("connection", "redis_scripts", "following", "custody", "siblings", "neighbours", "lookup", "quota"),
     ("transport", "local_totals", "intake"),

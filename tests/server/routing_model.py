@@ -1,4 +1,4 @@
-"""For the tests of server/routing.py: circuits in a known state, and a small model of time.
+"""For the tests of server/circuit.py and server/routing.py: circuits in a known state, and a small model of time.
 
 In the model payments arrive, routers send them, and two processors change their behaviour by stages.
 
@@ -17,7 +17,8 @@ from collections import deque
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from server.routing import PROBE_PAUSE_MIN_MS, Circuit, Router, make_policy
+from server.circuit import PROBE_PAUSE_MIN_MS, Circuit
+from server.routing import Router, make_policy
 
 INSTANCES = 2
 TURN_MS = 20  # the dispatcher's longest pause while something waits

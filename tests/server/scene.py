@@ -6,11 +6,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Self
 
+from server.circuit import Circuit
 from server.custody import Custody
 from server.dispatcher import Dispatcher
 from server.intake import Intake
 from server.pacing import GATHER_MS, Pacer
-from server.routing import Circuit, Router, make_policy
+from server.routing import Router, make_policy
 from server.siblings import Siblings
 from shm import Accepted, Counters, DispatcherCount, Ended, Geometry, Kept, Segment, State
 from tests.fakes import NOON_MS, FakeClock, FakeProcessor, idle

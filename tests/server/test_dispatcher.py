@@ -8,11 +8,11 @@ from collections.abc import Iterator
 import httpx
 import pytest
 
+from server.circuit import CircuitState
 from server.dispatcher import IDLE_MS
 from server.intake import TAKEN_PER_TURN_MAX
 from server.notation import format_instant_ms
 from server.pacing import BURST, GATHER_MS
-from server.routing import CircuitState
 from server.unknowns import PAUSE_MIN_MS
 from shm import DispatcherCount, Ended, Kind, Segment, State
 from tests.fakes import NOON_MS, Answer, Paid, idle

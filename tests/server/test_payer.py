@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 
 from server import child, payer
+from server.circuit import HEALTH_FRESH_MS
 from server.config import Config, load
 from server.custody import Custody
 from server.dispatcher import IDLE_MS
 from server.payer import Payer
 from server.redis_totals import TotalsHash
-from server.routing import HEALTH_FRESH_MS
 from server.totals import Summary, Total
 from shm import DispatcherCount, Phase, RoleLock, RoleTaken, Segment, State, WorkerCount
 from tests.fakes import FakeClock

@@ -1,34 +1,97 @@
-"""server/routing.py: what a circuit knows and allows. The decision is in `test_routing_scenarios.py`."""
+"""server/routing.py: every row of the decision; then whole outages, on a model of time.
 
+In an outage nothing starves, and the dearer gets what it should.
+"""
+
+import random
 from collections.abc import Callable
+from enum import Enum, unique
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from server.routing import (
-    HEALTH_FRESH_MS,
-    LIMIT_AFTER_OUTAGE,
-    LIMIT_MIN,
-    PROBE_AGAIN_MS,
-    PROBE_PAUSE_MAX_MS,
-    PROBE_PAUSE_MIN_MS,
-    PROBES_MAX,
-    CircuitState,
-    Policy,
-    make_policy,
-)
+from server.circuit import PROBE_AGAIN_MS, PROBE_PAUSE_MIN_MS, Circuit
+from server.routing import HESITATE_MS, Policy, Router, make_policy
 from tests.server.routing_model import (
     NOW_MS,
-    SLOW_MS,
+    Behaviour,
+    RoutingModel,
+    Stage,
     answered,
-    asleep,
     fresh,
     loaded,
     opened,
     probing,
+    recovered,
     told,
 )
+
+S = 1000
+WAIT_MS = 4500  # three points of fee, 1.5 s each
+VARIANTS = range(10)
+
+
+@unique
+class Worth(Enum):
+    """Until when a processor is waited for that a payment can't go to now."""
+
+    ITS_TIME = "until the payment has waited as long as the fee is worth"
+    A_TURN = "for whatever it takes until it has room"
+    NOTHING = "not at all"
+
+
+class Kind:
+    """A state that a processor can be in for the router, made afresh for each test.
+
+    Args:
+        make: makes a circuit in that state.
+        ready: whether a payment may go there, in the ordinary way or as a probe.
+        worth: until when it is waited for, if not ready.
+        last_resort: whether a payment may go there when there is no other way.
+    """
+
+    def __init__(
+        self,
+        make: Callable[[], Circuit],
+        worth: Worth = Worth.ITS_TIME,
+        *,
+        ready: bool = False,
+        last_resort: bool = False,
+    ) -> None:
+        self.make = make
+        self.ready = ready
+        self.worth = None if ready else worth
+        self.last_resort = last_resort
+
+
+KINDS = {
+    "fast": Kind(fresh, ready=True, last_resort=True),
+    "full": Kind(lambda: loaded(fresh(2), 2), Worth.A_TURN),
+    "full, and it takes long": Kind(lambda: told(loaded(fresh(2), 2, age_ms=WAIT_MS), 5), Worth.NOTHING),
+    "open": Kind(opened),
+    "open, probe due": Kind(lambda: opened(ago_ms=PROBE_PAUSE_MIN_MS), ready=True, last_resort=True),
+    "probed": Kind(probing),
+    "slow by its last answer": Kind(lambda: answered(1500), ready=True, last_resort=True),
+    "slow by the oldest in flight": Kind(lambda: loaded(fresh(), 2, age_ms=1600), Worth.NOTHING, last_resort=True),
+    "slow and full": Kind(lambda: loaded(fresh(2), 2, age_ms=1700), Worth.NOTHING),
+    "slow by health": Kind(lambda: told(fresh(), 1800), Worth.NOTHING, last_resort=True),
+    "slow by health, open": Kind(lambda: told(opened(), 1900, failing=True)),
+    "slow by health, probe due": Kind(lambda: told(opened(ago_ms=PROBE_PAUSE_MIN_MS), 1950), last_resort=True),
+}
+READY = [name for name, kind in KINDS.items() if kind.ready]
+NOT_READY = [name for name, kind in KINDS.items() if not kind.ready]
+
+
+def worth(*those: Worth) -> list[str]:
+    """The kinds that are waited for like this."""
+    return [name for name, kind in KINDS.items() if kind.worth in those]
+
+
+def route(cheap: Circuit, dear: Circuit, waited_ms: int, waiting: int = 1) -> str | None:
+    """Which of the two a payment goes to, the cheaper being the default processor."""
+    router = Router((cheap, dear), make_policy((700, 1000), 1500, 8))
+    return {0: "cheap", 1: "dear", None: None}[router.choose(waited_ms, waiting, NOW_MS)]
 
 
 class TestMakePolicy:
@@ -49,452 +112,322 @@ class TestMakePolicy:
         assert make_policy(fees_bp, 1500, 8) == Policy(cheap, 1 - cheap, wait_ms, 8)
 
 
-class TestLatency:
-    """Circuit.latency_ms: the newest thing known."""
+class TestChoose:
+    """Router.choose, row by row."""
 
-    def test_nothing_known_is_fast(self) -> None:
-        """A processor is trusted until something is heard."""
-        assert fresh().latency_ms(NOW_MS) == 0
-        assert not fresh().is_slow(NOW_MS)
+    @pytest.mark.parametrize("dear", KINDS)
+    @pytest.mark.parametrize("waited_ms", [0, WAIT_MS, 10 * WAIT_MS])
+    @pytest.mark.parametrize("cheap", READY)
+    def test_the_cheaper_while_it_can(self, cheap: str, dear: str, waited_ms: int) -> None:
+        """Closed, fast and with room, or its probe due: whatever is known of the other, however long it waited."""
+        assert route(KINDS[cheap].make(), KINDS[dear].make(), waited_ms) == "cheap"
 
-    def test_the_last_answer(self) -> None:
-        """What the last answer took is what the next is expected to take."""
-        assert answered(250).latency_ms(NOW_MS + 60_000) == 250
+    @pytest.mark.parametrize("dear", READY)
+    @pytest.mark.parametrize("cheap", worth(Worth.NOTHING))
+    def test_a_slow_one_yields_at_once(self, cheap: str, dear: str) -> None:
+        """Nobody waits for a closed one that is slow, or full for too long, while the other can, be it as a probe."""
+        assert route(KINDS[cheap].make(), KINDS[dear].make(), 0) == "dear"
 
-    def test_exactly_slow_is_not_slow(self) -> None:
-        """Slow is longer than `slow_ms`."""
-        assert not answered(SLOW_MS).is_slow(NOW_MS)
-        assert answered(SLOW_MS + 1).is_slow(NOW_MS)
+    @pytest.mark.parametrize("dear", KINDS)
+    @pytest.mark.parametrize("cheap", worth(Worth.ITS_TIME))
+    def test_one_that_fails_is_waited_for(self, cheap: str, dear: str) -> None:
+        """It is worth its fee's wait, be it known to be slow as well, whatever the other can."""
+        assert route(KINDS[cheap].make(), KINDS[dear].make(), WAIT_MS - 1) is None
 
-    def test_the_age_of_the_oldest_in_flight(self) -> None:
-        """A slow-down is seen long before its answer is there."""
-        circuit = answered(5)
-        circuit.begin(1, NOW_MS)
-        circuit.begin(2, NOW_MS + 900)
-        assert circuit.latency_ms(NOW_MS + 3) == 5
-        assert not circuit.is_slow(NOW_MS + SLOW_MS)
-        assert circuit.is_slow(NOW_MS + SLOW_MS + 1)
+    @pytest.mark.parametrize("dear", READY)
+    @pytest.mark.parametrize("cheap", worth(Worth.ITS_TIME, Worth.NOTHING))
+    def test_then_the_dearer_takes_over(self, cheap: str, dear: str) -> None:
+        """After the wait."""
+        assert route(KINDS[cheap].make(), KINDS[dear].make(), WAIT_MS) == "dear"
 
-    def test_an_age_says_nothing_once_a_newer_request_was_answered(self) -> None:
-        """One straggler does not make a processor slow that answers all others."""
-        circuit = answered(5)
-        circuit.begin(1, NOW_MS)
-        circuit.begin(2, NOW_MS + 1)
-        circuit.succeed(2, NOW_MS + 21)
-        assert circuit.latency_ms(NOW_MS + 30_000) == 20
-        circuit.succeed(1, NOW_MS + 30_000)
-        assert circuit.latency_ms(NOW_MS + 30_000) == 20
+    @pytest.mark.parametrize("dear", KINDS)
+    @pytest.mark.parametrize("waited_ms", [0, WAIT_MS, 10 * WAIT_MS])
+    def test_a_full_one_is_waited_for_at_any_age(self, dear: str, waited_ms: int) -> None:
+        """What waits will be through soon, so a payment that is old already gains nothing elsewhere."""
+        assert route(KINDS["full"].make(), KINDS[dear].make(), waited_ms) is None
 
-    def test_an_age_says_nothing_once_a_poll_was_heard(self) -> None:
-        """Requests of a slow stage that has ended do not hide that it has."""
-        circuit = told(loaded(fresh(), 3, age_ms=4000), 10)
-        assert circuit.latency_ms(NOW_MS + 500) == 10
+    def test_a_full_one_is_not_waited_for_by_too_many(self) -> None:
+        """The dearer takes over, at any age, once what waits won't be through in the time that the fee is worth."""
+        circuits = loaded(told(fresh(2), 900), 2), fresh()  # five rounds of 0.9 s are too many
+        for waited_ms in (0, WAIT_MS, 10 * WAIT_MS):
+            goes_to = [route(*circuits, waited_ms, waiting) for waiting in (1, 3, 4, 100)]
+            assert goes_to == [None, None, "dear", "dear"]
 
-    def test_a_request_begun_with_the_poll_counts(self) -> None:
-        """What is begun at the moment of the poll is as new as the poll."""
-        circuit = told(fresh(), 10)
-        circuit.begin(1, NOW_MS)
-        assert circuit.latency_ms(NOW_MS + 700) == 700
+    @pytest.mark.parametrize("dear", NOT_READY)
+    @pytest.mark.parametrize("cheap", worth(Worth.ITS_TIME, Worth.NOTHING))
+    def test_when_neither_can(self, cheap: str, dear: str) -> None:
+        """A payment waits its time; then whichever is faster of those where one can go at all, or nowhere yet."""
+        circuits = KINDS[cheap].make(), KINDS[dear].make()
+        assert route(*circuits, WAIT_MS - 1) is None
+        able = [(KINDS[cheap], circuits[0], "cheap"), (KINDS[dear], circuits[1], "dear")]
+        able = [one for one in able if one[0].last_resort]
+        fastest = min(able, key=lambda one: one[1].latency_ms(NOW_MS), default=None)
+        assert route(*circuits, WAIT_MS) == (None if fastest is None else fastest[2])
 
-    def test_a_failure_says_nothing_of_it(self) -> None:
-        """Failing fast is not being fast."""
-        circuit = answered(2000)
-        circuit.begin(1, NOW_MS)
-        circuit.fail(1, NOW_MS + 1)
-        assert circuit.latency_ms(NOW_MS + 1) == 2000
+    def test_a_probe_beside_others(self) -> None:
+        """A payment that has time left; one that has none only if nothing else takes it."""
 
-    def test_an_outage_ends_with_nothing_known(self) -> None:
-        """A probe may have slept through the end of the outage: that says nothing of those begun afterwards."""
-        circuit = asleep(told(opened(ago_ms=PROBE_PAUSE_MIN_MS), 2000, failing=True), 2)
-        circuit.succeed(50, NOW_MS + 2000)
-        assert circuit.latency_ms(NOW_MS + 2000) == 0
-        circuit.succeed(51, NOW_MS + 2001)
-        assert circuit.latency_ms(NOW_MS + 2001) == 0
-        circuit.begin(60, NOW_MS + 2010)
-        assert circuit.latency_ms(NOW_MS + 2030) == 20
+        def sleeping() -> Circuit:
+            circuit = opened(ago_ms=PROBE_AGAIN_MS)
+            circuit.begin(1, NOW_MS - PROBE_AGAIN_MS)
+            return circuit
+
+        assert route(sleeping(), fresh(), WAIT_MS - 1) == "cheap"
+        assert route(sleeping(), fresh(), WAIT_MS) == "dear"
+        assert route(sleeping(), told(fresh(), 2000), WAIT_MS) == "dear"
+        assert route(sleeping(), opened(), WAIT_MS) == "cheap"
+        assert route(opened(), sleeping(), WAIT_MS) == "dear"
+
+    @pytest.mark.parametrize("waited_ms", [0, WAIT_MS])
+    def test_the_cheaper_is_asked_when_the_dearer_has_recovered(self, waited_ms: int) -> None:
+        """Though its pause isn't over and it was last known to be slow; but not for an outage that is newer."""
+        assert route(told(opened(ago_ms=1), 2000, failing=True), recovered(), waited_ms) == "cheap"
+        assert route(opened(ago_ms=10), recovered(ago_ms=11), waited_ms) == (None if waited_ms < WAIT_MS else "dear")
+
+    @pytest.mark.parametrize("waited_ms", [WAIT_MS, 10 * WAIT_MS])
+    def test_payments_hesitate_until_it_has_answered(self, waited_ms: int) -> None:
+        """A no is an answer, and so is silence for a while."""
+
+        def asked(ago_ms: int) -> Circuit:
+            circuit = opened(ago_ms=ago_ms + 1)
+            circuit.begin(1, NOW_MS - ago_ms)
+            return circuit
+
+        assert route(asked(HESITATE_MS - 1), recovered(HESITATE_MS - 1), waited_ms) is None
+        assert route(asked(HESITATE_MS), recovered(HESITATE_MS), waited_ms) == "dear"
+        refused = asked(20)
+        refused.fail(1, NOW_MS)
+        assert route(refused, recovered(20), waited_ms) == "dear"
+
+    def test_they_hesitate_no_longer_than_the_fee_is_worth(self) -> None:
+        """For a difference of nothing, not at all."""
+        router = Router((probing(), recovered(ago_ms=1)), make_policy((700, 700), 1500, 8))
+        assert router.choose(0, 1, NOW_MS) == 1
+
+    def test_both_slow(self) -> None:
+        """The faster, and the cheaper if they are alike."""
+        assert route(told(fresh(), 3000), told(fresh(), 2000), WAIT_MS) == "dear"
+        assert route(told(fresh(), 2000), told(fresh(), 3000), WAIT_MS) == "cheap"
+        assert route(told(fresh(), 2000), told(fresh(), 2000), WAIT_MS) == "cheap"
+
+    def test_the_fallback_may_be_the_cheaper(self) -> None:
+        """Which index is the cheaper is the policy's."""
+        router = Router((fresh(), fresh()), make_policy((1000, 700), 1500, 8))
+        assert router.choose(0, 1, NOW_MS) == 1
+        router = Router((fresh(), opened()), make_policy((1000, 700), 1500, 8))
+        assert router.choose(WAIT_MS - 1, 1, NOW_MS) is None
+        assert router.choose(WAIT_MS, 1, NOW_MS) == 0
+
+    def test_equal_fees_wait_for_nobody(self) -> None:
+        """There is nothing to gain."""
+        for cheap in (opened(), probing(), loaded(fresh(2), 2)):
+            router = Router((cheap, fresh()), make_policy((700, 700), 1500, 8))
+            assert router.choose(0, 1, NOW_MS) == 1
+
+    def test_a_wall_clock_set_back_makes_it_patient(self) -> None:
+        """A payment accepted in the future waits like a new one."""
+        assert route(opened(), fresh(), -5000) is None
 
 
-class TestLimit:
-    """How many may be in flight."""
+FINAL = [
+    Stage(0, Behaviour(0), Behaviour(0)),
+    Stage(30 * S, Behaviour(1000), Behaviour(0)),
+    Stage(60 * S, Behaviour(500), Behaviour(0)),
+    Stage(90 * S, Behaviour(2000, failing=True), Behaviour(1000)),
+    Stage(120 * S, Behaviour(5000, failing=True), Behaviour(5)),
+    Stage(150 * S, Behaviour(0), Behaviour(5, failing=True)),
+    Stage(180 * S, Behaviour(100), Behaviour(5)),
+    Stage(210 * S, Behaviour(50), Behaviour(0)),
+    Stage(240 * S, Behaviour(103), Behaviour(10)),
+    Stage(270 * S, Behaviour(2000), Behaviour(0)),
+]
+"""The final's stages."""
 
-    def test_up_to_the_limit(self) -> None:
-        """A closed circuit has room for `limit` requests, and one ended makes room for another."""
-        circuit = loaded(fresh(3), 2)
-        assert circuit.has_room()
-        circuit.begin(1, NOW_MS)
-        assert (circuit.in_flight, circuit.has_room()) == (3, False)
-        circuit.succeed(1, NOW_MS)
-        assert (circuit.in_flight, circuit.has_room()) == (2, True)
+PREVIEW = [
+    Stage(0, Behaviour(0), Behaviour(0)),
+    Stage(10 * S, Behaviour(100), Behaviour(0)),
+    Stage(20 * S, Behaviour(100, failing=True), Behaviour(0)),
+    Stage(30 * S, Behaviour(2000, failing=True), Behaviour(1000, failing=True)),
+    Stage(40 * S, Behaviour(20), Behaviour(20)),
+    Stage(50 * S, Behaviour(0), Behaviour(5000)),
+]
 
-    def test_grows_by_one_per_success_to_its_maximum(self) -> None:
-        """After an outage it begins with four at once and doubles per round trip."""
-        circuit = probing(limit_max=6)
-        circuit.succeed(1, NOW_MS)
-        limits = [circuit.limit]
-        for token in range(10, 14):
-            circuit.begin(token, NOW_MS)
-            circuit.succeed(token, NOW_MS)
-            limits.append(circuit.limit)
-        assert limits == [LIMIT_AFTER_OUTAGE, 5, 6, 6, 6]
 
-    def test_a_small_maximum_stays_one(self) -> None:
-        """The limit after an outage is not more than the maximum."""
-        circuit = probing(limit_max=2)
-        circuit.succeed(1, NOW_MS)
-        assert circuit.limit == 2
+def ramp(until_ms: int, peak_per_s: int) -> list[int]:
+    """Arrivals that grow evenly from none to a peak."""
+    total = until_ms * peak_per_s // S // 2
+    return [int(until_ms * (number / total) ** 0.5) for number in range(total)]
 
-    def test_what_an_outage_left_behind_takes_no_room(self) -> None:
-        """Requests asleep since before its end may stay so for seconds; the maximum holds for all together."""
-        circuit = asleep(loaded(fresh(8), 2), 0)
-        circuit.fail(100, NOW_MS)
-        asleep(circuit, 3).succeed(50, NOW_MS)
-        assert (circuit.in_flight, circuit.limit) == (3, LIMIT_AFTER_OUTAGE)
-        for token in range(60, 60 + LIMIT_AFTER_OUTAGE):
-            assert circuit.has_room()
-            circuit.begin(token, NOW_MS)
-        assert not circuit.has_room()
-        circuit.succeed(60, NOW_MS)
-        circuit.begin(60, NOW_MS)
-        circuit.begin(70, NOW_MS)
-        assert (circuit.limit, circuit.in_flight, circuit.has_room()) == (5, 8, False)
 
-    def test_a_429_halves_what_is_in_flight(self) -> None:
-        """What was too much is the number in flight, not the limit that was never reached."""
-        circuit = loaded(fresh(400), 20)
-        circuit.refuse(100, NOW_MS)
-        assert (circuit.state, circuit.limit, circuit.in_flight) == (CircuitState.CLOSED, 10, 19)
+def steady(until_ms: int, per_s: int) -> list[int]:
+    """Arrivals at even distances."""
+    return list(range(0, until_ms, S // per_s))
 
-    def test_429_after_429_opens_it(self) -> None:
-        """With nothing left to halve there is a pause, or one payment would be sent again and again."""
-        circuit, limits = loaded(fresh(4), 4), []
-        for token in (100, 101):
-            circuit.refuse(token, NOW_MS)
-            limits.append(circuit.limit)
-        assert (limits, circuit.has_room()) == ([2, LIMIT_MIN], False)
-        circuit.refuse(102, NOW_MS)
-        assert circuit.state is CircuitState.OPEN
-        assert circuit.probe_at_ms == NOW_MS + PROBE_PAUSE_MIN_MS
 
-    def test_a_429_to_a_probe_is_a_failed_probe(self) -> None:
-        """The pause doubles."""
-        circuit = probing()
-        circuit.refuse(1, NOW_MS)
-        assert (circuit.state, circuit.probe_at_ms) == (CircuitState.OPEN, NOW_MS + 2 * PROBE_PAUSE_MIN_MS)
+def shifted(stages: list[Stage], dice: random.Random) -> list[Stage]:
+    """The stages a little later each, so that no poll or probe is in step with them."""
+    return [stages[0], *(stage._replace(from_ms=stage.from_ms + dice.randrange(S)) for stage in stages[1:])]
+
+
+class TestContest:
+    """The stages that were published. No number of the policy was chosen for them."""
+
+    @pytest.mark.slow
+    @pytest.mark.parametrize("variant", VARIANTS[:2])
+    @pytest.mark.parametrize("with_health", [True, False])
+    def test_final(self, *, with_health: bool, variant: int) -> None:
+        """All is paid at the end; the fallback gets the ninety seconds in which default is down or slow, or so."""
+        dice = random.Random(variant)
+        stages, arrivals_ms = shifted(FINAL, dice), ramp(300 * S, 603)
+        model = RoutingModel(stages, arrivals_ms, limit=384, with_health=with_health, dice=dice)
+        outcome = model.run(303 * S)
+        assert outcome.unpaid == 0
+        assert 0.30 < outcome.fallback_share < 0.35
+        assert outcome.waited_ms_max(until_ms=84 * S) < 1200
+        assert outcome.waited_ms_max() < (8 if with_health else 12) * S
+
+    @pytest.mark.slow
+    @pytest.mark.parametrize("variant", VARIANTS)
+    @pytest.mark.parametrize("with_health", [True, False])
+    @pytest.mark.parametrize(("fees_bp", "share_max"), [((700, 1000), 0.1), ((500, 1500), 0.005)])
+    def test_preview(self, fees_bp: tuple[int, int], share_max: float, *, with_health: bool, variant: int) -> None:
+        """All is paid at the end, and the fallback gets only what default's failing outlasts its worth."""
+        dice = random.Random(variant)
+        stages, arrivals_ms = shifted(PREVIEW, dice), ramp(60 * S, 550)
+        model = RoutingModel(stages, arrivals_ms, fees_bp=fees_bp, limit=384, with_health=with_health, dice=dice)
+        outcome = model.run(62 * S)
+        assert outcome.unpaid == 0
+        assert outcome.fallback_share < share_max
+        assert outcome.waited_ms_max(from_ms=46 * S) < 1 * S
 
 
 class TestOutage:
-    """Closed, open, half-open and closed again."""
+    """One thing at a time."""
 
-    def test_a_failure_opens_it(self) -> None:
-        """Nothing flows, and a probe is due after a tenth of a second."""
-        circuit = opened()
-        assert circuit.state is CircuitState.OPEN
-        assert not circuit.has_room()
-        assert not circuit.may_probe(NOW_MS + PROBE_PAUSE_MIN_MS - 1, PROBES_MAX)
-        assert circuit.may_probe(NOW_MS + PROBE_PAUSE_MIN_MS, 1)
+    def test_a_failing_default_is_waited_for_as_long_as_it_saves(self) -> None:
+        """Three points of fee are worth four and a half seconds, and not much more."""
+        stages = [
+            Stage(0, Behaviour(), Behaviour()),
+            Stage(2 * S, Behaviour(failing=True), Behaviour()),
+        ]
+        outcome = RoutingModel(stages, steady(10 * S, 20), dice=random.Random(0)).run(20 * S)
+        assert outcome.unpaid == 0
+        assert 4400 < outcome.waited_ms_max(from_ms=3 * S) < 4800
 
-    def test_a_probe_that_sleeps_is_followed_by_others(self) -> None:
-        """After half a second each, up to a number; nothing else goes there, however long they take."""
-        circuit, now_ms = opened(ago_ms=PROBE_PAUSE_MIN_MS), NOW_MS
-        for token in range(1, PROBES_MAX + 1):
-            assert circuit.may_probe(now_ms, token)
-            assert not circuit.may_probe(now_ms, token - 1)
-            circuit.begin(token, now_ms)
-            assert circuit.state is CircuitState.HALF_OPEN
-            assert not circuit.may_probe(now_ms + PROBE_AGAIN_MS - 1, PROBES_MAX)
-            now_ms += PROBE_AGAIN_MS
-        assert not circuit.has_room()
-        assert not circuit.may_probe(now_ms + 30_000, PROBES_MAX, though_slow=True)
-        circuit.fail(1, now_ms + 30_000)
-        assert circuit.may_probe(now_ms + 30_000, PROBES_MAX)
+    def test_a_slow_default_is_not_waited_for(self) -> None:
+        """Once it is seen to be slow, the fallback gets everything at once."""
+        stages = [
+            Stage(0, Behaviour(), Behaviour()),
+            Stage(2 * S, Behaviour(5000), Behaviour()),
+        ]
+        outcome = RoutingModel(stages, steady(10 * S, 20), with_health=False, dice=random.Random(0)).run(20 * S)
+        late = [one for one in outcome.settled if one.accepted_ms >= 2 * S + 1300 and one.processor == 0]
+        assert len(late) <= 4  # two probes of each instance
+        assert outcome.unpaid == 0
 
-    def test_a_failure_that_came_alone_is_no_outage(self) -> None:
-        """A yes to what was begun before closes it at once, and there was nothing to recover from."""
-        (circuit := loaded(fresh(), 2)).fail(100, NOW_MS + 1)
-        circuit.succeed(101, NOW_MS + 2)
-        assert (circuit.state, circuit.recovered_at_ms < 0) == (CircuitState.CLOSED, True)
-
-    def test_any_probe_may_succeed(self) -> None:
-        """An older one's yes is as good as the newest's; those still under way have nothing to decide then."""
-        circuit = asleep(opened(ago_ms=PROBE_PAUSE_MIN_MS), 3)
-        circuit.succeed(50, NOW_MS + 5)
-        assert (circuit.state, circuit.recovered_at_ms) == (CircuitState.CLOSED, NOW_MS + 5)
-        circuit.forget(52)
-        assert circuit.state is CircuitState.CLOSED
-
-    def test_the_newest_probe_fails_for_all(self) -> None:
-        """While a newer one is under way a failure says nothing; and none after the newest's."""
-        circuit = asleep(opened(ago_ms=PROBE_PAUSE_MIN_MS), 3)
-        circuit.fail(50, NOW_MS + 5)
-        assert circuit.state is CircuitState.HALF_OPEN
-        circuit.fail(52, NOW_MS + 6)
-        assert (circuit.state, circuit.probe_at_ms) == (CircuitState.OPEN, NOW_MS + 6 + 2 * PROBE_PAUSE_MIN_MS)
-        circuit.fail(51, NOW_MS + 7)
-        assert (circuit.state, circuit.probe_at_ms) == (CircuitState.OPEN, NOW_MS + 6 + 2 * PROBE_PAUSE_MIN_MS)
-
-    def test_probes_of_the_last_outage_are_none_of_this(self) -> None:
-        """Those asleep since then take no probe's place, and their failure is news no more."""
-        circuit = asleep(opened(ago_ms=PROBE_PAUSE_MIN_MS), PROBES_MAX)
-        circuit.succeed(50, NOW_MS)
-        circuit.begin(60, NOW_MS)
-        circuit.fail(60, NOW_MS)
-        assert circuit.may_probe(circuit.probe_at_ms, 1)
-        circuit.begin(61, circuit.probe_at_ms)
-        circuit.fail(51, circuit.probe_at_ms)
-        assert circuit.state is CircuitState.HALF_OPEN
-
-    def test_probes_are_few_beyond_the_maximum(self) -> None:
-        """Requests asleep up to the maximum do not keep a probe away, but no more than a few are added."""
-        circuit = loaded(fresh(8), 9)
-        circuit.fail(100, NOW_MS)
-        assert circuit.may_probe(circuit.probe_at_ms, 1)
-        circuit.begin(1, circuit.probe_at_ms)
-        circuit.succeed(101, circuit.probe_at_ms)
-        circuit.begin(2, circuit.probe_at_ms)
-        circuit.hear_health(failing=True, response_ms_min=0, now_ms=circuit.probe_at_ms)
-        assert circuit.in_flight == 9
-        assert not circuit.may_probe(circuit.probe_at_ms, 1)
-        assert circuit.may_probe(circuit.probe_at_ms, 2)
-
-    def test_it_may_be_asked_once_out_of_turn(self) -> None:
-        """Though its pause isn't over and it is known to be slow, if nothing was heard of its outage since then."""
-        circuit = told(opened(), 2000, failing=True)
-        assert not circuit.may_be_asked(NOW_MS)
-        assert circuit.may_be_asked(NOW_MS + 1)
-        circuit.begin(1, NOW_MS + 1)
-        assert not circuit.may_be_asked(NOW_MS + 1)
-        circuit.succeed(1, NOW_MS + 3)
-        assert not circuit.may_be_asked(NOW_MS + 5)
-
-    def test_a_place_is_kept_for_such_a_question(self) -> None:
-        """For one: all others may be asleep."""
-        circuit = asleep(opened(ago_ms=PROBE_PAUSE_MIN_MS), PROBES_MAX)
-        assert circuit.may_be_asked(NOW_MS + 1)
-        circuit.begin(60, NOW_MS + 1)
-        assert not circuit.may_be_asked(NOW_MS + 2)
-
-    def test_success_closes_it(self) -> None:
-        """It reopens gently."""
-        circuit = probing()
-        circuit.succeed(1, NOW_MS + 5)
-        assert (circuit.state, circuit.limit) == (CircuitState.CLOSED, LIMIT_AFTER_OUTAGE)
-        assert circuit.has_room()
-
-    def test_pauses_double_up_to_half_a_second(self) -> None:
-        """Each probe that fails makes the next wait longer; a success in between makes it start afresh."""
-        circuit, now_ms, pauses = opened(), NOW_MS, []
-        for token in range(1, 7):
-            now_ms = circuit.probe_at_ms
-            circuit.begin(token, now_ms)
-            circuit.fail(token, now_ms)
-            pauses.append(circuit.probe_at_ms - now_ms)
-        assert pauses == [200, 400, 500, 500, 500, 500]
-        circuit.begin(8, circuit.probe_at_ms)
-        circuit.succeed(8, now_ms)
-        circuit.begin(9, now_ms)
-        circuit.fail(9, now_ms)
-        assert circuit.probe_at_ms == now_ms + PROBE_PAUSE_MIN_MS
-
-    def test_late_failures_of_others_change_nothing(self) -> None:
-        """Requests begun before the outage fail with it: the pause counts from the first."""
-        circuit = loaded(fresh(), 3)
-        circuit.fail(100, NOW_MS)
-        circuit.fail(101, NOW_MS + 50)
-        assert (circuit.state, circuit.probe_at_ms) == (CircuitState.OPEN, NOW_MS + PROBE_PAUSE_MIN_MS)
-        circuit.begin(1, NOW_MS + 100)
-        circuit.fail(102, NOW_MS + 120)
-        circuit.succeed(1, NOW_MS + 130)
-        assert circuit.has_room()
-
-    def test_a_late_success_closes_an_open_one(self) -> None:
-        """A processor looks at its failing flag after the delay: the answer tells of now, whenever it was asked for."""
-        circuit = loaded(fresh(), 2)
-        circuit.fail(100, NOW_MS)
-        circuit.succeed(101, NOW_MS + 10)
-        assert (circuit.state, circuit.limit) == (CircuitState.CLOSED, LIMIT_AFTER_OUTAGE)
-
-    def test_even_while_a_probe_is_under_way(self) -> None:
-        """The probe may be asleep for long; should it fail, a new outage begins."""
-        circuit = loaded(fresh(), 2)
-        circuit.fail(100, NOW_MS)
-        circuit.begin(1, NOW_MS + 100)
-        circuit.succeed(101, NOW_MS + 110)
-        assert circuit.state is CircuitState.CLOSED
-        circuit.fail(1, NOW_MS + 120)
-        assert (circuit.state, circuit.probe_at_ms) == (CircuitState.OPEN, NOW_MS + 120 + PROBE_PAUSE_MIN_MS)
-
-    def test_an_answer_about_the_payment_leaves_it_as_it_was(self) -> None:
-        """A 400 or a 422 is no outage; a probe that ends so is followed by another at once."""
-        closed = loaded(fresh(), 1)
-        closed.forget(100)
-        assert (closed.state, closed.in_flight) == (CircuitState.CLOSED, 0)
-        circuit = probing()
-        circuit.forget(1)
-        assert circuit.state is CircuitState.OPEN
-        assert circuit.may_probe(NOW_MS, 1)
-        others = asleep(probing(), 2)
-        others.forget(50)
-        assert others.state is CircuitState.HALF_OPEN
-
-
-class TestHealth:
-    """Circuit.hear_health, and probes to the slow."""
-
-    def test_failing_opens_it(self) -> None:
-        """Before any payment has failed."""
-        circuit = told(fresh(), 5, failing=True)
-        assert (circuit.state, circuit.probe_at_ms) == (CircuitState.OPEN, NOW_MS + PROBE_PAUSE_MIN_MS)
-
-    def test_failing_changes_nothing_for_an_open_one(self) -> None:
-        """Its pause goes on."""
-        assert told(opened(ago_ms=60), 5, failing=True).probe_at_ms == NOW_MS + 40
-        assert told(probing(), 5, failing=True).state is CircuitState.HALF_OPEN
-
-    def test_recovery_makes_a_probe_due(self) -> None:
-        """A poll closes nothing; a payment must succeed."""
-        circuit = told(opened(), 5)
-        assert circuit.state is CircuitState.OPEN
-        assert circuit.may_probe(NOW_MS, 1)
-        assert told(probing(), 5).may_probe(NOW_MS, 2)
-
-    def test_no_probe_to_one_that_is_known_to_be_slow(self) -> None:
-        """Unless there is no other way left, or the news are old."""
-        circuit = told(opened(ago_ms=PROBE_PAUSE_MIN_MS), SLOW_MS + 1)
-        assert not circuit.may_probe(NOW_MS, 1)
-        assert circuit.may_probe(NOW_MS, 1, though_slow=True)
-        assert not circuit.may_probe(NOW_MS + HEALTH_FRESH_MS, 1)
-        assert circuit.may_probe(NOW_MS + HEALTH_FRESH_MS + 1, 1)
-
-    def test_a_slow_one_is_tried_again_when_nothing_is_in_flight(self) -> None:
-        """One payment at a time finds out whether it is still slow, when nobody else tells."""
-        circuit = answered(2000)
-        assert circuit.may_probe(NOW_MS, 1)
-        circuit.begin(1, NOW_MS)
-        assert not circuit.may_probe(NOW_MS + 30_000, PROBES_MAX)
-
-    def test_health_ends_a_slow_down(self) -> None:
-        """When the least response time is short again, payments flow at once."""
-        assert not told(answered(2000), 0).is_slow(NOW_MS)
-        assert told(answered(5), 2000).is_slow(NOW_MS)
-
-
-class TestThrough:
-    """Circuit.through_ms: how long a full one is worth waiting for."""
-
-    def test_at_its_maximum(self) -> None:
-        """A round for those in flight, one for each full limit that waits, and a few, as it might have to grow."""
-        circuit = loaded(told(fresh(8), 100), 8)
-        assert [circuit.through_ms(waiting, NOW_MS) for waiting in (1, 8, 80)] == [100, 300, 1500]
-
-    def test_a_limit_that_grows_soon_takes_many(self) -> None:
-        """After an outage it doubles per round, so that thousands are a matter of a few rounds."""
-        circuit = probing(400)
-        circuit.succeed(1, NOW_MS)
-        loaded(told(circuit, 100), LIMIT_AFTER_OUTAGE)
-        assert [circuit.through_ms(waiting, NOW_MS) for waiting in (4, 40, 4000)] == [200, 500, 2100]
-
-    def test_one_that_has_too_much_to_do_will_not_grow(self) -> None:
-        """After a 429 what it took is all that can be hoped for, until it has taken more."""
-        circuit = loaded(told(fresh(400), 100), 20)
-        circuit.refuse(100, NOW_MS)
-        assert (circuit.limit, circuit.through_ms(1000, NOW_MS)) == (10, 10_800)
-        circuit.succeed(101, NOW_MS)
-        assert circuit.through_ms(1001, NOW_MS) == 1 + 7 + 91
-        circuit.fail(102, NOW_MS)
-        circuit.succeed(103, NOW_MS)
-        assert circuit.through_ms(1000, NOW_MS) == 1 + 8 + 2
-
-    def test_a_round_takes_a_millisecond_at_least(self) -> None:
-        """Nothing known is fast, but not infinitely so."""
-        assert loaded(fresh(1), 1).through_ms(1000, NOW_MS) == 1011
-
-    def test_requests_that_hang_are_seen(self) -> None:
-        """Though a health poll, which knows nothing of them, says that all is well."""
-        circuit = told(loaded(fresh(4), 4, age_ms=6000), 5)
-        assert circuit.latency_ms(NOW_MS) == 5
-        assert circuit.through_ms(1, NOW_MS) == 6000
-
-
-MOVES = st.lists(
-    st.tuples(
-        st.sampled_from(["send", "send", "ask", "succeed", "fail", "refuse", "forget", "healthy", "failing", "slow"]),
-        st.integers(0, 20),
-        st.sampled_from([0, 1, 50, 100, 1001, 5000]),
-    ),
-    min_size=20,
-    max_size=60,
-)
-
-
-class Driver:
-    """Drives a circuit as the dispatcher does, and keeps books of its own."""
-
-    def __init__(self, limit_max: int) -> None:
-        self.circuit = fresh(limit_max)
-        self.now_ms = NOW_MS
-        self.in_flight: dict[int, bool] = {}  # token -> whether it is a probe of this outage
-        self.token = 0
-
-    def move(self, what: str, which: int, later_ms: int) -> None:
-        """One thing happens, a little later."""
-        self.now_ms += later_ms
-        circuit = self.circuit
-        if what in {"send", "ask"}:
-            asked = what == "ask" and circuit.may_be_asked(self.now_ms)
-            if asked or circuit.has_room() or circuit.may_probe(self.now_ms, PROBES_MAX):
-                self.token += 1
-                self.in_flight[self.token] = circuit.state is not CircuitState.CLOSED
-                circuit.begin(self.token, self.now_ms)
-        elif what in {"healthy", "failing", "slow"}:
-            latency_ms = 2000 if what == "slow" else 5
-            circuit.hear_health(failing=what == "failing", response_ms_min=latency_ms, now_ms=self.now_ms)
-        elif self.in_flight:
-            token = list(self.in_flight)[which % len(self.in_flight)]
-            self.end(what, token)
-        if circuit.state is CircuitState.CLOSED:
-            self.in_flight = dict.fromkeys(self.in_flight, False)
-
-    def end(self, how: str, token: int) -> None:
-        """A request ends."""
-        del self.in_flight[token]
-        if how == "forget":
-            self.circuit.forget(token)
-        else:
-            ends: dict[str, Callable[[int, int], None]] = {
-                "succeed": self.circuit.succeed,
-                "fail": self.circuit.fail,
-                "refuse": self.circuit.refuse,
-            }
-            ends[how](token, self.now_ms)
-
-
-class TestAnyCourse:
-    """What holds whatever happens in whatever order."""
+    @pytest.mark.parametrize("with_health", [True, False])
+    def test_recovery_is_noticed_within_half_a_second(self, *, with_health: bool) -> None:
+        """After a long outage of both, what waited is paid as soon as one is back."""
+        down = Behaviour(failing=True)
+        stages = [Stage(0, down, down), Stage(30 * S, Behaviour(), down)]
+        model = RoutingModel(stages, steady(30 * S, 20), with_health=with_health, dice=random.Random(0))
+        outcome = model.run(60 * S)
+        assert outcome.unpaid == 0
+        assert min(one.settled_ms for one in outcome.settled) <= 30 * S + 600
+        assert max(one.settled_ms for one in outcome.settled) <= 31 * S
 
     @pytest.mark.slow
-    @settings(max_examples=60)
-    @given(st.integers(1, 8), MOVES)
-    def test_bounds(self, limit_max: int, moves: list[tuple[str, int, int]]) -> None:
-        """Limit and probes stay within bounds; half-open means a probe or more; requests are all accounted for."""
-        driver = Driver(limit_max)
-        for move in moves:
-            driver.move(*move)
-            circuit, probes = driver.circuit, sum(driver.in_flight.values())
-            assert LIMIT_MIN <= circuit.limit <= limit_max
-            assert circuit.in_flight == len(driver.in_flight) <= limit_max + PROBES_MAX + 1
-            assert probes <= PROBES_MAX + 1
-            assert circuit.state is not CircuitState.HALF_OPEN or probes > 0
-            assert circuit.latency_ms(driver.now_ms) >= 0
+    @pytest.mark.parametrize("variant", VARIANTS)
+    @pytest.mark.parametrize("asleep_ms", [0, 1000, 3000, 5000])
+    @pytest.mark.parametrize("delay_ms", [0, 100])
+    def test_a_recovery_of_both_is_the_cheaper_ones(self, asleep_ms: int, delay_ms: int, variant: int) -> None:
+        """However they failed, and however old the backlog is, nearly all of it is paid where it costs less."""
+        dice = random.Random(variant)
+        down, well = Behaviour(asleep_ms, failing=True), Behaviour(delay_ms)
+        stages = [Stage(0, well, well), Stage(5 * S, down, down), Stage(25 * S, well, well)]
+        outcome = RoutingModel(shifted(stages, dice), steady(28 * S, 200), limit=384, dice=dice).run(60 * S)
+        assert outcome.unpaid == 0
+        assert outcome.fallback_share < 0.005
+
+    def test_a_dearer_one_in_good_health_leaves_a_short_outage_to_the_cheaper(self) -> None:
+        """What waited less than it is worth is still waited for while the cheaper reopens gently."""
+        stages = [
+            Stage(0, Behaviour(100), Behaviour()),
+            Stage(2 * S, Behaviour(100, failing=True), Behaviour()),
+            Stage(5 * S, Behaviour(100), Behaviour()),
+        ]
+        outcome = RoutingModel(stages, steady(8 * S, 200), limit=384, dice=random.Random(0)).run(20 * S)
+        assert (outcome.unpaid, outcome.fallback_share) == (0, 0)
+
+    def test_no_payment_is_a_probe_for_ever(self) -> None:
+        """One that slept in a failing processor until its time was over goes to the other, not in there again."""
+        stages = [Stage(0, Behaviour(3000, failing=True), Behaviour())]
+        outcome = RoutingModel(stages, steady(30 * S, 20), with_health=False, dice=random.Random(0)).run(60 * S)
+        assert outcome.unpaid == 0
+        assert outcome.waited_ms_max() < WAIT_MS + 3 * S + 600
+
+    @pytest.mark.parametrize("fees_bp", [(700, 1000), (700, 700), (1000, 700)])
+    @pytest.mark.parametrize("down", [0, 1])
+    def test_one_that_is_down_for_good(self, fees_bp: tuple[int, int], down: int) -> None:
+        """The other gets everything, after the cheaper one's worth if it is that; for equal fees nobody waits."""
+        pair = [Behaviour(), Behaviour()]
+        pair[down] = Behaviour(failing=True)
+        model = RoutingModel([Stage(0, *pair)], steady(20 * S, 50), fees_bp=fees_bp, dice=random.Random(0))
+        outcome = model.run(40 * S)
+        assert outcome.unpaid == 0
+        assert outcome.fallback_share == 1 - down
+        waits = fees_bp[down] < fees_bp[1 - down]
+        assert outcome.waited_ms_max() < (WAIT_MS if waits else 0) + 500
+
+    def test_a_slow_processor_is_better_than_none(self) -> None:
+        """With one processor down for good and the other back from an outage but slow, payments go on."""
+        down = Behaviour(failing=True)
+        stages = [Stage(0, down, down), Stage(10 * S, Behaviour(3000), down)]
+        outcome = RoutingModel(stages, steady(10 * S, 10), dice=random.Random(0)).run(120 * S)
+        assert outcome.unpaid == 0
+
+    @pytest.mark.parametrize("bad", [Behaviour(failing=True), Behaviour(1000, failing=True), Behaviour(busy=True)])
+    def test_noes_are_few(self, bad: Behaviour) -> None:
+        """A processor that refuses everything is asked a few times at first, then twice a second by each instance."""
+        model = RoutingModel([Stage(0, bad, bad)], steady(20 * S, 50), with_health=False, dice=random.Random(0))
+        outcome = model.run(20 * S)
+        for processor in (0, 1):
+            assert 26 <= outcome.noes(processor, from_ms=10 * S) <= 42
+            assert outcome.noes(processor, until_ms=10 * S) < 2 * (64 + 30)
+
+    def test_a_busy_processor_gets_less(self) -> None:
+        """429 for a while costs no payment, and the limit grows again."""
+        stages = [
+            Stage(0, Behaviour(100), Behaviour(100)),
+            Stage(2 * S, Behaviour(100, busy=True), Behaviour(100, busy=True)),
+            Stage(3 * S, Behaviour(100), Behaviour(100)),
+        ]
+        model = RoutingModel(stages, steady(8 * S, 200), dice=random.Random(0))
+        assert model.run(9 * S).unpaid == 0
+        for instance in model.instances:
+            assert instance.circuits[0].limit > 10
+
+
+class TestAnyStages:
+    """Stages made up on the spot."""
 
     @pytest.mark.slow
-    @settings(max_examples=40)
-    @given(st.integers(1, 8), MOVES, st.sampled_from(["succeed", "fail", "refuse", "forget"]))
-    def test_there_is_always_a_way_back(self, limit_max: int, moves: list[tuple[str, int, int]], how: str) -> None:
-        """Once nothing is in flight and the longest pause is over, a payment may go, if need be though it is slow."""
-        driver = Driver(limit_max)
-        for move in moves:
-            driver.move(*move)
-        for token in list(driver.in_flight):
-            driver.end(how, token)
-        later_ms = driver.now_ms + PROBE_PAUSE_MAX_MS
-        assert driver.circuit.takes(later_ms, 1, though_slow=True)
+    @settings(max_examples=80)
+    @given(st.randoms(use_true_random=False), st.booleans())
+    def test_everything_is_paid_once_faults_stop(self, dice: random.Random, with_health: bool) -> None:  # noqa: FBT001
+        """Whatever failed before, and however slow both are in the end: nothing is left behind."""
+
+        def behaviour(*, healed: bool) -> Behaviour:
+            delay_ms = dice.choice([0, 5, 20, 100, 500, 1000, 2000, 5000])
+            return Behaviour(delay_ms, not healed and dice.random() < 0.5, not healed and dice.random() < 0.1)
+
+        stages, at_ms = list[Stage](), 0
+        for _ in range(dice.randint(1, 5)):
+            stages.append(Stage(at_ms, behaviour(healed=False), behaviour(healed=False)))
+            at_ms += dice.randint(1, 10 * S)
+        lasting = Behaviour(0, failing=True) if dice.random() < 0.3 else behaviour(healed=True)
+        pair = [behaviour(healed=True), lasting]
+        dice.shuffle(pair)
+        stages.append(Stage(at_ms, *pair))
+        model = RoutingModel(stages, steady(at_ms, 10), limit=32, with_health=with_health, dice=dice)
+        assert model.run(at_ms + 600 * S).unpaid == 0

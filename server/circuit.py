@@ -1,0 +1,218 @@
+"""What is known of one processor, and how many payments may go there: pure. Time is an argument, in `Clock`'s ticks_ms.
+
+A `Circuit` is
+
+* **closed**: payments flow, up to `limit` at once. A failure seen in passing opens it. `limit` starts small after
+  an outage and grows by one per success, so it doubles per round trip (slow start, RFC 5681) up to its maximum.
+* **open**: nothing flows but a probe, a real payment, after a pause that doubles from 0.1 s to 0.5 s with each probe
+  that fails. None goes to a processor known to be slow, as its answer would come too late to be told exactly, unless it
+  may spare the dearer one or there is no other way left.
+* **half-open**: the newest probe is under way; its failure opens the circuit again. Another follows if it stays away
+  for long, lest one that sleeps through the end of an outage hide it.
+
+Any success ends an outage, whenever its request was begun. What that took tells nothing, as the request may have slept
+through the outage: how slow the processor is has to be found out anew.
+
+A processor that says it has too much to do (429) gets half as many at once; with nothing left to halve its circuit
+opens too, or the only payment there would be sent again and again without a pause.
+
+Its expected latency is the newest thing known: the last answer, the last health poll, or the age of the oldest request
+in flight, which tells of a slow-down long before its answer does.
+"""
+
+from enum import Enum, unique
+
+PROBE_PAUSE_MIN_MS = 100  # an outage costs ten failed calls a second at first
+PROBE_PAUSE_MAX_MS = 500  # and two later; a recovery is noticed within half a second
+PROBE_AGAIN_MS = 500  # the same where calls sleep before they fail
+PROBES_MAX = 4  # payments asleep there at once: each of them is paid late
+LIMIT_AFTER_OUTAGE = 4
+LIMIT_MIN = 1
+HEALTH_FRESH_MS = 11_000  # two polls of 5.3 s and a little: older news says nothing
+LONG_AGO_MS = -(1 << 40)  # before anything on the circuits' clock
+
+
+@unique
+class CircuitState(Enum):
+    """Whether payments flow to a processor."""
+
+    CLOSED = "closed"
+    OPEN = "open"
+    HALF_OPEN = "half-open"
+
+
+class Circuit:
+    """What is known of one processor, and how many payments may go there.
+
+    Args:
+        limit_max: requests at once.
+        slow_ms: slower than this is slow.
+    """
+
+    def __init__(self, limit_max: int, slow_ms: int) -> None:
+        """Closed, nothing known."""
+        self.state = CircuitState.CLOSED
+        self.limit = limit_max
+        self.probe_at_ms = 0  # when another probe is due, in an outage
+        self.recovered_at_ms = LONG_AGO_MS  # when a probe ended the last outage
+        self._limit_max = limit_max
+        self._limit_ceiling = limit_max  # how far `limit` may grow: to its maximum, or less since a 429
+        self._slow_ms = slow_ms
+        self._pause_ms = PROBE_PAUSE_MIN_MS
+        self._touched_at_ms = LONG_AGO_MS  # when this outage was noticed, or its newest probe sent
+        self._newest_probe: int | None = None
+        self._begun: dict[int, int] = {}  # token of each request in flight -> when it began, oldest first
+        self._uncounted = set[int]()  # in flight and not counted against `limit`: probes, and what an outage has left
+        self._timed: dict[int, int] = {}  # those of `_begun` whose age may say more than `_expected_ms`
+        self._expected_ms = 0
+        self._known_since_ms = -1  # when the request or poll that `_expected_ms` comes from was begun
+        self._health_at_ms: int | None = None
+
+    @property
+    def in_flight(self) -> int:
+        """Requests begun and not ended."""
+        return len(self._begun)
+
+    def latency_ms(self, now_ms: int) -> int:
+        """How long an answer is expected to take."""
+        while self._timed:
+            token, begun_ms = next(iter(self._timed.items()))
+            if begun_ms >= self._known_since_ms:
+                return max(self._expected_ms, now_ms - begun_ms)
+            del self._timed[token]  # a newer request or poll has told more than its age can
+        return self._expected_ms
+
+    def is_slow(self, now_ms: int) -> bool:
+        """Whether an answer is expected to take longer than `slow_ms`."""
+        return self.latency_ms(now_ms) > self._slow_ms
+
+    def has_room(self) -> bool:
+        """Whether a payment may go there in the ordinary way."""
+        room = min(self.limit + len(self._uncounted), self._limit_max)
+        return self.state is CircuitState.CLOSED and self.in_flight < room
+
+    def may_probe(self, now_ms: int, probes_max: int, *, though_slow: bool = False) -> bool:
+        """Whether one payment may go there as a probe.
+
+        In an outage: once a probe is due and fewer than `probes_max` are under way. When it is closed: only if nothing
+        is in flight. Never if a fresh health poll says that it is slow, unless `though_slow`.
+        """
+        if self._is_slow_by_poll(now_ms) and not though_slow:
+            return False
+        if self.state is CircuitState.CLOSED:
+            return not self._begun
+        return now_ms >= self.probe_at_ms and self._has_room_for_probe(probes_max)
+
+    def may_probe_out_of_turn(self, since_ms: int) -> bool:
+        """Whether it may be probed out of turn, as no probe of its outage was begun since then."""
+        silent = self.state is not CircuitState.CLOSED and self._touched_at_ms < since_ms
+        return silent and self._has_room_for_probe(PROBES_MAX + 1)  # the others may all be asleep
+
+    def _has_room_for_probe(self, probes_max: int) -> bool:
+        return len(self._uncounted) < probes_max and len(self._begun) < self._limit_max + probes_max
+
+    def has_place(self, now_ms: int, probes_max: int, *, though_slow: bool = False) -> bool:
+        """Whether a payment may go there, as a probe (with the arguments of `may_probe`) or in the ordinary way."""
+        room = self.has_room() and (though_slow or not self.is_slow(now_ms))
+        return room or self.may_probe(now_ms, probes_max, though_slow=though_slow)
+
+    def through_ms(self, waiting: int, now_ms: int) -> int:
+        """How long it may take until so many more are through, while it is closed and full.
+
+        They go in rounds of `limit`, which doubles each time. A round takes as long as an answer, or for as long as
+        nothing has moved: a health poll hides in `latency_ms` that requests hang.
+        """
+        rounds = 1 + (waiting // self.limit).bit_length() + waiting // self._limit_ceiling
+        stalled_ms = now_ms - next(reversed(self._begun.values()))
+        return rounds * max(self.latency_ms(now_ms), stalled_ms, 1)
+
+    def _is_slow_by_poll(self, now_ms: int) -> bool:
+        """Whether a fresh health poll says that it is slow, and nothing newer says otherwise."""
+        fresh = self._health_at_ms is not None and now_ms - self._health_at_ms <= HEALTH_FRESH_MS
+        return fresh and self._expected_ms > self._slow_ms
+
+    def begin(self, token: int, now_ms: int) -> None:
+        """A request is about to be sent; `token` names it until it ends."""
+        self._begun[token] = self._timed[token] = now_ms
+        if self.state is not CircuitState.CLOSED:
+            self.state = CircuitState.HALF_OPEN
+            self._newest_probe = token
+            self._uncounted.add(token)
+            self._touched_at_ms = now_ms
+            self.probe_at_ms = now_ms + PROBE_AGAIN_MS
+
+    def succeed(self, token: int, now_ms: int) -> None:
+        """The request was answered as it should be."""
+        was_probe = self.state is not CircuitState.CLOSED and token in self._uncounted
+        begun_ms = self._end(token)
+        if begun_ms >= self._known_since_ms:
+            self._learn(now_ms - begun_ms, begun_ms)
+        if self.state is CircuitState.CLOSED:
+            self.limit = min(self.limit + 1, self._limit_max)
+            self._limit_ceiling = max(self._limit_ceiling, self.limit)
+        else:
+            self._close(now_ms)
+        if was_probe:  # else it was begun before a failure that came alone, and there was no outage to recover from
+            self.recovered_at_ms = now_ms
+
+    def fail(self, token: int, now_ms: int) -> None:
+        """The request failed: a sure no, or no clear answer."""
+        self._end(token)
+        self._trip(token, now_ms)
+
+    def refuse(self, token: int, now_ms: int) -> None:
+        """The processor has too much to do (429): fewer at once, and a pause when there were no more than one."""
+        self._end(token)
+        if self.state is CircuitState.CLOSED and self.limit > LIMIT_MIN:
+            self.limit = max(min(self.limit, len(self._begun) + 1) // 2, LIMIT_MIN)
+            self._limit_ceiling = self.limit
+        else:
+            self._trip(token, now_ms)
+
+    def forget(self, token: int) -> None:
+        """The request ended in a way that says nothing about the processor."""
+        self._end(token)
+        if token == self._newest_probe:
+            self.state = CircuitState.OPEN
+            self.probe_at_ms = self._touched_at_ms  # at once
+
+    def hear_health(self, *, failing: bool, response_ms_min: int, now_ms: int) -> None:
+        """A health poll's news, new to this dispatcher."""
+        self._health_at_ms = now_ms
+        self._learn(response_ms_min, now_ms)
+        if not failing:
+            self.probe_at_ms = now_ms
+        elif self.state is CircuitState.CLOSED:
+            self._trip(None, now_ms)
+
+    def _learn(self, latency_ms: int, since_ms: int) -> None:
+        self._expected_ms = latency_ms
+        self._known_since_ms = since_ms
+
+    def _end(self, token: int) -> int:
+        self._timed.pop(token, None)
+        self._uncounted.discard(token)
+        return self._begun.pop(token)
+
+    def _trip(self, token: int | None, now_ms: int) -> None:
+        """An outage begins, or goes on after its newest probe, with a longer pause; any other failure is no news."""
+        if self.state is CircuitState.CLOSED:
+            self._pause_ms = PROBE_PAUSE_MIN_MS
+            self._touched_at_ms = now_ms
+            self._uncounted.clear()
+        elif token == self._newest_probe:
+            self._pause_ms = min(self._pause_ms * 2, PROBE_PAUSE_MAX_MS)
+        else:
+            return
+        self.state = CircuitState.OPEN
+        self._newest_probe = None
+        self.probe_at_ms = now_ms + self._pause_ms
+
+    def _close(self, now_ms: int) -> None:
+        """An outage ends."""
+        self.state = CircuitState.CLOSED
+        self._newest_probe = None
+        self._uncounted = set(self._begun)
+        self.limit = min(LIMIT_AFTER_OUTAGE, self._limit_max)
+        self._limit_ceiling = self._limit_max
+        self._learn(0, now_ms)
