@@ -1,4 +1,4 @@
-"""Which processor a payment goes to next: pure, from the circuits of both. Time is in `Clock`'s ticks_ms, an argument."""
+"""Which processor a payment goes to next: pure, from both circuits. Time is an argument, in `Clock`'s ticks_ms."""
 
 from typing import NamedTuple
 

@@ -18,21 +18,19 @@ living instance after a sibling has accepted `IDS_REMEMBERED_MIN` others, or lie
 
 import logging
 from collections.abc import Callable, Iterable, Iterator
-from typing import NamedTuple
 
 from server.clock import Clock
+from server.copies import Copy, copies_in
 from server.generations import LatestIds
 from shm import (
     Accepted,
     Counters,
-    DispatcherCount,
     Geometry,
     Lane,
     Phase,
     Segment,
     SegmentError,
     SegmentMissing,
-    State,
     Table,
     is_role_free,
 )
@@ -42,7 +40,6 @@ ATTACH_MS = 1000  # how old a mapping may be; the segment may have been made ane
 RETURNING_MS = 10_000  # HAProxy needs 2 s to send it its ids again; a stuck dispatcher here may need STUCK_S more
 
 _LEAVING = (Phase.LEAVING, Phase.GONE)
-_PAID_FOR_SURE = (State.SENDING, State.UNKNOWN, State.SETTLED)
 
 _log = logging.getLogger(__name__)
 
@@ -196,75 +193,10 @@ class Sibling:
             self._heads[index] = head
         return is_whole
 
-    def copies(self, knows: Callable[[bytes], bool]) -> Iterator["Copy"]:
-        """Of the ids that this instance knows, those that the sibling has paid or may be going to pay.
-
-        What lies in its lanes is not looked at: its dispatcher knows whose ids it meets.
-        """
+    def copies(self, knows: Callable[[bytes], bool]) -> Iterator[Copy]:
+        """Of the ids that this instance knows, those that the sibling has paid or may be going to pay."""
         segment = self._segment_now()
-        if segment is None:
-            return
-        for dispatcher in range(segment.geometry.dispatchers):
-            table = segment.table(dispatcher)
-            for slot, state, correlation_id, _, _ in table.ids():
-                if (state in _PAID_FOR_SURE or state == State.WAITING) and knows(correlation_id):
-                    yield Copy(self, segment, table, slot, correlation_id)
-
-    def is_down(self) -> bool:
-        """Whether it has no supervisor; its next life will verify what waits."""
-        return self._is_free("supervisor")
-
-    def pays_what_waits(self, segment: Segment) -> bool | None:
-        """Whether what waits there is paid there for certain, as all has been verified; None: ask again in a moment.
-
-        A dispatcher's lock is looked at before its words: those are an earlier life's as long as nobody holds it, and
-        say nothing of what the next one will do.
-        """
-        dispatchers = range(segment.geometry.dispatchers)
-        if self.is_down():
-            return False
-        if any(self._is_free(f"dispatcher-{dispatcher}") for dispatcher in dispatchers):
-            return None
-        since_ms = segment.supervisor_counters().started_at_ms
-        rows = (segment.dispatcher_counters(dispatcher) for dispatcher in dispatchers)
-        return all(row.get(DispatcherCount.VERIFIED_FOR_MS) == since_ms for row in rows)
-
-
-class Copy(NamedTuple):
-    """A payment in a sibling's table that this instance has as well."""
-
-    sibling: Sibling
-    segment: Segment
-    table: Table
-    slot: int
-    correlation_id: bytes
-
-    def counts_before(self, accepted_at_us: int) -> bool | None:
-        """Whether what waits here unverified, accepted then (µs UTC), is to be left to this copy; None: ask again.
-
-        | the copy | answer |
-        | --- | --- |
-        | is no longer there, or ended without being paid | False |
-        | is sending, unknown or settled | True |
-        | waits, and its instance has verified all it found | True: it will be sent there |
-        | waits, and a dispatcher there is just starting | None |
-        | waits there unverified, accepted at the same time as the one here, or later | False |
-        | the same, accepted earlier; its instance is down | True |
-        | the same, and its instance is verifying | None: it may have left it to an earlier life of this one |
-        """
-        pays_what_waits = self.sibling.pays_what_waits(self.segment)  # before the slot is read: it may begin to be sent
-        kept = self.table.read(self.slot)
-        if kept is None or kept.correlation_id != self.correlation_id:
-            return False
-        if kept.state in _PAID_FOR_SURE:
-            return True
-        if kept.state is not State.WAITING:
-            return False
-        if pays_what_waits or pays_what_waits is None:
-            return pays_what_waits
-        if kept.accepted_at_us >= accepted_at_us:
-            return False
-        return True if self.sibling.is_down() else None
+        return iter(()) if segment is None else copies_in(segment, self._is_free, knows)
 
 
 def _identity(segment: Segment | None) -> tuple[int, int, Geometry] | None:

@@ -11,10 +11,11 @@ import logging
 from collections.abc import Iterator
 
 from server.clock import Clock
+from server.copies import Copy
 from server.custody import Custody
 from server.errors import ProcessorError
 from server.processors import Processor
-from server.siblings import Copy, Siblings
+from server.siblings import Siblings
 from shm import Event, Kept
 
 ASKED_AT_ONCE_MAX = 8

@@ -56,6 +56,7 @@ SERVER_LAYERS = (
     ("circuit", "pacing", "problems"),
     ("routing", "outages"),
     # what stands in memory, and the ways out
+    ("copies",),
     ("connection", "redis_scripts", "following", "custody", "siblings", "neighbours", "lookup", "quota"),
     ("transport", "local_totals", "intake"),
     ("processors",),

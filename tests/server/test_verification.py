@@ -10,11 +10,12 @@ import pytest
 
 from server import verification
 from server.config import Config, load
+from server.copies import Copy
 from server.custody import Custody, Taking
 from server.intake import Intake
 from server.payer import Payer
 from server.processors import Processor
-from server.siblings import Copy, Sibling, Siblings
+from server.siblings import Sibling, Siblings
 from server.verification import ASKED_AT_ONCE_MAX, GATHERED_FOR_MS, verify
 from shm import DispatcherCount, Ended, Event, Geometry, Kind, Lane, Segment, State
 from tests.fakes import NOON_MS, FakeClock, FakeProcessor, Paid, idle

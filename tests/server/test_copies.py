@@ -1,0 +1,124 @@
+"""server/copies.py: two instances never both pay a payment, and never leave it to each other."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from server.siblings import Sibling, Siblings
+from shm import Event, Kept, State
+from tests.fakes import NOON_MS, FakeClock
+from tests.server.other_instance import OtherInstance, copy_of, other_instance
+
+LATER_MS = NOON_MS + 1
+EARLIER_MS = NOON_MS - 1
+
+
+@pytest.fixture
+def other() -> Iterator[OtherInstance]:
+    """Another instance."""
+    with other_instance() as made:
+        yield made
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    """It is noon."""
+    return FakeClock()
+
+
+class TestWaitingCopies:
+    """What a returning instance leaves to its siblings."""
+
+    def found(
+        self, other: OtherInstance, clock: FakeClock, *, accepted_ms: int = NOON_MS, known: int = 99
+    ) -> dict[int, bool | None]:
+        """Which of the payments up to `known` are there as well, and whether copies accepted then are left to them."""
+        copies = Siblings([Sibling(other.name, clock)]).copies(lambda key: int.from_bytes(key, "big") <= known)
+        return {int.from_bytes(key, "big"): copy.counts_before(accepted_ms * 1000) for key, (copy,) in copies.items()}
+
+    def test_what_is_or_will_be_paid(self, other: OtherInstance, clock: FakeClock) -> None:
+        """Settled, sent and waiting ones; what ended otherwise was not paid there, what lies in lanes is not taken."""
+        other.start()
+        other.has_verified()
+        for number, state in enumerate(State):
+            if state is not State.FREE:
+                other.take(copy_of(number, accepted_ms=LATER_MS), state)
+        other.publish(copy_of(99))
+        certain = {State.WAITING, State.SENDING, State.UNKNOWN, State.SETTLED}
+        assert self.found(other, clock) == {list(State).index(state): True for state in certain}
+
+    def test_only_what_is_known_here(self, other: OtherInstance, clock: FakeClock) -> None:
+        """A full table there takes no memory here."""
+        other.take(copy_of(1), State.SETTLED)
+        other.take(copy_of(2), State.SETTLED)
+        assert self.found(other, clock, known=1) == {1: True}
+
+    @pytest.mark.parametrize("absent", [True, False])
+    def test_what_it_may_yet_leave_to_us(self, other: OtherInstance, clock: FakeClock, absent: bool) -> None:  # noqa: FBT001
+        """What waits unverified is certain only against later copies, and only once it can't be left to us any more."""
+        other.start()
+        other.take(copy_of(1))
+        other.take(copy_of(2), State.SETTLED)
+        if absent:
+            other.has_verified()
+            other.kill()
+        assert self.found(other, clock, accepted_ms=LATER_MS) == {1: True if absent else None, 2: True}
+        assert self.found(other, clock, accepted_ms=EARLIER_MS) == {1: False, 2: True}
+
+    def test_between_two_lives(self, other: OtherInstance, clock: FakeClock) -> None:
+        """A new supervisor that has not begun its row yet: the words there are an earlier life's, and say nothing."""
+        other.start()
+        other.has_verified()
+        other.take(copy_of(1))
+        other.take(copy_of(2), State.SETTLED)
+        other.kill()
+        other.start(begun=False)
+        assert self.found(other, clock) == {1: None, 2: True}
+
+    def test_is_looked_at_as_it_is_now(self, other: OtherInstance, clock: FakeClock) -> None:
+        """What was true when the copies were gathered may not be any more."""
+        other.start()
+        other.has_verified()
+        other.take(copy_of(1, accepted_ms=LATER_MS))
+        copies = Siblings([Sibling(other.name, clock)]).copies(lambda _: True)
+        (copy,) = copies[copy_of(1).correlation_id]
+        assert copy.counts_before(NOON_MS * 1000) is True
+        other.kill()
+        other.start(NOON_MS)
+        assert copy.counts_before(NOON_MS * 1000) is False
+        table = other.segment.table(1)
+        table.apply(0, Event.FOUND_ELSEWHERE)
+        assert copy.counts_before(LATER_MS * 1000 + 1) is False
+        table.apply(0, Event.FOLDED)
+        table.insert(0, copy_of(7))
+        assert copy.counts_before(LATER_MS * 1000 + 1) is False
+
+    def test_whether_it_pays_is_asked_before_its_slot_is_read(self, other: OtherInstance, clock: FakeClock) -> None:
+        """Else it might be read as waiting, then be sent, and its instance die: it would be paid here as well."""
+        other.start()
+        other.has_verified()
+        other.take(copy_of(1))
+        (copy,) = Sibling(other.name, clock).copies(lambda _: True)
+        read = copy.table.read
+
+        def read_and_die(slot: int) -> Kept | None:
+            kept = read(slot)
+            other.segment.table(1).begin(slot, 0, NOON_MS)
+            other.kill()
+            return kept
+
+        copy.table.read = read_and_die  # type: ignore[method-assign]
+        assert copy.counts_before(0) is True
+
+    def test_nobody(self, clock: FakeClock) -> None:
+        """A sibling without a segment has nothing."""
+        assert Siblings([Sibling("test-never-was", clock)]).copies(lambda _: True) == {}
+
+    def test_of_several(self, other: OtherInstance, clock: FakeClock) -> None:
+        """All of them are told."""
+        with other_instance() as third:
+            other.take(copy_of(1), State.SETTLED)
+            third.take(copy_of(1))
+            copies = Siblings([Sibling(third.name, clock), Sibling(other.name, clock)]).copies(lambda _: True)
+            found = [copy.counts_before(EARLIER_MS * 1000) for copy in copies[copy_of(1).correlation_id]]
+            assert found == [False, True]
