@@ -38,14 +38,14 @@ class JournalFollower:
         self.ledger = Ledger(base.all_time, base.folded_until_ms)
         self.ledger.everything_changed()
 
-    def take_up(self, epoch: int, position: int, levels: Levels) -> bool:
+    def resume(self, epoch: int, position: int, levels: Levels) -> bool:
         """Goes on from published totals that cover everything below `position`; False if the journal doesn't fit."""
         base = self._journal.base
         if epoch != base.epoch or not base.journal_tail <= position <= self._journal.head:
             return False
         self.start_over(base)
         self.position = position
-        self.ledger.take_up(levels)
+        self.ledger.resume(levels)
         return True
 
     def follow(self) -> bool:

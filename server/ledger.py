@@ -150,7 +150,7 @@ class Ledger:
         self._changed.dropped.add(second_name(second))
         self.detail_from_s = max(self.detail_from_s, second + 1)
 
-    def take_up(self, levels: Levels) -> None:
+    def resume(self, levels: Levels) -> None:
         """Goes on from what a predecessor had published, instead of from nothing."""
         self._all_time = list(levels.all_time)
         self.exact_from_ms = levels.exact_from_ms

@@ -80,7 +80,7 @@ class Publisher:
         self._hurry = asyncio.Event()
         self._flushed_at_s = 0.0
         self._taken_at_ms = 0  # when the last flush that the hash took was sent, ms UTC
-        self._has_taken_up = False
+        self._has_resumed = False
         roster.add(member)
         self._members = tuple(map(str, roster.members()))
         self._purge_missed = 0  # number of one that was heard of too late; told of once
@@ -98,7 +98,7 @@ class Publisher:
 
     async def run(self) -> None:
         """Publishes until cancelled."""
-        while not await self._take_up():  # noqa: ASYNC110  nobody else knows when Redis is back
+        while not await self._resume():  # noqa: ASYNC110  nobody else knows when Redis is back
             await asyncio.sleep(BEAT_S)
         while True:
             await self._wait()
@@ -121,7 +121,7 @@ class Publisher:
         self._kick.clear()
         self._hurry.clear()
 
-    async def _take_up(self) -> bool:
+    async def _resume(self) -> bool:
         """Goes on from what a predecessor published, if it fits the journal; False if Redis can't be asked."""
         try:
             found = await self._totals.read_member(self._member)
@@ -130,9 +130,9 @@ class Publisher:
             return False
         if found is not None:
             header, levels, self._taken_at_ms = found
-            if header.is_whole and self._follower.take_up(header.epoch, header.position, levels):
+            if header.is_whole and self._follower.resume(header.epoch, header.position, levels):
                 self._builds_on = header.version
-        self._has_taken_up = True
+        self._has_resumed = True
         return True
 
     async def flush(self, *, said_goodbye: bool = False) -> bool:
@@ -292,7 +292,7 @@ class Publisher:
     async def say_goodbye(self) -> None:
         """The last flush of an orderly stop: from now on this member's silence is no reason for doubt."""
         # Not before a predecessor's fields were read: they reach further back than the journal, and would be lost.
-        if self._has_taken_up or await self._take_up():
+        if self._has_resumed or await self._resume():
             for _ in range(2):  # the first may only learn of a purge, or that Redis was emptied
                 if await self.flush(said_goodbye=True):
                     return

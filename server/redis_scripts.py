@@ -19,10 +19,11 @@ HASH = "gateway:totals"
 HEALTH_LEASE = "gateway:health-lease:"  # and the processor's index
 
 FLUSH = """
--- One member's new absolute values. Three versions of its header decide: theirs (in the hash), base (what the values
--- build on), mine. Applied if theirs < mine and there is no base, or theirs = base, or theirs > base and of the same
--- life: what an earlier life has begun to write anew need not hold all. If theirs < base, the header is removed, so
--- that readers wait until everything has been written again, instead of being told an old state.
+-- One member's new absolute values. Three versions of its header decide: theirs (in the hash), builds_on (what the
+-- values build on), mine. Applied if theirs < mine and they build on nothing, or theirs = builds_on, or theirs >
+-- builds_on and of the same life: what an earlier life has begun to write anew need not hold all. If theirs <
+-- builds_on, the header is removed, so that readers wait until everything has been written again, instead of being
+-- told an old state.
 -- ARGV: member, header, version of the member's header that the values build on ('': on nothing, they are everything),
 --       roster known to the member, number of pairs, then field, value ..., then fields to remove
 -- Returns: applied (1 or 0), header found, epoch, roster, health of each processor
@@ -38,15 +39,15 @@ local function is_before(one, other)
   return false
 end
 local found = redis.call('HGET', hash, member .. '|h') or ''
-local mine, theirs, base = version(ARGV[2]), version(found), version(ARGV[3])
+local mine, theirs, builds_on = version(ARGV[2]), version(found), version(ARGV[3])
 local epoch = tonumber(redis.call('HGET', hash, 'epoch') or '0')
 if mine[1] > epoch then
   epoch = mine[1]
   redis.call('HSET', hash, 'epoch', string.format('%.0f', epoch))
 end
 local applied = 0
-local has_base = not is_before(theirs, base) and (theirs[2] == mine[2] or not is_before(base, theirs))
-if mine[1] == epoch and is_before(theirs, mine) and (has_base or ARGV[3] == '') then
+local fits = not is_before(theirs, builds_on) and (theirs[2] == mine[2] or not is_before(builds_on, theirs))
+if mine[1] == epoch and is_before(theirs, mine) and (fits or ARGV[3] == '') then
   applied = 1
   if ARGV[3] == '' then
     local prefix = member .. '|'
@@ -61,7 +62,7 @@ if mine[1] == epoch and is_before(theirs, mine) and (has_base or ARGV[3] == '') 
   redis.call('HSET', hash, member .. '|h', ARGV[2], member .. '|seen',
     string.format('%.0f', now[1] * 1000 + math.floor(now[2] / 1000)))
 end
-if mine[1] == epoch and is_before(theirs, base) then redis.call('HDEL', hash, member .. '|h') end
+if mine[1] == epoch and is_before(theirs, builds_on) then redis.call('HDEL', hash, member .. '|h') end
 local roster = redis.call('HGET', hash, 'roster') or ''
 local longer = roster
 for name in string.gmatch(ARGV[4], '[^,]+') do

@@ -42,9 +42,9 @@ class Desk:
                 self.journal.fold(16)
             self.journal.append(Ended(Kind.SETTLED, 0, requested_at_ms, amount_cents, 0))
 
-    async def take_up(self) -> None:
+    async def resume(self) -> None:
         """Reads what the hash has of it, as a publisher does first."""
-        await self.publisher._take_up()  # noqa: SLF001  alone, without what follows it
+        await self.publisher._resume()  # noqa: SLF001  alone, without what follows it
 
     async def flush(self, payments: int = 0) -> bool:
         """Settles so many, and publishes."""

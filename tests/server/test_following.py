@@ -179,7 +179,7 @@ class TestFollow:
 
 
 class TestTakeUp:
-    """JournalFollower.take_up."""
+    """JournalFollower.resume."""
 
     def test_goes_on_from_what_was_published(self) -> None:
         """What lies below the position is not read again, and windows reach as far back as the predecessor's."""
@@ -189,7 +189,7 @@ class TestTakeUp:
         predecessor.follow()
         instance.settle(NOON_MS + 100)  # folds what the successor could not read any more
         successor = instance.follower()
-        assert successor.take_up(predecessor.epoch, predecessor.position, predecessor.ledger.levels())
+        assert successor.resume(predecessor.epoch, predecessor.position, predecessor.ledger.levels())
         successor.follow()
         assert successor.ledger.exact_from_ms == 0
         assert successor.ledger.all_time == (RECORDS + 1, RECORDS + 1, 0, 0)
@@ -207,7 +207,7 @@ class TestTakeUp:
         instance.journal.fold(4)
         follower = instance.follower()
         levels = instance.follower().ledger.levels()._replace(all_time=(70, 70, 0, 0))
-        assert follower.take_up(epoch, position, levels) == fits
+        assert follower.resume(epoch, position, levels) == fits
         follower.follow()
         expected = 70 + 6 - position if fits else 4
         assert follower.ledger.all_time == (expected, expected, 0, 0)
@@ -219,6 +219,6 @@ class TestTakeUp:
         instance.purge()
         instance.settle(NOON_MS)
         follower = instance.follower()
-        assert follower.take_up(1, 0, instance.follower().ledger.levels())
+        assert follower.resume(1, 0, instance.follower().ledger.levels())
         follower.follow()
         assert follower.ledger.all_time == (1, 1, 0, 0)

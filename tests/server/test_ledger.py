@@ -221,7 +221,7 @@ class TestChanges:
 
 
 class TestTakeUp:
-    """Ledger.take_up."""
+    """Ledger.resume."""
 
     @pytest.mark.slow
     @settings(max_examples=60)
@@ -235,7 +235,7 @@ class TestTakeUp:
                 details={second: bytes(field) for second, field in predecessor.details.items()},
             )
             successor = ledger_of(settled[3:])  # of no importance once it takes up something else
-            successor.take_up(levels)
+            successor.resume(levels)
             for one in settled[published:]:
                 successor.add(*one)
             whole = ledger_of(settled)
@@ -246,7 +246,7 @@ class TestTakeUp:
         levels = ledger_of([Settled(0, NOON_MS, 1)]).levels()
         before = bytes(levels.minutes[NOON_MINUTE]), bytes(levels.details[NOON_S])
         successor = Ledger()
-        successor.take_up(levels)
+        successor.resume(levels)
         successor.add(0, NOON_MS, 1)
         assert (bytes(levels.minutes[NOON_MINUTE]), bytes(levels.details[NOON_S])) == before
 
@@ -260,7 +260,7 @@ class TestTakeUp:
             )
         )
         successor = Ledger()
-        successor.take_up(levels)
+        successor.resume(levels)
         assert successor.levels() == levels
 
 

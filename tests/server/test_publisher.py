@@ -259,7 +259,7 @@ class TestStart:
         first = Desk(segment)
         await first.flush(3)
         second = Desk(segment, first.totals)
-        await second.publisher._take_up()  # noqa: SLF001  the moment between reading and writing
+        await second.publisher._resume()  # noqa: SLF001  the moment between reading and writing
         await first.flush(1)
         assert not await second.flush()
         assert await second.flush()

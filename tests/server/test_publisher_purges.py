@@ -62,7 +62,7 @@ class TestPurge:
         await desk.flush()
         desk.totals.seen_ms = NOON_MS + 2000
         successor = Desk(desk.segment, desk.totals)
-        await successor.take_up()
+        await successor.resume()
         desk.totals.epoch = NOON_MS
         assert not await successor.flush()
         assert await successor.flush()
