@@ -178,6 +178,7 @@ def _log_level(text: str) -> str:
     return text
 
 
+IDS_FOLLOWED_MIN = 1 << 15  # latest ids known of each sibling, at least: 110 s of a contest's peak, below 10 MB
 _PERCENT = _scaled(100, "0", "100", "a percentage")
 _SLOTS_MAX = 1 << 19  # two tables of that size can be read through within STUCK_S, at half a core
 _SLOTS = _whole(2, _SLOTS_MAX)
@@ -202,7 +203,7 @@ SETTINGS: dict[str, Setting] = {
         "requests in flight. Can't change while the segment exists"),
     "lane_slots": Setting("LANE_SLOTS", "4096", _whole(2, 1 << 18, _POWER), "payments, a power of two", "accepted and "
         "not yet taken, per worker and dispatcher: seconds of the contest's peak. What comes within 0.2 s must fit, or "
-        "gets a 503"),
+        "gets a 503. With SIBLINGS all lanes together hold 32,768 at most"),
     "waiting_slots": Setting("WAITING_SLOTS", "65536", _SLOTS, "payments", "accepted and not ended, per dispatcher; "
         "over three minutes of the contest's peak with both processors down; beyond it clients get 503"),
     "journal_records": Setting("JOURNAL_RECORDS", "131072", _whole(2, _SLOTS_MAX, _POWER), "payments, a power of two",
@@ -266,11 +267,7 @@ def load(environment: Mapping[str, str]) -> Config:
 
 
 def from_environment() -> Config:
-    """The settings of this process.
-
-    Raises:
-        ConfigError: as `load`.
-    """
+    """The settings of this process; raises as `load` does."""
     return load(os.environ)
 
 
@@ -289,6 +286,8 @@ def _check_together(config: Config) -> None:
         raise ConfigError(f"LISTEN must leave ports for {config.web_workers} workers below {_PORT_MAX}")
     if config.siblings and not config.redis_url:
         raise ConfigError("REDIS_URL must be set with SIBLINGS: totals of one instance alone would be wrong")
+    if config.siblings and (lanes := workers * config.dispatchers * slots) > IDS_FOLLOWED_MIN:
+        raise ConfigError(f"LANE_SLOTS must be lower: with SIBLINGS all lanes may hold {IDS_FOLLOWED_MIN}, not {lanes}")
     if config.instance in config.siblings:
         raise ConfigError(f"SIBLINGS must name other instances; {config.instance} is this one")
     if config.in_flight_max < config.dispatchers:

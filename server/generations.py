@@ -41,8 +41,9 @@ class LatestIds:
         self._numbers = Generations(size)
 
     def add(self, correlation_id: bytes, amount_cents: int, accepted_at_us: int) -> None:
-        """The next one, unless it is known: the first accepted counts."""
-        if self._numbers.get(correlation_id) is None:
+        """The next one learned; of several with one id the first accepted counts, in whatever order they are met."""
+        known = self._numbers.get(correlation_id)
+        if known is None or accepted_at_us < known >> _AMOUNT_BITS:
             self._numbers.put(correlation_id, accepted_at_us << _AMOUNT_BITS | amount_cents)
 
     def get(self, correlation_id: bytes) -> tuple[int, int] | None:

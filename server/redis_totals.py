@@ -175,8 +175,7 @@ class TotalsHash:
         epoch, rows = await self._rows(arguments)
         if not rows:
             raise TotalsUnavailable(_NOBODY)
-        found = {row.name: member_levels(row, epoch) for row in rows}
-        members = {name: levels for name, levels in found.items() if levels is not None}
+        members = {row.name: member_levels(row, epoch) for row in rows}
         if self._neighbours is not None:
             told = _told(rows)
             if unheard := self._neighbours.unheard(told):

@@ -12,7 +12,7 @@ A sibling is absent when nobody holds its supervisor's lock, or when its supervi
 Two instances must never leave a payment to each other: that would lose it. A payment in a table is paid by that
 instance, as nobody else takes its id any more. Of two copies that both lie in lanes the one accepted first counts, and
 both sides see that alike. (What this misses: copies taken on both sides in the same instant; a copy that comes to a
-living instance after a sibling has accepted `IDS_REMEMBERED_MIN` others, or lies in a lane before a full table until
+living instance after a sibling has accepted `IDS_FOLLOWED_MIN` others, or lies in a lane before a full table until
 `RETURNING_MS` after the sibling's return; instances that share no volume.)
 """
 
@@ -20,12 +20,12 @@ import logging
 from collections.abc import Callable, Iterable, Iterator
 
 from server.clock import Clock
+from server.config import IDS_FOLLOWED_MIN
 from server.copies import Copy, copies_in
 from server.generations import LatestIds
 from shm import (
     Accepted,
     Counters,
-    Geometry,
     Lane,
     Phase,
     Segment,
@@ -35,8 +35,6 @@ from shm import (
     is_role_free,
 )
 
-IDS_REMEMBERED_MIN = 1 << 15  # latest ids of a sibling, twice as many at most: 110 s of a contest's peak, below 10 MB
-ATTACH_MS = 1000  # how old a mapping may be; the segment may have been made anew; looking takes 16 µs
 RETURNING_MS = 10_000  # HAProxy needs 2 s to send it its ids again; a stuck dispatcher here may need STUCK_S more
 
 _LEAVING = (Phase.LEAVING, Phase.GONE)
@@ -56,13 +54,13 @@ class Sibling:
         """Looks at nothing yet."""
         self._instance = instance
         self._clock = clock
-        self._attached_at_ms = -ATTACH_MS
         self._segment: Segment | None = None
+        self._mapped: tuple[int, bytes] | None = None  # the fingerprint of that segment
         self._supervisor: Counters | None = None
         self._lanes: list[Lane] = []
         self._tables: list[Table] = []
         self._heads: list[int] = []  # per lane, how far it has been followed; empty: not at all yet
-        self._latest = LatestIds(IDS_REMEMBERED_MIN)
+        self._latest = LatestIds(IDS_FOLLOWED_MIN)
         self._remembered: dict[bytes, int] | None = None  # id to amount in cents, of one that is absent
         self._remembered_of = ("", 0)  # why that was read, and when that life of it had begun, ms UTC
         self._absent_at_ms = 0
@@ -82,8 +80,9 @@ class Sibling:
         run past.
         """
         now_ms = self._clock.ticks_ms()
-        self._attach(now_ms)
-        absence = self._absence()
+        is_gone = self._is_free("supervisor")  # first: whatever segment it made and filled before it died is met now
+        self._attach()
+        absence = "gone" if is_gone else "leaving" if self._is_leaving() else ""
         if not self._follow():
             self._begin_to_follow()
         life_ms = self._supervisor.started_at_ms if self._supervisor else 0
@@ -116,18 +115,22 @@ class Sibling:
         """Whether it has taken an id into a table by now: a search of milliseconds, for what hardly ever happens."""
         return any(table.find(correlation_id) is not None for table in self._tables)
 
-    def _attach(self, now_ms: int) -> None:
-        if now_ms - self._attached_at_ms < ATTACH_MS:
+    def _attach(self) -> None:
+        """Maps the segment that has the sibling's name now, if it is another than the one that is mapped."""
+        try:
+            fingerprint = self._fingerprint()
+        except SegmentError as error:
+            fingerprint = None
+            self._complain(error)
+        if fingerprint == self._mapped:
             return
-        self._attached_at_ms = now_ms
         segment = self._segment_now()
-        if _identity(segment) == _identity(self._segment):
-            return
+        self._mapped = None if segment is None else fingerprint  # read before: what changes in between shows next time
         if segment is None or self._segment is None or segment.segment_id != self._segment.segment_id:
             self._remembered, self._remembered_of = None, ("", 0)  # else it was copied, and remembers the same
         self._segment = segment
         self._supervisor, self._lanes, self._tables = None, [], []
-        self._heads, self._latest = [], LatestIds(IDS_REMEMBERED_MIN)
+        self._heads, self._latest = [], LatestIds(IDS_FOLLOWED_MIN)
         if segment is not None:
             dispatchers = range(segment.geometry.dispatchers)
             workers = range(segment.geometry.workers)
@@ -141,10 +144,16 @@ class Sibling:
         except SegmentMissing:
             return None  # it has never accepted anything
         except SegmentError as error:
-            if str(error) != self._complained_of:  # it is asked for every second
-                self._complained_of = str(error)
-                _log.warning("ids of %s can't be known, a copy of one may be paid here too: %s", self._instance, error)
+            self._complain(error)
             return None
+
+    def _complain(self, error: SegmentError) -> None:
+        if str(error) != self._complained_of:  # it is met several times a second
+            self._complained_of = str(error)
+            _log.warning("ids of %s can't be known, a copy of one may be paid here too: %s", self._instance, error)
+
+    def _fingerprint(self) -> tuple[int, bytes] | None:
+        return Segment.fingerprint(self._instance)
 
     def _open(self) -> Segment:
         return Segment.attach(self._instance, read_only=True)
@@ -158,10 +167,8 @@ class Sibling:
         self._remembered = {correlation_id: cents for _, _, correlation_id, cents, _ in self._ids()}
         _log.info("%s is %s; %d of its ids count here", self._instance, absence, len(self._remembered))
 
-    def _absence(self) -> str:
-        if self._is_free("supervisor"):
-            return "gone"
-        return "leaving" if self._supervisor is not None and self._supervisor.phase in _LEAVING else ""
+    def _is_leaving(self) -> bool:
+        return self._supervisor is not None and self._supervisor.phase in _LEAVING
 
     def _ids(self) -> Iterator[tuple[int, int, bytes, int, int]]:
         for table in self._tables:
@@ -170,9 +177,9 @@ class Sibling:
     def _begin_to_follow(self) -> None:
         """Learns the latest ids of its tables and those in its lanes; what is taken meanwhile is met twice."""
         self._heads = [lane.tail for lane in self._lanes]
-        self._latest = LatestIds(IDS_REMEMBERED_MIN)
+        self._latest = LatestIds(IDS_FOLLOWED_MIN)
         times = sorted(accepted_at_us for *_, accepted_at_us in self._ids())
-        since_us = times[-IDS_REMEMBERED_MIN] if len(times) > IDS_REMEMBERED_MIN else 0
+        since_us = times[-IDS_FOLLOWED_MIN] if len(times) > IDS_FOLLOWED_MIN else 0
         for _, _, correlation_id, cents, accepted_at_us in self._ids():
             if accepted_at_us >= since_us:
                 self._latest.add(correlation_id, cents, accepted_at_us)
@@ -197,10 +204,6 @@ class Sibling:
         """Of the ids that this instance knows, those that the sibling has paid or may be going to pay."""
         segment = self._segment_now()
         return iter(()) if segment is None else copies_in(segment, self._is_free, knows)
-
-
-def _identity(segment: Segment | None) -> tuple[int, int, Geometry] | None:
-    return None if segment is None else (segment.segment_id, segment.created_at_ms, segment.geometry)
 
 
 class Siblings:

@@ -56,8 +56,8 @@ def has_taken_up(row: Row, epoch: int) -> bool:
     return row.header is not None and (row.header.epoch >= epoch or bool(row.header.said_goodbye))
 
 
-def member_levels(row: Row, epoch: int) -> Levels | None:
-    """Levels of one member of a summary; None if a purge emptied it.
+def member_levels(row: Row, epoch: int) -> Levels:
+    """Levels of one member of a summary.
 
     Args:
         row: the member.
@@ -69,8 +69,8 @@ def member_levels(row: Row, epoch: int) -> Levels | None:
     name, header, silent_ms, fields = row
     if header is None:
         raise TotalsUnavailable(f"the totals of instance {name} are not there (yet)")
-    if row.is_purged(epoch) and header.said_goodbye:
-        return None
+    if row.is_purged(epoch) and header.said_goodbye:  # it is empty; but what it left unknown may count once it is back
+        return Levels((0, 0, 0, 0), {}, {}, 0, 0, 0, 0, 0, _unknowns_of(header))
     if not header.is_whole:
         raise TotalsUnavailable(f"the totals of instance {name} are being written")
     if not header.said_goodbye and silent_ms < 0:
@@ -93,5 +93,9 @@ def levels_of(header: Header, fields: dict[bytes, bytes]) -> Levels:
         header.detail_from_s,
         header.first_minute,
         header.latest_minute,
-        UnknownRange(header.unknown_payments, header.unknown_least_ms, header.unknown_greatest_ms),
+        _unknowns_of(header),
     )
+
+
+def _unknowns_of(header: Header) -> UnknownRange:
+    return UnknownRange(header.unknown_payments, header.unknown_least_ms, header.unknown_greatest_ms)

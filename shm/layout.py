@@ -26,7 +26,8 @@ lane slot    0 sequence = position + 1    8 id, 16 bytes    24 amount, cents    
 
 table slot   0 state word    8 CRC-32 (u32) of bytes 16..47 and generation    12 mark, 4 bytes    16 id, 16 bytes
             32 amount, cents    40 accepted at, µs UTC    48 requestedAt, ms UTC (word)    56 conflicts (word)
-state word   bits 0..7 state    8..15 processor    16..31 attempts, saturating    32..63 generation
+state word   bits 0..7 state    8..15 processor    16..31 attempts, saturating    32..63 generation: times the slot was
+            taken; it is in the checksum too, so that a reader sees that another payment took the slot meanwhile
 
 base page    0 selector: commits so far, the copy in force is selector % 2    8 life: times a dispatcher started
             64 journal head: records ever appended; its store is the settlement    128 base copy 0    256 base copy 1

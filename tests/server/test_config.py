@@ -258,6 +258,10 @@ class TestBad:
                 "SIBLINGS must name other instances; app1 is this one",
             ),
             (
+                {"SIBLINGS": "app2", "REDIS_URL": "redis://h", "WEB_WORKERS": "4", "LANE_SLOTS": "16384"},
+                "LANE_SLOTS must be lower: with SIBLINGS all lanes may hold 32768, not 65536",
+            ),
+            (
                 {"SIBLINGS": "app2"},
                 "REDIS_URL must be set with SIBLINGS: totals of one instance alone would be wrong",
             ),

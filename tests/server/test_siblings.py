@@ -7,7 +7,7 @@ import pytest
 
 from server.custody import Custody
 from server.intake import Intake
-from server.siblings import ATTACH_MS, RETURNING_MS, Sibling, Siblings
+from server.siblings import RETURNING_MS, Sibling, Siblings
 from shm import Accepted, DispatcherCount, Geometry, Phase, Segment, State
 from tests.fakes import NOON_MS, FakeClock
 from tests.server.fake_area import FakeArea
@@ -77,7 +77,7 @@ class TestPresent:
 
     def test_memory_is_bounded(self, other: OtherInstance, sibling: Sibling, monkeypatch: pytest.MonkeyPatch) -> None:
         """Of those accepted there long ago the oldest are forgotten, at the first look as well as later."""
-        monkeypatch.setattr("server.siblings.IDS_REMEMBERED_MIN", 3)
+        monkeypatch.setattr("server.siblings.IDS_FOLLOWED_MIN", 3)
         other.start()
         for number in (5, 4, 3, 2, 1):
             other.take(copy_of(number, accepted_ms=EARLIER_MS - number))
@@ -100,14 +100,13 @@ class TestPresent:
         """A name without lock and segment stands for nothing."""
         assert amount_of(Sibling("test-never-was", clock), copy_of(1)) is None
 
-    def test_a_segment_made_anew(self, other: OtherInstance, sibling: Sibling, clock: FakeClock) -> None:
-        """One of another geometry is noticed within a second; what the old one held is forgotten."""
+    def test_a_segment_made_anew(self, other: OtherInstance, sibling: Sibling) -> None:
+        """One of another geometry is noticed at once; what the old one held is forgotten."""
         other.take(copy_of(1))
         assert amount_of(sibling, copy_of(1)) == 1990
         Segment.unlink(other.name, locks=False)
         other.segment = Segment.create(other.name, Geometry(1, 1, 16, 16, 16))
         other.take(copy_of(2), dispatcher=0)
-        clock.advance(ATTACH_MS)
         assert [amount_of(sibling, copy_of(number)) for number in (1, 2)] == [None, 1990]
 
     def test_a_segment_that_can_not_be_read(
@@ -122,7 +121,7 @@ class TestPresent:
 @pytest.fixture
 def _forgetful(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of the living hardly anything is known."""
-    monkeypatch.setattr("server.siblings.IDS_REMEMBERED_MIN", 1)
+    monkeypatch.setattr("server.siblings.IDS_FOLLOWED_MIN", 1)
 
 
 @pytest.mark.usefixtures("_forgetful")
@@ -179,7 +178,20 @@ class TestAbsent:
         other.kill()
         assert amount_of(sibling, copy_of(1)) == 1990
 
-    def test_back_with_another_geometry(self, other: OtherInstance, sibling: Sibling, clock: FakeClock) -> None:
+    @pytest.mark.parametrize("is_copied", [False, True])
+    def test_died_soon_after_it_made_one(self, other: OtherInstance, sibling: Sibling, *, is_copied: bool) -> None:
+        """Anew or of another geometry: what it accepted in that moment counts, however short it was."""
+        sibling.look()
+        Segment.unlink(other.name, locks=False)
+        segment_id = other.segment.segment_id if is_copied else None
+        other.segment = Segment.create(other.name, GEOMETRY._replace(lane_slots=16), segment_id=segment_id)
+        other.start(NOON_MS)
+        other.take(copy_of(1, accepted_ms=EARLIER_MS), State.SENDING)
+        other.take(copy_of(2))
+        other.kill()
+        assert amount_of(sibling, copy_of(1)) == 1990
+
+    def test_back_with_another_geometry(self, other: OtherInstance, sibling: Sibling) -> None:
         """What was read of it counts as long as of any other that returns."""
         other.start()
         other.take(copy_of(1, accepted_ms=EARLIER_MS), State.SETTLED, dispatcher=0)
@@ -190,7 +202,6 @@ class TestAbsent:
         larger = GEOMETRY._replace(lane_slots=16)
         other.segment = Segment.create(other.name, larger, segment_id=other.segment.segment_id)
         other.start(NOON_MS)
-        clock.advance(ATTACH_MS)
         assert amount_of(sibling, copy_of(1)) == 1990
 
     def test_who_begins_to_look_meanwhile(self, other: OtherInstance, clock: FakeClock) -> None:
@@ -232,6 +243,13 @@ class TestCopies:
         assert amount_of(sibling, copy_of(1, accepted_ms=LATER_MS)) == 1990
         assert amount_of(sibling, copy_of(1, accepted_ms=NOON_MS)) is None
         assert amount_of(sibling, copy_of(1, accepted_ms=EARLIER_MS)) is None
+
+    def test_of_several_there_the_first_counts(self, other: OtherInstance, sibling: Sibling) -> None:
+        """In whichever of its lanes it lies: the sibling goes by that one, too."""
+        other.start()
+        other.publish(copy_of(1, 500, accepted_ms=LATER_MS), worker=0)
+        other.publish(copy_of(1, 700, accepted_ms=EARLIER_MS), worker=1)
+        assert amount_of(sibling, copy_of(1)) == 700
 
     def test_unless_it_is_taken_there(self, other: OtherInstance, sibling: Sibling) -> None:
         """What a dispatcher has taken it pays, so that an earlier copy here yields."""

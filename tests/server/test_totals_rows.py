@@ -3,7 +3,7 @@
 import pytest
 
 from server.errors import TotalsUnavailable
-from server.totals import UnknownRange
+from server.totals import Summary, Total, UnknownRange, count_window
 from server.totals_header import Header
 from server.totals_rows import SEEN_WITHIN_MS, Row, has_taken_up, levels_of, member_levels, parse_header, parse_rows
 from tests.fakes import NOON_MS
@@ -29,13 +29,15 @@ class TestMemberLevels:
     def test_who_said_goodbye(self) -> None:
         """Its silence is no reason for doubt."""
         header = HEADER._replace(said_goodbye=1)
-        assert member_levels(row(header, silent_ms=10**9), 4) is not None
+        assert member_levels(row(header, silent_ms=10**9), 4) == levels_of(header, FIELDS)
 
     @pytest.mark.parametrize("is_whole", [0, 1])
     def test_who_said_goodbye_before_a_purge(self, is_whole: int) -> None:
-        """It has nothing that counts, whole or not."""
+        """It has nothing that counts, whole or not; only what it left unknown may count when it is back."""
         header = HEADER._replace(said_goodbye=1, is_whole=is_whole)
-        assert member_levels(row(header), 5) is None
+        levels = member_levels(row(header), 5)
+        assert count_window([levels], None, None) == Summary(Total(0, 0), Total(0, 0), header.unknown_payments)
+        assert count_window([levels], 1, header.unknown_least_ms - 1).unknown == 0
 
     @pytest.mark.parametrize(
         ("found", "epoch", "reason"),

@@ -196,7 +196,7 @@ def _small_memories(plan: Plan) -> Iterator[None]:
         patch.object(redis_totals, "FIELDS_AT_ONCE", 128 if plan.piece_bytes > 1 else 2),
         patch.object(ledger, "MINUTES_MAX", plan.minutes_max),
         patch.object(ledger, "CELL_SECONDS_MAX", 2),
-        patch.object(siblings, "IDS_REMEMBERED_MIN", plan.sibling_ids_max),
+        patch.object(siblings, "IDS_FOLLOWED_MIN", plan.sibling_ids_max),
     ):
         yield
 

@@ -24,6 +24,8 @@ LOGGER = logging.getLogger(__name__)
 CONNECTIONS_MAX = 4_096
 """Three times what the payments limit lets run and wait; one more is closed at once."""
 BACKLOG = 4_096
+ACCEPTED_WITHIN_TURNS = 4
+"""Turns of the loop until who was accepted has a connection that can be closed: a task that makes it, and its call."""
 AHEAD_MAX = 16
 """Requests sent ahead on one connection before it is read no further."""
 REQUEST_BYTES_MAX = 65_536
@@ -254,6 +256,8 @@ class ProcessorServer:
     async def __aexit__(self, *_: object) -> None:
         """Stop to listen and close every connection; payments still asleep are gone with the process."""
         self._server.close()
+        for _ in range(ACCEPTED_WITHIN_TURNS):
+            await asyncio.sleep(0)
         for connection in list(self._connections):
             connection.close()
         await asyncio.sleep(0)  # closed connections are told so by the loop's next turn
