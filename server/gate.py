@@ -105,7 +105,7 @@ class Gate:
         correlation_id, amount_cents = payment
         known_cents = self._recent.get(correlation_id)
         if known_cents is not None:
-            if known_cents == amount_cents:
+            if known_cents == amount_cents or self._stands_elsewhere(correlation_id, amount_cents):
                 self._counters.add(WorkerCount.REPEATED)
                 return Acceptance.REPEATED
             self._counters.add(WorkerCount.CONFLICTS)
@@ -119,6 +119,16 @@ class Gate:
         self._recent.put(correlation_id, amount_cents)
         self._counters.add(WorkerCount.ACCEPTED)
         return Acceptance.ACCEPTED
+
+    def _stands_elsewhere(self, correlation_id: bytes, amount_cents: int) -> bool:
+        """Whether this amount was taken first, by another worker or instance, and the one remembered here was dropped:
+        told as far as look-ups are allowed.
+        """
+        first = self.find(correlation_id) if self._lookups.allow() else None
+        stands = first is not None and first.amount_cents == amount_cents
+        if stands:
+            self._recent.put(correlation_id, amount_cents)
+        return stands
 
     def may_look_up(self) -> bool:
         """Whether one more look-up is allowed this second."""

@@ -151,6 +151,34 @@ class TestAccept:
         assert len(porch.in_lane(0)) + len(porch.in_lane(1)) == 1
         assert porch.count(WorkerCount.CONFLICTS) == 1
 
+    def test_the_amount_that_stands_is_no_conflict(self, porch: Porch) -> None:
+        """Two amounts met two doors, and both got a 202; the one that was taken first may be sent again at either."""
+        other = porch.reopen(worker=1)
+        assert porch.accept(1) == [Acceptance.ACCEPTED]
+        porch.take_all()
+        assert other.accept(payment(1, 5)) is Acceptance.ACCEPTED
+        for dispatcher in range(2):
+            lane = porch.segment.lane(1, dispatcher)
+            lane.advance(lane.head)  # dropped: the id is known
+        assert other.accept(payment(1)) is Acceptance.REPEATED
+        assert other.accept(payment(1, 5)) is Acceptance.CONFLICT
+
+    def test_one_that_stands_at_a_sibling_is_no_conflict(self, porch: Porch) -> None:
+        """It was away when the other amount came here."""
+        with other_instance() as sibling:
+            sibling.take(copy_of(1))
+            porch.siblings = (sibling.name,)
+            gate = porch.reopen()
+            assert gate.accept(payment(1, 5)) is Acceptance.ACCEPTED
+            porch.drop_all()
+            assert gate.accept(payment(1)) is Acceptance.REPEATED
+
+    def test_conflicts_are_looked_up_as_often_as_is_allowed(self, porch: Porch) -> None:
+        """Each takes milliseconds."""
+        porch.accept(1)
+        assert porch.accept(*[1] * 5, amount_cents=5) == [Acceptance.CONFLICT] * 5
+        assert porch.count(WorkerCount.LOOKUPS) == 3
+
     def test_a_full_lane_refuses(self, porch: Porch) -> None:
         """Nothing is stored and the id not remembered: once there is room it is accepted like any other."""
         numbers = numbers_for(0, 6)

@@ -256,7 +256,7 @@ class ProcessorServer:
     async def __aexit__(self, *_: object) -> None:
         """Stop to listen and close every connection; payments still asleep are gone with the process."""
         self._server.close()
-        for _ in range(ACCEPTED_WITHIN_TURNS):
+        for _turn in range(ACCEPTED_WITHIN_TURNS):
             await asyncio.sleep(0)
         for connection in list(self._connections):
             connection.close()
