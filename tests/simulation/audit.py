@@ -6,7 +6,7 @@ from typing import NamedTuple
 from server.errors import TotalsUnavailable
 from server.totals import Summary, Total
 from server.totals_header import Header
-from shm import Member
+from shm import Member, State
 from tests.shm.memory import Died
 from tests.simulation.coverage import Fault
 from tests.simulation.instance import Instance
@@ -124,6 +124,8 @@ class Auditor:
 
     async def _ask(self, instance: Instance, life: Life, window: Window) -> Summary | None:
         """Runs in a worker's process."""
+        asked = [instance] if life.local else self.instances
+        unknown = _unknown(asked)
         try:
             if life.local is not None:
                 summary = await life.local.summary(*window)
@@ -138,6 +140,11 @@ class Auditor:
             self._world.coverage.faults[Fault.SUMMARY_REFUSED] += 1
             self._world.coverage.refusals["".join(c for c in error.reason if not c.isdigit())[:48]] += 1
             return None
+        throughout = sum(_is_within(requested_at_ms, window) for *_, requested_at_ms in unknown & _unknown(asked))
+        if summary.unknown < throughout:
+            self._world.fail(
+                f"the summary of {window} tells of {summary.unknown} unknown outcomes, not of {throughout}"
+            )
         self._check(life, window, summary, records, stale)
         return summary
 
@@ -331,14 +338,29 @@ def _role(member: MemberTruth) -> str:
     return f"dispatcher-{Member.parse(member.name).dispatcher}"
 
 
-def count(records: list[Record], window: Window) -> tuple[Total, Total]:
-    """What the summary of a window over some settlements must be."""
+def _unknown(instances: list[Instance]) -> set[tuple[int, int, bytes, int]]:
+    """The payments of some instances whose outcome is unknown now: where, which, and when requested (ms UTC)."""
+    return {
+        (instance.number, dispatcher, kept.correlation_id, kept.requested_at_ms)
+        for instance in instances
+        for dispatcher in range(instance.geometry.dispatchers)
+        for _, kept in instance.view.table(dispatcher).scan()
+        if kept is not None and kept.state is State.UNKNOWN
+    }
+
+
+def _is_within(requested_at_ms: int, window: Window) -> bool:
     first = -1 if window[0] is None else window[0]
     last = 1 << 62 if window[1] is None else window[1]
+    return first <= requested_at_ms <= last
+
+
+def count(records: list[Record], window: Window) -> tuple[Total, Total]:
+    """What the summary of a window over some settlements must be."""
     totals = [0, 0, 0, 0]
     for record in records:
         ended = record.ended
-        if first <= ended.requested_at_ms <= last:
+        if _is_within(ended.requested_at_ms, window):
             totals[2 * ended.processor] += 1
             totals[2 * ended.processor + 1] += ended.amount_cents
     return Total(totals[0], totals[1]), Total(totals[2], totals[3])

@@ -21,6 +21,7 @@ class Fault(Enum):
     DISPATCHER_STOPPED = "dispatcher stopped in order"
     STOPPED_LATE = "orderly stop took too long"
     PAUSED = "process frozen"
+    COPIED = "segment copied into another geometry"
 
     PROCESSOR_DELAY = "processor's delay changed"
     PROCESSOR_FAILING = "processor failing"

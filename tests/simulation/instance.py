@@ -9,12 +9,14 @@ from server.config import Config
 from server.payer import LAST_FLUSH_WITHIN_MS
 from server.supervisor import LOOK_MS
 from server.worker import STOP_WITHIN_S
-from shm import ENDED, UNSETTLED, Accepted, Member, Phase, State, layout
+from shm import ENDED, UNSETTLED, Accepted, Geometry, Member, Phase, Segment, State, count_unsettled, layout
+from shm.migration import _copy_area
 from shm.role import RETRY_S
 from tests.shm.memory import TEARS
 from tests.simulation.coverage import Fault
 from tests.simulation.machine import MachineClock, ids_in_lanes, ids_in_tables
 from tests.simulation.memory import MortalMemory
+from tests.simulation.plan import draw_geometry
 from tests.simulation.process import Life, Surroundings, dispatch, serve
 from tests.simulation.processors import SimulatedProcessor
 from tests.simulation.redis_link import SimulatedRedis
@@ -71,9 +73,8 @@ class Instance:
         self._absent_ids: dict[bytes, int] = {}
         self.siblings: dict[str, Instance] = {}
         self.clock = clock
-        self.geometry = config.geometry
         self.segment_id = FIRST_ID + number
-        self.data = bytearray(self.geometry.size)
+        self._copies_made = 0
         self.up = False
         self.lives: dict[Role, Life] = {}
         self.past: list[Life] = []
@@ -89,9 +90,15 @@ class Instance:
         self._stopping = 0  # number of the stop under way; a start makes it stale
         for member in self.members:
             truth.members[member.name] = member
-        self.view = self._segment(memoryview(self.data))
-        areas = [self.geometry.area_offset(index) for index in dispatchers]
-        lanes = self.geometry.lanes_offset
+        self._map(config.geometry, bytearray(config.geometry.size))
+
+    def _map(self, geometry: Geometry, data: bytearray) -> None:
+        """Its memory from now on."""
+        self.geometry = geometry
+        self.data = data
+        self.view = self._segment(memoryview(data))
+        areas = [geometry.area_offset(index) for index in range(geometry.dispatchers)]
+        lanes = geometry.lanes_offset
         self._deadly: list[tuple[Callable[[int], bool], int]] = [
             (lambda _: True, 300),
             (lambda start: start >= lanes, 300),
@@ -109,6 +116,30 @@ class Instance:
             coverage=self._world.coverage,
         )
 
+    def _start_with_other_settings(self) -> None:
+        """Its segment is copied into another geometry, as `shm.migrate` does with a real one."""
+        world, plan = self._world, self._world.plan
+        if not world.faulty or world.rng.random() >= plan.chances.get(Fault.COPIED, 0) or count_unsettled(self.view):
+            return
+        dispatchers = self.geometry.dispatchers
+        geometry = draw_geometry(world.rng, dispatchers=dispatchers, in_lanes_max=plan.sibling_ids_max)
+        data = bytearray(geometry.size)
+        old, new = (Segment(*memory, self.segment_id, 0) for memory in ((self.data, self.geometry), (data, geometry)))  # type: ignore[arg-type]  # as in SimulatedSegment
+        for index, member in enumerate(self.members):
+            _copy_area(old, new, index)
+            self._truth.based(member, new.journal(index).base)
+        world.note(Fault.COPIED)
+        world.say(f"instance {self.number} has another geometry: {geometry}")
+        self._copies_made += 1
+        self._map(geometry, data)
+        self.config = replace(
+            self.config,
+            web_workers=geometry.workers,
+            lane_slots=geometry.lane_slots,
+            waiting_slots=geometry.waiting_slots,
+            journal_records=geometry.journal_records,
+        )
+
     def start(self, ago_ms: int = 0) -> None:
         """The container starts: all roles are filled. It may say that it started some time ago."""
         if self.up:
@@ -116,6 +147,7 @@ class Instance:
         if self.lives:  # a stop is under way; the container starts once it is over
             self._world.later(RETRY_S, self.start, ago_ms)
             return
+        self._start_with_other_settings()
         self._world.say(f"instance {self.number} starts")
         self.up = self.supervised = True
         self._absent_since_s = None
@@ -303,6 +335,10 @@ class Instance:
     def map(self) -> SimulatedSegment:
         """Its segment, to be read."""
         return self.view
+
+    def fingerprint(self) -> tuple[int, bytes]:
+        """What tells that segment from another one it had."""
+        return self._copies_made, b""
 
     def close(self) -> None:
         """The run is over."""

@@ -16,7 +16,7 @@ from server.intake import Intake
 from server.neighbours import Neighbours
 from server.payments import Acceptance, Payment
 from server.redis_totals import Found, TotalsHash
-from server.siblings import Siblings
+from server.siblings import Sibling, Siblings
 from server.totals_header import Header
 from server.unknowns import Unknowns
 from shm import STATE_KINDS, Accepted, Ended, Event, Kept, Lane, State, layout, states
@@ -117,6 +117,19 @@ def _stamp_anew() -> list[Patch]:
         end(self, slot, event, kept)
 
     return [(Custody, "end", restamped)]
+
+
+def _keep_a_siblings_old_segment() -> list[Patch]:
+    """A sibling's segment is mapped once a second at most, and not at once when it is another one."""
+    attach = Sibling._attach  # noqa: SLF001  it is wrapped
+
+    def attach_seldom(self: Sibling) -> None:
+        now_ms = self._clock.ticks_ms()
+        if now_ms >= getattr(self, "next_attach_ms", 0):
+            self.next_attach_ms = now_ms + 1000  # type: ignore[attr-defined]
+            attach(self)
+
+    return [(Sibling, "_attach", attach_seldom)]
 
 
 def _ignore_siblings() -> list[Patch]:
@@ -244,6 +257,7 @@ MUTATIONS: dict[str, Callable[[], list[Patch]]] = {
     "believe-the-dead": _believe_the_dead,
     "trust-in-redis": _trust_in_redis,
     "ignore-siblings": _ignore_siblings,
+    "keep-a-siblings-old-segment": _keep_a_siblings_old_segment,
     "return-unverified": _return_unverified,
     "forget-at-once": _forget_at_once,
 }

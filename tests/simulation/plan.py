@@ -17,6 +17,7 @@ _RARE = {Fault.REJECTED: 0.3, Fault.OTHER_INSTANCE: 0.35, Fault.PURGE: 0.35, Fau
 _CHANCES: dict[Fault, float] = {
     Fault.WORKER_DIED_AT_STORE: 0.6,
     Fault.DISPATCHER_DIED_AT_STORE: 0.7,
+    Fault.COPIED: 0.8,
     Fault.NOT_REACHED: 0.15,
     Fault.HUNG_UP_BEFORE: 0.15,
     Fault.HUNG_UP_AFTER: 0.2,
@@ -147,17 +148,32 @@ def draw_plan(seed: int) -> Plan:
     )
 
 
+def draw_geometry(rng: Random, *, dispatchers: int, in_lanes_max: int = 1 << 15) -> Geometry:
+    """Tiny structures, so that full, wrapped around and folded is what they always are.
+
+    Args:
+        rng: decides.
+        dispatchers: how many: that never changes.
+        in_lanes_max: payments that all lanes may hold together.
+    """
+    workers, lane_slots = rng.randint(1, 2), rng.choice((2, 4, 4, 8, 16))
+    while workers * lane_slots * dispatchers > in_lanes_max:
+        lane_slots //= 2
+    records = max(rng.choice((4, 8, 16, 32, 64)), 2 * workers * lane_slots)
+    return Geometry(workers, dispatchers, lane_slots, rng.choice((2, 4, 8, 16, 32)), records)
+
+
 def _draw_config(rng: Random, *, redis: bool, rejecting: bool) -> Config:
-    """Tiny structures, so that full, wrapped around and folded is what they always are."""
-    web_workers, lane_slots = rng.randint(1, 2), rng.choice((2, 4, 4, 8, 16))
+    """The settings of every instance when it first starts."""
+    geometry = draw_geometry(rng, dispatchers=rng.choice((1, 1, 2)))
     return load(
         {
             "REDIS_URL": "redis://simulated" if redis else "",
-            "WEB_WORKERS": str(web_workers),
-            "DISPATCHERS": str(rng.choice((1, 1, 2))),
-            "LANE_SLOTS": str(lane_slots),
-            "WAITING_SLOTS": str(rng.choice((2, 4, 8, 16, 32))),
-            "JOURNAL_RECORDS": str(max(rng.choice((4, 8, 16, 32, 64)), 2 * web_workers * lane_slots)),
+            "WEB_WORKERS": str(geometry.workers),
+            "DISPATCHERS": str(geometry.dispatchers),
+            "LANE_SLOTS": str(geometry.lane_slots),
+            "WAITING_SLOTS": str(geometry.waiting_slots),
+            "JOURNAL_RECORDS": str(geometry.journal_records),
             "RECENT_IDS": str(rng.choice((2, 4, 16, 64))),
             "IN_FLIGHT_MAX": str(rng.choice((2, 4, 16, 384))),
             "ATTEMPT_TIMEOUT_S": str(rng.choice((1, 2, 5))),

@@ -73,6 +73,9 @@ class Family(Protocol):
     def map(self) -> SimulatedSegment:
         """Its segment, to be read."""
 
+    def fingerprint(self) -> tuple[int, bytes]:
+        """What tells that segment from another one it had."""
+
 
 class Surroundings(NamedTuple):
     """What a process reaches beyond its instance's memory.
@@ -105,7 +108,7 @@ class SimulatedSibling(Sibling):
         return not self._family.plays(role)
 
     def _fingerprint(self) -> tuple[int, bytes]:
-        return 1, b""  # a segment is never made anew here
+        return self._family.fingerprint()
 
     def _open(self) -> SimulatedSegment:
         return self._family.map()
@@ -122,7 +125,7 @@ class SimulatedNeighbours(Neighbours):
         return self._families[instance].map()
 
     def _fingerprint(self, instance: str) -> tuple[int, bytes]:
-        return 1, b""  # a segment is never made anew here
+        return self._families[instance].fingerprint()
 
     def _is_free(self, instance: str, role: str) -> bool:
         return not self._families[instance].plays(role)
