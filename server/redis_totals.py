@@ -31,7 +31,7 @@ from server.totals import (
     reaches_forgotten,
     touched,
 )
-from server.totals_header import Header, Version
+from server.totals_header import RETIRED, Header, Version
 from server.totals_rows import Row, has_taken_up, levels_of, member_levels, parse_header, parse_rows
 
 CALL_TIMEOUT_S = 1.0  # a client of the contest gives a summary 1.5 s; a healthy Redis answers in under a millisecond
@@ -207,7 +207,7 @@ class TotalsHash:
         Raises:
             TotalsUnavailable: Redis gave no answer; whether it was done is not known.
         """
-        goodbye = header._replace(said_goodbye=1)
+        goodbye = header._replace(said_goodbye=RETIRED)
         return bool(await self._run(self._retire, [member, header.to_text(), goodbye.to_text()]))
 
     async def purge(self) -> None:

@@ -11,6 +11,9 @@ FORMAT = 2
 """Raised with every change of `server/totals.py`'s fields. A program of another format takes the line for no header, so
 that its summaries wait for this member instead of misreading it; version 0.1.0 had none."""
 
+RETIRED = 2
+"""A goodbye that `server/retire.py` said in a member's place."""
+
 Version = tuple[int, int, int]
 """Epoch, life and flush: what decides which of two headers of a member is the newer."""
 
@@ -27,7 +30,7 @@ class Header(NamedTuple):
         default_payments, default_cents, fallback_payments, fallback_cents: all-time totals.
         unknown_payments, unknown_least_ms, unknown_greatest_ms: as in `server.totals.UnknownRange`.
         is_whole: 0 while more of this flush's fields are to follow: they can't be read yet.
-        said_goodbye: 1 after an orderly stop, when its silence is no reason for doubt.
+        said_goodbye: 1 after an orderly stop, when its silence is no reason for doubt; `RETIRED` if it won't be back.
     """
 
     epoch: int

@@ -3,8 +3,9 @@
 from typing import Any, NamedTuple
 
 from server.errors import TotalsUnavailable
+from server.ledger import NO_UNKNOWNS
 from server.totals import Levels, UnknownRange
-from server.totals_header import Header
+from server.totals_header import RETIRED, Header
 
 SEEN_WITHIN_MS = 1500  # three beats of the publisher
 
@@ -70,7 +71,8 @@ def member_levels(row: Row, epoch: int) -> Levels:
     if header is None:
         raise TotalsUnavailable(f"the totals of instance {name} are not there (yet)")
     if row.is_purged(epoch) and header.said_goodbye:  # it is empty; but what it left unknown may count once it is back
-        return Levels((0, 0, 0, 0), {}, {}, 0, 0, 0, 0, 0, _unknowns_of(header))
+        unknowns = NO_UNKNOWNS if header.said_goodbye == RETIRED else _unknowns_of(header)
+        return Levels((0, 0, 0, 0), {}, {}, 0, 0, 0, 0, 0, unknowns)
     if not header.is_whole:
         raise TotalsUnavailable(f"the totals of instance {name} are being written")
     if not header.said_goodbye and silent_ms < 0:

@@ -9,7 +9,7 @@ from server.redis_scripts import HASH
 from server.redis_totals import TotalsHash
 from server.retire import EXIT_DONE, EXIT_REFUSED, EXIT_WRONG_SETTING, Refusal, check, main, table
 from server.totals import Summary, Total
-from server.totals_header import Header
+from server.totals_header import RETIRED, Header
 from server.totals_rows import SEEN_WITHIN_MS, Row
 from tests.fakes import NOON_MS
 from tests.redis_server import RedisServer
@@ -106,6 +106,7 @@ class TestMain:
         assert main([gone]) == EXIT_DONE
         assert f"{gone} is retired. 1 payments at default and 0 at fallback" in capsys.readouterr().out
         assert asyncio.run(self.summary(redis)) == Summary(Total(2, 3980), Total(0, 0))
+        assert int(redis.ask(f"HGET {HASH} {gone}|h").split()[-2]) == RETIRED
         assert main([gone]) == EXIT_REFUSED
         assert "has said goodbye" in capsys.readouterr().err
 

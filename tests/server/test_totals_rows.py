@@ -4,7 +4,7 @@ import pytest
 
 from server.errors import TotalsUnavailable
 from server.totals import Summary, Total, UnknownRange, count_window
-from server.totals_header import Header
+from server.totals_header import RETIRED, Header
 from server.totals_rows import SEEN_WITHIN_MS, Row, has_taken_up, levels_of, member_levels, parse_header, parse_rows
 from tests.fakes import NOON_MS
 
@@ -38,6 +38,8 @@ class TestMemberLevels:
         levels = member_levels(row(header), 5)
         assert count_window([levels], None, None) == Summary(Total(0, 0), Total(0, 0), header.unknown_payments)
         assert count_window([levels], 1, header.unknown_least_ms - 1).unknown == 0
+        retired = member_levels(row(header._replace(said_goodbye=RETIRED)), 5)
+        assert count_window([retired], None, None).unknown == 0
 
     @pytest.mark.parametrize(
         ("found", "epoch", "reason"),
