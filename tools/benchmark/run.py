@@ -29,6 +29,7 @@ from tools.benchmark.targets import Target
 from tools.benchmark.text import difference_lines
 
 _RUN_BYTES = 4
+_MS_PER_S = 1000
 _NONE = Totals(0, 0)
 
 
@@ -78,7 +79,7 @@ class Recorder:
 
     def on_tick(self, progress: Progress) -> None:
         """Show the live line."""
-        since_s = 0.0 if self.started_at_ms is None else time.time() - self.started_at_ms / 1000
+        since_s = 0.0 if self.started_at_ms is None else time.time() - self.started_at_ms / _MS_PER_S
         different = sum(map(differs, self.audits))
         audits = f"audits {len(self.audits)}, different {different}"
         self.screen.live(line_of(self.scenario, progress, since_start_s=since_s, stage=self.stage, audits=audits))
@@ -192,11 +193,17 @@ def settle(
     screen: Screen,
     settle_s: float,
 ) -> Settled:
-    """Wait until everything accepted is settled and both sides agree, `settle_s` at the most; then check the books."""
-    ended_ms = recorder.ended.at_ms if recorder.ended else 0
+    """Wait until everything accepted is settled and both sides agree, `settle_s` at the most; then check the books.
+
+    They are read anew once nothing of this load can sleep in a processor any more; `quiet_s` is not about that wait.
+    """
+    ended_s = (recorder.ended.at_ms if recorder.ended else 0) / _MS_PER_S
     gateway = Gateway(order.target.url)
     books, quiet = settling.wait_until_quiet(gateway, order.processors, answered, screen, settle_s)
-    quiet_s = time.time() - ended_ms / 1000 if quiet else None
+    quiet_s = time.time() - ended_s if quiet else None
+    if books is not None:
+        delay_s = order.scenario.delay_ms_max / _MS_PER_S
+        books = settling.wait_until_awake(gateway, order.processors, answered, screen, ended_s, delay_s)
     return Settled(
         at_end=at_end,
         waiting_at_end=max(answered.accepted - sum(each.count for each in at_end), 0),

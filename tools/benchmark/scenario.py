@@ -111,6 +111,11 @@ class Scenario:
     rules: Rules
     stages: tuple[Stage, ...]
 
+    @property
+    def delay_ms_max(self) -> int:
+        """The longest that a processor sleeps over a payment, in any stage."""
+        return max(side.delay_ms for stage in self.stages for side in (stage.default, stage.fallback))
+
 
 def read(name_or_path: str) -> Scenario:
     """Return the scenario of that name in `scenarios/`, or of that file; raises ScenarioError."""

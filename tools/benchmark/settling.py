@@ -16,6 +16,8 @@ from tools.benchmark.reconcile import Answers, Books, Findings
 
 SETTLE_S = 60.0  # the processors are calm by then; the contest's slowest answer takes 5 s
 POLL_S = 0.5
+AWAKE_S = 1.0  # beyond a processor's delay: what slept for so long is stored by then
+AGREE_S = 2.0  # and what was stored last has reached the gateway's totals
 
 
 def is_quiet(answered: Answered, last: Books | None, books: Books | None) -> bool:
@@ -52,6 +54,29 @@ def wait_until_quiet(
             screen.live(f"waiting for what is not settled yet: {paid:,} of {answered.accepted:,}  {problem}")
             time.sleep(POLL_S)
     return books, quiet
+
+
+def wait_until_awake(
+    gateway: Gateway, processors: Processors, answered: Answered, screen: Screen, ended_s: float, delay_s: float
+) -> Books | None:
+    """Return the books once nothing can sleep in a processor any more; None: no answer.
+
+    A processor sleeps before it stores: of a payment that was sent twice, the second copy may come after all was quiet.
+
+    Args:
+        gateway: whose totals are read.
+        processors: likewise.
+        answered: what the load was told.
+        screen: shows that it waits.
+        ended_s: when the load ended, by `time.time()`.
+        delay_s: the longest that a processor slept in that load.
+    """
+    longest_s = delay_s + AWAKE_S
+    left_s = min(ended_s + longest_s - time.time(), longest_s)
+    if left_s > 0:
+        screen.live(f"waiting {left_s:.1f} s for what may still sleep in a processor")
+        time.sleep(left_s)
+    return wait_until_quiet(gateway, processors, answered, screen, AGREE_S)[0]
 
 
 def check(

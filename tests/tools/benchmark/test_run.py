@@ -2,11 +2,12 @@
 
 import dataclasses
 import io
+import time
 
 import pytest
 
-from tests.tools.benchmark.samples import SCENARIO, Bank, summaries
-from tools.benchmark import settling
+from tests.tools.benchmark.samples import SCENARIO, Asked, Bank, summaries
+from tools.benchmark import payments, settling
 from tools.benchmark.card import Answered, faults
 from tools.benchmark.endpoints import Processor, free_port
 from tools.benchmark.events import Audited, Changed, Ended, Failed, Started, Totals
@@ -85,7 +86,8 @@ class TestSettle:
     @pytest.fixture
     def recorder(self, monkeypatch: pytest.MonkeyPatch) -> Recorder:
         """A load that has ended; nobody waits long."""
-        monkeypatch.setattr(settling, "POLL_S", 0.01)
+        for name, seconds in (("POLL_S", 0.01), ("AWAKE_S", 0.01), ("AGREE_S", 0.05)):
+            monkeypatch.setattr(settling, name, seconds)
         recorder = Recorder(SCENARIO, [], screen())
         recorder.on_event(Ended(summaries((0, 0))))
         return recorder
@@ -96,6 +98,26 @@ class TestSettle:
         assert (settled.quiet_s, settled.waiting_at_end) == (None, 1)
         assert settled.findings is not None
         assert settled.findings.lost.count == 1
+
+    def test_a_copy_that_sleeps_in_a_processor_is_found(self, bank: Bank, recorder: Recorder) -> None:
+        """It is stored after all was quiet, within the longest delay; how soon all was quiet stays what it was."""
+        ended_ms = time.time_ns() // 1_000_000
+        recorder.on_event(Ended(summaries((0, 0))._replace(at_ms=ended_ms)))
+        row = [payments.correlation_id("cafe", 1, 0), 1990, ended_ms]
+        bank.rows[0].append(row)
+        answer = bank.gateway.answer
+
+        def wake(asked: Asked) -> tuple[int, bytes]:
+            said = answer(asked)
+            bank.rows[1][:] = [row]
+            return said
+
+        bank.gateway.answer = wake
+        settled = settle(order_for(bank), "cafe", recorder, answered(1), NOTHING_PAID, screen(), settle_s=5.0)
+        assert settled.findings is not None
+        assert settled.findings.twice.ids == [row[0]]
+        assert settled.quiet_s is not None
+        assert settled.quiet_s < SCENARIO.delay_ms_max / 1000 <= time.time() - ended_ms / 1000
 
     def test_a_gateway_that_is_gone_leaves_no_findings(self, bank: Bank, recorder: Recorder) -> None:
         """The card is made all the same."""

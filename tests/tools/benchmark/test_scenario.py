@@ -144,6 +144,15 @@ class TestParse:
             parse(document)
 
 
+class TestDelayMsMax:
+    """How long a payment may sleep in a processor."""
+
+    def test_is_over_all_stages_and_both_sides(self) -> None:
+        """The preview's is fallback's in the last stage, the final's is default's in the fifth."""
+        assert [read(name).delay_ms_max for name in ("preview", "final")] == [5000, 5000]
+        assert SCENARIO.delay_ms_max == 100
+
+
 class TestRandom:
     """Loads made up on the spot."""
 
