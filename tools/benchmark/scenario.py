@@ -86,17 +86,12 @@ class Audit:
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """How the score is made.
-
-    Money is what `money_from` reports for the last `money_window_s` seconds at the end of the load. The bonus is
-    rounded to whole steps of `bonus_step_percent`, or not at all when that is 0.
-    """
+    """How the score is made; money is what `money_from` reports for the last `money_window_s` as the load ends."""
 
     fee_default_percent: int
     fee_fallback_percent: int
     money_from: Literal["gateway", "processors"]
     money_window_s: int
-    bonus_step_percent: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,7 +152,6 @@ def check(scenario: Scenario) -> None:
     between("rules.fee_default_percent", rules.fee_default_percent, 0, PERCENT_MAX)
     between("rules.fee_fallback_percent", rules.fee_fallback_percent, 0, PERCENT_MAX)
     between("rules.money_window_s", rules.money_window_s, load.duration_s, DURATION_S_MAX * 2)
-    between("rules.bonus_step_percent", rules.bonus_step_percent, 0, PERCENT_MAX)
     if not scenario.stages:
         refuse("stages", "a list with at least one stage")
     earliest_s = 0

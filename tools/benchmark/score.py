@@ -1,7 +1,8 @@
 """The contest's score: profit, plus a bonus for a low p99, less a fine for any audit that differed. Pure.
 
 Formula of both its tests: (settled amount - fees) x (1 + max((11 - p99 ms) x 0.02, 0) - 0.35 if any audit differed).
-The last one rounds p99 to hundredths of a millisecond and the bonus to whole percents; the preview rounds nothing.
+Both round p99 to hundredths of a millisecond and the bonus to whole percents, halves up (`round(2)` of the organisers'
+rinha.js). Of the money nothing is rounded.
 Money is in cents until the fees are taken, then a Decimal of cents; nothing passes through a float.
 """
 
@@ -38,15 +39,10 @@ class Score:
         return self.score_cents / self.ceiling_cents if self.ceiling_cents else None
 
 
-def bonus_of(p99_ms: float, bonus_step_percent: int) -> Decimal:
-    """Return the bonus as a fraction; in whole steps of that many percent (p99 in hundredths) unless the step is 0."""
-    p99 = Decimal(str(p99_ms))
-    if not bonus_step_percent:
-        return max((BONUS_FROM_P99_MS - p99) * BONUS_PER_MS, Decimal(0))
-    p99 = p99.quantize(_HUNDREDTH, ROUND_HALF_UP)
-    step = Decimal(bonus_step_percent) / _PERCENT
-    steps = ((BONUS_FROM_P99_MS - p99) * BONUS_PER_MS / step).quantize(Decimal(1), ROUND_HALF_UP)
-    return max(steps * step, Decimal(0))
+def bonus_of(p99_ms: float) -> Decimal:
+    """Return the bonus as a fraction, in whole percents."""
+    p99 = Decimal(str(p99_ms)).quantize(_HUNDREDTH, ROUND_HALF_UP)
+    return max(((BONUS_FROM_P99_MS - p99) * BONUS_PER_MS).quantize(_HUNDREDTH, ROUND_HALF_UP), Decimal(0))
 
 
 def score_of(rules: Rules, settled: tuple[Totals, Totals], accepted_cents: int, p99_ms: float, *, fined: bool) -> Score:
@@ -57,7 +53,7 @@ def score_of(rules: Rules, settled: tuple[Totals, Totals], accepted_cents: int, 
     ) / _PERCENT
     amount_cents = default.cents + fallback.cents
     profit_cents = amount_cents - fees_cents
-    bonus = bonus_of(p99_ms, rules.bonus_step_percent)
+    bonus = bonus_of(p99_ms)
     fine = FINE if fined else Decimal(0)
     return Score(
         amount_cents=amount_cents,

@@ -26,9 +26,7 @@ from tools.benchmark.sheet import Goal, PhaseRow, Sheet
 from tools.benchmark.targets import Target
 
 CALM = Condition(0, failing=False)
-RULES = Rules(
-    fee_default_percent=5, fee_fallback_percent=15, money_from="processors", money_window_s=20, bonus_step_percent=0
-)
+RULES = Rules(fee_default_percent=5, fee_fallback_percent=15, money_from="processors", money_window_s=20)
 SCENARIO = Scenario(
     name="small",
     about="A load for tests.",
