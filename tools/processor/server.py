@@ -273,6 +273,7 @@ async def serve(settings: Settings, host: str, port: int) -> None:
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})  # put off by `reexec`, if that started this Python
     async with ProcessorServer(settings, host=host, port=port) as server:
         gc.collect()
         gc.freeze()
