@@ -106,6 +106,8 @@ def faults(card: Card) -> list[str]:
         told.append(f"{len(card.differences)} of {len(card.audits)} audits differ.")
     if card.settled is None:
         return told
+    if not card.audits:
+        told.append("There was no audit.")
     if card.settled.quiet_s is None:
         told.append("Not everything accepted was settled in the time allowed.")
     return told + money_faults(card.settled.findings)

@@ -94,8 +94,10 @@ function stageNow() {
   return index;
 }
 
-// Cents of {totalRequests, totalAmount}; a JSON number of at most 2 decimals becomes whole cents exactly.
+// Cents of {totalRequests, totalAmount}; a JSON number of at most 2 decimals becomes whole cents exactly. Throws for
+// anything else: a number that is none would be written as null, and the whole event would not be understood.
 function totals(part) {
+  if (!Number.isInteger(part.totalRequests) || !Number.isFinite(part.totalAmount)) throw new Error("no totals");
   return { count: part.totalRequests, cents: Math.round(part.totalAmount * 100) };
 }
 

@@ -32,6 +32,7 @@ class TestFaults:
         [
             (a_card(answered=Answered(9, 9, 1, 2, {503: 1, 0: 2})), "1 payments refused, 2 not answered."),
             (a_card(audits=[summaries((1, 1)), summaries((1, 2))]), "1 of 2 audits differ."),
+            (a_card(audits=[]), "There was no audit."),
             (with_settled(quiet_s=None), "Not everything accepted was settled in the time allowed."),
             (with_settled(findings=None), "The books could not be compared."),
             (
@@ -52,7 +53,18 @@ class TestFaults:
             ),
             (with_settled(findings=dataclasses.replace(RIGHT, disagreements=["so and so"])), "Books: so and so."),
         ],
-        ids=["refused", "audits", "waiting", "books", "twice", "lost", "unasked", "altered", "disagreeing"],
+        ids=[
+            "refused",
+            "audits",
+            "unaudited",
+            "waiting",
+            "books",
+            "twice",
+            "lost",
+            "unasked",
+            "altered",
+            "disagreeing",
+        ],
     )
     def test_each_is_a_sentence(self, card: Card, fault: str) -> None:
         """Every kind of fault is said, with its number."""
@@ -60,7 +72,7 @@ class TestFaults:
 
     def test_the_floor_settles_nothing(self) -> None:
         """A target that pays nothing is not blamed for it."""
-        assert faults(a_card(settled=None, score=None)) == []
+        assert faults(a_card(settled=None, score=None, audits=[])) == []
 
 
 class TestCpu:

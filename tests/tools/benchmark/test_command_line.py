@@ -55,7 +55,7 @@ class TestMain:
     def test_a_bad_run_is_one(self, bank: Bank, cards: list[Card], tmp_path: Path) -> None:
         """Also if the other runs are good."""
         settled = None
-        cards += [a_card(), a_card(settled=settled), a_card(audits=[])]
+        cards += [a_card(), a_card(settled=settled), a_card(score=None)]
         assert self.run(bank, tmp_path, "--repeat", "3") == 0
         cards.append(a_card(answered=a_card().answered.__class__(1, 1, 1, 0, {})))
         assert self.run(bank, tmp_path) == 1

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.tools.benchmark.samples import SCENARIO, Bank
+from tests.tools.benchmark.samples import SCENARIO, Asked, Bank
 from tools.benchmark import generator
 from tools.benchmark.endpoints import free_port
 from tools.benchmark.errors import GeneratorError
@@ -105,6 +105,23 @@ class TestGenerate:
         assert {each.status for each in failed} == {0}
         assert all(each.summaries.gateway is None for each in events if isinstance(each, Audited))
         assert any("refused" in remark for remark in made.remarks)
+
+    @pytest.mark.parametrize("shown", [{"totalRequests": 1}, {"totalRequests": "x", "totalAmount": 1}, {}])
+    def test_a_summary_without_totals_is_none(self, bank: Bank, shown: dict[str, object]) -> None:
+        """The audit is told all the same, without the gateway's side; so is the end."""
+        answer = bank.gateway.answer
+
+        def malformed(asked: Asked) -> tuple[int, bytes]:
+            said = json.dumps({"default": shown, "fallback": shown}).encode()
+            return (200, said) if asked.path.startswith("/payments-summary") else answer(asked)
+
+        bank.gateway.answer = malformed
+        events: list[Event] = []
+        made = generate(plan_for(bank), events.append, lambda _: None)
+        assert made.remarks == []
+        told = [each.summaries for each in events if isinstance(each, Audited | Ended)]
+        assert len(told) in {4, 5}
+        assert all(each.gateway is None and None not in each.processors for each in told)
 
     def test_leaves_no_k6_behind_when_interrupted(self, bank: Bank) -> None:
         """A Ctrl-C while it runs ends k6 before anything else goes on."""
