@@ -104,7 +104,7 @@ class OpenRun:
         ours, theirs: the containers of the target and of the processors.
         run: which ids its payments have.
         first_at_ms: nothing was paid before, UTC.
-        answered: all its loads together.
+        answered, audits: of all its loads together.
     """
 
     def __init__(self, order: Order, screen: Screen) -> None:
@@ -114,6 +114,7 @@ class OpenRun:
         self.ours: list[Container] = []
         self.theirs: list[Container] = []
         self.answered = Answered(0, 0, 0, 0, {})
+        self.audits: list[Summaries] = []
         self.notes: list[str] = []
         self._address = ("", 0)
         self._next_turn = 0
@@ -180,7 +181,8 @@ class OpenRun:
         return observed
 
     def _add(self, observed: Observed) -> None:
-        """Count the answers of a load."""
+        """Count the answers of a load, and keep its audits."""
+        self.audits += observed.audits
         whole, last = observed.tally.whole(), self.answered
         statuses = Counter(last.by_status)
         statuses.update({status: n for status, n in whole.statuses.items() if status not in SUCCESS})

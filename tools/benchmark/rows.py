@@ -105,7 +105,7 @@ def sheet_of(run: OpenRun, observed: Observed, rows: Sequence[PhaseRow], settlem
         settles=run.order.target.settles,
         quiet_s=settlement.quiet_s,
         findings=settlement.findings,
-        audits=observed.audits,
+        audits=run.audits,
         goals=[*own.goals, memory_goal(run.used(observed))],
         may_refuse=own.may_refuse,
         told=own.told,

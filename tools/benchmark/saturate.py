@@ -12,7 +12,7 @@ from tools.benchmark.openrun import Observed, OpenRun, Order
 from tools.benchmark.progress import Screen
 from tools.benchmark.rows import Own, rows_of, sheet_of
 from tools.benchmark.search import CLOSE_ENOUGH, Search
-from tools.benchmark.sheet import Goal, PhaseRow, Sheet
+from tools.benchmark.sheet import Goal, PhaseRow, Sheet, faults
 from tools.benchmark.tally import Counts
 
 WARM_UP_MS = 2_000  # the meters are read after it: what a start costs is not what a payment costs
@@ -139,10 +139,12 @@ def _beyond(observed: Observed, rows: Sequence[PhaseRow]) -> tuple[list[Goal], s
 def search(order: Order, ask: Ask, screen: Screen, probe_s: int = PROBE_S) -> Sheet:
     """Find the highest rate sustained by short probes from `ask.rate_per_s` on, and return its sheet at full length."""
     probes: list[tuple[int, bool]] = []
+    dropped: list[Sheet] = []
     looking = Search(ask.rate_per_s)
     while not looking.is_over:
         rate = looking.rate
-        row = measure(order, Ask(rate, probe_s, beyond=False), screen).phases[_LOAD]
+        dropped.append(measure(order, Ask(rate, probe_s, beyond=False), screen))
+        row = dropped[-1].phases[_LOAD]
         sustained = is_sustained(row)
         probes.append((rate, sustained))
         screen.say(
@@ -156,8 +158,21 @@ def search(order: Order, ask: Ask, screen: Screen, probe_s: int = PROBE_S) -> Sh
         if is_sustained(sheet.phases[_LOAD]):
             break
         screen.say(f"  {rate:,}/s was not sustained for {ask.duration_s} s")
+        dropped.append(sheet)
         rate = int(rate / CLOSE_ENOUGH)
         sheet = measure(order, dataclasses.replace(ask, rate_per_s=rate), screen)
     verdict = "sustained" if is_sustained(sheet.phases[_LOAD]) else "not even this was sustained"
     told = [*sheet.told, f"searched: {rate:,}/s, {verdict}"]
-    return dataclasses.replace(sheet, told=told, more=sheet.more | {"probes": probes})
+    return dataclasses.replace(
+        sheet,
+        told=told,
+        more=sheet.more | {"probes": probes},
+        audits=[audit for each in (*dropped, sheet) for audit in each.audits],
+        more_faults=[*sheet.more_faults, *(fault for each in dropped for fault in _faults_of_probe(each))],
+    )
+
+
+def _faults_of_probe(sheet: Sheet) -> list[str]:
+    """Return what must not happen at any rate; that not everything is taken is what a probe is there to find out."""
+    every = [phase.name for phase in sheet.phases]
+    return [f"{sheet.command}: {fault}" for fault in faults(dataclasses.replace(sheet, may_refuse=every, audits=()))]

@@ -99,9 +99,9 @@ class TestLoad:
     def test_a_second_load_goes_on_with_other_payments(self, bank: Bank) -> None:
         """Of the same run: all of them are checked together."""
         with opened(order_for(bank)) as run:
-            run.load(PHASES[:1])
-            run.load(PHASES[:1])
+            audits = [len(run.load(PHASES[:1], tick_s=0.05, audit_every_s=0.1).audits) for _ in range(2)]
             findings = run.settle().findings
+        assert 0 < audits[0] < len(run.audits) == sum(audits)
         assert findings is not None
         assert money_faults(findings) == []
         assert run.answered.accepted == len({row[0] for row in bank.rows[0]}) == 20

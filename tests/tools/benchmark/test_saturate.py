@@ -5,12 +5,13 @@ import io
 
 import pytest
 
-from tests.tools.benchmark.samples import LATENCY, Bank, a_row, a_sheet, processors_of, target_of
+from tests.tools.benchmark.samples import LATENCY, RIGHT, Bank, a_row, a_sheet, processors_of, summaries, target_of
 from tests.tools.benchmark.test_tally import histogram, told
 from tools.benchmark import containers, saturate
 from tools.benchmark.openloop.told import LATE, Told
 from tools.benchmark.openrun import Order
 from tools.benchmark.progress import Screen
+from tools.benchmark.reconcile import Finding
 from tools.benchmark.saturate import Ask, is_sustained, measure, phases_of, recovered_after_s, search
 from tools.benchmark.sheet import PhaseRow, Sheet, faults
 from tools.benchmark.targets import Target
@@ -156,3 +157,23 @@ class TestSearch:
         else:
             assert asked[-1].rate_per_s == found
             assert sheet.told[-1] == f"searched: {found:,}/s, sustained"
+
+    def test_what_a_probe_finds_wrong_is_wrong(self, bank: Bank, monkeypatch: pytest.MonkeyPatch) -> None:
+        """That it was refused payments is not: this is what it is to find out."""
+        twice = dataclasses.replace(RIGHT, twice=Finding(1, ["a"]))
+
+        def measured(_order: Order, ask: Ask, _screen: Screen) -> Sheet:
+            refused = int(ask.rate_per_s > 500)
+            row = a_row(refused=refused, by_status={503: refused}, rate_per_s=ask.rate_per_s)
+            changes = {"findings": twice, "audits": [summaries((1, 2))]} if ask.rate_per_s == 625 else {}
+            return a_sheet(command=f"at {ask.rate_per_s}/s", phases=[a_row(name="warm-up"), row], main=1, **changes)
+
+        monkeypatch.setattr(saturate, "measure", measured)
+        sheet = search(order_for(bank), Ask(500, 60, beyond=False), Screen(io.StringIO()))
+        probes = [rate for rate, _ in sheet.more["probes"]]
+        assert {500, 625, 750} < set(probes)
+        assert len(sheet.audits) == len(probes) + 1
+        assert faults(sheet) == [
+            f"1 of {len(probes) + 1} audits differ.",
+            "at 625/s: 1 payments charged more than once.",
+        ]

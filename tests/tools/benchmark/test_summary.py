@@ -4,9 +4,10 @@ import io
 
 import pytest
 
-from tests.tools.benchmark.samples import Asked, Bank, processors_of, target_of
-from tools.benchmark import containers, settling, summary
+from tests.tools.benchmark.samples import Asked, Bank, processors_of, summaries, target_of
+from tools.benchmark import containers, openrun, settling, summary
 from tools.benchmark.errors import GeneratorError
+from tools.benchmark.events import Summaries
 from tools.benchmark.openloop.windows import KINDS
 from tools.benchmark.openrun import OpenRun, Order
 from tools.benchmark.progress import Screen
@@ -76,6 +77,19 @@ class TestMeasure:
         assert set(sheet.more["summaries"]["kinds"]) == set(KINDS)
         assert [goal.name for goal in sheet.goals][:2] == ["summary p99 ms", "summary p99 ms, slowest kind of window"]
         assert "compared with the processors at rest: 8 answers" in sheet.told[-1]
+
+    def test_an_audit_of_the_fill_counts(self, bank: Bank, monkeypatch: pytest.MonkeyPatch) -> None:
+        """One that differs is a fault, as of any other load."""
+        made: list[Summaries] = []
+
+        def audit(*_: object) -> Summaries:
+            made.append(summaries((1, 1) if made else (1, 2)))
+            return made[-1]
+
+        monkeypatch.setattr(openrun, "audit", audit)
+        monkeypatch.setattr(OpenRun.load, "__kwdefaults__", {"tick_s": 0.1, "audit_every_s": 0.2})
+        told = faults(measure(order_for(bank), ASK, Screen(io.StringIO())))
+        assert told == [f"1 of {len(made)} audits differ."]
 
     def test_a_payment_charged_twice_is_found(self, bank: Bank) -> None:
         """Though the summaries are what the processors say."""
