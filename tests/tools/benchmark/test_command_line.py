@@ -16,6 +16,7 @@ from tools.benchmark.openrun import Order as OpenOrder
 from tools.benchmark.progress import Screen
 from tools.benchmark.run import Order
 from tools.benchmark.sheet import Sheet
+from tools.processor.store import ROWS_MAX
 
 
 class TestMain:
@@ -124,6 +125,12 @@ class TestOpenSheet:
         order = OpenOrder(target_of(bank), processors_of(bank), 7, 4, 5.0)
         assert open_sheet(parser().parse_args(words), order, Screen(io.StringIO())) == a_sheet()
         assert got == [asked]
+
+    def test_the_simulated_processors_have_room_for_a_soak(self) -> None:
+        """As it is without options, even if one of the two gets all of it."""
+        options = parser().parse_args(["soak"])
+        payments = options.fill + (saturate.WARM_UP_MS // 1000 + options.duration_s) * options.rate
+        assert payments == 2_080_600 < ROWS_MAX
 
     @pytest.mark.parametrize("words", [["drain", "--rate", "0"], ["soak", "--against", "floor"], ["saturate", "--x"]])
     def test_what_makes_no_sense_ends_it(self, words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
