@@ -17,7 +17,7 @@ SAME_S = 0.5  # signals this close together are one wish: `timeout` sends its ow
 
 
 class Stopping:
-    """Whether somebody wants the run to end, and whether they said so twice."""
+    """Whether somebody wants the run to end, and whether they said so twice; an ignored SIGHUP stays so."""
 
     def __init__(
         self, clock: Callable[[], float] = time.monotonic, sleep: Callable[[float], None] = time.sleep
@@ -28,6 +28,8 @@ class Stopping:
         self._wishes = 0
         self._heeded = 0
         self._noted_at_s = -SAME_S
+        hung_up = () if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN else (signal.SIGHUP,)  # nohup
+        self._signals = (signal.SIGINT, signal.SIGTERM, *hung_up)
 
     def interrupt(self) -> None:
         """From now on a signal raises KeyboardInterrupt wherever the program is.
@@ -35,7 +37,7 @@ class Stopping:
         It is noted too: what is raised while the interpreter tidies up for itself (a weak reference's callback, as
         imports have them) is dropped by it, and is found by the first `check` then.
         """
-        for number in SIGNALS:
+        for number in self._signals:
             signal.signal(number, self._note_and_interrupt)
 
     def _note_and_interrupt(self, number: int, frame: FrameType | None) -> None:
@@ -44,7 +46,7 @@ class Stopping:
 
     def listen(self) -> None:
         """From now on signals are counted instead of ending the process."""
-        for number in SIGNALS:
+        for number in self._signals:
             signal.signal(number, self._note)
 
     def _note(self, _number: int, _frame: FrameType | None) -> None:

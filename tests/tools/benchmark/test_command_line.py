@@ -2,6 +2,7 @@
 
 import io
 import json
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -78,6 +79,23 @@ class TestMain:
         assert capsys.readouterr().out.endswith(
             "bench: interrupted; the generator is gone and the processors are calm again.\n"
         )
+
+    @pytest.mark.parametrize(("hangup", "status"), [(lambda *_: None, 130), (signal.SIG_IGN, 0)])
+    def test_a_closed_terminal_interrupts_it_unless_it_is_ignored(
+        self, bank: Bank, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, hangup: Any, status: int
+    ) -> None:
+        """As `nohup` does it."""
+
+        def carry_out(*_: object) -> Card:
+            signal.raise_signal(signal.SIGHUP)
+            return a_card()
+
+        monkeypatch.setattr(command_line, "carry_out", carry_out)
+        before = signal.signal(signal.SIGHUP, hangup)
+        try:
+            assert self.run(bank, tmp_path) == status
+        finally:
+            signal.signal(signal.SIGHUP, before)
 
     def test_what_can_not_be_run_is_two(self, capsys: pytest.CaptureFixture[str]) -> None:
         """A sentence instead of a traceback."""

@@ -104,6 +104,19 @@ class TestStopping:
         time.signals[100 + SAME_S / 2] = signal.SIGTERM
         stopping.pause(1)
 
+    @pytest.mark.usefixtures("stopping")
+    def test_a_hangup_that_is_ignored_stays_so(self, time: Time) -> None:
+        """By `nohup`; the other signals count all the same."""
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        stopping = Stopping(time.clock, time.sleep)
+        for take in (stopping.interrupt, stopping.listen):
+            take()
+            signal.raise_signal(signal.SIGHUP)
+        stopping.pause(1)
+        signal.raise_signal(signal.SIGTERM)
+        with pytest.raises(Stop):
+            stopping.check()
+
     def test_in_the_end_nothing_counts(self, stopping: Stopping) -> None:
         """What is left to do is short."""
         stopping.ignore()
