@@ -20,7 +20,8 @@ EXIT_INTERRUPTED = 130
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one seed or many; the exit status is 0 if all invariants held and, for many, everything was met."""
     options = _parse(arguments)
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
     try:
         if options.seed is not None:
             return _replay(options.seed, options.mutation)

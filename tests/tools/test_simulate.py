@@ -1,5 +1,7 @@
 """The program `tools/simulate`, as people start it."""
 
+import contextlib
+import os
 import signal
 import subprocess
 import sys
@@ -10,6 +12,7 @@ import pytest
 
 PROGRAM = Path(__file__).resolve().parent.parent.parent / "tools" / "simulate"
 STOPS_WITHIN_S = 20
+SESSION = 2  # column of /proc/PID/stat after the state, proc(5)
 
 
 def simulate(*arguments: str) -> "subprocess.CompletedProcess[str]":
@@ -17,6 +20,17 @@ def simulate(*arguments: str) -> "subprocess.CompletedProcess[str]":
     return subprocess.run(
         [sys.executable, PROGRAM, *arguments], capture_output=True, text=True, check=False, timeout=120
     )
+
+
+def of_session(leader: int) -> list[int]:
+    """The processes of a session that live, its leader among them."""
+    found = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):  # it ended meanwhile
+            state, *columns = stat.read_text(encoding="ascii", errors="replace").rpartition(")")[2].split()
+            if columns[SESSION] == str(leader) and state != "Z":
+                found.append(int(stat.parent.name))
+    return found
 
 
 @pytest.mark.slow
@@ -47,8 +61,9 @@ class TestSimulate:
         assert "tools/simulate --seed" in result.stdout
         assert "FAILED" in result.stdout
 
-    def test_stops_on_interrupt(self) -> None:
-        """Ctrl-C ends it soon, without a traceback, and its processes too."""
+    @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+    def test_stops_when_told(self, number: signal.Signals) -> None:
+        """Ctrl-C ends it soon, without a traceback, and its processes too; so does SIGTERM."""
         process = subprocess.Popen(
             [sys.executable, PROGRAM, "--seeds", "100000", "--jobs", "2"],
             stdout=subprocess.PIPE,
@@ -56,8 +71,17 @@ class TestSimulate:
             text=True,
             start_new_session=True,
         )
-        time.sleep(3)
-        process.send_signal(signal.SIGINT)
-        _, errors = process.communicate(timeout=STOPS_WITHIN_S)
-        assert process.returncode == 130
-        assert "Traceback" not in errors
+        try:
+            time.sleep(3)
+            assert len(of_session(process.pid)) > 2
+            process.send_signal(number)
+            _, errors = process.communicate(timeout=STOPS_WITHIN_S)
+            assert process.returncode == 130
+            assert "Traceback" not in errors
+            deadline_s = time.monotonic() + STOPS_WITHIN_S  # what keeps shared things for Python ends after the rest
+            while of_session(process.pid) and time.monotonic() < deadline_s:
+                time.sleep(0.1)
+            assert of_session(process.pid) == []
+        finally:
+            for pid in of_session(process.pid):
+                os.kill(pid, signal.SIGKILL)
