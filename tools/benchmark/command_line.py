@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import secrets
 import signal
 import sys
@@ -16,7 +17,7 @@ from tools.benchmark.card import faults, to_document
 from tools.benchmark.choices import processors_of, scenario_of, targets_of
 from tools.benchmark.compare import figures
 from tools.benchmark.endpoints import TOKEN
-from tools.benchmark.errors import BenchError
+from tools.benchmark.errors import BenchError, UnreadError
 from tools.benchmark.openrun import Order as OpenOrder
 from tools.benchmark.progress import Screen
 from tools.benchmark.report import card_lines
@@ -180,7 +181,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         if number is not signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:  # nohup
             signal.signal(number, signal.default_int_handler)
-    screen = Screen(sys.stdout)
+    try:
+        return _to_its_end(options, Screen(sys.stdout))
+    except UnreadError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python, as it ends, writes once more
+        return EXIT_INTERRUPTED
+
+
+def _to_its_end(options: argparse.Namespace, screen: Screen) -> int:
+    """Carry out the command; what ends it is a sentence. Raises UnreadError."""
     try:
         return _bench(options, screen)
     except BenchError as error:

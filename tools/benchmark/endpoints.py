@@ -5,6 +5,7 @@ Standard library only: this is a few dozen requests around the load, none of the
 
 from __future__ import annotations
 
+import http.client
 import json
 import socket
 import urllib.error
@@ -54,12 +55,13 @@ class Endpoint:
         headers = self._headers | ({} if data is None else {"Content-Type": "application/json"})
         request = urllib.request.Request(f"{self.url}{path}", data, headers, method=method)  # noqa: S310 - see Target
         try:
-            with urllib.request.urlopen(request, timeout=timeout_s) as answer:  # noqa: S310
-                return answer.status, answer.read()
-        except urllib.error.HTTPError as error:
-            with error:
-                return error.code, error.read()
-        except (OSError, ValueError) as error:
+            try:
+                with urllib.request.urlopen(request, timeout=timeout_s) as answer:  # noqa: S310
+                    return answer.status, answer.read()
+            except urllib.error.HTTPError as error:
+                with error:
+                    return error.code, error.read()
+        except (OSError, ValueError, http.client.HTTPException) as error:
             reason = error.reason if isinstance(error, urllib.error.URLError) else error
             raise EndpointError(f"{self.name}: {self.url} can't be reached: {reason}.") from error
 

@@ -1,4 +1,4 @@
-"""Errors of the bench: each is one sentence for the person at the keyboard.
+"""Errors of the bench: each is one sentence for the person at the keyboard, if there is one.
 
 BenchError
   OptionError         an option on the command line can't be followed
@@ -6,6 +6,7 @@ BenchError
   EndpointError       the gateway or a processor did not answer as agreed
   DockerError         docker or compose is missing, or refused
   GeneratorError      the load generator (k6, or the bench's own) is missing, could not start, or gave up
+UnreadError           nobody reads what is shown any more
 """
 
 
@@ -31,3 +32,7 @@ class DockerError(BenchError):
 
 class GeneratorError(BenchError):
     """The load generator is missing or ended before the load was over."""
+
+
+class UnreadError(Exception):
+    """Whoever read what is shown has gone, as in `bench preview | head`; never shown."""

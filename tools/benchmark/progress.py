@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from typing import TextIO
 
+from tools.benchmark.errors import UnreadError
 from tools.benchmark.generator import Progress
 from tools.benchmark.scenario import Scenario
 
@@ -27,7 +28,7 @@ def line_of(scenario: Scenario, progress: Progress, *, since_start_s: float, sta
 
 
 class Screen:
-    """Writes to a stream: lines that stay, and one that is replaced."""
+    """Writes to a stream: lines that stay, and one that is replaced. Raises UnreadError if nobody reads it any more."""
 
     def __init__(self, stream: TextIO, clock_s: Callable[[], float] = time.monotonic) -> None:
         self._stream = stream
@@ -39,15 +40,20 @@ class Screen:
     def live(self, line: str) -> None:
         """Show a line that the next one replaces."""
         if self._rewrites:
-            self._stream.write(REWRITE + line)
+            self._write(REWRITE + line)
             self._live = True
         elif self._clock_s() >= self._next_s:
             self._next_s = self._clock_s() + APART_S
-            self._stream.write(line + "\n")
-        self._stream.flush()
+            self._write(line + "\n")
 
     def say(self, line: str) -> None:
         """Show a line that stays."""
-        self._stream.write((REWRITE if self._live else "") + line + "\n")
+        self._write((REWRITE if self._live else "") + line + "\n")
         self._live = False
-        self._stream.flush()
+
+    def _write(self, text: str) -> None:
+        try:
+            self._stream.write(text)
+            self._stream.flush()
+        except BrokenPipeError as error:
+            raise UnreadError("nobody reads any more") from error

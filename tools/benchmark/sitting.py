@@ -51,9 +51,11 @@ def sit(
             with target.up():
                 result = measure(target)
             results[target.name].append(result)
-            for line in result.lines:
-                screen.say(line)
-            _write(path, document_of(started, results))
+            try:
+                _write(path, document_of(started, results))
+            finally:  # shown also if it can't be written, and written before, as there may be nobody to show it to
+                for line in result.lines:
+                    screen.say(line)
     if repeat > 1 or len(in_turn) > 1:
         for line in medians_lines(*_together(results)):
             screen.say(line)

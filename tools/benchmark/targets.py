@@ -92,10 +92,14 @@ def answers(url: str) -> bool:
 
 def local_port(url: str) -> int | None:
     """Return the port of an origin on this machine, else None; raises OptionError for what is no http origin."""
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+        port = parts.port or 80
+    except ValueError as error:
+        raise OptionError(f"{url} is not an http:// address: {error}.") from error
     if parts.scheme != "http" or not parts.hostname:
         raise OptionError(f"{url} is not an http:// address.")
-    return (parts.port or 80) if parts.hostname in _LOCAL else None
+    return port if parts.hostname in _LOCAL else None
 
 
 def floor(port: int, own_compose: Path = OWN_COMPOSE) -> Target:

@@ -2,7 +2,9 @@
 
 import io
 import json
+import os
 import signal
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -96,6 +98,19 @@ class TestMain:
             assert self.run(bank, tmp_path) == status
         finally:
             signal.signal(signal.SIGHUP, before)
+
+    def test_without_a_reader_it_ends_in_silence(
+        self, bank: Bank, cards: list[Card], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """`| head` that has gone; Python has nothing left to write as it ends."""
+        cards.append(a_card())
+        read, write = os.pipe()
+        os.close(read)
+        with os.fdopen(write, "w") as pipe:
+            monkeypatch.setattr(sys, "stdout", pipe)
+            assert self.run(bank, tmp_path) == 130
+            pipe.write("still open\n")
+            pipe.flush()
 
     def test_what_can_not_be_run_is_two(self, capsys: pytest.CaptureFixture[str]) -> None:
         """A sentence instead of a traceback."""

@@ -1,5 +1,7 @@
 """Tests of tools/benchmark/endpoints.py."""
 
+import socket
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -38,6 +40,31 @@ class TestEndpoint:
         """A refused connection says so."""
         with pytest.raises(EndpointError, match=r"^it: \S+ can't be reached: .*refused\.$"):
             Endpoint("it", f"http://127.0.0.1:{free_port()}").ask("GET", "/")
+
+    @pytest.mark.parametrize(
+        "said",
+        [
+            b"SSH-2.0-OpenSSH_9.2\r\n",
+            b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n{}",
+            b"HTTP/1.1 503 No\r\nContent-Length: 9\r\n\r\n{}",
+        ],
+        ids=["no HTTP", "cut off", "an error cut off"],
+    )
+    def test_an_answer_that_is_no_whole_http_is_a_sentence(self, said: bytes) -> None:
+        """Something else listens there, or it was ended while it answered."""
+        with socket.create_server(("127.0.0.1", 0)) as server:
+
+            def answer() -> None:
+                connection, _ = server.accept()
+                with connection:
+                    connection.recv(65_536)
+                    connection.sendall(said)
+
+            thread = threading.Thread(target=answer)
+            thread.start()
+            with pytest.raises(EndpointError, match="can't be reached"):
+                Endpoint("it", f"http://127.0.0.1:{server.getsockname()[1]}").try_ask("GET", "/")
+            thread.join()
 
     def test_an_answer_that_is_no_json_is_a_sentence(self) -> None:
         """What was asked for is said."""

@@ -9,7 +9,7 @@ import pytest
 
 from tests.tools.benchmark.samples import Bank
 from tools.benchmark import sitting
-from tools.benchmark.errors import OptionError
+from tools.benchmark.errors import OptionError, UnreadError
 from tools.benchmark.progress import Screen
 from tools.benchmark.sitting import Result, sit
 from tools.benchmark.targets import Target
@@ -65,6 +65,25 @@ class TestSit:
         assert not sit(pair[:1], 2, measuring({"ours": [101, 6]}, []), tmp_path / "r.json", Screen(io.StringIO()))
 
     def test_what_can_not_be_written_is_a_sentence(self, pair: list[Target], tmp_path: Path) -> None:
-        """A folder stands there."""
+        """A folder stands there. The result is shown all the same."""
+        stream = io.StringIO()
         with pytest.raises(OptionError, match="can't be written"):
-            sit(pair[:1], 1, measuring({"ours": [6]}, []), tmp_path, Screen(io.StringIO()))
+            sit(pair[:1], 1, measuring({"ours": [6]}, []), tmp_path, Screen(stream))
+        assert "ours 6" in stream.getvalue()
+
+    def test_what_can_not_be_shown_is_written(self, pair: list[Target], tmp_path: Path) -> None:
+        """`| head` has read enough while it ran."""
+
+        class Pipe(io.StringIO):
+            """Its reader goes when the result comes."""
+
+            def write(self, text: str) -> int:
+                """Refuse the result."""
+                if text.startswith("ours 6"):
+                    raise BrokenPipeError
+                return super().write(text)
+
+        path = tmp_path / "r.json"
+        with pytest.raises(UnreadError):
+            sit(pair[:1], 1, measuring({"ours": [6]}, []), path, Screen(Pipe()))
+        assert json.loads(path.read_text(encoding="utf-8"))["runs"]["ours"] == [{"value": 6}]

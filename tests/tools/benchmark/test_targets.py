@@ -45,7 +45,17 @@ class TestLocalPort:
         """Only there can containers be metered."""
         assert local_port(url) == port
 
-    @pytest.mark.parametrize("url", ["localhost:9999", "https://localhost", "http://"])
+    @pytest.mark.parametrize(
+        "url",
+        [
+            "localhost:9999",
+            "https://localhost",
+            "http://",
+            "http://localhost:99999",
+            "http://far.example:x",
+            "http://[a",
+        ],
+    )
     def test_anything_but_http_is_a_sentence(self, url: str) -> None:
         """A scheme is needed, and only http is spoken."""
         with pytest.raises(OptionError, match="is not an http:// address"):
