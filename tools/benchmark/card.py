@@ -49,12 +49,16 @@ class Settled:
 
 @dataclass(frozen=True, slots=True)
 class Used:
-    """CPU and memory during the load: the target's containers, the processors', the generator, the whole machine."""
+    """CPU and memory during the load: the target's containers, the processors', the generator, the whole machine.
+
+    `metered_s` is how long the meters ran.
+    """
 
     containers: list[Metered]
     processors: list[Metered]
     generator_cpu_s: float
     machine_idle_percent: float
+    metered_s: float
 
     @property
     def cpu_ns(self) -> int | None:

@@ -44,7 +44,13 @@ export const options = {
       stages: [{ duration: `${load.duration_s}s`, target: load.users_end }],
       startVUs: load.users_start,
     }],
-    ["audits", { duration: `${load.duration_s}s`, exec: "compare", executor: "constant-vus", vus: 1 }],
+    ["audits", {
+      duration: `${load.duration_s}s`,
+      exec: "compare",
+      executor: "constant-vus",
+      gracefulStop: "3s", // an audit under way is told; the sleep after it must not delay the end
+      vus: 1,
+    }],
     ...stages.map((stage, index) => [`stage_${index}`, {
       env: { STAGE: String(index) },
       exec: "change",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,10 +23,14 @@ class Metered:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """What the meters show at one moment: readings by container id, and the machine's CPU time by use."""
+    """What the meters show at one moment: readings by container id, and the machine's CPU time by use.
+
+    `at_s` is when, by `time.monotonic()`.
+    """
 
     readings: dict[str, cgroup.Reading]
     machine: tuple[int, int]  # (idle, all) in ticks
+    at_s: float
 
 
 def _read_text(path: str) -> str:
@@ -41,7 +46,7 @@ def snapshot(containers: list[Container]) -> Snapshot:
             readings[container.container_id] = cgroup.read(of_process, _read_text)
         except (OSError, ValueError, KeyError):
             continue
-    return Snapshot(readings, machine_ticks(_read_text("/proc/stat")))
+    return Snapshot(readings, machine_ticks(_read_text("/proc/stat")), time.monotonic())
 
 
 def machine_ticks(proc_stat: str) -> tuple[int, int]:

@@ -230,6 +230,7 @@ class OpenRun:
             processors=meters.between(self.theirs, start, end),
             generator_cpu_s=observed.tally.cpu_s,
             machine_idle_percent=meters.idle_percent(start, end),
+            metered_s=end.at_s - start.at_s,
         )
 
 

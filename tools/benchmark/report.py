@@ -40,7 +40,7 @@ def card_lines(card: Card) -> Iterator[str]:
         if card.oracle is not None:
             yield _oracle_line(card.oracle, card.score)
     yield from audit_lines(card.audits)
-    yield from usage_lines(card.used, card.answered.accepted, card.scenario.load.duration_s)
+    yield from usage_lines(card.used, card.answered.accepted)
     yield from (f"note: {note}" for note in card.notes)
     wrong = faults(card)
     yield from (f"WRONG: {fault}" for fault in wrong)

@@ -101,7 +101,6 @@ def sheet_of(run: OpenRun, observed: Observed, rows: Sequence[PhaseRow], settlem
         main=own.main,
         used=run.used(observed, first, last),
         metered_payments=sum(row.accepted for row in metered),
-        metered_s=sum(row.duration_s for row in metered),
         settles=run.order.target.settles,
         quiet_s=settlement.quiet_s,
         findings=settlement.findings,

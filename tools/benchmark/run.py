@@ -148,6 +148,7 @@ def _card(
             processors=meters.between(theirs, start, end),
             generator_cpu_s=generated.cpu_s,
             machine_idle_percent=meters.idle_percent(start, end),
+            metered_s=end.at_s - start.at_s,
         ),
         notes=notes,
     )

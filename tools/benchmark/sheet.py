@@ -71,7 +71,7 @@ class Sheet:
 
     Attributes:
         main: the index of the phase that its latencies are compared by.
-        metered_payments, metered_s: accepted while the meters of `used` ran, and how long that was.
+        metered_payments: accepted while the meters of `used` ran.
         quiet_s: seconds from the load's end until everything was settled; None if it never was.
         settles: whether the target pays what it accepts; floor and hop do not.
         may_refuse: phases in which a 503 is a right answer, and a request may go unsent.
@@ -88,7 +88,6 @@ class Sheet:
     main: int
     used: Used
     metered_payments: int
-    metered_s: float
     settles: bool
     quiet_s: float | None
     findings: Findings | None

@@ -33,7 +33,7 @@ def sheet_lines(sheet: Sheet) -> Iterator[str]:
         if sheet.findings is not None:
             yield from finding_lines(sheet.findings)
         yield from audit_lines(sheet.audits)
-    yield from usage_lines(sheet.used, sheet.metered_payments, sheet.metered_s)
+    yield from usage_lines(sheet.used, sheet.metered_payments)
     yield from (f"note: {note}" for note in sheet.notes)
     late_ms = max((phase.late.p99_ms for phase in sheet.phases), default=0.0)
     if late_ms > LATE_MS_MAX:

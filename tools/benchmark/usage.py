@@ -14,16 +14,15 @@ BYTES_PER_MB = 1e6
 HEADER = ("container", "CPU s", "µs/payment", "of its CPU", "throttled", "ms", "MB", "of cap", "peak MB", "of cap")
 
 
-def usage_lines(used: Used, payments: int, duration_s: float) -> Iterator[str]:
+def usage_lines(used: Used, payments: int) -> Iterator[str]:
     """Yield a table of the target's containers, and a line on everything beside it.
 
     Args:
         used: what was used.
         payments: accepted while the meters ran.
-        duration_s: how long they ran.
     """
     if used.containers:
-        rows = [list(HEADER), *(_row(each, payments, duration_s) for each in used.containers)]
+        rows = [list(HEADER), *(_row(each, payments, used.metered_s) for each in used.containers)]
         if used.cpu_ns is not None:
             each_us = per_payment_us(used.cpu_ns, payments)
             total = ["together", number(used.cpu_ns / NS_PER_S, 2), number(each_us, 0)]
@@ -40,11 +39,11 @@ def usage_lines(used: Used, payments: int, duration_s: float) -> Iterator[str]:
     )
 
 
-def _row(metered: Metered, payments: int, duration_s: float) -> list[str]:
+def _row(metered: Metered, payments: int, metered_s: float) -> list[str]:
     usage = metered.usage
     if usage is None:
         return [metered.service, "started anew", *[NOT_KNOWN] * (len(HEADER) - 2)]
-    of_cpu = None if usage.cpus_limit is None else usage.cpu_ns / NS_PER_S / duration_s / usage.cpus_limit
+    of_cpu = None if usage.cpus_limit is None else usage.cpu_ns / NS_PER_S / metered_s / usage.cpus_limit
     return [
         metered.service,
         number(usage.cpu_ns / NS_PER_S, 2),

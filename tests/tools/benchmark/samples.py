@@ -73,7 +73,7 @@ def a_card(**changes: Any) -> Card:
         score=score_of(RULES, at_end, 19_900, 3.0, fined=False),
         oracle=Oracle(10, 0, 0, Decimal(18_905)),
         audits=[summaries((1, 1))],
-        used=Used([Metered("app1", USAGE), Metered("haproxy", USAGE)], [], 1.5, 42.0),
+        used=Used([Metered("app1", USAGE), Metered("haproxy", USAGE)], [], 1.5, 42.0, 1.0),
         notes=[],
     )
     return dataclasses.replace(card, **changes)
@@ -111,9 +111,8 @@ def a_sheet(**changes: Any) -> Sheet:
         started_at_ms=1_753_000_000_000,
         phases=[a_row()],
         main=0,
-        used=Used([Metered("app1", USAGE), Metered("haproxy", USAGE)], [], 1.5, 42.0),
+        used=Used([Metered("app1", USAGE), Metered("haproxy", USAGE)], [], 1.5, 42.0, 1.0),
         metered_payments=100,
-        metered_s=1.0,
         settles=True,
         quiet_s=0.5,
         findings=RIGHT,

@@ -85,7 +85,7 @@ class TestCpu:
     @pytest.mark.parametrize("containers", [[], [Metered("app1", USAGE), Metered("app2", None)]])
     def test_is_not_known_without_all_of_them(self, containers: list[Metered]) -> None:
         """No containers, or one started anew: half a sum would mislead."""
-        assert a_card(used=Used(containers, [], 1.0, 50.0)).cpu_us_per_payment is None
+        assert a_card(used=Used(containers, [], 1.0, 50.0, 1.0)).cpu_us_per_payment is None
 
     def test_is_not_known_without_payments(self) -> None:
         """Nothing accepted, nothing to divide by."""

@@ -42,7 +42,7 @@ class TestMedians:
 
     def test_leaves_out_what_a_run_does_not_know(self) -> None:
         """A run without meters says nothing about CPU."""
-        blind = figures(a_card(used=Used([], [], 1.0, 1.0)))
+        blind = figures(a_card(used=Used([], [], 1.0, 1.0, 1.0)))
         found = medians([blind, figures(a_card()), blind])
         assert (found["CPU µs/payment"], found["app1 throttled periods"]) == (400, 2)
         assert medians([blind])["CPU µs/payment"] is None

@@ -1,5 +1,6 @@
 """Tests of tools/benchmark/generator.py, and of load.js by running it."""
 
+import dataclasses
 import json
 import sys
 import threading
@@ -105,6 +106,18 @@ class TestGenerate:
         assert {each.status for each in failed} == {0}
         assert all(each.summaries.gateway is None for each in events if isinstance(each, Audited))
         assert any("refused" in remark for remark in made.remarks)
+
+    def test_a_sleeping_auditor_does_not_delay_the_end(self, bank: Bank) -> None:
+        """The money is counted soon after the last payment, however far apart audits are."""
+        plan = plan_for(bank)
+        audit = dataclasses.replace(plan.scenario.audit, every_s=20)
+        plan = dataclasses.replace(plan, scenario=dataclasses.replace(plan.scenario, audit=audit))
+        events: list[Event] = []
+        assert generate(plan, events.append, lambda _: None).remarks == []
+        started, ended = events[0], events[-1]
+        assert isinstance(started, Started)
+        assert isinstance(ended, Ended)
+        assert ended.summaries.at_ms - started.at_ms < 10_000
 
     @pytest.mark.parametrize("shown", [{"totalRequests": 1}, {"totalRequests": "x", "totalAmount": 1}, {}])
     def test_a_summary_without_totals_is_none(self, bank: Bank, shown: dict[str, object]) -> None:

@@ -34,14 +34,14 @@ class TestBetween:
     def test_each_container_has_its_usage(self) -> None:
         """The difference of its own readings."""
         later = dataclasses.replace(READING, cpu_ns=READING.cpu_ns + 5)
-        (metered,) = between([APP], Snapshot({"abc": READING}, (0, 0)), Snapshot({"abc": later}, (0, 0)))
+        (metered,) = between([APP], Snapshot({"abc": READING}, (0, 0), 0.0), Snapshot({"abc": later}, (0, 0), 0.0))
         assert metered.service == "app1"
         assert metered.usage is not None
         assert metered.usage.cpu_ns == 5
 
     def test_without_both_readings_it_is_not_known(self) -> None:
         """A container that came or went meanwhile has no usage."""
-        start, end = Snapshot({}, (0, 0)), Snapshot({"abc": READING}, (0, 0))
+        start, end = Snapshot({}, (0, 0), 0.0), Snapshot({"abc": READING}, (0, 0), 0.0)
         assert between([APP], start, end) == [Metered("app1", None)]
 
 
@@ -50,8 +50,8 @@ class TestIdlePercent:
 
     def test_is_the_idle_share_of_the_ticks_in_between(self) -> None:
         """30 of 40 ticks are 75 %."""
-        assert idle_percent(Snapshot({}, (10, 100)), Snapshot({}, (40, 140))) == 75
+        assert idle_percent(Snapshot({}, (10, 100), 0.0), Snapshot({}, (40, 140), 1.0)) == 75
 
     def test_no_time_is_no_share(self) -> None:
         """Two snapshots in one tick say nothing, shown as 0."""
-        assert idle_percent(Snapshot({}, (1, 1)), Snapshot({}, (1, 1))) == 0
+        assert idle_percent(Snapshot({}, (1, 1), 0.0), Snapshot({}, (1, 1), 0.0)) == 0

@@ -24,7 +24,7 @@ def observed() -> Observed:
     tally = Tally(2)
     for event in (Began(1, 0, 0), told(2), Began(3, 1, 3), told(4, phase=1), told(5, phase=1), Began(6, 2, 9)):
         tally.on_event(event)
-    snapshots = [Snapshot({}, (0, 0)), Snapshot({}, (1, 10)), Snapshot({}, (6, 20))]
+    snapshots = [Snapshot({}, (0, 0), 5.0), Snapshot({}, (1, 10), 6.0), Snapshot({}, (6, 20), 8.5)]
     return Observed(PHASES, tally, 77, 5, snapshots, [Poll(1, 5, 0), Poll(3, 5, 0), Poll(6, 5, 1)])
 
 
@@ -56,10 +56,10 @@ class TestSheetOf:
     """All of it together."""
 
     def test_is_metered_over_the_phases_asked_for(self, run: OpenRun, observed: Observed) -> None:
-        """And has the goal that every command has, beside its own."""
+        """By the clock, not by their plan; and it has the goal that every command has, beside its own."""
         own = Own("trial", 1, (1, 1), [Goal("x", 1.0)], told=["a"], more={"b": 1}, faults=["c"], may_refuse=("load",))
         sheet = sheet_of(run, observed, rows_of(run, observed), Settlement(0.5, RIGHT), own)
-        assert (sheet.metered_payments, sheet.metered_s, sheet.used.machine_idle_percent) == (2, 2.0, 50)
+        assert (sheet.metered_payments, sheet.used.metered_s, sheet.used.machine_idle_percent) == (2, 2.5, 50)
         assert [goal.name for goal in sheet.goals] == ["x", "memory at the end, % of cap"]
         assert (sheet.command, sheet.main, sheet.quiet_s, sheet.started_at_ms) == ("trial", 1, 0.5, 77)
         assert (sheet.told, sheet.more, sheet.more_faults, sheet.may_refuse) == (

@@ -39,7 +39,7 @@ class TestMemory:
         """What is in use at the end, not the peak."""
         full = dataclasses.replace(USAGE, memory_bytes=30_000_000)
         assert memory_percent([Metered("app1", USAGE), Metered("app2", full)]) == 75
-        assert not memory_goal(Used([Metered("app2", full)], [], 1.0, 1.0)).is_met
+        assert not memory_goal(Used([Metered("app2", full)], [], 1.0, 1.0, 1.0)).is_met
 
     def test_is_not_known_without_a_cap(self) -> None:
         """Or without containers."""
@@ -97,7 +97,7 @@ class TestFigures:
 
     def test_what_is_not_known_is_none(self) -> None:
         """The floor settles nothing, and a container was started anew."""
-        found = figures(a_sheet(phases=[a_row(settled=None)], used=Used([Metered("app1", None)], [], 1.0, 1.0)))
+        found = figures(a_sheet(phases=[a_row(settled=None)], used=Used([Metered("app1", None)], [], 1.0, 1.0, 1.0)))
         assert (found["settled/s"], found["CPU µs/payment"], found["app1 throttled periods"]) == (None, None, None)
 
 

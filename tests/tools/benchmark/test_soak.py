@@ -77,7 +77,9 @@ class TestMeasure:
             looked[0] += 1
             memory_bytes = 10_000_000 + looked[0] * 1_000_000
             return Snapshot(
-                {"id": Reading(looked[0], 0, 0, 0, memory_bytes, memory_bytes, 40_000_000, None)}, (0, looked[0])
+                {"id": Reading(looked[0], 0, 0, 0, memory_bytes, memory_bytes, 40_000_000, None)},
+                (0, looked[0]),
+                float(looked[0]),
             )
 
         monkeypatch.setattr("tools.benchmark.meters.snapshot", snapshot)
