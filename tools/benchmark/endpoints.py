@@ -75,8 +75,10 @@ class Endpoint:
 
     def _totals(self, shown: Any) -> Totals:
         try:
-            cents = Decimal(shown["totalAmount"]) * _CENTS
-            return Totals(int(shown["totalRequests"]), int(cents))
+            count, cents = Decimal(shown["totalRequests"]), Decimal(shown["totalAmount"]) * _CENTS
+            if count != int(count) or cents != int(cents):
+                raise ValueError("a part of a payment or of a cent")
+            return Totals(int(count), int(cents))
         except (KeyError, TypeError, ValueError, ArithmeticError) as error:
             raise EndpointError(f"{self.name}: {self.url} showed {shown!r} instead of totals.") from error
 

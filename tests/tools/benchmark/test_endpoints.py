@@ -82,6 +82,13 @@ class TestGateway:
         with answering(200, said) as server:
             assert Gateway(server.url).totals() == (Totals(3, 900_719_925_474_093), Totals(0, 0))
 
+    @pytest.mark.parametrize("part", [b'"totalRequests":3,"totalAmount":1.005', b'"totalRequests":3.5,"totalAmount":1'])
+    def test_a_part_of_a_cent_or_of_a_payment_is_a_sentence(self, part: bytes) -> None:
+        """Cut off, it would be what the processors show."""
+        said = b'{"default":{' + part + b'},"fallback":{' + part + b"}}"
+        with answering(200, said) as server, pytest.raises(EndpointError, match="instead of totals"):
+            Gateway(server.url).totals()
+
     @pytest.mark.parametrize("said", [b"[]", b'{"default":1,"fallback":2}', b'{"default":{"totalRequests":"x"}}'])
     def test_anything_but_totals_is_a_sentence(self, said: bytes) -> None:
         """An answer of another shape is shown."""
