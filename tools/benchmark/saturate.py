@@ -129,7 +129,7 @@ def _beyond(observed: Observed, rows: Sequence[PhaseRow]) -> tuple[list[Goal], s
     full = beyond.by_status.get(503, 0)
     goals = [
         Goal("accepted/s beyond", accepted_per_s, at_least=ACCEPTED_BEYOND_MIN * rows[_LOAD].rate_per_s),
-        Goal("recovered after s", recovered_s, at_most=AFTER_S),
+        Goal("recovered after s", recovered_s, at_most=AFTER_S, never=recovered_s is None),
     ]
     when = "never recovered" if recovered_s is None else f"recovered {recovered_s:.1f} s after it"
     line = f"beyond, at {beyond.rate_per_s:,}/s: {accepted_per_s:,.0f}/s accepted, {full:,} answered 503; {when}"

@@ -18,12 +18,16 @@ _PERCENT = 100
 
 
 class Goal(NamedTuple):
-    """A figure that is to be at most, or at least, so much; None where it could not be measured."""
+    """A figure that is to be at most, or at least, so much.
+
+    None where it could not be measured; with `never`, because what it is the time of did not come.
+    """
 
     name: str
     value: float | None
     at_most: float | None = None
     at_least: float | None = None
+    never: bool = False
 
     @property
     def is_met(self) -> bool:

@@ -77,5 +77,5 @@ def _phase_lines(sheet: Sheet) -> Iterator[str]:
 
 def _goal_line(goal: Goal) -> str:
     wanted = f"at most {goal.at_most:g}" if goal.at_most is not None else f"at least {goal.at_least:g}"
-    verdict = "met" if goal.is_met else "MISSED" if goal.value is not None else "not measured"
-    return f"goal: {goal.name} {number(goal.value, 2)}, {wanted}: {verdict}"
+    verdict = "met" if goal.is_met else "MISSED" if goal.never or goal.value is not None else "not measured"
+    return f"goal: {goal.name} {'never' if goal.never else number(goal.value, 2)}, {wanted}: {verdict}"

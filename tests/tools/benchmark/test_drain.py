@@ -1,5 +1,6 @@
 """Tests of tools/benchmark/drain.py."""
 
+import dataclasses
 import io
 
 import pytest
@@ -95,3 +96,13 @@ class TestMeasure:
         bank.lists_rows = False
         order = Order(target_of(bank), processors_of(bank), 7, 4, 2.0)
         assert measure(order, self.ASK, Screen(io.StringIO())).more["gone_s"] is not None
+
+    def test_a_backlog_that_never_goes_is_a_goal_missed(self, bank: Bank) -> None:
+        """The floor has none: nothing is measured there."""
+        bank.lose = 1
+        order = Order(target_of(bank), processors_of(bank), 7, 4, 0.2)
+        goal = measure(order, self.ASK, Screen(io.StringIO())).goals[0]
+        assert (goal.value, goal.never) == (None, True)
+        order = dataclasses.replace(order, target=dataclasses.replace(order.target, settles=False))
+        goal = measure(order, self.ASK, Screen(io.StringIO())).goals[0]
+        assert (goal.value, goal.never) == (None, False)

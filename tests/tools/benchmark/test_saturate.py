@@ -120,6 +120,13 @@ class TestMeasure:
         assert sheet.more["generator_us_per_request"] > 0
         assert sheet.told[1].startswith("beyond, at 80/s: ")
 
+    def test_one_that_never_recovers_has_missed_its_goal(self, bank: Bank, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Not left it unmeasured."""
+        monkeypatch.setattr(saturate, "recovered_after_s", lambda *_: None)
+        sheet = measure(order_for(bank), Ask(40, 1, beyond=True), Screen(io.StringIO()))
+        (goal,) = (goal for goal in sheet.goals if goal.name == "recovered after s")
+        assert (goal.value, goal.never) == (None, True)
+
     def test_the_floor_has_no_goals_of_money(self, bank: Bank) -> None:
         """Nothing is settled there."""
         sheet = measure(order_for(bank, settles=False), Ask(40, 1, beyond=False), Screen(io.StringIO()))

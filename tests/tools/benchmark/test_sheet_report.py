@@ -38,12 +38,14 @@ class TestSheetLines:
         ]
 
     def test_goals_say_whether_they_are_met(self) -> None:
-        """Missed ones in capitals; what was not measured is not met."""
+        """Missed ones in capitals, what never came among them; what was not measured is not met."""
         goals = [Goal("a", 2.0, at_most=1.0), Goal("b", 2.0, at_least=3.0), Goal("c", None, at_most=1.0)]
+        goals.append(Goal("d", None, at_most=1.0, never=True))
         text = shown(a_sheet(goals=goals))
         assert "goal: a 2.00, at most 1: MISSED" in text
         assert "goal: b 2.00, at least 3: MISSED" in text
         assert "goal: c –, at most 1: not measured" in text
+        assert "goal: d never, at most 1: MISSED" in text
 
     def test_a_late_generator_is_told(self) -> None:
         """Its latencies are its own then."""
