@@ -28,7 +28,7 @@ class Search:
         else:
             self._least_failed = self.rate
         if self._least_failed is None:
-            self.rate = min(int(self.rate * _STRIDE), RATE_MAX)
+            self.rate = min(max(int(self.rate * _STRIDE), self.rate + 1), RATE_MAX)
         elif self.best is None:
             self.rate = max(int(self.rate / _STRIDE), RATE_MIN)
         else:
