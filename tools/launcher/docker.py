@@ -129,13 +129,21 @@ class Composed:
         self._end_looker()
         self._pause = time.sleep
         try:
+            self._stop_gateway()
+        finally:
+            self._run(*PROCESSORS, "down")
+
+    def _stop_gateway(self) -> None:
+        """Stops instances, then the rest; their volumes stay if they could not be stopped: they may hold payments."""
+        remove: tuple[str, ...] = ()
+        try:
             self._run(*GATEWAY, "stop", *INSTANCES)  # while HAProxy, Redis and the processors still serve them
             staying = self._unsettled()
             for told in staying:
                 self._say(told)
-            self._run(*GATEWAY, "down", *([] if staying else ["--volumes"]))
+            remove = () if staying else ("--volumes",)
         finally:
-            self._run(*PROCESSORS, "down")
+            self._run(*GATEWAY, "down", *remove)
 
     def _end_looker(self) -> None:
         """Nobody looks any more; a container that does not go must not keep the others running."""

@@ -172,6 +172,16 @@ class TestComposed:
         assert fake.calls()[-2] == "gateway down"
         assert "stays, its segments could not be read" in said[-1]
 
+    @pytest.mark.parametrize("fails", ["stop app1 app2", "volume ls --quiet"])
+    def test_what_can_not_be_stopped_in_order_is_taken_down(
+        self, fake: FakeDocker, composed: Composed, fails: str
+    ) -> None:
+        """With its volumes kept: nobody knows what is in them."""
+        fake.answer(f"*'{fails}'*) echo no >&2; exit 1 ;;")
+        with pytest.raises(LaunchError, match=f"{fails}.* failed:\nno"):
+            composed.stop()
+        assert fake.calls()[-2:] == ["gateway down", "processors down"]
+
     def test_processors_are_stopped_whatever_happens(self, fake: FakeDocker, composed: Composed) -> None:
         """Their containers have names that others may need."""
         fake.answer(f"*{PROJECT}*down*) echo no >&2; exit 1 ;;")
