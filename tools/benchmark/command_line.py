@@ -210,7 +210,7 @@ def _bench(options: argparse.Namespace, screen: Screen) -> int:
         scenario = scenario_of(options, seed)
         name, rules = scenario.name, scenario.rules
         processors = processors_of(options)
-        screen.say(f"{scenario.about} Seed {seed}.")
+        screen.say(f"{scenario.about} {scenario.size} Seed {seed}.")
 
         def measure(target: Target) -> Result:
             order = Order(target, processors, scenario, seed, options.token)

@@ -96,7 +96,7 @@ class Rules:
 
 @dataclass(frozen=True, slots=True)
 class Scenario:
-    """One whole load; `about` says in a sentence where it comes from."""
+    """One whole load; `about` says in a sentence where it comes from, `size` how large it is."""
 
     name: str
     about: str
@@ -105,6 +105,16 @@ class Scenario:
     audit: Audit
     rules: Rules
     stages: tuple[Stage, ...]
+
+    @property
+    def size(self) -> str:
+        """Length, users, stages, and whose word counts, as a sentence."""
+        load = self.load
+        stages = "1 stage" if len(self.stages) == 1 else f"{len(self.stages)} stages"
+        return (
+            f"{load.duration_s} s, {load.users_start} to {load.users_end} users, {stages}, "
+            f"money as told by the {self.rules.money_from}."
+        )
 
     @property
     def delay_ms_max(self) -> int:
@@ -194,18 +204,29 @@ def resized(scenario: Scenario, *, duration_s: int | None = None, users_end: int
     """Return a shorter, longer, smaller or larger copy for trials.
 
     Stages move in proportion, at least 1 s apart; in a shorter one audits come closer together, so that there are some.
+    Raises ScenarioError.
     """
     old = scenario.load
     new = dataclasses.replace(old, duration_s=duration_s or old.duration_s, users_end=users_end or old.users_end)
-    stages: list[Stage] = []
-    for stage in scenario.stages:
-        at_s = stage.at_s * new.duration_s // old.duration_s
-        earliest_s = stages[-1].at_s + 1 if stages else min(stage.at_s, 1)
-        stages.append(dataclasses.replace(stage, at_s=max(at_s, earliest_s)))
+    stages = _moved(scenario, new.duration_s)
+    if stages[-1].at_s > new.duration_s:
+        lengths = range(new.duration_s, old.duration_s)
+        least_s = next((each for each in lengths if _moved(scenario, each)[-1].at_s <= each), old.duration_s)
+        raise ScenarioError(f"{scenario.name} takes at least {least_s} s: its {len(stages)} stages are 1 s apart then.")
     window_s = max(scenario.rules.money_window_s, new.duration_s + 10)
     rules = dataclasses.replace(scenario.rules, money_window_s=window_s)
     every_s = scenario.audit.every_s * min(new.duration_s, old.duration_s) // old.duration_s
     audit = dataclasses.replace(scenario.audit, every_s=max(every_s, 1))
-    changed = dataclasses.replace(scenario, load=new, audit=audit, rules=rules, stages=tuple(stages))
+    changed = dataclasses.replace(scenario, load=new, audit=audit, rules=rules, stages=stages)
     check(changed)
     return changed
+
+
+def _moved(scenario: Scenario, duration_s: int) -> tuple[Stage, ...]:
+    """Return the stages of a load of that length; the last ones are beyond its end if they don't fit."""
+    stages: list[Stage] = []
+    for stage in scenario.stages:
+        at_s = stage.at_s * duration_s // scenario.load.duration_s
+        earliest_s = stages[-1].at_s + 1 if stages else min(stage.at_s, 1)
+        stages.append(dataclasses.replace(stage, at_s=max(at_s, earliest_s)))
+    return tuple(stages)

@@ -1,5 +1,6 @@
 """Tests of tools/benchmark/scenario.py."""
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -144,6 +145,19 @@ class TestParse:
             parse(document)
 
 
+class TestSize:
+    """How large it is."""
+
+    def test_is_that_of_the_load_as_it_is_run(self) -> None:
+        """Not of the one that it was made of."""
+        assert read("preview").size == "60 s, 1 to 550 users, 6 stages, money as told by the gateway."
+        short = resized(read("final"), duration_s=20, users_end=9)
+        assert short.size == "20 s, 1 to 9 users, 10 stages, money as told by the processors."
+        assert not any(each.isdecimal() for each in short.about)
+        one = dataclasses.replace(short, stages=short.stages[:1])
+        assert "1 stage," in one.size
+
+
 class TestDelayMsMax:
     """How long a payment may sleep in a processor."""
 
@@ -198,6 +212,9 @@ class TestResized:
         assert resized(read("final")) == read("final")
 
     def test_too_short_is_a_sentence(self) -> None:
-        """Six stages don't fit into three seconds."""
-        with pytest.raises(ScenarioError, match=r"stages\[3\]\.at_s must be"):
+        """Six stages don't fit into three seconds; what is said to be enough is."""
+        with pytest.raises(ScenarioError, match=r"^preview takes at least 6 s: its 6 stages are 1 s apart then\.$"):
             resized(read("preview"), duration_s=3)
+        assert resized(read("preview"), duration_s=6).stages[-1].at_s == 6
+        with pytest.raises(ScenarioError, match=r"^final takes at least 10 s"):
+            resized(read("final"), duration_s=8)
