@@ -64,9 +64,11 @@ def fill(run: OpenRun, payments: int, per_s: int) -> None:
         )
         counts = observed.tally.counts(0)
         failed = counts.refused + counts.unanswered + counts.held
-        if failed or time.monotonic() - began_s > LAG_S_MAX:
+        lag_s = time.monotonic() - began_s
+        if failed or lag_s > LAG_S_MAX:
             rate = max(int(rate * SLOWER), RATE_MIN)
-            run.screen.say(f"  {failed:,} payments of the fill were not taken: going on at {rate:,}/s")
+            why = f"{failed:,} payments of the fill were not taken" if failed else f"settling was {lag_s:.0f} s behind"
+            run.screen.say(f"  {why}: going on at {rate:,}/s")
     if run.answered.accepted < payments:
         raise GeneratorError(f"Only {run.answered.accepted:,} payments were accepted in {CHUNKS_MAX} chunks.")
     run.notes.append(f"filled with {run.answered.accepted:,} payments in {time.monotonic() - since_s:.0f} s")

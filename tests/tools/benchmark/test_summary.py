@@ -63,6 +63,16 @@ class TestFill:
             fill(run, ASK.fill, ASK.fill_per_s)
         assert "12 payments of the fill were not taken: going on at 48/s" in said.getvalue()
 
+    def test_is_slower_if_settling_lags(self, bank: Bank, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Nothing was refused then, and nothing of the kind is said."""
+        monkeypatch.setattr(summary, "CHUNK_MS", 500)
+        monkeypatch.setattr(summary, "LAG_S_MAX", 0.0)
+        said = io.StringIO()
+        with OpenRun(order_for(bank), Screen(said)) as run:
+            fill(run, ASK.fill, ASK.fill_per_s)
+        assert "  settling was 0 s behind: going on at 48/s" in said.getvalue()
+        assert "not taken" not in said.getvalue()
+
 
 @pytest.mark.slow
 class TestMeasure:
