@@ -15,6 +15,7 @@ from server.lookup import Lookup, SiblingLookup, dispatcher_of
 from server.payments import Acceptance, PaymentStatus
 from shm import Counters, Segment, Table, WorkerCount
 
+CONFLICT_LOOKUPS_PER_S = 5  # 5 ms each at worst, in which nothing is accepted
 _SECOND_MS = 1000
 
 
@@ -82,6 +83,7 @@ class Gate:
         self._clock = clock
         self._recent = Generations(recent_ids)  # id to amount in cents
         self._lookups = PerSecond(lookups_per_s, clock)
+        self._conflict_lookups = PerSecond(CONFLICT_LOOKUPS_PER_S, clock)
         self._remember_what_is_there([segment.table(dispatcher) for dispatcher in dispatchers], recent_ids)
 
     def _remember_what_is_there(self, tables: list[Table], most: int) -> None:
@@ -121,14 +123,17 @@ class Gate:
         return Acceptance.ACCEPTED
 
     def _stands_elsewhere(self, correlation_id: bytes, amount_cents: int) -> bool:
-        """Whether this amount was taken first, by another worker or instance, and the one remembered here was dropped:
-        told as far as look-ups are allowed.
+        """Whether another worker or instance has taken this amount, and not the one remembered here; looked up a few
+        times a second.
         """
-        first = self.find(correlation_id) if self._lookups.allow() else None
-        stands = first is not None and first.amount_cents == amount_cents
-        if stands:
-            self._recent.put(correlation_id, amount_cents)
-        return stands
+        if not self._conflict_lookups.allow():
+            return False
+        for lookup in (self._own, self._siblings):
+            taken = lookup.find(correlation_id)
+            if taken is not None and taken.amount_cents == amount_cents:
+                self._recent.put(correlation_id, amount_cents)
+                return True
+        return False
 
     def may_look_up(self) -> bool:
         """Whether one more look-up is allowed this second."""

@@ -30,7 +30,6 @@ from server.unknowns import ASKED_AT_ONCE_MAX
 from server.verification import ASKED_AT_ONCE_MAX as VERIFIED_AT_ONCE_MAX
 from server.verification import verify
 from shm import (
-    BrokenInvariant,
     Counters,
     DispatcherCount,
     Journal,
@@ -237,16 +236,11 @@ async def _introduce(publisher: Publisher) -> None:
 
 
 def _take_up_local_purge(segment: Segment, journal: Journal) -> None:
-    """Without Redis a purge is asked for in the workers' counters, or known from another dispatcher that took it up: an
-    instance may have died before all had, and begun again with other counters.
-    """
-    workers, dispatchers = range(segment.geometry.workers), range(segment.geometry.dispatchers)
-    epochs = [segment.worker_counters(worker).get(WorkerCount.PURGE_EPOCH) for worker in workers]
-    for dispatcher in dispatchers:
-        with contextlib.suppress(BrokenInvariant):  # a damaged one is its own dispatcher's to tell of
-            epochs.append(segment.journal(dispatcher).base.epoch)
-    if max(epochs) > journal.base.epoch:
-        journal.begin_epoch(max(epochs))
+    """Without Redis a purge is asked for in the workers' counters."""
+    rows = (segment.worker_counters(worker) for worker in range(segment.geometry.workers))
+    epoch = max(row.get(WorkerCount.PURGE_EPOCH) for row in rows)
+    if epoch > journal.base.epoch:
+        journal.begin_epoch(epoch)
 
 
 def _end_process_on_failure(task: asyncio.Task[None]) -> None:

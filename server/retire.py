@@ -20,7 +20,7 @@ from collections.abc import Sequence
 from server.config import Config, from_environment
 from server.errors import ConfigError, TotalsUnavailable
 from server.redis_totals import TotalsHash
-from server.totals_header import Header
+from server.totals_header import RETIRED, Header
 from server.totals_rows import SEEN_WITHIN_MS, Row
 from shm import Member, Segment, SegmentError, SegmentMissing, instances_present
 
@@ -125,7 +125,9 @@ def check(member: Row | None, name: str, *, epoch: int, is_here: bool) -> Header
         )
     if not member.header.is_whole and not member.is_purged(epoch):
         raise Refusal(f"{name} died while it was writing its totals: what is there is a part of them.")
-    if member.header.said_goodbye:
+    if member.header.said_goodbye == RETIRED:
+        raise Refusal(f"{name} is retired already.")
+    if member.header.said_goodbye and not member.header.unknown_payments:
         raise Refusal(f"{name} has said goodbye: it is not waited for.")
     if member.silent_ms <= SEEN_WITHIN_MS:
         raise Refusal(f"{name} lives: it was heard of {member.silent_ms} ms ago.")

@@ -55,7 +55,7 @@ class Sibling:
         self._instance = instance
         self._clock = clock
         self._segment: Segment | None = None
-        self._mapped: tuple[int, bytes] | None = None  # the fingerprint of that segment
+        self._mapped: tuple[int, bytes] | None = None  # the fingerprint of what was mapped, or could not be
         self._supervisor: Counters | None = None
         self._lanes: list[Lane] = []
         self._tables: list[Table] = []
@@ -125,7 +125,7 @@ class Sibling:
         if fingerprint == self._mapped:
             return
         segment = self._segment_now()
-        self._mapped = None if segment is None else fingerprint  # read before: what changes in between shows next time
+        self._mapped = fingerprint  # read before: what changes in between shows next time
         if segment is None or self._segment is None or segment.segment_id != self._segment.segment_id:
             self._remembered, self._remembered_of = None, ("", 0)  # else it was copied, and remembers the same
         self._segment = segment

@@ -1,7 +1,8 @@
 """A segment of another geometry: what must outlive it is copied into a new one, which then takes its name.
 
-Only when nothing is unsettled: no payment in a lane, waiting, sending or unknown. Copied are the segment's id, and for
-every dispatcher its base, roster, life, journal records (published or not) and the payments remembered with them.
+Only when nothing is unsettled: no payment in a lane, waiting, sending or unknown. Copied are the segment's id, and a
+purge asked for, and for every dispatcher its base, roster, life, journal records (published or not) and the payments
+remembered with them.
 Nobody but the caller, who holds the supervisor's lock, may have the old segment mapped for writing.
 
 The new segment is built under a name of its own and moved over the old one at the end: a crash on the way leaves the
@@ -10,6 +11,7 @@ old one as it was, and the unfinished copy is thrown away by the next start.
 
 from pathlib import Path
 
+from shm.counters import WorkerCount
 from shm.errors import BrokenInvariant, SegmentIncompatible
 from shm.layout import Geometry
 from shm.names import segment_name, segment_path
@@ -45,6 +47,7 @@ def migrate(old: Segment, instance: str, geometry: Geometry) -> Segment:
     try:
         for dispatcher in range(geometry.dispatchers):
             _copy_area(old, new, dispatcher)
+        _copy_purge(old, new)
     except BrokenInvariant as error:
         unfinished.unlink()
         raise SegmentIncompatible(f"segment {segment_name(instance)} can't be copied: {error}") from error
@@ -73,6 +76,12 @@ def count_unsettled(segment: Segment) -> int:
         count += sum(segment.lane(worker, dispatcher).depth for worker in range(geometry.workers))
         count += sum(kept is None or kept.state in UNSETTLED for _, kept in segment.table(dispatcher).scan())
     return count
+
+
+def _copy_purge(old: Segment, new: Segment) -> None:
+    """A purge asked for without Redis, which some dispatchers may not have taken up yet: or they would never agree."""
+    rows = (old.worker_counters(worker) for worker in range(old.geometry.workers))
+    new.worker_counters(0).put(WorkerCount.PURGE_EPOCH, max(row.get(WorkerCount.PURGE_EPOCH) for row in rows))
 
 
 def _copy_area(old: Segment, new: Segment, dispatcher: int) -> None:

@@ -6,7 +6,7 @@ from zlib import crc32
 
 import pytest
 
-from server.gate import Gate, PerSecond
+from server.gate import CONFLICT_LOOKUPS_PER_S, Gate, PerSecond
 from server.payments import Acceptance, Payment, PaymentStatus
 from shm import Accepted, Event, Geometry, Segment, State, WorkerCount
 from tests.fakes import NOON_MS, FakeClock
@@ -173,11 +173,30 @@ class TestAccept:
             porch.drop_all()
             assert gate.accept(payment(1)) is Acceptance.REPEATED
 
+    def test_one_that_was_left_to_a_sibling_is_a_conflict_no_more(self, porch: Porch) -> None:
+        """Here it was taken with one amount, there with another while this instance was away, and paid."""
+        with other_instance() as sibling:
+            porch.accept(1)
+            porch.take_all()
+            sibling.take(copy_of(1, 5), State.SETTLED)
+            porch.siblings = (sibling.name,)
+            assert porch.reopen().accept(payment(1, 5)) is Acceptance.REPEATED
+
     def test_conflicts_are_looked_up_as_often_as_is_allowed(self, porch: Porch) -> None:
-        """Each takes milliseconds."""
+        """Each takes milliseconds; clients' own look-ups are not used up by it."""
+        other = porch.reopen(worker=1)
         porch.accept(1)
-        assert porch.accept(*[1] * 5, amount_cents=5) == [Acceptance.CONFLICT] * 5
-        assert porch.count(WorkerCount.LOOKUPS) == 3
+        porch.take_all()
+        assert other.accept(payment(1, 5)) is Acceptance.ACCEPTED
+        lanes = [porch.segment.lane(1, dispatcher) for dispatcher in range(2)]
+        for lane in lanes:
+            lane.advance(lane.head)
+        conflicts = [other.accept(payment(1, 7)) for _ in range(CONFLICT_LOOKUPS_PER_S)]
+        assert conflicts == [Acceptance.CONFLICT] * CONFLICT_LOOKUPS_PER_S
+        assert other.accept(payment(1)) is Acceptance.CONFLICT
+        assert other.may_look_up()
+        porch.clock.advance(1000)
+        assert other.accept(payment(1)) is Acceptance.REPEATED
 
     def test_a_full_lane_refuses(self, porch: Porch) -> None:
         """Nothing is stored and the id not remembered: once there is room it is accepted like any other."""

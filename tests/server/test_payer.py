@@ -243,13 +243,6 @@ class TestPaying:
         await station.wait_for(lambda: station.segment.journal(0).base.epoch == 3, "the purge is not taken up")
         assert station.segment.journal(0).base.epoch_start == 1
 
-    async def test_a_purge_that_only_another_dispatcher_took_up(self, make: Callable[..., Station]) -> None:
-        """The instance died before all had, and its next life has other counters: or summaries would never agree."""
-        station = make(DISPATCHERS="2")
-        station.segment.journal(1).begin_epoch(7)
-        await station.start()
-        await station.wait_for(lambda: station.segment.journal(0).base.epoch == 7, "the purge is not taken up")
-
 
 class TestStopping:
     """The end."""

@@ -43,7 +43,8 @@ class TestCheck:
             (DEAD, True, "start its instance, and nothing is lost"),
             (DEAD._replace(header=None), False, "Redis has nothing of"),
             (DEAD._replace(header=HEADER._replace(is_whole=0)), False, "a part of them"),
-            (DEAD._replace(header=HEADER._replace(said_goodbye=1)), False, "has said goodbye"),
+            (DEAD._replace(header=HEADER._replace(said_goodbye=1, unknown_payments=0)), False, "has said goodbye"),
+            (DEAD._replace(header=HEADER._replace(said_goodbye=RETIRED)), False, "is retired already"),
             (DEAD._replace(silent_ms=SEEN_WITHIN_MS), False, f"heard of {SEEN_WITHIN_MS} ms ago"),
         ],
     )
@@ -108,7 +109,7 @@ class TestMain:
         assert asyncio.run(self.summary(redis)) == Summary(Total(2, 3980), Total(0, 0))
         assert int(redis.ask(f"HGET {HASH} {gone}|h").split()[-2]) == RETIRED
         assert main([gone]) == EXIT_REFUSED
-        assert "has said goodbye" in capsys.readouterr().err
+        assert "is retired already" in capsys.readouterr().err
 
     def test_shown(
         self, redis: RedisServer, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

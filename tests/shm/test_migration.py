@@ -5,6 +5,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from shm import layout
+from shm.counters import WorkerCount
 from shm.errors import SegmentIncompatible
 from shm.layout import Geometry
 from shm.migration import count_unsettled, migrate
@@ -83,6 +84,11 @@ class TestMigrate:
         before = known(old)
         assert before[-1].attempts == 0
         assert known(migrate(old, instance, LARGER)) == before
+
+    def test_a_purge_asked_for_is_copied(self, instance: str, old: Segment) -> None:
+        """Some dispatchers may have taken it up and others not: they must come to agree."""
+        old.worker_counters(old.geometry.workers - 1).put(WorkerCount.PURGE_EPOCH, 7)
+        assert migrate(old, instance, LARGER).worker_counters(0).get(WorkerCount.PURGE_EPOCH) == 7
 
     def test_the_new_one_takes_the_old_ones_name(self, instance: str, old: Segment) -> None:
         """Whoever attaches afterwards finds the new geometry; nothing else is left in the folder."""
