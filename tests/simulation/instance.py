@@ -10,7 +10,7 @@ from server.payer import LAST_FLUSH_WITHIN_MS
 from server.supervisor import LOOK_MS
 from server.worker import STOP_WITHIN_S
 from shm import ENDED, UNSETTLED, Accepted, Geometry, Member, Phase, Segment, State, count_unsettled, layout
-from shm.migration import _copy_area
+from shm.migration import _copy_area, _copy_purge
 from shm.role import RETRY_S
 from tests.shm.memory import TEARS
 from tests.simulation.coverage import Fault
@@ -128,6 +128,7 @@ class Instance:
         for index, member in enumerate(self.members):
             _copy_area(old, new, index)
             self._truth.based(member, new.journal(index).base)
+        _copy_purge(old, new)
         world.note(Fault.COPIED)
         world.say(f"instance {self.number} has another geometry: {geometry}")
         self._copies_made += 1
