@@ -1,22 +1,19 @@
-"""The dispatcher, over a real segment and fake processors: every answer of the state table, bounds, stopping."""
+"""The dispatcher, over a real segment and fake processors: every answer of the state table, starting, stopping."""
 
-import asyncio
 import logging
-import time
 from collections.abc import Iterator
 
 import httpx
 import pytest
 
 from server.circuit import CircuitState
-from server.dispatcher import IDLE_MS
 from server.intake import TAKEN_PER_TURN_MAX
 from server.notation import format_instant_ms
-from server.pacing import BURST, GATHER_MS
+from server.pacing import BURST
 from server.unknowns import PAUSE_MIN_MS
 from shm import DispatcherCount, Ended, Kind, Segment, State
 from tests.fakes import NOON_MS, Answer, Paid, idle
-from tests.server.scene import GEOMETRY, WAIT_MS, Scene, fresh_segment, hanging, text_of
+from tests.server.scene import WAIT_MS, Scene, fresh_segment, hanging, payment, text_of
 
 SURE_NOES: list[Answer] = [429, 500, 503, httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout]
 UNCLEAR: list[Answer] = [
@@ -72,6 +69,23 @@ class TestAnswers:
             assert kept.requested_at_ms >= NOON_MS + WAIT_MS
             assert scene.count(DispatcherCount.SETTLED_FALLBACK) == 1
 
+    async def test_a_clock_that_was_set_back(self, segment: Segment) -> None:
+        """How long a payment has waited is then unknown, and it does not wait for the clock to catch up."""
+        async with Scene(segment) as scene:
+            scene.fakes[0].answer = 500
+            scene.accept(1)
+            scene.clock.now_us -= 3_600_000_000
+            for ms in (0, WAIT_MS, 1):
+                await scene.pass_time(ms)
+            assert (scene.kept().state, scene.kept().processor) == (State.SETTLED, 1)
+
+    async def test_too_many_requests(self, segment: Segment) -> None:
+        """429: fewer are sent there at once, and it does not count as down."""
+        async with Scene(segment) as scene:
+            scene.fakes[0].answers.append(429)
+            await scene.pay()
+            assert (scene.circuits[0].state, scene.circuits[0].limit) == (CircuitState.CLOSED, 2)
+
     @pytest.mark.parametrize("answer", [400, 413])
     async def test_rejected(self, segment: Segment, answer: int, caplog: pytest.LogCaptureFixture) -> None:
         """Refused for good: kept, counted, told of, and not sent again."""
@@ -91,6 +105,29 @@ class TestAnswers:
             scene.fakes[0].stored[text_of(1)] = Paid(text_of(1), "19.9", format_instant_ms(NOON_MS))
             assert (await scene.pay()).state is State.SETTLED
             assert scene.ended() == [Ended(Kind.SETTLED, 0, NOON_MS, 1990, 0)]
+
+    @pytest.mark.parametrize("answer", [400, 422])
+    async def test_what_is_about_the_payment_tells_nothing_of_the_processor(
+        self, segment: Segment, answer: int
+    ) -> None:
+        """The attempt no longer counts as under way, and the circuit learns neither a failure nor a latency."""
+        async with Scene(segment) as scene:
+            scene.fakes[0].answers.append(answer)
+            scene.fakes[0].stored[text_of(1)] = Paid(text_of(1), "19.90", format_instant_ms(NOON_MS))
+            await scene.pay()
+            circuit = scene.circuits[0]
+            assert (circuit.in_flight, circuit.state) == (0, CircuitState.CLOSED)
+            assert circuit.latency_ms(scene.clock.ticks_ms()) == 0
+
+    async def test_stored_already_does_not_close_a_circuit(self, segment: Segment) -> None:
+        """A processor that answers a probe with 422 has not shown that it takes payments again."""
+        async with Scene(segment) as scene:
+            scene.fakes[0].answers.extend([500, 422])
+            scene.fakes[0].shows.append(404)
+            await scene.pay()
+            await scene.pass_time(100)
+            assert len(scene.fakes[0].posts) == 2
+            assert scene.circuits[0].state is CircuitState.OPEN
 
     @pytest.mark.parametrize(
         ("amount", "requested_at_ms"), [("19.91", NOON_MS), ("19.90", NOON_MS - 1), ("19.901", NOON_MS)]
@@ -217,152 +254,6 @@ class TestRepeats:
             assert scene.kept().conflicts == scene.count(DispatcherCount.CONFLICTS) == 1
 
 
-class TestTurns:
-    """Bounded work per turn, and wake-ups."""
-
-    async def test_bounds(self, segment: Segment) -> None:
-        """One turn takes and sends no more than its bounds; further turns do the rest."""
-        scene = Scene(segment, in_flight_max=200)
-        scene.accept(*range(150))
-        scene.dispatcher.start(scene.doorbell)
-        await asyncio.sleep(0)
-        assert scene.count(DispatcherCount.TAKEN) == TAKEN_PER_TURN_MAX
-        assert scene.count(DispatcherCount.ATTEMPTS) == BURST
-        await idle(200)
-        assert scene.count(DispatcherCount.SETTLED_DEFAULT) == BURST
-        await scene.work_off()
-        assert scene.count(DispatcherCount.SETTLED_DEFAULT) == 150
-        await scene.dispatcher.aclose(scene.doorbell)
-
-    async def test_in_flight_limit(self, segment: Segment) -> None:
-        """No more are in flight than allowed; each answer makes room for one."""
-        async with Scene(segment, in_flight_max=3) as scene:
-            held = [hanging() for _ in range(4)]
-            scene.fakes[0].answers.extend(held)
-            scene.accept(*range(10))
-            await scene.pass_time()
-            assert len(scene.fakes[0].posts) == 3
-            held[0].set_result(200)
-            await idle()
-            assert len(scene.fakes[0].posts) == 4
-
-    async def test_oldest_first(self, segment: Segment) -> None:
-        """Payments go out in the order in which they were accepted."""
-        async with Scene(segment) as scene:
-            scene.accept(*range(40))
-            await scene.work_off()
-            assert [post.correlation_id for post in scene.fakes[0].posts] == [text_of(number) for number in range(40)]
-
-    async def test_sleeping(self, segment: Segment) -> None:
-        """The wish to be woken is there once nothing has come for a while, and only then."""
-        async with Scene(segment) as scene:
-            sleeping = [scene.counters.sleeping]
-            scene.accept(*range(TAKEN_PER_TURN_MAX + 1))
-            scene.dispatcher._turn()  # noqa: SLF001  what lies between two turns can't be seen otherwise
-            sleeping.append(scene.counters.sleeping)
-            await idle()
-            sleeping.append(scene.counters.sleeping)
-            await scene.pass_time(GATHER_MS)
-            sleeping.append(scene.counters.sleeping)
-            assert sleeping == [True, False, False, True]
-
-    async def test_gathering(self, segment: Segment) -> None:
-        """After payments were taken the next ones are left in the lane for a while, unless somebody rings."""
-        async with Scene(segment) as scene:
-            await scene.pay(1)
-            scene.accept(2)
-            scene.dispatcher._turn()  # noqa: SLF001  a timer's turn
-            assert (scene.lanes[0].depth, scene.counters.sleeping) == (1, False)
-            scene.clock.advance(GATHER_MS)
-            scene.dispatcher._turn()  # noqa: SLF001  the same
-            assert scene.lanes[0].depth == 0
-            await scene.pay(3)
-            assert scene.kept(3).state is State.SETTLED
-
-    async def test_quiet(self, segment: Segment) -> None:
-        """Whoever publishes totals is told when the last of what was in flight or waiting has been answered."""
-        async with Scene(segment, in_flight_max=2) as scene:
-            held = [hanging(), hanging(), hanging()]
-            scene.fakes[0].answers.extend(held)
-            scene.accept(1, 2, 3)
-            await scene.pass_time()
-            quiet = []
-            for one in held:
-                one.set_result(200)
-                await idle()
-                quiet.append(scene.quiet)
-            assert quiet == [0, 0, 1]
-
-    @pytest.mark.parametrize(("freezes", "sent"), [(0, BURST), (1, BURST // 2)])
-    async def test_pace_follows_the_quota(self, segment: Segment, freezes: int, sent: int) -> None:
-        """A freeze of the container while payments wait halves the pace of a backlog."""
-        async with Scene(segment, in_flight_max=400) as scene:
-            await scene.pay(1)
-            scene.throttled_periods = freezes
-            scene.accept(*range(100, 355))
-            for ms in (GATHER_MS, *[1] * 28):  # 200 of them leave in bursts, or 100
-                await scene.pass_time(ms)
-            before = scene.count(DispatcherCount.ATTEMPTS)
-            await scene.pass_time(BURST)
-            assert scene.count(DispatcherCount.ATTEMPTS) - before == sent
-
-    async def test_full_table_is_no_reason_to_stay_awake(self, segment: Segment) -> None:
-        """While nothing can be taken, the dispatcher sleeps; the lane is taken up once there is room."""
-        async with Scene(segment, in_flight_max=400) as scene:
-            held = [hanging() for _ in range(segment.geometry.waiting_slots)]
-            scene.fakes[0].answers.extend(held)
-            for first in range(0, 480, 80):
-                scene.accept(*range(first, first + 80))
-                for _ in range(80 // BURST):
-                    await scene.pass_time(BURST)
-            assert scene.lanes[0].depth == 480 - segment.geometry.waiting_slots
-            assert scene.counters.sleeping
-            for one in held:
-                one.set_result(200)
-            await idle(300)
-            await scene.work_off()
-            assert scene.count(DispatcherCount.SETTLED_DEFAULT) == 480
-
-    async def test_an_end_lets_the_next_one_in(self) -> None:
-        """What waits in a lane for room does not wait for the clock as well."""
-        with fresh_segment(GEOMETRY._replace(waiting_slots=2)) as segment:
-            async with Scene(segment) as scene:
-                held = [hanging(), hanging()]
-                scene.fakes[0].answers.extend(held)
-                scene.accept(1, 2, 3)
-                await scene.pass_time(IDLE_MS)
-                assert scene.lanes[0].depth == 1
-                held[0].set_result(200)
-                await idle()
-                assert scene.lanes[0].depth == 0
-
-    @pytest.mark.slow
-    async def test_many_unknown_at_once(self, segment: Segment) -> None:
-        """When a processor cuts many connections, all are asked about at once, a few at a time, and nobody rings."""
-        async with Scene(segment, in_flight_max=64) as scene:
-            held = [hanging() for _ in range(64)]
-            scene.fakes[0].answers.extend(held)
-            scene.accept(*range(64))
-            await scene.work_off()
-            for one in held:
-                one.set_exception(httpx.ReadError("cut"))
-            begun_s = time.monotonic()
-            while scene.ends < 64:
-                await asyncio.sleep(0.005)
-                scene.clock.advance(5)
-                assert time.monotonic() - begun_s < 0.5, f"{scene.ends} are known by now"
-
-    @pytest.mark.slow
-    async def test_lost_wake_up(self, segment: Segment) -> None:
-        """A payment whose ring was lost is paid within a quarter of a second all the same."""
-        async with Scene(segment) as scene:
-            scene.accept(1)
-            begun_s = time.monotonic()
-            while not scene.ends:
-                await asyncio.sleep(0.001)
-                assert time.monotonic() - begun_s < IDLE_MS / 1000 + 0.1, "not looked at in time"
-
-
 class TestStart:
     """The beginning of a life."""
 
@@ -408,6 +299,18 @@ class TestStop:
         assert scene.count(DispatcherCount.UNKNOWN) == 2
         assert scene.count(DispatcherCount.UNKNOWN_LEAST_MS) == NOON_MS
         assert scene.count(DispatcherCount.SENDING) == 0
+
+    async def test_ends_questions(self, segment: Segment) -> None:
+        """A question that is under way is dropped, and what was asked about stays unknown."""
+        async with Scene(segment) as scene:
+            held = hanging()
+            scene.fakes[0].answers.append(httpx.ReadError)
+            scene.fakes[0].shows.append(held)
+            await scene.pay()
+            await scene.pass_time(PAUSE_MIN_MS)
+            assert len(scene.fakes[0].questions) == 1
+        assert held.cancelled()
+        assert (len(scene.fakes[0].posts), scene.kept().state) == (1, State.UNKNOWN)
 
     async def test_at_once_after_a_wake_up(self, segment: Segment) -> None:
         """A turn that was due when the stop came does not come any more, and attempts not yet begun are not made."""
@@ -470,6 +373,19 @@ class TestStop:
             assert scene.dispatcher.unsettled() == 1
             await scene.pass_time(PAUSE_MIN_MS)
             assert scene.dispatcher.unsettled() == 0
+
+    async def test_unsettled_is_what_was_put_back(self, segment: Segment) -> None:
+        """There is something to wait for while a payment waits for a processor that takes it."""
+        async with Scene(segment) as scene:
+            scene.fakes[0].answer = 500
+            assert (await scene.pay()).state is State.WAITING
+            assert scene.dispatcher.unsettled() == 1
+
+    async def test_unsettled_is_what_is_to_be_verified(self, segment: Segment) -> None:
+        """And while one has yet to be looked for elsewhere, after an absence."""
+        async with Scene(segment) as scene:
+            scene.custody.take(payment(1), verified=False)
+            assert scene.dispatcher.unsettled() == 1
 
 
 class TestBugs:
