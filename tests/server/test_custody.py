@@ -1,16 +1,13 @@
 """server/custody.py: every row of the state table that a dispatcher walks, and ids remembered as long as need be."""
 
-from collections.abc import Sequence
-
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from server import custody as custody_module
-from server.custody import Custody, Taking
+from server.custody import Taking
 from shm import (
     ENDED,
-    Accepted,
     BrokenInvariant,
     Counters,
     DispatcherCount,
@@ -25,99 +22,12 @@ from shm import (
     State,
     next_state,
 )
-from tests.server.fake_area import FakeArea
-
-SENT_AT_MS = 5_000
-WAYS: dict[State, list[Event]] = {
-    State.WAITING: [],
-    State.SENDING: [Event.ATTEMPT_BEGAN],
-    State.UNKNOWN: [Event.ATTEMPT_BEGAN, Event.UNCLEAR],
-    State.SETTLED: [Event.ATTEMPT_BEGAN, Event.PAID],
-    State.DUPLICATE: [Event.ATTEMPT_BEGAN, Event.SHOWN_OTHER],
-    State.REFUSED: [Event.ATTEMPT_BEGAN, Event.REJECTED],
-}
-"""What happens to a payment that was taken, until it stands there."""
+from tests.server.ward import SENT_AT_MS, WAYS, Ward, payment
 
 MOVES = [*Event, *["take", Event.ATTEMPT_BEGAN, "settle", "settle"] * 3, "crash"]
 """What a course is made of; settling often, so that the journal fills."""
 
 KINDS = {State.SETTLED: Kind.SETTLED, State.DUPLICATE: Kind.DUPLICATE, State.REFUSED: Kind.REFUSED}
-
-
-def payment(number: int, amount_cents: int | None = None) -> Accepted:
-    """A payment unlike all others, unless it is told to have another's id."""
-    return Accepted(number.to_bytes(16, "big"), amount_cents or 100 + number, 1_000_000 + number)
-
-
-class Ward:
-    """A custody over memory of its own; another over the same memory is its successor."""
-
-    def __init__(
-        self,
-        area: FakeArea | None = None,
-        *,
-        waiting_slots: int = 4,
-        journal_records: int = 4,
-        lanes: Sequence[Lane] = (),
-    ) -> None:
-        self.area = area or FakeArea(waiting_slots, journal_records)
-        self.changes = self.shown = 0  # and how many unknown ones were shown at the last
-        self.custody = Custody(
-            lanes, self.area.table, self.area.another_journal(), self.area.counters, self._count_change
-        )
-
-    def _count_change(self, _: int) -> None:
-        self.changes += 1
-        self.shown = self.count(DispatcherCount.UNKNOWN)
-
-    def take(self, number: int = 1) -> int:
-        """Takes a new payment and gives its slot."""
-        assert self.custody.take(payment(number)) is Taking.NEW
-        return self.slot(number)
-
-    def slot(self, number: int = 1) -> int:
-        """The slot that holds a payment."""
-        found = [slot for slot, kept in self.area.table.scan() if kept and kept.correlation_id == payment(number)[0]]
-        assert len(found) == 1
-        return found[0]
-
-    def take_to(self, state: State, number: int = 1, processor: int = 1) -> int:
-        """Takes a payment and lets happen what brings it to a state."""
-        slot = self.take(number)
-        for event in WAYS[state]:
-            self.tell(slot, event, processor)
-        assert self.kept(slot).state is state
-        return slot
-
-    def tell(self, slot: int, event: Event, processor: int = 1) -> None:
-        """Something happens to the payment in a slot, as a dispatcher would tell it."""
-        if event is Event.ATTEMPT_BEGAN:
-            self.custody.waiting.remove(slot)
-            self.custody.begin(slot, processor, SENT_AT_MS + slot)
-        elif event is Event.SURE_NO:
-            self.custody.wait_again(slot)
-        elif event is Event.UNCLEAR:
-            self.custody.mark_unknown(slot, event, self.kept(slot).requested_at_ms)
-        else:
-            self.end(slot, event)
-
-    def end(self, slot: int, event: Event) -> None:
-        """A payment ends, whether it may or not."""
-        self.custody.end(slot, event, self.kept(slot))
-
-    def kept(self, slot: int) -> Kept:
-        """The payment in a slot."""
-        return self.custody.read(slot)
-
-    def count(self, what: DispatcherCount) -> int:
-        """One of the dispatcher's counts."""
-        counters: Counters = self.area.counters
-        return counters.get(what)
-
-    def journal(self) -> list[Ended | None]:
-        """The records that are not folded."""
-        journal = self.area.another_journal()
-        return [journal.read(position) for position in range(journal.base.journal_tail, journal.head)]
 
 
 @pytest.fixture
@@ -211,6 +121,27 @@ class TestRows:
         assert ward.custody.unknown == {slot: SENT_AT_MS}
         assert (ward.count(DispatcherCount.UNCLEAR), ward.changes) == (1, 1)
 
+    def test_one_that_is_known_again_is_shown_at_once(self, ward: Ward) -> None:
+        """No summary that has it settled says that it is unknown."""
+        slot = ward.take_to(State.UNKNOWN)
+        assert ward.count(DispatcherCount.UNKNOWN) == 1
+        ward.end(slot, Event.PAID)
+        assert (ward.count(DispatcherCount.UNKNOWN), ward.shown) == (0, 0)
+
+    def test_one_that_is_shown_unknown_has_a_range(self, ward: Ward, monkeypatch: pytest.MonkeyPatch) -> None:
+        """How many there are is stored after the range: whoever reads both meanwhile takes no zero for a time."""
+        stored: list[DispatcherCount] = []
+        put = Counters.put
+
+        def watched_put(counters: Counters, what: DispatcherCount, value: int) -> None:
+            stored.append(what)
+            put(counters, what, value)
+
+        monkeypatch.setattr(Counters, "put", watched_put)
+        ward.take_to(State.UNKNOWN)
+        assert stored[-1] is DispatcherCount.UNKNOWN
+        assert {DispatcherCount.UNKNOWN_LEAST_MS, DispatcherCount.UNKNOWN_GREATEST_MS} < set(stored)
+
     @pytest.mark.parametrize(
         ("state", "event", "kind", "counted"),
         [
@@ -225,13 +156,14 @@ class TestRows:
         ],
     )
     def test_an_end(self, ward: Ward, state: State, event: Event, kind: Kind, counted: DispatcherCount) -> None:
-        """Journal and slot say the same, it is counted once, and whoever publishes is told."""
+        """Journal and slot say the same, it is counted once, and whoever publishes is told, with its requestedAt."""
         slot = ward.take_to(state)
         kept, changes = ward.kept(slot), ward.changes
         ward.end(slot, event)
         assert ward.journal() == [Ended(kind, kept.processor, kept.requested_at_ms, kept.amount_cents, slot)]
         assert KINDS[ward.kept(slot).state] is kind
         assert (ward.changes - changes, ward.count(counted), ward.custody.unknown) == (1, 1, {})
+        assert ward.changed_at_ms == kept.requested_at_ms
 
     def test_one_that_the_other_processor_has(self, ward: Ward) -> None:
         """Sent to one in vain and found at the other: from now on the slot says who has it, as the journal does."""
