@@ -2,26 +2,22 @@
 
 import asyncio
 import os
-from collections.abc import Callable, Coroutine, Iterator
-from typing import Any
+from collections.abc import Callable, Iterator
 
 import httpx
 import pytest
 
 from server import verification
 from server.config import Config, load
-from server.copies import Copy
-from server.custody import Custody, Taking
-from server.intake import Intake
+from server.custody import Taking
 from server.payer import Payer
 from server.processors import Processor
-from server.siblings import Sibling, Siblings
-from server.verification import ASKED_AT_ONCE_MAX, GATHERED_FOR_MS, verify
-from shm import DispatcherCount, Ended, Event, Geometry, Kind, Lane, Segment, State
-from tests.fakes import NOON_MS, FakeClock, FakeProcessor, Paid, idle
-from tests.server.fake_area import FakeArea
+from server.verification import ASKED_AT_ONCE_MAX, GATHERED_FOR_MS
+from shm import DispatcherCount, Ended, Event, Kind, Segment, State
+from tests.fakes import NOON_MS, FakeClock, FakeProcessor, idle
 from tests.server.other_instance import GEOMETRY as OTHER_GEOMETRY
 from tests.server.other_instance import OtherInstance, copy_of, other_instance
+from tests.server.returned import Returned, store
 from tests.server.scene import text_of
 from tests.shm.segments import fresh_instance
 
@@ -33,49 +29,6 @@ LATER_MS = NOON_MS + 1
 def _patience(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody waits in here."""
     monkeypatch.setattr(verification, "PAUSE_MIN_S", 0.0)
-
-
-class Returned:
-    """An instance that is back: payments that waited, to be verified, and whom they are asked of."""
-
-    def __init__(self, *numbers: int, siblings: tuple[str, ...] = ()) -> None:
-        self.area = FakeArea(waiting_slots=64, journal_records=64)
-        self.custody = Custody([], self.area.table, self.area.journal, self.area.counters, lambda _: None)
-        self.clock = FakeClock()
-        self.fakes = (FakeProcessor(), FakeProcessor())
-        self.processors = (self.fakes[0].processor(0), self.fakes[1].processor(1))
-        self.siblings = Siblings([Sibling(name, self.clock) for name in siblings])
-        for number in numbers:
-            self.custody.take(copy_of(number), verified=False)
-
-    def verify(self) -> Coroutine[Any, Any, None]:
-        """Verifies everything."""
-        return verify(self.custody, self.processors, self.siblings, self.clock)
-
-    def count_gathering(self, monkeypatch: pytest.MonkeyPatch) -> list[int]:
-        """A list that gets the number of unverified payments whenever siblings are read for copies."""
-        copies, gathered = self.siblings.copies, list[int]()
-
-        def counted(knows: Callable[[bytes], bool]) -> dict[bytes, list[Copy]]:
-            gathered.append(len(self.custody.unverified))
-            return copies(knows)
-
-        monkeypatch.setattr(self.siblings, "copies", counted)
-        return gathered
-
-    def waiting(self) -> list[int]:
-        """Numbers of the payments that may be sent."""
-        return [int.from_bytes(self.custody.read(slot).correlation_id, "big") for slot in self.custody.waiting]
-
-    def ended(self) -> list[Ended]:
-        """The journal."""
-        records = [self.area.journal.read(position) for position in range(self.area.journal.head)]
-        return [record for record in records if record is not None]
-
-
-def store(fake: FakeProcessor, number: int, requested_at: str = "2025-07-15T12:00:00.5") -> None:
-    """A processor has a payment."""
-    fake.stored[text_of(number)] = Paid(text_of(number), "19.90", requested_at)
 
 
 class TestProcessors:
@@ -295,6 +248,27 @@ class TestSiblings:
         await task
         assert returned.waiting() == [1]
 
+    async def test_undecided_ones_are_looked_at_in_growing_pauses(
+        self, other: OtherInstance, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """As long as nothing but a sibling's word is waited for, it is not read without a pause."""
+        pauses, sleep = list[float](), asyncio.sleep
+        other.start()
+        other.take(copy_of(1, accepted_ms=EARLIER_MS))
+
+        async def paused(seconds: float) -> None:
+            pauses.append(seconds)
+            if len(pauses) == 4:
+                other.segment.table(1).begin(0, 0, NOON_MS)
+            await sleep(0)
+
+        monkeypatch.setattr(verification, "PAUSE_MIN_S", 0.05)
+        monkeypatch.setattr("server.verification.asyncio.sleep", paused)
+        returned = Returned(1, siblings=(other.name,))
+        async with asyncio.timeout(2):
+            await returned.verify()
+        assert pauses == [0.05, 0.1, 0.2, 0.4]
+
     async def test_siblings_are_not_read_with_each_question(
         self, other: OtherInstance, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -463,37 +437,3 @@ class TestLives:
         instance.wait(1)
         instance.live(lambda: instance.state(1) is State.SETTLED, "not paid")
         assert instance.questions() == [text_of(1)]
-
-
-class TestEndsInOneGo:
-    """Many that a sibling has are ended at once: the oldest are forgotten meanwhile, and others take their slots."""
-
-    def test_who_comes_in_meanwhile_is_not_lost(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """Whoever waits in the table is verified in the next round."""
-
-        class Settled:
-            """A sibling's copy of something that it has settled."""
-
-            @staticmethod
-            def counts_before(_: int) -> bool:
-                """It does."""
-                return True
-
-        lane = Lane(memoryview(bytearray(Geometry(1, 1, 32, 1, 2).lane_length)), 32)
-        area = FakeArea(waiting_slots=40, journal_records=8)
-        custody = Custody([lane], area.table, area.journal, area.counters, lambda _: None)
-        for number in range(40):
-            custody.take(copy_of(number), verified=False)
-        for number in range(100, 130):
-            assert lane.try_publish(copy_of(number))
-        siblings, clock = Siblings([]), FakeClock()
-        Intake([lane], custody, area.counters, clock, siblings=siblings, after_absence=True)
-        monkeypatch.setattr(
-            siblings, "copies", lambda _: {copy_of(number).correlation_id: [Settled()] for number in range(40)}
-        )
-        copies = verification._Copies(custody, siblings, clock)  # noqa: SLF001  one step of it
-        assert copies.leave_to_siblings() == []
-        assert area.counters.get(DispatcherCount.TAKEN) == 70
-        there = {slot for slot, kept in area.table.scan() if kept and kept.state is State.WAITING}
-        assert set(custody.unverified) == there
-        assert len(custody.unverified) == 30
