@@ -8,7 +8,7 @@ import pytest
 
 from server.gate import CONFLICT_LOOKUPS_PER_S, Gate, PerSecond
 from server.payments import Acceptance, Payment, PaymentStatus
-from shm import Accepted, Event, Geometry, Segment, State, WorkerCount
+from shm import Accepted, Event, Geometry, Kept, Segment, State, Table, WorkerCount
 from tests.fakes import NOON_MS, FakeClock
 from tests.server.other_instance import copy_of, other_instance
 from tests.shm.segments import fresh_instance
@@ -300,6 +300,21 @@ class TestMemory:
         lane._view[128 + 9] ^= 1  # noqa: SLF001  no process of ours would do this
         porch.gate = porch.reopen()
         assert porch.accept(1) == [Acceptance.ACCEPTED]
+
+    def test_what_is_taken_meanwhile_is_known(self, porch: Porch, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A dispatcher that empties a lane while the tables are read does not hide what it took."""
+        (number,) = numbers_for(0, 1)
+        porch.accept(number)
+        scan = Table.scan
+
+        def scan_then_take(table: Table) -> Iterator[tuple[int, Kept | None]]:
+            yield from scan(table)
+            monkeypatch.undo()
+            porch.take_all()
+
+        monkeypatch.setattr(Table, "scan", scan_then_take)
+        porch.gate = porch.reopen()
+        assert porch.accept(number) == [Acceptance.REPEATED]
 
 
 class TestFind:

@@ -284,6 +284,24 @@ class TestAfterAbsence:
         entrance.intake.take()
         assert entrance.siblings.looks == 1
 
+    def test_what_comes_after_the_look_is_left_for_the_next(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A sibling that has died since may have accepted a copy of it first."""
+        entrance = Entrance()
+        entrance.publish(1)
+        monkeypatch.setattr(entrance.siblings, "look", lambda: entrance.publish(2))
+        entrance.intake.take()
+        assert entrance.taken() == [1]
+
+    def test_a_sibling_does_not_overrule_our_own_table(self) -> None:
+        """A copy of what was taken here is a repeat, though a sibling has the same id with another amount."""
+        entrance = Entrance()
+        entrance.publish(1)
+        entrance.intake.take()
+        entrance.siblings.amounts = {payment(1)[0]: 999}
+        entrance.publish(1)
+        entrance.intake.take()
+        assert (entrance.count(DispatcherCount.REPEATED), entrance.count(DispatcherCount.CONFLICTS)) == (1, 0)
+
 
 class TestForgetting:
     """A payment is remembered for as long as a copy that was accepted while it was known lies in a lane."""

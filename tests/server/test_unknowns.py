@@ -242,6 +242,29 @@ class TestSchedule:
         assert [post.correlation_id for post in ward.fake.posts] == [text_of(0), text_of(1)]
 
 
+class TestWake:
+    """Whoever calls `ask_due` learns when to do so."""
+
+    async def test_when_one_has_come(self, segment: Segment) -> None:
+        """A new question may be due before all others."""
+        assert Ward(segment, payments=2).wakes == 2
+
+    async def test_when_an_answer_has_come(self, segment: Segment) -> None:
+        """One that decided nothing too: it is to be asked again, and there is room for another question."""
+        ward = Ward(segment)
+        ward.fake.answers.append(500)
+        before = ward.wakes
+        await ward.pass_time()
+        assert ward.wakes == before + 1
+
+    async def test_when_the_next_is_due(self, segment: Segment) -> None:
+        """The earliest question counts, and never more than what was named as the most."""
+        ward = Ward(segment)
+        assert (ward.unknowns.due_in_ms(1000), ward.unknowns.due_in_ms(20)) == (PAUSE_MIN_MS, 20)
+        ward.clock.advance(PAUSE_MIN_MS - 1)
+        assert ward.unknowns.due_in_ms(1000) == 1
+
+
 class TestEnd:
     """Stopping, and bugs."""
 
@@ -254,6 +277,15 @@ class TestEnd:
         await idle()
         assert [ward.custody.read(slot).state for slot in range(3)] == [State.UNKNOWN] * 3
         assert len(ward.custody.unknown) == 3
+
+    async def test_nothing_is_under_way_after_a_stop(self, segment: Segment) -> None:
+        """It waits for the questions to end: whatever they would store has been stored."""
+        ward = Ward(segment)
+        ward.fake.shows.append(hanging())
+        await ward.pass_time()
+        (task,) = ward.unknowns._queues[1].asking  # noqa: SLF001  the task is nowhere else
+        await ward.unknowns.aclose()
+        assert task.done()
 
     async def test_bug(self, segment: Segment) -> None:
         """An unforeseen error reaches the loop's exception handler, which ends the process."""
