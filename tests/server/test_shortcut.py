@@ -1,32 +1,26 @@
 """The shortcut for the usual payment, held against uvicorn and Starlette."""
 
 import asyncio
-import socket
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 
 import pytest
-import uvicorn
 from hypothesis import given
 from hypothesis import strategies as st
 
-from server.app import build_app
+from server import shortcut as module
 from server.payments import Acceptance, Payment
-from server.shortcut import BESIDE_BODY_BYTES_MAX, HEAD_BYTES_MAX, ShortcutProtocol, shortcut_protocol, usual_body
-from server.totals import Summary
-from tests.server.fake_door import FakeGate, FakeTotals
-
-ID = "4a7901b8-7d26-4d9d-aa19-4dc1c7cf60b3"
-BODY = f'{{"correlationId":"{ID}","amount":19.90}}'.encode()
-MAX = 100_000_000
-
-
-def request_of(*fields: str, body: bytes = BODY, line: str = "POST /payments HTTP/1.1") -> bytes:
-    """A request with these header fields."""
-    return "\r\n".join((line, *fields, "", "")).encode("latin-1") + body
-
-
-USUAL = ("Host: x", "Content-Type: application/json", f"Content-Length: {len(BODY)}")
+from server.shortcut import (
+    BESIDE_BODY_BYTES_MAX,
+    HEAD_BYTES_MAX,
+    HEADS_REMEMBERED,
+    ShortcutProtocol,
+    shortcut_protocol,
+    usual_body,
+)
+from tests.fakes import idle
+from tests.server.fake_door import FakeGate
+from tests.server.serving import BODY, ID, MAX, USUAL, SlowTotals, request_of, serving, talk
 
 
 class TestUsualBody:
@@ -85,50 +79,11 @@ class TestUsualBody:
         body = usual_body(bytes(data))
         assert body is None or bytes(data).endswith(b"\r\n\r\n" + body)
 
-
-@asynccontextmanager
-async def serving(
-    gate: FakeGate, *, shortcut: bool, idle_s: int = 5, totals: FakeTotals | None = None
-) -> AsyncIterator[int]:
-    """A port where uvicorn serves the application, with or without the shortcut."""
-    app = build_app(gate, totals or FakeTotals(), amount_cents_max=MAX, purge_enabled=False)
-    http = shortcut_protocol(gate, MAX) if shortcut else "httptools"
-    config = uvicorn.Config(
-        app,
-        http=http,
-        ws="none",
-        lifespan="off",
-        log_config=None,
-        server_header=False,
-        date_header=False,
-        timeout_keep_alive=idle_s,
-    )
-    server = uvicorn.Server(config)
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        task = asyncio.create_task(server.serve(sockets=[listener]))
-        while not server.started:
-            await asyncio.sleep(0.001)
-        yield listener.getsockname()[1]
-        server.should_exit = True
-        await task
-
-
-async def talk(port: int, *pieces: bytes) -> bytes:
-    """Sends pieces, one by one, then reads until nothing comes for a moment."""
-    reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    for piece in pieces:
-        writer.write(piece)
-        await writer.drain()
-        await asyncio.sleep(0.01)
-    answer = b""
-    try:
-        async with asyncio.timeout(0.1):
-            while part := await reader.read(65536):
-                answer += part
-    except TimeoutError:
-        pass
-    writer.close()
-    return answer
+    def test_so_many_heads_are_remembered(self) -> None:
+        """A client that never sends the same head twice does not fill the memory."""
+        for number in range(HEADS_REMEMBERED + 1):
+            assert usual_body(request_of(*USUAL, f"X-N: {number}")) == BODY
+        assert module._told_length.cache_info().currsize == HEADS_REMEMBERED  # noqa: SLF001  it can't be seen otherwise
 
 
 def _watch(gathered: list[int]) -> Callable[[ShortcutProtocol], None]:
@@ -155,21 +110,6 @@ CONVERSATIONS = {
     "wrong type": [request_of("Content-Type: text/plain", f"Content-Length: {len(BODY)}")],
     "closing": [request_of(*USUAL, "Connection: close")],
 }
-
-
-class SlowTotals(FakeTotals):
-    """Totals that wait for the test before they answer."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.asked = asyncio.Event()
-        self.told = asyncio.Event()
-
-    async def summary(self, from_ms: int | None, to_ms: int | None) -> Summary:
-        """Say that it was asked, and wait."""
-        self.asked.set()
-        await self.told.wait()
-        return await super().summary(from_ms, to_ms)
 
 
 async def _write_for_ever(writer: asyncio.StreamWriter, data: bytes) -> None:
@@ -407,3 +347,89 @@ class TestSameAnswers:
                 (answered,) = await asyncio.gather(answer, return_exceptions=True)
                 assert (answered == b"HTTP/1.1 202") is (filling < BESIDE_BODY_BYTES_MAX)
                 writer.close()
+
+    async def test_a_long_body_is_no_head_without_end(self) -> None:
+        """What comes in a body's pieces does not count as head, though nobody waits for it."""
+        length = BESIDE_BODY_BYTES_MAX + 10_000
+        head = request_of("Host: x", f"Content-Length: {length}", body=b"", line="POST /nowhere HTTP/1.1")
+        pieces = [b" " * (length // 20)] * 20 + [b" " * (length % 20)]
+        async with serving(FakeGate(), shortcut=True) as port:
+            answer = await talk(port, head, *pieces, request_of(*USUAL))
+        assert answer.count(b"HTTP/1.1") == 2
+
+
+@pytest.fixture
+def protocols(monkeypatch: pytest.MonkeyPatch) -> list[ShortcutProtocol]:
+    """The server's ends of the connections that have been made."""
+    made: list[ShortcutProtocol] = []
+    connection_made = ShortcutProtocol.connection_made
+
+    def noted(protocol: ShortcutProtocol, transport: asyncio.Transport) -> None:
+        made.append(protocol)
+        connection_made(protocol, transport)
+
+    monkeypatch.setattr(ShortcutProtocol, "connection_made", noted)
+    return made
+
+
+@pytest.mark.slow
+class TestConnection:
+    """What becomes of a connection beside the answers."""
+
+    async def test_the_ordinary_ways_timer_is_off(self, protocols: list[ShortcutProtocol]) -> None:
+        """It would close the connection however many payments take the shortcut after an ordinary request."""
+        async with serving(FakeGate(), shortcut=True) as port, asyncio.timeout(5):
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            armed = []
+            for fields in ((*USUAL, "X: \xe9"), USUAL):
+                writer.write(request_of(*fields))
+                await reader.readuntil(b"\r\n\r\n")
+                armed.append(protocols[0].timeout_keep_alive_task is not None)
+            assert armed == [True, False]
+            writer.close()
+
+    async def test_the_watch_ends_with_it(self, protocols: list[ShortcutProtocol]) -> None:
+        """Connections that are gone are not kept in memory by a timer."""
+        async with serving(FakeGate(), shortcut=True) as port, asyncio.timeout(5):
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.write(request_of(*USUAL))
+            await reader.readuntil(b"\r\n\r\n")
+            timer = protocols[0]._idle_timer  # noqa: SLF001  what it would do comes after seconds
+            assert timer is not None
+            assert not timer.cancelled()
+            writer.close()
+            while not protocols[0].transport.is_closing():
+                await asyncio.sleep(0)
+            await idle()
+            assert timer.cancelled()
+
+    async def test_who_takes_no_answers_gets_no_shortcut(self, protocols: list[ShortcutProtocol]) -> None:
+        """While answers can't be written, none are added: the payment waits for its turn in the ordinary way."""
+        gate = FakeGate()
+        async with serving(gate, shortcut=True) as port, asyncio.timeout(5):
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.write(request_of(*USUAL))
+            await reader.readuntil(b"\r\n\r\n")
+            protocols[0].flow.pause_writing()
+            writer.write(request_of(*USUAL))
+            answer = asyncio.ensure_future(reader.readuntil(b"\r\n\r\n"))
+            while len(gate.offered) < 2:
+                await asyncio.sleep(0)
+            await idle()
+            assert not answer.done()
+            protocols[0].flow.resume_writing()
+            assert (await answer).startswith(b"HTTP/1.1 202 ")
+            writer.close()
+
+    async def test_who_waits_for_an_answer_is_not_idle(self, protocols: list[ShortcutProtocol]) -> None:
+        """However long it takes: a client says nothing meanwhile."""
+        totals = SlowTotals()
+        async with serving(FakeGate(), shortcut=True, totals=totals) as port, asyncio.timeout(5):
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.write(request_of("Host: x", line="GET /payments-summary HTTP/1.1", body=b""))
+            await totals.asked.wait()
+            for _ in range(3):
+                protocols[0]._close_if_idle()  # noqa: SLF001  the idle timer's call
+            totals.told.set()
+            assert (await reader.readuntil(b"}}")).startswith(b"HTTP/1.1 200 ")
+            writer.close()
