@@ -9,10 +9,9 @@ from collections.abc import AsyncIterator
 import httpx
 import pytest
 
-from server import transport as module
 from server.connection import Connection
 from server.transport import KeepAliveTransport
-from tests.server.fake_peer import LOOPS, OK, FakeLookUp, NewLoop, Talk, failure, on_each_loop, run_on, until
+from tests.server.fake_peer import LOOPS, OK, NewLoop, Talk, failure, on_each_loop, run_on, until
 
 
 class TestKeepAlive:
@@ -139,107 +138,6 @@ class TestConnecting:
             connection = next(iter(talk.transport._connections))  # noqa: SLF001  # the option is on its socket
             near = connection._transport.get_extra_info("socket")  # noqa: SLF001
             assert near.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) != 0
-
-    async def test_looked_up_once(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """A name is looked up once, even by calls that come together, and again after a connection failed."""
-        async with Talk(host="peer.test") as talk:
-            look_up = FakeLookUp(["127.0.0.1"])
-            monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", look_up)
-            monkeypatch.setattr(module, "ADDRESSES_FOR_S", 60)
-            calls = [talk.call() for _ in range(3)]
-            for _ in calls:
-                peer = await talk.accept()
-                await peer.receive()
-                peer.send(b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 0\r\n\r\n")
-            await asyncio.gather(*calls)
-            assert look_up.count == 1
-            talk.stop_listening()
-            for count in (1, 2):
-                assert type(await failure(talk.call())) is httpx.ConnectError
-                assert look_up.count == count
-
-    async def test_looked_up_again(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """A processor that is restarted may have moved: after a loss, and in any case after a while."""
-        async with Talk(host="peer.test") as talk:
-            look_up = FakeLookUp(["127.0.0.1"])
-            monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", look_up)
-            peer, _ = await talk.exchange()
-            peer.close()
-            await until(lambda: talk.transport.connections_open == 0)
-            monkeypatch.setattr(module, "ADDRESSES_FOR_S", 0)
-            peers = [(await talk.exchange())[0]]
-            assert look_up.count == 2
-            await talk.reuse(peers[0])
-            assert look_up.count == 2
-            calls = [talk.call() for _ in range(2)]
-            peers.append(await talk.accept())
-            for one in peers:
-                await one.receive()
-                one.send(OK)
-            await asyncio.gather(*calls)
-            assert look_up.count == 3
-
-    async def test_looked_up_after_a_loss_in_mid_exchange(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """What was sent may have gone to another one by then."""
-        async with Talk(host="peer.test") as talk:
-            look_up = FakeLookUp(["127.0.0.1"])
-            monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", look_up)
-            call = talk.call()
-            peer = await talk.accept()
-            await peer.receive()
-            peer.reset()
-            assert isinstance(await failure(call), httpx.TransportError)
-            await talk.exchange()
-            assert look_up.count == 2
-
-    async def test_looked_up_for_the_one_that_takes_the_place(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """Of a connection whose loss is seen only when it is taken, before the loop has told."""
-        async with Talk(host="peer.test") as talk:
-            look_up = FakeLookUp(["127.0.0.1"])
-            monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", look_up)
-            peer, _ = await talk.exchange()
-            peer.close()
-            await talk.exchange()
-            assert look_up.count == 2
-
-    async def test_looked_up_by_somebody_else_meanwhile(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """A connection that was begun before a newer look-up is not used, unless that has the same address."""
-        for found, outcome in ((("127.0.0.9",), httpx.ConnectError), (("127.0.0.9", "127.0.0.1"), None)):
-            async with Talk(host="peer.test") as talk:
-                monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", FakeLookUp(["127.0.0.1"]))
-                connect = talk.transport._connect_to  # noqa: SLF001  the moment after it
-
-                async def connect_late(address: str, talk: Talk = talk, found: tuple[str, ...] = found) -> Connection:
-                    made = await connect(address)  # noqa: B023  called within this round
-                    talk.transport._found = found  # noqa: SLF001  as somebody else has found it, and connected
-                    talk.transport._addresses = ("127.0.0.9",)  # noqa: SLF001  the same
-                    return made
-
-                monkeypatch.setattr(talk.transport, "_connect_to", connect_late)
-                call = talk.call()
-                peer = await talk.accept()
-                if outcome is None:
-                    await peer.receive()
-                    peer.send(OK)
-                    assert (await call).status_code == 200
-                else:
-                    assert type(await failure(call)) is outcome
-                assert talk.transport._addresses == ("127.0.0.9",)  # noqa: SLF001
-
-    async def test_addresses_in_turn(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """Of several addresses the first that takes the connection is used, and kept to."""
-        async with Talk(host="peer.test") as talk:
-            monkeypatch.setattr(
-                asyncio.get_running_loop(), "getaddrinfo", FakeLookUp(["127.0.0.2", "127.0.0.3", "127.0.0.1"])
-            )
-            assert (await talk.exchange())[1].status_code == 200
-            assert talk.transport._addresses == ("127.0.0.1",)  # noqa: SLF001
-
-    async def test_no_address(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """A name without an address is a ConnectError."""
-        async with Talk(host="peer.test") as talk:
-            monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", FakeLookUp([]))
-            assert type(await failure(talk.call())) is httpx.ConnectError
 
 
 class TestRequest:
