@@ -31,6 +31,7 @@ pytestmark = pytest.mark.slow
 
 PATIENCE_S = 10.0
 SMALL = {"LANE_SLOTS": "64", "WAITING_SLOTS": "64", "JOURNAL_RECORDS": "128", "DRAIN_S": "0.3"}
+PATIENT = {"SLOW_MS": "60000"}  # it keeps to a default that has told, by its health, that it takes seconds
 
 
 class Station:
@@ -264,8 +265,10 @@ class TestStopping:
         assert await station.stop() == 0
         assert set(station.states(*range(10))) == {State.SETTLED}
 
-    async def test_leaves_the_rest(self, station: Station) -> None:
+    async def test_leaves_the_rest(self, make: Callable[..., Station]) -> None:
         """What can't be settled in time stays, and the next life settles it, stored once."""
+        station = make(**PATIENT)
+        await station.start()
         station.processors[0].processor.settings.delay_ms = 3000
         station.accept(*range(10))
         await station.wait_for(lambda: set(station.states(*range(10))) == {State.SENDING}, "not sent")
@@ -328,7 +331,7 @@ class TestPublishing:
 
     async def test_cut_short(self, make: Callable[..., Station], redis: RedisServer) -> None:
         """The goodbye tells of payments that were cut short as unknown."""
-        station = make(REDIS_URL=redis.url)
+        station = make(REDIS_URL=redis.url, **PATIENT)
         await station.start()
         station.processors[0].processor.settings.delay_ms = 3000
         station.accept(*range(5))
