@@ -167,6 +167,14 @@ class TestExchange:
         scene.connection.data_received(head % length + b"x" * length)
         assert type(done.exception()) is error
 
+    def test_each_answer_may_be_large(self, scene: Scene) -> None:
+        """The size limit is one answer's, not that of all over a connection."""
+        length = ANSWER_BYTES_MAX * 2 // 3
+        for _ in range(2):
+            done = scene.connection.exchange(REQUEST, 30.0)
+            scene.connection.data_received(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % length + b"x" * length)
+            assert done.result() is None
+
 
 class TestUnasked:
     """Bytes and ends nobody waits for."""

@@ -11,7 +11,18 @@ import pytest
 
 from server.connection import Connection
 from server.transport import KeepAliveTransport
-from tests.server.fake_peer import LOOPS, OK, NewLoop, Talk, failure, on_each_loop, run_on, until
+from tests.fakes import idle
+from tests.server.fake_peer import (
+    LOOPS,
+    OK,
+    PATIENCE_S,
+    NewLoop,
+    Talk,
+    failure,
+    on_each_loop,
+    run_on,
+    until,
+)
 
 
 class TestKeepAlive:
@@ -201,6 +212,24 @@ class TestExchange:
             assert type(await failure(call)) is httpx.ReadTimeout
             assert await peer.receive()
 
+    async def test_connecting_counts(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """The deadline is that of the whole exchange, the time that the connection took included."""
+        async with Talk() as talk:
+            loop, connect = asyncio.get_running_loop(), talk.transport._connect  # noqa: SLF001  it takes long
+            now = loop.time
+
+            async def connect_late(timeout_s: float) -> Connection:
+                made = await connect(timeout_s)
+                monkeypatch.setattr(loop, "time", lambda: now() + 60.0)
+                return made
+
+            monkeypatch.setattr(talk.transport, "_connect", connect_late)
+            call = talk.call(read=60.0)
+            peer = await talk.accept()
+            await peer.receive()
+            async with asyncio.timeout(1):
+                assert type(await failure(call)) is httpx.ReadTimeout
+
 
 class TestAnswer:
     """The response handed to httpx."""
@@ -257,6 +286,26 @@ class TestClosing:
             for call in [both[1], *being_made]:
                 assert isinstance(await failure(call), httpx.TransportError)
             assert await (await talk.accept()).ended()
+
+    async def test_waits_for_those_being_made(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """It is closed once they have failed, and no later."""
+        async with Talk() as talk:
+            refused = asyncio.get_running_loop().create_future()
+
+            async def refuse_late(address: str) -> Connection:
+                await refused
+                raise ConnectionRefusedError
+
+            monkeypatch.setattr(talk.transport, "_connect_to", refuse_late)
+            call = talk.call()
+            await idle()
+            closing = asyncio.create_task(talk.transport.aclose())
+            await idle()
+            assert not closing.done()
+            refused.set_result(None)
+            assert type(await failure(call)) is httpx.ConnectError
+            async with asyncio.timeout(PATIENCE_S):
+                await closing
 
     @on_each_loop
     async def test_twice(self) -> None:

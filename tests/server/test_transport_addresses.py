@@ -7,6 +7,8 @@ import pytest
 
 from server import transport as module
 from server.connection import Connection
+from server.transport import ADDRESSES_MAX
+from tests.fakes import idle
 from tests.server.fake_peer import OK, FakeLookUp, Talk, failure, until
 
 
@@ -51,6 +53,25 @@ class TestAddresses:
                 one.send(OK)
             await asyncio.gather(*calls)
             assert look_up.count == 3
+
+    async def test_looked_up_a_second_later(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """New connections go by one look-up for no longer, though none was lost."""
+        async with Talk(host="peer.test") as talk:
+            look_up = FakeLookUp(["127.0.0.1"])
+            loop = asyncio.get_running_loop()
+            monkeypatch.setattr(loop, "getaddrinfo", look_up)
+            first = talk.call()
+            peers = [await talk.accept()]
+            await peers[0].receive()
+            now = loop.time
+            monkeypatch.setattr(loop, "time", lambda: now() + 1.0)
+            second = talk.call()
+            peers.append(await talk.accept())
+            await peers[1].receive()
+            assert look_up.count == 2
+            for peer in peers:
+                peer.send(OK)
+            await asyncio.gather(first, second)
 
     async def test_looked_up_after_a_loss_in_mid_exchange(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """What was sent may have gone to another one by then."""
@@ -107,6 +128,43 @@ class TestAddresses:
             )
             assert (await talk.exchange())[1].status_code == 200
             assert talk.transport._addresses == ("127.0.0.1",)  # noqa: SLF001
+
+    async def test_a_few_addresses(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Of a name with many addresses only a few are tried."""
+        async with Talk(host="peer.test") as talk:
+            look_up = FakeLookUp([f"127.0.0.{number}" for number in range(2, 4 + ADDRESSES_MAX)])
+            monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", look_up)
+            tried: list[str] = []
+
+            async def refuse(address: str) -> Connection:
+                tried.append(address)
+                raise ConnectionRefusedError
+
+            monkeypatch.setattr(talk.transport, "_connect_to", refuse)
+            assert type(await failure(talk.call())) is httpx.ConnectError
+            assert len(tried) == ADDRESSES_MAX
+
+    async def test_an_address_that_hangs(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """It takes its share of the connect time-out, and leaves the others theirs."""
+        async with Talk(host="peer.test") as talk:
+            loop, connect = asyncio.get_running_loop(), talk.transport._connect_to  # noqa: SLF001  one address hangs
+            monkeypatch.setattr(loop, "getaddrinfo", FakeLookUp(["127.0.0.9", "127.0.0.1"]))
+            now = loop.time
+
+            async def hang(address: str) -> Connection:
+                if address == "127.0.0.9":
+                    monkeypatch.setattr(loop, "time", lambda: now() + 6.0)
+                    await asyncio.Future()
+                return await connect(address)
+
+            monkeypatch.setattr(talk.transport, "_connect_to", hang)
+            call = talk.call(connect=10.0)
+            await idle()
+            async with asyncio.timeout(1):
+                peer = await talk.accept()
+            await peer.receive()
+            peer.send(OK)
+            assert (await call).status_code == 200
 
     async def test_no_address(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """A name without an address is a ConnectError."""
