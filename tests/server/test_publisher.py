@@ -254,6 +254,18 @@ class TestStart:
         assert fields == {f"m{NOON_S // 60 + 1}", f"s{NOON_S + 61}"}
         assert second.shown(NOON_MS, NOON_MS + 61_000) == Total(4, 7960)
 
+    async def test_introduced(self, desk: Desk) -> None:
+        """Not before the hash has taken a flush, whatever else it answered."""
+        desk.totals.away = True
+        assert not await desk.flush(1)
+        assert not desk.publisher.introduced.is_set()
+        desk.totals.away = False
+        desk.totals.epoch = 1
+        assert not await desk.flush()
+        assert not desk.publisher.introduced.is_set()
+        assert await desk.flush()
+        assert desk.publisher.introduced.is_set()
+
     async def test_predecessors_last_flush_comes_late(self, segment: Segment) -> None:
         """One that is taken after the successor has read is no base for that one, which writes everything again."""
         first = Desk(segment)
@@ -350,6 +362,20 @@ class TestRun:
         task.cancel()
         assert (before, len(desk.totals.flushes), desk.shown()) == (0, 1, Total(1, 1990))
 
+    async def test_a_hurry_is_for_one_flush(self, desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+        """What is settled after it waits for others to follow again."""
+        monkeypatch.setattr(module, "HURRY_S", 0.0)
+        desk.publisher._flush_s = 60.0  # noqa: SLF001  so that nothing comes by itself
+        task = asyncio.ensure_future(desk.publisher.run())
+        desk.publisher.hurry()
+        await idle()
+        before = len(desk.totals.flushes)
+        desk.settle()
+        desk.publisher.kick()
+        await idle()
+        task.cancel()
+        assert (before, len(desk.totals.flushes)) == (1, 1)
+
     async def test_hurries_have_a_distance(self, desk: Desk) -> None:
         """Settlements that come one by one and are all hurried share flushes."""
         desk.publisher._flush_s = 60.0  # noqa: SLF001  so that nothing comes by itself
@@ -394,6 +420,20 @@ class TestRun:
         desk.publisher.kick()
         while desk.totals.header is None:
             await asyncio.sleep(0)
+        task.cancel()
+        assert desk.shown() == Total(1, 1990)
+
+    async def test_tries_again_after_an_absence(self, desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Nor does it wait for the next beat."""
+        monkeypatch.setattr(module, "RETRY_S", 0.0)
+        task = asyncio.ensure_future(desk.publisher.run())
+        await idle()
+        desk.settle()
+        desk.totals.away = True
+        desk.publisher.kick()
+        await idle()
+        desk.totals.away = False
+        await idle()
         task.cancel()
         assert desk.shown() == Total(1, 1990)
 

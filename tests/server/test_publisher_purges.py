@@ -1,9 +1,11 @@
 """server/publisher.py: a purge, heard of in time, late, or much too late."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
+from server.redis_totals import Found
 from server.totals import Total
 from tests.fakes import NOON_MS
 from tests.server.desk import GEOMETRY, Desk
@@ -43,6 +45,34 @@ class TestPurge:
         assert not await desk.flush()
         assert await desk.flush()
         assert desk.shown(None, None) == Total(3, 5970)
+
+    async def test_a_purge_heard_of_late_with_the_clock_ahead(self, desk: Desk) -> None:
+        """A flush that seems to come after the purge, by less than clocks differ, was published before it."""
+        desk.settle(1, requested_at_ms=NOON_MS + 9)
+        desk.clock.advance(9)
+        await desk.flush()
+        desk.totals.epoch = NOON_MS + 5
+        desk.settle(3, requested_at_ms=NOON_MS + 9)
+        assert not await desk.flush()
+        assert await desk.flush()
+        assert desk.shown(None, None) == Total(3, 5970)
+
+    async def test_a_purge_while_the_answer_is_on_its_way(self, desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+        """The flush was taken before it: what counts is when that was sent, not when its answer came."""
+        take = desk.totals.flush
+
+        async def answer_late(*arguments: Any, **options: Any) -> Found:
+            found = await take(*arguments, **options)
+            desk.clock.advance(5000)
+            return found
+
+        monkeypatch.setattr(desk.totals, "flush", answer_late)
+        desk.settle(1, requested_at_ms=NOON_MS + 1500)
+        await desk.flush()
+        desk.totals.epoch = NOON_MS + 1500
+        assert not await desk.flush()
+        assert await desk.flush()
+        assert desk.shown(None, None) == Total(0, 0)
 
     async def test_a_purge_that_the_hash_had_forgotten(self, desk: Desk) -> None:
         """Redis came back empty, took a flush, and was told of the purge by another member: what came since counts."""
@@ -91,6 +121,27 @@ class TestPurge:
         assert await desk.flush()
         assert desk.shown(None, None) == Total(1, 1990)
 
+    async def test_a_purge_right_after_what_was_folded(self, desk: Desk) -> None:
+        """Nothing in the one sum can belong to it, so it is taken up however late it is heard of."""
+        await desk.flush(5)
+        desk.settle(100)
+        desk.totals.epoch = desk.journal.base.folded_until_ms
+        desk.settle(1, requested_at_ms=desk.totals.epoch)
+        assert not await desk.flush()
+        assert await desk.flush()
+        assert desk.shown(None, None) == Total(1, 1990)
+
+    async def test_a_purge_with_no_more_folded_than_was_published(self, desk: Desk) -> None:
+        """All that the one sum has was published before it, so what is still in the journal is told exactly."""
+        desk.settle(16, requested_at_ms=NOON_MS + 9)
+        await desk.flush()
+        desk.totals.epoch = NOON_MS + 5
+        desk.settle(64, requested_at_ms=NOON_MS + 9)
+        assert desk.journal.base.journal_tail == 16
+        assert not await desk.flush()
+        assert await desk.flush()
+        assert desk.shown(None, None) == Total(64, 64 * 1990)
+
     async def test_two_purges_heard_of_far_too_late(self, desk: Desk) -> None:
         """Redis having been reached in between does not make the second one heard of in time."""
         for epoch in (NOON_MS + 5, NOON_MS + 10):
@@ -112,6 +163,20 @@ class TestPurge:
         assert not await desk.flush()
         assert await desk.flush()
         assert desk.shown() == Total(0, 0)
+        assert desk.shown(None, None) == Total(2, 3980)
+
+    async def test_after_one_that_was_missed_by_a_member_with_totals(self, desk: Desk) -> None:
+        """What Redis last told of the missed one reaches further than what the hash has, and holds."""
+        await desk.flush(5)
+        desk.totals.epoch = NOON_MS
+        for _ in range(2):
+            desk.settle(100, requested_at_ms=NOON_MS + 7_200_000)
+            assert not await desk.flush()
+        desk.totals.epoch = NOON_MS + 5
+        desk.settle(1, requested_at_ms=NOON_MS + 4)
+        desk.settle(2, requested_at_ms=NOON_MS + 5)
+        assert not await desk.flush()
+        assert await desk.flush()
         assert desk.shown(None, None) == Total(2, 3980)
 
     async def test_purges_after_the_clock_was_ahead(self, desk: Desk) -> None:
