@@ -1,0 +1,273 @@
+"""What a dispatcher's process is made of, within this process: clocks that stand still, faked processors and hash."""
+
+import asyncio
+import dataclasses
+import os
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from server import child
+from server.config import Config, load
+from server.custody import Custody
+from server.dispatcher import Dispatcher
+from server.intake import Intake
+from server.payer import OLD_MS, SPARE_CONNECTIONS, Payer
+from server.processors import Processor
+from server.redis_totals import TotalsHash
+from server.siblings import Siblings
+from shm import DispatcherCount, Phase, Segment, State
+from tests.fakes import NOON_MS, FakeClock, FakeProcessor, FakeTotalsHash
+from tests.server.other_instance import copy_of
+from tests.server.scene import text_of
+from tests.shm.segments import fresh_instance
+
+PATIENCE_S = 5.0
+SMALL = {"LANE_SLOTS": "8", "WAITING_SLOTS": "8", "JOURNAL_RECORDS": "32"}
+WITH_REDIS = {"REDIS_URL": "redis://127.0.0.1:1"}
+
+
+class LentHash(FakeTotalsHash):
+    """The fake hash for a whole process: its publisher, and its polls of the processors' health.
+
+    Attributes:
+        leased: indexes of the processors whose poll was asked for.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.leased: list[int] = []
+
+    async def lease_health_poll(self, processor: int) -> int:
+        """Somebody else polls."""
+        self.leased.append(processor)
+        return 10_000
+
+
+class FakePublisher:
+    """Writes down what it is told."""
+
+    def __init__(self) -> None:
+        self.told: list[str] = []
+
+    def kick(self) -> None:
+        """Something was settled."""
+        self.told.append("kick")
+
+    def hurry(self) -> None:
+        """Nothing is gained by waiting for more."""
+        self.told.append("hurry")
+
+
+class FakedPayer(Payer):
+    """A dispatcher's process with fakes for what reaches beyond it.
+
+    Attributes:
+        fakes: the processors.
+        hash: the totals.
+        phases: what it said of itself at each beat.
+        flushes_before: how many flushes the hash had got when it began to pay; None before that.
+    """
+
+    fakes: tuple[FakeProcessor, FakeProcessor]
+    hash: LentHash
+    phases: list[Phase]
+    flushes_before: int | None = None
+
+    def _processor(self, index: int, url: str) -> Processor:
+        return self.fakes[index].processor(index)
+
+    def _totals(self) -> TotalsHash:
+        return self.hash  # type: ignore[return-value]  # the calls that are made, and no others
+
+    def _dispatcher(self, custody: Custody, intake: Intake, processors: tuple[Processor, Processor]) -> Dispatcher:
+        made = super()._dispatcher(custody, intake, processors)
+        beat, start = made.beat, made.start
+        self.phases = []
+
+        def watched_beat() -> None:
+            self.phases.append(self._counters.phase)
+            beat()
+
+        def watched_start(doorbell: int) -> None:
+            self.flushes_before = len(self.hash.flushes)
+            start(doorbell)
+
+        made.beat, made.start = watched_beat, watched_start  # type: ignore[method-assign]
+        return made
+
+
+class BrokenPayer(FakedPayer):
+    """One that can't verify."""
+
+    async def _verify(self, custody: Custody, intake: Intake, processors: tuple[Processor, Processor]) -> None:
+        raise ZeroDivisionError
+
+
+class House:
+    """An instance with room for its dispatchers, and the fakes for them."""
+
+    def __init__(self, instance: str, **settings: str) -> None:
+        self.config: Config = load({"INSTANCE": instance, **SMALL, **settings})
+        self.segment = Segment.create(instance, self.config.geometry)
+        self.row = self.segment.dispatcher_counters(0)
+        self.fakes = (FakeProcessor(), FakeProcessor())
+        self.hash = LentHash()
+
+    def return_from_absence(self) -> None:
+        """The whole instance was away: its supervisor has just been started."""
+        self.segment.supervisor_counters().begin(os.getpid(), 1000)
+
+    def live(
+        self,
+        condition: Callable[[FakedPayer], bool],
+        message: str,
+        *,
+        index: int = 0,
+        kind: type[FakedPayer] = FakedPayer,
+    ) -> FakedPayer:
+        """A dispatcher lives until something holds of it; then it is gone as if killed."""
+        one = kind(self.config, self.segment, index, self.segment.dispatcher_counters(index), FakeClock())
+        one.fakes, one.hash, one.phases = self.fakes, self.hash, []
+
+        async def begin() -> None:
+            task = asyncio.create_task(one.run(doorbell))
+            deadline_s = asyncio.get_running_loop().time() + PATIENCE_S
+            while not condition(one):
+                assert not task.done()
+                assert asyncio.get_running_loop().time() < deadline_s, message
+                await asyncio.sleep(0)
+
+        doorbell = os.eventfd(0, os.EFD_NONBLOCK)
+        with asyncio.Runner() as runner:
+            runner.run(begin())
+        os.close(doorbell)
+        return one
+
+    def live_for(self, turns: int, *, index: int) -> None:
+        """A dispatcher lives for so many turns of its loop."""
+        left = iter(range(turns))
+        self.live(lambda _: next(left, None) is None, "time stands still", index=index)
+
+    def accept(self, number: int) -> None:
+        """A payment comes in."""
+        assert self.segment.lane(0, 0).try_publish(copy_of(number))
+
+    def state(self, number: int) -> State | None:
+        """Where a payment stands."""
+        kept = self.segment.table(0).find(copy_of(number).correlation_id)
+        return kept and kept.state
+
+
+@pytest.fixture
+def make() -> Iterator[Callable[..., House]]:
+    """Makes an instance with some settings."""
+    with fresh_instance() as name:
+        yield lambda **settings: House(name, **settings)
+
+
+def plain(house: House) -> Payer:
+    """The process of a dispatcher that is not at work, with nothing faked but its clock."""
+    return Payer(house.config, house.segment, 0, house.row, FakeClock())
+
+
+class TestShares:
+    """What the settings come to for one dispatcher."""
+
+    def test_in_flight(self, make: Callable[..., House]) -> None:
+        """What may be in flight is for all dispatchers of the instance together."""
+        one = plain(make(DISPATCHERS="2", IN_FLIGHT_MAX="100"))
+        assert one._router.policy.in_flight_max == 50  # noqa: SLF001  what it goes by
+
+    def test_connections(self, make: Callable[..., House]) -> None:
+        """Payments that are all in flight leave connections for questions, probes and the health poll."""
+        one = plain(make(IN_FLIGHT_MAX="100"))
+        processor = one._processor(0, "http://127.0.0.1:1")  # noqa: SLF001  a step of its start
+        assert processor._transport._connections_max == 100 + SPARE_CONNECTIONS  # type: ignore[attr-defined]  # noqa: SLF001  what it goes by
+
+    def test_attempt_timeout(self, make: Callable[..., House]) -> None:
+        """An attempt's time-out is in milliseconds among the settings, and in seconds for the client."""
+        one = plain(make(ATTEMPT_TIMEOUT_S="7"))
+        processor = one._processor(0, "http://127.0.0.1:1")  # noqa: SLF001  a step of its start
+        assert processor._timeout_s == 7.0  # noqa: SLF001  what it goes by
+
+
+class TestStart:
+    """From recovery to the first payment."""
+
+    def test_ready_after_the_first_beat(self, make: Callable[..., House]) -> None:
+        """What is unknown is shown before it says that it is ready."""
+        one = make().live(lambda one: bool(one.phases), "no beat")
+        assert one.phases[0] is not Phase.READY
+
+    def test_introduced(self, make: Callable[..., House]) -> None:
+        """After an absence the totals are told that this member is back before anything is paid."""
+        house = make(**WITH_REDIS)
+        house.return_from_absence()
+        one = house.live(lambda one: one.flushes_before is not None, "never begins to pay")
+        assert one.flushes_before == 1
+
+    def test_verified_after_the_lanes(self, make: Callable[..., House]) -> None:
+        """After an absence what lies in the lanes is looked up too, though nothing waits in the table."""
+        house = make()
+        house.return_from_absence()
+        house.accept(1)
+        house.live(lambda _: house.state(1) is State.SETTLED, "not paid")
+        assert house.fakes[0].questions == [text_of(1)]
+        assert house.row.get(DispatcherCount.VERIFIED_FOR_MS) == house.segment.supervisor_counters().started_at_ms
+
+    def test_a_bug_in_the_background(self, make: Callable[..., House], monkeypatch: pytest.MonkeyPatch) -> None:
+        """It reaches the loop's exception handler while the process lives, which ends it."""
+        bugs: list[BaseException] = []
+
+        def collect_bugs(loop: asyncio.AbstractEventLoop) -> None:
+            loop.set_exception_handler(lambda _, context: bugs.append(context["exception"]))
+
+        monkeypatch.setattr(child, "crash_on_bugs", collect_bugs)
+        house = make()
+        house.return_from_absence()
+        house.live(lambda _: bool(bugs), "nobody hears of it", kind=BrokenPayer)
+        assert [type(bug) for bug in bugs] == [ZeroDivisionError]
+
+
+class TestBackground:
+    """What goes on beside the payments."""
+
+    def test_siblings_are_looked_at(self, make: Callable[..., House], monkeypatch: pytest.MonkeyPatch) -> None:
+        """Though no payment comes in: one that is started, or gone, is seen with the next beat."""
+        looks: list[None] = []
+        monkeypatch.setattr(Siblings, "look", lambda _: looks.append(None))
+        make().live(lambda _: bool(looks), "nobody looks")
+
+    def test_health_without_redis(self, make: Callable[..., House]) -> None:
+        """One dispatcher polls: the rate that a processor allows is for all of them together."""
+        house = make(DISPATCHERS="2")
+        polls = []
+        for index in (0, 1):
+            house.live_for(100, index=index)
+            polls.append([fake.health_polls for fake in house.fakes])
+        assert polls == [[1, 1], [1, 1]]
+
+    def test_health_with_redis(self, make: Callable[..., House]) -> None:
+        """Each dispatcher asks for the lease of each processor's poll."""
+        house = make(**WITH_REDIS)
+        house.live(lambda _: sorted(house.hash.leased) == [0, 1], "the leases are not asked for")
+
+
+class TestPublishing:
+    """Who tells the publisher."""
+
+    def test_quiet(self, make: Callable[..., House]) -> None:
+        """When the last payment is settled nobody waits for others to follow."""
+        house = make(**WITH_REDIS)
+        house.config = dataclasses.replace(house.config, flush_ms=60_000)
+        house.accept(1)
+        house.live(lambda _: any(header.position for header, *_ in house.hash.flushes), "not published")
+
+    @pytest.mark.parametrize(("age_ms", "told"), [(OLD_MS - 1, ["kick"]), (OLD_MS, ["kick", "hurry"])])
+    def test_old_payments_hurry(self, make: Callable[..., House], age_ms: int, told: list[str]) -> None:
+        """Somebody may be asking for their window now."""
+        one, publisher = plain(make()), FakePublisher()
+        one._publisher = publisher  # type: ignore[assignment]  # noqa: SLF001  the calls that are made, and no others
+        one._tell_change(NOON_MS - age_ms)  # noqa: SLF001  as custody does
+        assert publisher.told == told
