@@ -121,9 +121,7 @@ def taken_up(instances: Sequence[str]) -> list[str]:
             continue  # none, or one about which the instance itself will speak
         if unsettled or settled:
             sentence = f"taking up segment {segment_name(instance)} of an earlier run: {unsettled} payments to settle"
-            told.append(
-                sentence + (f"; {settled} settled ones, which the processors have forgotten" if settled else "")
-            )
+            told.append(sentence + (f"; {settled} settled, of which the processors know nothing" if settled else ""))
     return told
 
 

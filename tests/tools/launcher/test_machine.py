@@ -175,7 +175,7 @@ class TestTakenUp:
         filled.settle(1, 0)
         filled.settle(2, 1)
         (told,) = taken_up([filled.instance])
-        assert told.endswith(": 0 payments to settle; 2 settled ones, which the processors have forgotten")
+        assert told.endswith(": 0 payments to settle; 2 settled, of which the processors know nothing")
 
     def test_an_empty_segment_is_not(self, filled: Filled) -> None:
         """Nothing in it makes a difference."""
