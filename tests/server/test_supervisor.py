@@ -180,6 +180,14 @@ class TestRoles:
             family.wait_for(lambda: not any(is_alive(pid) for pid in family.pids()), "a child outlived it", 1.0)
 
 
+@pytest.fixture
+def _sighup_is_heeded() -> Iterator[None]:
+    """Whoever runs these tests may have had it ignored, with nohup."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
+
+
 class TestStop:
     """An orderly stop, and the other."""
 
@@ -199,6 +207,7 @@ class TestStop:
         finally:
             signal.signal(signal.SIGHUP, usual)
 
+    @pytest.mark.usefixtures("_sighup_is_heeded")
     @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
     def test_order(self, tmp_path: Path, number: int) -> None:
         """First the web workers end, then the dispatchers: what was accepted can still be paid."""

@@ -38,7 +38,7 @@ def time() -> Time:
 @pytest.fixture
 def stopping(time: Time) -> Iterator[Stopping]:
     """One that listens; the process's handlers come back."""
-    before = {number: signal.getsignal(number) for number in SIGNALS}
+    before = {number: signal.signal(number, signal.SIG_DFL) for number in SIGNALS}  # nohup may have had one ignored
     stopping = Stopping(time.clock, time.sleep)
     stopping.listen()
     yield stopping
