@@ -29,17 +29,7 @@ from server.transport import KeepAliveTransport
 from server.unknowns import ASKED_AT_ONCE_MAX
 from server.verification import ASKED_AT_ONCE_MAX as VERIFIED_AT_ONCE_MAX
 from server.verification import verify
-from shm import (
-    Counters,
-    DispatcherCount,
-    Journal,
-    Lane,
-    Member,
-    Phase,
-    Segment,
-    WorkerCount,
-    take_role,
-)
+from shm import Counters, DispatcherCount, Journal, Lane, Member, Phase, Segment, WorkerCount, take_role
 
 OLD_MS = 1000  # what was requested longer ago is published at once: an audit's window ends 1.5 s ago
 DRAIN_LOOK_S = 0.02

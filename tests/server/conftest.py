@@ -1,11 +1,13 @@
-"""Fixtures of the server's tests: a real Redis and clients of it."""
+"""Fixtures of the server's tests: a real Redis and clients of it; another instance, and a clock."""
 
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
 from server.redis_totals import TotalsHash
+from tests.fakes import FakeClock
 from tests.redis_server import RedisServer
+from tests.server.other_instance import OtherInstance, other_instance
 
 
 @pytest.fixture(scope="module")
@@ -35,3 +37,16 @@ async def totals(redis: RedisServer) -> AsyncIterator[TotalsHash]:
     client = TotalsHash(redis.url)
     yield client
     await client.aclose()
+
+
+@pytest.fixture
+def other() -> Iterator[OtherInstance]:
+    """Another instance."""
+    with other_instance() as made:
+        yield made
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    """It is noon."""
+    return FakeClock()

@@ -1,7 +1,5 @@
 """server/copies.py: two instances never both pay a payment, and never leave it to each other."""
 
-from collections.abc import Iterator
-
 import pytest
 
 from server.siblings import Sibling, Siblings
@@ -11,19 +9,6 @@ from tests.server.other_instance import OtherInstance, copy_of, other_instance
 
 LATER_MS = NOON_MS + 1
 EARLIER_MS = NOON_MS - 1
-
-
-@pytest.fixture
-def other() -> Iterator[OtherInstance]:
-    """Another instance."""
-    with other_instance() as made:
-        yield made
-
-
-@pytest.fixture
-def clock() -> FakeClock:
-    """It is noon."""
-    return FakeClock()
 
 
 class TestWaitingCopies:

@@ -151,8 +151,8 @@ class TestPurge:
                 assert not await desk.flush()
         assert desk.journal.base.epoch == 0
 
-    async def test_after_one_that_was_missed(self, desk: Desk) -> None:
-        """What is settled between the last news of Redis and those of the next purge counts if it came after that."""
+    async def miss_one_and_take_up_the_next(self, desk: Desk) -> None:
+        """One payment of before the next purge and two of after it are settled between the news of both."""
         desk.totals.epoch = NOON_MS
         for _ in range(2):
             desk.settle(100, requested_at_ms=NOON_MS + 7_200_000)
@@ -162,21 +162,17 @@ class TestPurge:
         desk.settle(2, requested_at_ms=NOON_MS + 5)
         assert not await desk.flush()
         assert await desk.flush()
+
+    async def test_after_one_that_was_missed(self, desk: Desk) -> None:
+        """What is settled between the last news of Redis and those of the next purge counts if it came after that."""
+        await self.miss_one_and_take_up_the_next(desk)
         assert desk.shown() == Total(0, 0)
         assert desk.shown(None, None) == Total(2, 3980)
 
     async def test_after_one_that_was_missed_by_a_member_with_totals(self, desk: Desk) -> None:
         """What Redis last told of the missed one reaches further than what the hash has, and holds."""
         await desk.flush(5)
-        desk.totals.epoch = NOON_MS
-        for _ in range(2):
-            desk.settle(100, requested_at_ms=NOON_MS + 7_200_000)
-            assert not await desk.flush()
-        desk.totals.epoch = NOON_MS + 5
-        desk.settle(1, requested_at_ms=NOON_MS + 4)
-        desk.settle(2, requested_at_ms=NOON_MS + 5)
-        assert not await desk.flush()
-        assert await desk.flush()
+        await self.miss_one_and_take_up_the_next(desk)
         assert desk.shown(None, None) == Total(2, 3980)
 
     async def test_purges_after_the_clock_was_ahead(self, desk: Desk) -> None:

@@ -1,7 +1,6 @@
 """server/siblings.py: whoever can't answer for its ids is answered for, and two never leave a payment to each other."""
 
 import logging
-from collections.abc import Iterator
 
 import pytest
 
@@ -16,19 +15,6 @@ from tests.shm.segments import segment_path
 
 LATER_MS = NOON_MS + 1
 EARLIER_MS = NOON_MS - 1
-
-
-@pytest.fixture
-def other() -> Iterator[OtherInstance]:
-    """Another instance."""
-    with other_instance() as made:
-        yield made
-
-
-@pytest.fixture
-def clock() -> FakeClock:
-    """It is noon."""
-    return FakeClock()
 
 
 @pytest.fixture
