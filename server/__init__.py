@@ -52,8 +52,9 @@ Totals:
     following      a ledger that follows a journal
     local_totals   without Redis
     publisher      keeps Redis equal to a journal
-    redis_totals   the calls to Redis
+    redis_totals   what Redis is asked
     redis_scripts  what Redis runs
+    redis_client   one connection to it
     totals_header  what a member says of itself there
     totals_rows    what Redis says of a member
     neighbours     the journals of this volume, read beside Redis

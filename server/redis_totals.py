@@ -1,4 +1,4 @@
-"""Totals between instances in one small Redis hash: the calls, and a web worker's summaries. Only user of redis.
+"""Totals between instances in one small Redis hash: the calls, and a web worker's summaries.
 
 Totals are written by scripts, as absolute values that the hash takes only if they are newer: a call that was delayed,
 repeated or lost its answer does no harm. A summary is one script too, so what it reads belongs to one instant. A
@@ -7,13 +7,8 @@ member is read whole in several calls, so its header is read with each of them, 
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Iterator
+from collections.abc import Iterator
 from typing import Any, NamedTuple
-
-import redis.asyncio
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
-from redis.exceptions import RedisError
 
 from server import redis_scripts
 from server.clock import Clock, SystemClock
@@ -21,6 +16,7 @@ from server.errors import TotalsUnavailable
 from server.ledger import Ledger
 from server.neighbours import Neighbours, Told
 from server.processors import Health
+from server.redis_client import RedisClient, Word
 from server.totals import (
     PURGE_POLL_S,
     PURGE_WITHIN_S,
@@ -34,9 +30,7 @@ from server.totals import (
 from server.totals_header import RETIRED, Header, Version
 from server.totals_rows import Row, has_taken_up, levels_of, member_levels, parse_header, parse_rows
 
-CALL_TIMEOUT_S = 1.0  # a client of the contest gives a summary 1.5 s; a healthy Redis answers in under a millisecond
 FIELDS_AT_ONCE = 128  # of a member that is read: up to 200 kB
-RETRIES = 1  # the first call after Redis was restarted finds its connection closed; every call may be made twice
 _NOBODY = "no instance has published its totals yet"
 LEASE_MS = 5300  # a processor allows one health call per 5 s from all instances together; and one may be late
 LEASE_AGAIN_MS = 100  # for one that ran out while it was looked at
@@ -73,18 +67,7 @@ class TotalsHash:
         """Connects at the first call, not now."""
         self._clock = clock or SystemClock()
         self._neighbours = neighbours
-        self._redis = redis.asyncio.Redis.from_url(
-            url,
-            single_connection_client=True,
-            socket_timeout=CALL_TIMEOUT_S,
-            socket_connect_timeout=CALL_TIMEOUT_S,
-            retry=Retry(NoBackoff(), RETRIES),
-        )
-        self._flush = self._redis.register_script(redis_scripts.FLUSH)
-        self._summary = self._redis.register_script(redis_scripts.SUMMARY)
-        self._names = self._redis.register_script(redis_scripts.NAMES)
-        self._purge = self._redis.register_script(redis_scripts.PURGE)
-        self._retire = self._redis.register_script(redis_scripts.RETIRE)
+        self._redis = RedisClient(url)
 
     async def flush(
         self,
@@ -113,7 +96,7 @@ class TotalsHash:
         pairs = [part for pair in fields.items() for part in pair]
         base = "" if builds_on is None else " ".join(map(str, builds_on))
         arguments = [member, header.to_text(), base, roster, len(fields), *pairs, *dropped]
-        applied, found, epoch, members, *health = await self._run(self._flush, arguments)
+        applied, found, epoch, members, *health = await self._run(redis_scripts.FLUSH, *arguments)
         return Found(
             applied == 1,
             parse_header(found),
@@ -131,11 +114,11 @@ class TotalsHash:
             TotalsUnavailable: Redis gave no answer, or somebody wrote meanwhile.
         """
         prefix = f"{member}|".encode()
-        header_text, *names = await self._run(self._names, [member])
+        header_text, *names = await self._run(redis_scripts.NAMES, member)
         fields: dict[bytes, bytes] = {}
         for start in range(0, len(names), FIELDS_AT_ONCE):
             some = names[start : start + FIELDS_AT_ONCE]
-            told, *values = await self._call(self._redis.hmget(redis_scripts.HASH, [f"{member}|h", *some]))
+            told, *values = await self._redis.call("HMGET", redis_scripts.HASH, f"{member}|h", *some)
             if (told or b"") != header_text:  # each flush changes it, so an equal one means equal fields, wherever
                 raise TotalsUnavailable("the totals changed while they were read")
             fields.update((name.removeprefix(prefix), value) for name, value in zip(some, values, strict=True))
@@ -208,7 +191,7 @@ class TotalsHash:
             TotalsUnavailable: Redis gave no answer; whether it was done is not known.
         """
         goodbye = header._replace(said_goodbye=RETIRED)
-        return bool(await self._run(self._retire, [member, header.to_text(), goodbye.to_text()]))
+        return bool(await self._run(redis_scripts.RETIRE, member, header.to_text(), goodbye.to_text()))
 
     async def purge(self) -> None:
         """Raises the epoch and waits until every member has taken it up, but those that said goodbye.
@@ -220,7 +203,7 @@ class TotalsHash:
             TotalsUnavailable: Redis gave no answer, or a member did not follow in time.
         """
         with self._naming():
-            epoch = await self._run(self._purge, [self._clock.wall_us() // 1000])
+            epoch = await self._run(redis_scripts.PURGE, self._clock.wall_us() // 1000)
             if not epoch:
                 raise TotalsUnavailable(_NOBODY)
             reason = _NOBODY
@@ -242,9 +225,9 @@ class TotalsHash:
             TotalsUnavailable: Redis gave no answer.
         """
         lease = f"{redis_scripts.HEALTH_LEASE}{processor}"
-        if await self._call(self._redis.set(lease, "1", nx=True, px=LEASE_MS)):
+        if await self._redis.call("SET", lease, "1", "NX", "PX", LEASE_MS):
             return 0
-        left_ms: int = await self._call(self._redis.pttl(lease))
+        left_ms: int = await self._redis.call("PTTL", lease)
         # Redis keeps the end as a time of day: on a clock that was set back it may be far away.
         return min(left_ms, LEASE_MS) if left_ms > 0 else LEASE_AGAIN_MS
 
@@ -255,26 +238,17 @@ class TotalsHash:
             TotalsUnavailable: Redis gave no answer.
         """
         text = f"{int(health.failing)} {health.response_ms_min} {polled_at_ms}"
-        await self._call(self._redis.hset(redis_scripts.HASH, f"health.{processor}", text))
+        await self._redis.call("HSET", redis_scripts.HASH, f"health.{processor}", text)
 
     async def aclose(self) -> None:
         """Closes the connection."""
         await self._redis.aclose()
 
     async def _rows(self, arguments: list[str | int]) -> tuple[int, list[Row]]:
-        return parse_rows(await self._run(self._summary, arguments))
+        return parse_rows(await self._run(redis_scripts.SUMMARY, *arguments))
 
-    async def _run(self, script: Any, arguments: list[Any]) -> Any:
-        return await self._call(script(keys=[redis_scripts.HASH], args=arguments))
-
-    @staticmethod
-    async def _call(call: Awaitable[Any]) -> Any:
-        """What Redis answers within the time given; waiting for the connection is part of it."""
-        try:
-            async with asyncio.timeout(CALL_TIMEOUT_S):
-                return await call
-        except (RedisError, TimeoutError) as error:
-            raise TotalsUnavailable(f"Redis can't be asked: {str(error) or 'no answer in time'}") from error
+    async def _run(self, script: str, *arguments: Word) -> Any:
+        return await self._redis.run(script, redis_scripts.HASH, *arguments)
 
 
 def _told(rows: list[Row]) -> dict[str, Told]:

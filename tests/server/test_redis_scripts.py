@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from server.redis_scripts import HASH
+from server.redis_scripts import HASH, PURGE
 from server.redis_totals import Found, TotalsHash
 from server.totals_header import Header, Version
 from tests.fakes import NOON_MS
@@ -130,14 +130,14 @@ class TestFlush:
     async def test_earlier_epoch(self, hand: Hand, totals: TotalsHash) -> None:
         """A write of before a purge is not taken, and is told of the purge."""
         await hand.write((0, 1, 1), None)
-        assert await totals._run(totals._purge, [NOON_MS]) == NOON_MS  # noqa: SLF001  without waiting for the member
+        assert await totals._run(PURGE, NOON_MS) == NOON_MS  # noqa: SLF001  without waiting for the member
         found = await hand.write((0, 1, 2), (0, 1, 1))
         assert (found.applied, found.epoch) == (False, NOON_MS)
 
     async def test_two_purges(self, hand: Hand, totals: TotalsHash) -> None:
         """Each has a number of its own, though they come in one millisecond, or the clock was set back between them."""
         await hand.write((0, 1, 1), None)
-        numbers = [await totals._run(totals._purge, [at_ms]) for at_ms in (NOON_MS, NOON_MS, 5)]  # noqa: SLF001
+        numbers = [await totals._run(PURGE, at_ms) for at_ms in (NOON_MS, NOON_MS, 5)]  # noqa: SLF001
         assert numbers == [NOON_MS, NOON_MS + 1, NOON_MS + 2]
 
     async def test_later_epoch(self, hand: Hand, totals: TotalsHash) -> None:

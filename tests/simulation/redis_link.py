@@ -1,19 +1,21 @@
 """A simulated Redis server, what goes wrong between it and its clients, and `TotalsHash` over that.
 
-All of `server/redis_totals.py` is the real one but its connection. Of a request that got no answer nobody knows
-whether it was carried out, and it may still be, after later ones: its bytes lie in the server's socket.
+All of `server/redis_totals.py` is the real one, and of its client all but the connection. Of a request that got no
+answer nobody knows whether it was carried out, and it may still be, after later ones: its bytes lie in the server's
+socket.
 """
 
 import asyncio
-import contextlib
 from collections import deque
 from typing import Any, Protocol
 
 import redis.exceptions
 
+from server import redis_scripts
 from server.clock import Clock, SystemClock
 from server.neighbours import Neighbours
-from server.redis_totals import RETRIES, TotalsHash
+from server.redis_client import RedisClient, Word
+from server.redis_totals import TotalsHash
 from tests.simulation.coverage import Fault
 from tests.simulation.redis_model import RedisModel, Reply
 from tests.simulation.world import START_US, World
@@ -92,34 +94,30 @@ class SimulatedRedis:
         self.model.hash.update(copy)
 
 
-class Connection:
-    """One process's connection: one call at a time, as `single_connection_client` does."""
+class Connection(RedisClient):
+    """One process's client: all of the real one but the way of a command to the server and back."""
 
     def __init__(self, world: World, server: SimulatedRedis) -> None:
+        self._turn = asyncio.Lock()
         self._world = world
         self._server = server
-        self._lock = asyncio.Lock()
         self.seen: object = None  # what the watch said when this connection's last summary was read
         self.purged: Reply = None  # the epoch that its last purge began
 
-    async def call(self, command: str, arguments: list[Any]) -> Reply:
-        """Sends a command and waits for its reply.
+    async def run(self, script: str, *words: Word) -> Reply:
+        """A script of the one hash, by its name in the model."""
+        reply: Reply = await self.call(_SCRIPTS[script], *words)
+        return reply
 
-        Raises:
-            redis.exceptions.RedisError: there is none.
-        """
-        encoded = [part if isinstance(part, bytes) else str(part).encode() for part in arguments]
-        async with self._lock:
-            for _ in range(RETRIES):
-                with contextlib.suppress(redis.exceptions.ConnectionError):
-                    return await self._try(command, encoded)
-            return await self._try(command, encoded)
+    async def aclose(self) -> None:
+        """There is nothing to close."""
 
-    async def _try(self, command: str, arguments: list[bytes]) -> Reply:
+    async def _ask(self, words: tuple[Word, ...]) -> Reply:
+        command, arguments = _in_the_model(words)
         if self._server.away:
             raise redis.exceptions.ConnectionError("refused")
         future = self._world.loop.create_future()
-        self._send(future, command, arguments)
+        self._send(future, command, [part if isinstance(part, bytes) else str(part).encode() for part in arguments])
         reply = await future
         if isinstance(reply, redis.exceptions.RedisError):
             raise reply
@@ -160,8 +158,28 @@ def _settle(future: asyncio.Future[Any], answer: object) -> None:
         future.set_result(answer)
 
 
+_SCRIPTS = {
+    redis_scripts.FLUSH: "flush",
+    redis_scripts.SUMMARY: "summary",
+    redis_scripts.NAMES: "names",
+    redis_scripts.PURGE: "purge",
+}
+
+
+def _in_the_model(words: tuple[Word, ...]) -> tuple[str, list[Word]]:
+    """A command as the model has it: by name, and what differs between calls."""
+    match words:
+        case "SET", lease, "1", "NX", "PX", lease_ms:
+            return "lease", [lease, lease_ms]
+        case "PTTL", lease:
+            return "pttl", [lease]
+        case str(command), redis_scripts.HASH, *arguments:
+            return command.lower(), arguments
+    raise AssertionError(f"a command that the model has not: {words}")
+
+
 class SimulatedTotals(TotalsHash):
-    """`TotalsHash` with another connection.
+    """`TotalsHash` with another client.
 
     Args:
         connection: to the simulated server.
@@ -173,45 +191,4 @@ class SimulatedTotals(TotalsHash):
     ) -> None:
         self._clock = clock or SystemClock()
         self._neighbours = neighbours
-        self._redis: Any = _Commands(connection)
-        self._flush: Any = _Script(connection, "flush")
-        self._summary: Any = _Script(connection, "summary")
-        self._names: Any = _Script(connection, "names")
-        self._purge: Any = _Script(connection, "purge")
-
-    async def aclose(self) -> None:
-        """There is nothing to close."""
-
-
-class _Script:
-    """A registered script."""
-
-    def __init__(self, connection: Connection, name: str) -> None:
-        self._connection = connection
-        self._name = name
-
-    async def __call__(self, keys: list[str], args: list[Any]) -> Reply:
-        return await self._connection.call(self._name, args)
-
-
-class _Commands:
-    """The commands that are not scripts."""
-
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
-
-    async def hset(self, name: str, field: str, value: str) -> Reply:
-        """As redis-py's."""
-        return await self._connection.call("hset", [field, value])
-
-    async def hmget(self, name: str, fields: list[bytes]) -> Reply:
-        """As redis-py's."""
-        return await self._connection.call("hmget", fields)
-
-    async def set(self, name: str, value: str, *, nx: bool, px: int) -> Reply:
-        """As redis-py's, for a lease."""
-        return await self._connection.call("lease", [name, px])
-
-    async def pttl(self, name: str) -> Reply:
-        """As redis-py's."""
-        return await self._connection.call("pttl", [name])
+        self._redis = connection

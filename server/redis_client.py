@@ -1,0 +1,86 @@
+"""One connection to Redis, for one call at a time: redis-py's connection without its client. Only user of redis.
+
+That client (pools, retries by policy, callbacks by command, metrics) takes as long as all the rest of a call, and
+nothing of it is used here. What is said over it is the business of `server/redis_totals.py`.
+"""
+
+import asyncio
+import contextlib
+import functools
+import hashlib
+from typing import Any, Final
+
+import redis.asyncio
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import NoScriptError, RedisError
+
+from server.errors import TotalsUnavailable
+
+CALL_TIMEOUT_S: Final = 1.0  # a client of the contest gives a summary 1.5 s; Redis answers in under a millisecond
+RETRIES: Final = 1  # the first call after Redis was restarted finds its connection closed; every call may be made twice
+
+Word = str | bytes | int
+
+
+class RedisClient:
+    """Redis, over a connection that the first call makes, and the first one after its loss makes anew.
+
+    Args:
+        url: of the Redis server.
+    """
+
+    def __init__(self, url: str) -> None:
+        """Connects at the first call, not now."""
+        pool = redis.asyncio.ConnectionPool.from_url(
+            url,
+            socket_timeout=None,  # `call` has its own; giving a call up closes the connection: no answer comes late
+            socket_connect_timeout=CALL_TIMEOUT_S,  # bounds closing, too
+            retry=Retry(NoBackoff(), 0),
+        )
+        self._connection = pool.make_connection()  # type: ignore[no-untyped-call]  # redis-py gives it no types
+        self._turn = asyncio.Lock()
+
+    async def call(self, *words: Word) -> Any:
+        """The answer to a command, as Redis gives it; waiting for others' calls is part of the time it may take.
+
+        Raises:
+            TotalsUnavailable: there is none; whether Redis did what it was asked is not known.
+        """
+        try:
+            async with asyncio.timeout(CALL_TIMEOUT_S), self._turn:
+                for _ in range(RETRIES):
+                    with contextlib.suppress(RedisConnectionError):
+                        return await self._ask(words)
+                return await self._ask(words)
+        except (RedisError, TimeoutError) as error:
+            raise TotalsUnavailable(f"Redis can't be asked: {str(error) or 'no answer in time'}") from error
+
+    async def run(self, script: str, *words: Word) -> Any:
+        """The answer to a script whose one key comes first. Its text is sent only to a Redis that lacks it.
+
+        Raises:
+            TotalsUnavailable: there is none; whether the script ran is not known.
+        """
+        try:
+            return await self.call("EVALSHA", _digest(script), 1, *words)
+        except TotalsUnavailable as error:
+            if not isinstance(error.__cause__, NoScriptError):
+                raise
+        return await self.call("EVAL", script, 1, *words)
+
+    async def aclose(self) -> None:
+        """Closes it."""
+        await self._connection.disconnect()
+
+    async def _ask(self, words: tuple[Word, ...]) -> Any:
+        connection = self._connection
+        await connection.send_packed_command(connection.pack_command(*words), check_health=False)
+        return await connection.read_response()
+
+
+@functools.cache
+def _digest(script: str) -> str:
+    """What Redis calls a script it has."""
+    return hashlib.sha1(script.encode(), usedforsecurity=False).hexdigest()
