@@ -182,9 +182,8 @@ def reaches_forgotten(members: Iterable[Levels], from_ms: int | None, to_ms: int
     What they held is still in the all-time totals, so such a window is counted as one without a beginning.
     """
     kept_from_ms = _kept_from_ms(members)
-    if from_ms is None or max(from_ms, 0) >= kept_from_ms or _is_empty(from_ms, to_ms):
-        return None
-    return _forgotten(kept_from_ms)
+    is_kept = from_ms is None or max(from_ms, 0) >= kept_from_ms or _is_empty(from_ms, to_ms)
+    return None if is_kept else _forgotten(kept_from_ms)
 
 
 def _kept_from_ms(members: Iterable[Levels]) -> int:
@@ -254,8 +253,7 @@ def _count_span(member: Levels, start_ms: int, end_ms: int | None) -> list[int]:
     totals = [0, 0, 0, 0]
     last_minute = member.latest_minute if end_ms is None else min(member.latest_minute, end_ms // MINUTE_MS)
     for minute in range(max(start_ms // MINUTE_MS, member.first_minute), last_minute + 1):
-        field = member.minutes.get(minute)
-        if field is None:
+        if (field := member.minutes.get(minute)) is None:
             continue
         low_ms = max(start_ms - minute * MINUTE_MS, 0)
         high_ms = MINUTE_MS - 1 if end_ms is None else min(end_ms - minute * MINUTE_MS, MINUTE_MS - 1)
@@ -268,28 +266,30 @@ def _count_span(member: Levels, start_ms: int, end_ms: int | None) -> list[int]:
 
 def _count_minute(member: Levels, totals: list[int], minute: int, low_ms: int, high_ms: int) -> None:
     """Adds the part of a minute from low_ms to high_ms within it."""
-    field = member.minutes[minute]
-    for within in range(low_ms // SECOND_MS, high_ms // SECOND_MS + 1):
-        low = max(low_ms - within * SECOND_MS, 0)
-        high = min(high_ms - within * SECOND_MS, SECOND_MS - 1)
-        if low == 0 and high == SECOND_MS - 1:
-            _add(totals, _second_totals(field, within), 1)
-        else:
-            _count_second(totals, member.details.get(minute * MINUTE_S + within, b""), low, high)
+    first, last = -(-low_ms // SECOND_MS), (high_ms + 1) // SECOND_MS  # seconds that are whole, `last` not included
+    _add(totals, _seconds_totals(member.minutes[minute], first, last), 1)
+    for within in {low_ms // SECOND_MS, high_ms // SECOND_MS}.difference(range(first, last)):
+        detail, begin_ms = member.details.get(minute * MINUTE_S + within, b""), within * SECOND_MS
+        _count_second(totals, detail, low_ms - begin_ms, high_ms - begin_ms)
 
 
-def _second_totals(field: bytes | bytearray, within: int) -> tuple[int, int, int, int]:
-    """Payments and cents at default, then at fallback, of a second within a minute."""
+def _seconds_totals(field: bytes | bytearray, first: int, last: int) -> list[int]:
+    """Payments and cents at default, then at fallback, of seconds of a minute, `last` not included; empty if none."""
     if len(field) == MINUTE_LENGTH:
-        return _SECOND_TOTALS.unpack_from(field, _SECOND_TOTALS.size * (1 + within))
-    payments, cents = TOTAL.unpack_from(field, TOTAL.size * (PROCESSORS + within))
+        return _sums(_SECOND_TOTALS, field, 1 + first, 1 + last)
+    of_one = _sums(TOTAL, field, PROCESSORS + first, PROCESSORS + last)
     of_minute_at_default, _ = TOTAL.unpack_from(field)
-    return (payments, cents, 0, 0) if of_minute_at_default else (0, 0, payments, cents)
+    return [*of_one, 0, 0] if of_minute_at_default else [0, 0, *of_one]
+
+
+def _sums(entry: struct.Struct, field: bytes | bytearray, first: int, last: int) -> list[int]:
+    """Each number of an entry, summed over those of a field from `first` to before `last`."""
+    return [*map(sum, zip(*entry.iter_unpack(field[entry.size * first : entry.size * last]), strict=True))]
 
 
 def widened_minute(field: bytearray) -> bytearray:
     """A field with room for the payments of both processors, made of one that has those of one."""
-    of_seconds = (_SECOND_TOTALS.pack(*_second_totals(field, within)) for within in range(MINUTE_S))
+    of_seconds = (_SECOND_TOTALS.pack(*_seconds_totals(field, within, within + 1)) for within in range(MINUTE_S))
     return field[: _SECOND_TOTALS.size] + b"".join(of_seconds)
 
 
