@@ -61,7 +61,7 @@ def targets_of(options: argparse.Namespace, rules: Rules) -> list[Target]:
         return [ours, _bare(against, None if runs else port)]
     if runs:
         raise OptionError(f"Stop what runs at {url} first: both gateways are started here in turn, on that port.")
-    return [ours, targets.other(Path(against), url)]
+    return [ours, targets.other(Path(against), url, rules)]
 
 
 def _bare(name: str, port: int | None) -> Target:

@@ -141,9 +141,12 @@ def fees_of(rules: Rules) -> dict[str, str]:
     }
 
 
-def other(compose_file: Path, url: str) -> Target:
-    """Return another gateway, started from its compose file; raises DockerError if that is not there."""
+def other(compose_file: Path, url: str, rules: Rules) -> Target:
+    """Return another gateway, started from its compose file; raises DockerError if that is not there.
+
+    It is told the fees as the gateway is: its file may be of another version of the same project.
+    """
     if not compose_file.is_file():
         raise DockerError(f"{compose_file} is not there.")
     folder = compose_file.resolve().parent
-    return Target(f"{folder.parent.name}/{folder.name}", url, project=ComposeProject(compose_file))
+    return Target(f"{folder.parent.name}/{folder.name}", url, project=ComposeProject(compose_file, fees_of(rules)))

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.tools.benchmark.samples import RULES, Bank
-from tools.benchmark import targets
+from tools.benchmark import containers, targets
 from tools.benchmark.containers import ComposeProject
 from tools.benchmark.endpoints import Endpoint, free_port
 from tools.benchmark.errors import DockerError, EndpointError, OptionError
@@ -115,12 +115,27 @@ class TestKinds:
         file = tmp_path / "entry" / "docker-compose.yml"
         file.parent.mkdir()
         file.touch()
-        assert other(file, "http://localhost:9999").name == f"{tmp_path.name}/entry"
+        assert other(file, "http://localhost:9999", RULES).name == f"{tmp_path.name}/entry"
 
     def test_another_gateway_must_exist(self, tmp_path: Path) -> None:
         """A path without a file is a sentence."""
         with pytest.raises(DockerError, match="is not there"):
-            other(tmp_path / "none.yml", "http://localhost:9999")
+            other(tmp_path / "none.yml", "http://localhost:9999", RULES)
+
+    def test_another_gateway_is_told_the_fees(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """As ours is: else two versions of it would pay by different fees."""
+        file = tmp_path / "docker-compose.yml"
+        file.touch()
+        commands: list[list[str]] = []
+        monkeypatch.setattr(containers, "_run", lambda command, _: commands.append(command))
+        for target in (
+            other(file, "http://localhost:9999", RULES),
+            gateway("http://localhost:9999", RULES, managed=True),
+        ):
+            assert target.project is not None
+            target.project.start()
+        theirs, ours = (command[: command.index("docker")] for command in commands)
+        assert theirs == ours == ["env", *(f"{name}={percent}" for name, percent in targets.fees_of(RULES).items())]
 
     def test_our_gateway_is_started_only_if_asked(self) -> None:
         """Otherwise it is what runs at the address."""
