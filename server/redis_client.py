@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 import functools
 import hashlib
+from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
 import redis.asyncio
@@ -48,14 +49,7 @@ class RedisClient:
         Raises:
             TotalsUnavailable: there is none; whether Redis did what it was asked is not known.
         """
-        try:
-            async with asyncio.timeout(CALL_TIMEOUT_S), self._turn:
-                for _ in range(RETRIES):
-                    with contextlib.suppress(RedisConnectionError):
-                        return await self._ask(words)
-                return await self._ask(words)
-        except (RedisError, TimeoutError) as error:
-            raise TotalsUnavailable(f"Redis can't be asked: {str(error) or 'no answer in time'}") from error
+        return await self._in_time(self._ask, words)
 
     async def run(self, script: str, *words: Word) -> Any:
         """The answer to a script whose one key comes first. Its text is sent only to a Redis that lacks it.
@@ -63,19 +57,37 @@ class RedisClient:
         Raises:
             TotalsUnavailable: there is none; whether the script ran is not known.
         """
-        try:
-            return await self.call("EVALSHA", _digest(script), 1, *words)
-        except TotalsUnavailable as error:
-            if not isinstance(error.__cause__, NoScriptError):
-                raise
-        return await self.call("EVAL", script, 1, *words)
+        return await self._in_time(self._run, (script, 1, *words))
 
     async def aclose(self) -> None:
-        """Closes it."""
-        await self._connection.disconnect()
+        """Closes it; a call that is under way connects anew."""
+        with contextlib.suppress(RedisError):  # it hangs: nothing more can be done
+            await self._connection.disconnect()
+
+    async def _in_time(self, asking: Callable[[tuple[Word, ...]], Awaitable[Any]], words: tuple[Word, ...]) -> Any:
+        try:
+            async with asyncio.timeout(CALL_TIMEOUT_S), self._turn:
+                return await asking(words)
+        except (RedisError, TimeoutError) as error:
+            raise TotalsUnavailable(f"Redis can't be asked: {str(error) or 'no answer in time'}") from error
+
+    async def _run(self, words: tuple[Word, ...]) -> Any:
+        script, *others = words
+        try:
+            return await self._ask(("EVALSHA", _digest(str(script)), *others))
+        except NoScriptError:
+            return await self._ask(("EVAL", *words))
 
     async def _ask(self, words: tuple[Word, ...]) -> Any:
+        for _ in range(RETRIES):
+            with contextlib.suppress(RedisConnectionError):
+                return await self._exchange(words)
+        return await self._exchange(words)
+
+    async def _exchange(self, words: tuple[Word, ...]) -> Any:
         connection = self._connection
+        if not connection.is_connected:
+            await connection.connect()  # sending would, too, but leave open what Redis refuses, say a database
         await connection.send_packed_command(connection.pack_command(*words), check_health=False)
         return await connection.read_response()
 

@@ -1,9 +1,11 @@
 """The connection to Redis against a real one: it comes back by itself, and no answer is taken for another's."""
 
 import asyncio
+import contextlib
 import random
 import time
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
 
@@ -38,18 +40,31 @@ class TestCalls:
 
     async def test_script(self, redis: RedisServer, client: RedisClient) -> None:
         """Its text is sent once, and again to a Redis that has forgotten it."""
+        before = redis.calls("eval")
         assert [await client.run(ADD, "n", 2) for _ in range(3)] == [2, 4, 6]
         redis.ask("SCRIPT FLUSH")
         assert await client.run(ADD, "n", 2) == 8
-        assert redis.calls("eval") == 2
+        assert redis.calls("eval") - before == 2
 
-    async def test_error(self, client: RedisClient) -> None:
-        """What Redis says is the reason, it is said once, and the connection is as good as before."""
+    async def test_error(self, redis: RedisServer, client: RedisClient) -> None:
+        """What Redis says is the reason, nothing is tried again, and the connection goes on."""
+        await client.run(ADD, "m", 1)
         await client.call("SET", "n", "no number")
-        for _ in range(2):
-            with pytest.raises(TotalsUnavailable, match="Redis can't be asked: .*not an integer"):
-                await client.run(ADD, "n", 1)
-        assert await client.call("GET", "n") == b"no number"
+        number = await client.call("CLIENT", "ID")
+        before = redis.calls("evalsha"), redis.calls("eval")
+        with pytest.raises(TotalsUnavailable, match="Redis can't be asked: .*not an integer"):
+            await client.run(ADD, "n", 1)
+        assert (redis.calls("evalsha"), redis.calls("eval")) == (before[0] + 1, before[1])
+        assert await client.call("CLIENT", "ID") == number
+
+    async def test_refused_from_the_beginning(self, redis: RedisServer) -> None:
+        """A database that there is not is not taken for another one, however often it is asked."""
+        client = RedisClient(f"{redis.url}?db=99")
+        for _ in range(3):
+            with pytest.raises(TotalsUnavailable, match="Redis can't be asked: .*DB index is out of range"):
+                await client.call("SET", "a", "b")
+        await client.aclose()
+        assert redis.ask("DBSIZE") == b":0\r\n"
 
     async def test_at_once(self, client: RedisClient) -> None:
         """Each of many calls gets its own answer."""
@@ -106,3 +121,52 @@ class TestOutages:
             mortal_redis.thaw()
             assert await client.call("ECHO", "y") == b"y"
         await client.aclose()
+
+    async def test_closed_while_it_sends(self, mortal_redis: RedisServer) -> None:
+        """To one that hangs: nobody is told, as there is nothing to be done."""
+        client = RedisClient(mortal_redis.url)
+        await client.call("PING")
+        mortal_redis.freeze()
+        call = asyncio.ensure_future(client.call("ECHO", "x" * 3_000_000))
+        await asyncio.sleep(0.1)
+        await client.aclose()
+        with pytest.raises(TotalsUnavailable):
+            await call
+        mortal_redis.kill()
+        await asyncio.sleep(0.1)  # only now has the socket nobody any more to whom its bytes could go
+
+    async def test_script_forgotten_by_a_slow_one(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Both ways to ask for a script share the time of one call."""
+        monkeypatch.setattr(redis_client, "CALL_TIMEOUT_S", 0.4)
+        asked, gone = list[bytes](), asyncio.Event()
+
+        async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            while head := await reader.readline():
+                words = [await _bulk(reader) for _ in range(int(head[1:]))]
+                asked.append(words[0])
+                if words[0] == b"EVAL":
+                    await reader.read()  # until the client is gone
+                    break
+                await asyncio.sleep(0.3 if words[0] == b"EVALSHA" else 0)
+                writer.write(b"-NOSCRIPT No matching script.\r\n" if words[0] == b"EVALSHA" else b"+OK\r\n")
+            writer.close()
+            with contextlib.suppress(OSError):
+                await writer.wait_closed()
+            gone.set()
+
+        server = await asyncio.start_unix_server(answer, tmp_path / "redis.sock")
+        client = RedisClient(f"unix://{tmp_path}/redis.sock?protocol=2")
+        begun_s = time.monotonic()
+        with pytest.raises(TotalsUnavailable, match="no answer in time"):
+            await client.run(ADD, "n", 1)
+        assert time.monotonic() - begun_s < 0.6
+        assert asked[-2:] == [b"EVALSHA", b"EVAL"]
+        await client.aclose()
+        await asyncio.wait_for(gone.wait(), 5)
+        server.close()
+
+
+async def _bulk(reader: asyncio.StreamReader) -> bytes:
+    """One word of a command."""
+    length = int((await reader.readline())[1:])
+    return (await reader.readexactly(length + 2))[:length]

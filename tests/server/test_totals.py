@@ -1,6 +1,7 @@
 """server/totals.py: any window equals the naive count, or says what it was widened to, or says why it can't be told."""
 
 import struct
+from itertools import product
 from typing import Any, NamedTuple
 
 import pytest
@@ -37,6 +38,7 @@ from tests.server.naive_totals import (
 )
 
 NOON_MS = ORIGINS_MS[1]
+EDGES_MS = (0, 1, 999, 1_000, 1_001, 1_999, 2_000, 30_500, 59_000, 59_999, 60_000, 60_500, 60_999, 61_000)
 NOTHING = Summary(Total(0, 0), Total(0, 0))
 
 
@@ -138,7 +140,17 @@ class TestLayout:
 
 
 class TestCountWindow:
-    """count_window, of everything that a window touches and of nothing else."""
+    """count_window, of everything that a window touches and of nothing else, unless it says otherwise."""
+
+    @pytest.mark.parametrize("processors", [(0,), (1,), (0, 1)])
+    def test_whole_seconds_and_cut_ones(self, processors: tuple[int, ...]) -> None:
+        """Of a ledger that has the detail of every second each window counts each payment once."""
+        moments_ms = [NOON_MS + ms for ms in EDGES_MS]
+        settled = [Settled(processor, at_ms, at_ms % 61_007) for at_ms in moments_ms for processor in processors]
+        levels = ledger_of(settled).levels()
+        ends_ms = [None, *moments_ms]
+        for window in product(ends_ms, ends_ms):
+            assert count_window([levels], *window) == Summary(*count(settled, window)), window
 
     @pytest.mark.slow
     @settings(max_examples=100)

@@ -112,7 +112,7 @@ class Connection(RedisClient):
     async def aclose(self) -> None:
         """There is nothing to close."""
 
-    async def _ask(self, words: tuple[Word, ...]) -> Reply:
+    async def _exchange(self, words: tuple[Word, ...]) -> Reply:
         command, arguments = _in_the_model(words)
         if self._server.away:
             raise redis.exceptions.ConnectionError("refused")
