@@ -54,7 +54,7 @@ class SiblingLookup:
     def __init__(self, siblings: Iterable[str]) -> None:
         """Looks at nothing yet."""
         self._siblings = tuple(siblings)
-        self._mapped: dict[str, tuple[Segment, Lookup]] = {}  # by name
+        self._mapped: dict[str, tuple[object, Lookup]] = {}  # by name: the segment's fingerprint, and what is in it
 
     def find(self, correlation_id: bytes) -> PaymentStatus | None:
         """Where a payment stands at the first that has it. One without a segment that can be read is passed over."""
@@ -70,12 +70,12 @@ class SiblingLookup:
 
     def _lookup_of(self, instance: str) -> Lookup:
         """Maps a segment once: that and the first touch of its pages take as long as a search."""
-        segment, lookup = self._mapped.get(instance, (None, None))
-        if segment is None or lookup is None or not segment.is_at(instance):
+        fingerprint = Segment.fingerprint(instance)  # before mapping: what changes in between shows next time
+        known, lookup = self._mapped.get(instance, (None, None))
+        if lookup is None or known != fingerprint:
             self._mapped.pop(instance, None)
-            segment = Segment.attach(instance, read_only=True)
-            lookup = Lookup(segment)
-            self._mapped[instance] = segment, lookup
+            lookup = Lookup(Segment.attach(instance, read_only=True))
+            self._mapped[instance] = fingerprint, lookup
         return lookup
 
 

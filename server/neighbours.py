@@ -57,6 +57,13 @@ class _Neighbour(NamedTuple):
     row: Counters
 
 
+class _Mapped(NamedTuple):
+    """A segment, and how it is told from another one of the same name."""
+
+    fingerprint: tuple[int, bytes]
+    segment: Segment
+
+
 class Neighbours:
     """All instances of this volume, this one too.
 
@@ -67,7 +74,7 @@ class Neighbours:
     def __init__(self, instances: Iterable[str]) -> None:
         """Looks at nothing yet."""
         self._instances = tuple(instances)
-        self._mapped: dict[str, Segment] = {}  # by instance's name
+        self._mapped: dict[str, _Mapped] = {}  # by instance's name
         self._neighbours: dict[str, _Neighbour] = {}  # by member's name
         self._unreadable: str | None = None  # a sentence on a segment that is there and can't be read
 
@@ -143,12 +150,14 @@ class Neighbours:
         is_new = False
         for instance in self._instances:
             mapped = self._mapped.get(instance)
-            if mapped is not None and self._is_at(mapped, instance):
-                continue
-            is_new |= self._mapped.pop(instance, None) is not None
             try:
-                self._mapped[instance] = self._open(instance)
-                is_new = True
+                fingerprint = self._fingerprint(instance)  # before mapping: what changes in between shows next time
+                if mapped is not None and mapped.fingerprint == fingerprint:
+                    continue
+                is_new |= self._mapped.pop(instance, None) is not None
+                if fingerprint is not None:
+                    self._mapped[instance] = _Mapped(fingerprint, self._open(instance))
+                    is_new = True
             except (SegmentMissing, SegmentNotReady):
                 pass  # it has never settled anything
             except SegmentError as error:
@@ -158,15 +167,15 @@ class Neighbours:
                 str(Member(segment.segment_id, number)): _Neighbour(
                     instance, number, segment.journal(number), segment.dispatcher_counters(number)
                 )
-                for instance, segment in self._mapped.items()
+                for instance, (_, segment) in self._mapped.items()
                 for number in range(segment.geometry.dispatchers)
             }
 
     def _open(self, instance: str) -> Segment:
         return Segment.attach(instance, read_only=True)
 
-    def _is_at(self, mapped: Segment, instance: str) -> bool:
-        return mapped.is_at(instance)
+    def _fingerprint(self, instance: str) -> tuple[int, bytes] | None:
+        return Segment.fingerprint(instance)
 
     def _is_free(self, instance: str, role: str) -> bool:
         return is_role_free(instance, role)

@@ -17,7 +17,7 @@ from collections.abc import Callable
 from server import child, payer, worker
 from server.children import Children, Role
 from server.config import Config
-from shm import Counters, Phase, Segment, SupervisorCount, segment_name
+from shm import Counters, Phase, Segment, SegmentError, SupervisorCount, segment_name
 
 LOOK_MS = 500  # how often heartbeats are looked at
 SAME_MS = 500  # signals this close together are one wish: `timeout` sends its own twice
@@ -50,6 +50,7 @@ class Supervisor:
         self._told_at_ms = 0  # to stop
         self._looked_at_us = 0  # at hearts
         self._awake_since_us = 0
+        self._fingerprint = Segment.fingerprint(config.instance)
         self._is_nameless = False
 
     def run(self) -> None:
@@ -156,13 +157,21 @@ class Supervisor:
 
     def _look_at_name(self) -> None:
         """Tells, once, of a segment that has lost its name. Its processes go on with it; no later life will find it."""
-        if not self._is_nameless and not self._segment.is_at(self._config.instance):
+        if not self._is_nameless and not self._has_its_name():
             self._is_nameless = True
             _log.critical(
                 "segment %s was removed or replaced while in use (RemoveIPC= of systemd?): what is unpaid when this"
                 " instance stops is lost; keep clients away, wait until nothing is unpaid, then start it anew",
                 segment_name(self._config.instance),
             )
+
+    def _has_its_name(self) -> bool:
+        try:
+            return Segment.fingerprint(self._config.instance) == self._fingerprint
+        except SegmentError:
+            return False
+        except OSError:  # no descriptor to look with: that says nothing
+            return True
 
     def _stop_in_order(self) -> None:
         """Web workers leave first, so that nothing new comes in; then the dispatchers settle what they can."""

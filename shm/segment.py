@@ -44,20 +44,15 @@ class Segment:
         geometry: as its header says.
         segment_id: its random id.
         created_at_ms: when it was made, ms UTC.
-        inode: the number of its file.
     """
 
-    def __init__(
-        self, memory: mmap.mmap, geometry: Geometry, segment_id: int, created_at_ms: int, inode: int = 0
-    ) -> None:
+    def __init__(self, memory: mmap.mmap, geometry: Geometry, segment_id: int, created_at_ms: int) -> None:
         """Use `create` or `attach`."""
         self._memory = memory
         self._view = memoryview(memory)
         self.geometry = geometry
         self.segment_id = segment_id
         self.created_at_ms = created_at_ms
-        self._inode = inode
-        self._header = bytes(self._view[: layout.HEADER_LENGTH])
 
     @classmethod
     def create(cls, instance: str, geometry: Geometry, *, segment_id: int | None = None) -> Self:
@@ -82,7 +77,6 @@ class Segment:
             # From no bytes to all of them in one step: no attacher ever maps a page that is not there.
             os.posix_fallocate(handle.fd, 0, geometry.size)
             memory = mmap.mmap(handle.fd, geometry.size)
-            inode = os.fstat(handle.fd).st_ino
         except OSError as error:
             posix_ipc.unlink_shared_memory(name)
             raise SegmentFull(f"no room for {geometry.size} bytes in {SHM_FOLDER}: {error.strerror}") from error
@@ -91,7 +85,7 @@ class Segment:
         segment_id = segment_id or secrets.randbits(64) or 1
         created_at_ms = time.time_ns() // 1_000_000
         _write_header(memory, geometry, segment_id, created_at_ms)
-        return cls(memory, geometry, segment_id, created_at_ms, inode)
+        return cls(memory, geometry, segment_id, created_at_ms)
 
     @classmethod
     def attach(cls, instance: str, *, read_only: bool = False) -> Self:
@@ -116,27 +110,14 @@ class Segment:
             geometry, segment_id, created_at_ms = _read_header(header, handle.size, name)
             access = mmap.ACCESS_READ if read_only else mmap.ACCESS_WRITE
             memory = mmap.mmap(handle.fd, geometry.size, access=access)
-            inode = os.fstat(handle.fd).st_ino
         finally:
             handle.close_fd()
-        return cls(memory, geometry, segment_id, created_at_ms, inode)
-
-    def is_at(self, instance: str) -> bool:
-        """Whether this is the segment that has an instance's name now. One that is made anew, or copied into another
-        geometry, is another file, and a file that is mapped keeps its number. Its header tells if another one's bytes
-        were copied over it.
-        """
-        try:
-            is_same_file = os.lstat(segment_path(instance)).st_ino == self._inode
-        except FileNotFoundError:
-            return False
-        return is_same_file and self._view[: layout.HEADER_LENGTH] == self._header
+        return cls(memory, geometry, segment_id, created_at_ms)
 
     @staticmethod
     def fingerprint(instance: str) -> tuple[int, bytes] | None:
-        """What tells the segment that has an instance's name now, be it usable or not, from any other that had it: one
-        that was made anew has another id, one that was copied into another geometry is another file. None if there is
-        none.
+        """What tells the segment that has an instance's name now from any other that had it: one that was made anew has
+        another id, one that was copied into another geometry is another file. None if there is none.
 
         Raises:
             SegmentForbidden: it is another user's.

@@ -1,5 +1,6 @@
 """The supervisor with real children that do what the test wants: fills roles, replaces, kills, stops in order."""
 
+import errno
 import os
 import signal
 import time
@@ -14,7 +15,7 @@ from server.config import load
 from server.supervisor import LOOK_MS, Supervisor
 from shm import Counters, Phase, Segment, SupervisorCount
 from tests.server.family import Event, is_alive, patient, running, silent, stubborn, with_orphan
-from tests.shm.segments import fresh_instance, segment_path
+from tests.shm.segments import fresh_instance, refuse, segment_path
 
 pytestmark = pytest.mark.slow
 
@@ -31,10 +32,13 @@ class TestName:
 
     @pytest.mark.parametrize("successor", ["none", "segment", "folder"])
     def test_removed_while_in_use(self, instance: str, caplog: pytest.LogCaptureFixture, successor: str) -> None:
-        """It is told, and only once."""
+        """It is told, and only once; and not by one who can't look."""
         config = load({"INSTANCE": instance, "LANE_SLOTS": "2", "WAITING_SLOTS": "2", "JOURNAL_RECORDS": "4"})
         parent = Supervisor(config, Segment.create(instance, config.geometry), [])
-        parent._look_at_name()  # noqa: SLF001
+        with pytest.MonkeyPatch.context() as patch:
+            parent._look_at_name()  # noqa: SLF001
+            patch.setattr(Segment, "fingerprint", refuse(OSError(errno.EMFILE, "no descriptors")))
+            parent._look_at_name()  # noqa: SLF001
         assert caplog.records == []
         Segment.unlink(instance)
         if successor == "segment":

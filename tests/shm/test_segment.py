@@ -398,45 +398,6 @@ class TestFingerprint:
         assert first[1] != second[1]
 
 
-class TestIsAt:
-    """Segment.is_at."""
-
-    def test_same_segment(self, segment: Segment, instance: str) -> None:
-        """However it was come by, and whatever is stored in it."""
-        all_of_it = segment, Segment.attach(instance), Segment.attach(instance, read_only=True)
-        segment.journal(0).append(Ended(Kind.SETTLED, 0, 1, 1990, 0))
-        assert all(one.is_at(instance) for one in all_of_it)
-
-    def test_removed(self, segment: Segment, instance: str) -> None:
-        """There is none any more."""
-        Segment.unlink(instance)
-        assert not segment.is_at(instance)
-
-    @pytest.mark.parametrize("segment_id", [None, 7])
-    def test_another_of_the_same_name(self, instance: str, segment_id: int | None) -> None:
-        """Made anew, be it with the same id, as a copy in another geometry has it."""
-        first = Segment.create(instance, GEOMETRY, segment_id=7)
-        Segment.unlink(instance)
-        second = Segment.create(instance, GEOMETRY, segment_id=segment_id)
-        assert (first.is_at(instance), second.is_at(instance)) == (False, True)
-
-    def test_copied_over(self, segment: Segment, instance: str) -> None:
-        """Another one's bytes in the same file."""
-        mapped = Segment.attach(instance, read_only=True)
-        with fresh_instance() as other:
-            Segment.create(other, GEOMETRY)
-            with segment_path(instance).open("r+b") as file:
-                file.write(segment_path(other).read_bytes())
-        assert not mapped.is_at(instance)
-
-    def test_folder(self, segment: Segment, instance: str) -> None:
-        """Whatever has the name now, it is not this."""
-        Segment.unlink(instance)
-        segment_path(instance).mkdir()
-        assert not segment.is_at(instance)
-        segment_path(instance).rmdir()
-
-
 class TestUnlink:
     """Segment.unlink."""
 

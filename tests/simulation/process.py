@@ -17,7 +17,7 @@ from server.payer import SPARE_CONNECTIONS, Payer
 from server.processors import Processor
 from server.redis_totals import TotalsHash
 from server.siblings import Sibling
-from shm import Counters, Phase, Segment
+from shm import Counters, Phase
 from tests.simulation.loop import Owner
 from tests.simulation.memory import MortalMemory
 from tests.simulation.network import Line
@@ -124,8 +124,8 @@ class SimulatedNeighbours(Neighbours):
     def _open(self, instance: str) -> SimulatedSegment:
         return self._families[instance].map()
 
-    def _is_at(self, mapped: Segment, instance: str) -> bool:
-        return self._families[instance].map() is mapped
+    def _fingerprint(self, instance: str) -> tuple[int, bytes]:
+        return self._families[instance].fingerprint()
 
     def _is_free(self, instance: str, role: str) -> bool:
         return not self._families[instance].plays(role)
