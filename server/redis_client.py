@@ -60,7 +60,7 @@ class RedisClient:
         return await self._in_time(self._run, (script, 1, *words))
 
     async def aclose(self) -> None:
-        """Closes it; a call that is under way connects anew."""
+        """Closes it, for good if no call is under way: one that waits for its answer connects anew."""
         with contextlib.suppress(RedisError):  # it hangs: nothing more can be done
             await self._connection.disconnect()
 

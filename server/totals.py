@@ -274,7 +274,7 @@ def _count_minute(member: Levels, totals: list[int], minute: int, low_ms: int, h
 
 
 def _seconds_totals(field: bytes | bytearray, first: int, last: int) -> list[int]:
-    """Payments and cents at default, then at fallback, of seconds of a minute, `last` not included."""
+    """Payments and cents at default, then at fallback, of seconds of a minute, `last` not included; maybe none."""
     if len(field) == MINUTE_LENGTH:
         return _sums(_SECOND_TOTALS, field, 1 + first, 1 + last)
     of_one = _sums(TOTAL, field, PROCESSORS + first, PROCESSORS + last)
