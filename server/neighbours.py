@@ -147,29 +147,33 @@ class Neighbours:
     def _attach(self) -> None:
         """Maps every segment that is another than the one that is mapped, as after a change of its geometry."""
         self._unreadable = None
-        is_new = False
-        for instance in self._instances:
-            mapped = self._mapped.get(instance)
-            try:
-                fingerprint = self._fingerprint(instance)  # before mapping: what changes in between shows next time
-                if mapped is not None and mapped.fingerprint == fingerprint:
-                    continue
-                is_new |= self._mapped.pop(instance, None) is not None
-                if fingerprint is not None:
-                    self._mapped[instance] = _Mapped(fingerprint, self._open(instance))
-                    is_new = True
-            except (SegmentMissing, SegmentNotReady):
-                pass  # it has never settled anything
-            except SegmentError as error:
-                self._unreadable = f"what instance {instance} has settled can't be seen: {error}"
-        if is_new:
-            self._neighbours = {
-                str(Member(segment.segment_id, number)): _Neighbour(
-                    instance, number, segment.journal(number), segment.dispatcher_counters(number)
-                )
-                for instance, (_, segment) in self._mapped.items()
-                for number in range(segment.geometry.dispatchers)
-            }
+        before = dict(self._mapped)
+        try:
+            for instance in self._instances:
+                self._attach_one(instance)
+        finally:  # whoever was mapped counts from now on, though the next one could not be for want of descriptors
+            if self._mapped != before:
+                self._neighbours = {
+                    str(Member(segment.segment_id, number)): _Neighbour(
+                        instance, number, segment.journal(number), segment.dispatcher_counters(number)
+                    )
+                    for instance, (_, segment) in self._mapped.items()
+                    for number in range(segment.geometry.dispatchers)
+                }
+
+    def _attach_one(self, instance: str) -> None:
+        mapped = self._mapped.get(instance)
+        try:
+            fingerprint = self._fingerprint(instance)  # before mapping: what changes in between shows next time
+            if mapped is not None and mapped.fingerprint == fingerprint:
+                return
+            self._mapped.pop(instance, None)
+            if fingerprint is not None:
+                self._mapped[instance] = _Mapped(fingerprint, self._open(instance))
+        except (SegmentMissing, SegmentNotReady):
+            pass  # it has never settled anything
+        except SegmentError as error:
+            self._unreadable = f"what instance {instance} has settled can't be seen: {error}"
 
     def _open(self, instance: str) -> Segment:
         return Segment.attach(instance, read_only=True)

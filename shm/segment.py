@@ -98,12 +98,12 @@ class Segment:
             SegmentIncompatible: its header is another version's, damaged, or does not fit its size; or it is no file.
         """
         name = segment_name(instance)
-        _require_file(instance)
         try:
+            _require_file(instance)
             handle = posix_ipc.SharedMemory(name, read_only=read_only)
         except posix_ipc.ExistentialError:
             raise SegmentMissing(f"there is no segment {name}") from None
-        except posix_ipc.PermissionsError:
+        except (posix_ipc.PermissionsError, PermissionError):
             raise SegmentForbidden(f"segment {name} is another user's") from None
         try:
             header = os.pread(handle.fd, layout.HEADER_LENGTH, 0)

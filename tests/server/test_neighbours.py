@@ -1,12 +1,13 @@
 """server/neighbours.py: who may have settled more than Redis knows, and would not be missed."""
 
+import errno
 from collections.abc import Iterator
 
 import pytest
 
 from server.errors import TotalsUnavailable
 from server.neighbours import Neighbours, Told
-from shm import Ended, Kind, Member, Phase, Segment, migrate
+from shm import Ended, Kind, Member, Phase, Segment, SegmentForbidden, migrate
 from tests.fakes import NOON_MS
 from tests.server.other_instance import GEOMETRY, OtherInstance, other_instance
 from tests.shm.segments import segment_path
@@ -120,6 +121,23 @@ class TestUnheard:
         assert f"what instance {other.name} has settled can't be seen" in (neighbours.unheard({}) or "")
         path.write_bytes(whole)
         assert neighbours.unheard({}) is None
+
+    def test_no_descriptors(self, other: OtherInstance, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Who can't look at one instance says so, and has not forgotten by the next time whom it looked at before."""
+        other.segment.journal(0).begin_life()
+        neighbours = Neighbours([other.name, "test-cannot-be-opened"])
+        reasons = [OSError(errno.EMFILE, "no descriptors"), SegmentForbidden("it is another user's")]
+
+        def look(instance: str) -> tuple[int, bytes] | None:
+            if instance != other.name:
+                raise reasons.pop(0)
+            return Segment.fingerprint(instance)
+
+        monkeypatch.setattr(neighbours, "_fingerprint", look)
+        with pytest.raises(OSError, match="no descriptors"):
+            neighbours.unheard({})
+        assert "can't be seen: it is another user's" in str(neighbours.unheard({}))
+        assert sorted(neighbours.unknowns()) == names(other)
 
     def test_a_segment_in_the_making(self, other: OtherInstance) -> None:
         """Nothing has been settled in it."""

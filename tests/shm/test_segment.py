@@ -204,6 +204,14 @@ class TestAttach:
         with pytest.raises(SegmentForbidden, match=f"^segment /gateway-{instance} is another user's$"):
             Segment.attach(instance)
 
+    @pytest.mark.usefixtures("segment")
+    def test_a_folder_that_is_closed(self, instance: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        """As the volume's, once somebody has changed its mode: the segment in it is out of reach."""
+        monkeypatch.setattr(Path, "lstat", refuse(PermissionError(errno.EACCES, "closed")))
+        for look in (Segment.attach, Segment.fingerprint):
+            with pytest.raises(SegmentForbidden, match=f"^segment /gateway-{instance} is another user's$"):
+                look(instance)
+
     def test_no_descriptors_say_nothing_of_a_segment(self, segment: Segment, instance: str) -> None:
         """Who can't look must not take it for missing or damaged."""
         limits = resource.getrlimit(resource.RLIMIT_NOFILE)
