@@ -53,7 +53,7 @@ async def end_tasks(tasks: Collection[asyncio.Task[None]]) -> None:
     """Cancels tasks until they have ended; what they end with is for whoever watches them.
 
     Once may not be enough: in Python 3.11 a cancellation that meets the end of what `asyncio.wait_for` waits for is
-    lost, and libraries wait so. A task that never ends is ended with its process, which the supervisor kills in the
+    lost, and a library may wait so. A task that never ends is ended with its process, which the supervisor kills in the
     end.
     """
     left = set(tasks)

@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 import functools
 import hashlib
+import logging
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
@@ -23,6 +24,8 @@ CALL_TIMEOUT_S: Final = 1.0  # a client of the contest gives a summary 1.5 s; Re
 RETRIES: Final = 1  # the first call after Redis was restarted finds its connection closed; every call may be made twice
 
 Word = str | bytes | int
+
+_log = logging.getLogger(__name__)
 
 
 class RedisClient:
@@ -61,8 +64,10 @@ class RedisClient:
 
     async def aclose(self) -> None:
         """Closes it, for good if no call is under way: one that waits for its answer connects anew."""
-        with contextlib.suppress(RedisError):  # it hangs: nothing more can be done
+        try:
             await self._connection.disconnect()
+        except RedisError as error:  # it hangs, and nothing more can be done: the process ends with the connection
+            _log.warning("the connection to Redis was not closed in order: %s", error)
 
     async def _in_time(self, asking: Callable[[tuple[Word, ...]], Awaitable[Any]], words: tuple[Word, ...]) -> Any:
         try:

@@ -123,14 +123,15 @@ class TestOutages:
             assert await client.call("ECHO", "y") == b"y"
         await client.aclose()
 
-    async def test_closed_while_it_sends(self, mortal_redis: RedisServer) -> None:
-        """To one that hangs: nobody is told, as there is nothing to be done."""
+    async def test_closed_while_it_sends(self, mortal_redis: RedisServer, caplog: pytest.LogCaptureFixture) -> None:
+        """To one that hangs: the log is told, and the caller goes on, as there is nothing to be done."""
         client = RedisClient(mortal_redis.url)
         await client.call("PING")
         mortal_redis.freeze()
         call = asyncio.ensure_future(client.call("ECHO", "x" * 3_000_000))
         await asyncio.sleep(0.1)
         await client.aclose()
+        assert "the connection to Redis was not closed in order" in caplog.text
         with pytest.raises(TotalsUnavailable):
             await call
         mortal_redis.kill()
