@@ -177,7 +177,7 @@ class TestSlowClients:
         began = time.monotonic()
         answer = await ask(balancer.port, post_head(len(body)), *(bytes([byte]) for byte in body), pause_s=0.3)
         assert_problem(answer, 408)
-        assert 1.5 < time.monotonic() - began < 4
+        assert 1.5 < time.monotonic() - began < 8
         assert requests_count(balancer) == 0
 
     async def test_cuts_off_slow_headers_and_silence(self, balancer: Balancer) -> None:
@@ -186,9 +186,9 @@ class TestSlowClients:
         began = time.monotonic()
         slow_answer = await slow.ask(*(bytes([byte]) for byte in get("/payments-summary")), pause_s=0.3)
         assert slow_answer.status == 408
-        async with asyncio.timeout(3):
+        async with asyncio.timeout(6):
             await silent.reader.read()
-        assert 1.5 < time.monotonic() - began < 4
+        assert 1.5 < time.monotonic() - began < 8
         await slow.close()
         await silent.close()
 

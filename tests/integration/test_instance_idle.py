@@ -13,25 +13,26 @@ from tests.redis_server import RedisServer
 pytestmark = pytest.mark.slow
 
 MEASURED_S = 8.0
-SHARE_MAX = 0.01  # of a core
+WAKE_UPS_PER_S_MAX = 20  # two by each heart, and the dispatcher's looks at its lanes, beats to Redis and leases
 
 
-def used_s(pids: list[int]) -> float:
-    """The processor time that processes have used so far, in seconds (first number of schedstat: ns)."""
-    return sum(int(Path(f"/proc/{pid}/schedstat").read_text().split()[0]) for pid in pids) / 1e9
+def wake_ups(pids: list[int]) -> int:
+    """How often processes have gone to sleep so far, whatever else the machine does."""
+    statuses = (Path(f"/proc/{pid}/status").read_text() for pid in pids)
+    return sum(int(status.partition("\nvoluntary_ctxt_switches:")[2].split()[0]) for status in statuses)
 
 
 class TestIdle:
     """With nothing to do but beats, polls and flushes."""
 
-    async def test_cpu(self, start: Start, processors: Processors, redis: RedisServer) -> None:
-        """An instance as in Docker uses less than a hundredth of a core."""
+    async def test_wake_ups(self, start: Start, processors: Processors, redis: RedisServer) -> None:
+        """An instance as in Docker is woken a few times a second: what it costs then is for the bench to say."""
         instance = await start(REDIS_URL=redis.url)
         await instance.pay(range(100))
         await processors.wait_stored(range(100))
         await asyncio.sleep(1)
         pids = instance.pids()
-        before_s, begun_s = used_s(pids), time.monotonic()
+        before, begun_s = wake_ups(pids), time.monotonic()
         await asyncio.sleep(MEASURED_S)
-        share = (used_s(pids) - before_s) / (time.monotonic() - begun_s)
-        assert share < SHARE_MAX, f"{share:.2%} of a core"
+        per_s = (wake_ups(pids) - before) / (time.monotonic() - begun_s)
+        assert per_s < WAKE_UPS_PER_S_MAX

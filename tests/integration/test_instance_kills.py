@@ -14,7 +14,7 @@ from tests.redis_server import RedisServer
 
 pytestmark = pytest.mark.slow
 
-BACK_WITHIN_S = 1.0
+BACK_WITHIN_S = 4.0  # less than STUCK_S, and what a busy machine adds
 
 
 async def wait_replaced(instance: Instance, place: int, killed: int) -> float:
@@ -69,7 +69,11 @@ class TestKilled:
     async def test_anything(self, start: Start, processors: Processors, redis: RedisServer, seed: int) -> None:
         """Random kills of any process while processors fail, sleep and recover at random."""
         dice = random.Random(seed)
-        instance = await start(REDIS_URL=redis.url, WEB_WORKERS="2", WAIT_S_PER_FEE_POINT="0.1")
+        roomy = {
+            "LANE_SLOTS": "2048",
+            "JOURNAL_RECORDS": "8192",
+        }  # one lane holds everything: without a dispatcher nothing is refused
+        instance = await start(REDIS_URL=redis.url, WEB_WORKERS="2", WAIT_S_PER_FEE_POINT="0.1", **roomy)
         load = asyncio.ensure_future(instance.pay(range(2000)))
         until_s = time.monotonic() + 5
         while time.monotonic() < until_s:

@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
-from server import child, payer
+from server import child, dispatcher, payer, publisher, redis_client
 from server.circuit import HEALTH_FRESH_MS
 from server.config import Config, load
 from server.custody import Custody
-from server.dispatcher import IDLE_MS
+from server.errors import TotalsUnavailable
 from server.payer import Payer
 from server.redis_totals import TotalsHash
 from server.totals import Summary, Total
@@ -188,18 +188,21 @@ class TestPaying:
         stamps_ms = {row.requested_at_us // 1000 for row in station.processors[0].processor.store.rows()}
         assert {stamp_ms % 2 for stamp_ms in stamps_ms} == {1}
 
-    async def test_wakes_up(self, station: Station) -> None:
+    async def test_wakes_up(self, make: Callable[..., Station], monkeypatch: pytest.MonkeyPatch) -> None:
         """A ring wakes it at once."""
+        monkeypatch.setattr(dispatcher, "IDLE_MS", 60_000)
+        station = make()
+        await station.start()
         await station.wait_for(lambda: station.row.sleeping, "it does not sleep")
         station.accept(1)
-        assert await station.wait_settled(1) < IDLE_MS / 1000
+        await station.wait_settled(1)
 
     async def test_failing_default(self, station: Station) -> None:
         """With the default failing, the fallback takes over after the wait, and the default again when it recovers."""
         station.processors[0].processor.settings.failing = True
         await asyncio.sleep(0.1)
         station.accept(1)
-        assert 3 < await station.wait_settled(1) < 6  # WAIT_S_PER_FEE_POINT times three points, and probes
+        assert await station.wait_settled(1) > 3  # WAIT_S_PER_FEE_POINT times three points
         assert (station.stored(0), station.stored(1)) == ([], [text_of(1)])
 
     async def test_health_is_heard(self, make: Callable[..., Station]) -> None:
@@ -232,7 +235,7 @@ class TestPaying:
         end(station.pid)
         station.accept(*range(20, 30))
         await station.start()
-        assert await station.wait_settled(*range(30)) < 1.5
+        await station.wait_settled(*range(30))
         assert sorted(station.stored(0)) == sorted(text_of(number) for number in range(30))
         assert station.segment.journal(0).head == 30
 
@@ -312,18 +315,27 @@ class TestStart:
 class TestPublishing:
     """With Redis."""
 
-    async def test_totals(self, make: Callable[..., Station], redis: RedisServer) -> None:
-        """A settlement is in the hash within 20 ms or so, and stays there after a goodbye."""
+    async def test_totals(
+        self, make: Callable[..., Station], redis: RedisServer, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A settlement is written to the hash without waiting for a beat, and stays there after a goodbye."""
+        monkeypatch.setattr(publisher, "BEAT_S", 60)
         station = make(REDIS_URL=redis.url)
         await station.start()
         totals = TotalsHash(redis.url)
         await station.wait_for(lambda: station.row.get(DispatcherCount.FLUSHES) > 0, "nothing is published")
         station.accept(1)
         await station.wait_settled(1)
-        begun_s = time.monotonic()
-        while (await totals.summary(None, None)).default != Total(1, 1990):
-            assert time.monotonic() - begun_s < 0.2  # 20 ms, and what a busy machine adds
-            await asyncio.sleep(0.001)
+
+        async def is_written() -> bool:
+            try:
+                return (await totals.summary(None, None)).default == Total(1, 1990)
+            except TotalsUnavailable:  # a busy machine took longer than readers wait for a beat
+                return False
+
+        async with asyncio.timeout(PATIENCE_S):
+            while not await is_written():
+                await asyncio.sleep(0.001)
         assert await station.stop() == 0
         await asyncio.sleep(1.6)
         assert await totals.summary(None, None) == Summary(Total(1, 1990), Total(0, 0))
@@ -341,8 +353,11 @@ class TestPublishing:
         assert await totals.summary(None, None) == Summary(Total(0, 0), Total(0, 0), unknown=5)
         await totals.aclose()
 
-    async def test_redis_hangs_at_the_end(self, make: Callable[..., Station], mortal_redis: RedisServer) -> None:
+    async def test_redis_hangs_at_the_end(
+        self, make: Callable[..., Station], mortal_redis: RedisServer, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         """A Redis that does not answer delays the end by no more than two calls."""
+        monkeypatch.setattr(redis_client, "CALL_TIMEOUT_S", 2)
         station = make(REDIS_URL=mortal_redis.url)
         await station.start()
         station.accept(1)
@@ -350,4 +365,4 @@ class TestPublishing:
         mortal_redis.freeze()
         begun_s = time.monotonic()
         assert await station.stop() == 0
-        assert time.monotonic() - begun_s < payer.LAST_FLUSH_WITHIN_MS / 1000
+        assert time.monotonic() - begun_s < 2.8 * redis_client.CALL_TIMEOUT_S

@@ -87,15 +87,16 @@ class TestCalls:
 class TestOutages:
     """Redis away, hanging, back."""
 
-    async def test_away(self, mortal_redis: RedisServer) -> None:
+    async def test_away(self, mortal_redis: RedisServer, monkeypatch: pytest.MonkeyPatch) -> None:
         """That is said at once; closing what was never connected does no harm."""
+        monkeypatch.setattr(redis_client, "CALL_TIMEOUT_S", 60)
         client = RedisClient(mortal_redis.url)
         mortal_redis.kill()
         begun_s = time.monotonic()
         with pytest.raises(TotalsUnavailable, match="Redis can't be asked: .*No such file"):
             await client.call("PING")
         await client.aclose()
-        assert time.monotonic() - begun_s < 0.5
+        assert time.monotonic() - begun_s < 10
 
     async def test_restarted_unnoticed(self, mortal_redis: RedisServer) -> None:
         """A connection that was cut while nothing was asked is made anew within the next call."""
@@ -113,12 +114,11 @@ class TestOutages:
         for is_connected in (False, True):
             mortal_redis.freeze()
             begun_s = time.monotonic()
-            calls = [client.call("ECHO", "x" * 1_000_000) for _ in range(10)]
+            calls = [client.call("ECHO", "x" * 1_000_000) for _ in range(50)]
             answers = await asyncio.gather(*calls, return_exceptions=True)
             assert {str(answer) for answer in answers} == {"Redis can't be asked: no answer in time"}, is_connected
-            assert time.monotonic() - begun_s < 1  # one after the other would take two
-            await client.aclose()
-            assert time.monotonic() - begun_s < 1.5
+            assert time.monotonic() - begun_s < 5  # one after the other would take ten
+            await asyncio.wait_for(client.aclose(), 5)
             mortal_redis.thaw()
             assert await client.call("ECHO", "y") == b"y"
         await client.aclose()
@@ -137,8 +137,9 @@ class TestOutages:
         mortal_redis.kill()
         await asyncio.sleep(0.1)  # only now has the socket nobody any more to whom its bytes could go
 
-    async def test_script_forgotten_by_a_slow_one(self, tmp_path: Path) -> None:
-        """Both ways to ask for a script share the time of one call, a second."""
+    async def test_script_forgotten_by_a_slow_one(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Both ways to ask for a script share the time of one call."""
+        monkeypatch.setattr(redis_client, "CALL_TIMEOUT_S", 3)
         asked, gone = list[bytes](), asyncio.Event()
 
         async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -148,7 +149,7 @@ class TestOutages:
                 if words[0] == b"EVAL":
                     await reader.read()  # until the client is gone
                     break
-                await asyncio.sleep(0.5 if words[0] == b"EVALSHA" else 0)
+                await asyncio.sleep(1.5 if words[0] == b"EVALSHA" else 0)
                 writer.write(b"-NOSCRIPT No matching script.\r\n" if words[0] == b"EVALSHA" else b"+OK\r\n")
             writer.close()
             with contextlib.suppress(OSError):
@@ -160,7 +161,7 @@ class TestOutages:
         begun_s = time.monotonic()
         with pytest.raises(TotalsUnavailable, match="no answer in time"):
             await client.run(ADD, "n", 1)
-        assert time.monotonic() - begun_s < 1.4
+        assert time.monotonic() - begun_s < 4.4
         assert asked[-2:] == [b"EVALSHA", b"EVAL"]
         await client.aclose()
         await asyncio.wait_for(gone.wait(), 5)

@@ -366,8 +366,9 @@ class TestPurge:
 class TestOutages:
     """Redis away, hanging, back."""
 
-    async def test_unreachable(self, mortal_redis: RedisServer) -> None:
+    async def test_unreachable(self, mortal_redis: RedisServer, monkeypatch: pytest.MonkeyPatch) -> None:
         """Every call says so at once."""
+        monkeypatch.setattr(redis_client, "CALL_TIMEOUT_S", 60)
         client = TotalsHash(mortal_redis.url)
         mortal_redis.kill()
         begun_s = time.monotonic()
@@ -378,7 +379,7 @@ class TestOutages:
             await client.lease_health_poll(0)
         with pytest.raises(TotalsUnavailable):
             await client.share_health(0, Health(failing=True, response_ms_min=0), NOON_MS)
-        assert time.monotonic() - begun_s < 1
+        assert time.monotonic() - begun_s < 10
         await client.aclose()
 
     async def test_restarted(self, mortal_redis: RedisServer) -> None:
@@ -403,8 +404,8 @@ class TestOutages:
             await member.flush(ONE)
             mortal_redis.freeze()
             begun_s = time.monotonic()
-            reasons = await asyncio.gather(*(reason(client) for _ in range(20)))
-            assert time.monotonic() - begun_s < 2  # one after the other would take four
+            reasons = await asyncio.gather(*(reason(client) for _ in range(50)))
+            assert time.monotonic() - begun_s < 5  # one after the other would take ten
             assert set(reasons) == {"Redis can't be asked: no answer in time"}
             assert not await member.flush(OTHER)
             mortal_redis.thaw()

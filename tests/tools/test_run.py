@@ -204,7 +204,7 @@ class TestStopping:
             time.sleep(1)
             begun_s = time.monotonic()
             assert trial.end() == 0
-            assert time.monotonic() - begun_s < 2
+            assert time.monotonic() - begun_s < 4  # DRAIN_S is five
             assert trial.pids() == []
         assert "stopping at once" in trial.lines
         with Trial("--single") as trial:

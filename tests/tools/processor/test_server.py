@@ -265,7 +265,7 @@ class TestRealTime:
             await asyncio.sleep(0.01)
         assert (await clients[3].ask(HEALTH))[0] == 429
         assert (first[0], (await second)[0]) == (200, 200)
-        assert 4.8 < loop.time() - began_s < 6.0
+        assert 4.8 < loop.time() - began_s < 9.8
         assert not third.done()
         third.cancel()
         for client in clients:
