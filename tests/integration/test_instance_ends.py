@@ -128,8 +128,8 @@ class TestNextLife:
         paid = sum(part["totalRequests"] for summary in summaries for part in summary.values())
         assert paid == 40
 
-    async def test_back_in_time(self, start: Start, processors: Processors) -> None:
-        """With thousands of payments remembered a killed instance is back in time."""
+    async def test_remembers_thousands(self, start: Start, processors: Processors) -> None:
+        """With thousands of payments settled a killed instance is back in time, and still knows each of them."""
         instance = await start(JOURNAL_RECORDS="65536", WAITING_SLOTS="65536", LANE_SLOTS="4096")
         accepted = await instance.pay(range(3000), clients=16)
         await processors.wait_stored(accepted)

@@ -69,10 +69,8 @@ class TestKilled:
     async def test_anything(self, start: Start, processors: Processors, redis: RedisServer, seed: int) -> None:
         """Random kills of any process while processors fail, sleep and recover at random."""
         dice = random.Random(seed)
-        roomy = {
-            "LANE_SLOTS": "2048",
-            "JOURNAL_RECORDS": "8192",
-        }  # one lane holds everything: without a dispatcher nothing is refused
+        # One lane holds everything: nothing is refused while there is no dispatcher.
+        roomy = {"LANE_SLOTS": "2048", "JOURNAL_RECORDS": "8192"}
         instance = await start(REDIS_URL=redis.url, WEB_WORKERS="2", WAIT_S_PER_FEE_POINT="0.1", **roomy)
         load = asyncio.ensure_future(instance.pay(range(2000)))
         until_s = time.monotonic() + 5
