@@ -28,11 +28,11 @@ that nobody asked for are taken so seriously is told in `server/connection.py`.
 """
 
 import asyncio
-import socket
 from typing import NamedTuple
 
 import httpx
 
+from server.addresses import Addresses
 from server.connection import FRAMING_FIELDS, Connection, MalformedAnswer
 
 ANSWER_TIMEOUT_S = 30.0
@@ -40,13 +40,6 @@ ANSWER_TIMEOUT_S = 30.0
 
 CONNECT_TIMEOUT_UNNAMED_S = 5.0
 """Connect time-out of a request that names none: httpx's own default."""
-
-ADDRESSES_MAX = 4
-"""How many addresses of one name are tried; the connect time-out is shared out among them."""
-
-ADDRESSES_FOR_S = 1.0
-"""How long new connections go by one look-up: two processors that are restarted may come back with each other's
-address, and what was meant for one would be stored at the other."""
 
 
 class ProcessorAnswer(NamedTuple):
@@ -88,14 +81,11 @@ class KeepAliveTransport(httpx.AsyncBaseTransport):
         self._host = origin.raw_host.decode("ascii")
         self._host.encode("idna")  # a label too long, or an empty one, is a ValueError here and not at each look-up
         self._port = origin.port or 80
+        self._addresses = Addresses(self._host, self._port)
         self._connections_max = connections_max
         self._connections: set[Connection] = set()
         self._making = 0  # connections on their way into that set
         self._idle: dict[Connection, None] = {}  # the last one used is taken first, so that the others may time out
-        self._found: tuple[str, ...] = ()  # by the last look-up
-        self._addresses: tuple[str, ...] = ()  # the one of these that took a connection, until then all
-        self._addresses_until_s = 0.0  # then the name is looked up again, on the loop's clock
-        self._looking_up = asyncio.Lock()
         self._closed = False
         self._all_lost = asyncio.Event()
 
@@ -161,6 +151,7 @@ class KeepAliveTransport(httpx.AsyncBaseTransport):
     async def aclose(self) -> None:
         """Close every connection and wait until all are closed; calls under way end as the module's table says."""
         self._closed = True
+        await self._addresses.aclose()
         for connection in tuple(self._connections):
             connection.fail(ConnectionAbortedError("the transport was closed"))
         if self.connections_open:
@@ -171,7 +162,7 @@ class KeepAliveTransport(httpx.AsyncBaseTransport):
             connection, _ = self._idle.popitem()
             if connection.is_usable():
                 return connection
-            self._addresses_until_s = 0.0  # now: the loop tells of the loss when the next one has been made already
+            self._addresses.doubt()  # now: the loop tells of the loss when the next one has been made already
             connection.drop()
         return None
 
@@ -187,7 +178,6 @@ class KeepAliveTransport(httpx.AsyncBaseTransport):
             self._connections.add(connection)
             return connection
         except OSError as error:
-            self._addresses_until_s = 0.0
             kind = httpx.ConnectTimeout if isinstance(error, TimeoutError) else httpx.ConnectError
             raise kind(f"no connection to {self._host}:{self._port} within {timeout_s} s: {error!r}") from error
         finally:
@@ -195,44 +185,29 @@ class KeepAliveTransport(httpx.AsyncBaseTransport):
             self._tell_all_lost()
 
     async def _connect_to_any(self, timeout_s: float) -> Connection:
-        """Connect to the first address that takes it, and keep to that one until the next look-up."""
-        addresses = self._addresses if self._is_looked_up() else await self._look_up()
+        """Connect to the first address that takes it; the time is shared out among them."""
+        addresses = await self._addresses.find()
+        doubts = self._addresses.doubts
         failure: OSError = OSError("the name has no address")
         for address in addresses:
             try:
                 async with asyncio.timeout(timeout_s / len(addresses)):
-                    connection = await self._connect_to(address)
+                    return await self._connect_to(address, doubts)
             except OSError as error:
                 failure = error
-            else:
-                if self._addresses is addresses:
-                    self._addresses = (address,)
-                elif address not in self._found:  # somebody has looked it up since, and it may be another's by now
-                    connection.drop()
-                    raise ConnectionAbortedError("the name leads elsewhere by now")
-                return connection
+        self._addresses.doubt()
         try:
             raise failure
         finally:
             del failure  # breaks the cycle error -> traceback -> this frame -> error
 
-    async def _look_up(self) -> tuple[str, ...]:
-        async with self._looking_up:  # each look-up occupies a thread
-            if not self._is_looked_up():
-                loop = asyncio.get_running_loop()
-                found = await loop.getaddrinfo(self._host, self._port, type=socket.SOCK_STREAM)
-                self._addresses = self._found = tuple(dict.fromkeys(str(info[4][0]) for info in found))[:ADDRESSES_MAX]
-                self._addresses_until_s = loop.time() + ADDRESSES_FOR_S
-        return self._addresses
-
-    def _is_looked_up(self) -> bool:
-        return asyncio.get_running_loop().time() < self._addresses_until_s
-
-    async def _connect_to(self, address: str) -> Connection:
+    async def _connect_to(self, address: str, doubts: int) -> Connection:
         loop = asyncio.get_running_loop()
         connection = Connection(loop, self._forget)
         try:
             await loop.create_connection(lambda: connection, address, self._port)
+            if not await self._addresses.leads_to(address, doubts):
+                raise ConnectionAbortedError("the name leads elsewhere by now")
             if self._closed:
                 raise ConnectionAbortedError("the transport was closed")
             if not connection.is_usable():
@@ -244,7 +219,7 @@ class KeepAliveTransport(httpx.AsyncBaseTransport):
 
     def _forget(self, connection: Connection) -> None:
         if not connection.answered or connection.keep_alive:  # lost, not closed as its answer said
-            self._addresses_until_s = 0.0
+            self._addresses.doubt()
         self._connections.discard(connection)
         self._idle.pop(connection, None)
         self._tell_all_lost()

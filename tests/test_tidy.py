@@ -57,7 +57,7 @@ SERVER_LAYERS = (
     ("routing", "outages"),
     # what stands in memory, and the ways out
     ("copies",),
-    ("connection", "redis_client", "redis_scripts", "following", "custody"),
+    ("addresses", "connection", "redis_client", "redis_scripts", "following", "custody"),
     ("siblings", "neighbours", "lookup", "quota"),
     ("transport", "local_totals", "intake"),
     ("processors",),

@@ -292,7 +292,7 @@ class TestClosing:
         async with Talk() as talk:
             refused = asyncio.get_running_loop().create_future()
 
-            async def refuse_late(address: str) -> Connection:
+            async def refuse_late(_address: str, _doubts: int) -> Connection:
                 await refused
                 raise ConnectionRefusedError
 

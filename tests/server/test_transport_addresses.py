@@ -5,9 +5,8 @@ import asyncio
 import httpx
 import pytest
 
-from server import transport as module
+from server import addresses as module
 from server.connection import Connection
-from server.transport import ADDRESSES_MAX
 from tests.fakes import idle
 from tests.server.fake_peer import OK, FakeLookUp, Talk, failure, until
 
@@ -96,29 +95,32 @@ class TestAddresses:
             await talk.exchange()
             assert look_up.count == 2
 
-    async def test_looked_up_by_somebody_else_meanwhile(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """A connection that was begun before a newer look-up is not used, unless that has the same address."""
-        for found, outcome in ((("127.0.0.9",), httpx.ConnectError), (("127.0.0.9", "127.0.0.1"), None)):
-            async with Talk(host="peer.test") as talk:
-                monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", FakeLookUp(["127.0.0.1"]))
-                connect = talk.transport._connect_to  # noqa: SLF001  the moment after it
+    @pytest.mark.parametrize("found", ["127.0.0.1", "127.0.0.9"])
+    async def test_a_loss_while_another_one_is_made(self, monkeypatch: pytest.MonkeyPatch, found: str) -> None:
+        """The new connection is used only if the name still leads to its address; else surely nothing was sent."""
+        async with Talk(host="peer.test") as talk:
+            loop, connect = asyncio.get_running_loop(), talk.transport._connect_to  # noqa: SLF001  the moment in it
+            monkeypatch.setattr(loop, "getaddrinfo", FakeLookUp(["127.0.0.1"]))
+            first = talk.call()
+            peer = await talk.accept()
+            await peer.receive()
 
-                async def connect_late(address: str, talk: Talk = talk, found: tuple[str, ...] = found) -> Connection:
-                    made = await connect(address)  # noqa: B023  called within this round
-                    talk.transport._found = found  # noqa: SLF001  as somebody else has found it, and connected
-                    talk.transport._addresses = ("127.0.0.9",)  # noqa: SLF001  the same
-                    return made
+            async def connect_amid_a_loss(address: str, doubts: int) -> Connection:
+                monkeypatch.setattr(loop, "getaddrinfo", FakeLookUp([found]))
+                peer.reset()
+                await failure(first)
+                return await connect(address, doubts)
 
-                monkeypatch.setattr(talk.transport, "_connect_to", connect_late)
-                call = talk.call()
-                peer = await talk.accept()
-                if outcome is None:
-                    await peer.receive()
-                    peer.send(OK)
-                    assert (await call).status_code == 200
-                else:
-                    assert type(await failure(call)) is outcome
-                assert talk.transport._addresses == ("127.0.0.9",)  # noqa: SLF001
+            monkeypatch.setattr(talk.transport, "_connect_to", connect_amid_a_loss)
+            second = talk.call()
+            other = await talk.accept()
+            if found == "127.0.0.1":
+                await other.receive()
+                other.send(OK)
+                assert (await second).status_code == 200
+            else:
+                assert type(await failure(second)) is httpx.ConnectError
+                assert await other.ended()
 
     async def test_addresses_in_turn(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """Of several addresses the first that takes the connection is used, and kept to."""
@@ -127,22 +129,7 @@ class TestAddresses:
                 asyncio.get_running_loop(), "getaddrinfo", FakeLookUp(["127.0.0.2", "127.0.0.3", "127.0.0.1"])
             )
             assert (await talk.exchange())[1].status_code == 200
-            assert talk.transport._addresses == ("127.0.0.1",)  # noqa: SLF001
-
-    async def test_a_few_addresses(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """Of a name with many addresses only a few are tried."""
-        async with Talk(host="peer.test") as talk:
-            look_up = FakeLookUp([f"127.0.0.{number}" for number in range(2, 4 + ADDRESSES_MAX)])
-            monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", look_up)
-            tried: list[str] = []
-
-            async def refuse(address: str) -> Connection:
-                tried.append(address)
-                raise ConnectionRefusedError
-
-            monkeypatch.setattr(talk.transport, "_connect_to", refuse)
-            assert type(await failure(talk.call())) is httpx.ConnectError
-            assert len(tried) == ADDRESSES_MAX
+            assert await talk.transport._addresses.find() == ("127.0.0.1",)  # noqa: SLF001  what comes next goes there
 
     async def test_an_address_that_hangs(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """It takes its share of the connect time-out, and leaves the others theirs."""
@@ -151,11 +138,11 @@ class TestAddresses:
             monkeypatch.setattr(loop, "getaddrinfo", FakeLookUp(["127.0.0.9", "127.0.0.1"]))
             now = loop.time
 
-            async def hang(address: str) -> Connection:
+            async def hang(address: str, doubts: int) -> Connection:
                 if address == "127.0.0.9":
                     monkeypatch.setattr(loop, "time", lambda: now() + 6.0)
                     await asyncio.Future()
-                return await connect(address)
+                return await connect(address, doubts)
 
             monkeypatch.setattr(talk.transport, "_connect_to", hang)
             call = talk.call(connect=10.0)

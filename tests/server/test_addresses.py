@@ -1,0 +1,188 @@
+"""server/addresses.py: an address is believed for a second, and never longer than the last loss."""
+
+import asyncio
+from collections.abc import Callable
+
+import pytest
+
+from server.addresses import ADDRESSES_FOR_S, ADDRESSES_MAX, Addresses
+from tests.fakes import idle
+
+
+class NameServer:
+    """Stands for a loop's `getaddrinfo`; each look-up is answered when the test says so."""
+
+    def __init__(self) -> None:
+        self.asked: list[asyncio.Future[list[str]]] = []
+
+    async def __call__(self, host: str, port: int, **_: object) -> list[tuple[None, None, None, None, tuple[str, int]]]:
+        """Waits for the answer."""
+        assert host == "peer.test"
+        self.asked.append(asyncio.get_running_loop().create_future())
+        return [(None, None, None, None, (address, port)) for address in await self.asked[-1]]
+
+    async def answer(self, *addresses: str) -> None:
+        """Answers the newest look-up, and lets the others go on."""
+        self.asked[-1].set_result(list(addresses))
+        await idle()
+
+
+@pytest.fixture
+async def server(monkeypatch: pytest.MonkeyPatch) -> NameServer:
+    """Whom this test's loop asks."""
+    made = NameServer()
+    monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", made)
+    return made
+
+
+@pytest.fixture
+def advance(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
+    """Sets the loop's clock on by so many seconds."""
+
+    def set_on(seconds: float) -> None:
+        loop = asyncio.get_running_loop()
+        now = loop.time
+        monkeypatch.setattr(loop, "time", lambda: now() + seconds)
+
+    return set_on
+
+
+def finding(addresses: Addresses) -> asyncio.Task[tuple[str, ...]]:
+    """Somebody who waits for the addresses."""
+    return asyncio.ensure_future(addresses.find())
+
+
+class TestFind:
+    """Addresses.find."""
+
+    async def test_one_look_up_for_all_of_a_second(self, server: NameServer, advance: Callable[[float], None]) -> None:
+        """Those who come together wait for the same one; who comes a second later asks anew."""
+        addresses = Addresses("peer.test", 80)
+        waiting = [finding(addresses) for _ in range(3)]
+        await idle()
+        await server.answer("10.0.0.1", "10.0.0.2", "10.0.0.1")
+        assert [await one for one in waiting] == [("10.0.0.1", "10.0.0.2")] * 3
+        assert await addresses.find() == ("10.0.0.1", "10.0.0.2")
+        advance(ADDRESSES_FOR_S)
+        later = finding(addresses)
+        await idle()
+        await server.answer("10.0.0.3")
+        assert await later == ("10.0.0.3",)
+        assert len(server.asked) == 2
+
+    async def test_a_few_addresses(self, server: NameServer) -> None:
+        """Of a name with many only a few are tried."""
+        addresses = Addresses("peer.test", 80)
+        found = finding(addresses)
+        await idle()
+        await server.answer(*(f"10.0.0.{number}" for number in range(ADDRESSES_MAX + 2)))
+        assert len(await found) == ADDRESSES_MAX
+
+    async def test_a_loss_while_it_is_asked(self, server: NameServer) -> None:
+        """What was asked before the loss may be the old address: it is asked again, and nobody gets that one."""
+        addresses = Addresses("peer.test", 80)
+        found = finding(addresses)
+        await idle()
+        addresses.doubt()
+        late = finding(addresses)
+        await server.answer("10.0.0.1")
+        assert not found.done()
+        assert not late.done()
+        await server.answer("10.0.0.2")
+        assert (await found, await late) == (("10.0.0.2",), ("10.0.0.2",))
+        assert len(server.asked) == 2
+
+    async def test_a_slow_name_server(self, server: NameServer) -> None:
+        """However many give up meanwhile, it is asked once; who comes when it has answered needs not wait."""
+        addresses = Addresses("peer.test", 80)
+        for _ in range(20):
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(addresses.find(), 0.002)
+        assert len(server.asked) == 1
+        await server.answer("10.0.0.1")
+        assert await addresses.find() == ("10.0.0.1",)
+        assert len(server.asked) == 1
+
+    async def test_failures(self, server: NameServer) -> None:
+        """Everybody who waits is told; and nobody complains when they have given up. The next one asks anew."""
+        complaints: list[dict[str, object]] = []
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: complaints.append(context))
+        addresses = Addresses("peer.test", 80)
+        waiting = [finding(addresses) for _ in range(2)]
+        await idle()
+        server.asked[-1].set_exception(OSError("no such name"))
+        for one in waiting:
+            with pytest.raises(OSError, match="no such name"):
+                await one
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(addresses.find(), 0.002)
+        server.asked[-1].set_exception(OSError("no such name"))
+        await idle()
+        again = finding(addresses)
+        await idle()
+        await server.answer("10.0.0.1")
+        assert await again == ("10.0.0.1",)
+        assert complaints == []
+
+
+class TestLeadsTo:
+    """Addresses.leads_to."""
+
+    async def known(self, server: NameServer) -> Addresses:
+        """Two addresses, looked up just now."""
+        addresses = Addresses("peer.test", 80)
+        found = finding(addresses)
+        await idle()
+        await server.answer("10.0.0.1", "10.0.0.2")
+        await found
+        return addresses
+
+    async def test_kept_to(self, server: NameServer, advance: Callable[[float], None]) -> None:
+        """The one that took a connection is the only one that is tried, until the next look-up."""
+        addresses = await self.known(server)
+        assert await addresses.leads_to("10.0.0.2", addresses.doubts)
+        assert await addresses.find() == ("10.0.0.2",)
+        advance(ADDRESSES_FOR_S)
+        later = finding(addresses)
+        await idle()
+        await server.answer("10.0.0.1", "10.0.0.2")
+        assert await later == ("10.0.0.1", "10.0.0.2")
+
+    async def test_looked_up_by_somebody_else_meanwhile(
+        self, server: NameServer, advance: Callable[[float], None]
+    ) -> None:
+        """A connection begun before a newer look-up is good only if that has found its address, too."""
+        addresses = await self.known(server)
+        advance(ADDRESSES_FOR_S)
+        later = finding(addresses)
+        await idle()
+        await server.answer("10.0.0.2")
+        await later
+        assert not await addresses.leads_to("10.0.0.1", addresses.doubts)
+        assert await addresses.leads_to("10.0.0.2", addresses.doubts)
+
+    @pytest.mark.parametrize("now", ["10.0.0.1", "10.0.0.9"])
+    async def test_a_loss_meanwhile(self, server: NameServer, now: str) -> None:
+        """A connection begun before a loss is good only if the name still leads there."""
+        addresses = await self.known(server)
+        doubts = addresses.doubts
+        addresses.doubt()
+        asking = asyncio.ensure_future(addresses.leads_to("10.0.0.1", doubts))
+        await idle()
+        await server.answer(now)
+        assert await asking == (now == "10.0.0.1")
+
+
+class TestClose:
+    """Addresses.aclose."""
+
+    async def test_ends_what_is_under_way(self, server: NameServer) -> None:
+        """Who waits for it is told."""
+        addresses = Addresses("peer.test", 80)
+        await addresses.aclose()
+        found = finding(addresses)
+        await idle()
+        await addresses.aclose()
+        with pytest.raises(ConnectionAbortedError):
+            await found
+        assert server.asked[0].cancelled()
