@@ -5,7 +5,6 @@ nothing of it is used here. What is said over it is the business of `server/redi
 """
 
 import asyncio
-import contextlib
 import functools
 import hashlib
 import logging
@@ -21,7 +20,6 @@ from redis.exceptions import NoScriptError, RedisError
 from server.errors import TotalsUnavailable
 
 CALL_TIMEOUT_S: Final = 1.0  # a client of the contest gives a summary 1.5 s; Redis answers in under a millisecond
-RETRIES: Final = 1  # the first call after Redis was restarted finds its connection closed; every call may be made twice
 
 Word = str | bytes | int
 
@@ -84,10 +82,10 @@ class RedisClient:
             return await self._ask(("EVAL", *words))
 
     async def _ask(self, words: tuple[Word, ...]) -> Any:
-        for _ in range(RETRIES):
-            with contextlib.suppress(RedisConnectionError):
-                return await self._exchange(words)
-        return await self._exchange(words)
+        try:
+            return await self._exchange(words)
+        except (RedisConnectionError, RuntimeError):  # cut or (uvloop's word) reset since: every call may be made twice
+            return await self._exchange(words)
 
     async def _exchange(self, words: tuple[Word, ...]) -> Any:
         connection = self._connection

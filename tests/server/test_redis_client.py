@@ -3,6 +3,8 @@
 import asyncio
 import contextlib
 import random
+import socket
+import struct
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -13,6 +15,7 @@ from server import redis_client
 from server.errors import TotalsUnavailable
 from server.redis_client import RedisClient
 from tests.redis_server import RedisServer
+from tests.server.fake_peer import on_each_loop
 
 pytestmark = pytest.mark.slow
 
@@ -136,6 +139,33 @@ class TestOutages:
             await call
         mortal_redis.kill()
         await asyncio.sleep(0.1)  # only now has the socket nobody any more to whom its bytes could go
+
+    @on_each_loop
+    async def test_reset_unnoticed(self) -> None:
+        """By something on the way that forgets idle connections: the next call goes over a new one."""
+        writers: list[asyncio.StreamWriter] = []
+
+        async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            writers.append(writer)
+            with contextlib.suppress(OSError, EOFError):
+                while head := await reader.readline():
+                    for _ in range(int(head[1:])):
+                        await _bulk(reader)
+                    writer.write(b"+OK\r\n")
+
+        server = await asyncio.start_server(answer, "127.0.0.1", 0)
+        client = RedisClient(f"redis://127.0.0.1:{server.sockets[0].getsockname()[1]}?protocol=2")
+        try:
+            for calls in range(3):
+                assert await client.call("PING") == b"OK"
+                assert len(writers) == calls + 1
+                reset = struct.pack("ii", 1, 0)
+                writers[-1].get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, reset)
+                writers[-1].transport.abort()
+                await asyncio.sleep(0.05)
+        finally:
+            await client.aclose()
+            server.close()
 
     async def test_script_forgotten_by_a_slow_one(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         """Both ways to ask for a script share the time of one call."""
