@@ -29,8 +29,10 @@ class Copy(NamedTuple):
     slot: int
     correlation_id: bytes
 
-    def counts_before(self, accepted_at_us: int) -> bool | None:
-        """Whether what waits here unverified, accepted then (µs UTC), is to be left to this copy; None: ask again.
+    def wins_over(self, accepted_at_us: int) -> bool | None:
+        """Whether what waits here unverified, accepted then (µs UTC), is to be left to this copy.
+
+        True: the sibling pays, and ours ends as a duplicate. False: ours goes on. None: not to be told yet, ask again.
 
         | the copy | answer |
         | --- | --- |

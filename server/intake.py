@@ -56,7 +56,8 @@ class Intake:
             tail = lane.tail
             end = min(lane.head, tail + share)
             if tail < end:
-                self._siblings.look()  # now, not before: whoever died accepted its copies before these came here
+                if not self._siblings.look():  # now, not before: who died accepted its copies before these came here
+                    return False
                 give_way()
                 reached = self._take_from(index, lane, tail, end)
                 more |= reached == end < lane.head

@@ -6,6 +6,7 @@ published from Redis and adds what the journals have beyond it. If a journal sho
 there is no summary. Instances on another volume can't be looked at: for them Redis is all there is.
 """
 
+import contextlib
 from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
@@ -86,6 +87,12 @@ class Neighbours:
         Args:
             told: by member's name.
         """
+        try:
+            return self._unheard(told)
+        except OSError as error:  # no descriptors
+            return f"the instances of this volume can't be looked at: {error.strerror}"
+
+    def _unheard(self, told: Mapping[str, Told]) -> str | None:
         self._attach()
         if self._unreadable:
             return self._unreadable
@@ -103,7 +110,8 @@ class Neighbours:
 
     def named(self, reason: str) -> str:
         """A reason with the instance's name behind each member of this volume: people know that one."""
-        self._attach()
+        with contextlib.suppress(OSError):  # then it is shown as it is
+            self._attach()
         for member, neighbour in self._neighbours.items():
             reason = reason.replace(member, f"{member} ({neighbour.instance})")
         return reason
@@ -145,7 +153,10 @@ class Neighbours:
         return not is_free and neighbour.row.phase in AT_WORK
 
     def _attach(self) -> None:
-        """Maps every segment that is another than the one that is mapped, as after a change of its geometry."""
+        """Maps every segment that is another than the one that is mapped, as after a change of its geometry.
+
+        One that has lost its name (RemoveIPC= of systemd) stays mapped: its instance may go on with it.
+        """
         self._unreadable = None
         before = dict(self._mapped)
         try:
@@ -167,11 +178,11 @@ class Neighbours:
             fingerprint = self._fingerprint(instance)  # before mapping: what changes in between shows next time
             if mapped is not None and mapped.fingerprint == fingerprint:
                 return
-            self._mapped.pop(instance, None)
             if fingerprint is not None:
+                self._mapped.pop(instance, None)
                 self._mapped[instance] = _Mapped(fingerprint, self._open(instance))
         except (SegmentMissing, SegmentNotReady):
-            pass  # it has never settled anything
+            pass  # what has this name now has never settled anything
         except SegmentError as error:
             self._unreadable = f"what instance {instance} has settled can't be seen: {error}"
 

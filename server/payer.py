@@ -75,10 +75,10 @@ class Payer:
         names = sorted({config.instance, *config.siblings})
         self._stamp = partial(stamp_ms, place=names.index(config.instance), places=len(names))
         self._publisher: Publisher | None = None
-        in_flight_max = config.in_flight_max // config.dispatchers
+        self._in_flight_max = config.in_flight_max // config.dispatchers
         fees_bp = (config.fee_default_bp, config.fee_fallback_bp)
-        policy = make_policy(fees_bp, config.wait_ms_per_fee_point, in_flight_max)
-        circuits = (Circuit(in_flight_max, config.slow_ms), Circuit(in_flight_max, config.slow_ms))
+        policy = make_policy(fees_bp, config.wait_ms_per_fee_point)
+        circuits = (Circuit(self._in_flight_max, config.slow_ms), Circuit(self._in_flight_max, config.slow_ms))
         self._router = Router(circuits, policy)
         self._siblings = Siblings(self._sibling(name) for name in config.siblings)
         # A dispatcher that died alone needs no verification: its instance's workers and lanes were there all the time.
@@ -132,13 +132,13 @@ class Payer:
             await processor.aclose()
 
     def _processor(self, index: int, url: str) -> Processor:
-        connections_max = self._router.policy.in_flight_max + SPARE_CONNECTIONS
+        connections_max = self._in_flight_max + SPARE_CONNECTIONS
         timeout_s = self._config.attempt_timeout_ms / 1000
         transport = KeepAliveTransport(url, connections_max=connections_max)
         return Processor(index, PROCESSOR_NAMES[index], url, transport=transport, timeout_s=timeout_s)
 
     def _sibling(self, name: str) -> Sibling:
-        return Sibling(name, self._clock)
+        return Sibling(name, self._clock, self._config.stuck_ms)
 
     def _quota(self) -> Callable[[], int]:
         return CpuQuota().throttled_periods

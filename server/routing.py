@@ -14,20 +14,18 @@ class Policy(NamedTuple):
         cheap: index of the cheaper processor.
         dear: index of the other.
         wait_ms: how long a payment waits for the cheaper one before a healthy dearer one takes it.
-        in_flight_max: requests at once per processor.
     """
 
     cheap: int
     dear: int
     wait_ms: int
-    in_flight_max: int
 
 
-def make_policy(fees_bp: tuple[int, int], wait_ms_per_fee_point: int, in_flight_max: int) -> Policy:
+def make_policy(fees_bp: tuple[int, int], wait_ms_per_fee_point: int) -> Policy:
     """The policy for two processors with these fees, in hundredths of a percent."""
     cheap = 0 if fees_bp[0] <= fees_bp[1] else 1
     points_bp = abs(fees_bp[1] - fees_bp[0])
-    return Policy(cheap, 1 - cheap, wait_ms_per_fee_point * points_bp // 100, in_flight_max)
+    return Policy(cheap, 1 - cheap, wait_ms_per_fee_point * points_bp // 100)
 
 
 class Router(NamedTuple):

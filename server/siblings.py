@@ -13,7 +13,7 @@ Two instances must never leave a payment to each other: that would lose it. A pa
 instance, as nobody else takes its id any more. Of two copies that both lie in lanes the one accepted first counts, and
 both sides see that alike. (What this misses: copies taken on both sides in the same instant; a copy that comes to a
 living instance after a sibling has accepted `IDS_FOLLOWED_MIN` others, or lies in a lane before a full table until
-`RETURNING_MS` after the sibling's return; instances that share no volume.)
+some seconds after the sibling's return; instances that share no volume.)
 """
 
 import logging
@@ -35,7 +35,7 @@ from shm import (
     is_role_free,
 )
 
-RETURNING_MS = 10_000  # HAProxy needs 2 s to send it its ids again; a stuck dispatcher here may need STUCK_S more
+HAPROXY_RETURNS_MS = 5000  # HAProxy needs 2 s to send an instance its ids again
 
 _LEAVING = (Phase.LEAVING, Phase.GONE)
 
@@ -48,12 +48,14 @@ class Sibling:
     Args:
         instance: its name.
         clock: what it goes by; all instances of a volume are on one machine.
+        stuck_ms: how long a dispatcher here may take no notice of what came to it meanwhile.
     """
 
-    def __init__(self, instance: str, clock: Clock) -> None:
+    def __init__(self, instance: str, clock: Clock, stuck_ms: int) -> None:
         """Looks at nothing yet."""
         self._instance = instance
         self._clock = clock
+        self._returning_ms = HAPROXY_RETURNS_MS + stuck_ms
         self._segment: Segment | None = None
         self._mapped: tuple[int, bytes] | None = None  # the fingerprint of what was mapped, or could not be
         self._supervisor: Counters | None = None
@@ -72,9 +74,11 @@ class Sibling:
         | the sibling | which of its ids count here | and until when |
         | --- | --- | --- |
         | any | those that its workers published lately | two generations of them |
-        | says that it is leaving | all that it remembers: read now, and again when it is gone | 10 s after it is back |
+        | says that it is leaving | all that it remembers: read now, and again when it is gone | R after it is back |
         | holds no supervisor's lock | all that it remembers: read now | the same |
-        | has been back for under 10 s, and was not read before | the same | 10 s after it was read |
+        | has been back for under R, and was not read before | the same | R after it was read |
+
+        R is the time until HAProxy sends it its ids again, and `stuck_ms`: 10 s by default.
 
         To be called after payments arrived here and before they are taken; and several times a second, or its lanes
         run past.
@@ -91,11 +95,11 @@ class Sibling:
             if self._remembered is None or self._remembered_of != (absence, life_ms):
                 self._remember(absence, life_ms)
         elif self._remembered is None:
-            is_young = self._clock.wall_us() // 1000 - life_ms < RETURNING_MS
+            is_young = self._clock.wall_us() // 1000 - life_ms < self._returning_ms
             if is_young and self._remembered_of[1] != life_ms:
                 self._absent_at_ms = now_ms
                 self._remember("returning", life_ms)
-        elif now_ms - self._absent_at_ms >= RETURNING_MS:
+        elif now_ms - self._absent_at_ms >= self._returning_ms:
             self._remembered, self._remembered_of = None, ("", life_ms)
             _log.info("%s answers for its ids itself again", self._instance)
 
@@ -212,11 +216,22 @@ class Siblings:
     def __init__(self, siblings: Iterable[Sibling]) -> None:
         """Looks at nothing yet."""
         self._siblings = list(siblings)
+        self._is_blind = False
 
-    def look(self) -> None:
-        """Learns what every sibling has accepted until now."""
-        for sibling in self._siblings:
-            sibling.look()
+    def look(self) -> bool:
+        """Learns what every sibling has accepted until now; False if that can't be done for want of descriptors: until
+        it can, nobody knows whether a payment that comes here is a copy.
+        """
+        try:
+            for sibling in self._siblings:
+                sibling.look()
+        except OSError as error:
+            if not self._is_blind:  # it is tried several times a second
+                _log.error("siblings can't be looked at, and nothing is taken from the lanes meanwhile: %s", error)
+            self._is_blind = True
+            return False
+        self._is_blind = False
+        return True
 
     def amount_of(self, payment: Accepted) -> int | None:
         """The amount in cents that a sibling accepted under a payment's id, if that comes first; or None."""

@@ -92,7 +92,7 @@ class _Copies:
         undecided = dict[int, list[Copy]]()
         for slot, copies in self._found.items():
             kept = self._custody.read(slot)
-            found = [copy.counts_before(kept.accepted_at_us) for copy in copies]
+            found = [copy.wins_over(kept.accepted_at_us) for copy in copies]
             if True in found:
                 self._gathered_for.discard(slot)
                 _end_as_duplicate(slot, kept, self._custody, kept.processor, self._clock.wall_us() // 1000)

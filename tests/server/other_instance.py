@@ -11,6 +11,7 @@ from tests.shm.segments import fresh_instance
 
 GEOMETRY = Geometry(workers=2, dispatchers=2, lane_slots=8, waiting_slots=32, journal_records=8)
 LONG_AGO_MS = NOON_MS - 3_600_000
+STUCK_MS = 5000  # STUCK_S's default
 _WAYS = {
     State.WAITING: [],
     State.SENDING: [Event.ATTEMPT_BEGAN],

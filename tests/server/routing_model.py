@@ -210,7 +210,7 @@ class RoutingModel:
         self.instances = list[Instance]()
         for _ in range(INSTANCES):
             circuits = (Circuit(limit, slow_ms), Circuit(limit, slow_ms))
-            router = Router(circuits, make_policy(fees_bp, 1500, limit))
+            router = Router(circuits, make_policy(fees_bp, 1500))
             self.instances.append(Instance(circuits, router, dice.randrange(GATHER_MS)))
         self._polls_ms = [dice.randrange(HEALTH_EVERY_MS) if with_health else FOREVER_MS for _ in range(2)]
         self._answers: list[Answer] = []  # a heap

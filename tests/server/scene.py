@@ -68,7 +68,7 @@ class Scene:
         self.quiet = 0
         self.throttled_periods = 0
         self.custody = Custody(self.lanes, self.table, self.journal, self.counters, self._count_end)
-        policy = make_policy((700, 1000), 1500, in_flight_max)
+        policy = make_policy((700, 1000), 1500)
         self.circuits = (Circuit(in_flight_max, SLOW_MS), Circuit(in_flight_max, SLOW_MS))
         self.dispatcher = Dispatcher(
             custody=self.custody,

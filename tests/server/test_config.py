@@ -18,6 +18,7 @@ from server.config import (
     socket_path,
 )
 from server.errors import ConfigError
+from server.unknowns import ASKED_AT_ONCE_MAX
 from shm import Geometry
 
 ADDRESS = "an address such as http://payment-processor-default:8080"
@@ -58,7 +59,8 @@ class TestDefaults:
 
     def test_two_instances_keep_within_a_processors_limit(self) -> None:
         """Both with their look-ups stay below the 800 that a processor runs at once."""
-        assert 2 * (load({}).in_flight_max + 16) <= 800
+        config = load({})
+        assert 2 * (config.in_flight_max + config.dispatchers * ASKED_AT_ONCE_MAX) <= 800
 
     def test_is_frozen(self) -> None:
         """Settings do not change while an instance lives."""

@@ -5,7 +5,7 @@ import pytest
 from server.siblings import Sibling, Siblings
 from shm import Event, Kept, State
 from tests.fakes import NOON_MS, FakeClock
-from tests.server.other_instance import OtherInstance, copy_of, other_instance
+from tests.server.other_instance import STUCK_MS, OtherInstance, copy_of, other_instance
 
 LATER_MS = NOON_MS + 1
 EARLIER_MS = NOON_MS - 1
@@ -18,8 +18,10 @@ class TestWaitingCopies:
         self, other: OtherInstance, clock: FakeClock, *, accepted_ms: int = NOON_MS, known: int = 99
     ) -> dict[int, bool | None]:
         """Which of the payments up to `known` are there as well, and whether copies accepted then are left to them."""
-        copies = Siblings([Sibling(other.name, clock)]).copies(lambda key: int.from_bytes(key, "big") <= known)
-        return {int.from_bytes(key, "big"): copy.counts_before(accepted_ms * 1000) for key, (copy,) in copies.items()}
+        copies = Siblings([Sibling(other.name, clock, STUCK_MS)]).copies(
+            lambda key: int.from_bytes(key, "big") <= known
+        )
+        return {int.from_bytes(key, "big"): copy.wins_over(accepted_ms * 1000) for key, (copy,) in copies.items()}
 
     def test_what_is_or_will_be_paid(self, other: OtherInstance, clock: FakeClock) -> None:
         """Settled, sent and waiting ones; what ended otherwise was not paid there, what lies in lanes is not taken."""
@@ -65,25 +67,25 @@ class TestWaitingCopies:
         other.start()
         other.has_verified()
         other.take(copy_of(1, accepted_ms=LATER_MS))
-        copies = Siblings([Sibling(other.name, clock)]).copies(lambda _: True)
+        copies = Siblings([Sibling(other.name, clock, STUCK_MS)]).copies(lambda _: True)
         (copy,) = copies[copy_of(1).correlation_id]
-        assert copy.counts_before(NOON_MS * 1000) is True
+        assert copy.wins_over(NOON_MS * 1000) is True
         other.kill()
         other.start(NOON_MS)
-        assert copy.counts_before(NOON_MS * 1000) is False
+        assert copy.wins_over(NOON_MS * 1000) is False
         table = other.segment.table(1)
         table.apply(0, Event.FOUND_ELSEWHERE)
-        assert copy.counts_before(LATER_MS * 1000 + 1) is False
+        assert copy.wins_over(LATER_MS * 1000 + 1) is False
         table.apply(0, Event.FOLDED)
         table.insert(0, copy_of(7))
-        assert copy.counts_before(LATER_MS * 1000 + 1) is False
+        assert copy.wins_over(LATER_MS * 1000 + 1) is False
 
     def test_whether_it_pays_is_asked_before_its_slot_is_read(self, other: OtherInstance, clock: FakeClock) -> None:
         """Else it might be read as waiting, then be sent, and its instance die: it would be paid here as well."""
         other.start()
         other.has_verified()
         other.take(copy_of(1))
-        (copy,) = Sibling(other.name, clock).copies(lambda _: True)
+        (copy,) = Sibling(other.name, clock, STUCK_MS).copies(lambda _: True)
         read = copy.table.read
 
         def read_and_die(slot: int) -> Kept | None:
@@ -93,17 +95,19 @@ class TestWaitingCopies:
             return kept
 
         copy.table.read = read_and_die  # type: ignore[method-assign]
-        assert copy.counts_before(0) is True
+        assert copy.wins_over(0) is True
 
     def test_nobody(self, clock: FakeClock) -> None:
         """A sibling without a segment has nothing."""
-        assert Siblings([Sibling("test-never-was", clock)]).copies(lambda _: True) == {}
+        assert Siblings([Sibling("test-never-was", clock, STUCK_MS)]).copies(lambda _: True) == {}
 
     def test_of_several(self, other: OtherInstance, clock: FakeClock) -> None:
         """All of them are told."""
         with other_instance() as third:
             other.take(copy_of(1), State.SETTLED)
             third.take(copy_of(1))
-            copies = Siblings([Sibling(third.name, clock), Sibling(other.name, clock)]).copies(lambda _: True)
-            found = [copy.counts_before(EARLIER_MS * 1000) for copy in copies[copy_of(1).correlation_id]]
+            copies = Siblings([Sibling(third.name, clock, STUCK_MS), Sibling(other.name, clock, STUCK_MS)]).copies(
+                lambda _: True
+            )
+            found = [copy.wins_over(EARLIER_MS * 1000) for copy in copies[copy_of(1).correlation_id]]
             assert found == [False, True]

@@ -35,9 +35,10 @@ class FakeSiblings(Siblings):
         self.looks = 0
         self.dies_at = b""
 
-    def look(self) -> None:
+    def look(self) -> bool:
         """Count."""
         self.looks += 1
+        return True
 
     def amount_of(self, payment: Accepted) -> int | None:
         """What the test says."""
@@ -288,7 +289,12 @@ class TestAfterAbsence:
         """A sibling that has died since may have accepted a copy of it first."""
         entrance = Entrance()
         entrance.publish(1)
-        monkeypatch.setattr(entrance.siblings, "look", lambda: entrance.publish(2))
+
+        def look() -> bool:
+            entrance.publish(2)
+            return True
+
+        monkeypatch.setattr(entrance.siblings, "look", look)
         entrance.intake.take()
         assert entrance.taken() == [1]
 

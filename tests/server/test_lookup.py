@@ -88,6 +88,16 @@ class TestLookup:
         other.take(payment, State.DUPLICATE)
         assert lookup.find(payment.correlation_id) == PaymentStatus("duplicate", 1990, None, None, AT_US, 0)
 
+    def test_a_duplicate_has_no_time(self, other: OtherInstance, lookup: Lookup) -> None:
+        """Sent to the one, found at the other: when that one was asked for it is not known here."""
+        payment = payment_for(1)
+        other.take(payment)
+        table = other.segment.table(1)
+        table.begin(0, 0, NOON_MS)
+        table.apply(0, Event.SURE_NO)
+        table.apply(0, Event.FOUND_ELSEWHERE, 1)
+        assert lookup.find(payment.correlation_id) == PaymentStatus("duplicate", 1990, "fallback", None, AT_US, 0)
+
     def test_one_that_is_being_taken_is_found(
         self, other: OtherInstance, lookup: Lookup, monkeypatch: pytest.MonkeyPatch
     ) -> None:

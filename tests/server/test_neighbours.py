@@ -101,6 +101,24 @@ class TestUnheard:
         other.segment = Segment.create(other.name, GEOMETRY)
         assert neighbours.unheard({}) is None
 
+    def test_a_segment_without_a_name(self, other: OtherInstance) -> None:
+        """Its instance goes on with it, so it counts as before; also whether its dispatchers live."""
+        first, second = names(other)
+        lives = {name: other.segment.journal(number).begin_life() for number, name in enumerate((first, second))}
+        other.start()
+        at_work(other, Phase.READY, Phase.READY)
+        neighbours = Neighbours([other.name])
+        heard = {name: told(life) for name, life in lives.items()}
+        assert neighbours.unheard(heard) is None
+        Segment.unlink(other.name, locks=False)
+        assert neighbours.unheard(heard) is None
+        other.segment.journal(0).append(Ended(Kind.SETTLED, 0, NOON_MS, 1990, 0))
+        assert [ended.amount_cents for ended in neighbours.unpublished(heard)] == [1990]
+        other.kill()
+        assert neighbours.unheard(heard) == (
+            f"dispatcher {first} has died, and its successor has not published its totals yet"
+        )
+
     def test_another_geometry(self, other: OtherInstance) -> None:
         """A segment that was copied into a new one keeps its id: the life that began since is that of the new one."""
         first, _ = names(other)
@@ -134,8 +152,7 @@ class TestUnheard:
             return Segment.fingerprint(instance)
 
         monkeypatch.setattr(neighbours, "_fingerprint", look)
-        with pytest.raises(OSError, match="no descriptors"):
-            neighbours.unheard({})
+        assert neighbours.unheard({}) == "the instances of this volume can't be looked at: no descriptors"
         assert "can't be seen: it is another user's" in str(neighbours.unheard({}))
         assert sorted(neighbours.unknowns()) == names(other)
 

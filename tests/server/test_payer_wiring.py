@@ -177,7 +177,7 @@ class TestShares:
     def test_in_flight(self, make: Callable[..., House]) -> None:
         """What may be in flight is for all dispatchers of the instance together."""
         one = plain(make(DISPATCHERS="2", IN_FLIGHT_MAX="100"))
-        assert one._router.policy.in_flight_max == 50  # noqa: SLF001  what it goes by
+        assert {circuit.limit for circuit in one._router.circuits} == {50}  # noqa: SLF001  what they go by
 
     def test_connections(self, make: Callable[..., House]) -> None:
         """Payments that are all in flight leave connections for questions, probes and the health poll."""

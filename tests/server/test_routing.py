@@ -90,7 +90,7 @@ def worth(*those: Worth) -> list[str]:
 
 def route(cheap: Circuit, dear: Circuit, waited_ms: int, waiting: int = 1) -> str | None:
     """Which of the two a payment goes to, the cheaper being the default processor."""
-    router = Router((cheap, dear), make_policy((700, 1000), 1500, 8))
+    router = Router((cheap, dear), make_policy((700, 1000), 1500))
     return {0: "cheap", 1: "dear", None: None}[router.choose(waited_ms, waiting, NOW_MS)]
 
 
@@ -109,7 +109,7 @@ class TestMakePolicy:
     )
     def test_the_cheaper_is_waited_for(self, fees_bp: tuple[int, int], cheap: int, wait_ms: int) -> None:
         """A point of fee is worth 1.5 s here, whichever processor is the cheaper; a point is 100 hundredths."""
-        assert make_policy(fees_bp, 1500, 8) == Policy(cheap, 1 - cheap, wait_ms, 8)
+        assert make_policy(fees_bp, 1500) == Policy(cheap, 1 - cheap, wait_ms)
 
 
 class TestChoose:
@@ -201,7 +201,7 @@ class TestChoose:
 
     def test_they_hesitate_no_longer_than_the_fee_is_worth(self) -> None:
         """For a difference of nothing, not at all."""
-        router = Router((probing(), recovered(ago_ms=1)), make_policy((700, 700), 1500, 8))
+        router = Router((probing(), recovered(ago_ms=1)), make_policy((700, 700), 1500))
         assert router.choose(0, 1, NOW_MS) == 1
 
     def test_both_slow(self) -> None:
@@ -212,16 +212,16 @@ class TestChoose:
 
     def test_the_fallback_may_be_the_cheaper(self) -> None:
         """Which index is the cheaper is the policy's."""
-        router = Router((fresh(), fresh()), make_policy((1000, 700), 1500, 8))
+        router = Router((fresh(), fresh()), make_policy((1000, 700), 1500))
         assert router.choose(0, 1, NOW_MS) == 1
-        router = Router((fresh(), opened()), make_policy((1000, 700), 1500, 8))
+        router = Router((fresh(), opened()), make_policy((1000, 700), 1500))
         assert router.choose(WAIT_MS - 1, 1, NOW_MS) is None
         assert router.choose(WAIT_MS, 1, NOW_MS) == 0
 
     def test_equal_fees_wait_for_nobody(self) -> None:
         """There is nothing to gain."""
         for cheap in (opened(), probing(), loaded(fresh(2), 2)):
-            router = Router((cheap, fresh()), make_policy((700, 700), 1500, 8))
+            router = Router((cheap, fresh()), make_policy((700, 700), 1500))
             assert router.choose(0, 1, NOW_MS) == 1
 
     def test_a_wall_clock_set_back_makes_it_patient(self) -> None:

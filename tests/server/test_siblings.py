@@ -1,18 +1,20 @@
 """server/siblings.py: whoever can't answer for its ids is answered for, and two never leave a payment to each other."""
 
+import errno
 import logging
 
 import pytest
 
 from server.custody import Custody
 from server.intake import Intake
-from server.siblings import RETURNING_MS, Sibling, Siblings
+from server.siblings import HAPROXY_RETURNS_MS, Sibling, Siblings
 from shm import Accepted, DispatcherCount, Geometry, Phase, Segment, State
 from tests.fakes import NOON_MS, FakeClock
 from tests.server.fake_area import FakeArea
-from tests.server.other_instance import GEOMETRY, OtherInstance, copy_of, other_instance
+from tests.server.other_instance import GEOMETRY, STUCK_MS, OtherInstance, copy_of, other_instance
 from tests.shm.segments import segment_path
 
+RETURNING_MS = HAPROXY_RETURNS_MS + STUCK_MS
 LATER_MS = NOON_MS + 1
 EARLIER_MS = NOON_MS - 1
 
@@ -20,7 +22,7 @@ EARLIER_MS = NOON_MS - 1
 @pytest.fixture
 def sibling(other: OtherInstance, clock: FakeClock) -> Sibling:
     """What is known here of the other instance."""
-    return Sibling(other.name, clock)
+    return Sibling(other.name, clock, STUCK_MS)
 
 
 def amount_of(sibling: Sibling, payment: Accepted) -> int | None:
@@ -84,7 +86,7 @@ class TestPresent:
 
     def test_one_that_never_was(self, clock: FakeClock) -> None:
         """A name without lock and segment stands for nothing."""
-        assert amount_of(Sibling("test-never-was", clock), copy_of(1)) is None
+        assert amount_of(Sibling("test-never-was", clock, STUCK_MS), copy_of(1)) is None
 
     def test_a_segment_made_anew(self, other: OtherInstance, sibling: Sibling) -> None:
         """One of another geometry is noticed at once; what the old one held is forgotten."""
@@ -215,12 +217,12 @@ class TestAbsent:
         other.take(copy_of(1, accepted_ms=EARLIER_MS))
         other.take(copy_of(2))
         other.start(NOON_MS - RETURNING_MS + 1)
-        newcomer = Sibling(other.name, clock)
+        newcomer = Sibling(other.name, clock, STUCK_MS)
         assert amount_of(newcomer, copy_of(1)) == 1990
         clock.advance(RETURNING_MS)
         assert amount_of(newcomer, copy_of(1)) is None
         assert amount_of(newcomer, copy_of(1)) is None
-        assert amount_of(Sibling(other.name, clock), copy_of(1)) is None
+        assert amount_of(Sibling(other.name, clock, STUCK_MS), copy_of(1)) is None
 
     def test_a_life_that_nobody_saw(self, other: OtherInstance, sibling: Sibling) -> None:
         """It came and died between two looks, both of which found it absent: what it accepted meanwhile counts."""
@@ -270,8 +272,8 @@ class TestCopies:
             copies = {one.name: copy_of(1, accepted_ms=NOON_MS - 7), two.name: copy_of(1, accepted_ms=NOON_MS - 5)}
             for each in (one, two):
                 each.publish(copies[each.name])
-            assert amount_of(Sibling(two.name, clock), copies[one.name]) is None
-            assert amount_of(Sibling(one.name, clock), copies[two.name]) == 1990
+            assert amount_of(Sibling(two.name, clock, STUCK_MS), copies[one.name]) is None
+            assert amount_of(Sibling(one.name, clock, STUCK_MS), copies[two.name]) == 1990
 
 
 class TestIntake:
@@ -285,7 +287,7 @@ class TestIntake:
         own = Segment.create("test-intake", GEOMETRY).lane(0, 0)
         Segment.unlink("test-intake")
         custody = Custody([own], area.table, area.journal, area.counters, lambda _: None)
-        siblings = Siblings([Sibling("test-never-was", clock), Sibling(other.name, clock)])
+        siblings = Siblings([Sibling("test-never-was", clock, STUCK_MS), Sibling(other.name, clock, STUCK_MS)])
         intake = Intake([own], custody, area.counters, clock, siblings=siblings, after_absence=False)
         custody.take(copy_of(4))
         other.take(copy_of(4))
@@ -297,3 +299,34 @@ class TestIntake:
         assert taken == [copy_of(4).correlation_id, copy_of(3).correlation_id]
         assert area.counters.get(DispatcherCount.REPEATED) == 1
         assert area.counters.get(DispatcherCount.CONFLICTS) == 2
+
+    def test_nothing_is_taken_while_they_can_not_be_looked_at(
+        self, other: OtherInstance, clock: FakeClock, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """Without descriptors the dispatcher goes on with what it has, and says so once each time."""
+        other.take(copy_of(1))
+        area = FakeArea(waiting_slots=8)
+        own = Segment.create("test-intake", GEOMETRY).lane(0, 0)
+        Segment.unlink("test-intake")
+        custody = Custody([own], area.table, area.journal, area.counters, lambda _: None)
+        sibling = Sibling(other.name, clock, STUCK_MS)
+        intake = Intake([own], custody, area.counters, clock, siblings=Siblings([sibling]), after_absence=False)
+        assert own.try_publish(copy_of(1, accepted_ms=LATER_MS))
+        is_free, reasons = sibling._is_free, [OSError(errno.EMFILE, "no descriptors")] * 3  # noqa: SLF001  a lock's file
+
+        def look(role: str) -> bool:
+            if reasons:
+                raise reasons.pop()
+            return is_free(role)
+
+        monkeypatch.setattr(sibling, "_is_free", look)
+        assert [intake.take() for _ in range(3)] == [False] * 3
+        assert own.depth == 1
+        assert caplog.text.count("siblings can't be looked at") == 1
+        intake.take()
+        assert own.depth == 0
+        assert area.counters.get(DispatcherCount.REPEATED) == 1
+        reasons.append(OSError(errno.EMFILE, "no descriptors"))
+        assert own.try_publish(copy_of(2))
+        intake.take()
+        assert caplog.text.count("siblings can't be looked at") == 2

@@ -21,7 +21,7 @@ class FakeCopy:
     def __init__(self, *, counts: bool | None) -> None:
         self.counts = counts
 
-    def counts_before(self, _: int) -> bool | None:
+    def wins_over(self, _: int) -> bool | None:
         """What the test says."""
         return self.counts
 
