@@ -30,8 +30,7 @@ from server.payments import (
     parse_payment,
 )
 from server.problems import (
-    CONFLICT,
-    FULL,
+    ANSWER_TO,
     LEAVING,
     LOOK_UPS_LIMITED,
     NOT_FOUND,
@@ -49,11 +48,9 @@ from server.window import WindowRefused, parse_window
 
 _log = logging.getLogger(__name__)
 
-_ACCEPTED: Final = Answer(HTTPStatus.ACCEPTED)
 _DONE: Final = Answer(HTTPStatus.NO_CONTENT)
 # RFC 9110 section 8.3.1 and RFC 6838 section 4.2.8: application/json or a type with the suffix +json.
 _JSON_TYPE: Final = re.compile(rb"[ \t]*application/(?:[^ \t;,/]+\+)?json[ \t]*(?:;.*)?", re.IGNORECASE | re.DOTALL)
-_TURNED_AWAY: Final = {Acceptance.CONFLICT: CONFLICT, Acceptance.FULL: FULL}
 
 
 class Gate(Protocol):
@@ -185,12 +182,7 @@ class _TakePayment:
         else:
             body = message.get("body", b"")
         acceptance = self._gate.accept(parse_payment(body, self._amount_cents_max))
-        # Enum members are compared, not looked up: their hash is a call into Python.
-        if acceptance is Acceptance.ACCEPTED or acceptance is Acceptance.REPEATED:
-            await send(_ACCEPTED.start)
-            await send(_ACCEPTED.body)
-        else:
-            await _TURNED_AWAY[acceptance](scope, receive, send)
+        await ANSWER_TO[acceptance](scope, receive, send)
 
 
 class _ShowPayment:

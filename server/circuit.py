@@ -2,13 +2,14 @@
 
 A `Circuit` is
 
-* **closed**: payments flow, up to `limit` at once. A failure seen in passing opens it. `limit` starts small after
-  an outage and grows by one per success, so it doubles per round trip (slow start, RFC 5681) up to its maximum.
+* **closed**: payments flow, up to `limit` at once. A failed request opens it, or a health poll that says *failing*.
+  `limit` starts small after an outage and grows by one per success, so it doubles per round trip (slow start, RFC
+  5681) up to its maximum.
 * **open**: nothing flows but a probe, a real payment, after a pause that doubles from 0.1 s to 0.5 s with each probe
   that fails. None goes to a processor known to be slow, as its answer would come too late to be told exactly, unless it
   may spare the dearer one or there is no other way left.
-* **half-open**: the newest probe is under way; its failure opens the circuit again. Another follows if it stays away
-  for long, lest one that sleeps through the end of an outage hide it.
+* **half-open**: the newest probe is under way; if it fails, the circuit is open again. If it has no answer after
+  `PROBE_AGAIN_MS` another may follow, as the first may sleep until long after the outage.
 
 Any success ends an outage, whenever its request was begun. What that took tells nothing, as the request may have slept
 through the outage: how slow the processor is has to be found out anew.

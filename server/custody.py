@@ -145,7 +145,7 @@ class Custody:
         crash, which empties that.
         """
         unended = len(self._slots) - self._journal.depth
-        return max(min(len(self._table) - len(self._journal) - unended, len(self._free)), 0)
+        return max(min(len(self._table) - self._journal.capacity - unended, len(self._free)), 0)
 
     def read(self, slot: int) -> Kept:
         """The payment in a slot.
@@ -184,7 +184,7 @@ class Custody:
         Args:
             slot: its table slot.
             event: what ended it.
-            kept: the payment, with the processor that has it (or was asked last) and requestedAt as stored there.
+            kept: the payment, with the processor that has it (or was asked last) and the requestedAt of `Ended`.
 
         Raises:
             IllegalTransition, BrokenInvariant: it did not end. Nothing is stored: a record would count for ever.
@@ -206,7 +206,7 @@ class Custody:
         """Forgets the oldest ended payments: their records go into the base, then their slots are free."""
         while self.before_forgetting():  # ends: each round takes payments, until lanes or room run out
             give_way()
-        slots = self._journal.fold(max(min(FOLD_BATCH_MAX, len(self._journal) // FOLD_PART), 1))
+        slots = self._journal.fold(max(min(FOLD_BATCH_MAX, self._journal.capacity // FOLD_PART), 1))
         self._expire_forgotten()
         forgotten = {}
         for slot in slots:

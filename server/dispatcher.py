@@ -46,7 +46,8 @@ class Dispatcher:
         attempts_max: sure noes after which a payment is refused; 0: none.
 
     Attributes:
-        stamp: requestedAt of a payment that is sent at a time, both ms UTC; the same, unless there are more instances.
+        stamp: from the time a payment is sent to its requestedAt, both ms UTC: the same, but with more instances one of
+            the milliseconds that are this one's own (`attempt.stamp_ms`).
         on_quiet: called when nothing is in flight or waiting any more: no settlement is about to follow the last.
     """
 

@@ -36,12 +36,8 @@ class Lookup:
         return None
 
     def _find_in_lanes(self, dispatcher: int, correlation_id: bytes) -> Accepted | None:
-        for lane in self._lanes[dispatcher]:
-            for position in range(lane.tail, lane.head):
-                accepted = lane.peek(position)
-                if accepted is not None and accepted.correlation_id == correlation_id:
-                    return accepted
-        return None
+        found = (lane.find(correlation_id) for lane in self._lanes[dispatcher])
+        return next((accepted for accepted in found if accepted is not None), None)
 
 
 class SiblingLookup:
@@ -80,13 +76,15 @@ class SiblingLookup:
 
 
 def _status(kept: Kept) -> PaymentStatus:
-    """What a client is told of a payment in the table; a processor only once it has to do with it."""
+    """What a client is told of a payment in the table; a processor only once it has to do with it; of a duplicate no
+    requestedAt: what that processor has is another one's.
+    """
     untried = kept.state is State.WAITING or not kept.attempts
     return PaymentStatus(
         kept.state.name.lower(),
         kept.amount_cents,
         None if untried else PROCESSOR_NAMES[kept.processor],
-        None if untried else kept.requested_at_ms,
+        None if untried or kept.state is State.DUPLICATE else kept.requested_at_ms,
         kept.accepted_at_us,
         kept.conflicts,
     )

@@ -1,4 +1,5 @@
-"""What the gateway answers when something is wrong, as RFC 9457 problems.
+"""What the gateway answers when something is wrong, as RFC 9457 problems; and the one table from what became of a
+payment at the door to its answer.
 
 They are told apart by their status and read by people by their `detail`, one sentence; there are no further `type`s, so
 it is `about:blank` and the title is the status's own name (RFC 9457 section 4.2.1). Those that never vary are built
@@ -13,6 +14,7 @@ from typing import Final
 import orjson
 
 from server.answers import JSON, Answer
+from server.payments import Acceptance
 
 PROBLEM_JSON: Final = b"application/problem+json"
 
@@ -97,3 +99,11 @@ LEAVING: Final = problem(HTTPStatus.NOT_FOUND, "This worker is leaving; send new
 UNEXPECTED: Final = problem(
     HTTPStatus.INTERNAL_SERVER_ERROR, "Something unexpected went wrong in the gateway; its log says what."
 )
+
+_ACCEPTED: Final = Answer(HTTPStatus.ACCEPTED)
+ANSWER_TO: Final = {
+    Acceptance.ACCEPTED: _ACCEPTED,
+    Acceptance.REPEATED: _ACCEPTED,
+    Acceptance.CONFLICT: CONFLICT,
+    Acceptance.FULL: FULL,
+}

@@ -22,7 +22,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 
 from server.answers import Answer
 from server.payments import BODY_BYTES_MAX, Acceptance, parse_fixed_shape
-from server.problems import CONFLICT, FULL, NOT_HTTP
+from server.problems import ANSWER_TO, NOT_HTTP
 
 _END_OF_HEAD: Final = b"\r\n\r\n"
 _HEAD: Final = re.compile(rb"POST /payments HTTP/1\.1(?:\r\n[!#-'*+.0-9A-Z^-z|~-]+:[\t -~]*)*")
@@ -84,13 +84,8 @@ def on_the_wire(answer: Answer) -> bytes:
     return b"HTTP/1.1 %d %b\r\n%b\r\n%b" % (status, status.phrase.encode("ascii"), fields, answer.body["body"])
 
 
-_ACCEPTED: Final = on_the_wire(Answer(HTTPStatus.ACCEPTED))
-_ANSWERS: Final = {
-    Acceptance.ACCEPTED: _ACCEPTED,
-    Acceptance.REPEATED: _ACCEPTED,
-    Acceptance.CONFLICT: on_the_wire(CONFLICT),
-    Acceptance.FULL: on_the_wire(FULL),
-}
+_ANSWERS: Final = {acceptance: on_the_wire(answer) for acceptance, answer in ANSWER_TO.items()}
+_ACCEPTED: Final = _ANSWERS[Acceptance.ACCEPTED]
 """The usual one is compared first: the hash of an enum's member is a call into Python."""
 _NOT_HTTP: Final = on_the_wire(NOT_HTTP)
 

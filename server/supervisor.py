@@ -2,8 +2,8 @@
 instance, without threads and without an event loop, so that forking is safe.
 
 Signals: SIGTERM, SIGINT or SIGHUP stop in order (web workers leave, dispatchers settle what they can, totals are
-published), half a second later again at once; SIGCHLD reaps. It waits for them with sigtimedwait, so no handler ever
-runs in between.
+published); another one, half a second later or more, stops at once. SIGCHLD reaps. It waits for them with sigtimedwait,
+so no handler ever runs in between.
 """
 
 import gc

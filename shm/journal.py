@@ -82,7 +82,8 @@ class Journal:
         self._page_words[_SELECTOR] = selector
         self._tail = base.journal_tail
 
-    def __len__(self) -> int:
+    @property
+    def capacity(self) -> int:
         """How many records there is room for."""
         return self._records
 

@@ -70,6 +70,8 @@ LANE_SLOTS_OFFSET = 2 * CACHE_LINE
 LANE_SLOT_LENGTH = 64
 LANE_SLOT_BODY = struct.Struct("<Q16sQQ")  # sequence, id, amount in cents, accepted at in µs
 LANE_SLOT = struct.Struct("<Q16sQQI20x")  # the body, its checksum, padding
+LANE_ID = 8  # where the id begins
+ID_LENGTH = 16
 
 TABLE_SLOT_LENGTH = 64
 TABLE_STATE = 0

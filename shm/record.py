@@ -67,8 +67,9 @@ class Ended(NamedTuple):
         kind: how it ended. Only settled payments count in totals.
         processor: index of the processor that has it (settled, duplicate) or was asked last (refused); of one that is
             left to a sibling, that of its last attempt, 0 if it was never sent.
-        requested_at_ms: requestedAt as stored at that processor, ms UTC, 0 if it shows no whole ms since 1970; of a
-            refused one, the one sent last; of one that is left to a sibling, when that was decided.
+        requested_at_ms: requestedAt, ms UTC. Of a settled one as stored at that processor; of a refused one the one
+            sent last; of a duplicate the one sent last, or as stored there if it was found after an absence (0 if it
+            shows no whole ms since 1970), or, if it is left to a sibling, when that was decided.
         amount_cents: what was accepted here.
         slot: its table slot.
     """

@@ -131,6 +131,25 @@ class TestTake:
         data[layout.LANE_SLOTS_OFFSET : layout.LANE_SLOTS_OFFSET + 64] = whole
         assert lane.peek(0) == payment(0)
 
+    def test_find(self) -> None:
+        """What lies between tail and head is found by its id, the oldest of equal ones; a torn slot is passed over."""
+        lane, data = fresh_lane()
+        fill(lane, range(3))
+        lane.advance(2)
+        again = payment(2)._replace(amount_cents=1)
+        assert lane.try_publish(again)
+        fill(lane, range(4, 6))
+        assert [lane.find(payment(number).correlation_id) for number in range(6)] == [
+            None,
+            None,
+            payment(2),
+            None,
+            payment(4),
+            payment(5),
+        ]
+        data[layout.LANE_SLOTS_OFFSET + 2 * layout.LANE_SLOT_LENGTH + 30] ^= 0xFF
+        assert lane.find(payment(2).correlation_id) == again
+
     def test_peek_raw_shows_the_bytes_as_they_are(self) -> None:
         """A damaged slot can be reported byte for byte."""
         lane, data = fresh_lane()

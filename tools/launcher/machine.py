@@ -128,5 +128,5 @@ def taken_up(instances: Sequence[str]) -> list[str]:
 def _count_settled(segment: Segment) -> int:
     """The payments that a summary counts."""
     journals = [segment.journal(dispatcher) for dispatcher in range(segment.geometry.dispatchers)]
-    totals = [journal.folded(len(journal))[0].all_time for journal in journals]
+    totals = [journal.folded(journal.capacity)[0].all_time for journal in journals]
     return sum(default + fallback for default, _, fallback, _ in totals)
