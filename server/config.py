@@ -231,7 +231,8 @@ SETTINGS: dict[str, Setting] = {
         "is refused; 0: it is tried until it is paid"),
     "in_flight_max": Setting("IN_FLIGHT_MAX", "384", _whole(1, 10_000), "requests", "per processor and instance: two "
         "instances and their look-ups (16 per dispatcher) make up the 800 that a processor runs at once; an outage's "
-        "probes (5 per dispatcher) find a place in its queue. With more: 800 / instances - 16 x DISPATCHERS"),
+        "probes (5 per dispatcher) find a place in its queue. With more instances or dispatchers: 800 / instances - 16 "
+        "x DISPATCHERS"),
     "flush_ms": Setting("FLUSH_MS", "12", _whole(1, 20), "milliseconds", "the longest that a settlement waits for "
         "others before its totals go to Redis; with none about to follow it does not wait"),
     "leave_ms": Setting("LEAVE_S", "1.5", _seconds("0", "60"), "seconds", "a stopping worker answers 404 on /health "

@@ -84,14 +84,17 @@ class RedisClient:
     async def _ask(self, words: tuple[Word, ...]) -> Any:
         try:
             return await self._exchange(words)
-        except (RedisConnectionError, RuntimeError):  # cut or (uvloop's word) reset since: every call may be made twice
+        except RedisConnectionError:  # cut since the last call; every call may be made twice
             return await self._exchange(words)
 
     async def _exchange(self, words: tuple[Word, ...]) -> Any:
         connection = self._connection
         if not connection.is_connected:
             await connection.connect()  # sending would, too, but leave open what Redis refuses, say a database
-        await connection.send_packed_command(connection.pack_command(*words), check_health=False)
+        try:
+            await connection.send_packed_command(connection.pack_command(*words), check_health=False)
+        except RuntimeError as error:  # uvloop's word for a connection that was reset
+            raise RedisConnectionError(str(error)) from error
         return await connection.read_response()
 
 

@@ -37,6 +37,8 @@ from shm import (
 
 HAPROXY_RETURNS_MS = 5000  # HAProxy needs 2 s to send an instance its ids again
 
+BLIND_LOOKS_MAX = 20  # in a row, some three seconds: then the process ends, and its successor has descriptors
+
 _LEAVING = (Phase.LEAVING, Phase.GONE)
 
 _log = logging.getLogger(__name__)
@@ -126,8 +128,8 @@ class Sibling:
         except SegmentError as error:
             fingerprint = None
             self._complain(error)
-        if fingerprint == self._mapped:
-            return
+        if fingerprint == self._mapped or (fingerprint is None and self._segment is not None):
+            return  # one that has lost its name (RemoveIPC= of systemd) may go on, and what it has paid is paid
         segment = self._segment_now()
         self._mapped = fingerprint  # read before: what changes in between shows next time
         if segment is None or self._segment is None or segment.segment_id != self._segment.segment_id:
@@ -216,21 +218,26 @@ class Siblings:
     def __init__(self, siblings: Iterable[Sibling]) -> None:
         """Looks at nothing yet."""
         self._siblings = list(siblings)
-        self._is_blind = False
+        self._blind_looks = 0  # in a row
 
     def look(self) -> bool:
         """Learns what every sibling has accepted until now; False if that can't be done for want of descriptors: until
         it can, nobody knows whether a payment that comes here is a copy.
+
+        Raises:
+            OSError: it could not be done `BLIND_LOOKS_MAX` times in a row.
         """
         try:
             for sibling in self._siblings:
                 sibling.look()
         except OSError as error:
-            if not self._is_blind:  # it is tried several times a second
+            if not self._blind_looks:
                 _log.error("siblings can't be looked at, and nothing is taken from the lanes meanwhile: %s", error)
-            self._is_blind = True
+            self._blind_looks += 1
+            if self._blind_looks > BLIND_LOOKS_MAX:
+                raise
             return False
-        self._is_blind = False
+        self._blind_looks = 0
         return True
 
     def amount_of(self, payment: Accepted) -> int | None:

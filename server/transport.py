@@ -151,9 +151,9 @@ class KeepAliveTransport(httpx.AsyncBaseTransport):
     async def aclose(self) -> None:
         """Close every connection and wait until all are closed; calls under way end as the module's table says."""
         self._closed = True
-        await self._addresses.aclose()
         for connection in tuple(self._connections):
             connection.fail(ConnectionAbortedError("the transport was closed"))
+        await self._addresses.aclose()
         if self.connections_open:
             await self._all_lost.wait()
 
@@ -186,8 +186,7 @@ class KeepAliveTransport(httpx.AsyncBaseTransport):
 
     async def _connect_to_any(self, timeout_s: float) -> Connection:
         """Connect to the first address that takes it; the time is shared out among them."""
-        addresses = await self._addresses.find()
-        doubts = self._addresses.doubts
+        addresses, doubts = await self._addresses.find()
         failure: OSError = OSError("the name has no address")
         for address in addresses:
             try:
@@ -195,7 +194,6 @@ class KeepAliveTransport(httpx.AsyncBaseTransport):
                     return await self._connect_to(address, doubts)
             except OSError as error:
                 failure = error
-        self._addresses.doubt()
         try:
             raise failure
         finally:
@@ -205,17 +203,25 @@ class KeepAliveTransport(httpx.AsyncBaseTransport):
         loop = asyncio.get_running_loop()
         connection = Connection(loop, self._forget)
         try:
-            await loop.create_connection(lambda: connection, address, self._port)
+            try:
+                await loop.create_connection(lambda: connection, address, self._port)
+            except BaseException:
+                self._addresses.doubt()
+                raise
+            self._require_usable(connection)
             if not await self._addresses.leads_to(address, doubts):
                 raise ConnectionAbortedError("the name leads elsewhere by now")
-            if self._closed:
-                raise ConnectionAbortedError("the transport was closed")
-            if not connection.is_usable():
-                raise ConnectionResetError("closed by the peer before anything was sent")
+            self._require_usable(connection)  # still, after a look-up
         except BaseException:
             connection.drop()
             raise
         return connection
+
+    def _require_usable(self, connection: Connection) -> None:
+        if self._closed:
+            raise ConnectionAbortedError("the transport was closed")
+        if not connection.is_usable():
+            raise ConnectionResetError("closed by the peer before anything was sent")
 
     def _forget(self, connection: Connection) -> None:
         if not connection.answered or connection.keep_alive:  # lost, not closed as its answer said

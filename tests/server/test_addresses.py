@@ -5,8 +5,11 @@ from collections.abc import Callable
 
 import pytest
 
-from server.addresses import ADDRESSES_FOR_S, ADDRESSES_MAX, Addresses
+from server import addresses as module
+from server.addresses import ADDRESSES_MAX, OVERTAKEN_AFTER_S, Addresses
 from tests.fakes import idle
+
+FOR_S = 60.0  # a second would be short on a busy machine
 
 
 class NameServer:
@@ -21,9 +24,9 @@ class NameServer:
         self.asked.append(asyncio.get_running_loop().create_future())
         return [(None, None, None, None, (address, port)) for address in await self.asked[-1]]
 
-    async def answer(self, *addresses: str) -> None:
-        """Answers the newest look-up, and lets the others go on."""
-        self.asked[-1].set_result(list(addresses))
+    async def answer(self, *addresses: str, number: int = -1) -> None:
+        """Answers a look-up, the newest one unless told otherwise, and lets the others go on."""
+        self.asked[number].set_result(list(addresses))
         await idle()
 
 
@@ -31,6 +34,7 @@ class NameServer:
 async def server(monkeypatch: pytest.MonkeyPatch) -> NameServer:
     """Whom this test's loop asks."""
     made = NameServer()
+    monkeypatch.setattr(module, "ADDRESSES_FOR_S", FOR_S)
     monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", made)
     return made
 
@@ -47,9 +51,14 @@ def advance(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
     return set_on
 
 
+async def found_by(addresses: Addresses) -> tuple[str, ...]:
+    """What is found."""
+    return (await addresses.find())[0]
+
+
 def finding(addresses: Addresses) -> asyncio.Task[tuple[str, ...]]:
     """Somebody who waits for the addresses."""
-    return asyncio.ensure_future(addresses.find())
+    return asyncio.ensure_future(found_by(addresses))
 
 
 class TestFind:
@@ -62,8 +71,8 @@ class TestFind:
         await idle()
         await server.answer("10.0.0.1", "10.0.0.2", "10.0.0.1")
         assert [await one for one in waiting] == [("10.0.0.1", "10.0.0.2")] * 3
-        assert await addresses.find() == ("10.0.0.1", "10.0.0.2")
-        advance(ADDRESSES_FOR_S)
+        assert await found_by(addresses) == ("10.0.0.1", "10.0.0.2")
+        advance(FOR_S)
         later = finding(addresses)
         await idle()
         await server.answer("10.0.0.3")
@@ -79,28 +88,58 @@ class TestFind:
         assert len(await found) == ADDRESSES_MAX
 
     async def test_a_loss_while_it_is_asked(self, server: NameServer) -> None:
-        """What was asked before the loss may be the old address: it is asked again, and nobody gets that one."""
+        """What was asked before a loss may be the old address: nobody who comes after the loss gets that one."""
         addresses = Addresses("peer.test", 80)
         found = finding(addresses)
         await idle()
         addresses.doubt()
         late = finding(addresses)
         await server.answer("10.0.0.1")
-        assert not found.done()
+        assert await found == ("10.0.0.1",)
         assert not late.done()
         await server.answer("10.0.0.2")
-        assert (await found, await late) == (("10.0.0.2",), ("10.0.0.2",))
+        assert await late == ("10.0.0.2",)
+        assert await found_by(addresses) == ("10.0.0.2",)
         assert len(server.asked) == 2
+
+    async def test_losses_without_end(self, server: NameServer) -> None:
+        """Two look-ups are enough for everybody, though each meets a loss."""
+        addresses = Addresses("peer.test", 80)
+        first = finding(addresses)
+        await idle()
+        addresses.doubt()
+        found = finding(addresses)
+        for _ in range(2):
+            await idle()
+            addresses.doubt()
+            await server.answer("10.0.0.1")
+        assert (await first, await found) == (("10.0.0.1",), ("10.0.0.1",))
+        assert len(server.asked) == 2
+
+    async def test_a_look_up_that_hangs(self, server: NameServer, advance: Callable[[float], None]) -> None:
+        """After a time another one begins beside it, and no third; what it still finds then is old."""
+        addresses = Addresses("peer.test", 80)
+        waiting = [finding(addresses)]
+        for _ in range(3):
+            await idle()
+            advance(OVERTAKEN_AFTER_S)
+            waiting.append(finding(addresses))
+        await idle()
+        assert len(server.asked) == 2
+        await server.answer("10.0.0.2")
+        assert [await one for one in waiting[1:]] == [("10.0.0.2",)] * 3
+        await server.answer("10.0.0.1", number=0)
+        assert await waiting[0] == await found_by(addresses) == ("10.0.0.2",)
 
     async def test_a_slow_name_server(self, server: NameServer) -> None:
         """However many give up meanwhile, it is asked once; who comes when it has answered needs not wait."""
         addresses = Addresses("peer.test", 80)
         for _ in range(20):
             with pytest.raises(TimeoutError):
-                await asyncio.wait_for(addresses.find(), 0.002)
+                await asyncio.wait_for(found_by(addresses), 0.002)
         assert len(server.asked) == 1
         await server.answer("10.0.0.1")
-        assert await addresses.find() == ("10.0.0.1",)
+        assert await found_by(addresses) == ("10.0.0.1",)
         assert len(server.asked) == 1
 
     async def test_failures(self, server: NameServer) -> None:
@@ -115,7 +154,7 @@ class TestFind:
             with pytest.raises(OSError, match="no such name"):
                 await one
         with pytest.raises(TimeoutError):
-            await asyncio.wait_for(addresses.find(), 0.002)
+            await asyncio.wait_for(found_by(addresses), 0.002)
         server.asked[-1].set_exception(OSError("no such name"))
         await idle()
         again = finding(addresses)
@@ -140,9 +179,10 @@ class TestLeadsTo:
     async def test_kept_to(self, server: NameServer, advance: Callable[[float], None]) -> None:
         """The one that took a connection is the only one that is tried, until the next look-up."""
         addresses = await self.known(server)
-        assert await addresses.leads_to("10.0.0.2", addresses.doubts)
-        assert await addresses.find() == ("10.0.0.2",)
-        advance(ADDRESSES_FOR_S)
+        _, doubts = await addresses.find()
+        assert await addresses.leads_to("10.0.0.2", doubts)
+        assert await found_by(addresses) == ("10.0.0.2",)
+        advance(FOR_S)
         later = finding(addresses)
         await idle()
         await server.answer("10.0.0.1", "10.0.0.2")
@@ -153,19 +193,20 @@ class TestLeadsTo:
     ) -> None:
         """A connection begun before a newer look-up is good only if that has found its address, too."""
         addresses = await self.known(server)
-        advance(ADDRESSES_FOR_S)
+        advance(FOR_S)
         later = finding(addresses)
         await idle()
         await server.answer("10.0.0.2")
         await later
-        assert not await addresses.leads_to("10.0.0.1", addresses.doubts)
-        assert await addresses.leads_to("10.0.0.2", addresses.doubts)
+        _, doubts = await addresses.find()
+        assert not await addresses.leads_to("10.0.0.1", doubts)
+        assert await addresses.leads_to("10.0.0.2", doubts)
 
     @pytest.mark.parametrize("now", ["10.0.0.1", "10.0.0.9"])
     async def test_a_loss_meanwhile(self, server: NameServer, now: str) -> None:
         """A connection begun before a loss is good only if the name still leads there."""
         addresses = await self.known(server)
-        doubts = addresses.doubts
+        _, doubts = await addresses.find()
         addresses.doubt()
         asking = asyncio.ensure_future(addresses.leads_to("10.0.0.1", doubts))
         await idle()
@@ -177,12 +218,16 @@ class TestClose:
     """Addresses.aclose."""
 
     async def test_ends_what_is_under_way(self, server: NameServer) -> None:
-        """Who waits for it is told."""
+        """Who waits for it is told, and nothing is begun any more."""
         addresses = Addresses("peer.test", 80)
-        await addresses.aclose()
         found = finding(addresses)
         await idle()
         await addresses.aclose()
-        with pytest.raises(ConnectionAbortedError):
-            await found
-        assert server.asked[0].cancelled()
+        for one in (found, finding(addresses)):
+            with pytest.raises(ConnectionAbortedError):
+                await one
+        assert [asked.cancelled() for asked in server.asked] == [True]
+
+    async def test_never_used(self) -> None:
+        """There is nothing to end."""
+        await Addresses("peer.test", 80).aclose()

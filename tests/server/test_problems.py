@@ -6,9 +6,10 @@ import pytest
 
 from server import problems
 from server.answers import Answer
+from server.payments import Acceptance
 from server.problems import PROBLEMS_MAX, method_not_allowed, passing_problem, problem
 
-READY = {name: value for name, value in vars(problems).items() if isinstance(value, Answer)}
+READY = {name: value for name, value in vars(problems).items() if isinstance(value, Answer) and name[0] != "_"}
 
 
 def headers_of(answer: Answer) -> dict[bytes, bytes]:
@@ -66,6 +67,16 @@ class TestReadyProblems:
         content = json.loads(READY[name].body["body"])
         assert content["status"] == READY[name].start["status"] >= 400
         assert content["detail"].endswith(".")
+
+    def test_every_acceptance_has_an_answer(self) -> None:
+        """What is taken is a 202 without a body."""
+        assert {acceptance: answer.start["status"] for acceptance, answer in problems.ANSWER_TO.items()} == {
+            Acceptance.ACCEPTED: 202,
+            Acceptance.REPEATED: 202,
+            Acceptance.CONFLICT: 409,
+            Acceptance.FULL: 503,
+        }
+        assert set(problems.ANSWER_TO) == set(Acceptance)
 
     def test_passing_ones_say_when(self) -> None:
         """A full ring and too many look-ups pass, so they have `Retry-After`."""

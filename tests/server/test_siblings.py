@@ -7,7 +7,7 @@ import pytest
 
 from server.custody import Custody
 from server.intake import Intake
-from server.siblings import HAPROXY_RETURNS_MS, Sibling, Siblings
+from server.siblings import BLIND_LOOKS_MAX, HAPROXY_RETURNS_MS, Sibling, Siblings
 from shm import Accepted, DispatcherCount, Geometry, Phase, Segment, State
 from tests.fakes import NOON_MS, FakeClock
 from tests.server.fake_area import FakeArea
@@ -83,6 +83,17 @@ class TestPresent:
         Segment.unlink(other.name, locks=False)
         other.start()
         assert amount_of(sibling, copy_of(1)) is None
+
+    def test_one_whose_segment_lost_its_name(self, other: OtherInstance, sibling: Sibling) -> None:
+        """It may go on with it: what it took counts, and what it takes, until there is another segment of that name."""
+        other.start()
+        other.take(copy_of(1))
+        assert amount_of(sibling, copy_of(1)) == 1990
+        Segment.unlink(other.name, locks=False)
+        other.publish(copy_of(2))
+        assert [amount_of(sibling, copy_of(number, accepted_ms=LATER_MS)) for number in (1, 2, 3)] == [1990, 1990, None]
+        other.kill()
+        assert amount_of(sibling, copy_of(1)) == 1990
 
     def test_one_that_never_was(self, clock: FakeClock) -> None:
         """A name without lock and segment stands for nothing."""
@@ -330,3 +341,10 @@ class TestIntake:
         assert own.try_publish(copy_of(2))
         intake.take()
         assert caplog.text.count("siblings can't be looked at") == 2
+        intake.take()
+        reasons.extend([OSError(errno.EMFILE, "no descriptors")] * (BLIND_LOOKS_MAX + 1))
+        assert own.try_publish(copy_of(3))
+        for _ in range(BLIND_LOOKS_MAX):
+            intake.take()
+        with pytest.raises(OSError, match="no descriptors"):
+            intake.take()

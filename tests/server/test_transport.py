@@ -16,6 +16,7 @@ from tests.server.fake_peer import (
     LOOPS,
     OK,
     PATIENCE_S,
+    FakeLookUp,
     NewLoop,
     Talk,
     failure,
@@ -290,7 +291,9 @@ class TestClosing:
     async def test_waits_for_those_being_made(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """It is closed once they have failed, and no later."""
         async with Talk() as talk:
-            refused = asyncio.get_running_loop().create_future()
+            loop = asyncio.get_running_loop()
+            monkeypatch.setattr(loop, "getaddrinfo", FakeLookUp(["127.0.0.1"]))
+            refused = loop.create_future()
 
             async def refuse_late(_address: str, _doubts: int) -> Connection:
                 await refused
@@ -336,7 +339,12 @@ class TestClosing:
                 with pytest.raises(httpx.ConnectError):
                     await talk.transport.handle_async_request(request)
                 await asyncio.sleep(0.01)
-                assert not [thing for thing in gc.get_objects() if isinstance(thing, Connection | httpx.HTTPError)]
+            async with Talk(host="peer.invalid") as talk:
+                with pytest.raises(httpx.ConnectError, match="gaierror"):
+                    await talk.transport.handle_async_request(httpx.Request("GET", talk.url))
+                await asyncio.sleep(0.01)
+                kinds = Connection | httpx.HTTPError | socket.gaierror
+                assert not [thing for thing in gc.get_objects() if isinstance(thing, kinds)]
 
         gc.collect()
         gc.disable()

@@ -129,7 +129,7 @@ class TestAddresses:
                 asyncio.get_running_loop(), "getaddrinfo", FakeLookUp(["127.0.0.2", "127.0.0.3", "127.0.0.1"])
             )
             assert (await talk.exchange())[1].status_code == 200
-            assert await talk.transport._addresses.find() == ("127.0.0.1",)  # noqa: SLF001  what comes next goes there
+            assert (await talk.transport._addresses.find())[0] == ("127.0.0.1",)  # noqa: SLF001  what comes next goes there
 
     async def test_an_address_that_hangs(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """It takes its share of the connect time-out, and leaves the others theirs."""
@@ -152,6 +152,28 @@ class TestAddresses:
             await peer.receive()
             peer.send(OK)
             assert (await call).status_code == 200
+
+    async def test_an_address_that_hangs_alone(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """It is doubted, and the name looked up again for the next connection."""
+        async with Talk(host="peer.test") as talk:
+            look_up = FakeLookUp(["127.0.0.1"])
+            monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", look_up)
+            monkeypatch.setattr(module, "ADDRESSES_FOR_S", 60)
+            with monkeypatch.context() as hanging:
+                hanging.setattr(asyncio.get_running_loop(), "create_connection", lambda *_: asyncio.Future())
+                assert type(await failure(talk.call(connect=0.05))) is httpx.ConnectTimeout
+            await talk.exchange()
+            assert look_up.count == 2
+
+    async def test_closed_during_a_look_up(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Nobody waits for it any more."""
+        async with Talk(host="peer.test") as talk:
+            monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", lambda *_, **__: asyncio.Future())
+            call = talk.call(connect=60.0)
+            await idle()
+            async with asyncio.timeout(5):
+                await talk.transport.aclose()
+            assert type(await failure(call)) is httpx.ConnectError
 
     async def test_no_address(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """A name without an address is a ConnectError."""
