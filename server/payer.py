@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import errno
 import signal
 from collections.abc import Callable
 from functools import partial
@@ -35,6 +36,7 @@ OLD_MS = 1000  # what was requested longer ago is published at once: an audit's 
 DRAIN_LOOK_S = 0.02
 VERIFY_LOOK_S = 0.01
 INTRODUCED_WITHIN_S = 0.5  # payments do not wait longer for Redis, and only after an absence
+BLIND_BEATS_MAX = 6  # then the process ends: idle connections keep their descriptors, and its successor has none
 LAST_FLUSH_WITHIN_MS = 2500  # two calls to Redis that time out, and a little
 SPARE_CONNECTIONS = ASKED_AT_ONCE_MAX + VERIFIED_AT_ONCE_MAX + PROBES_MAX + 2  # questions, probes, a health poll
 
@@ -203,9 +205,12 @@ class Payer:
             self._hear_health(processor, failing, response_ms_min)
 
     async def _beat(self, dispatcher: Dispatcher) -> None:
+        blind_beats = 0
         while True:
             dispatcher.beat()
-            self._siblings.look()
+            blind_beats = 0 if self._siblings.look() else blind_beats + 1
+            if blind_beats > BLIND_BEATS_MAX:
+                raise OSError(errno.EMFILE, f"siblings could not be looked at for {blind_beats} beats")
             if not self._config.redis_url:
                 _take_up_local_purge(self._segment, self._journal)
             await asyncio.sleep(child.BEAT_S)

@@ -37,8 +37,6 @@ from shm import (
 
 HAPROXY_RETURNS_MS = 5000  # HAProxy needs 2 s to send an instance its ids again
 
-BLIND_LOOKS_MAX = 20  # in a row, some three seconds: then the process ends, and its successor has descriptors
-
 _LEAVING = (Phase.LEAVING, Phase.GONE)
 
 _log = logging.getLogger(__name__)
@@ -218,26 +216,21 @@ class Siblings:
     def __init__(self, siblings: Iterable[Sibling]) -> None:
         """Looks at nothing yet."""
         self._siblings = list(siblings)
-        self._blind_looks = 0  # in a row
+        self._is_blind = False
 
     def look(self) -> bool:
         """Learns what every sibling has accepted until now; False if that can't be done for want of descriptors: until
         it can, nobody knows whether a payment that comes here is a copy.
-
-        Raises:
-            OSError: it could not be done `BLIND_LOOKS_MAX` times in a row.
         """
         try:
             for sibling in self._siblings:
                 sibling.look()
         except OSError as error:
-            if not self._blind_looks:
+            if not self._is_blind:  # it is tried several times a second
                 _log.error("siblings can't be looked at, and nothing is taken from the lanes meanwhile: %s", error)
-            self._blind_looks += 1
-            if self._blind_looks > BLIND_LOOKS_MAX:
-                raise
+            self._is_blind = True
             return False
-        self._blind_looks = 0
+        self._is_blind = False
         return True
 
     def amount_of(self, payment: Accepted) -> int | None:

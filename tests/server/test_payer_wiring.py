@@ -12,7 +12,7 @@ from server.config import Config, load
 from server.custody import Custody
 from server.dispatcher import Dispatcher
 from server.intake import Intake
-from server.payer import OLD_MS, SPARE_CONNECTIONS, Payer
+from server.payer import BLIND_BEATS_MAX, OLD_MS, SPARE_CONNECTIONS, Payer
 from server.processors import Processor
 from server.redis_totals import TotalsHash
 from server.siblings import Siblings
@@ -252,6 +252,31 @@ class TestBackground:
         """Each dispatcher asks for the lease of each processor's poll."""
         house = make(**WITH_REDIS)
         house.live(lambda _: sorted(house.hash.leased) == [0, 1], "the leases are not asked for")
+
+
+class FakeBeating:
+    """A dispatcher that counts its beats."""
+
+    def __init__(self) -> None:
+        self.beats = 0
+
+    def beat(self) -> None:
+        """Counts."""
+        self.beats += 1
+
+
+class TestBeat:
+    """Payer._beat."""
+
+    async def test_blind_for_too_long(self, make: Callable[..., House], monkeypatch: pytest.MonkeyPatch) -> None:
+        """The process ends, as nothing is taken meanwhile; not if it could look at its siblings in between."""
+        one, beating = plain(make()), FakeBeating()
+        sights = iter([*[False] * BLIND_BEATS_MAX, True, *[False] * (BLIND_BEATS_MAX + 1)])
+        monkeypatch.setattr(one._siblings, "look", lambda: next(sights))  # noqa: SLF001  the only way in
+        monkeypatch.setattr(child, "BEAT_S", 0)
+        with pytest.raises(OSError, match=f"could not be looked at for {BLIND_BEATS_MAX + 1} beats"):
+            await one._beat(beating)  # type: ignore[arg-type]  # noqa: SLF001  as its process does
+        assert beating.beats == 2 * BLIND_BEATS_MAX + 2
 
 
 class TestPublishing:

@@ -7,7 +7,7 @@ import pytest
 
 from server.custody import Custody
 from server.intake import Intake
-from server.siblings import BLIND_LOOKS_MAX, HAPROXY_RETURNS_MS, Sibling, Siblings
+from server.siblings import HAPROXY_RETURNS_MS, Sibling, Siblings
 from shm import Accepted, DispatcherCount, Geometry, Phase, Segment, State
 from tests.fakes import NOON_MS, FakeClock
 from tests.server.fake_area import FakeArea
@@ -341,10 +341,3 @@ class TestIntake:
         assert own.try_publish(copy_of(2))
         intake.take()
         assert caplog.text.count("siblings can't be looked at") == 2
-        intake.take()
-        reasons.extend([OSError(errno.EMFILE, "no descriptors")] * (BLIND_LOOKS_MAX + 1))
-        assert own.try_publish(copy_of(3))
-        for _ in range(BLIND_LOOKS_MAX):
-            intake.take()
-        with pytest.raises(OSError, match="no descriptors"):
-            intake.take()
