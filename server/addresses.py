@@ -14,18 +14,13 @@ ADDRESSES_MAX = 4
 ADDRESSES_FOR_S = 1.0
 """How long new connections go by one look-up."""
 
-LOOK_UPS_MAX = 2
-"""How many are under way at once: each occupies one of the process's four threads for them, which all names share."""
-
-OVERTAKEN_AFTER_S = 2.0
-"""How long one may take before another begins beside it. A query that was lost is sent again by the system only after
-5 s (resolv.conf(5), `timeout`)."""
-
 
 class Addresses:
     """The addresses of one name.
 
-    A look-up goes on when those who wait for it have given up, or a slow name server would never be heard.
+    There is one look-up at a time: uvloop does two at once for the whole process (libuv's "slow" work), so that a name
+    that hangs leaves one to the other processor. It goes on when those who wait for it have given up, or a slow name
+    server would never be heard; the system ends it, after some seconds (resolv.conf(5)).
 
     Args:
         host: the name.
@@ -40,10 +35,7 @@ class Addresses:
         self._proven: str | None = None  # the one of these that took a connection
         self._doubts = 0  # how often what was known has become doubtful
         self._until_s = 0.0  # then the name is looked up again, on the loop's clock
-        self._begun = 0  # how many look-ups
-        self._begun_at_s = 0.0  # the last of them
-        self._found_by = 0  # which of them found what is known
-        self._under_way: set[asyncio.Task[int]] = set()
+        self._looking_up: asyncio.Task[int] | None = None
         self._closed = False
 
     def doubt(self) -> None:
@@ -78,44 +70,34 @@ class Addresses:
         return True
 
     async def aclose(self) -> None:
-        """Ends what is under way."""
+        """Ends a look-up under way, and lets none begin."""
         self._closed = True
-        under_way = set(self._under_way)
-        for task in under_way:
-            task.cancel()
-        if under_way:
-            await asyncio.wait(under_way)
+        if self._looking_up is not None:
+            self._looking_up.cancel()
+            await asyncio.wait({self._looking_up})
 
     async def _look_up(self) -> int:
-        """Waits for a look-up; returns how many doubts there were when it began."""
+        """Waits for a look-up, a new one if none is under way; returns how many doubts there were when it began."""
         if self._closed:
             raise ConnectionAbortedError("the name is not looked up any more")
-        loop = asyncio.get_running_loop()
-        is_overdue = loop.time() - self._begun_at_s >= OVERTAKEN_AFTER_S
-        if not self._under_way or (is_overdue and len(self._under_way) < LOOK_UPS_MAX):
-            self._begun += 1
-            self._begun_at_s = loop.time()
-            task = loop.create_task(self._ask(self._begun))
-            self._under_way.add(task)
-            task.add_done_callback(self._hear)
-            del task  # an error that is raised below must not lead back to itself: only the collector would find that
-        done, _ = await asyncio.wait(self._under_way, return_when=asyncio.FIRST_COMPLETED)
+        if self._looking_up is None:
+            self._looking_up = asyncio.get_running_loop().create_task(self._ask())
+            self._looking_up.add_done_callback(self._hear)
+        done, _ = await asyncio.wait({self._looking_up})
         if self._closed:
             raise ConnectionAbortedError("the name is not looked up any more")
-        return done.pop().result()
+        return done.pop().result()  # of no variable: the error would lead back to itself, for the collector to find
 
-    async def _ask(self, number: int) -> int:
+    async def _ask(self) -> int:
         loop, doubts = asyncio.get_running_loop(), self._doubts
         found = await loop.getaddrinfo(self._host, self._port, type=socket.SOCK_STREAM)
-        if number > self._found_by:  # else it was overtaken
-            self._found_by = number
-            self._found = tuple(dict.fromkeys(str(info[4][0]) for info in found))[:ADDRESSES_MAX]
-            self._proven = None
-            if doubts == self._doubts:
-                self._until_s = loop.time() + ADDRESSES_FOR_S
+        self._found = tuple(dict.fromkeys(str(info[4][0]) for info in found))[:ADDRESSES_MAX]
+        self._proven = None
+        if doubts == self._doubts:
+            self._until_s = loop.time() + ADDRESSES_FOR_S
         return doubts
 
     def _hear(self, task: "asyncio.Task[int]") -> None:
-        self._under_way.discard(task)
+        self._looking_up = None
         if not task.cancelled():
             task.exception()  # taken up: who waited for it may be gone, and asyncio would complain

@@ -209,7 +209,7 @@ class Payer:
         while True:
             dispatcher.beat()
             blind_beats = 0 if self._siblings.look() else blind_beats + 1
-            if blind_beats > BLIND_BEATS_MAX:
+            if blind_beats > BLIND_BEATS_MAX and self._counters.phase is not Phase.LEAVING:
                 raise OSError(errno.EMFILE, f"siblings could not be looked at for {blind_beats} beats")
             if not self._config.redis_url:
                 _take_up_local_purge(self._segment, self._journal)

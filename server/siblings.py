@@ -48,13 +48,14 @@ class Sibling:
     Args:
         instance: its name.
         clock: what it goes by; all instances of a volume are on one machine.
-        stuck_ms: how long a dispatcher here may take no notice of what came to it meanwhile.
+        stuck_ms: how long a process may hang: a dispatcher here, with what came to it, or the sibling's supervisor.
     """
 
     def __init__(self, instance: str, clock: Clock, stuck_ms: int) -> None:
         """Looks at nothing yet."""
         self._instance = instance
         self._clock = clock
+        self._stuck_ms = stuck_ms
         self._returning_ms = HAPROXY_RETURNS_MS + stuck_ms
         self._segment: Segment | None = None
         self._mapped: tuple[int, bytes] | None = None  # the fingerprint of what was mapped, or could not be
@@ -126,8 +127,8 @@ class Sibling:
         except SegmentError as error:
             fingerprint = None
             self._complain(error)
-        if fingerprint == self._mapped or (fingerprint is None and self._segment is not None):
-            return  # one that has lost its name (RemoveIPC= of systemd) may go on, and what it has paid is paid
+        if fingerprint == self._mapped or (fingerprint is None and self._beats()):
+            return  # one that has lost its name (RemoveIPC= of systemd), and perhaps its locks, goes on until it ends
         segment = self._segment_now()
         self._mapped = fingerprint  # read before: what changes in between shows next time
         if segment is None or self._segment is None or segment.segment_id != self._segment.segment_id:
@@ -141,6 +142,10 @@ class Sibling:
             self._supervisor = segment.supervisor_counters()
             self._lanes = [segment.lane(worker, dispatcher) for worker in workers for dispatcher in dispatchers]
             self._tables = [segment.table(dispatcher) for dispatcher in dispatchers]
+
+    def _beats(self) -> bool:
+        row = self._supervisor
+        return row is not None and self._clock.ticks_ms() - row.heartbeat_us // 1000 < self._stuck_ms
 
     def _segment_now(self) -> Segment | None:
         try:

@@ -187,27 +187,28 @@ class KeepAliveTransport(httpx.AsyncBaseTransport):
     async def _connect_to_any(self, timeout_s: float) -> Connection:
         """Connect to the first address that takes it; the time is shared out among them."""
         addresses, doubts = await self._addresses.find()
-        failure: OSError = OSError("the name has no address")
-        for address in addresses:
-            try:
-                async with asyncio.timeout(timeout_s / len(addresses)):
-                    return await self._connect_to(address, doubts)
-            except OSError as error:
-                failure = error
+        failure, is_made = OSError("the name has no address"), False
         try:
+            for address in addresses:
+                try:
+                    async with asyncio.timeout(timeout_s / len(addresses)):
+                        connection = await self._connect_to(address, doubts)
+                except OSError as error:
+                    failure = error
+                else:
+                    is_made = True
+                    return connection
             raise failure
         finally:
+            if not is_made:  # or the caller has given up
+                self._addresses.doubt()
             del failure  # breaks the cycle error -> traceback -> this frame -> error
 
     async def _connect_to(self, address: str, doubts: int) -> Connection:
         loop = asyncio.get_running_loop()
         connection = Connection(loop, self._forget)
         try:
-            try:
-                await loop.create_connection(lambda: connection, address, self._port)
-            except BaseException:
-                self._addresses.doubt()
-                raise
+            await loop.create_connection(lambda: connection, address, self._port)
             self._require_usable(connection)
             if not await self._addresses.leads_to(address, doubts):
                 raise ConnectionAbortedError("the name leads elsewhere by now")

@@ -136,6 +136,6 @@ class TestNextLife:
         instance.kill()
         await instance.start()
         for number in range(0, 3000, 150):
-            assert await instance.client().pay(number) == 202
             assert await instance.client().pay(number, "5") == 409
+            assert await instance.client().pay(number) == 202
         assert len(processors.ids()) == 3000

@@ -328,6 +328,7 @@ class TestPublishing:
 
         with monkeypatch.context() as patiently:
             patiently.setattr(totals_rows, "SEEN_WITHIN_MS", 60_000)  # nothing but the settlement is written
+            patiently.setattr(redis_client, "CALL_TIMEOUT_S", 60)
             async with asyncio.timeout(PATIENCE_S):
                 while (await totals.summary(None, None)).default != Total(1, 1990):
                     await asyncio.sleep(0.001)

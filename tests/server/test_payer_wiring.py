@@ -278,6 +278,19 @@ class TestBeat:
             await one._beat(beating)  # type: ignore[arg-type]  # noqa: SLF001  as its process does
         assert beating.beats == 2 * BLIND_BEATS_MAX + 2
 
+    async def test_blind_while_it_leaves(self, make: Callable[..., House], monkeypatch: pytest.MonkeyPatch) -> None:
+        """There is no successor then, and what is in flight has until the end."""
+        house = make()
+        one, beating = plain(house), FakeBeating()
+        house.row.phase = Phase.LEAVING
+        monkeypatch.setattr(one._siblings, "look", lambda: False)  # noqa: SLF001  the only way in
+        monkeypatch.setattr(child, "BEAT_S", 0)
+        leaving = asyncio.ensure_future(one._beat(beating))  # type: ignore[arg-type]  # noqa: SLF001  as its process does
+        async with asyncio.timeout(PATIENCE_S):
+            while beating.beats < 3 * BLIND_BEATS_MAX:
+                await asyncio.sleep(0)
+        leaving.cancel()
+
 
 class TestPublishing:
     """Who tells the publisher."""

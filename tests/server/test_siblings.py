@@ -84,16 +84,21 @@ class TestPresent:
         other.start()
         assert amount_of(sibling, copy_of(1)) is None
 
-    def test_one_whose_segment_lost_its_name(self, other: OtherInstance, sibling: Sibling) -> None:
-        """It may go on with it: what it took counts, and what it takes, until there is another segment of that name."""
+    @pytest.mark.parametrize("locks", [False, True])
+    def test_one_whose_segment_lost_its_name(
+        self, other: OtherInstance, sibling: Sibling, clock: FakeClock, *, locks: bool
+    ) -> None:
+        """It goes on with it, so all it takes counts; until its heart is silent: nobody will pay what it leaves."""
         other.start()
+        other.segment.supervisor_counters().beat(clock.ticks_ms() * 1000)
         other.take(copy_of(1))
-        assert amount_of(sibling, copy_of(1)) == 1990
-        Segment.unlink(other.name, locks=False)
+        assert amount_of(sibling, copy_of(1, accepted_ms=LATER_MS)) == 1990
+        Segment.unlink(other.name, locks=locks)
         other.publish(copy_of(2))
+        clock.advance(STUCK_MS - 1)
         assert [amount_of(sibling, copy_of(number, accepted_ms=LATER_MS)) for number in (1, 2, 3)] == [1990, 1990, None]
-        other.kill()
-        assert amount_of(sibling, copy_of(1)) == 1990
+        clock.advance(1)
+        assert [amount_of(sibling, copy_of(number, accepted_ms=LATER_MS)) for number in (1, 2)] == [None, None]
 
     def test_one_that_never_was(self, clock: FakeClock) -> None:
         """A name without lock and segment stands for nothing."""

@@ -288,6 +288,20 @@ class TestClosing:
                 assert isinstance(await failure(call), httpx.TransportError)
             assert await (await talk.accept()).ended()
 
+    async def test_closed_by_the_peer_during_the_look_up_after_it(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Surely nothing was sent: it is looked at once more before it is used."""
+        async with asyncio.timeout(PATIENCE_S), Talk(host="peer.test") as talk:
+            monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", FakeLookUp(["127.0.0.1"]))
+
+            async def leads_there(_address: str, _doubts: int) -> bool:
+                (await talk.accept()).close()
+                await asyncio.sleep(0.01)
+                return True
+
+            monkeypatch.setattr(talk.transport._addresses, "leads_to", leads_there)  # noqa: SLF001  the moment in it
+            assert type(await failure(talk.call(connect=5.0, read=5.0))) is httpx.ConnectError
+            assert talk.transport.connections_open == 0
+
     async def test_waits_for_those_being_made(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """It is closed once they have failed, and no later."""
         async with Talk() as talk:
@@ -318,7 +332,7 @@ class TestClosing:
             await talk.transport.aclose()
 
     @LOOPS
-    def test_nothing_is_left_to_the_collector(self, new_loop: NewLoop) -> None:
+    def test_nothing_is_left_to_the_collector(self, new_loop: NewLoop, monkeypatch: pytest.MonkeyPatch) -> None:
         """Connections that ended badly leave no cycles: the memory of an outage is given back without a collection."""
 
         async def misbehave(talk: Talk, answer: bytes) -> None:
@@ -326,6 +340,10 @@ class TestClosing:
             await peer.receive()
             peer.send(answer)
             peer.close()
+
+        async def find_nothing(*_: object, **__: object) -> None:
+            await asyncio.sleep(0)
+            raise socket.gaierror("no such name")
 
         async def act() -> None:
             async with Talk() as talk:
@@ -339,7 +357,8 @@ class TestClosing:
                 with pytest.raises(httpx.ConnectError):
                     await talk.transport.handle_async_request(request)
                 await asyncio.sleep(0.01)
-            async with Talk(host="peer.invalid") as talk:
+            async with Talk(host="peer.test") as talk:
+                monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", find_nothing)
                 with pytest.raises(httpx.ConnectError, match="gaierror"):
                     await talk.transport.handle_async_request(httpx.Request("GET", talk.url))
                 await asyncio.sleep(0.01)
