@@ -1,8 +1,8 @@
 """Which addresses a processor's name leads to now.
 
 Two processors that are restarted may come back with each other's address, and what is meant for one would be stored at
-the other. So what was found is believed for a second, and not at all once a connection was lost since it was asked for;
-a connection that was being made meanwhile is used only if the name still leads there.
+the other. So what was found is believed for a second, and not at all once a connection was lost since it was asked for:
+before a new connection is used, `leads_to` sees that the name leads there after the last loss.
 """
 
 import asyncio
@@ -39,8 +39,12 @@ class Addresses:
         self._closed = False
 
     def doubt(self) -> None:
-        """A connection was lost, or could not be made: the name may lead elsewhere by now."""
+        """A connection was lost: the name may lead elsewhere by now, whatever is being asked at this moment."""
         self._doubts += 1
+        self._until_s = 0.0
+
+    def expire(self) -> None:
+        """A connection could not be made: the name is looked up again for the next one."""
         self._until_s = 0.0
 
     async def find(self) -> tuple[tuple[str, ...], int]:
@@ -50,10 +54,7 @@ class Addresses:
         Raises:
             OSError: the name can't be looked up, or `aclose` was called.
         """
-        asked = doubts = self._doubts
-        if asyncio.get_running_loop().time() >= self._until_s:
-            while (asked := await self._look_up()) < doubts:
-                pass  # it had begun before the last loss; the next one has not
+        asked = self._doubts if self._is_fresh() else await self._look_up()
         return (self._found if self._proven is None else (self._proven,)), asked
 
     async def leads_to(self, address: str, doubts: int) -> bool:
@@ -62,8 +63,10 @@ class Addresses:
         Raises:
             OSError: as `find`.
         """
-        if doubts != self._doubts:
-            await self.find()
+        least = self._doubts
+        if doubts != least and not self._is_fresh():
+            while await self._look_up() < least:
+                pass  # it had begun before the last loss; the next one has not
         if address not in self._found:
             return False
         self._proven = address
@@ -75,6 +78,9 @@ class Addresses:
         if self._looking_up is not None:
             self._looking_up.cancel()
             await asyncio.wait({self._looking_up})
+
+    def _is_fresh(self) -> bool:
+        return asyncio.get_running_loop().time() < self._until_s
 
     async def _look_up(self) -> int:
         """Waits for a look-up, a new one if none is under way; returns how many doubts there were when it began."""

@@ -201,7 +201,7 @@ class KeepAliveTransport(httpx.AsyncBaseTransport):
             raise failure
         finally:
             if not is_made:  # or the caller has given up
-                self._addresses.doubt()
+                self._addresses.expire()
             del failure  # breaks the cycle error -> traceback -> this frame -> error
 
     async def _connect_to(self, address: str, doubts: int) -> Connection:
@@ -222,10 +222,12 @@ class KeepAliveTransport(httpx.AsyncBaseTransport):
         if self._closed:
             raise ConnectionAbortedError("the transport was closed")
         if not connection.is_usable():
+            self._addresses.doubt()
             raise ConnectionResetError("closed by the peer before anything was sent")
 
     def _forget(self, connection: Connection) -> None:
-        if not connection.answered or connection.keep_alive:  # lost, not closed as its answer said
+        was_used = connection in self._connections  # else it was given up here
+        if was_used and (not connection.answered or connection.keep_alive):  # lost, not closed as its answer said
             self._addresses.doubt()
         self._connections.discard(connection)
         self._idle.pop(connection, None)

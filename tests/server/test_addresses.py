@@ -58,6 +58,12 @@ async def found_by(addresses: Addresses) -> tuple[str, ...]:
         return (await addresses.find())[0]
 
 
+async def leads_to(addresses: Addresses, address: str, doubts: int) -> bool:
+    """Whether the name still leads there, within the test's patience."""
+    async with asyncio.timeout(PATIENCE_S):
+        return await addresses.leads_to(address, doubts)
+
+
 def finding(addresses: Addresses) -> asyncio.Task[tuple[str, ...]]:
     """Somebody who waits for the addresses."""
     return asyncio.ensure_future(found_by(addresses))
@@ -88,50 +94,6 @@ class TestFind:
         await idle()
         await server.answer(*(f"10.0.0.{number}" for number in range(ADDRESSES_MAX + 2)))
         assert len(await found) == ADDRESSES_MAX
-
-    async def test_a_loss_while_it_is_asked(self, server: NameServer) -> None:
-        """What was asked before a loss may be the old address: nobody who comes after the loss gets that one."""
-        addresses = Addresses("peer.test", 80)
-        found = finding(addresses)
-        await idle()
-        addresses.doubt()
-        late = finding(addresses)
-        await server.answer("10.0.0.1")
-        assert await found == ("10.0.0.1",)
-        assert not late.done()
-        await server.answer("10.0.0.2")
-        assert await late == ("10.0.0.2",)
-        assert await found_by(addresses) == ("10.0.0.2",)
-        assert len(server.asked) == 2
-
-    async def test_a_loss_while_it_is_asked_and_nobody_else(self, server: NameServer) -> None:
-        """Who had asked before the loss gets that address, and has it looked at again before it is used."""
-        addresses = Addresses("peer.test", 80)
-        asking = asyncio.ensure_future(addresses.find())
-        await idle()
-        addresses.doubt()
-        await server.answer("10.0.0.1")
-        (address,), doubts = await asking
-        used = asyncio.ensure_future(addresses.leads_to(address, doubts))
-        await idle()
-        assert not used.done()
-        await server.answer("10.0.0.2")
-        assert not await used
-        assert len(server.asked) == 2
-
-    async def test_losses_without_end(self, server: NameServer) -> None:
-        """Two look-ups are enough for everybody, though each meets a loss."""
-        addresses = Addresses("peer.test", 80)
-        first = finding(addresses)
-        await idle()
-        addresses.doubt()
-        found = finding(addresses)
-        for _ in range(2):
-            await idle()
-            addresses.doubt()
-            await server.answer("10.0.0.1")
-        assert (await first, await found) == (("10.0.0.1",), ("10.0.0.1",))
-        assert len(server.asked) == 2
 
     async def test_a_slow_name_server(self, server: NameServer) -> None:
         """However many give up meanwhile, it is asked once; who comes when it has answered needs not wait."""
@@ -182,7 +144,7 @@ class TestLeadsTo:
         """The one that took a connection is the only one that is tried, until the next look-up."""
         addresses = await self.known(server)
         _, doubts = await addresses.find()
-        assert await addresses.leads_to("10.0.0.2", doubts)
+        assert await leads_to(addresses, "10.0.0.2", doubts)
         assert await found_by(addresses) == ("10.0.0.2",)
         advance(FOR_S)
         later = finding(addresses)
@@ -201,8 +163,8 @@ class TestLeadsTo:
         await server.answer("10.0.0.2")
         await later
         _, doubts = await addresses.find()
-        assert not await addresses.leads_to("10.0.0.1", doubts)
-        assert await addresses.leads_to("10.0.0.2", doubts)
+        assert not await leads_to(addresses, "10.0.0.1", doubts)
+        assert await leads_to(addresses, "10.0.0.2", doubts)
 
     @pytest.mark.parametrize("now", ["10.0.0.1", "10.0.0.9"])
     async def test_a_loss_meanwhile(self, server: NameServer, now: str) -> None:
@@ -210,10 +172,67 @@ class TestLeadsTo:
         addresses = await self.known(server)
         _, doubts = await addresses.find()
         addresses.doubt()
-        asking = asyncio.ensure_future(addresses.leads_to("10.0.0.1", doubts))
+        asking = asyncio.ensure_future(leads_to(addresses, "10.0.0.1", doubts))
         await idle()
         await server.answer(now)
         assert await asking == (now == "10.0.0.1")
+
+    async def test_a_loss_while_it_is_asked(self, server: NameServer) -> None:
+        """Whoever got an address that was asked for before the loss has it looked at again before it is used."""
+        addresses = Addresses("peer.test", 80)
+        asking = [asyncio.ensure_future(addresses.find())]
+        await idle()
+        addresses.doubt()
+        asking.append(asyncio.ensure_future(addresses.find()))
+        await server.answer("10.0.0.1")
+        assert [await one for one in asking] == [(("10.0.0.1",), 0)] * 2
+        using = [asyncio.ensure_future(leads_to(addresses, "10.0.0.1", 0)) for _ in asking]
+        await idle()
+        assert not any(one.done() for one in using)
+        await server.answer("10.0.0.2")
+        assert [await one for one in using] == [False, False]
+        assert len(server.asked) == 2
+
+    async def test_losses_without_end(self, server: NameServer) -> None:
+        """What began after the connection was made is good enough, though there was another loss since."""
+        addresses = await self.known(server)
+        _, doubts = await addresses.find()
+        addresses.doubt()
+        others = finding(addresses)
+        await idle()
+        addresses.doubt()
+        using = asyncio.ensure_future(leads_to(addresses, "10.0.0.1", doubts))
+        for _ in range(2):
+            await idle()
+            assert not using.done()
+            addresses.doubt()
+            await server.answer("10.0.0.1")
+        assert await using
+        await others
+        assert len(server.asked) == 3
+
+    async def test_looked_up_since_the_loss(self, server: NameServer) -> None:
+        """By somebody else: once is enough."""
+        addresses = await self.known(server)
+        _, doubts = await addresses.find()
+        addresses.doubt()
+        others = finding(addresses)
+        await idle()
+        await server.answer("10.0.0.2")
+        await others
+        assert [await leads_to(addresses, address, doubts) for address in ("10.0.0.1", "10.0.0.2")] == [False, True]
+        assert len(server.asked) == 2
+
+    async def test_no_connection(self, server: NameServer) -> None:
+        """It is looked up again for the next one; what is being asked meanwhile is good."""
+        addresses = await self.known(server)
+        addresses.expire()
+        found = finding(addresses)
+        await idle()
+        addresses.expire()
+        await server.answer("10.0.0.3")
+        assert await found == await found_by(addresses) == ("10.0.0.3",)
+        assert len(server.asked) == 2
 
 
 class TestClose:

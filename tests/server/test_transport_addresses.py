@@ -121,6 +121,7 @@ class TestAddresses:
             else:
                 assert type(await failure(second)) is httpx.ConnectError
                 assert await other.ended()
+            assert talk.transport._addresses._doubts == 1  # noqa: SLF001  a connection given up here is no loss
 
     async def test_addresses_in_turn(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """Of several addresses the first that takes the connection is used, and kept to."""
