@@ -118,7 +118,7 @@ class TestOneInstance:
     async def test_life_of_a_payment(self, start: Start, processors: Processors) -> None:
         """From its acceptance to its settlement it can be looked up, and it is charged once."""
         processors.behave(delay_ms=2000)
-        instance = await start()
+        instance = await start(SLOW_MS="60000")  # else the fallback takes it if only the default's health is known yet
         client = instance.client()
 
         async def status() -> dict[str, object]:
