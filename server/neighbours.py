@@ -90,7 +90,7 @@ class Neighbours:
         try:
             return self._unheard(told)
         except OSError as error:  # no descriptors
-            return f"the instances of this volume can't be looked at: {error.strerror}"
+            return f"the instances of this volume can't be looked at: {error.strerror or error}"
 
     def _unheard(self, told: Mapping[str, Told]) -> str | None:
         self._attach()

@@ -144,7 +144,7 @@ class TestUnheard:
         """Who can't look at one instance says so, and has not forgotten by the next time whom it looked at before."""
         other.segment.journal(0).begin_life()
         neighbours = Neighbours([other.name, "test-cannot-be-opened"])
-        reasons = [OSError(errno.EMFILE, "no descriptors"), SegmentForbidden("it is another user's")]
+        reasons: list[Exception] = [OSError(errno.EMFILE, "no descriptors"), SegmentForbidden("it is another user's")]
 
         def look(instance: str) -> tuple[int, bytes] | None:
             if instance != other.name:
@@ -155,6 +155,8 @@ class TestUnheard:
         assert neighbours.unheard({}) == "the instances of this volume can't be looked at: no descriptors"
         assert "can't be seen: it is another user's" in str(neighbours.unheard({}))
         assert sorted(neighbours.unknowns()) == names(other)
+        reasons.append(OSError("as posix_ipc says it"))  # without a number
+        assert neighbours.unheard({}) == "the instances of this volume can't be looked at: as posix_ipc says it"
 
     def test_a_segment_in_the_making(self, other: OtherInstance) -> None:
         """Nothing has been settled in it."""
