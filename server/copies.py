@@ -21,6 +21,7 @@ class Copy(NamedTuple):
         table: where it is there.
         slot: and in which slot.
         correlation_id: its id.
+        wins_ties: whether that sibling's copies count first if accepted in the same microsecond.
     """
 
     is_free: Callable[[str], bool]
@@ -28,6 +29,7 @@ class Copy(NamedTuple):
     table: Table
     slot: int
     correlation_id: bytes
+    wins_ties: bool
 
     def wins_over(self, accepted_at_us: int) -> bool | None:
         """Whether what waits here unverified, accepted then (µs UTC), is to be left to this copy.
@@ -40,8 +42,8 @@ class Copy(NamedTuple):
         | is sending, unknown or settled | True |
         | waits, and its instance has verified all it found | True: it will be sent there |
         | waits, and a dispatcher there is just starting | None |
-        | waits there unverified, accepted at the same time as the one here, or later | False |
-        | the same, accepted earlier; its instance is down | True |
+        | waits there unverified, and the one here was accepted first | False |
+        | the same, but the copy was; its instance is down | True |
         | the same, and its instance is verifying | None: it may have left it to an earlier life of this one |
         """
         pays_what_waits = self._pays_what_waits()  # before the slot is read: it may begin to be sent
@@ -54,7 +56,7 @@ class Copy(NamedTuple):
             return False
         if pays_what_waits or pays_what_waits is None:
             return pays_what_waits
-        if kept.accepted_at_us >= accepted_at_us:
+        if not is_first(kept.accepted_at_us, accepted_at_us, wins_ties=self.wins_ties):
             return False
         return True if self._is_down() else None
 
@@ -78,7 +80,16 @@ class Copy(NamedTuple):
         return all(row.get(DispatcherCount.VERIFIED_FOR_MS) == since_ms for row in rows)
 
 
-def copies_in(segment: Segment, is_free: Callable[[str], bool], knows: Callable[[bytes], bool]) -> Iterator[Copy]:
+def is_first(theirs_us: int, ours_us: int, *, wins_ties: bool) -> bool:
+    """Whether a sibling's copy, accepted then, comes before ours. Of two in the same microsecond one must, too: the
+    one of the instance whose name sorts first.
+    """
+    return theirs_us < ours_us or (wins_ties and theirs_us == ours_us)
+
+
+def copies_in(
+    segment: Segment, is_free: Callable[[str], bool], knows: Callable[[bytes], bool], *, wins_ties: bool
+) -> Iterator[Copy]:
     """Of the ids that this instance knows, those that a sibling has paid or may be going to pay.
 
     What lies in its lanes is not looked at: its dispatcher knows whose ids it meets.
@@ -87,9 +98,10 @@ def copies_in(segment: Segment, is_free: Callable[[str], bool], knows: Callable[
         segment: the sibling's.
         is_free: whether nobody plays a role of that sibling.
         knows: whether an id is known here.
+        wins_ties: whether that sibling's name sorts before this instance's.
     """
     for dispatcher in range(segment.geometry.dispatchers):
         table = segment.table(dispatcher)
         for slot, state, correlation_id, _, _ in table.ids():
             if (state in _SENT_THERE or state == State.WAITING) and knows(correlation_id):
-                yield Copy(is_free, segment, table, slot, correlation_id)
+                yield Copy(is_free, segment, table, slot, correlation_id, wins_ties)

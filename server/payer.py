@@ -140,7 +140,7 @@ class Payer:
         return Processor(index, PROCESSOR_NAMES[index], url, transport=transport, timeout_s=timeout_s)
 
     def _sibling(self, name: str) -> Sibling:
-        return Sibling(name, self._clock, self._config.stuck_ms)
+        return Sibling(name, self._clock, self._config.stuck_ms, ours=self._config.instance)
 
     def _quota(self) -> Callable[[], int]:
         return CpuQuota().throttled_periods

@@ -10,10 +10,11 @@ asks whether a sibling has accepted that id. Of each sibling it knows two sets o
 A sibling is absent when nobody holds its supervisor's lock, or when its supervisor is stopping.
 
 Two instances must never leave a payment to each other: that would lose it. A payment in a table is paid by that
-instance, as nobody else takes its id any more. Of two copies that both lie in lanes the one accepted first counts, and
-both sides see that alike. (What this misses: copies taken on both sides in the same instant; a copy that comes to a
-living instance after a sibling has accepted `IDS_FOLLOWED_MIN` others, or lies in a lane before a full table until
-some seconds after the sibling's return; instances that share no volume.)
+instance, as nobody else takes its id any more. Of two copies that both lie in lanes the one accepted first counts (in
+the same microsecond: at the instance whose name sorts first), and both sides see that alike. (What this misses: a copy
+that a worker stamped and published only after a later one was taken on the other side, if both are taken in the same
+instant; a copy that comes to a living instance after a sibling has accepted `IDS_FOLLOWED_MIN` others, or lies in a
+lane before a full table until some seconds after the sibling's return; instances that share no volume.)
 """
 
 import logging
@@ -21,7 +22,7 @@ from collections.abc import Callable, Iterable, Iterator
 
 from server.clock import Clock
 from server.config import IDS_FOLLOWED_MIN
-from server.copies import Copy, copies_in
+from server.copies import Copy, copies_in, is_first
 from server.generations import LatestIds
 from shm import (
     Accepted,
@@ -49,11 +50,13 @@ class Sibling:
         instance: its name.
         clock: what it goes by; all instances of a volume are on one machine.
         stuck_ms: how long a process may hang: a dispatcher here, with what came to it, or the sibling's supervisor.
+        ours: the name of the instance that asks.
     """
 
-    def __init__(self, instance: str, clock: Clock, stuck_ms: int) -> None:
+    def __init__(self, instance: str, clock: Clock, stuck_ms: int, *, ours: str) -> None:
         """Looks at nothing yet."""
         self._instance = instance
+        self._wins_ties = instance < ours
         self._clock = clock
         self._stuck_ms = stuck_ms
         self._returning_ms = HAPROXY_RETURNS_MS + stuck_ms
@@ -113,8 +116,8 @@ class Sibling:
         if found is None:
             return None
         amount_cents, accepted_at_us = found
-        is_first = accepted_at_us < payment.accepted_at_us or self._has_taken(payment.correlation_id)
-        return amount_cents if is_first else None
+        counts = is_first(accepted_at_us, payment.accepted_at_us, wins_ties=self._wins_ties)
+        return amount_cents if counts or self._has_taken(payment.correlation_id) else None
 
     def _has_taken(self, correlation_id: bytes) -> bool:
         """Whether it has taken an id into a table by now: a search of milliseconds, for what hardly ever happens."""
@@ -212,7 +215,7 @@ class Sibling:
     def copies(self, knows: Callable[[bytes], bool]) -> Iterator[Copy]:
         """Of the ids that this instance knows, those that the sibling has paid or may be going to pay."""
         segment = self._segment_now()
-        return iter(()) if segment is None else copies_in(segment, self._is_free, knows)
+        return iter(()) if segment is None else copies_in(segment, self._is_free, knows, wins_ties=self._wins_ties)
 
 
 class Siblings:

@@ -64,12 +64,14 @@ def read_command_line(arguments: Sequence[str]) -> Choice:
     """Read the command line; on `--help` or a mistake the process ends here."""
     parser = argparse.ArgumentParser(
         prog="tools/test",
-        description="Run format, lint, types and tests with branch coverage. Makes .venv first if needed. "
+        description="Run format, lint, types and tests, with branch coverage if not --fast. Makes .venv if needed. "
         "The slow tests use HAProxy and Redis, whose Debian packages are installed if missing (as root).",
         epilog="Everything after -- goes to pytest, e.g. ./tools/test --fast -- -k lane -x",
     )
     which = parser.add_mutually_exclusive_group()
-    which.add_argument("--fast", dest="tests", action="store_const", const=FAST, help="leave out the slow tests")
+    which.add_argument(
+        "--fast", dest="tests", action="store_const", const=FAST, help="leave out the slow tests and coverage"
+    )
     which.add_argument(
         "--containers", dest="tests", action="store_const", const=ALL, help="run the container tests too (needs Docker)"
     )
@@ -101,11 +103,12 @@ def steps_of(choice: Choice, python: str) -> list[Step]:
     pytest = [python, "-m", "pytest", "-m", choice.tests]
     if choice.only_tests:
         return [Step("container tests", [*pytest, *choice.pytest_args])]
+    coverage = [] if choice.tests == FAST else ["--cov", "--cov-report=term"]  # which takes as long again
     return [
         Step("format", [python, "-m", "ruff", "format", "--check"]),
         Step("lint", [python, "-m", "ruff", "check"]),
         Step("types", [python, "-m", "mypy"]),
-        Step("tests", [*pytest, "--cov", "--cov-report=term", *choice.pytest_args]),
+        Step("tests", [*pytest, *coverage, *choice.pytest_args]),
     ]
 
 

@@ -4,6 +4,8 @@ import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
+from server.clock import Clock
+from server.siblings import Sibling
 from shm import Accepted, DispatcherCount, Event, Geometry, Phase, RoleLock, Segment, State
 from tests.fakes import NOON_MS
 from tests.shm.processes import end, forked
@@ -25,6 +27,11 @@ _WAYS = {
 def copy_of(number: int, amount_cents: int = 1990, *, accepted_ms: int = NOON_MS) -> Accepted:
     """A payment with this id; copies of it may differ in amount and time."""
     return Accepted(number.to_bytes(16, "big"), amount_cents, accepted_ms * 1000)
+
+
+def sibling_of(name: str, clock: Clock, *, ours: str = "") -> Sibling:
+    """What the instance `ours` knows of another one; by default one whose name sorts before all others."""
+    return Sibling(name, clock, STUCK_MS, ours=ours)
 
 
 class OtherInstance:

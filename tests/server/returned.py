@@ -7,12 +7,12 @@ import pytest
 
 from server.copies import Copy
 from server.custody import Custody
-from server.siblings import Sibling, Siblings
+from server.siblings import Siblings
 from server.verification import verify
 from shm import Ended
 from tests.fakes import FakeClock, FakeProcessor, Paid
 from tests.server.fake_area import FakeArea
-from tests.server.other_instance import STUCK_MS, copy_of
+from tests.server.other_instance import copy_of, sibling_of
 from tests.server.scene import text_of
 
 
@@ -25,7 +25,7 @@ class Returned:
         self.clock = FakeClock()
         self.fakes = (FakeProcessor(), FakeProcessor())
         self.processors = (self.fakes[0].processor(0), self.fakes[1].processor(1))
-        self.siblings = Siblings([Sibling(name, self.clock, STUCK_MS) for name in siblings])
+        self.siblings = Siblings([sibling_of(name, self.clock) for name in siblings])
         for number in numbers:
             self.custody.take(copy_of(number), verified=False)
 

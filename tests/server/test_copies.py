@@ -2,10 +2,10 @@
 
 import pytest
 
-from server.siblings import Sibling, Siblings
+from server.siblings import Siblings
 from shm import Event, Kept, State
 from tests.fakes import NOON_MS, FakeClock
-from tests.server.other_instance import STUCK_MS, OtherInstance, copy_of, other_instance
+from tests.server.other_instance import OtherInstance, copy_of, other_instance, sibling_of
 
 LATER_MS = NOON_MS + 1
 EARLIER_MS = NOON_MS - 1
@@ -18,9 +18,7 @@ class TestWaitingCopies:
         self, other: OtherInstance, clock: FakeClock, *, accepted_ms: int = NOON_MS, known: int = 99
     ) -> dict[int, bool | None]:
         """Which of the payments up to `known` are there as well, and whether copies accepted then are left to them."""
-        copies = Siblings([Sibling(other.name, clock, STUCK_MS)]).copies(
-            lambda key: int.from_bytes(key, "big") <= known
-        )
+        copies = Siblings([sibling_of(other.name, clock)]).copies(lambda key: int.from_bytes(key, "big") <= known)
         return {int.from_bytes(key, "big"): copy.wins_over(accepted_ms * 1000) for key, (copy,) in copies.items()}
 
     def test_what_is_or_will_be_paid(self, other: OtherInstance, clock: FakeClock) -> None:
@@ -52,6 +50,15 @@ class TestWaitingCopies:
         assert self.found(other, clock, accepted_ms=LATER_MS) == {1: True if absent else None, 2: True}
         assert self.found(other, clock, accepted_ms=EARLIER_MS) == {1: False, 2: True}
 
+    def test_the_same_microsecond(self, other: OtherInstance, clock: FakeClock) -> None:
+        """The copy of the instance whose name sorts first is paid; each side sees that alike."""
+        other.start()
+        other.take(copy_of(1))
+        found = {ours: next(sibling_of(other.name, clock, ours=ours).copies(lambda _: True)) for ours in ("", "~")}
+        assert {ours: copy.wins_over(NOON_MS * 1000) for ours, copy in found.items()} == {"": False, "~": None}
+        other.kill()
+        assert {ours: copy.wins_over(NOON_MS * 1000) for ours, copy in found.items()} == {"": False, "~": True}
+
     def test_between_two_lives(self, other: OtherInstance, clock: FakeClock) -> None:
         """A new supervisor that has not begun its row yet: the words there are an earlier life's, and say nothing."""
         other.start()
@@ -67,7 +74,7 @@ class TestWaitingCopies:
         other.start()
         other.has_verified()
         other.take(copy_of(1, accepted_ms=LATER_MS))
-        copies = Siblings([Sibling(other.name, clock, STUCK_MS)]).copies(lambda _: True)
+        copies = Siblings([sibling_of(other.name, clock)]).copies(lambda _: True)
         (copy,) = copies[copy_of(1).correlation_id]
         assert copy.wins_over(NOON_MS * 1000) is True
         other.kill()
@@ -85,7 +92,7 @@ class TestWaitingCopies:
         other.start()
         other.has_verified()
         other.take(copy_of(1))
-        (copy,) = Sibling(other.name, clock, STUCK_MS).copies(lambda _: True)
+        (copy,) = sibling_of(other.name, clock).copies(lambda _: True)
         read = copy.table.read
 
         def read_and_die(slot: int) -> Kept | None:
@@ -99,15 +106,13 @@ class TestWaitingCopies:
 
     def test_nobody(self, clock: FakeClock) -> None:
         """A sibling without a segment has nothing."""
-        assert Siblings([Sibling("test-never-was", clock, STUCK_MS)]).copies(lambda _: True) == {}
+        assert Siblings([sibling_of("test-never-was", clock)]).copies(lambda _: True) == {}
 
     def test_of_several(self, other: OtherInstance, clock: FakeClock) -> None:
         """All of them are told."""
         with other_instance() as third:
             other.take(copy_of(1), State.SETTLED)
             third.take(copy_of(1))
-            copies = Siblings([Sibling(third.name, clock, STUCK_MS), Sibling(other.name, clock, STUCK_MS)]).copies(
-                lambda _: True
-            )
+            copies = Siblings([sibling_of(third.name, clock), sibling_of(other.name, clock)]).copies(lambda _: True)
             found = [copy.wins_over(EARLIER_MS * 1000) for copy in copies[copy_of(1).correlation_id]]
             assert found == [False, True]

@@ -11,7 +11,7 @@ from server.siblings import HAPROXY_RETURNS_MS, Sibling, Siblings
 from shm import Accepted, DispatcherCount, Geometry, Phase, Segment, State
 from tests.fakes import NOON_MS, FakeClock
 from tests.server.fake_area import FakeArea
-from tests.server.other_instance import GEOMETRY, STUCK_MS, OtherInstance, copy_of, other_instance
+from tests.server.other_instance import GEOMETRY, STUCK_MS, OtherInstance, copy_of, other_instance, sibling_of
 from tests.shm.segments import segment_path
 
 RETURNING_MS = HAPROXY_RETURNS_MS + STUCK_MS
@@ -22,7 +22,7 @@ EARLIER_MS = NOON_MS - 1
 @pytest.fixture
 def sibling(other: OtherInstance, clock: FakeClock) -> Sibling:
     """What is known here of the other instance."""
-    return Sibling(other.name, clock, STUCK_MS)
+    return sibling_of(other.name, clock)
 
 
 def amount_of(sibling: Sibling, payment: Accepted) -> int | None:
@@ -102,7 +102,7 @@ class TestPresent:
 
     def test_one_that_never_was(self, clock: FakeClock) -> None:
         """A name without lock and segment stands for nothing."""
-        assert amount_of(Sibling("test-never-was", clock, STUCK_MS), copy_of(1)) is None
+        assert amount_of(sibling_of("test-never-was", clock), copy_of(1)) is None
 
     def test_a_segment_made_anew(self, other: OtherInstance, sibling: Sibling) -> None:
         """One of another geometry is noticed at once; what the old one held is forgotten."""
@@ -233,12 +233,12 @@ class TestAbsent:
         other.take(copy_of(1, accepted_ms=EARLIER_MS))
         other.take(copy_of(2))
         other.start(NOON_MS - RETURNING_MS + 1)
-        newcomer = Sibling(other.name, clock, STUCK_MS)
+        newcomer = sibling_of(other.name, clock)
         assert amount_of(newcomer, copy_of(1)) == 1990
         clock.advance(RETURNING_MS)
         assert amount_of(newcomer, copy_of(1)) is None
         assert amount_of(newcomer, copy_of(1)) is None
-        assert amount_of(Sibling(other.name, clock, STUCK_MS), copy_of(1)) is None
+        assert amount_of(sibling_of(other.name, clock), copy_of(1)) is None
 
     def test_a_life_that_nobody_saw(self, other: OtherInstance, sibling: Sibling) -> None:
         """It came and died between two looks, both of which found it absent: what it accepted meanwhile counts."""
@@ -288,8 +288,17 @@ class TestCopies:
             copies = {one.name: copy_of(1, accepted_ms=NOON_MS - 7), two.name: copy_of(1, accepted_ms=NOON_MS - 5)}
             for each in (one, two):
                 each.publish(copies[each.name])
-            assert amount_of(Sibling(two.name, clock, STUCK_MS), copies[one.name]) is None
-            assert amount_of(Sibling(one.name, clock, STUCK_MS), copies[two.name]) == 1990
+            assert amount_of(sibling_of(two.name, clock), copies[one.name]) is None
+            assert amount_of(sibling_of(one.name, clock), copies[two.name]) == 1990
+
+    def test_both_sides_agree_on_the_same_microsecond(self, clock: FakeClock) -> None:
+        """The copy of the instance whose name sorts first is paid, the other one is not."""
+        with other_instance() as one, other_instance() as two:
+            first, second = sorted((one.name, two.name))
+            for each in (one, two):
+                each.publish(copy_of(1))
+            assert amount_of(sibling_of(second, clock, ours=first), copy_of(1)) is None
+            assert amount_of(sibling_of(first, clock, ours=second), copy_of(1)) == 1990
 
 
 class TestIntake:
@@ -303,7 +312,7 @@ class TestIntake:
         own = Segment.create("test-intake", GEOMETRY).lane(0, 0)
         Segment.unlink("test-intake")
         custody = Custody([own], area.table, area.journal, area.counters, lambda _: None)
-        siblings = Siblings([Sibling("test-never-was", clock, STUCK_MS), Sibling(other.name, clock, STUCK_MS)])
+        siblings = Siblings([sibling_of("test-never-was", clock), sibling_of(other.name, clock)])
         intake = Intake([own], custody, area.counters, clock, siblings=siblings, after_absence=False)
         custody.take(copy_of(4))
         other.take(copy_of(4))
@@ -325,7 +334,7 @@ class TestIntake:
         own = Segment.create("test-intake", GEOMETRY).lane(0, 0)
         Segment.unlink("test-intake")
         custody = Custody([own], area.table, area.journal, area.counters, lambda _: None)
-        sibling = Sibling(other.name, clock, STUCK_MS)
+        sibling = sibling_of(other.name, clock)
         intake = Intake([own], custody, area.counters, clock, siblings=Siblings([sibling]), after_absence=False)
         assert own.try_publish(copy_of(1, accepted_ms=LATER_MS))
         is_free, reasons = sibling._is_free, [OSError(errno.EMFILE, "no descriptors")] * 3  # noqa: SLF001  a lock's file

@@ -100,8 +100,8 @@ class Surroundings(NamedTuple):
 class SimulatedSibling(Sibling):
     """`Sibling` with other locks and another segment."""
 
-    def __init__(self, name: str, clock: Clock, stuck_ms: int, family: Family) -> None:
-        super().__init__(name, clock, stuck_ms)
+    def __init__(self, name: str, config: Config, clock: Clock, family: Family) -> None:
+        super().__init__(name, clock, config.stuck_ms, ours=config.instance)
         self._family = family
 
     def _is_free(self, role: str) -> bool:
@@ -153,7 +153,7 @@ class SimulatedPayer(Payer):
         return Processor(index, line.name, url, transport=transport, timeout_s=self._config.attempt_timeout_ms / 1000)
 
     def _sibling(self, name: str) -> Sibling:
-        return SimulatedSibling(name, self._clock, self._config.stuck_ms, self._around.siblings[name])
+        return SimulatedSibling(name, self._config, self._clock, self._around.siblings[name])
 
     def _quota(self) -> Callable[[], int]:
         return lambda: 0

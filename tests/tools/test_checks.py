@@ -60,14 +60,20 @@ class TestStepsOf:
 
     def test_format_lint_types_tests(self) -> None:
         """All four with the Python given, pytest with coverage and the person's own words last."""
-        steps = steps_of(Choice(FAST, only_tests=False, pytest_args=["-x"]), "py")
+        steps = steps_of(Choice(USUAL, only_tests=False, pytest_args=["-x"]), "py")
         assert [step.name for step in steps] == ["format", "lint", "types", "tests"]
         assert {step.command[0] for step in steps} == {"py"}
-        assert steps[-1].command == ["py", "-m", "pytest", "-m", FAST, "--cov", "--cov-report=term", "-x"]
+        assert steps[-1].command == ["py", "-m", "pytest", "-m", USUAL, "--cov", "--cov-report=term", "-x"]
+
+    def test_fast(self) -> None:
+        """Without coverage, which would double the minute that they take."""
+        steps = steps_of(Choice(FAST, only_tests=False, pytest_args=["-x"]), "py")
+        assert [step.name for step in steps] == ["format", "lint", "types", "tests"]
+        assert steps[-1].command == ["py", "-m", "pytest", "-m", FAST, "-x"]
 
     def test_a_path_is_not_taken_for_what_to_cover(self) -> None:
         """Pytest's bare `--cov` would swallow a word that follows it."""
-        words = steps_of(Choice(FAST, only_tests=False, pytest_args=["tests/shm"]), "py")[-1].command
+        words = steps_of(Choice(USUAL, only_tests=False, pytest_args=["tests/shm"]), "py")[-1].command
         assert words[words.index("--cov") + 1].startswith("-")
 
     def test_only_container_tests(self) -> None:
@@ -209,7 +215,7 @@ class TestProgram:
             encoding="ascii",
         )
         program = str(ROOT / "tools" / "test")
-        words = [sys.executable, program, "--fast", "--", "--no-cov", "--rootdir", str(tmp_path), str(hung)]
+        words = [sys.executable, program, "--fast", "--", "--rootdir", str(tmp_path), str(hung)]
         with subprocess.Popen(words, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL, process_group=0) as process:
             deadline = time.monotonic() + 60
             while not (started.exists() and started.read_text(encoding="ascii")):
