@@ -9,7 +9,7 @@ import asyncio
 import socket
 
 ADDRESSES_MAX = 4
-"""How many addresses of one name are tried."""
+"""How many addresses of one name are tried: a processor's name leads to one, or to one per protocol or copy of it."""
 
 ADDRESSES_FOR_S = 1.0
 """How long new connections go by one look-up."""

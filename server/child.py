@@ -25,7 +25,11 @@ _log = logging.getLogger(__name__)
 
 
 def die_with_parent(parent: int) -> None:
-    """Has the kernel kill this process when its parent dies: nobody would replace or stop it any more."""
+    """Has the kernel kill this process when its parent dies: nobody would replace or stop it any more.
+
+    Raises:
+        OSError: the kernel won't.
+    """
     if _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL) != 0:
         raise OSError(ctypes.get_errno(), "prctl(PR_SET_PDEATHSIG) failed")
     if os.getppid() != parent:  # it died before the call

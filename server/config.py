@@ -26,7 +26,7 @@ _TCP = re.compile(rf"tcp:{_HOST}:{_PORT}")
 _HTTP = re.compile(rf"http://{_HOST}(?::{_PORT})?(?:/[\w.~!$&'()*+,;=:@%/-]*)?", re.ASCII)
 _REDIS = re.compile(rf"redis://(?:[^@/?#\s]*@)?{_HOST}(?::{_PORT})?(?:/[0-9]*)?")
 _REDIS_SOCKET = re.compile(r"unix://(?:[^@/?#\s]*@)?/[^@?#\s]+(?:\?db=[0-9]+)?")
-_PASSWORD = re.compile("//[^/]*@")
+_PASSWORD = re.compile(".*@", re.DOTALL)
 
 
 class TcpListen(NamedTuple):
@@ -260,7 +260,7 @@ def load(environment: Mapping[str, str]) -> Config:
         try:
             values[field.name] = setting.parse(text)
         except ValueError as error:
-            shown = _PASSWORD.sub("//…@", text)
+            shown = _PASSWORD.sub("…@", text)
             raise ConfigError(f"{setting.variable} must be {error}; it is {shown!r}") from None
     config = Config(**values)
     _check_together(config)

@@ -34,7 +34,7 @@ class ProcessorUnreachable(ProcessorError):
 
 
 class OutcomeUnknown(ProcessorError):
-    """At least one byte may have left and no well-formed answer came back: the processor may have acted on it."""
+    """At least one byte may have left and no answer that decides came back: the processor may have acted on it."""
 
 
 class TotalsUnavailable(GatewayError):

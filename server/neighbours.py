@@ -13,6 +13,7 @@ from typing import NamedTuple
 from server.errors import TotalsUnavailable
 from server.totals import UnknownRange
 from shm import (
+    BrokenInvariant,
     Counters,
     DispatcherCount,
     Ended,
@@ -128,7 +129,10 @@ class Neighbours:
         """
         for member, neighbour in self._neighbours.items():
             if member in told and not told[member].said_goodbye:
-                yield from self._since(member, told[member], neighbour.journal)
+                try:
+                    yield from self._since(member, told[member], neighbour.journal)
+                except BrokenInvariant as error:
+                    raise TotalsUnavailable(f"what instance {member} has settled can't be read: {error}") from error
 
     def _since(self, member: str, told: Told, journal: Journal) -> Iterator[Ended]:
         head = journal.head

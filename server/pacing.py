@@ -1,11 +1,12 @@
-"""How fast payments leave: pure. What comes in at the usual pace is hardly held up; a backlog leaves at a set rate.
+"""How fast payments leave: what comes in at the usual pace is hardly held up, a backlog leaves at a set rate.
 
-A token per payment; tokens come at a rate that grows steadily while it is used and all is well, and is halved when the
-container was frozen for using up its CPU quota (additive increase, multiplicative decrease: RFC 5681's answer to the
-same question of how much of an unknown capacity to use; what was not used says nothing of the capacity: RFC 7661). So
-a backlog leaves at first at a rate that was good before. The bucket holds what gathers at that rate: only a
-backlog is held up. What leaves does so in bursts, one per millisecond, because a burst occupies two cores: the
-dispatcher's own and that of the processor that answers. On a machine of two a client then waits as long as it lasts.
+Pure but for the count of freezes, which is asked for. A token per payment; tokens come at a rate that grows steadily
+while it is used and all is well, and is halved when the container was frozen for using up its CPU quota (additive
+increase, multiplicative decrease: RFC 5681's answer to the same question of how much of an unknown capacity to use;
+what was not used says nothing of the capacity: RFC 7661). So a backlog leaves at first at a rate that was good before.
+The bucket holds what gathers at that rate: only a backlog is held up. What leaves does so in bursts, one per
+millisecond, because a burst occupies two cores: the dispatcher's own and that of the processor that answers. On a
+machine of two a client then waits as long as it lasts.
 
 Web workers need no more than that: the core is given away between any two payments (`server/yielding.py`).
 """
@@ -32,7 +33,7 @@ class Pacer:
     """
 
     def __init__(self, now_ms: int, throttled_periods: Callable[[], int]) -> None:
-        """A full bucket."""
+        """Begins with a full bucket."""
         self.rate_per_s = RATE_START_PER_S
         self._milli_tokens = RATE_START_PER_S * BUCKET_MS  # thousandths of a token: no floats, no rounding
         self._filled_at_ms = now_ms

@@ -46,6 +46,8 @@ def serve(config: Config, index: int, doorbell: int) -> int:
 
     Raises:
         RoleTaken: another process plays it.
+        SegmentError, OSError: the segment or the lock's file can't be opened.
+        BrokenInvariant: the journal, its base or the table is damaged.
     """
     with take_role(config.instance, f"dispatcher-{index}"):
         segment = Segment.attach(config.instance)

@@ -19,7 +19,7 @@ from server.payments import Acceptance
 PROBLEM_JSON: Final = b"application/problem+json"
 
 RETRY_AFTER_S: Final = 1
-"""When to ask again what could not be answered now, in seconds: the smallest value the header can say."""
+"""When to ask again what could not be answered now, in seconds: the smallest value that asks for a pause."""
 
 PROBLEMS_MAX: Final = 256
 """Problems kept ready. Sentences are few; only those that quote a position or a reason vary, so this bounds them."""

@@ -1,7 +1,7 @@
 """How often the container has been frozen for having used up its CPU quota, cgroup v1 and v2.
 
 The kernel gives a cgroup its quota anew every 100 ms and stops all its processes when it is used up before (CFS
-bandwidth control). A freeze costs a request up to 100 ms, so the dispatcher slows down before it.
+bandwidth control). A freeze costs a request up to 100 ms, so the dispatcher halves the rate of a backlog after each.
 """
 
 import os

@@ -30,7 +30,7 @@ from server.totals import (
 from server.totals_header import RETIRED, Header, Version
 from server.totals_rows import Row, has_taken_up, levels_of, member_levels, parse_header, parse_rows
 
-FIELDS_AT_ONCE = 128  # of a member that is read: up to 200 kB
+FIELDS_AT_ONCE = 128  # of a member that is read: up to a megabyte, all detail there is
 _NOBODY = "no instance has published its totals yet"
 LEASE_MS = 5300  # a processor allows one health call per 5 s from all instances together; and one may be late
 LEASE_AGAIN_MS = 100  # for one that ran out while it was looked at

@@ -18,7 +18,7 @@ from server.processors import Processor
 from server.siblings import Siblings
 from shm import Event, Kept
 
-ASKED_AT_ONCE_MAX = 8
+ASKED_AT_ONCE_MAX = 8  # beside what is paid: a processor runs 800 requests at once (Settings, IN_FLIGHT_MAX)
 LOOK_UP_WITHIN_S = 2.0  # what hangs is asked again, so that the others need not wait for it
 PAUSE_MIN_S = 0.05
 PAUSE_MAX_S = 1.0  # eight questions a second to a processor that refuses, and a second late when it answers again

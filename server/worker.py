@@ -73,6 +73,7 @@ def serve(config: Config, worker: int, listener: socket.socket, doorbells: list[
 
     Raises:
         RoleTaken: another process plays it.
+        SegmentError, OSError: the segment or the lock's file can't be opened.
     """
     with take_role(config.instance, f"worker-{worker}"):
         segment = Segment.attach(config.instance)

@@ -89,7 +89,7 @@ class Journal:
 
     @property
     def depth(self) -> int:
-        """Records not folded yet, as its dispatcher knows it."""
+        """Records not folded yet, as its dispatcher knows it; raises as `base` does when first asked."""
         if self._tail is None:
             self._tail = self.base.journal_tail
         return self._page_words[_HEAD] - self._tail
@@ -164,12 +164,15 @@ class Journal:
         Args:
             epoch: its number.
             start: the first position that counts again, not below the tail; None: the next record's.
+
+        Raises:
+            BrokenInvariant: the base is damaged.
         """
         self.commit_base(Base(epoch, self.base.journal_tail, self.head if start is None else start, 0, 0, 0, 0, 0))
 
     def first_requested_since(self, at_ms: int, position: int) -> int:
         """The first position from `position` (or the tail) on that settled a payment requested then or later; else the
-        head. Called by the dispatcher.
+        head. Called by the dispatcher; raises as `base` does.
         """
         head = self.head
         for candidate in range(max(position, self.base.journal_tail), head):

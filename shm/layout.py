@@ -1,9 +1,9 @@
 """Where every byte of a segment is. Layout only: no behaviour, and no offset is written down anywhere else.
 
 All numbers are little-endian, unsigned and 8-byte aligned unless said otherwise; "word" means such a u64. Every word
-has one writer, named in brackets. Bodies are written first and the word that makes them true last, with one aligned
-8-byte store (`memoryview.cast("Q")`; `struct.pack_into` clears its target first and another process does read the
-zero). x86-64 keeps that order of stores; other processors need not, so records carry their sequence and a checksum.
+has one writer at a time, named in brackets. Bodies are written first and the word that makes them true last, with one
+aligned 8-byte store (`memoryview.cast("Q")`; `struct.pack_into` clears its target first and another process does read
+the zero). x86-64 keeps that order of stores; other processors need not, so records carry their sequence and a checksum.
 
 ```text
 segment   +----------+----------+---------+-----+---------+--------------+-----+
@@ -114,8 +114,8 @@ JOURNAL_PROCESSOR_SHIFT = 48
 JOURNAL_KIND_SHIFT = 56
 JOURNAL_BYTE_MASK = 0xFF
 
-WORKERS_MAX = 16
-DISPATCHERS_MAX = 8
+WORKERS_MAX = 16  # one takes over 3,000 payments a second (docs/performance.md): more than processors take
+DISPATCHERS_MAX = 8  # each with a connection to Redis and its own part of the memory
 SLOTS_MIN = 2  # two journal records are one cache line: areas begin on one
 SLOTS_MAX = 1 << 24  # waiting slots, or records: 2 GiB of table, far beyond need, and a bound on a damaged header
 

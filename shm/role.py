@@ -99,6 +99,9 @@ def is_role_free(instance: str, role: str) -> bool:
     """Whether nobody plays a role now, in any container that mounts the same /dev/shm.
 
     It holds the lock, shared, for a few microseconds to find out: `take_role` tries again for a moment.
+
+    Raises:
+        OSError: this process has no descriptors left.
     """
     try:
         descriptor = os.open(lock_path(instance, role), os.O_RDONLY | os.O_CLOEXEC)

@@ -96,6 +96,7 @@ class Segment:
             SegmentForbidden: it is another user's.
             SegmentNotReady: it has no magic (yet).
             SegmentIncompatible: its header is another version's, damaged, or does not fit its size; or it is no file.
+            OSError: this process has no descriptors left.
         """
         name = segment_name(instance)
         try:
@@ -122,6 +123,7 @@ class Segment:
         Raises:
             SegmentForbidden: it is another user's.
             SegmentIncompatible: it is no file.
+            OSError: as `attach`.
         """
         name = segment_name(instance)
         try:

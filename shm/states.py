@@ -10,7 +10,7 @@ Three rules that the table alone does not say:
 2. The journal decides what ended: a record whose sequence lies below the journal's head *is* the end, whatever the
    slot says (`shm/recovery.py` replays it).
 3. A conflict is not a state of the payment taken first but a copy with another amount that was accepted at the door
-   and is dropped by the dispatcher; it is counted in that payment's slot.
+   and is dropped by the dispatcher; it is counted in that payment's slot if that is in the same table.
 """
 
 from enum import IntEnum, unique

@@ -8,6 +8,7 @@ import pytest
 from server.errors import TotalsUnavailable
 from server.neighbours import Neighbours, Told
 from shm import Ended, Kind, Member, Phase, Segment, SegmentForbidden, migrate
+from shm.layout import BASE_PAGE_LENGTH
 from tests.fakes import NOON_MS
 from tests.server.other_instance import GEOMETRY, OtherInstance, other_instance
 from tests.shm.segments import segment_path
@@ -220,4 +221,12 @@ class TestUnpublished:
             journal.append(Ended(Kind.SETTLED, 0, NOON_MS + number, 1, 0))
         assert len(list(neighbours.unpublished({first: told(1, 1)}))) == GEOMETRY.journal_records
         with pytest.raises(TotalsUnavailable, match="faster than can be counted"):
+            list(neighbours.unpublished({first: told(1)}))
+
+    def test_damaged(self, other: OtherInstance, neighbours: Neighbours) -> None:
+        """Nobody knows what a journal without a base has settled."""
+        first, _ = names(other)
+        other.segment.journal(0).begin_epoch(7)
+        other.segment.base_page(0)[:] = b"\xff" * BASE_PAGE_LENGTH
+        with pytest.raises(TotalsUnavailable, match=f"what instance {first} has settled can't be read: base copy"):
             list(neighbours.unpublished({first: told(1)}))
