@@ -53,8 +53,8 @@ _DONE: Final = Answer(HTTPStatus.NO_CONTENT)
 _JSON_TYPE: Final = re.compile(rb"[ \t]*application/(?:[^ \t;,/]+\+)?json[ \t]*(?:;.*)?", re.IGNORECASE | re.DOTALL)
 
 
-class Gate(Protocol):
-    """Where payments go in and are looked up; nothing here waits."""
+class Door(Protocol):
+    """Where payments go in and are looked up (`gate.Gate`); nothing here waits."""
 
     @property
     def leaving(self) -> bool:
@@ -80,7 +80,7 @@ class TotalsReader(Protocol):
         """Empties the totals of all instances; raises TotalsUnavailable if that can't be made sure."""
 
 
-def build_app(gate: Gate, totals: TotalsReader, *, amount_cents_max: int, purge_enabled: bool) -> Starlette:
+def build_app(gate: Door, totals: TotalsReader, *, amount_cents_max: int, purge_enabled: bool) -> Starlette:
     """The ASGI application of one web worker.
 
     Args:
@@ -163,7 +163,7 @@ def _is_upgrade_with_body(scope: Scope) -> bool:
 class _TakePayment:
     """`POST /payments`: 202 once the payment is committed."""
 
-    def __init__(self, gate: Gate, amount_cents_max: int) -> None:
+    def __init__(self, gate: Door, amount_cents_max: int) -> None:
         self._gate = gate
         self._amount_cents_max = amount_cents_max
 
@@ -188,7 +188,7 @@ class _TakePayment:
 class _ShowPayment:
     """`GET /payments/{id}`: where a payment stands."""
 
-    def __init__(self, gate: Gate) -> None:
+    def __init__(self, gate: Door) -> None:
         self._gate = gate
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -227,7 +227,7 @@ class _Purge:
 class _TellHealth:
     """`GET /health`: 204 while this worker means to stay, 404 when it is leaving (`http-check disable-on-404`)."""
 
-    def __init__(self, gate: Gate) -> None:
+    def __init__(self, gate: Door) -> None:
         self._gate = gate
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

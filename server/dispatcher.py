@@ -11,6 +11,7 @@ import logging
 import os
 from collections.abc import Callable
 from functools import partial
+from http import HTTPStatus
 
 from server.attempt import event_of_error, event_of_status, is_misuse, stamp_ms
 from server.clock import Clock
@@ -27,7 +28,6 @@ from shm import ENDED, Counters, DispatcherCount, Event, Kept, State, next_state
 
 IDLE_MS = 250  # never sleeps longer: a wake-up can be lost, as x86-64 may let a load overtake an earlier store
 BUSY_MS = 20  # while something waits for a processor: probes and waits come due without a wake-up
-TOO_MANY_REQUESTS = 429
 
 _log = logging.getLogger(__name__)
 
@@ -78,17 +78,16 @@ class Dispatcher:
         self._gathering_until_ms = 0
         # Any answer may change what can be done: a payment waits for a processor or for room, or was put back.
         self._turn_after_answer = False
-        # Per processor, status of the last answer that blames what was asked; 0: none since a success.
-        self._misuses = [0, 0]
+        self._misuse_told = [False, False]  # per processor: that it blames what was asked, since its last success
         self._outages = Outages([one.name for one in processors])
-        self._works = False  # from `start` to `aclose`
+        self._doorbell: int | None = None  # from `start` to `aclose`: it works
         self._timer: asyncio.TimerHandle | None = None
         self._loop = asyncio.get_running_loop()
         self._unknowns = Unknowns(custody, processors, clock, wake=self._turn_soon, on_misuse=self._misused)
 
     def start(self, doorbell: int) -> None:
         """Begins to work; `doorbell` is the eventfd that workers write while this dispatcher sleeps."""
-        self._works = True
+        self._doorbell = doorbell
         self._loop.add_reader(doorbell, self._hear, doorbell)
         self._turn_soon()
 
@@ -105,7 +104,7 @@ class Dispatcher:
 
     def _turn(self) -> None:
         self._turn_is_due = False
-        if not self._works:
+        if self._doorbell is None:
             return
         self._counters.sleeping = False
         now_ms = self._clock.ticks_ms()
@@ -204,9 +203,9 @@ class Dispatcher:
     def _tell_circuit(self, processor: int, slot: int, event: Event | None, status: int) -> None:
         circuit = self._router.circuits[processor]
         if event is Event.PAID:
-            self._misuses[processor] = 0
+            self._misuse_told[processor] = False
             circuit.succeed(slot, self._clock.ticks_ms())
-        elif status == TOO_MANY_REQUESTS:
+        elif status == HTTPStatus.TOO_MANY_REQUESTS:
             circuit.refuse(slot, self._clock.ticks_ms())
             self._outages.note(processor, f"status {status}")
         elif event is None or event is Event.REJECTED:
@@ -222,10 +221,10 @@ class Dispatcher:
 
     def _misused(self, processor: int, status: int) -> None:
         self._counters.add(DispatcherCount.MISCONFIGURED)
-        if not self._misuses[processor]:  # told once, until a payment succeeds there
+        if not self._misuse_told[processor]:
             name = self._processors[processor].name
             _log.error("the processor says that it was asked wrongly: status %d of %s", status, name)
-        self._misuses[processor] = status
+            self._misuse_told[processor] = True
 
     def _conclude(self, slot: int, kept: Kept, event: Event) -> None:
         if event is Event.SURE_NO and 0 < self._attempts_max <= kept.attempts:
@@ -252,10 +251,11 @@ class Dispatcher:
         in_care = (self._attempts, custody.waiting, custody.unverified, custody.unknown)
         return sum(map(len, in_care)) + self._intake.depth()
 
-    async def aclose(self, doorbell: int) -> None:
+    async def aclose(self) -> None:
         """Stops at once: no turn comes any more. What was in flight is unknown from now on, as after a crash."""
-        self._works = False
-        self._loop.remove_reader(doorbell)
+        if self._doorbell is not None:
+            self._loop.remove_reader(self._doorbell)
+            self._doorbell = None
         if self._timer is not None:
             self._timer.cancel()
         for task in self._attempts:

@@ -19,7 +19,6 @@ from server.dispatcher import Dispatcher
 from server.health import poll_alone, poll_shared
 from server.intake import Intake
 from server.pacing import Pacer
-from server.payments import PROCESSOR_NAMES
 from server.processors import Processor
 from server.publisher import Publisher
 from server.quota import CpuQuota
@@ -127,7 +126,7 @@ class Payer:
         await stop.wait()
         self._counters.phase = Phase.LEAVING
         await self._drain(dispatcher)
-        await dispatcher.aclose(doorbell)
+        await dispatcher.aclose()
         await child.end_tasks(background)
         if totals and publisher:
             await publisher.say_goodbye()
@@ -139,7 +138,7 @@ class Payer:
         connections_max = self._in_flight_max + SPARE_CONNECTIONS
         timeout_s = self._config.attempt_timeout_ms / 1000
         transport = KeepAliveTransport(url, connections_max=connections_max)
-        return Processor(index, PROCESSOR_NAMES[index], url, transport=transport, timeout_s=timeout_s)
+        return Processor(index, url, transport=transport, timeout_s=timeout_s)
 
     def _sibling(self, name: str) -> Sibling:
         return Sibling(name, self._clock, self._config.stuck_ms, ours=self._config.instance)

@@ -18,6 +18,7 @@ import httpx
 from server.attempt import DECIDES, Shown, decode_object, decode_shown, encode_payment
 from server.errors import OutcomeUnknown, ProcessorError, ProcessorUnreachable
 from server.notation import JsonNumber, format_id
+from server.payments import PROCESSOR_NAMES
 from server.transport import ProcessorAnswer
 
 CONNECT_TIMEOUT_S = 1.0
@@ -65,15 +66,14 @@ class Processor:
 
     Args:
         index: its number in shared memory: 0 is default, 1 is fallback.
-        name: what people call it.
         url: where it is, `http://host[:port][/prefix]`.
         transport: what carries the calls; closed with this object.
         timeout_s: how long a payment may take from start to answer, in seconds.
     """
 
-    def __init__(self, index: int, name: str, url: str, *, transport: Transport, timeout_s: float) -> None:
+    def __init__(self, index: int, url: str, *, transport: Transport, timeout_s: float) -> None:
         self.index = index
-        self.name = name
+        self.name = PROCESSOR_NAMES[index]
         base = httpx.URL(url)
         self._payments_url = base.copy_with(path=base.path.rstrip("/") + "/payments")
         self._pay_head = b"POST %b HTTP/1.1\r\nHost: %b\r\nContent-Type: application/json\r\nContent-Length: " % (

@@ -15,12 +15,13 @@ import asyncio
 import re
 from functools import lru_cache
 from http import HTTPStatus
-from typing import Final, Protocol
+from typing import Final
 
 from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from server.answers import Answer
+from server.app import Door
 from server.payments import BODY_BYTES_MAX, Acceptance, parse_fixed_shape
 from server.problems import ANSWER_TO, NOT_HTTP
 
@@ -44,14 +45,6 @@ BESIDE_BODY_BYTES_MAX: Final = 65_536
 
 HEADS_REMEMBERED: Final = 256
 """Heads differ by client and by the number of digits in the body: with one seen before, nothing is left to be read."""
-
-
-class Taker(Protocol):
-    """What takes payments: the gate."""
-
-    def accept(self, payment: tuple[bytes, int]) -> Acceptance:
-        """Commits a payment, or says why not."""
-        ...
 
 
 def usual_body(data: bytes) -> bytes | None:
@@ -113,7 +106,7 @@ class ShortcutProtocol(HttpToolsProtocol):
         amount_cents_max: greatest amount taken, in cents.
     """
 
-    gate: Taker
+    gate: Door
     amount_cents_max: int
     _in_message = False  # whether the parser has a part of a request
     _in_head = False  # the same of its head
@@ -227,6 +220,6 @@ class ShortcutProtocol(HttpToolsProtocol):
         super().connection_lost(exc)
 
 
-def shortcut_protocol(gate: Taker, amount_cents_max: int) -> type[ShortcutProtocol]:
+def shortcut_protocol(gate: Door, amount_cents_max: int) -> type[ShortcutProtocol]:
     """What to give to uvicorn as `http`: the protocol bound to a gate and the greatest amount it takes, in cents."""
     return type("BoundShortcut", (ShortcutProtocol,), {"gate": gate, "amount_cents_max": amount_cents_max})

@@ -135,7 +135,7 @@ class FakeProcessor(FakeTransport):
 
     def processor(self, index: int = 0) -> Processor:
         """The client that talks to it."""
-        return Processor(index, ("default", "fallback")[index], "http://processor:8080", transport=self, timeout_s=30)
+        return Processor(index, "http://processor:8080", transport=self, timeout_s=30)
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Answers."""

@@ -64,7 +64,8 @@ SERVER_LAYERS = (
     ("redis_totals", "unknowns", "verification"),
     ("health", "publisher"),
     # the two jobs
-    ("gate", "app", "dispatcher", "shortcut"),
+    ("gate", "app", "dispatcher"),
+    ("shortcut",),
     # processes
     ("child", "children", "listeners"),
     ("worker", "payer"),

@@ -93,7 +93,7 @@ class Scene:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        await self.dispatcher.aclose(self.doorbell)
+        await self.dispatcher.aclose()
         os.close(self.doorbell)
 
     def _be_quiet(self) -> None:

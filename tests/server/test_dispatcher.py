@@ -355,7 +355,7 @@ class TestStop:
             assert second.count(DispatcherCount.SETTLED_DEFAULT) == 16
             await second.pass_time(PAUSE_MIN_MS)
             assert second.states() == [State.SETTLED] * 20
-        await first.dispatcher.aclose(first.doorbell)
+        await first.dispatcher.aclose()
 
     async def test_unsettled(self, segment: Segment) -> None:
         """There is something to wait for while a payment is in a lane, waiting, in flight or unknown."""

@@ -38,7 +38,7 @@ class TestTurns:
         assert scene.count(DispatcherCount.SETTLED_DEFAULT) == BURST
         await scene.work_off()
         assert scene.count(DispatcherCount.SETTLED_DEFAULT) == 150
-        await scene.dispatcher.aclose(scene.doorbell)
+        await scene.dispatcher.aclose()
 
     async def test_in_flight_limit(self, segment: Segment) -> None:
         """No more are in flight than allowed; each answer makes room for one."""

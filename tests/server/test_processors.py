@@ -47,7 +47,7 @@ class Scene:
             self.requests.append(request)
             return answer(request)
 
-        self.processor = Processor(0, "default", url, transport=FunctionTransport(handle), timeout_s=30.0)
+        self.processor = Processor(0, url, transport=FunctionTransport(handle), timeout_s=30.0)
 
 
 def answering(status: int, body: bytes = b"{}") -> Processor:
@@ -149,7 +149,7 @@ class TestPay:
             async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
                 return await asyncio.Future()
 
-        processor = Processor(0, "default", "http://default", transport=Hanging(), timeout_s=30.0)
+        processor = Processor(0, "http://default", transport=Hanging(), timeout_s=30.0)
         call = asyncio.ensure_future(processor.pay(ID, 1990, NOON_MS))
         await asyncio.sleep(0)
         call.cancel()
@@ -189,7 +189,7 @@ class TestPay:
     async def test_over_the_wire(self) -> None:
         """Over the real transport it is one message on a kept connection."""
         async with Talk() as talk:
-            processor = Processor(1, "fallback", talk.url, transport=talk.transport, timeout_s=30.0)
+            processor = Processor(1, talk.url, transport=talk.transport, timeout_s=30.0)
             peer, _ = await talk.exchange()
             call = asyncio.ensure_future(processor.pay(ID, 1990, NOON_MS))
             request = await peer.receive()
@@ -306,6 +306,6 @@ class TestProcessor:
             requests.append(request)
             return httpx.Response(404)
 
-        processor = Processor(0, "default", "http://default", transport=FunctionTransport(handle), timeout_s=2.0)
+        processor = Processor(0, "http://default", transport=FunctionTransport(handle), timeout_s=2.0)
         await processor.show(ID)
         assert requests[0].extensions["timeout"]["read"] == 2.0

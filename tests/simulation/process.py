@@ -150,7 +150,7 @@ class SimulatedPayer(Payer):
         if not self._around.world.plan.wire:
             return cast("Processor", line)
         transport = WireTransport(self._around.world, line)
-        return Processor(index, line.name, url, transport=transport, timeout_s=self._config.attempt_timeout_ms / 1000)
+        return Processor(index, url, transport=transport, timeout_s=self._config.attempt_timeout_ms / 1000)
 
     def _sibling(self, name: str) -> Sibling:
         return SimulatedSibling(name, self._config, self._clock, self._around.siblings[name])
