@@ -10,7 +10,7 @@ from collections.abc import Callable
 from server.clock import Clock
 from server.errors import TotalsUnavailable
 from server.following import JournalFollower
-from server.neighbours import AT_WORK, unknowns_of
+from server.neighbours import is_at_work, unknowns_of
 from server.totals import PURGE_POLL_S, PURGE_WITHIN_S, Summary, count_window, either, reaches_forgotten
 from server.totals_rows import SEEN_WITHIN_MS
 from shm import Counters, Segment, WorkerCount
@@ -60,8 +60,7 @@ class LocalTotals:
         before = [unknowns_of(row) for row in self._dispatchers]
         await self.follow()
         for dispatcher, row in enumerate(self._dispatchers):
-            # The lock first: the supervisor writes STARTING before a successor takes it, so the phase is its holder's.
-            if self._is_free(f"dispatcher-{dispatcher}") or row.phase not in AT_WORK:
+            if not is_at_work(self._is_free, dispatcher, row):
                 raise TotalsUnavailable(
                     f"dispatcher {dispatcher} has not recovered yet what its predecessor was sending"
                 )

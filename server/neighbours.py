@@ -7,7 +7,8 @@ there is no summary. Instances on another volume can't be looked at: for them Re
 """
 
 import contextlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
 from typing import NamedTuple
 
 from server.errors import TotalsUnavailable
@@ -30,8 +31,7 @@ from shm import (
 
 UNPUBLISHED_MAX = 4096  # records of a member that are added to a summary: some 15 ms; more have waited for a second
 
-AT_WORK = (Phase.READY, Phase.LEAVING)
-"""Where a dispatcher stands once it has recovered: until then nobody has told what its predecessor was sending."""
+_AT_WORK = (Phase.READY, Phase.LEAVING)
 
 
 class Told(NamedTuple):
@@ -98,14 +98,15 @@ class Neighbours:
         if self._unreadable:
             return self._unreadable
         for member, neighbour in self._neighbours.items():
-            is_at_work = self._is_at_work(neighbour)
+            is_free = partial(self._is_free, neighbour.instance)
+            works = is_at_work(is_free, neighbour.dispatcher, neighbour.row)
             life = neighbour.journal.life  # afterwards: it is the life of the one that is at work
             if member not in told:
                 if life:
                     return f"instance {member} has not published its totals yet"
             elif told[member].life != life:
                 return f"instance {member} is back and has not published its totals yet"
-            elif not told[member].said_goodbye and not is_at_work:
+            elif not told[member].said_goodbye and not works:
                 return f"dispatcher {member} has died, and its successor has not published its totals yet"
         return None
 
@@ -146,15 +147,6 @@ class Neighbours:
                 raise TotalsUnavailable(f"instance {member} settles faster than can be counted")
             if ended.kind is Kind.SETTLED:
                 yield ended
-
-    def _is_at_work(self, neighbour: _Neighbour) -> bool:
-        """Whether its dispatcher lives and is past recovery.
-
-        The supervisor writes STARTING into the row before a successor can take the lock: so the phase there is that of
-        whoever holds it.
-        """
-        is_free = self._is_free(neighbour.instance, f"dispatcher-{neighbour.dispatcher}")
-        return not is_free and neighbour.row.phase in AT_WORK
 
     def _attach(self) -> None:
         """Maps every segment that is another than the one that is mapped, as after a change of its geometry.
@@ -198,6 +190,20 @@ class Neighbours:
 
     def _is_free(self, instance: str, role: str) -> bool:
         return is_role_free(instance, role)
+
+
+def is_at_work(is_free: Callable[[str], bool], dispatcher: int, row: Counters) -> bool:
+    """Whether a dispatcher lives and is past recovery: until then nobody has told what its predecessor was sending.
+
+    The lock is looked at first: the supervisor writes STARTING into the row before a successor can take it, so the
+    phase there is that of whoever holds it.
+
+    Args:
+        is_free: whether nobody plays a role of that instance.
+        dispatcher: its number.
+        row: its row of counters.
+    """
+    return not is_free(f"dispatcher-{dispatcher}") and row.phase in _AT_WORK
 
 
 def unknowns_of(row: Counters) -> UnknownRange:
