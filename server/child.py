@@ -48,9 +48,11 @@ def crash_on_bugs(loop: asyncio.AbstractEventLoop) -> None:
 
 
 def _crash(_: asyncio.AbstractEventLoop, context: dict[str, object]) -> None:
-    error = context.get("exception")
-    _log.critical("%s", context["message"], exc_info=error if isinstance(error, BaseException) else None)
-    os._exit(EXIT_CRASH)
+    try:
+        error = context.get("exception")
+        _log.critical("%s", context["message"], exc_info=error if isinstance(error, BaseException) else None)
+    finally:  # whatever the log says: uvloop would go on with whatever comes out of here
+        os._exit(EXIT_CRASH)
 
 
 async def end_tasks(tasks: Collection[asyncio.Task[None]]) -> None:

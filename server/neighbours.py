@@ -9,6 +9,7 @@ there is no summary. Instances on another volume can't be looked at: for them Re
 import contextlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
+from types import MappingProxyType
 from typing import NamedTuple
 
 from server.errors import TotalsUnavailable
@@ -60,9 +61,9 @@ class _Neighbour(NamedTuple):
 
 
 class _Mapped(NamedTuple):
-    """A segment, and how it is told from another one of the same name."""
+    """A segment, and how it is told from another one of the same name; None: it was not mapped by its name."""
 
-    fingerprint: tuple[int, bytes]
+    fingerprint: tuple[int, bytes] | None
     segment: Segment
 
 
@@ -70,14 +71,15 @@ class Neighbours:
     """All instances of this volume, this one too.
 
     Args:
-        instances: their names.
+        siblings: the names of the others.
+        own: this one's name and segment, which is known though it may have lost its name.
     """
 
-    def __init__(self, instances: Iterable[str]) -> None:
+    def __init__(self, siblings: Iterable[str], *, own: Mapping[str, Segment] = MappingProxyType({})) -> None:
         """Looks at nothing yet."""
-        self._instances = tuple(instances)
-        self._mapped: dict[str, _Mapped] = {}  # by instance's name
-        self._neighbours: dict[str, _Neighbour] = {}  # by member's name
+        self._instances = (*own, *siblings)
+        self._mapped = {instance: _Mapped(None, segment) for instance, segment in own.items()}
+        self._neighbours = _members_of(self._mapped)
         self._unreadable: str | None = None  # a sentence on a segment that is there and can't be read
 
     def unheard(self, told: Mapping[str, Told]) -> str | None:
@@ -160,13 +162,7 @@ class Neighbours:
                 self._attach_one(instance)
         finally:  # whoever was mapped counts from now on, though the next one could not be for want of descriptors
             if self._mapped != before:
-                self._neighbours = {
-                    str(Member(segment.segment_id, number)): _Neighbour(
-                        instance, number, segment.journal(number), segment.dispatcher_counters(number)
-                    )
-                    for instance, (_, segment) in self._mapped.items()
-                    for number in range(segment.geometry.dispatchers)
-                }
+                self._neighbours = _members_of(self._mapped)
 
     def _attach_one(self, instance: str) -> None:
         mapped = self._mapped.get(instance)
@@ -190,6 +186,17 @@ class Neighbours:
 
     def _is_free(self, instance: str, role: str) -> bool:
         return is_role_free(instance, role)
+
+
+def _members_of(mapped: Mapping[str, _Mapped]) -> dict[str, _Neighbour]:
+    """All dispatchers, by member's name."""
+    return {
+        str(Member(segment.segment_id, number)): _Neighbour(
+            instance, number, segment.journal(number), segment.dispatcher_counters(number)
+        )
+        for instance, (_, segment) in mapped.items()
+        for number in range(segment.geometry.dispatchers)
+    }
 
 
 def is_at_work(is_free: Callable[[str], bool], dispatcher: int, row: Counters) -> bool:

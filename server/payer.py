@@ -40,16 +40,21 @@ LAST_FLUSH_WITHIN_MS = 2500  # two calls to Redis that time out, and a little
 SPARE_CONNECTIONS = ASKED_AT_ONCE_MAX + VERIFIED_AT_ONCE_MAX + PROBES_MAX + 2  # questions, probes, a health poll
 
 
-def serve(config: Config, index: int, doorbell: int) -> int:
+def serve(config: Config, segment: Segment, index: int, doorbell: int) -> int:
     """Plays the role of dispatcher `index` until told to stop; returns the exit status.
+
+    Args:
+        config: all settings.
+        segment: the supervisor's mapping: its name may lead nowhere by now, or elsewhere.
+        index: its number.
+        doorbell: the eventfd that web workers write.
 
     Raises:
         RoleTaken: another process plays it.
-        SegmentError, OSError: the segment or the lock's file can't be opened.
+        OSError: the lock's file can't be opened.
         BrokenInvariant: the journal, its base or the table is damaged.
     """
     with take_role(config.instance, f"dispatcher-{index}"):
-        segment = Segment.attach(config.instance)
         counters = segment.dispatcher_counters(index)
         child.begin(counters)
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:

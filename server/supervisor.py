@@ -108,9 +108,10 @@ class Supervisor:
         _log.info("%s is process %d", role, pid)
 
     def _work(self, role: Role) -> Callable[[], int]:
+        config, segment, number = self._config, self._segment, role.number
         if role.kind == "worker":
-            return lambda: worker.serve(self._config, role.number, self._listeners[role.number], self._doorbells)
-        return lambda: payer.serve(self._config, role.number, self._doorbells[role.number])
+            return lambda: worker.serve(config, segment, number, self._listeners[number], self._doorbells)
+        return lambda: payer.serve(config, segment, number, self._doorbells[number])
 
     def _row(self, role: Role) -> Counters:
         if role.kind == "worker":

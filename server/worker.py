@@ -68,15 +68,21 @@ class _Server(uvicorn.Server):
         self._stop.set()
 
 
-def serve(config: Config, worker: int, listener: socket.socket, doorbells: list[int]) -> int:
+def serve(config: Config, segment: Segment, worker: int, listener: socket.socket, doorbells: list[int]) -> int:
     """Plays the role of web worker `worker` until told to stop; returns the exit status.
+
+    Args:
+        config: all settings.
+        segment: the supervisor's mapping: its name may lead nowhere by now, or elsewhere.
+        worker: its number.
+        listener: where it takes connections.
+        doorbells: an eventfd per dispatcher.
 
     Raises:
         RoleTaken: another process plays it.
-        SegmentError, OSError: the segment or the lock's file can't be opened.
+        OSError: the lock's file can't be opened.
     """
     with take_role(config.instance, f"worker-{worker}"):
-        segment = Segment.attach(config.instance)
         counters = segment.worker_counters(worker)
         child.begin(counters)
         gate = Gate(
@@ -95,7 +101,7 @@ def serve(config: Config, worker: int, listener: socket.socket, doorbells: list[
 
 
 async def _serve(config: Config, segment: Segment, gate: Gate, counters: Counters, listener: socket.socket) -> None:
-    neighbours = Neighbours((config.instance, *config.siblings))
+    neighbours = Neighbours(config.siblings, own={config.instance: segment})
     is_free = partial(is_role_free, config.instance)
     totals: TotalsHash | LocalTotals
     if config.redis_url:

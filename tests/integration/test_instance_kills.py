@@ -1,30 +1,32 @@
 """Processes killed under load: back within a second, nothing accepted is lost, nothing is charged twice."""
 
 import asyncio
+import os
 import random
 import signal
 import time
 
 import pytest
 
-from shm import DispatcherCount, Phase, SupervisorCount
+from shm import Counters, DispatcherCount, Phase, SupervisorCount
 from tests.integration.conftest import Start
 from tests.integration.instances import Instance, Processors, wait_for
 from tests.redis_server import RedisServer
+from tests.shm.segments import segment_path
 
 pytestmark = pytest.mark.slow
 
 BACK_WITHIN_S = 4.0  # less than STUCK_S, and what a busy machine adds
 
 
+async def wait_successor(row: Counters, killed: int) -> float:
+    """Waits until a killed process has a successor at work; how long it took, in s."""
+    return await wait_for(lambda: row.pid != killed and row.phase is Phase.READY, "not replaced")
+
+
 async def wait_replaced(instance: Instance, place: int, killed: int) -> float:
-    """Waits until a process (1: dispatcher, 2: first worker …) has a successor at work; how long it took, in s."""
-
-    def is_back() -> bool:
-        row = [instance.dispatcher(), *instance.worker_rows()][place - 1]
-        return row.pid != killed and row.phase is Phase.READY
-
-    return await wait_for(is_back, "not replaced")
+    """The same by place: 1 is the dispatcher, 2 the first worker …"""
+    return await wait_successor([instance.dispatcher(), *instance.worker_rows()][place - 1], killed)
 
 
 async def kill(instance: Instance, place: int) -> float:
@@ -49,6 +51,24 @@ class TestKilled:
         await processors.wait_stored([*first, *second])
         await processors.wait_equal(*pair)
         assert len(processors.ids()) == 1800
+
+    async def test_after_its_segment_lost_its_name(
+        self, start: Start, processors: Processors, redis: RedisServer
+    ) -> None:
+        """Successors work on the same memory: what is accepted is paid, and summaries count it at once."""
+        instance = await start(REDIS_URL=redis.url)
+        segment = instance.segment()
+        rows = [segment.dispatcher_counters(0), segment.worker_counters(0)]
+        accepted = await instance.pay(range(20))
+        segment_path(instance.name).unlink()
+        for number, row in enumerate(rows, 1):
+            killed = row.pid
+            os.kill(killed, signal.SIGKILL)
+            await wait_successor(row, killed)
+            accepted += await instance.pay(range(number * 20, number * 20 + 20))
+            await processors.wait_stored(accepted)
+            await processors.wait_equal(instance)
+        assert len(processors.ids()) == 60
 
     async def test_everyone(self, start: Start, processors: Processors, redis: RedisServer) -> None:
         """The whole instance dies and comes back: what it had taken is paid, once."""

@@ -178,10 +178,10 @@ def _supervise(config: Config, segment: Segment, diary: Path, worker_life: Life,
             book.write(f"{role} ends\n")
         return status
 
-    def serve(config: Config, worker: int, listener: socket.socket, doorbells: list[int]) -> int:
+    def serve(config: Config, segment: Segment, worker: int, listener: socket.socket, doorbells: list[int]) -> int:
         return play("worker", segment.worker_counters(worker), worker_life)
 
-    def pay(config: Config, index: int, doorbell: int) -> int:
+    def pay(config: Config, segment: Segment, index: int, doorbell: int) -> int:
         return play("dispatcher", segment.dispatcher_counters(index), dispatcher_life)
 
     worker.serve, payer.serve = serve, pay

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import uvloop
 
 from server import child
 from shm import Counters, Phase, RoleTaken
@@ -186,6 +187,24 @@ class TestBugs:
         assert [record.levelno for record in caplog.records] == [logging.CRITICAL] * 2
         assert "something failed" in caplog.text
         assert "ValueError: a bug" in caplog.text
+
+    def test_end_it_though_the_log_fails(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """No word of it, but no half-dead loop either."""
+
+        async def live() -> None:
+            loop = asyncio.get_running_loop()
+            child.crash_on_bugs(loop)
+            loop.call_soon(refuse(ValueError("a bug")))
+            while True:
+                await asyncio.sleep(0.001)
+
+        def work() -> int:
+            monkeypatch.setattr(logging.Logger, "critical", refuse(MemoryError()))
+            with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+                runner.run(live())
+            return 0
+
+        assert run(work) == child.EXIT_CRASH
 
 
 async def _fail() -> None:

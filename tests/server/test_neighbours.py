@@ -120,6 +120,20 @@ class TestUnheard:
             f"dispatcher {first} has died, and its successor has not published its totals yet"
         )
 
+    def test_its_own_segment_without_a_name(self, other: OtherInstance) -> None:
+        """A web worker that is forked after the name was lost knows the segment all the same."""
+        first, second = names(other)
+        lives = {name: other.segment.journal(number).begin_life() for number, name in enumerate((first, second))}
+        other.start()
+        at_work(other, Phase.READY, Phase.READY)
+        Segment.unlink(other.name, locks=False)
+        neighbours = Neighbours([], own={other.name: other.segment})
+        assert neighbours.unheard({}) == f"instance {first} has not published its totals yet"
+        heard = {name: told(life) for name, life in lives.items()}
+        assert neighbours.unheard(heard) is None
+        other.segment.journal(0).append(Ended(Kind.SETTLED, 0, NOON_MS, 1990, 0))
+        assert [ended.amount_cents for ended in neighbours.unpublished(heard)] == [1990]
+
     def test_another_geometry(self, other: OtherInstance) -> None:
         """A segment that was copied into a new one keeps its id: the life that began since is that of the new one."""
         first, _ = names(other)

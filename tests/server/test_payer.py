@@ -53,7 +53,7 @@ class Station:
         await self.wait_for(lambda: self.row.phase is Phase.READY, "the dispatcher is not ready")
 
     def _serve(self) -> int:
-        return payer.serve(self.config, 0, self.doorbell)
+        return payer.serve(self.config, self.segment, 0, self.doorbell)
 
     def close(self) -> None:
         """Leaves nothing behind."""
@@ -294,7 +294,7 @@ class TestStart:
         with pytest.MonkeyPatch.context() as patch, RoleLock(instance, "dispatcher-0"):
             patch.setattr(payer, "take_role", RoleLock)
             with pytest.raises(RoleTaken):
-                payer.serve(station.config, 0, station.doorbell)
+                payer.serve(station.config, station.segment, 0, station.doorbell)
 
     async def test_unreachable_processors(
         self, processors: list[ProcessorServer], make: Callable[..., Station]

@@ -47,7 +47,7 @@ class Office:
         self.wait_for(lambda: self.row.phase is Phase.READY, "the worker is not ready")
 
     def _serve(self) -> int:
-        return worker.serve(self.config, 0, self.listener, [self.doorbell])
+        return worker.serve(self.config, self.segment, 0, self.listener, [self.doorbell])
 
     def close(self) -> None:
         """Leaves nothing behind."""
@@ -251,7 +251,7 @@ class TestStart:
         with fresh_instance() as instance:
             office = Office(instance)
             with RoleLock(instance, "worker-0"), pytest.raises(RoleTaken):
-                worker.serve(office.config, 0, office.listener, [office.doorbell])
+                worker.serve(office.config, office.segment, 0, office.listener, [office.doorbell])
             office.close()
 
     def test_redis_away(self) -> None:
