@@ -113,6 +113,8 @@ class Payer:
         publisher = self._publisher = self._make_publisher(totals) if totals else None
         if publisher:
             dispatcher.on_quiet = publisher.hurry
+            self._siblings.look()
+            publisher.hear_of_purge(self._siblings.last_purge())
         background = [loop.create_task(self._beat(dispatcher))]
         if self._after_absence:
             background.append(loop.create_task(self._verify(custody, intake, processors)))
@@ -161,7 +163,6 @@ class Payer:
             self._segment.roster(self._index),
             self._counters,
             totals,
-            self._clock,
             flush_s=self._config.flush_ms / 1000,
             hear_health=self._hear_shared_health,
         )

@@ -15,7 +15,6 @@ import contextlib
 import logging
 from collections.abc import Callable
 
-from server.clock import Clock
 from server.errors import TotalsUnavailable
 from server.following import JournalFollower
 from server.ledger import Changes
@@ -27,7 +26,6 @@ from shm import EPOCH_TIMES_FROM, Counters, DispatcherCount, Journal, Member, Ro
 BEAT_S = 0.5  # readers take a member for gone after three missed beats
 DROPPED_MAX = 10_000  # names of fields to remove once Redis is back; beyond it everything is written again instead
 RETRY_S = 0.1  # after a flush that failed
-CLOCKS_DIFFER_MS = 1000  # an instance's and Redis's, of one machine, at the most
 HURRY_S = 0.003  # between hurried flushes: old settlements may come one by one, and a flush takes a millisecond
 
 _log = logging.getLogger(__name__)
@@ -42,7 +40,6 @@ class Publisher:
         roster: where every member ever heard of is kept.
         counters: the dispatcher's row.
         totals: the Redis hash.
-        clock: wall clock.
         flush_s: the longest from the first settlement to its flush.
         hear_health: told (processor, failing, least response time in ms, when it was asked in ms UTC) of a shared poll
             that is new here; the first may be of any age.
@@ -55,7 +52,6 @@ class Publisher:
         roster: Roster,
         counters: Counters,
         totals: TotalsHash,
-        clock: Clock,
         *,
         flush_s: float,
         hear_health: Callable[[int, bool, int, int], None],
@@ -65,7 +61,6 @@ class Publisher:
         self._roster = roster
         self._counters = counters
         self._totals = totals
-        self._clock = clock
         self._flush_s = flush_s
         self._hear_health = hear_health
         self._life = journal.life
@@ -79,7 +74,6 @@ class Publisher:
         self._kick.set()  # what a predecessor did not get to publish is late already
         self._hurry = asyncio.Event()
         self._flushed_at_s = 0.0
-        self._taken_at_ms = 0  # when the last flush that the hash took was sent, ms UTC
         self._has_resumed = False
         roster.add(member)
         self._members = tuple(map(str, roster.members()))
@@ -129,7 +123,7 @@ class Publisher:
             self._complain(error)
             return False
         if found is not None:
-            header, levels, self._taken_at_ms = found
+            header, levels = found
             if header.is_whole and self._follower.resume(header.epoch, header.position, levels):
                 self._builds_on = header.version
         self._has_resumed = True
@@ -162,7 +156,6 @@ class Publisher:
         give_way()
         changes = self._follower.ledger.take_changes()
         header = self._next_header(said_goodbye=said_goodbye)
-        sent_at_ms = self._clock.wall_us() // 1000
         try:
             found = await self._send(header, changes)
         except TotalsUnavailable as error:
@@ -175,7 +168,7 @@ class Publisher:
             self._follower.ledger.give_back(changes)
             raise
         give_way()
-        return self._learn(header, found, sent_at_ms)
+        return self._learn(header, found)
 
     async def _send(self, header: Header, changes: Changes) -> Found:
         ledger = self._follower.ledger
@@ -189,7 +182,7 @@ class Publisher:
             roster=",".join(self._members),
         )
 
-    def _learn(self, header: Header, found: Found, sent_at_ms: int) -> bool:
+    def _learn(self, header: Header, found: Found) -> bool:
         """What the answer of a flush means; whether the hash has everything now."""
         if self._redis_is_away:
             self._redis_is_away = False
@@ -198,7 +191,6 @@ class Publisher:
         self._pass_on(found.health)
         if found.applied or found.header == header:  # the latter when an answer was lost and the call made again
             self._builds_on = header.version
-            self._taken_at_ms = sent_at_ms
             self._counters.add(DispatcherCount.FLUSHES)
             if header.is_whole:
                 self._counters.put(DispatcherCount.PUBLISHED, header.position)
@@ -206,7 +198,10 @@ class Publisher:
             return True
         self._counters.add(DispatcherCount.REWRITES)
         if found.epoch > header.epoch:
-            self._take_up_purge(found, header.position)
+            before = 0
+            if found.is_purged:  # then what it had or told before was so before this purge, whatever the clocks said
+                before = max(self._missed_until, found.header.position if found.header else 0)
+            self._take_up_purge(found.epoch, before, header.position)
         elif found.header is None or found.header.version < header.version:
             _log.warning("Redis had not what was last written to it; everything is written again")
         elif self._builds_on is not None:  # told once, not with every try
@@ -215,31 +210,32 @@ class Publisher:
         self._kick.set()
         return False
 
-    def _take_up_purge(self, found: Found, position: int) -> None:
+    def hear_of_purge(self, epoch: int) -> None:
+        """Called before `run`, with the last purge that another instance has taken up: Redis may have forgotten it."""
+        if epoch > self._journal.base.epoch and epoch >= EPOCH_TIMES_FROM:
+            self._take_up_purge(epoch, 0, 0)
+
+    def _take_up_purge(self, epoch: int, before: int, position: int) -> None:
         """A purge that this journal has not taken up: begins its epoch at the first record that belongs to it.
 
-        That is the first settlement that was not published before the purge (as the header in the hash says) and was
+        That is the first settlement from position `before` on (what lies below was published before the purge) that was
         requested after it, so that one heard of late costs nothing. If such records are in the base already they can't
         be told apart any more: then summaries on this volume are 503 until the next purge.
         """
-        if found.epoch == self._purge_missed:
+        if epoch == self._purge_missed:
             self._missed_until = position
             return
-        before = self._missed_until  # what lies below was settled before this purge, whatever the clock said
-        # Else the hash had lost the purge when it took that flush, and was told again by another member.
-        if found.header and self._taken_at_ms < found.epoch + CLOCKS_DIFFER_MS:
-            before = max(before, found.header.position)
         base = self._journal.base
-        if found.epoch < EPOCH_TIMES_FROM:
-            self._journal.begin_epoch(found.epoch)
-        elif base.journal_tail <= before or base.folded_until_ms <= found.epoch:
-            self._journal.begin_epoch(found.epoch, self._journal.first_requested_since(found.epoch, before))
+        if epoch < EPOCH_TIMES_FROM:
+            self._journal.begin_epoch(epoch)
+        elif base.journal_tail <= before or base.folded_until_ms <= epoch:
+            self._journal.begin_epoch(epoch, self._journal.first_requested_since(epoch, before))
         else:
-            self._purge_missed, self._missed_until = found.epoch, position
-            _log.critical("purge %d was heard of too late to tell what came after it: purge again", found.epoch)
+            self._purge_missed, self._missed_until = epoch, position
+            _log.critical("purge %d was heard of too late to tell what came after it: purge again", epoch)
             return
-        self._purge_missed = 0
-        _log.info("purge %d: totals start from zero", found.epoch)
+        self._purge_missed = self._missed_until = 0
+        _log.info("purge %d: totals start from zero", epoch)
 
     def _next_header(self, *, said_goodbye: bool) -> Header:
         self._flush_number += 1

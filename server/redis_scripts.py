@@ -3,6 +3,8 @@
 ```text
 epoch                   number of the last purge: when it was asked for, ms UTC, or one more than the one before;
                         small numbers are from 0.1.0, or of purges without Redis
+purged                  number of the last purge of this very hash: it has taken no older totals since. Less than epoch
+                        if a member told of a purge that this one, emptied or a copy, had not
 roster                  members separated by commas; grows only
 health.<processor>      "failing response_ms_min polled_at_ms": the last shared health poll
 <member>|h              header (server/totals_header.py)
@@ -26,7 +28,7 @@ FLUSH = """
 -- told an old state.
 -- ARGV: member, header, version of the member's header that the values build on ('': on nothing, they are everything),
 --       roster known to the member, number of pairs, then field, value ..., then fields to remove
--- Returns: applied (1 or 0), header found, epoch, roster, health of each processor
+-- Returns: applied (1 or 0), header found, epoch, whether purged is that (1 or 0), roster, health of each processor
 local hash, member = KEYS[1], ARGV[1]
 local function version(header)
   local epoch, life, flush = string.match(header, '^(%d+) (%d+) (%d+)')
@@ -71,7 +73,8 @@ for name in string.gmatch(ARGV[4], '[^,]+') do
   end
 end
 if longer ~= roster then redis.call('HSET', hash, 'roster', longer) end
-return {applied, found, epoch, longer, redis.call('HGET', hash, 'health.0') or '',
+local is_purged = tonumber(redis.call('HGET', hash, 'purged') or '0') == epoch and 1 or 0
+return {applied, found, epoch, is_purged, longer, redis.call('HGET', hash, 'health.0') or '',
   redis.call('HGET', hash, 'health.1') or ''}
 """
 
@@ -99,14 +102,14 @@ SUMMARY = (
 -- What one window touches, of every member, at one instant.
 -- ARGV: first minute, last minute ('' twice: none needed; last '': all that come), how many minutes are cut, which,
 --       then the seconds whose detail is cut. Of a minute that is not cut its own totals are enough.
--- Returns: now in ms, epoch, then per member: name, header, seen, [field, value ...]
+-- Returns: now in ms, epoch, purged, then per member: name, header, seen, [field, value ...]
 local hash = KEYS[1]
 local now = redis.call('TIME')
 local last_cut = 3 + tonumber(ARGV[3] or '0')
 local is_cut = {}
 for i = 4, last_cut do is_cut[ARGV[i]] = true end
 local answer = {string.format('%.0f', now[1] * 1000 + math.floor(now[2] / 1000)),
-  redis.call('HGET', hash, 'epoch') or '0'}
+  redis.call('HGET', hash, 'epoch') or '0', redis.call('HGET', hash, 'purged') or '0'}
 for member in string.gmatch(redis.call('HGET', hash, 'roster') or '', '[^,]+') do
   local header = redis.call('HGET', hash, member .. '|h') or ''
   local fields = {}
@@ -136,12 +139,15 @@ return answer
 
 PURGE = """
 -- Raises the epoch, once somebody has published: an emptied hash does not know which epochs there have been. The number
--- is a time so that it is new all the same, and tells a member that hears of it late what came after it.
--- ARGV: now, ms UTC by the clock that stamps requestedAt. Returns: the new epoch, or 0
+-- is a time so that it is new all the same, and tells a member that hears of it late what came after it. It follows one
+-- epoch: what comes late, after another purge, does nothing.
+-- ARGV: now, ms UTC by the clock that stamps requestedAt; the epoch to follow. Returns: the new epoch, or 0
 if not redis.call('HGET', KEYS[1], 'roster') then return 0 end
-local epoch = math.max(tonumber(ARGV[1]), tonumber(redis.call('HGET', KEYS[1], 'epoch') or '0') + 1)
-redis.call('HSET', KEYS[1], 'epoch', string.format('%.0f', epoch))
-return epoch
+local before = redis.call('HGET', KEYS[1], 'epoch') or '0'
+if before ~= ARGV[2] then return 0 end
+local epoch = string.format('%.0f', math.max(tonumber(ARGV[1]), tonumber(before) + 1))
+redis.call('HSET', KEYS[1], 'epoch', epoch, 'purged', epoch)
+return tonumber(epoch)
 """
 
 RETIRE = """

@@ -28,7 +28,7 @@ from server.totals import (
     touched,
 )
 from server.totals_header import RETIRED, Header, Version
-from server.totals_rows import Row, has_taken_up, levels_of, member_levels, parse_header, parse_rows
+from server.totals_rows import Purge, Row, has_taken_up, levels_of, member_levels, parse_header, parse_rows
 
 FIELDS_AT_ONCE = 128  # of a member that is read: up to a megabyte, all detail there is
 _NOBODY = "no instance has published its totals yet"
@@ -43,6 +43,7 @@ class Found(NamedTuple):
         applied: whether the hash took it.
         header: the member's header as it was before, None if there was none.
         epoch: the hash's epoch.
+        is_purged: whether that purge was of this very hash, so that `header`, if older, was there before it.
         roster: every member's name.
         health: per processor the text of the last shared poll, empty if there was none.
     """
@@ -50,6 +51,7 @@ class Found(NamedTuple):
     applied: bool
     header: Header | None
     epoch: int
+    is_purged: bool
     roster: tuple[str, ...]
     health: tuple[str, str]
 
@@ -96,19 +98,18 @@ class TotalsHash:
         pairs = [part for pair in fields.items() for part in pair]
         base = "" if builds_on is None else " ".join(map(str, builds_on))
         arguments = [member, header.to_text(), base, roster, len(fields), *pairs, *dropped]
-        applied, found, epoch, members, *health = await self._run(redis_scripts.FLUSH, *arguments)
+        applied, found, epoch, is_purged, members, *health = await self._run(redis_scripts.FLUSH, *arguments)
         return Found(
             applied == 1,
             parse_header(found),
             int(epoch),
+            is_purged == 1,
             tuple(members.decode().split(",")),
             (health[0].decode(), health[1].decode()),
         )
 
-    async def read_member(self, member: str) -> tuple[Header, Levels, int] | None:
-        """Everything the hash has of a member, or None if it has nothing: header, levels, and when it last flushed.
-
-        Read in pieces, as it may be megabytes. The time is in ms, by Redis's clock.
+    async def read_member(self, member: str) -> tuple[Header, Levels] | None:
+        """Everything the hash has of a member, or None if it has nothing. Read in pieces, as it may be megabytes.
 
         Raises:
             TotalsUnavailable: Redis gave no answer, or somebody wrote meanwhile.
@@ -123,7 +124,7 @@ class TotalsHash:
                 raise TotalsUnavailable("the totals changed while they were read")
             fields.update((name.removeprefix(prefix), value) for name, value in zip(some, values, strict=True))
         header = parse_header(header_text)
-        return None if header is None else (header, levels_of(header, fields), int(fields.get(b"seen", 0)))
+        return None if header is None else (header, levels_of(header, fields))
 
     async def summary(self, from_ms: int | None, to_ms: int | None) -> Summary:
         """The totals of a window over all members, both ends included.
@@ -155,10 +156,10 @@ class TotalsHash:
         if needed:
             last = "" if needed.last_minute is None else needed.last_minute
             arguments = [needed.first_minute, last, len(needed.cut_minutes), *needed.cut_minutes, *needed.seconds]
-        epoch, rows = await self._rows(arguments)
+        purge, rows = await self._rows(arguments)
         if not rows:
             raise TotalsUnavailable(_NOBODY)
-        members = {row.name: member_levels(row, epoch) for row in rows}
+        members = {row.name: member_levels(row, purge) for row in rows}
         if self._neighbours is not None:
             told = _told(rows)
             if unheard := self._neighbours.unheard(told):
@@ -176,8 +177,8 @@ class TotalsHash:
             members[""] = unpublished.levels()
         return list(members.values())
 
-    async def members(self) -> tuple[int, list[Row]]:
-        """The number of the last purge, and everyone on the hash's roster.
+    async def members(self) -> tuple[Purge, list[Row]]:
+        """The last purge, and everyone on the hash's roster.
 
         Raises:
             TotalsUnavailable: Redis gave no answer.
@@ -203,20 +204,32 @@ class TotalsHash:
             TotalsUnavailable: Redis gave no answer, or a member did not follow in time.
         """
         with self._naming():
-            epoch = await self._run(redis_scripts.PURGE, self._clock.wall_us() // 1000)
-            if not epoch:
-                raise TotalsUnavailable(_NOBODY)
-            reason = _NOBODY
+            epoch, reason = 0, _NOBODY
             deadline_s = asyncio.get_running_loop().time() + PURGE_WITHIN_S
             while asyncio.get_running_loop().time() < deadline_s:
-                _, rows = await self.members()
-                missing = [row.name for row in rows if not has_taken_up(row, epoch)]
-                unheard = self._neighbours.unheard(_told(rows)) if self._neighbours else None
-                if rows and not missing and not unheard:
+                purge, rows = await self.members()
+                if not rows:
+                    raise TotalsUnavailable(_NOBODY)
+                if not epoch:  # nor if another purge comes between the two calls: then this one follows that
+                    epoch = await self._run(redis_scripts.PURGE, self._clock.wall_us() // 1000, purge.epoch)
+                    continue
+                missing = self._not_taken_up(epoch, purge, rows)
+                if missing is None:
                     return
-                reason = f"instance {missing[0]} did not take it up" if missing else unheard or _NOBODY
+                reason = missing
                 await asyncio.sleep(PURGE_POLL_S)
             raise TotalsUnavailable(f"the purge was not done within {PURGE_WITHIN_S:.0f} s: {reason}")
+
+    def _not_taken_up(self, epoch: int, purge: Purge, rows: list[Row]) -> str | None:
+        """Why a purge is not done yet; None if it is."""
+        for row in rows:
+            if not has_taken_up(row, purge):
+                return f"instance {row.name} did not take it up"
+        if self._neighbours and (unheard := self._neighbours.unheard(_told(rows))):
+            return unheard
+        if purge.epoch < epoch or not any(row.header and row.header.epoch >= epoch for row in rows):
+            return "no instance would remember it"  # if Redis lost it, as they have all said goodbye
+        return None
 
     async def lease_health_poll(self, processor: int) -> int:
         """In how many ms to try again; 0: this instance has the lease, and is to ask this processor's health now.
@@ -244,7 +257,7 @@ class TotalsHash:
         """Closes the connection."""
         await self._redis.aclose()
 
-    async def _rows(self, arguments: list[str | int]) -> tuple[int, list[Row]]:
+    async def _rows(self, arguments: list[str | int]) -> tuple[Purge, list[Row]]:
         return parse_rows(await self._run(redis_scripts.SUMMARY, *arguments))
 
     async def _run(self, script: str, *arguments: Word) -> Any:

@@ -70,11 +70,11 @@ class Refusal(Exception):
 async def _carry_out(config: Config, name: str | None) -> str:
     totals = TotalsHash(config.redis_url)
     try:
-        epoch, members = await totals.members()
+        purge, members = await totals.members()
         if name is None:
             return table(members)
         member = next((member for member in members if member.name == name), None)
-        header = check(member, name, epoch=epoch, is_here=name in members_here())
+        header = check(member, name, epoch=purge.epoch, is_here=name in members_here())
         if not await totals.retire(name, header):
             raise Refusal(f"{name} has published something just now: it lives.")
     finally:
@@ -123,7 +123,7 @@ def check(member: Row | None, name: str, *, epoch: int, is_here: bool) -> Header
         raise Refusal(
             f"Redis has nothing of {name}: without it totals would be wrong, and no one could tell by how much."
         )
-    if not member.header.is_whole and not member.is_purged(epoch):
+    if not member.header.is_whole and not member.is_behind(epoch):
         raise Refusal(f"{name} died while it was writing its totals: what is there is a part of them.")
     if member.header.said_goodbye == RETIRED:
         raise Refusal(f"{name} is retired already.")

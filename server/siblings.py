@@ -19,6 +19,7 @@ lane before a full table until some seconds after the sibling's return; instance
 
 import logging
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 
 from server.clock import Clock
 from server.config import IDS_FOLLOWED_MIN
@@ -26,6 +27,7 @@ from server.copies import Copy, copies_in, is_first
 from server.generations import LatestIds
 from shm import (
     Accepted,
+    BrokenInvariant,
     Counters,
     Lane,
     Phase,
@@ -212,6 +214,15 @@ class Sibling:
             self._heads[index] = head
         return is_whole
 
+    def last_purge(self) -> int:
+        """The greatest epoch of its journals, as far as they can be read."""
+        epochs = [0]
+        if self._segment is not None:
+            for dispatcher in range(self._segment.geometry.dispatchers):
+                with suppress(BrokenInvariant):  # damaged: its own dispatcher says so
+                    epochs.append(self._segment.journal(dispatcher).base.epoch)
+        return max(epochs)
+
     def copies(self, knows: Callable[[bytes], bool]) -> Iterator[Copy]:
         """Of the ids that this instance knows, those that the sibling has paid or may be going to pay."""
         segment = self._segment_now()
@@ -248,6 +259,10 @@ class Siblings:
             if amount_cents is not None:
                 return amount_cents
         return None
+
+    def last_purge(self) -> int:
+        """The greatest epoch that one of those that could be looked at has taken up; 0: none has."""
+        return max((sibling.last_purge() for sibling in self._siblings), default=0)
 
     def copies(self, knows: Callable[[bytes], bool]) -> dict[bytes, list[Copy]]:
         """Of the ids that this instance knows, those that siblings have paid or may be going to pay."""

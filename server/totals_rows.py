@@ -10,6 +10,19 @@ from server.totals_header import RETIRED, Header
 SEEN_WITHIN_MS = 1500  # three beats of the publisher
 
 
+class Purge(NamedTuple):
+    """The last purge.
+
+    Args:
+        epoch: its number.
+        purged: number of the last purge of this very hash. If that is the same one, whatever is older in the hash was
+            there before it; else a member told of it, and what is older may have been settled since.
+    """
+
+    epoch: int
+    purged: int
+
+
 class Row(NamedTuple):
     """A member, as a summary's script shows it.
 
@@ -25,9 +38,14 @@ class Row(NamedTuple):
     silent_ms: int
     fields: dict[bytes, bytes]
 
-    def is_purged(self, epoch: int) -> bool:
-        """Whether a purge that it has not taken up made its totals void."""
+    def is_behind(self, epoch: int) -> bool:
+        """Whether there was a purge that it has not taken up."""
         return self.header is not None and self.header.epoch < epoch
+
+    def is_empty(self, purge: Purge) -> bool:
+        """Whether it said goodbye before the last purge: it will take that up before it settles anything more."""
+        said_goodbye = self.header is not None and bool(self.header.said_goodbye)
+        return said_goodbye and self.is_behind(purge.epoch) and purge.purged == purge.epoch
 
 
 def parse_header(text: bytes) -> Header | None:
@@ -38,10 +56,10 @@ def parse_header(text: bytes) -> Header | None:
         return None
 
 
-def parse_rows(answer: list[Any]) -> tuple[int, list[Row]]:
-    """The number of the last purge and a row per member, of what a summary's script answers."""
-    now_text, epoch_text, *rows = answer
-    return int(epoch_text), [
+def parse_rows(answer: list[Any]) -> tuple[Purge, list[Row]]:
+    """The last purge and a row per member, of what a summary's script answers."""
+    now_text, epoch_text, purged_text, *rows = answer
+    return Purge(int(epoch_text), int(purged_text)), [
         Row(
             name.decode(),
             parse_header(header_text),
@@ -52,17 +70,17 @@ def parse_rows(answer: list[Any]) -> tuple[int, list[Row]]:
     ]
 
 
-def has_taken_up(row: Row, epoch: int) -> bool:
-    """Whether a member counts from a purge on, or will before it settles anything more: it said goodbye."""
-    return row.header is not None and (row.header.epoch >= epoch or bool(row.header.said_goodbye))
+def has_taken_up(row: Row, purge: Purge) -> bool:
+    """Whether a member counts from the last purge on, or will before it settles anything more."""
+    return row.header is not None and (row.header.epoch >= purge.epoch or row.is_empty(purge))
 
 
-def member_levels(row: Row, epoch: int) -> Levels:
+def member_levels(row: Row, purge: Purge) -> Levels:
     """Levels of one member of a summary.
 
     Args:
         row: the member.
-        epoch: number of the last purge.
+        purge: the last one.
 
     Raises:
         TotalsUnavailable: its totals may not be whole.
@@ -70,7 +88,7 @@ def member_levels(row: Row, epoch: int) -> Levels:
     name, header, silent_ms, fields = row
     if header is None:
         raise TotalsUnavailable(f"the totals of instance {name} are not there (yet)")
-    if row.is_purged(epoch) and header.said_goodbye:  # it is empty; but what it left unknown may count once it is back
+    if row.is_empty(purge):  # but what it left unknown may count once it is back
         unknowns = NO_UNKNOWNS if header.said_goodbye == RETIRED else _unknowns_of(header)
         return Levels((0, 0, 0, 0), {}, {}, 0, 0, 0, 0, 0, unknowns)
     if not header.is_whole:
@@ -79,7 +97,7 @@ def member_levels(row: Row, epoch: int) -> Levels:
         raise TotalsUnavailable(f"nobody knows when instance {name} was last heard of: Redis's clock was set back")
     if not header.said_goodbye and silent_ms > SEEN_WITHIN_MS:
         raise TotalsUnavailable(f"instance {name} has not been heard of for {silent_ms} ms")
-    if row.is_purged(epoch):
+    if row.is_behind(purge.epoch):
         raise TotalsUnavailable(f"instance {name} has not taken up the last purge yet")
     return levels_of(header, fields)
 

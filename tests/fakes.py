@@ -193,15 +193,18 @@ class FakeTotalsHash:
         self.away = self.loses_answers = self.hangs = self.takes_twice = False
         self.header: Header | None = None
         self.fields: dict[str, bytes] = {}
-        self.epoch = 0
-        self.seen_ms = 0
+        self.epoch = self.purged = 0
         self.roster: list[str] = []
         self.health = ("", "")
         self.flushes: list[tuple[Header, set[str], Version | None]] = []
 
+    def purge(self, epoch: int) -> None:
+        """Somebody asks it for a purge; `epoch` by itself is what another member tells of one that it had not."""
+        self.epoch = self.purged = epoch
+
     def empty(self) -> None:
         """As after a restart without persistence."""
-        self.header, self.fields, self.epoch, self.roster = None, {}, 0, []
+        self.header, self.fields, self.epoch, self.purged, self.roster = None, {}, 0, 0, []
 
     async def flush(
         self,
@@ -236,12 +239,12 @@ class FakeTotalsHash:
             kept = {} if builds_on is None else self.fields
             self.fields = {name: value for name, value in (kept | fields).items() if name not in dropped}
             self.header = header
-        return Found(applied, found, self.epoch, tuple(self.roster), self.health)
+        return Found(applied, found, self.epoch, self.purged == self.epoch, tuple(self.roster), self.health)
 
-    async def read_member(self, member: str) -> tuple[Header, Levels, int] | None:
+    async def read_member(self, member: str) -> tuple[Header, Levels] | None:
         """What it has."""
         self._answer_or_not(lost=self.away)
-        return None if self.header is None else (self.header, self.levels(), self.seen_ms)
+        return None if self.header is None else (self.header, self.levels())
 
     def levels(self) -> Levels:
         """What it has, as a reader of totals sees it."""

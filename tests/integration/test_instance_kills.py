@@ -25,7 +25,7 @@ async def wait_successor(row: Counters, killed: int) -> float:
 
 
 async def wait_replaced(instance: Instance, place: int, killed: int) -> float:
-    """The same by place: 1 is the dispatcher, 2 the first worker …"""
+    """The same by place: 1 is the dispatcher, 2 the first worker and so on."""
     return await wait_successor([instance.dispatcher(), *instance.worker_rows()][place - 1], killed)
 
 

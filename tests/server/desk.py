@@ -30,7 +30,6 @@ class Desk:
             self.roster,
             self.counters,
             self.totals,  # type: ignore[arg-type]  # the calls a publisher makes, and no others
-            self.clock,
             flush_s=0.0,
             hear_health=lambda *news: self.news.append(news),
         )

@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
-from server.clock import SystemClock
 from server.publisher import Publisher
 from server.redis_totals import TotalsHash
 from shm import Counters, Ended, Geometry, Journal, Kind, Member, Segment
@@ -38,7 +37,6 @@ class Published:
             self.segment.roster(0),
             self.counters,
             totals,
-            SystemClock(),
             flush_s=0.0,
             hear_health=lambda *_: None,
         )

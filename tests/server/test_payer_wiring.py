@@ -18,7 +18,7 @@ from server.redis_totals import TotalsHash
 from server.siblings import Siblings
 from shm import DispatcherCount, Phase, Segment, State
 from tests.fakes import NOON_MS, FakeClock, FakeProcessor, FakeTotalsHash
-from tests.server.other_instance import copy_of
+from tests.server.other_instance import copy_of, other_instance
 from tests.server.scene import text_of
 from tests.shm.segments import fresh_instance
 
@@ -206,6 +206,14 @@ class TestStart:
         house.return_from_absence()
         one = house.live(lambda one: one.flushes_before is not None, "never begins to pay")
         assert one.flushes_before == 1
+
+    def test_a_purge_that_only_a_sibling_remembers(self, make: Callable[..., House]) -> None:
+        """It is taken up at the start: Redis may have forgotten it, and the sibling be down."""
+        with other_instance() as other:
+            house = make(**WITH_REDIS, SIBLINGS=other.name)
+            other.segment.journal(1).begin_epoch(NOON_MS + 5)
+            house.live(lambda one: bool(one.phases), "no beat")
+            assert house.segment.journal(0).base.epoch == NOON_MS + 5
 
     def test_verified_after_the_lanes(self, make: Callable[..., House]) -> None:
         """After an absence what lies in the lanes is looked up too, though nothing waits in the table."""

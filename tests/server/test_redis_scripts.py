@@ -7,6 +7,7 @@ import pytest
 from server.redis_scripts import HASH, PURGE
 from server.redis_totals import Found, TotalsHash
 from server.totals_header import Header, Version
+from server.totals_rows import Purge
 from tests.fakes import NOON_MS
 from tests.redis_server import RedisServer
 
@@ -72,7 +73,7 @@ class TestFlush:
     async def test_first(self, redis: RedisServer, hand: Hand) -> None:
         """An empty hash takes what builds on nothing."""
         found = await hand.write((0, 1, 1), None, {"m5": b"five"})
-        assert found == Found(True, None, 0, (ME,), ("", ""))
+        assert found == Found(True, None, 0, True, (ME,), ("", ""))
         assert content(redis) == {f"{ME}|h": header().to_text(), f"{ME}|m5": "five", "roster": ME}
 
     async def test_next(self, redis: RedisServer, hand: Hand) -> None:
@@ -130,21 +131,31 @@ class TestFlush:
     async def test_earlier_epoch(self, hand: Hand, totals: TotalsHash) -> None:
         """A write of before a purge is not taken, and is told of the purge."""
         await hand.write((0, 1, 1), None)
-        assert await totals._run(PURGE, NOON_MS) == NOON_MS  # noqa: SLF001  without waiting for the member
+        assert await totals._run(PURGE, NOON_MS, 0) == NOON_MS  # noqa: SLF001  without waiting for the member
         found = await hand.write((0, 1, 2), (0, 1, 1))
-        assert (found.applied, found.epoch) == (False, NOON_MS)
+        assert (found.applied, found.epoch, found.is_purged) == (False, NOON_MS, True)
 
     async def test_two_purges(self, hand: Hand, totals: TotalsHash) -> None:
         """Each has a number of its own, though they come in one millisecond, or the clock was set back between them."""
         await hand.write((0, 1, 1), None)
-        numbers = [await totals._run(PURGE, at_ms) for at_ms in (NOON_MS, NOON_MS, 5)]  # noqa: SLF001
-        assert numbers == [NOON_MS, NOON_MS + 1, NOON_MS + 2]
+        epochs = [0]
+        for at_ms in (NOON_MS, NOON_MS, 5):
+            epochs.append(await totals._run(PURGE, at_ms, epochs[-1]))  # noqa: SLF001
+        assert epochs == [0, NOON_MS, NOON_MS + 1, NOON_MS + 2]
+
+    async def test_a_purge_that_comes_late(self, hand: Hand, totals: TotalsHash) -> None:
+        """After another one it does nothing: what was settled in between was asked for after it."""
+        await hand.write((0, 1, 1), None)
+        assert await totals._run(PURGE, NOON_MS, 0) == NOON_MS  # noqa: SLF001
+        assert await totals._run(PURGE, NOON_MS - 5, 0) == 0  # noqa: SLF001
+        assert (await totals.members())[0] == Purge(NOON_MS, NOON_MS)
 
     async def test_later_epoch(self, hand: Hand, totals: TotalsHash) -> None:
         """A hash that has forgotten the epoch learns it, and so does everyone else."""
         assert (await hand.write((7, 1, 1), None)).epoch == 7
         found = await Hand(totals, OTHER).write((6, 1, 1), None)
-        assert (found.applied, found.epoch) == (False, 7)
+        assert (found.applied, found.epoch, found.is_purged) == (False, 7, False)
+        assert (await totals.members())[0] == Purge(7, 0)
 
     async def test_roster(self, hand: Hand, totals: TotalsHash) -> None:
         """It grows by those it does not have, each once, and never shrinks."""
@@ -164,7 +175,7 @@ class TestFlush:
     async def test_header_of_another_program(self, redis: RedisServer, hand: Hand) -> None:
         """A header that can't be read counts as none, and is replaced by a write of everything."""
         redis.ask(f"HSET {HASH} {ME}|h gibberish")
-        assert await hand.write((0, 1, 2), (0, 1, 1)) == Found(False, None, 0, (ME,), ("", ""))
+        assert await hand.write((0, 1, 2), (0, 1, 1)) == Found(False, None, 0, True, (ME,), ("", ""))
         assert (await hand.write((0, 1, 3), None)).applied
 
     @pytest.mark.parametrize("seed", range(5))

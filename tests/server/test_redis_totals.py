@@ -107,11 +107,11 @@ class TestSummary:
         start_ms = NOON_MS + 20 * 60_000 + 500
         assert (await totals.summary(start_ms, start_ms + 61_000)).default == Total(6, 6)
         fields = ["header", "seen", "first second", "last second"]
-        expected = len(["epoch", "roster"]) + 2 * len(fields) + len(["minute", "next minute"])
+        expected = len(["epoch", "purged", "roster"]) + 2 * len(fields) + len(["minute", "next minute"])
         assert redis.calls("hget") - before == expected
         before = redis.calls("hget")
         assert (await totals.summary(None, None)).default == Total(200, 200)
-        assert redis.calls("hget") - before == 2 + 2 * len(["header", "seen"])
+        assert redis.calls("hget") - before == 3 + 2 * len(["header", "seen"])
 
     async def test_before_what_can_be_told(self, totals: TotalsHash, pair: list[Published]) -> None:
         """A member that had to begin again can't tell windows from before; open ones it can."""

@@ -9,6 +9,7 @@ from server.custody import Custody
 from server.intake import Intake
 from server.siblings import HAPROXY_RETURNS_MS, Sibling, Siblings
 from shm import Accepted, DispatcherCount, Geometry, Phase, Segment, State
+from shm.layout import BASE_PAGE_LENGTH
 from tests.fakes import NOON_MS, FakeClock
 from tests.server.fake_area import FakeArea
 from tests.server.other_instance import GEOMETRY, STUCK_MS, OtherInstance, copy_of, other_instance, sibling_of
@@ -299,6 +300,20 @@ class TestCopies:
                 each.publish(copy_of(1))
             assert amount_of(sibling_of(second, clock, ours=first), copy_of(1)) is None
             assert amount_of(sibling_of(first, clock, ours=second), copy_of(1)) == 1990
+
+
+class TestLastPurge:
+    """Sibling.last_purge."""
+
+    def test_of_any_dispatcher(self, other: OtherInstance, sibling: Sibling) -> None:
+        """The greatest, be it running or not; none before the segment was looked at, and none of a damaged base."""
+        other.segment.journal(0).begin_epoch(NOON_MS)
+        other.segment.journal(1).begin_epoch(NOON_MS + 5)
+        assert sibling.last_purge() == 0
+        sibling.look()
+        assert sibling.last_purge() == NOON_MS + 5
+        other.segment.base_page(1)[:] = b"\xff" * BASE_PAGE_LENGTH
+        assert sibling.last_purge() == NOON_MS
 
 
 class TestIntake:

@@ -5,7 +5,16 @@ import pytest
 from server.errors import TotalsUnavailable
 from server.totals import Summary, Total, UnknownRange, count_window
 from server.totals_header import RETIRED, Header
-from server.totals_rows import SEEN_WITHIN_MS, Row, has_taken_up, levels_of, member_levels, parse_header, parse_rows
+from server.totals_rows import (
+    SEEN_WITHIN_MS,
+    Purge,
+    Row,
+    has_taken_up,
+    levels_of,
+    member_levels,
+    parse_header,
+    parse_rows,
+)
 from tests.fakes import NOON_MS
 
 HEADER = Header(*range(len(Header._fields)))._replace(epoch=4, is_whole=1, said_goodbye=0)
@@ -23,39 +32,40 @@ class TestMemberLevels:
     @pytest.mark.parametrize("silent_ms", [0, SEEN_WITHIN_MS])
     def test_who_lives(self, silent_ms: int) -> None:
         """Its levels as they are."""
-        levels = member_levels(row(silent_ms=silent_ms), 4)
+        levels = member_levels(row(silent_ms=silent_ms), Purge(4, 4))
         assert levels == levels_of(HEADER, FIELDS)
 
     def test_who_said_goodbye(self) -> None:
         """Its silence is no reason for doubt."""
         header = HEADER._replace(said_goodbye=1)
-        assert member_levels(row(header, silent_ms=10**9), 4) == levels_of(header, FIELDS)
+        assert member_levels(row(header, silent_ms=10**9), Purge(4, 0)) == levels_of(header, FIELDS)
 
     @pytest.mark.parametrize("is_whole", [0, 1])
     def test_who_said_goodbye_before_a_purge(self, is_whole: int) -> None:
         """It has nothing that counts, whole or not; only what it left unknown may count when it is back."""
         header = HEADER._replace(said_goodbye=1, is_whole=is_whole)
-        levels = member_levels(row(header), 5)
+        levels = member_levels(row(header), Purge(5, 5))
         assert count_window([levels], None, None) == Summary(Total(0, 0), Total(0, 0), header.unknown_payments)
         assert count_window([levels], 1, header.unknown_least_ms - 1).unknown == 0
-        retired = member_levels(row(header._replace(said_goodbye=RETIRED)), 5)
+        retired = member_levels(row(header._replace(said_goodbye=RETIRED)), Purge(5, 5))
         assert count_window([retired], None, None).unknown == 0
 
     @pytest.mark.parametrize(
-        ("found", "epoch", "reason"),
+        ("found", "purge", "reason"),
         [
-            (row(None), 4, "are not there"),
-            (row(HEADER._replace(is_whole=0)), 4, "are being written"),
-            (row(HEADER._replace(is_whole=0, said_goodbye=1)), 4, "are being written"),
-            (row(silent_ms=SEEN_WITHIN_MS + 1), 4, f"has not been heard of for {SEEN_WITHIN_MS + 1} ms"),
-            (row(silent_ms=-1), 4, "Redis's clock was set back"),
-            (row(), 5, "has not taken up the last purge yet"),
+            (row(None), Purge(4, 4), "are not there"),
+            (row(HEADER._replace(is_whole=0)), Purge(4, 4), "are being written"),
+            (row(HEADER._replace(is_whole=0, said_goodbye=1)), Purge(4, 4), "are being written"),
+            (row(HEADER._replace(said_goodbye=1)), Purge(5, 4), "has not taken up the last purge yet"),
+            (row(silent_ms=SEEN_WITHIN_MS + 1), Purge(4, 4), f"has not been heard of for {SEEN_WITHIN_MS + 1} ms"),
+            (row(silent_ms=-1), Purge(4, 4), "Redis's clock was set back"),
+            (row(), Purge(5, 5), "has not taken up the last purge yet"),
         ],
     )
-    def test_doubt(self, found: Row, epoch: int, reason: str) -> None:
+    def test_doubt(self, found: Row, purge: Purge, reason: str) -> None:
         """Each with its reason, by name."""
         with pytest.raises(TotalsUnavailable) as caught:
-            member_levels(found, epoch)
+            member_levels(found, purge)
         assert "instance aa.0" in caught.value.reason
         assert reason in caught.value.reason
 
@@ -76,7 +86,11 @@ class TestHasTakenUp:
     )
     def test_a_purge_waits_for_whoever_may_be_there(self, found: Row, taken_up: bool) -> None:  # noqa: FBT001
         """Silent is not gone."""
-        assert has_taken_up(found, HEADER.epoch + 1) is taken_up
+        assert has_taken_up(found, Purge(HEADER.epoch + 1, HEADER.epoch + 1)) is taken_up
+
+    def test_a_goodbye_before_a_purge_of_another_hash(self) -> None:
+        """This one was told of it by a member, and may have taken that goodbye after it."""
+        assert not has_taken_up(row(HEADER._replace(said_goodbye=1)), Purge(HEADER.epoch + 1, HEADER.epoch))
 
 
 class TestLevelsOf:
@@ -97,8 +111,8 @@ class TestParseRows:
         """Its silence by Redis's clock, its fields by name, and no header that this program did not write."""
         text = HEADER.to_text().encode()
         pairs = [part for pair in FIELDS.items() for part in pair]
-        answer = [b"%d" % NOON_MS, b"5", [b"aa.0", text, b"%d" % (NOON_MS - 7), pairs], [b"bb.1", b"", b"0", []]]
-        assert parse_rows(answer) == (5, [row(silent_ms=7), Row("bb.1", None, NOON_MS, {})])
+        answer = [b"%d" % NOON_MS, b"5", b"3", [b"aa.0", text, b"%d" % (NOON_MS - 7), pairs], [b"bb.1", b"", b"0", []]]
+        assert parse_rows(answer) == (Purge(5, 3), [row(silent_ms=7), Row("bb.1", None, NOON_MS, {})])
 
 
 class TestParseHeader:

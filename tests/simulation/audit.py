@@ -57,6 +57,7 @@ class Auditor:
         self._world = world
         self._truth = truth
         self._purges: dict[int, dict[str, int]] = {}  # epoch -> how many records each member had when it was asked for
+        self._carried_out: dict[int, dict[str, int]] = {}  # the same when it was first carried out
         self._asked: dict[int, dict[str, int]] = {}  # the same by the wall clock, ms UTC, for a purge not raised yet
         self._answered: list[
             tuple[int, float, set[str]]
@@ -195,8 +196,13 @@ class Auditor:
 
     def _settled(self, seen: Seen) -> list[Record]:
         """What those whose totals are in the hash have settled until now, published or not."""
-        members = (self._truth.members[name] for name in sorted(seen.counted))
-        return [record for member in members for record in member.settled(seen.epoch, len(member.records))]
+        records = []
+        for name, member in sorted(self._truth.members.items()):
+            if name in seen.counted:
+                records += member.settled(seen.epoch, len(member.records))
+            else:  # it said goodbye before the purge, so that all it has is void, or there may be no summary
+                records += member.records[self._carried_out.get(seen.epoch, self._heads()).get(name, 0) :]
+        return records
 
     def _dead(self, seen: Seen) -> str | None:
         """A sentence if somebody has died while sending, and nobody has told yet what is unknown since."""
@@ -252,7 +258,6 @@ class Auditor:
             bases = [self.instances[0].view.journal(index).base for index in range(len(self.instances[0].members))]
             connection.purged = max(base.epoch for base in bases) + 1
             self.purged(connection.purged, None)
-        self._asked[instance.clock.wall_us() // 1000] = self._heads()
         try:
             await (life.local or self._totals(instance, connection)).purge()
         except TotalsUnavailable as error:
@@ -262,6 +267,10 @@ class Auditor:
             assert isinstance(connection.purged, int)
             staying = connection.seen.staying if isinstance(connection.seen, Seen) else set(self._truth.members)
             self._answered.append((connection.purged, self._world.loop.time(), staying))
+
+    def asks_for_purge(self, asked_ms: int) -> None:
+        """The call is sent: what is settled later was asked for after it, as long as it is not carried out."""
+        self._asked[asked_ms] = self._heads()
 
     def purged(self, epoch: int, asked_ms: int | None) -> None:
         """The epoch was raised: nothing settled before that was asked for (None: just now) may count in it."""
@@ -275,6 +284,7 @@ class Auditor:
             self._world.fail(f"there has been a purge {epoch} before")
         asked = None if asked_ms is None else self._asked.get(asked_ms)  # by the call's time: its number may be greater
         self._purges.setdefault(epoch, asked or self._heads())
+        self._carried_out.setdefault(epoch, self._heads())
 
     def _heads(self) -> dict[str, int]:
         return {name: len(member.records) for name, member in self._truth.members.items()}

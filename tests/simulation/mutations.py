@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 from unittest.mock import patch
 
+from server import neighbours
 from server.custody import Custody
 from server.dispatcher import Dispatcher
 from server.gate import Gate
@@ -214,10 +215,10 @@ def _believe_goodbyes() -> list[Patch]:
 def _believe_the_dead() -> list[Patch]:
     """Who has died is missed once it has been silent for long, not at once."""
 
-    def is_at_work(self: Neighbours, neighbour: Any) -> bool:
+    def is_at_work(*_: Any) -> bool:
         return True
 
-    return [(Neighbours, "_is_at_work", is_at_work)]
+    return [(neighbours, "is_at_work", is_at_work)]
 
 
 def _trust_in_redis() -> list[Patch]:

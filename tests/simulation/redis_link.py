@@ -27,6 +27,9 @@ COPIES_KEPT = 4
 class Watch(Protocol):
     """Who is told of what Redis carries out."""
 
+    def asks_for_purge(self, asked_ms: int) -> None:
+        """The epoch is to be raised."""
+
     def purged(self, epoch: int, asked_ms: int) -> None:
         """The epoch was raised."""
 
@@ -116,6 +119,8 @@ class Connection(RedisClient):
         command, arguments = _in_the_model(words)
         if self._server.away:
             raise redis.exceptions.ConnectionError("refused")
+        if command == "purge":
+            self._server.watch.asks_for_purge(int(arguments[0]))
         future = self._world.loop.create_future()
         self._send(future, command, [part if isinstance(part, bytes) else str(part).encode() for part in arguments])
         reply = await future

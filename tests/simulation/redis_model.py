@@ -50,7 +50,8 @@ class RedisModel:
             self.hash.pop(member + b"|h", None)
         members = self._meet(roster)
         health = (self.hash.get(b"health.0", b""), self.hash.get(b"health.1", b""))
-        return [int(applied), found, epoch, members, *health]
+        is_purged = int(self.hash.get(b"purged", b"0")) == epoch
+        return [int(applied), found, epoch, int(is_purged), members, *health]
 
     def _apply(self, member: bytes, header: bytes, parts: list[bytes], count: int, *, everything: bool) -> None:
         if everything:
@@ -85,7 +86,8 @@ class RedisModel:
                 header = self.hash.get(member + b"|h", b"")
                 fields = self._touched(member, header, arguments) if header and arguments[0] else []
                 rows.append([member, header, self.hash.get(member + b"|seen", b"0"), fields])
-        return [b"%d" % self._now_ms(), self.hash.get(b"epoch", b"0"), *rows]
+        purge = self.hash.get(b"epoch", b"0"), self.hash.get(b"purged", b"0")
+        return [b"%d" % self._now_ms(), *purge, *rows]
 
     def _touched(self, member: bytes, header: bytes, arguments: list[bytes]) -> list[Reply]:
         words = [int(word) for word in header.split()]
@@ -104,10 +106,11 @@ class RedisModel:
         return fields
 
     def _purge(self, arguments: list[bytes]) -> Reply:
-        if b"roster" not in self.hash:
+        before = self.hash.get(b"epoch", b"0")
+        if b"roster" not in self.hash or before != arguments[1]:
             return 0
-        epoch = max(int(arguments[0]), int(self.hash.get(b"epoch", b"0")) + 1)
-        self.hash[b"epoch"] = b"%d" % epoch
+        epoch = max(int(arguments[0]), int(before) + 1)
+        self.hash[b"epoch"] = self.hash[b"purged"] = b"%d" % epoch
         return epoch
 
     def _hset(self, arguments: list[bytes]) -> Reply:

@@ -112,14 +112,15 @@ def draw_command(rng: Random) -> tuple[str, list[bytes]]:
         return kind, [b"%d" % rng.randint(0, 6), last, b"%d" % len(cut_minutes), *cut_minutes, *seconds]
     if kind == "hset":
         return kind, [b"health.%d" % rng.randint(0, 1), b"0 5 %d" % rng.randint(0, 9)]
-    return kind, [b"%d" % rng.choice((rng.randint(0, 9), 1_752_580_800_000 + rng.randint(0, 9)))]
+    times = (rng.randint(0, 9), 1_752_580_800_000 + rng.randint(0, 9))
+    return kind, [b"%d" % rng.choice(times), b"%d" % rng.choice((rng.randint(0, 3), 1_752_580_800_000))]
 
 
 def without_times(command: str, reply: Any) -> Any:
     """A reply without what differs because two servers have two clocks, and without Redis's order of fields."""
     if command == "summary":
-        _, epoch, *rows = reply
-        return [epoch, *([name, header, seen != b"0", fields] for name, header, seen, fields in rows)]
+        _, epoch, purged, *rows = reply
+        return [epoch, purged, *([name, header, seen != b"0", fields] for name, header, seen, fields in rows)]
     if command == "names":
         return [reply[0], *sorted(reply[1:])]
     return reply
