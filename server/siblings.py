@@ -7,7 +7,8 @@ asks whether a sibling has accepted that id. Of each sibling it knows two sets o
 * latest: what its workers published last (two generations, as at the door), learned by following its lanes, always;
 * remembered: every id in its tables, settled or not, while it is absent, and until HAProxy sends it its ids again.
 
-A sibling is absent when nobody holds its supervisor's lock, or when its supervisor is stopping.
+A sibling is absent when nobody holds its supervisor's lock, when its supervisor is stopping, or when none of its web
+workers is at work.
 
 Two instances must never leave a payment to each other: that would lose it. A payment in a table is paid by that
 instance, as nobody else takes its id any more. Of two copies that both lie in lanes the one accepted first counts (in
@@ -67,6 +68,7 @@ class Sibling:
         self._supervisor: Counters | None = None
         self._lanes: list[Lane] = []
         self._tables: list[Table] = []
+        self._workers: list[Counters] = []
         self._heads: list[int] = []  # per lane, how far it has been followed; empty: not at all yet
         self._latest = LatestIds(IDS_FOLLOWED_MIN)
         self._remembered: dict[bytes, int] | None = None  # id to amount in cents, of one that is absent
@@ -82,6 +84,7 @@ class Sibling:
         | any | those that its workers published lately | two generations of them |
         | says that it is leaving | all that it remembers: read now, and again when it is gone | R after it is back |
         | holds no supervisor's lock | all that it remembers: read now | the same |
+        | has no web worker at work | the same, if it was not read before | the same |
         | has been back for under R, and was not read before | the same | R after it was read |
 
         R is the time until HAProxy sends it its ids again, and `stuck_ms`: 10 s by default.
@@ -100,6 +103,10 @@ class Sibling:
             self._absent_at_ms = now_ms
             if self._remembered is None or self._remembered_of != (absence, life_ms):
                 self._remember(absence, life_ms)
+        elif not self._serves():
+            self._absent_at_ms = now_ms
+            if self._remembered is None:
+                self._remember("serving nobody", life_ms)
         elif self._remembered is None:
             is_young = self._clock.wall_us() // 1000 - life_ms < self._returning_ms
             if is_young and self._remembered_of[1] != life_ms:
@@ -139,7 +146,7 @@ class Sibling:
         if segment is None or self._segment is None or segment.segment_id != self._segment.segment_id:
             self._remembered, self._remembered_of = None, ("", 0)  # else it was copied, and remembers the same
         self._segment = segment
-        self._supervisor, self._lanes, self._tables = None, [], []
+        self._supervisor, self._lanes, self._tables, self._workers = None, [], [], []
         self._heads, self._latest = [], LatestIds(IDS_FOLLOWED_MIN)
         if segment is not None:
             dispatchers = range(segment.geometry.dispatchers)
@@ -147,10 +154,16 @@ class Sibling:
             self._supervisor = segment.supervisor_counters()
             self._lanes = [segment.lane(worker, dispatcher) for worker in workers for dispatcher in dispatchers]
             self._tables = [segment.table(dispatcher) for dispatcher in dispatchers]
+            self._workers = [segment.worker_counters(worker) for worker in workers]
 
     def _beats(self) -> bool:
         row = self._supervisor
         return row is not None and self._clock.ticks_ms() - row.heartbeat_us // 1000 < self._stuck_ms
+
+    def _serves(self) -> bool:
+        """Whether a web worker is at work: while none is, HAProxy sends that sibling's ids here."""
+        silent_since_us = (self._clock.ticks_ms() - self._stuck_ms) * 1000
+        return any(row.phase is Phase.READY and row.heartbeat_us > silent_since_us for row in self._workers)
 
     def _segment_now(self) -> Segment | None:
         try:

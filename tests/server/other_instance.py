@@ -12,6 +12,7 @@ from tests.shm.processes import end, forked
 from tests.shm.segments import fresh_instance
 
 GEOMETRY = Geometry(workers=2, dispatchers=2, lane_slots=8, waiting_slots=32, journal_records=8)
+NEVER_SILENT_US = 10**15  # a beat of the far future
 LONG_AGO_MS = NOON_MS - 3_600_000
 STUCK_MS = 5000  # STUCK_S's default
 _WAYS = {
@@ -59,6 +60,9 @@ class OtherInstance:
                 row = self.segment.supervisor_counters()
                 row.begin(os.getpid(), at_ms)
                 row.phase = Phase.READY
+                for worker in range(GEOMETRY.workers):
+                    self.segment.worker_counters(worker).phase = Phase.READY
+                    self.segment.worker_counters(worker).beat(NEVER_SILENT_US)
                 locks += [RoleLock(self.name, f"dispatcher-{number}") for number in range(GEOMETRY.dispatchers)]
             return locks
 

@@ -12,7 +12,15 @@ from shm import Accepted, DispatcherCount, Geometry, Phase, Segment, State
 from shm.layout import BASE_PAGE_LENGTH
 from tests.fakes import NOON_MS, FakeClock
 from tests.server.fake_area import FakeArea
-from tests.server.other_instance import GEOMETRY, STUCK_MS, OtherInstance, copy_of, other_instance, sibling_of
+from tests.server.other_instance import (
+    GEOMETRY,
+    NEVER_SILENT_US,
+    STUCK_MS,
+    OtherInstance,
+    copy_of,
+    other_instance,
+    sibling_of,
+)
 from tests.shm.segments import segment_path
 
 RETURNING_MS = HAPROXY_RETURNS_MS + STUCK_MS
@@ -157,6 +165,33 @@ class TestAbsent:
         assert amount_of(sibling, copy_of(1)) is None
         other.say(phase)
         assert amount_of(sibling, copy_of(1)) == 1990
+
+    @pytest.mark.parametrize("how", ["dead", "hung", "starting"])
+    def test_without_a_worker_at_work(
+        self, other: OtherInstance, clock: FakeClock, monkeypatch: pytest.MonkeyPatch, how: str
+    ) -> None:
+        """HAProxy sends its ids here, though its supervisor lives, and for a while after one is back at work."""
+        monkeypatch.setattr("server.siblings.IDS_FOLLOWED_MIN", 1)
+        sibling = sibling_of(other.name, clock)
+        workers = [other.segment.worker_counters(worker) for worker in range(GEOMETRY.workers)]
+        other.start()
+        for number in range(1, 6):  # the last two are among the latest
+            other.take(copy_of(number, accepted_ms=EARLIER_MS + number))
+        assert amount_of(sibling, copy_of(1)) is None
+        for row in workers:
+            if how == "hung":
+                row.beat((clock.ticks_ms() - STUCK_MS) * 1000)
+            else:
+                row.phase = Phase.GONE if how == "dead" else Phase.STARTING
+        for _ in range(3):
+            clock.advance(RETURNING_MS)
+            assert amount_of(sibling, copy_of(1)) == 1990
+        workers[1].phase = Phase.READY
+        workers[1].beat(NEVER_SILENT_US)
+        clock.advance(RETURNING_MS - 1)
+        assert amount_of(sibling, copy_of(1)) == 1990
+        clock.advance(1)
+        assert amount_of(sibling, copy_of(1)) is None
 
     def test_what_it_still_accepts(self, other: OtherInstance, sibling: Sibling) -> None:
         """Its workers may outlive its supervisor for a moment, and HAProxy needs a while to look elsewhere."""
