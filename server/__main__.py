@@ -20,6 +20,7 @@ import logging
 from server import listeners
 from server.config import Config, from_environment
 from server.errors import ConfigError, ListenError
+from server.log import PromptHandler
 from server.supervisor import Supervisor
 from shm import (
     RoleLock,
@@ -54,7 +55,8 @@ def main() -> int:
     except ConfigError as error:
         sys.stderr.write(f"{error}\n")
         return EXIT_WRONG_SETTING
-    logging.basicConfig(level=config.log_level, format=f"%(asctime)s {config.instance} %(levelname)s %(message)s")
+    words = f"%(asctime)s {config.instance} %(levelname)s %(message)s"
+    logging.basicConfig(level=config.log_level, format=words, handlers=[PromptHandler()])
     try:
         with _lock(config.instance):
             return _run(config)

@@ -186,7 +186,8 @@ def _json_of(body: bytes) -> object:
         ) from None
     except json.JSONDecodeError as error:
         raise PaymentRefused(
-            HTTPStatus.BAD_REQUEST, f"The body is not JSON from character {error.pos} on: {error.msg}."
+            HTTPStatus.BAD_REQUEST,
+            f"The body is not JSON from character {error.pos} on: {error.msg.removesuffix(' at')}.",
         ) from None
     except RecursionError:
         raise PaymentRefused(HTTPStatus.BAD_REQUEST, "The body is nested too deeply.") from None

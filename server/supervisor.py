@@ -136,7 +136,7 @@ class Supervisor:
             return
         self._row(role).phase = Phase.GONE
         exit_code = os.waitstatus_to_exitcode(status)
-        if exit_code == 0:
+        if exit_code == 0 or (exit_code == -signal.SIGTERM and self._told_at_ms):  # told so before it could listen
             return
         self._counters.add(SupervisorCount.DEATHS)
         _log.warning("%s ended with %s", role, _describe(exit_code))
@@ -152,9 +152,9 @@ class Supervisor:
             silent_ms = (now_us - max(row.heartbeat_us, self._awake_since_us)) // 1000
             starting_ms = START_WITHIN_MS if row.phase is Phase.STARTING else 0  # recovery does not beat
             if silent_ms > max(self._config.stuck_ms, starting_ms):
-                _log.error("%s has been silent for %d ms: killed", role, silent_ms)
-                self._counters.add(SupervisorCount.KILLS_OF_STUCK)
                 os.kill(alive.pid, signal.SIGKILL)
+                self._counters.add(SupervisorCount.KILLS_OF_STUCK)
+                _log.error("%s has been silent for %d ms: killed", role, silent_ms)
 
     def _look_at_name(self) -> None:
         """Tells, once, of a segment that has lost its name. Its processes go on with it; no later life will find it."""

@@ -192,6 +192,14 @@ class TestSlowClients:
         await slow.close()
         await silent.close()
 
+    async def test_keeps_an_idle_client(self, balancer: Balancer) -> None:
+        """One that asked before may pause between two requests: pools and load balancers in front do."""
+        client = await Client.connect(balancer.port)
+        assert (await client.ask(get("/payments-summary"))).worker in WORKER_NAMES
+        await asyncio.sleep(4.0)
+        assert (await client.ask(get("/payments-summary"))).worker in WORKER_NAMES
+        await client.close()
+
 
 class TestListeners:
     """What is seen on which port."""

@@ -1,0 +1,136 @@
+"""server/log.py: no line of the log ever holds up whoever writes it."""
+
+import logging
+import os
+import pty
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import pytest
+
+from server.log import PromptHandler
+from tests.shm.segments import fresh_instance
+
+PIPE_BYTES = 65_536  # Linux's, by default
+CUT_SHORT = b"lines of the log are lost here: they could not be written\n"
+
+
+def record(text: str) -> logging.LogRecord:
+    """A record of the log."""
+    return logging.LogRecord("server", logging.INFO, __file__, 1, text, None, None)
+
+
+def drain(reader: int) -> None:
+    """Reads whatever is there."""
+    os.set_blocking(reader, False)
+    with suppress(BlockingIOError):
+        while os.read(reader, PIPE_BYTES):
+            pass
+
+
+@contextmanager
+def handler_of(writer: int) -> Iterator[PromptHandler]:
+    """A handler, closed in the end."""
+    made = PromptHandler(writer)
+    yield made
+    made.close()
+    os.fstat(writer)  # which stays open
+
+
+class TestWritten:
+    """A reader who reads."""
+
+    @pytest.mark.parametrize("make", [os.pipe, pty.openpty, lambda: tuple(end.detach() for end in socket.socketpair())])
+    def test_lines(self, make: Callable[[], tuple[int, int]]) -> None:
+        """A pipe, a terminal, a socket: as they come, and whatever characters are in them."""
+        reader, writer = make()
+        with handler_of(writer) as handler:
+            for text in ("one", "zwei ä €", "half a \ud800 pair"):
+                handler.emit(record(text))
+        written = os.read(reader, 1000).replace(b"\r", b"")
+        assert written == "one\nzwei ä €\nhalf a \\ud800 pair\n".encode()
+        assert os.get_blocking(writer), "what others write there may wait as before"
+
+    def test_a_file(self, tmp_path: Path) -> None:
+        """Behind what others write to the same opening."""
+        path = tmp_path / "log"
+        with path.open("wb", buffering=0) as file, handler_of(file.fileno()) as handler:
+            handler.emit(record("one"))
+            file.write(b"another\n")
+            handler.emit(record("two"))
+        assert path.read_bytes() == b"one\nanother\ntwo\n"
+
+    def test_a_bug_in_a_call(self, capfd: pytest.CaptureFixture[str]) -> None:
+        """Is told as logging tells it, and holds up nobody either."""
+        wrong = logging.LogRecord("server", logging.INFO, __file__, 1, "%d", ("no number",), None)
+        PromptHandler().emit(wrong)
+        assert "TypeError" in capfd.readouterr().err
+
+
+class TestNotWritten:
+    """A reader who has stopped."""
+
+    @pytest.mark.parametrize("make", [os.pipe, lambda: tuple(end.detach() for end in socket.socketpair())])
+    def test_a_reader_who_comes_back(self, make: Callable[[], tuple[int, int]]) -> None:
+        """What had no room is left out, and the next line says how much."""
+        reader, writer = make()
+        with handler_of(writer) as handler:
+            while not handler.lost:
+                handler.emit(record("x" * 1000))
+            for _ in range(2):
+                handler.emit(record("y" * 100_000))
+            drain(reader)
+            handler.emit(record("again"))
+            assert os.read(reader, PIPE_BYTES) == b"3 " + CUT_SHORT + b"again\n"
+            handler.emit(record("and again"))
+            assert os.read(reader, PIPE_BYTES) == b"and again\n"
+
+    def test_nobody_reads_any_more(self) -> None:
+        """A closed pipe is no error of the one who writes."""
+        reader, writer = os.pipe()
+        with handler_of(writer) as handler:
+            os.close(reader)
+            handler.emit(record("one"))
+            assert handler.lost == 1
+
+    def test_a_full_disk(self) -> None:
+        """Nor is a full disk."""
+        with Path("/dev/full").open("wb") as full, handler_of(full.fileno()) as handler:
+            handler.emit(record("one"))
+            assert handler.lost == 1
+
+    def test_an_opening_of_another_user(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """What can't be opened once more is written to as it is."""
+        reader, writer = os.pipe()
+
+        def refuse(*_: object) -> int:
+            raise PermissionError
+
+        monkeypatch.setattr(os, "open", refuse)
+        PromptHandler(writer).emit(record("one"))
+        assert os.read(reader, 100) == b"one\n"
+
+
+class TestInstance:
+    """`python -m server`."""
+
+    def test_goes_on_without_a_reader(self) -> None:
+        """Its log is set up with this handler: more lines than a pipe holds do not stop the process."""
+        program = (
+            "import logging, sys\nfrom server import __main__ as main\n"
+            "main._run = lambda config: [logging.getLogger('server').info('x' * 1000) for _ in range(200)] and 0\n"
+            "sys.argv[1:] = []\nsys.exit(main.main())"
+        )
+        reader, writer = os.pipe()
+        root = Path(__file__).resolve().parents[2]
+        with fresh_instance() as name:
+            environment = {**os.environ, "INSTANCE": name}
+            done = subprocess.run(
+                [sys.executable, "-c", program], check=False, cwd=root, env=environment, stderr=writer, timeout=30
+            )
+        os.close(reader)
+        assert done.returncode == 0
