@@ -36,7 +36,7 @@ from shm.journal import Journal
 from shm.lane import Lane
 from shm.layout import VERSION, Geometry
 from shm.migration import count_unsettled, discard_unfinished, migrate
-from shm.names import INSTANCE_PATTERN, instances_present, lock_path, segment_name
+from shm.names import INSTANCE_PATTERN, instances_present, lock_path, lock_paths, segment_name
 from shm.record import EPOCH_TIMES_FROM, STATE_KINDS, Accepted, Base, Ended, Kept, Kind
 from shm.recovery import recover
 from shm.role import RoleLock, is_role_free, make_lock_file, take_role
@@ -88,6 +88,7 @@ __all__ = [
     "instances_present",
     "is_role_free",
     "lock_path",
+    "lock_paths",
     "make_lock_file",
     "migrate",
     "next_state",

@@ -77,7 +77,14 @@ class Environment:
         Raises:
             SetupError: it can't be made here; the message says what is missing.
         """
-        if not self._is_current(dev=dev):
+        try:
+            is_current = self._is_current(dev=dev)
+        except PermissionError as error:
+            raise SetupError(
+                f"{error.filename} can't be read ({error.strerror}): another user has made .venv; remove it, or use a "
+                "clone of your own"
+            ) from None
+        if not is_current:
             with self._lock() as lock:
                 if not self._is_current(dev=dev):  # another process may just have made it
                     self._set_up(lock, dev=dev)

@@ -177,6 +177,16 @@ class TestEnsure:
         with pytest.raises(SetupError, match=f"{project.root} can't be written to"):
             project.environment.ensure(dev=False)
 
+    def test_one_that_may_not_be_looked_at_is_said(self, project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Another user has made it, with a Python in a folder of that user's own."""
+
+        def refuse(path: Path) -> bool:
+            raise PermissionError(13, "Permission denied", str(path))
+
+        monkeypatch.setattr(Path, "exists", refuse)
+        with pytest.raises(SetupError, match=r"can't be read \(Permission denied\): another user has made \.venv"):
+            project.environment.ensure(dev=False)
+
     def test_a_missing_part_of_python_is_said(self, project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
         """Debian's python3 without python3-venv has no ensurepip; without root the package is named."""
         monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "ensurepip" else "there")

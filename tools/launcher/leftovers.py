@@ -14,6 +14,7 @@ from shm import (
     discard_unfinished,
     instances_present,
     lock_path,
+    lock_paths,
     segment_name,
     take_role,
 )
@@ -47,7 +48,7 @@ def _reason_to_stay(instance: str, sleep: Callable[[float], None], held: ExitSta
     try:
         segment = held.enter_context(_nobody_lives(instance, sleep))
     except OSError as error:
-        return f"{error.filename} is another user's ({error.strerror})"
+        return f"{error.filename} can't be opened ({error.strerror}): another user's, or not writable"
     except (RoleTaken, SegmentError) as error:
         return str(error)
     unsettled = 0 if segment is None else count_unsettled(segment)
@@ -84,4 +85,5 @@ def _remove(instance: str) -> None:
     try:
         Segment.unlink(instance)
     except SegmentMissing:
-        lock_path(instance, "supervisor").unlink(missing_ok=True)
+        for path in lock_paths(instance):
+            path.unlink(missing_ok=True)

@@ -85,7 +85,7 @@ def require_nobody_runs(instances: Sequence[str]) -> None:
             ) from None
         except OSError as error:
             raise LaunchError(
-                f"{error.filename} is another user's ({error.strerror}), so its instance is not ours to start"
+                f"{error.filename} can't be opened ({error.strerror}): another user's instance, or not writable"
             ) from None
 
 
@@ -102,7 +102,9 @@ def only_run(instances: Sequence[str]) -> Iterator[None]:
     except RoleTaken:
         raise LaunchError(f"another tools/run has {' and '.join(instances)} on this machine; stop it first") from None
     except OSError as error:
-        raise LaunchError(f"{error.filename} is another user's ({error.strerror}), so is its run") from None
+        raise LaunchError(
+            f"{error.filename} can't be opened ({error.strerror}): another user's run, or not writable"
+        ) from None
     with lock:
         try:
             yield

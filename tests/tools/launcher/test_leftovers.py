@@ -87,9 +87,10 @@ class TestClear:
         assert left(instance) == []
 
     def test_an_instance_that_made_no_segment(self) -> None:
-        """Its lock file goes."""
+        """Its lock files go."""
         instance = unique_instance()
-        RoleLock(instance, "supervisor").release()
+        for role in ("supervisor", "worker-0", "dispatcher-0"):
+            RoleLock(instance, role).release()
         assert clear([instance], time.sleep) == []
         assert left(instance) == []
 
@@ -113,6 +114,5 @@ class TestClear:
             raise PermissionError(13, "Permission denied", "/dev/shm/lock")
 
         monkeypatch.setattr("tools.launcher.leftovers.take_role", refuse)
-        assert clear([filled.instance], time.sleep) == [
-            f"segment /gateway-{filled.instance} stays: /dev/shm/lock is another user's (Permission denied)"
-        ]
+        reason = "/dev/shm/lock can't be opened (Permission denied): another user's, or not writable"
+        assert clear([filled.instance], time.sleep) == [f"segment /gateway-{filled.instance} stays: {reason}"]

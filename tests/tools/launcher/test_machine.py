@@ -130,7 +130,7 @@ class TestRequireNobodyRuns:
             raise PermissionError(13, "Permission denied", str(path))
 
         monkeypatch.setattr("tools.launcher.machine.take_role", refuse)
-        with pytest.raises(LaunchError, match=f"{path} is another user's"):
+        with pytest.raises(LaunchError, match=f"{path} can't be opened"):
             require_nobody_runs([filled.instance])
 
 
@@ -156,7 +156,7 @@ class TestOnlyRun:
             raise PermissionError(13, "Permission denied", "/dev/shm/lock")
 
         monkeypatch.setattr("tools.launcher.machine.take_role", refuse)
-        with pytest.raises(LaunchError, match="/dev/shm/lock is another user's"):
+        with pytest.raises(LaunchError, match="/dev/shm/lock can't be opened"):
             only_run([filled.instance]).__enter__()
 
 
