@@ -68,8 +68,12 @@ For all of them:
 
 The words, where one is not the field's own:
 - dispatcher: a process, made by payer; its loop is dispatcher.py; its totals are a *member* of the Redis hash
+- lane, table, journal: of a segment (`shm/__init__.py`): what was accepted, what is in care, what ended
+- turn: what a dispatcher does between two waits
+- heart: a process writes the time into its row twice a second; one that stops is killed
 - sibling: another instance, as far as its ids count here
 - neighbour: a dispatcher of this volume, as far as its totals are concerned
+- header: what a member says of itself with each flush; goodbye: with its last one, if it stops in order
 - life: counted up by each dispatcher that starts on a journal
 - epoch: a purge, by its number; totals count from the last one
 - fold: an ended payment's record goes into the sums of the journal's base, and the payment is forgotten

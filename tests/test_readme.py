@@ -33,11 +33,12 @@ def read(document: str) -> str:
 
 
 README = read("README.md")
+OPERATING = read("docs/operating.md")
 
 
-def section(title: str) -> str:
-    """A section of the README, without those below it."""
-    return README.split(f"\n## {title}\n")[1].split("\n## ")[0]
+def section(title: str, text: str = README) -> str:
+    """A section of a document, without those below it."""
+    return text.split(f"\n## {title}\n")[1].split("\n## ", maxsplit=1)[0]
 
 
 def rows(text: str) -> list[list[str]]:
@@ -126,10 +127,10 @@ class TestCommands:
     def test_services_and_project(self) -> None:
         """The names that Docker is given."""
         services = set(re.findall(r"^  ([a-z0-9]+):$", read("docker-compose.yml"), re.MULTILINE))
-        named = re.findall(r"docker compose (?:exec|kill -s USR2|up -d --no-deps --build) (\w+)", README)
-        named += re.findall(r"--entrypoint python (\w+)", README)
+        named = re.findall(r"docker compose (?:exec|kill -s USR2|up -d --no-deps --build) (\w+)", OPERATING)
+        named += re.findall(r"--entrypoint python (\w+)", OPERATING)
         assert set(named) == {"redis", "haproxy", "app1"} <= services
-        assert f"docker compose -p {PROJECT} down" in README
+        assert f"docker compose -p {PROJECT} down" in OPERATING
 
     def test_the_first_payment(self) -> None:
         """The body in the first example is one that the gateway takes."""
@@ -169,7 +170,7 @@ class TestApi:
 
 
 class TestSentences:
-    """What the gateway and its tools say, as the README quotes it."""
+    """What the gateway and its tools say, as docs/operating.md quotes it."""
 
     def test_each_is_said_somewhere(self) -> None:
         """The parts between the dots stand in the sources."""
@@ -180,7 +181,7 @@ class TestSentences:
         ]
         texts.append(read("haproxy/haproxy.cfg"))
         said = re.sub(r'"\n\s*f?"', "", "\n".join(texts))
-        quoted = [re.findall("`([^`]+)`", row[0]) for row in rows(section("When something is in the way"))]
+        quoted = [re.findall("`([^`]+)`", row[0]) for row in rows(section("When something is in the way", OPERATING))]
         sentences = [
             sentence for row in quoted for sentence in row if " " in sentence and not sentence.startswith("./")
         ]

@@ -30,8 +30,8 @@ TRY_PAYMENT = (
     '-d \'{{"correlationId":"\'$(cat /proc/sys/kernel/random/uuid)\'","amount":19.90}}\''
 )
 DOCKER_REMEDY = (
-    "stop what uses it; if that is a ./tools/run --docker that was killed, README.md says how, under "
-    '"When something is in the way"'
+    "stop what uses it; if that is a ./tools/run --docker that was killed, docs/operating.md says "
+    'how, under "When something is in the way"'
 )
 TRY_SUMMARY = "curl http://127.0.0.1:{port}/payments-summary"
 
