@@ -7,8 +7,10 @@ be written at once is left out, and the next line that can be written is precede
 
 import logging
 import os
+import select
 import socket
 import stat
+import traceback
 from contextlib import suppress
 
 STDERR = 2
@@ -26,26 +28,31 @@ class PromptHandler(logging.Handler):
 
     def __init__(self, descriptor: int = STDERR) -> None:
         super().__init__()
-        self.lost = 0
         self._way = _way_to(descriptor)
+        self._begin()
+        os.register_at_fork(after_in_child=self._begin)
+
+    def _begin(self) -> None:
+        self.lost = 0  # a child's first line tells nothing of its parent's
+        self._is_cut = False
 
     def emit(self, record: logging.LogRecord) -> None:
         """Writes a record, after a line on those that were lost."""
         try:
             text = f"{self.format(record)}\n"
-        except Exception:  # noqa: BLE001  a bug in a call of the log: logging's own way with it
-            self.handleError(record)
-            return
+        except Exception:  # noqa: BLE001  a bug in a call of the log: told like any other line
+            text = f"a line of the log can't be written: {record.msg!r}, {record.args!r}\n{traceback.format_exc()}"
         if self.lost:
             text = f"{self.lost} lines of the log are lost here: they could not be written\n{text}"
-        left = text.encode(errors="backslashreplace")
+        whole = left = ("\n" * self._is_cut + text).encode(errors="backslashreplace")
         try:
             while left:
                 left = left[self._way.write(left) :]
         except OSError:  # it would have to wait, there is no room, or nobody reads any more
             self.lost += 1
+            self._is_cut |= left != whole
         else:
-            self.lost = 0
+            self._begin()
 
     def close(self) -> None:
         """Closes what it has opened."""
@@ -54,7 +61,7 @@ class PromptHandler(logging.Handler):
 
 
 class _Descriptor:
-    """A descriptor as it is. Files never wait long; what others have to wait for, this one has to, too."""
+    """A descriptor as it is: a file, which never waits long."""
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
@@ -78,6 +85,19 @@ class _Reopened(_Descriptor):
         os.close(self._descriptor)
 
 
+class _Polled(_Descriptor):
+    """A pipe or terminal that can't be opened once more, being another user's: asked before each piece.
+
+    Two that have asked at once may still have to wait.
+    """
+
+    def write(self, data: bytes) -> int:
+        """Writes some of it, or raises BlockingIOError."""
+        if not select.select([], [self._descriptor], [], 0)[1]:
+            raise BlockingIOError
+        return os.write(self._descriptor, data[: select.PIPE_BUF])
+
+
 class _Socket(_Descriptor):
     """What systemd gives for its journal. A socket can't be opened once more, but each call may say not to wait."""
 
@@ -95,10 +115,18 @@ class _Socket(_Descriptor):
 
 
 def _way_to(descriptor: int) -> _Descriptor:
-    mode = os.fstat(descriptor).st_mode
+    try:
+        mode = os.fstat(descriptor).st_mode
+    except OSError:  # closed by whoever started this: the next file opened must not get its number, and our lines
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, descriptor)
+        if nowhere != descriptor:
+            os.close(nowhere)
+        return _Descriptor(descriptor)
     if stat.S_ISSOCK(mode):
         return _Socket(descriptor)
     if stat.S_ISFIFO(mode) or stat.S_ISCHR(mode):
-        with suppress(OSError):  # another user's
+        with suppress(OSError):
             return _Reopened(descriptor)
+        return _Polled(descriptor)
     return _Descriptor(descriptor)

@@ -61,9 +61,9 @@ class _Neighbour(NamedTuple):
 
 
 class _Mapped(NamedTuple):
-    """A segment, and how it is told from another one of the same name; None: it was not mapped by its name."""
+    """A segment, and how it is told from another one of the same name."""
 
-    fingerprint: tuple[int, bytes] | None
+    fingerprint: tuple[int, bytes]
     segment: Segment
 
 
@@ -72,14 +72,15 @@ class Neighbours:
 
     Args:
         siblings: the names of the others.
-        own: this one's name and segment, which is known though it may have lost its name.
+        own: this one's name and segment, which stays its own whatever the name leads to.
     """
 
     def __init__(self, siblings: Iterable[str], *, own: Mapping[str, Segment] = MappingProxyType({})) -> None:
         """Looks at nothing yet."""
-        self._instances = (*own, *siblings)
-        self._mapped = {instance: _Mapped(None, segment) for instance, segment in own.items()}
-        self._neighbours = _members_of(self._mapped)
+        self._own = own
+        self._siblings = tuple(siblings)
+        self._mapped: dict[str, _Mapped] = {}  # by sibling's name
+        self._neighbours = _members_of(own)
         self._unreadable: str | None = None  # a sentence on a segment that is there and can't be read
 
     def unheard(self, told: Mapping[str, Told]) -> str | None:
@@ -158,11 +159,12 @@ class Neighbours:
         self._unreadable = None
         before = dict(self._mapped)
         try:
-            for instance in self._instances:
+            for instance in self._siblings:
                 self._attach_one(instance)
         finally:  # whoever was mapped counts from now on, though the next one could not be for want of descriptors
             if self._mapped != before:
-                self._neighbours = _members_of(self._mapped)
+                siblings = {instance: mapped.segment for instance, mapped in self._mapped.items()}
+                self._neighbours = _members_of({**self._own, **siblings})
 
     def _attach_one(self, instance: str) -> None:
         mapped = self._mapped.get(instance)
@@ -171,7 +173,6 @@ class Neighbours:
             if mapped is not None and mapped.fingerprint == fingerprint:
                 return
             if fingerprint is not None:
-                self._mapped.pop(instance, None)
                 self._mapped[instance] = _Mapped(fingerprint, self._open(instance))
         except (SegmentMissing, SegmentNotReady):
             pass  # what has this name now has never settled anything
@@ -188,13 +189,13 @@ class Neighbours:
         return is_role_free(instance, role)
 
 
-def _members_of(mapped: Mapping[str, _Mapped]) -> dict[str, _Neighbour]:
-    """All dispatchers, by member's name."""
+def _members_of(segments: Mapping[str, Segment]) -> dict[str, _Neighbour]:
+    """All dispatchers, by member's name, of the segments by instance's name."""
     return {
         str(Member(segment.segment_id, number)): _Neighbour(
             instance, number, segment.journal(number), segment.dispatcher_counters(number)
         )
-        for instance, (_, segment) in mapped.items()
+        for instance, segment in segments.items()
         for number in range(segment.geometry.dispatchers)
     }
 

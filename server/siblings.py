@@ -40,6 +40,7 @@ from shm import (
 )
 
 HAPROXY_RETURNS_MS = 5000  # HAProxy needs 2 s to send an instance its ids again
+SERVES_WITHIN_MS = 2500  # five beats of a worker; HAProxy leaves one that hangs after three checks, in 3 s or more
 
 _LEAVING = (Phase.LEAVING, Phase.GONE)
 
@@ -73,7 +74,7 @@ class Sibling:
         self._latest = LatestIds(IDS_FOLLOWED_MIN)
         self._remembered: dict[bytes, int] | None = None  # id to amount in cents, of one that is absent
         self._remembered_of = ("", 0)  # why that was read, and when that life of it had begun, ms UTC
-        self._absent_at_ms = 0
+        self._absent_at_ms = self._served_at_ms = self._read_at_ms = 0
         self._complained_of = ""
 
     def look(self) -> None:
@@ -103,9 +104,10 @@ class Sibling:
             self._absent_at_ms = now_ms
             if self._remembered is None or self._remembered_of != (absence, life_ms):
                 self._remember(absence, life_ms)
-        elif not self._serves():
+        elif self._segment is not None and not self._serves(now_ms):
             self._absent_at_ms = now_ms
-            if self._remembered is None:
+            # Again if it has gone to and fro for a while: it may have accepted a lot since.
+            if self._remembered is None or self._served_at_ms - self._read_at_ms >= self._returning_ms:
                 self._remember("serving nobody", life_ms)
         elif self._remembered is None:
             is_young = self._clock.wall_us() // 1000 - life_ms < self._returning_ms
@@ -160,10 +162,13 @@ class Sibling:
         row = self._supervisor
         return row is not None and self._clock.ticks_ms() - row.heartbeat_us // 1000 < self._stuck_ms
 
-    def _serves(self) -> bool:
+    def _serves(self, now_ms: int) -> bool:
         """Whether a web worker is at work: while none is, HAProxy sends that sibling's ids here."""
-        silent_since_us = (self._clock.ticks_ms() - self._stuck_ms) * 1000
-        return any(row.phase is Phase.READY and row.heartbeat_us > silent_since_us for row in self._workers)
+        silent_since_us = (now_ms - SERVES_WITHIN_MS) * 1000
+        if not any(_phase_of(row) is Phase.READY and row.heartbeat_us > silent_since_us for row in self._workers):
+            return False
+        self._served_at_ms = now_ms
+        return True
 
     def _segment_now(self) -> Segment | None:
         try:
@@ -190,12 +195,13 @@ class Sibling:
 
     def _remember(self, absence: str, life_ms: int) -> None:
         self._remembered_of = (absence, life_ms)
+        self._read_at_ms = self._clock.ticks_ms()
         self._remembered = None  # first: both at once would be 20 MB more
         self._remembered = {correlation_id: cents for _, _, correlation_id, cents, _ in self._ids()}
         _log.info("%s is %s; %d of its ids count here", self._instance, absence, len(self._remembered))
 
     def _is_leaving(self) -> bool:
-        return self._supervisor is not None and self._supervisor.phase in _LEAVING
+        return self._supervisor is not None and _phase_of(self._supervisor) in _LEAVING
 
     def _ids(self) -> Iterator[tuple[int, int, bytes, int, int]]:
         for table in self._tables:
@@ -240,6 +246,14 @@ class Sibling:
         """Of the ids that this instance knows, those that the sibling has paid or may be going to pay."""
         segment = self._segment_now()
         return iter(()) if segment is None else copies_in(segment, self._is_free, knows, wins_ties=self._wins_ties)
+
+
+def _phase_of(row: Counters) -> Phase | None:
+    """Where a process of a sibling stands; None if its word is damaged: that must not end anybody here."""
+    try:
+        return row.phase
+    except ValueError:
+        return None
 
 
 class Siblings:

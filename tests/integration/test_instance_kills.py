@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from shm import Counters, DispatcherCount, Phase, SupervisorCount
+from shm import Counters, DispatcherCount, Phase, SupervisorCount, is_role_free
 from tests.integration.conftest import Start
 from tests.integration.instances import Instance, Processors, wait_for
 from tests.redis_server import RedisServer
@@ -69,6 +69,13 @@ class TestKilled:
             await processors.wait_stored(accepted)
             await processors.wait_equal(instance)
         assert len(processors.ids()) == 60
+        instance.tell(signal.SIGSTOP)
+        os.kill(rows[0].pid, signal.SIGKILL)
+        await wait_for(lambda: is_role_free(instance.name, "dispatcher-0"), "it does not die")
+        status, answer = await instance.client().ask("GET", "/payments-summary")
+        instance.tell(signal.SIGCONT)
+        assert status == 503, "the new web worker does not see that the dispatcher has died"
+        assert b"has died" in answer
 
     async def test_everyone(self, start: Start, processors: Processors, redis: RedisServer) -> None:
         """The whole instance dies and comes back: what it had taken is paid, once."""

@@ -51,8 +51,11 @@ class TestWritten:
         with handler_of(writer) as handler:
             for text in ("one", "zwei ä €", "half a \ud800 pair"):
                 handler.emit(record(text))
-        written = os.read(reader, 1000).replace(b"\r", b"")
-        assert written == "one\nzwei ä €\nhalf a \\ud800 pair\n".encode()
+        expected = "one\nzwei ä €\nhalf a \\ud800 pair\n".encode()
+        written = b""
+        while len(written) < len(expected):  # a terminal hands it over in pieces
+            written += os.read(reader, 1000).replace(b"\r", b"")
+        assert written == expected
         assert os.get_blocking(writer), "what others write there may wait as before"
 
     def test_a_file(self, tmp_path: Path) -> None:
@@ -64,11 +67,24 @@ class TestWritten:
             handler.emit(record("two"))
         assert path.read_bytes() == b"one\nanother\ntwo\n"
 
-    def test_a_bug_in_a_call(self, capfd: pytest.CaptureFixture[str]) -> None:
-        """Is told as logging tells it, and holds up nobody either."""
-        wrong = logging.LogRecord("server", logging.INFO, __file__, 1, "%d", ("no number",), None)
-        PromptHandler().emit(wrong)
-        assert "TypeError" in capfd.readouterr().err
+    def test_a_bug_in_a_call(self) -> None:
+        """Is told like any other line."""
+        reader, writer = os.pipe()
+        with handler_of(writer) as handler:
+            handler.emit(logging.LogRecord("server", logging.INFO, __file__, 1, "%d", ("no number",), None))
+        told = os.read(reader, 10_000).decode()
+        assert told.startswith("a line of the log can't be written: '%d', ('no number',)\n")
+        assert "TypeError" in told
+
+    def test_a_descriptor_that_is_closed(self) -> None:
+        """Its number is kept from the next file that is opened, which would get the lines."""
+        number = os.dup(2)
+        os.close(number)
+        handler = PromptHandler(number)
+        handler.emit(record("one"))
+        assert Path(f"/proc/self/fd/{number}").readlink() == Path(os.devnull)
+        handler.close()
+        os.close(number)
 
 
 class TestNotWritten:
@@ -85,9 +101,34 @@ class TestNotWritten:
                 handler.emit(record("y" * 100_000))
             drain(reader)
             handler.emit(record("again"))
-            assert os.read(reader, PIPE_BYTES) == b"3 " + CUT_SHORT + b"again\n"
+            assert os.read(reader, PIPE_BYTES).lstrip(b"\n") == b"3 " + CUT_SHORT + b"again\n"
             handler.emit(record("and again"))
             assert os.read(reader, PIPE_BYTES) == b"and again\n"
+
+    def test_a_line_that_was_cut_short(self) -> None:
+        """The next one begins a line of its own."""
+        reader, writer = os.pipe()
+        with handler_of(writer) as handler:
+            handler.emit(record("x" * 2 * PIPE_BYTES))
+            drain(reader)
+            handler.emit(record("again"))
+            assert os.read(reader, PIPE_BYTES) == b"\n1 " + CUT_SHORT + b"again\n"
+
+    def test_a_child_begins_anew(self) -> None:
+        """What its parent has lost the parent tells."""
+        reader, writer = os.pipe()
+        with handler_of(writer) as handler:
+            while not handler.lost:
+                handler.emit(record("x" * 1000))
+            drain(reader)
+            pid = os.fork()
+            if pid == 0:
+                handler.emit(record("born"))
+                os._exit(0)
+            os.waitpid(pid, 0)
+            assert os.read(reader, PIPE_BYTES) == b"born\n"
+            handler.emit(record("again"))
+            assert CUT_SHORT in os.read(reader, PIPE_BYTES)
 
     def test_nobody_reads_any_more(self) -> None:
         """A closed pipe is no error of the one who writes."""
@@ -111,8 +152,15 @@ class TestNotWritten:
             raise PermissionError
 
         monkeypatch.setattr(os, "open", refuse)
-        PromptHandler(writer).emit(record("one"))
-        assert os.read(reader, 100) == b"one\n"
+        with handler_of(writer) as handler:
+            handler.emit(record("one"))
+            assert os.read(reader, 100) == b"one\n"
+            for _ in range(100):
+                handler.emit(record("x" * 1000))
+            assert handler.lost > 30
+            drain(reader)
+            handler.emit(record("again"))
+            assert os.read(reader, PIPE_BYTES).endswith(CUT_SHORT + b"again\n")
 
 
 class TestInstance:

@@ -191,6 +191,13 @@ class TestShares:
         processor = one._processor(0, "http://127.0.0.1:1")  # noqa: SLF001  a step of its start
         assert processor._timeout_s == 7.0  # noqa: SLF001  what it goes by
 
+    def test_ties_with_a_sibling(self, make: Callable[..., House]) -> None:
+        """The instance whose name sorts first has them, and the other one knows."""
+        one = plain(make())
+        own = one._config.instance  # noqa: SLF001  its settings
+        assert one._sibling(f"{own}-b")._wins_ties is False  # noqa: SLF001  what it goes by
+        assert one._sibling(own[:-1])._wins_ties is True  # noqa: SLF001  what it goes by
+
 
 class TestStart:
     """From recovery to the first payment."""

@@ -2,12 +2,13 @@
 
 import errno
 import logging
+from typing import cast
 
 import pytest
 
 from server.custody import Custody
 from server.intake import Intake
-from server.siblings import HAPROXY_RETURNS_MS, Sibling, Siblings
+from server.siblings import HAPROXY_RETURNS_MS, SERVES_WITHIN_MS, Sibling, Siblings
 from shm import Accepted, DispatcherCount, Geometry, Phase, Segment, State
 from shm.layout import BASE_PAGE_LENGTH
 from tests.fakes import NOON_MS, FakeClock
@@ -180,7 +181,7 @@ class TestAbsent:
         assert amount_of(sibling, copy_of(1)) is None
         for row in workers:
             if how == "hung":
-                row.beat((clock.ticks_ms() - STUCK_MS) * 1000)
+                row.beat((clock.ticks_ms() - SERVES_WITHIN_MS) * 1000)
             else:
                 row.phase = Phase.GONE if how == "dead" else Phase.STARTING
         for _ in range(3):
@@ -192,6 +193,33 @@ class TestAbsent:
         assert amount_of(sibling, copy_of(1)) == 1990
         clock.advance(1)
         assert amount_of(sibling, copy_of(1)) is None
+
+    def test_a_worker_that_comes_and_goes(
+        self, other: OtherInstance, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """What it accepts in between is read now and then, so that it does not drop out of what is remembered."""
+        monkeypatch.setattr("server.siblings.IDS_FOLLOWED_MIN", 1)
+        sibling = sibling_of(other.name, clock)
+        other.start()
+        row = other.segment.worker_counters(0)
+        other.segment.worker_counters(1).phase = Phase.GONE
+        for number in range(1, 13):
+            row.phase = Phase.GONE
+            assert amount_of(sibling, copy_of(99)) is None
+            clock.advance(RETURNING_MS // 2)
+            row.phase = Phase.READY
+            other.take(copy_of(number, accepted_ms=EARLIER_MS + number))
+            assert amount_of(sibling, copy_of(99)) is None
+        row.phase = Phase.GONE
+        assert [amount_of(sibling, copy_of(number)) for number in range(1, 11)] == [1990] * 10
+
+    def test_a_damaged_row(self, other: OtherInstance, sibling: Sibling) -> None:
+        """It is that instance's own affair: nobody ends here."""
+        other.start()
+        sibling.look()
+        for row in (other.segment.worker_counters(0), other.segment.supervisor_counters()):
+            row.phase = cast("Phase", 99)
+            sibling.look()
 
     def test_what_it_still_accepts(self, other: OtherInstance, sibling: Sibling) -> None:
         """Its workers may outlive its supervisor for a moment, and HAProxy needs a while to look elsewhere."""

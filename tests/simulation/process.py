@@ -107,7 +107,7 @@ class SimulatedSibling(Sibling):
     def _is_free(self, role: str) -> bool:
         return not self._family.plays(role)
 
-    def _serves(self) -> bool:
+    def _serves(self, now_ms: int) -> bool:
         return any(self._family.plays(f"worker-{worker}") for worker in range(len(self._workers)))
 
     def _fingerprint(self) -> tuple[int, bytes]:
