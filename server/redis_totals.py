@@ -208,7 +208,7 @@ class TotalsHash:
             deadline_s = asyncio.get_running_loop().time() + PURGE_WITHIN_S
             while asyncio.get_running_loop().time() < deadline_s:
                 purge, rows = await self.members()
-                if not rows:
+                if not rows and not epoch:
                     raise TotalsUnavailable(_NOBODY)
                 if not epoch:  # nor if another purge comes between the two calls: then this one follows that
                     epoch = await self._run(redis_scripts.PURGE, self._clock.wall_us() // 1000, purge.epoch)
@@ -222,8 +222,8 @@ class TotalsHash:
 
     def _not_taken_up(self, epoch: int, purge: Purge, rows: list[Row]) -> str | None:
         """Why a purge is not done yet; None if it is."""
-        for row in rows:
-            if not has_taken_up(row, purge):
+        for row in rows:  # who has taken up this one need not have taken up one that came after it
+            if not has_taken_up(row, purge) and not (row.header and row.header.epoch >= epoch):
                 return f"instance {row.name} did not take it up"
         if self._neighbours and (unheard := self._neighbours.unheard(_told(rows))):
             return unheard

@@ -21,7 +21,7 @@ from server.config import Config, from_environment
 from server.errors import ConfigError, TotalsUnavailable
 from server.redis_totals import TotalsHash
 from server.totals_header import RETIRED, Header
-from server.totals_rows import SEEN_WITHIN_MS, Row
+from server.totals_rows import SEEN_WITHIN_MS, Purge, Row
 from shm import Member, Segment, SegmentError, SegmentMissing, instances_present
 
 EXIT_DONE = 0
@@ -74,7 +74,7 @@ async def _carry_out(config: Config, name: str | None) -> str:
         if name is None:
             return table(members)
         member = next((member for member in members if member.name == name), None)
-        header = check(member, name, epoch=purge.epoch, is_here=name in members_here())
+        header = check(member, name, purge=purge, is_here=name in members_here())
         if not await totals.retire(name, header):
             raise Refusal(f"{name} has published something just now: it lives.")
     finally:
@@ -103,13 +103,13 @@ def members_here() -> set[str]:
     return names
 
 
-def check(member: Row | None, name: str, *, epoch: int, is_here: bool) -> Header:
+def check(member: Row | None, name: str, *, purge: Purge, is_here: bool) -> Header:
     """The last header of a member that may be retired.
 
     Args:
         member: what Redis has of it; None: no such member.
         name: its name.
-        epoch: number of the last purge.
+        purge: the last one.
         is_here: whether its segment is on this volume.
 
     Raises:
@@ -123,7 +123,12 @@ def check(member: Row | None, name: str, *, epoch: int, is_here: bool) -> Header
         raise Refusal(
             f"Redis has nothing of {name}: without it totals would be wrong, and no one could tell by how much."
         )
-    if not member.header.is_whole and not member.is_behind(epoch):
+    if member.is_behind(purge.epoch) and not purge.is_of_this_hash:
+        raise Refusal(
+            f"What {name} has published may be of before a purge that Redis has lost since, or of after it: "
+            "start its instance, or purge again."
+        )
+    if not member.header.is_whole and not member.is_behind(purge.epoch):
         raise Refusal(f"{name} died while it was writing its totals: what is there is a part of them.")
     if member.header.said_goodbye == RETIRED:
         raise Refusal(f"{name} is retired already.")

@@ -15,12 +15,17 @@ class Purge(NamedTuple):
 
     Args:
         epoch: its number.
-        purged: number of the last purge of this very hash. If that is the same one, whatever is older in the hash was
-            there before it; else a member told of it, and what is older may have been settled since.
+        purged: number of the last purge of this very hash. If that is another one, a member told of the last, and what
+            is older in the hash may have been settled since.
     """
 
     epoch: int
     purged: int
+
+    @property
+    def is_of_this_hash(self) -> bool:
+        """Whether whatever is older in the hash was there before it."""
+        return self.purged == self.epoch
 
 
 class Row(NamedTuple):
@@ -45,7 +50,7 @@ class Row(NamedTuple):
     def is_empty(self, purge: Purge) -> bool:
         """Whether it said goodbye before the last purge: it will take that up before it settles anything more."""
         said_goodbye = self.header is not None and bool(self.header.said_goodbye)
-        return said_goodbye and self.is_behind(purge.epoch) and purge.purged == purge.epoch
+        return said_goodbye and self.is_behind(purge.epoch) and purge.is_of_this_hash
 
 
 def parse_header(text: bytes) -> Header | None:

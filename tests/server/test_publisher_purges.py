@@ -78,15 +78,27 @@ class TestPurge:
         assert successor.shown(None, None) == Total(3, 5970)
 
     async def test_a_purge_that_another_instance_remembers(self, desk: Desk) -> None:
-        """Redis does not know of it: it is taken up like one heard of late, and Redis learns it."""
+        """Redis does not know of it: it is taken up, and Redis learns it."""
         desk.settle(2, requested_at_ms=NOON_MS - 1)
-        desk.settle(3, requested_at_ms=NOON_MS)
         desk.publisher.hear_of_purge(NOON_MS)
+        desk.settle(3, requested_at_ms=NOON_MS)
         assert await desk.flush()
         assert (desk.totals.epoch, desk.shown(None, None)) == (NOON_MS, Total(3, 5970))
         for epoch in (0, 7, NOON_MS - 1):  # none, one of no time, and one that was followed by another
             desk.publisher.hear_of_purge(epoch)
         assert desk.journal.base.epoch == NOON_MS
+
+    @pytest.mark.parametrize("payments", [3, 100])  # the latter more than the journal holds
+    async def test_a_purge_that_redis_may_know_better(self, desk: Desk, payments: int) -> None:
+        """What seems to be of after it, as the clock was ahead, was published before it: Redis says so."""
+        desk.settle(payments, requested_at_ms=NOON_MS + 9)
+        await desk.flush()
+        desk.totals.purge(NOON_MS + 5)
+        desk.publisher.hear_of_purge(NOON_MS + 5)
+        assert desk.journal.base.epoch == 0
+        assert not await desk.flush()
+        assert await desk.flush()
+        assert desk.shown(None, None) == Total(0, 0)
 
     async def test_a_purge_by_number(self, desk: Desk) -> None:
         """As 0.1.0 counted them: nothing can be told from it, so what is settled next is the first that counts."""

@@ -332,6 +332,41 @@ class TestPurge:
         await pair[1].flush_until_taken()
         assert await totals.summary(None, None) == NOTHING
 
+    async def test_who_has_gone_before_a_purge_that_redis_had_lost(
+        self, totals: TotalsHash, pair: list[Published]
+    ) -> None:
+        """This hash was told of it by a member: what a goodbye in it left may be of after it, so nothing is told."""
+        await pair[1].flush(ONE)
+        await pair[1].publisher.say_goodbye()
+        pair[0].journal.begin_epoch(NOON_MS + 5)
+        await pair[0].flush_until_taken()
+        assert "has not taken up the last purge yet" in await reason(totals)
+
+    async def test_nobody_would_remember_it(
+        self, totals: TotalsHash, pair: list[Published], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """All have said goodbye: if Redis lost it, their old totals would be back."""
+        monkeypatch.setattr(module, "PURGE_WITHIN_S", 0.1)
+        for one in pair:
+            await one.flush(ONE)
+            await one.publisher.say_goodbye()
+        with pytest.raises(TotalsUnavailable, match="no instance would remember it"):
+            await totals.purge()
+
+    async def test_several_at_once(self, totals: TotalsHash, redis: RedisServer, pair: list[Published]) -> None:
+        """Each is done once all have taken up that one or a later one."""
+        clients = [TotalsHash(redis.url) for _ in range(4)]
+        for one in pair:
+            await one.flush(ONE)
+        purging = asyncio.gather(*(client.purge() for client in clients))
+        while not purging.done():
+            for one in pair:
+                await one.flush()
+        await purging
+        assert await totals.summary(None, None) == NOTHING
+        for client in clients:
+            await client.aclose()
+
     async def test_nobody(self, totals: TotalsHash) -> None:
         """With nobody there it is refused: an emptied Redis does not know the epochs of those who come back."""
         with pytest.raises(TotalsUnavailable, match="no instance"):

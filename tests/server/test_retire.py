@@ -10,7 +10,7 @@ from server.redis_totals import TotalsHash
 from server.retire import EXIT_DONE, EXIT_REFUSED, EXIT_WRONG_SETTING, Refusal, check, main, table
 from server.totals import Summary, Total
 from server.totals_header import RETIRED, Header
-from server.totals_rows import SEEN_WITHIN_MS, Row
+from server.totals_rows import SEEN_WITHIN_MS, Purge, Row
 from tests.fakes import NOON_MS
 from tests.redis_server import RedisServer
 from tests.server.members import Published, members
@@ -29,12 +29,23 @@ class TestCheck:
 
     def test_the_dead(self) -> None:
         """One that was not heard of for three beats, whose segment is not here."""
-        assert check(DEAD, NAME, epoch=0, is_here=False) == HEADER
+        assert check(DEAD, NAME, purge=Purge(0, 0), is_here=False) == HEADER
 
     def test_half_written_and_purged(self) -> None:
         """What is missing of it counts no more."""
         half = HEADER._replace(is_whole=0)
-        assert check(DEAD._replace(header=half), NAME, epoch=1, is_here=False) == half
+        assert check(DEAD._replace(header=half), NAME, purge=Purge(1, 1), is_here=False) == half
+
+    @pytest.mark.parametrize("said_goodbye", [0, 1, RETIRED])
+    def test_behind_a_purge_that_redis_has_lost(self, said_goodbye: int) -> None:
+        """Nobody can tell whether what it published counts."""
+        with pytest.raises(Refusal, match=r"before a purge that Redis has lost since, or of after it"):
+            check(
+                DEAD._replace(header=HEADER._replace(said_goodbye=said_goodbye)),
+                NAME,
+                purge=Purge(1, 0),
+                is_here=False,
+            )
 
     @pytest.mark.parametrize(
         ("member", "is_here", "reason"),
@@ -51,7 +62,7 @@ class TestCheck:
     def test_others(self, member: Row | None, is_here: bool, reason: str) -> None:  # noqa: FBT001
         """Each with the reason why not."""
         with pytest.raises(Refusal, match=reason):
-            check(member, NAME, epoch=0, is_here=is_here)
+            check(member, NAME, purge=Purge(0, 0), is_here=is_here)
 
 
 class TestTable:
