@@ -213,14 +213,12 @@ class Publisher:
     def hear_of_purge(self, epoch: int) -> None:
         """Called before `run`, with the last purge that another instance has taken up: Redis may have forgotten it.
 
-        It is taken up if nothing that this journal knows was requested since; else Redis may know better what was
-        published before it.
+        If this journal has something requested since, Redis may know better whether that was published before it.
         """
-        base = self._journal.base
-        if base.epoch < epoch >= EPOCH_TIMES_FROM and base.folded_until_ms <= epoch:
-            head = self._journal.head
-            if self._journal.first_requested_since(epoch, 0) == head:
-                self._take_up_purge(epoch, 0, head)
+        base, head = self._journal.base, self._journal.head
+        is_clear = base.folded_until_ms <= epoch and self._journal.first_requested_since(epoch, 0) == head
+        if base.epoch < epoch >= EPOCH_TIMES_FROM and is_clear:
+            self._take_up_purge(epoch, 0, head)
 
     def _take_up_purge(self, epoch: int, before: int, position: int) -> None:
         """A purge that this journal has not taken up: begins its epoch at the first record that belongs to it.

@@ -7,6 +7,7 @@ import pytest
 from server.redis_totals import TotalsHash
 from tests.fakes import FakeClock
 from tests.redis_server import RedisServer
+from tests.server.members import Published, members
 from tests.server.other_instance import OtherInstance, other_instance
 
 
@@ -50,3 +51,10 @@ def other() -> Iterator[OtherInstance]:
 def clock() -> FakeClock:
     """It is noon."""
     return FakeClock()
+
+
+@pytest.fixture
+def pair(totals: TotalsHash) -> Iterator[list[Published]]:
+    """Two members."""
+    with members(totals) as made:
+        yield made

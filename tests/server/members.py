@@ -3,13 +3,23 @@
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
+import pytest
+
+from server.errors import TotalsUnavailable
 from server.publisher import Publisher
+from server.redis_scripts import HASH
 from server.redis_totals import TotalsHash
+from server.totals import Summary, Total
 from shm import Counters, Ended, Geometry, Journal, Kind, Member, Segment
+from tests.fakes import NOON_MS
+from tests.redis_server import RedisServer
 from tests.server.naive_totals import Settled
 from tests.server.scene import fresh_segment
 
 GEOMETRY = Geometry(workers=1, dispatchers=1, lane_slots=2, waiting_slots=2, journal_records=256)
+ONE = Settled(0, NOON_MS, 1990)
+OTHER = Settled(1, NOON_MS + 90_000, 10)
+NOTHING = Summary(Total(0, 0), Total(0, 0))
 
 
 class Published:
@@ -64,3 +74,16 @@ def members(totals: TotalsHash, count: int = 2) -> Iterator[list[Published]]:
     """Gives so many members."""
     with ExitStack() as stack:
         yield [Published(stack.enter_context(fresh_segment(GEOMETRY)), totals) for _ in range(count)]
+
+
+async def reason(totals: TotalsHash, from_ms: int | None = None, to_ms: int | None = None) -> str:
+    """Why there is no summary."""
+    with pytest.raises(TotalsUnavailable) as caught:
+        await totals.summary(from_ms, to_ms)
+    return caught.value.reason
+
+
+def grow_old(redis: RedisServer, member: Published, ms: int) -> None:
+    """Has a member been seen for the last time so long ago."""
+    seen_ms = int(redis.ask(f"HGET {HASH} {member.name}|seen").split(b"\r\n")[1])
+    redis.ask(f"HSET {HASH} {member.name}|seen {seen_ms - ms}")

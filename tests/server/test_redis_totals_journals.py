@@ -13,14 +13,10 @@ from server.totals import Summary, Total
 from shm import DispatcherCount, Ended, Phase
 from tests.fakes import NOON_MS
 from tests.redis_server import RedisServer
-from tests.server.members import Published
-from tests.server.naive_totals import Settled
+from tests.server.members import ONE, OTHER, Published
 from tests.server.other_instance import OtherInstance, other_instance
 
 pytestmark = pytest.mark.slow
-
-ONE = Settled(0, NOON_MS, 1990)
-OTHER = Settled(1, NOON_MS + 90_000, 10)
 
 
 @pytest.fixture
