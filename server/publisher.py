@@ -216,8 +216,8 @@ class Publisher:
         If this journal has something requested since, Redis may know better whether that was published before it.
         """
         base, head = self._journal.base, self._journal.head
-        is_clear = base.folded_until_ms <= epoch and self._journal.first_requested_since(epoch, 0) == head
-        if base.epoch < epoch >= EPOCH_TIMES_FROM and is_clear:
+        is_news = base.epoch < epoch >= EPOCH_TIMES_FROM and base.folded_until_ms <= epoch
+        if is_news and self._journal.first_requested_since(epoch, 0) == head:  # which may read all of it
             self._take_up_purge(epoch, 0, head)
 
     def _take_up_purge(self, epoch: int, before: int, position: int) -> None:
