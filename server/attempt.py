@@ -4,7 +4,7 @@
 | -------------------------------------------- | -------------------------------------------------------------- |
 | 200                                          | `PAID`                                                         |
 | 429, 500, 503                                | `SURE_NO`: not stored                                          |
-| 400, 413                                     | `REJECTED`                                                     |
+| 400, 413                                     | `REJECTED`; the first one is a sure no: the other may take it  |
 | any of these with a page of HTML             | `UNCLEAR`: not the processor's (`server/processors.py`)        |
 | 422                                          | none yet: stored already, so `GET` it and `compare`            |
 | any other                                    | `UNCLEAR`                                                      |

@@ -63,6 +63,8 @@ class Custody:
             (after an absence as they were verified).
         unverified: table slots of waiting payments that may have been paid elsewhere during an absence; not to be sent
             before `server/verification.py` has moved them to `waiting`.
+        only_for: by processor, table slots of waiting payments that the other one has rejected. Apart from `waiting`,
+            so that they hold up nobody while this processor can't take them.
         unknown: table slot to requestedAt in ms UTC, of payments whose outcome is unknown.
     """
 
@@ -87,6 +89,8 @@ class Custody:
         self._forgotten_until = deque[tuple[list[int], list[bytes]]]()  # lanes' heads then, and ids: oldest first
         self.waiting: deque[int] = deque(recovered.waiting)
         self.unverified: deque[int] = deque()
+        self.only_for = (deque[int](), deque[int]())
+        self._rejected_by: dict[int, int] = {}  # table slot to processor; forgotten in a crash, which costs a request
         self.unknown = {slot: self.read(slot).requested_at_ms for slot in recovered.unknown}
         counters.add(DispatcherCount.SET_ASIDE, len(recovered.set_aside))
 
@@ -163,10 +167,15 @@ class Custody:
         self._counters.add(DispatcherCount.ATTEMPTS)
         return self._table.begin(slot, processor, requested_at_ms)
 
+    def is_first_to_reject(self, slot: int, processor: int) -> bool:
+        """Whether a processor's rejection leaves a payment to the other one, which has not rejected it."""
+        return self._rejected_by.setdefault(slot, processor) == processor
+
     def wait_again(self, slot: int) -> None:
         """A sure no: the payment waits again, before all others, as it is among the oldest."""
         self._table.apply(slot, Event.SURE_NO)
-        self.waiting.appendleft(slot)
+        rejected_by = self._rejected_by.get(slot)
+        (self.waiting if rejected_by is None else self.only_for[1 - rejected_by]).appendleft(slot)
         self._counters.add(DispatcherCount.SURE_NOS)
 
     def mark_unknown(self, slot: int, event: Event, requested_at_ms: int) -> None:
@@ -197,6 +206,7 @@ class Custody:
             self._fold()
         self._journal.append(Ended(kind, kept.processor, kept.requested_at_ms, kept.amount_cents, slot))
         self._table.apply(slot, event, kept.processor)  # which is another one if it was found elsewhere
+        self._rejected_by.pop(slot, None)
         if self.unknown.pop(slot, None) is not None:
             self._show_unknown()
         self._counters.add(_COUNTED_SETTLED[kept.processor] if kind is Kind.SETTLED else _COUNTED_ENDS[kind])
@@ -233,9 +243,13 @@ class Custody:
             for correlation_id in ids:
                 del self._forgotten[correlation_id]
 
+    def waiting_count(self) -> int:
+        """How many payments wait, whatever for."""
+        return sum(map(len, (self.waiting, self.unverified, *self.only_for)))
+
     def show_gauges(self, sending: int) -> None:
         """Stores how many payments stand where, for the tools."""
-        self._counters.put(DispatcherCount.WAITING, len(self.waiting) + len(self.unverified))
+        self._counters.put(DispatcherCount.WAITING, self.waiting_count())
         self._counters.put(DispatcherCount.SENDING, sending)
         self._show_unknown()
 

@@ -145,11 +145,17 @@ class Dispatcher:
 
     def _send_waiting(self, now_ms: int) -> int:
         """Sends waiting payments, as far as pace and routing allow; in how many ms to try again."""
-        waiting = self._custody.waiting
-        if waiting:
+        waiting, only_for = self._custody.waiting, self._custody.only_for
+        if waiting or any(only_for):
             self._pacer.look(now_ms)
         now_us = self._clock.wall_us()
         self._turn_after_answer = False
+        for only, slots in enumerate(only_for):
+            while slots and self._router.may_go_to(only, now_ms):
+                if not self._pacer.take(now_ms):
+                    return self._pacer.wait_ms()
+                slot = slots.popleft()
+                self._send(slot, self._custody.read(slot), only, self.stamp(now_us // 1000))
         while waiting:
             kept = self._custody.read(waiting[0])
             waited_ms = abs(now_us - kept.accepted_at_us) // 1000  # a clock set back must not make it wait for that
@@ -160,7 +166,8 @@ class Dispatcher:
             if not self._pacer.take(now_ms):
                 return self._pacer.wait_ms()
             self._send(waiting.popleft(), kept, processor, self.stamp(now_us // 1000))
-        return IDLE_MS
+        self._turn_after_answer = any(only_for)
+        return BUSY_MS if self._turn_after_answer else IDLE_MS
 
     def _send(self, slot: int, kept: Kept, processor: int, requested_at_ms: int) -> None:
         attempts = self._custody.begin(slot, processor, requested_at_ms)
@@ -227,6 +234,8 @@ class Dispatcher:
             self._misuse_told[processor] = True
 
     def _conclude(self, slot: int, kept: Kept, event: Event) -> None:
+        if event is Event.REJECTED and self._custody.is_first_to_reject(slot, kept.processor):
+            event = Event.SURE_NO  # the other may take it: not everything that answers 400 is a processor
         if event is Event.SURE_NO and 0 < self._attempts_max <= kept.attempts:
             event = Event.REJECTED
         state = next_state(State.SENDING, event)
@@ -248,8 +257,7 @@ class Dispatcher:
     def unsettled(self) -> int:
         """How many payments are in a lane, waiting, in flight or unknown."""
         custody = self._custody
-        in_care = (self._attempts, custody.waiting, custody.unverified, custody.unknown)
-        return sum(map(len, in_care)) + self._intake.depth()
+        return len(self._attempts) + custody.waiting_count() + len(custody.unknown) + self._intake.depth()
 
     async def aclose(self) -> None:
         """Stops at once: no turn comes any more. What was in flight is unknown from now on, as after a crash."""

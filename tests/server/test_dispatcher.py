@@ -87,16 +87,54 @@ class TestAnswers:
             assert (scene.circuits[0].state, scene.circuits[0].limit) == (CircuitState.CLOSED, 2)
 
     @pytest.mark.parametrize("answer", [400, 413])
-    async def test_rejected(self, segment: Segment, answer: int, caplog: pytest.LogCaptureFixture) -> None:
+    async def test_rejected_by_both(self, segment: Segment, answer: int, caplog: pytest.LogCaptureFixture) -> None:
         """Refused for good: kept, counted, told of, and not sent again."""
         async with Scene(segment) as scene:
-            scene.fakes[0].answer = answer
+            scene.fakes[0].answer = scene.fakes[1].answer = answer
             assert (await scene.pay()).state is State.REFUSED
-            assert scene.ended() == [Ended(Kind.REFUSED, 0, NOON_MS, 1990, 0)]
+            assert scene.ended() == [Ended(Kind.REFUSED, 1, NOON_MS, 1990, 0)]
             await scene.pass_time(10_000)
-            assert len(scene.fakes[0].posts) == scene.count(DispatcherCount.REFUSED) == 1
+            assert [len(fake.posts) for fake in scene.fakes] == [1, 1]
+            assert scene.count(DispatcherCount.REFUSED) == 1
             assert f"asked wrongly: status {answer} of default" in caplog.text
-            assert scene.circuits[0].state is CircuitState.CLOSED
+            assert [circuit.state for circuit in scene.circuits] == [CircuitState.CLOSED] * 2
+
+    async def test_rejected_by_one(self, segment: Segment) -> None:
+        """Something that answers 400 in a processor's place costs no payment: the other takes it, at once."""
+        async with Scene(segment) as scene:
+            scene.fakes[0].answers.append(400)
+            kept = await scene.pay()
+            assert (kept.state, kept.processor) == (State.SETTLED, 1)
+            assert (await scene.pay(2)).processor == 0
+
+    async def test_rejected_by_one_and_the_other_away(self, segment: Segment) -> None:
+        """It waits for the other alone, for however long, and holds up nobody meanwhile."""
+        async with Scene(segment) as scene:
+            scene.fakes[0].answers.append(400)
+            scene.fakes[1].answer = 500
+            await scene.pay(1)
+            await scene.pay(2)
+            for _ in range(10):
+                await scene.pass_time(5_000)
+            assert (scene.kept(1).state, scene.kept(2).state) == (State.WAITING, State.SETTLED)
+            assert scene.dispatcher.unsettled() == 1
+            scene.dispatcher.beat()
+            assert scene.count(DispatcherCount.WAITING) == 1
+            scene.fakes[1].answer = 200
+            await scene.pass_time(5_000)
+            assert (scene.kept(1).state, scene.kept(1).processor) == (State.SETTLED, 1)
+            assert [post.correlation_id for post in scene.fakes[0].posts] == [text_of(1), text_of(2)]
+
+    async def test_rejected_by_one_and_unclear_at_the_other(self, segment: Segment) -> None:
+        """An outcome unknown there belongs to that processor, as any other."""
+        async with Scene(segment) as scene:
+            scene.fakes[0].answers.append(400)
+            scene.fakes[1].answers.extend([httpx.ReadError, 400])
+            assert (await scene.pay()).state is State.UNKNOWN
+            await scene.pass_time(PAUSE_MIN_MS)
+            assert scene.kept().state is State.UNKNOWN
+            await scene.pass_time(1_000)
+            assert (scene.kept().state, scene.kept().processor) == (State.SETTLED, 1)
 
     async def test_stored_already_and_ours(self, segment: Segment) -> None:
         """422, and it shows what was sent: settled."""

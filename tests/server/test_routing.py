@@ -269,6 +269,16 @@ def shifted(stages: list[Stage], dice: random.Random) -> list[Stage]:
     return [stages[0], *(stage._replace(from_ms=stage.from_ms + dice.randrange(S)) for stage in stages[1:])]
 
 
+class TestMayGoTo:
+    """A payment that one processor has rejected."""
+
+    @pytest.mark.parametrize("name", KINDS)
+    def test_like_the_last_resort(self, name: str) -> None:
+        """It goes to the other one, slow or not, if that has room or its probe is due; else it waits."""
+        router = Router((fresh(), KINDS[name].make()), make_policy((700, 1000), 1500))
+        assert router.may_go_to(1, NOW_MS) == KINDS[name].last_resort
+
+
 class TestContest:
     """The stages that were published. No number of the policy was chosen for them."""
 

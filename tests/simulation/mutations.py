@@ -93,6 +93,15 @@ def _cross_while_unknown() -> list[Patch]:
     return [(Dispatcher, "_conclude", hasty)]
 
 
+def _refuse_at_the_first_no() -> list[Patch]:
+    """What one processor rejects is refused, without asking the other."""
+
+    def is_first_to_reject(self: Custody, slot: int, processor: int) -> bool:
+        return False
+
+    return [(Custody, "is_first_to_reject", is_first_to_reject)]
+
+
 def _wait_after_a_crash() -> list[Patch]:
     """What was being sent when the dispatcher died waits again, as if it had not been."""
     row = states.TRANSITIONS[State.SENDING] | {Event.CRASHED: State.WAITING}
@@ -248,6 +257,7 @@ MUTATIONS: dict[str, Callable[[], list[Patch]]] = {
     "advance-before-taking": _advance_before_taking,
     "free-before-journalling": _free_before_journalling,
     "cross-while-unknown": _cross_while_unknown,
+    "refuse-at-the-first-no": _refuse_at_the_first_no,
     "wait-after-a-crash": _wait_after_a_crash,
     "count-any-422": _count_any_422,
     "stamp-anew": _stamp_anew,

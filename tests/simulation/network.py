@@ -128,6 +128,7 @@ class Line:
         elif world.chance(Fault.UNAVAILABLE):
             exchange.answer_later(503)
         elif world.chance(Fault.REJECTED):
+            self._processor.rejected.add(request.correlation_id)
             exchange.answer_later(rng.choice((400, 413)))
         elif world.chance(Fault.MISUSED):
             exchange.answer_later(rng.choice((401, 404, 405)))

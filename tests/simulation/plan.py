@@ -177,7 +177,7 @@ def _draw_config(rng: Random, *, redis: bool, rejecting: bool) -> Config:
             "RECENT_IDS": str(rng.choice((2, 4, 16, 64))),
             "IN_FLIGHT_MAX": str(rng.choice((2, 4, 16, 384))),
             "ATTEMPT_TIMEOUT_S": str(rng.choice((1, 2, 5))),
-            "ATTEMPTS_MAX": str(rng.choice((1, 3)) if rejecting else 0),
+            "ATTEMPTS_MAX": str(rng.choice((0, 1, 3)) if rejecting else 0),
             "WAIT_S_PER_FEE_POINT": str(rng.choice((0, "0.1", "0.5"))),
             "FLUSH_MS": str(rng.choice((1, 5, 20))),
             "DRAIN_S": str(rng.choice((0, "0.2", 2))),

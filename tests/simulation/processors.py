@@ -37,11 +37,13 @@ class SimulatedProcessor:
         rows: id to what is stored.
         delay_s: of requests that begin now.
         failing: whether requests that have slept get a 500.
+        rejected: ids for which a 400 or 413 came instead, from here or from something in front.
     """
 
     def __init__(self, world: World, index: int, on_store: Callable[[int, bytes, Shown], None]) -> None:
         self.index = index
         self.rows: dict[bytes, Shown] = {}
+        self.rejected = set[bytes]()
         self.delay_s = 0.0
         self.failing = False
         self._world = world

@@ -62,6 +62,7 @@ class Run:
         self.server = SimulatedRedis(self.world, self.auditor)
         self.auditor.server = self.server
         processors = tuple(SimulatedProcessor(self.world, index, self.truth.stored) for index in range(2))
+        self.truth.rejected = tuple(one.rejected for one in processors)
         self.processors = (processors[0], processors[1])
         clock = MachineClock(self.world)
         for number in range(plan.instances):

@@ -9,6 +9,7 @@ from typing import NamedTuple, Protocol
 
 from server.attempt import Shown
 from server.clock import Clock
+from server.config import Config
 from shm import Accepted, Base, Ended, Kind, State
 from tests.simulation.coverage import Fault
 from tests.simulation.world import World
@@ -63,11 +64,13 @@ class Family(Protocol):
 
     Attributes:
         number: which.
+        config: its settings.
         doubted: ids that lay in its lanes when it last returned from an absence, and when they were accepted, µs UTC.
         owed_elsewhere: ids that waited then and that a sibling had sent to a processor.
     """
 
     number: int
+    config: Config
     doubted: dict[bytes, int]
     owed_elsewhere: set[bytes]
 
@@ -88,6 +91,7 @@ class Truth:
     Attributes:
         members: by their names in the Redis hash.
         rows: of each processor, what it has stored by id.
+        rejected: of each processor, the ids that it, or what is in front of it, has rejected; set once they exist.
         sent: id to every amount any client asked for.
         takes: id to the instances that took it into their care, once per time.
         permitted: id to how many times it may be charged more than once: the design's known exceptions.
@@ -101,6 +105,7 @@ class Truth:
         self._world = world
         self.members: dict[str, MemberTruth] = {}
         self.rows: tuple[dict[bytes, Shown], dict[bytes, Shown]] = ({}, {})
+        self.rejected: tuple[set[bytes], ...] = ()
         self.sent: defaultdict[bytes, set[int]] = defaultdict(set)
         self.takes: defaultdict[bytes, list[int]] = defaultdict(list)
         self.permitted: Counter[bytes] = Counter()
@@ -175,6 +180,12 @@ class Truth:
             world.fail(f"{_short(correlation_id)} is called a duplicate, and the processor has {row}")
         elif ended.kind is Kind.REFUSED and ours:
             world.fail(f"{_short(correlation_id)} is called refused, and the processor has it")
+        elif ended.kind is Kind.REFUSED and self._has_way_left(member, correlation_id):
+            world.fail(f"{_short(correlation_id)} is called refused, and one processor has not rejected it")
+
+    def _has_way_left(self, member: MemberTruth, correlation_id: bytes) -> bool:
+        without_limit = self.families[member.instance].config.attempts_max == 0
+        return without_limit and not all(correlation_id in ids for ids in self.rejected)
 
     def _count(self, member: MemberTruth, processor: int, correlation_id: bytes) -> None:
         key = (processor, correlation_id)
