@@ -190,6 +190,7 @@ class Bank:
     Attributes:
         lose, double: what to do wrong with the next so many payments.
         lists_rows: whether the processors show their rows, as the simulated one does.
+        starting: how many purges are answered with a 503 first.
         refuses: status of the answer to every payment, if it is not to be taken.
     """
 
@@ -199,6 +200,7 @@ class Bank:
         self.lose = self.double = 0
         self.lists_rows = True
         self.purges = True
+        self.starting = 0
         self.refuses = 0
         self._failing = [False, False]
         self._waiting: list[list[Any]] = []
@@ -220,6 +222,9 @@ class Bank:
     def _answer_gateway(self, asked: Asked) -> tuple[int, bytes]:
         with self._lock:
             if asked.path == "/purge-payments":
+                if self.starting:
+                    self.starting -= 1
+                    return 503, b"nobody is there yet"
                 return (200, b"") if self.purges else (404, b"there is no such thing")
             if asked.path.startswith("/payments-summary"):
                 return 200, json.dumps({"default": self._totals(0, asked), "fallback": self._totals(1, asked)}).encode()

@@ -100,6 +100,15 @@ class TestGateway:
         Gateway(bank.gateway.url).purge()
         assert [(asked.method, asked.path) for asked in bank.gateway.asked] == [("POST", "/purge-payments")]
 
+    def test_waits_for_one_that_has_just_started(self, bank: Bank) -> None:
+        """A 503 passes by itself; one that stays is a sentence in the end."""
+        bank.starting = 2
+        Gateway(bank.gateway.url).purge()
+        assert len(bank.gateway.asked) == 3
+        bank.starting = 1_000
+        with pytest.raises(EndpointError, match="answered 503. nobody is there yet"):
+            Gateway(bank.gateway.url).purge(patience_s=0.3)
+
 
 class TestProcessor:
     """A processor."""
