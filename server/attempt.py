@@ -4,7 +4,7 @@
 | -------------------------------------------- | -------------------------------------------------------------- |
 | 200                                          | `PAID`                                                         |
 | 429, 500, 503                                | `SURE_NO`: not stored                                          |
-| 400, 413                                     | `REJECTED`; the first one is a sure no: the other may take it  |
+| 400, 413                                     | `REJECTED`; the dispatcher makes a `SURE_NO` of the first one  |
 | any of these with a page of HTML             | `UNCLEAR`: not the processor's (`server/processors.py`)        |
 | 422                                          | none yet: stored already, so `GET` it and `compare`            |
 | any other                                    | `UNCLEAR`                                                      |
@@ -21,7 +21,7 @@ import re
 from typing import NamedTuple
 
 from server.errors import ProcessorError, ProcessorUnreachable
-from server.notation import JsonNumber, format_cents, format_id, format_instant_ms, parse_instant
+from server.notation import CENTS_DIGITS, JsonNumber, format_cents, format_id, format_instant_ms, parse_instant
 from shm import Event
 
 _EVENTS: dict[int, Event] = {
@@ -44,8 +44,6 @@ _MISUSE = frozenset(range(300, 500)) - {STORED_ALREADY, *_EVENTS} - {408, 425}
 
 _NUMBER = re.compile(r"(-?)([0-9]{1,20})(?:\.([0-9]{1,40}))?(?:[eE]([+-]?[0-9]{1,2}))?")
 """A JSON number that may be an amount: sign, whole digits, fraction, exponent. Longer ones nobody sends."""
-
-_CENT_DIGITS = 2
 
 
 class Shown(NamedTuple):
@@ -151,7 +149,7 @@ def parse_cents(text: str) -> int | None:
     if match is None:
         raise ValueError(f"not an amount: {text[:80]!r}")
     sign, whole, fraction, exponent = match.groups(default="")
-    shift = int(exponent or "0") - len(fraction) + _CENT_DIGITS
+    shift = int(exponent or "0") - len(fraction) + CENTS_DIGITS
     cents, rest = divmod(int(sign + whole + fraction) * 10 ** max(shift, 0), 10 ** max(-shift, 0))
     return None if rest else cents
 

@@ -167,8 +167,11 @@ class Custody:
         self._counters.add(DispatcherCount.ATTEMPTS)
         return self._table.begin(slot, processor, requested_at_ms)
 
-    def is_first_to_reject(self, slot: int, processor: int) -> bool:
-        """Whether a processor's rejection leaves a payment to the other one, which has not rejected it."""
+    def note_rejection(self, slot: int, processor: int) -> bool:
+        """Notes that a processor rejects a payment; True if the other one, which has not, may still take it.
+
+        `wait_again` then keeps it for that one.
+        """
         return self._rejected_by.setdefault(slot, processor) == processor
 
     def wait_again(self, slot: int) -> None:
@@ -257,7 +260,7 @@ class Custody:
         """Stores how many outcomes are unknown: summaries say so, and it must be true when they are read."""
         self._counters.put(DispatcherCount.UNKNOWN_LEAST_MS, min(self.unknown.values(), default=0))
         self._counters.put(DispatcherCount.UNKNOWN_GREATEST_MS, max(self.unknown.values(), default=0))
-        self._counters.put(DispatcherCount.UNKNOWN, len(self.unknown))  # last: one that is told has a range
+        self._counters.put(DispatcherCount.UNKNOWN, len(self.unknown))  # last: whoever reads a count finds its range
 
 
 def _nobody_waits() -> bool:

@@ -149,13 +149,14 @@ class Dispatcher:
         if waiting or any(only_for):
             self._pacer.look(now_ms)
         now_us = self._clock.wall_us()
+        requested_at_ms = self.stamp(now_us // 1000)
         self._turn_after_answer = False
         for only, slots in enumerate(only_for):
             while slots and self._router.may_go_to(only, now_ms):
                 if not self._pacer.take(now_ms):
                     return self._pacer.wait_ms()
                 slot = slots.popleft()
-                self._send(slot, self._custody.read(slot), only, self.stamp(now_us // 1000))
+                self._send(slot, self._custody.read(slot), only, requested_at_ms)
         while waiting:
             kept = self._custody.read(waiting[0])
             waited_ms = abs(now_us - kept.accepted_at_us) // 1000  # a clock set back must not make it wait for that
@@ -165,7 +166,7 @@ class Dispatcher:
                 return BUSY_MS
             if not self._pacer.take(now_ms):
                 return self._pacer.wait_ms()
-            self._send(waiting.popleft(), kept, processor, self.stamp(now_us // 1000))
+            self._send(waiting.popleft(), kept, processor, requested_at_ms)
         self._turn_after_answer = any(only_for)
         return BUSY_MS if self._turn_after_answer else IDLE_MS
 
@@ -208,19 +209,20 @@ class Dispatcher:
         self._conclude(slot, kept, event)
 
     def _tell_circuit(self, processor: int, slot: int, event: Event | None, status: int) -> None:
-        circuit = self._router.circuits[processor]
+        circuit, now_ms = self._router.circuits[processor], self._clock.ticks_ms()
         if event is Event.PAID:
             self._misuse_told[processor] = False
-            circuit.succeed(slot, self._clock.ticks_ms())
-        elif status == HTTPStatus.TOO_MANY_REQUESTS:
-            circuit.refuse(slot, self._clock.ticks_ms())
-            self._outages.note(processor, f"status {status}")
-        elif event is None or event is Event.REJECTED:
-            circuit.forget(slot)  # an answer about this payment, not about the processor
-            if event is Event.REJECTED:
-                self._misused(processor, status)
+            circuit.succeed(slot, now_ms)
+        elif event is None:  # 422: an answer about this payment, not about the processor
+            circuit.forget(slot)
+        elif event is Event.REJECTED:  # the same
+            circuit.forget(slot)
+            self._misused(processor, status)
         else:
-            circuit.fail(slot, self._clock.ticks_ms())
+            if status == HTTPStatus.TOO_MANY_REQUESTS:
+                circuit.refuse(slot, now_ms)
+            else:
+                circuit.fail(slot, now_ms)
             if status:
                 self._outages.note(processor, f"status {status}")
             if is_misuse(status):
@@ -234,7 +236,7 @@ class Dispatcher:
             self._misuse_told[processor] = True
 
     def _conclude(self, slot: int, kept: Kept, event: Event) -> None:
-        if event is Event.REJECTED and self._custody.is_first_to_reject(slot, kept.processor):
+        if event is Event.REJECTED and self._custody.note_rejection(slot, kept.processor):
             event = Event.SURE_NO  # the other may take it: not everything that answers 400 is a processor
         if event is Event.SURE_NO and 0 < self._attempts_max <= kept.attempts:
             event = Event.REJECTED

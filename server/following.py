@@ -36,7 +36,6 @@ class JournalFollower:
         self.position = max(base.journal_tail, base.epoch_start)  # nothing below counts
         self._base = base
         self.ledger = Ledger(base.all_time, base.folded_until_ms)
-        self.ledger.everything_changed()
 
     def resume(self, epoch: int, position: int, levels: Levels) -> bool:
         """Goes on from published totals that cover everything below `position`; False if the journal doesn't fit."""

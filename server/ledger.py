@@ -167,15 +167,15 @@ class Ledger:
     def levels(self, unknowns: UnknownRange = NO_UNKNOWNS) -> Levels:
         """As a reader of totals sees it; shares memory with the ledger, so for use at once."""
         return Levels(
-            self.all_time,
-            self.minutes,
-            self.details,
-            self.exact_from_ms,
-            self.minutes_from,
-            self.detail_from_s,
-            self.first_minute,
-            self.latest_minute,
-            unknowns,
+            all_time=self.all_time,
+            minutes=self.minutes,
+            details=self.details,
+            exact_from_ms=self.exact_from_ms,
+            minutes_from=self.minutes_from,
+            detail_from_s=self.detail_from_s,
+            first_minute=self.first_minute,
+            latest_minute=self.latest_minute,
+            unknowns=unknowns,
         )
 
     def everything_changed(self) -> None:

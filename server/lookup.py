@@ -3,7 +3,8 @@
 from collections.abc import Iterable
 from zlib import crc32
 
-from server.payments import PROCESSOR_NAMES, PaymentStatus
+from server.notation import PROCESSOR_NAMES
+from server.payments import PaymentStatus
 from shm import Accepted, Kept, Segment, SegmentError, State
 
 

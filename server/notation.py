@@ -6,6 +6,12 @@ from functools import lru_cache
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
+PROCESSOR_NAMES = ("default", "fallback")
+"""By their number in shared memory, as clients are told."""
+
+CENTS_DIGITS = 2
+"""Decimals an amount may have: a cent is the smallest unit that the processors store."""
+
 _SECOND_MS = 1_000
 _SECOND_US = 1_000_000
 _MINUTE_MS = 60_000

@@ -4,8 +4,9 @@ import asyncio
 import contextlib
 import errno
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine, Iterator
 from functools import partial
+from typing import Any
 
 import uvloop
 
@@ -27,8 +28,7 @@ from server.routing import Router, make_policy
 from server.siblings import Sibling, Siblings
 from server.transport import KeepAliveTransport
 from server.unknowns import ASKED_AT_ONCE_MAX
-from server.verification import ASKED_AT_ONCE_MAX as VERIFIED_AT_ONCE_MAX
-from server.verification import verify
+from server.verification import VERIFIED_AT_ONCE_MAX, verify
 from shm import Counters, DispatcherCount, Journal, Lane, Member, Phase, Segment, WorkerCount, take_role
 
 OLD_MS = 1000  # what was requested longer ago is published at once: an audit's window ends 1.5 s ago
@@ -70,7 +70,8 @@ class Payer:
     publisher; the dispatcher hurries it when nothing is about to follow (`on_quiet`); custody has intake empty the
     lanes before it forgets (`before_forgetting`); health news go to the circuits.
 
-    What reaches beyond the machine is made by methods, so that a simulation can put its own in their place.
+    What reaches beyond the process (`_processor`, `_sibling`, `_quota`, `_totals`) is made by methods, so that a
+    simulation can put its own in their place.
     """
 
     def __init__(self, config: Config, segment: Segment, index: int, counters: Counters, clock: Clock) -> None:
@@ -118,11 +119,7 @@ class Payer:
         background = [loop.create_task(self._beat(dispatcher))]
         if self._after_absence:
             background.append(loop.create_task(self._verify(custody, intake, processors)))
-        if totals and publisher:
-            background.append(loop.create_task(publisher.run()))
-            background += [loop.create_task(poll_shared(one, totals, self._clock)) for one in processors]
-        elif self._index == 0:  # the rate that a processor allows is for all dispatchers together
-            background += [loop.create_task(poll_alone(one, self._hear_health)) for one in processors]
+        background += [loop.create_task(work) for work in self._exchange_news(processors, totals)]
         for task in background:
             task.add_done_callback(_end_process_on_failure)
         dispatcher.beat()  # shows what is unknown; and recovery took long, but from now on silence is held against it
@@ -140,6 +137,16 @@ class Payer:
             await totals.aclose()
         for processor in processors:
             await processor.aclose()
+
+    def _exchange_news(
+        self, processors: tuple[Processor, Processor], totals: TotalsHash | None
+    ) -> Iterator[Coroutine[Any, Any, None]]:
+        """What publishes totals and polls health: through Redis, or alone."""
+        if totals and self._publisher:
+            yield self._publisher.run()
+            yield from (poll_shared(one, totals, self._clock) for one in processors)
+        elif self._index == 0:  # the rate that a processor allows is for all dispatchers together
+            yield from (poll_alone(one, self._hear_health) for one in processors)
 
     def _processor(self, index: int, url: str) -> Processor:
         connections_max = self._in_flight_max + SPARE_CONNECTIONS

@@ -25,16 +25,10 @@ from enum import Enum, auto, unique
 from http import HTTPStatus
 from typing import Any, Final, NamedTuple, Never
 
-from server.notation import JsonNumber, format_cents
+from server.notation import CENTS_DIGITS, JsonNumber, format_cents
 
 BODY_BYTES_MAX: Final = 1024
 """Longest body of a payment, in bytes: fifteen times the usual 70, and small enough to hash and check at once."""
-
-PROCESSOR_NAMES: Final = ("default", "fallback")
-"""By their number in shared memory, as clients are told."""
-
-CENTS_DIGITS: Final = 2
-"""Decimals an amount may have: a cent is the smallest unit that the processors store."""
 
 
 class Payment(NamedTuple):

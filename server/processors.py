@@ -17,8 +17,7 @@ import httpx
 
 from server.attempt import DECIDES, Shown, decode_object, decode_shown, encode_payment
 from server.errors import OutcomeUnknown, ProcessorError, ProcessorUnreachable
-from server.notation import JsonNumber, format_id
-from server.payments import PROCESSOR_NAMES
+from server.notation import PROCESSOR_NAMES, JsonNumber, format_id
 from server.transport import ProcessorAnswer
 
 CONNECT_TIMEOUT_S = 1.0

@@ -3,7 +3,7 @@
 from typing import Any, NamedTuple
 
 from server.errors import TotalsUnavailable
-from server.ledger import NO_UNKNOWNS
+from server.ledger import NO_UNKNOWNS, Ledger
 from server.totals import Levels, UnknownRange
 from server.totals_header import RETIRED, Header
 
@@ -47,7 +47,7 @@ class Row(NamedTuple):
         """Whether there was a purge that it has not taken up."""
         return self.header is not None and self.header.epoch < epoch
 
-    def is_empty(self, purge: Purge) -> bool:
+    def left_before(self, purge: Purge) -> bool:
         """Whether it said goodbye before the last purge: it will take that up before it settles anything more."""
         said_goodbye = self.header is not None and bool(self.header.said_goodbye)
         return said_goodbye and self.is_behind(purge.epoch) and purge.is_of_this_hash
@@ -77,7 +77,7 @@ def parse_rows(answer: list[Any]) -> tuple[Purge, list[Row]]:
 
 def has_taken_up(row: Row, purge: Purge) -> bool:
     """Whether a member counts from the last purge on, or will before it settles anything more."""
-    return row.header is not None and (row.header.epoch >= purge.epoch or row.is_empty(purge))
+    return row.header is not None and (row.header.epoch >= purge.epoch or row.left_before(purge))
 
 
 def member_levels(row: Row, purge: Purge) -> Levels:
@@ -93,9 +93,9 @@ def member_levels(row: Row, purge: Purge) -> Levels:
     name, header, silent_ms, fields = row
     if header is None:
         raise TotalsUnavailable(f"the totals of instance {name} are not there (yet)")
-    if row.is_empty(purge):  # but what it left unknown may count once it is back
+    if row.left_before(purge):  # but what it left unknown may count once it is back
         unknowns = NO_UNKNOWNS if header.said_goodbye == RETIRED else _unknowns_of(header)
-        return Levels((0, 0, 0, 0), {}, {}, 0, 0, 0, 0, 0, unknowns)
+        return Ledger().levels(unknowns)
     if not header.is_whole:
         raise TotalsUnavailable(f"the totals of instance {name} are being written")
     if not header.said_goodbye and silent_ms < 0:
@@ -110,15 +110,15 @@ def member_levels(row: Row, purge: Purge) -> Levels:
 def levels_of(header: Header, fields: dict[bytes, bytes]) -> Levels:
     """A member's levels, of its header and its fields by name; names of other things are passed over."""
     return Levels(
-        header.all_time,
-        {int(name[1:]): value for name, value in fields.items() if name[:1] == b"m"},
-        {int(name[1:]): value for name, value in fields.items() if name[:1] == b"s" and name != b"seen"},
-        header.exact_from_ms,
-        header.minutes_from,
-        header.detail_from_s,
-        header.first_minute,
-        header.latest_minute,
-        _unknowns_of(header),
+        all_time=header.all_time,
+        minutes={int(name[1:]): value for name, value in fields.items() if name[:1] == b"m"},
+        details={int(name[1:]): value for name, value in fields.items() if name[:1] == b"s" and name != b"seen"},
+        exact_from_ms=header.exact_from_ms,
+        minutes_from=header.minutes_from,
+        detail_from_s=header.detail_from_s,
+        first_minute=header.first_minute,
+        latest_minute=header.latest_minute,
+        unknowns=_unknowns_of(header),
     )
 
 

@@ -85,7 +85,7 @@ class Unknowns:
 
     async def _ask(self, queue: "_Queue", slot: int, pause_ms: int) -> None:
         kept = self._custody.read(slot)
-        event = await self.find_out(kept)
+        event = await self._find_out(kept)
         if next_state(State.UNKNOWN, event) in ENDED:
             queue.pause_ms = 0
             self._custody.end(slot, event, kept)
@@ -94,7 +94,7 @@ class Unknowns:
         self._custody.mark_unknown(slot, event, kept.requested_at_ms)
         heapq.heappush(queue.due, (self._clock.ticks_ms() + pause_ms, slot, min(pause_ms * 2, PAUSE_MAX_MS)))
 
-    async def find_out(self, kept: Kept) -> Event:
+    async def _find_out(self, kept: Kept) -> Event:
         """What can be found out now: `PAID`, `SHOWN_OURS`, `SHOWN_OTHER`, or something that decides nothing."""
         processor = self._processors[kept.processor]
         try:

@@ -18,7 +18,7 @@ from server.processors import Processor
 from server.siblings import Siblings
 from shm import Event, Kept
 
-ASKED_AT_ONCE_MAX = 8  # beside what is paid: a processor runs 800 requests at once (Settings, IN_FLIGHT_MAX)
+VERIFIED_AT_ONCE_MAX = 8  # beside what is paid: a processor runs 800 requests at once (Settings, IN_FLIGHT_MAX)
 LOOK_UP_WITHIN_S = 2.0  # what hangs is asked again, so that the others need not wait for it
 PAUSE_MIN_S = 0.05
 PAUSE_MAX_S = 1.0  # eight questions a second to a processor that refuses, and a second late when it answers again
@@ -38,23 +38,14 @@ async def verify(custody: Custody, processors: tuple[Processor, Processor], sibl
     """
     copies = _Copies(custody, siblings, clock)
     silent = set[str]()  # names of processors that have given no answer
-    pauses_s = [PAUSE_MIN_S] * ASKED_AT_ONCE_MAX
+    askers = [_Asker(custody, processors, copies, silent) for _ in range(VERIFIED_AT_ONCE_MAX)]
     undecided_pause_s = PAUSE_MIN_S
     while custody.unverified:
         undecided = copies.leave_to_siblings()
         # What the lanes bring meanwhile is for the next round, and so are the undecided.
         slots = iter(list(custody.unverified))
         custody.unverified.extend(undecided)
-
-        async def ask(asker: int, slots: Iterator[int] = slots) -> None:
-            for slot in slots:
-                if await _verify_one(slot, custody, processors, silent):
-                    copies.forget(slot)
-                    pauses_s[asker] = PAUSE_MIN_S
-                else:
-                    pauses_s[asker] = await _pause(pauses_s[asker])
-
-        await asyncio.gather(*(ask(asker) for asker in range(ASKED_AT_ONCE_MAX)))
+        await asyncio.gather(*(asker.ask(slots) for asker in askers))
         undecided_pause_s = await _pause(undecided_pause_s) if undecided else PAUSE_MIN_S
 
 
@@ -77,8 +68,8 @@ class _Copies:
         self._found: dict[int, list[Copy]] = {}
 
     def leave_to_siblings(self) -> list[int]:
-        """Ends what a sibling has paid or is going to pay; returns the slots of which that can't be told yet, and takes
-        them out of `unverified`.
+        """Ends what a sibling has paid or is going to pay. The slots of which that can't be told yet are returned, and
+        are no longer in `unverified`.
 
         Each copy is looked at again right before that: a sibling may have begun another life since they were gathered,
         and would leave to this instance what this one leaves to it.
@@ -121,6 +112,28 @@ class _Copies:
             for slot in (unverified if copies else ())
             if (correlation_id := self._custody.read(slot).correlation_id) in copies
         }
+
+
+class _Asker:
+    """One of those that look payments up, each one after another; while a processor is silent its pauses grow."""
+
+    def __init__(
+        self, custody: Custody, processors: tuple[Processor, Processor], copies: _Copies, silent: set[str]
+    ) -> None:
+        self._custody = custody
+        self._processors = processors
+        self._copies = copies
+        self._silent = silent
+        self._pause_s = PAUSE_MIN_S
+
+    async def ask(self, slots: Iterator[int]) -> None:
+        """Verifies what others have left of these slots."""
+        for slot in slots:
+            if await _verify_one(slot, self._custody, self._processors, self._silent):
+                self._copies.forget(slot)
+                self._pause_s = PAUSE_MIN_S
+            else:
+                self._pause_s = await _pause(self._pause_s)
 
 
 async def _verify_one(slot: int, custody: Custody, processors: tuple[Processor, Processor], silent: set[str]) -> bool:

@@ -8,6 +8,7 @@ then the selector is one atomic commit. Written by its dispatcher alone; workers
 from shm import layout
 from shm.errors import BrokenInvariant
 from shm.record import (
+    EMPTY_BASE,
     Base,
     Ended,
     Kind,
@@ -168,7 +169,8 @@ class Journal:
         Raises:
             BrokenInvariant: the base is damaged.
         """
-        self.commit_base(Base(epoch, self.base.journal_tail, self.head if start is None else start, 0, 0, 0, 0, 0))
+        start = self.head if start is None else start
+        self.commit_base(EMPTY_BASE._replace(epoch=epoch, journal_tail=self.base.journal_tail, epoch_start=start))
 
     def first_requested_since(self, at_ms: int, position: int) -> int:
         """The first position from `position` (or the tail) on that settled a payment requested then or later; else the

@@ -39,7 +39,7 @@ class Event(IntEnum):
     ATTEMPT_BEGAN = 2  # processor and requestedAt chosen, about to be sent
     PAID = 3  # 200
     SURE_NO = 4  # 429, 500, 503, or no connection: the processor has not stored it and never will
-    REJECTED = 5  # 400 or 413 of both processors, or a sure no after the last attempt allowed
+    REJECTED = 5  # 400 or 413 (the first of them is a SURE_NO), or a sure no after the last attempt allowed
     SHOWN_OURS = 6  # the processor shows it with the requestedAt and amount sent from here
     SHOWN_OTHER = 7  # the processor shows it with another requestedAt or amount
     UNCLEAR = 8  # hang-up, time-out, malformed or unexpected answer

@@ -114,14 +114,14 @@ class TestRows:
     def test_one_that_was_rejected_waits_for_the_other_processor(self, ward: Ward) -> None:
         """Apart from the rest; a rejection by that one too ends it, and its slot then starts anew."""
         slot = ward.take_to(State.SENDING)
-        assert ward.custody.is_first_to_reject(slot, 0)
+        assert ward.custody.note_rejection(slot, 0)
         ward.custody.wait_again(slot)
         assert (list(ward.custody.waiting), [list(one) for one in ward.custody.only_for]) == ([], [[], [slot]])
         assert ward.custody.waiting_count() == 1
         ward.custody.begin(ward.custody.only_for[1].popleft(), 1, SENT_AT_MS)
-        assert not ward.custody.is_first_to_reject(slot, 1)
+        assert not ward.custody.note_rejection(slot, 1)
         ward.end(slot, Event.REJECTED)
-        assert ward.custody.is_first_to_reject(slot, 1)
+        assert ward.custody.note_rejection(slot, 1)
 
     def test_an_unclear_one_belongs_to_its_processor(self, ward: Ward) -> None:
         """It is kept with the requestedAt that was sent, and counted once however often it is asked about."""

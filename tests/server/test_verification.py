@@ -12,7 +12,7 @@ from server.config import Config, load
 from server.custody import Taking
 from server.payer import Payer
 from server.processors import Processor
-from server.verification import ASKED_AT_ONCE_MAX, GATHERED_FOR_MS
+from server.verification import GATHERED_FOR_MS, VERIFIED_AT_ONCE_MAX
 from shm import DispatcherCount, Ended, Event, Kind, Segment, State
 from tests.fakes import NOON_MS, FakeClock, FakeProcessor, idle
 from tests.server.other_instance import GEOMETRY as OTHER_GEOMETRY
@@ -74,7 +74,7 @@ class TestProcessors:
 
     async def test_one_that_can_not_be_looked_up_holds_up_nobody(self, caplog: pytest.LogCaptureFixture) -> None:
         """It comes again after all others, and is the only one that waits."""
-        numbers = range(1, 3 * ASKED_AT_ONCE_MAX)
+        numbers = range(1, 3 * VERIFIED_AT_ONCE_MAX)
         returned = Returned(*numbers)
         returned.fakes[0].shows.extend([500, *[404] * (len(numbers) - 1), 500, 404])
         await returned.verify()
@@ -83,9 +83,9 @@ class TestProcessors:
 
     async def test_ones_that_hang_hold_up_nobody(self) -> None:
         """As long as fewer hang than are asked at once."""
-        numbers = range(1, 3 * ASKED_AT_ONCE_MAX)
+        numbers = range(1, 3 * VERIFIED_AT_ONCE_MAX)
         returned = Returned(*numbers)
-        answers = [asyncio.get_running_loop().create_future() for _ in range(ASKED_AT_ONCE_MAX - 1)]
+        answers = [asyncio.get_running_loop().create_future() for _ in range(VERIFIED_AT_ONCE_MAX - 1)]
         returned.fakes[0].shows.extend(answers)
         task = asyncio.create_task(returned.verify())
         await idle()
@@ -139,15 +139,15 @@ class TestProcessors:
 
     async def test_a_few_at_once(self) -> None:
         """A long backlog does not take all connections."""
-        returned = Returned(*range(1, 2 * ASKED_AT_ONCE_MAX))
+        returned = Returned(*range(1, 2 * VERIFIED_AT_ONCE_MAX))
         answer: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-        returned.fakes[0].shows.extend([answer] * ASKED_AT_ONCE_MAX)
+        returned.fakes[0].shows.extend([answer] * VERIFIED_AT_ONCE_MAX)
         task = asyncio.create_task(returned.verify())
         await idle()
-        assert len(returned.fakes[0].questions) == ASKED_AT_ONCE_MAX
+        assert len(returned.fakes[0].questions) == VERIFIED_AT_ONCE_MAX
         answer.set_result(404)
         await task
-        assert sorted(returned.waiting()) == list(range(1, 2 * ASKED_AT_ONCE_MAX))
+        assert sorted(returned.waiting()) == list(range(1, 2 * VERIFIED_AT_ONCE_MAX))
 
 
 @pytest.fixture

@@ -96,10 +96,10 @@ def _cross_while_unknown() -> list[Patch]:
 def _refuse_at_the_first_no() -> list[Patch]:
     """What one processor rejects is refused, without asking the other."""
 
-    def is_first_to_reject(self: Custody, slot: int, processor: int) -> bool:
+    def note_rejection(self: Custody, slot: int, processor: int) -> bool:
         return False
 
-    return [(Custody, "is_first_to_reject", is_first_to_reject)]
+    return [(Custody, "note_rejection", note_rejection)]
 
 
 def _wait_after_a_crash() -> list[Patch]:
