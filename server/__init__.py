@@ -28,6 +28,7 @@ The door, in a web worker:
 Paying, in a dispatcher:
     intake         from the lanes
     custody        into table and journal, in step with what happens
+    rejections     what one processor has rejected waits for the other
     dispatcher     what is done next
     pacing         how fast
     yielding       who else gets the core in between

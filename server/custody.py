@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from enum import Enum, unique
 
+from server.rejections import Rejections
 from server.yielding import give_way
 from shm import (
     ENDED,
@@ -28,6 +29,7 @@ from shm import (
     recover,
 )
 
+IN_FRONT_ATTEMPTS_MAX = 16  # as a probe that takes some 7 s: in most outages the dearer one has it by then
 FOLD_BATCH_MAX = 64  # one base commit for so many records: under half a millisecond at once
 FOLD_PART = 16  # and at most one in so many of the journal's records: the rest stays remembered
 
@@ -60,11 +62,10 @@ class Custody:
         before_forgetting: called until it returns False before ended payments are forgotten: takes the copies of them
             that lie in the lanes. Intake puts itself there.
         waiting: table slots of waiting payments: what was sent in vain, the latest first, then the rest as they came
-            (after an absence as they were verified).
+            (after an absence as they were verified), and at last what was sent in vain again and again.
         unverified: table slots of waiting payments that may have been paid elsewhere during an absence; not to be sent
             before `server/verification.py` has moved them to `waiting`.
-        only_for: by processor, table slots of waiting payments that the other one has rejected. Apart from `waiting`,
-            so that they hold up nobody while this processor can't take them.
+        rejected: waiting payments that one processor has rejected.
         unknown: table slot to requestedAt in ms UTC, of payments whose outcome is unknown.
     """
 
@@ -89,8 +90,7 @@ class Custody:
         self._forgotten_until = deque[tuple[list[int], list[bytes]]]()  # lanes' heads then, and ids: oldest first
         self.waiting: deque[int] = deque(recovered.waiting)
         self.unverified: deque[int] = deque()
-        self.only_for = (deque[int](), deque[int]())
-        self._rejected_by: dict[int, int] = {}  # table slot to processor; forgotten in a crash, which costs a request
+        self.rejected = Rejections()
         self.unknown = {slot: self.read(slot).requested_at_ms for slot in recovered.unknown}
         counters.add(DispatcherCount.SET_ASIDE, len(recovered.set_aside))
 
@@ -167,19 +167,16 @@ class Custody:
         self._counters.add(DispatcherCount.ATTEMPTS)
         return self._table.begin(slot, processor, requested_at_ms)
 
-    def note_rejection(self, slot: int, processor: int) -> bool:
-        """Notes that a processor rejects a payment; True if the other one, which has not, may still take it.
+    def wait_again(self, slot: int, attempts: int) -> None:
+        """A sure no: the payment waits again, before all others, as it is among the oldest.
 
-        `wait_again` then keeps it for that one.
+        After many `attempts` it waits behind them: it may be what both processors fail on, and would be every probe.
         """
-        return self._rejected_by.setdefault(slot, processor) == processor
-
-    def wait_again(self, slot: int) -> None:
-        """A sure no: the payment waits again, before all others, as it is among the oldest."""
         self._table.apply(slot, Event.SURE_NO)
-        rejected_by = self._rejected_by.get(slot)
-        (self.waiting if rejected_by is None else self.only_for[1 - rejected_by]).appendleft(slot)
         self._counters.add(DispatcherCount.SURE_NOS)
+        if not self.rejected.queue(slot):
+            put = self.waiting.appendleft if attempts < IN_FRONT_ATTEMPTS_MAX else self.waiting.append
+            put(slot)
 
     def mark_unknown(self, slot: int, event: Event, requested_at_ms: int) -> None:
         """The outcome is unknown, or still is after this event: from now on the payment belongs to its processor."""
@@ -209,7 +206,7 @@ class Custody:
             self._fold()
         self._journal.append(Ended(kind, kept.processor, kept.requested_at_ms, kept.amount_cents, slot))
         self._table.apply(slot, event, kept.processor)  # which is another one if it was found elsewhere
-        self._rejected_by.pop(slot, None)
+        self.rejected.forget(slot)
         if self.unknown.pop(slot, None) is not None:
             self._show_unknown()
         self._counters.add(_COUNTED_SETTLED[kept.processor] if kind is Kind.SETTLED else _COUNTED_ENDS[kind])
@@ -248,7 +245,7 @@ class Custody:
 
     def waiting_count(self) -> int:
         """How many payments wait, whatever for."""
-        return sum(map(len, (self.waiting, self.unverified, *self.only_for)))
+        return len(self.waiting) + len(self.unverified) + len(self.rejected)
 
     def show_gauges(self, sending: int) -> None:
         """Stores how many payments stand where, for the tools."""

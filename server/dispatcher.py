@@ -14,6 +14,7 @@ from functools import partial
 from http import HTTPStatus
 
 from server.attempt import event_of_error, event_of_status, is_misuse, stamp_ms
+from server.circuit import LONG_AGO_MS
 from server.clock import Clock
 from server.custody import Custody
 from server.errors import ProcessorError
@@ -27,6 +28,7 @@ from server.yielding import give_way
 from shm import ENDED, Counters, DispatcherCount, Event, Kept, State, next_state
 
 IDLE_MS = 250  # never sleeps longer: a wake-up can be lost, as x86-64 may let a load overtake an earlier store
+MISUSE_TOLD_EVERY_MS = 60_000  # it may be what every payment meets
 BUSY_MS = 20  # while something waits for a processor: probes and waits come due without a wake-up
 
 _log = logging.getLogger(__name__)
@@ -78,7 +80,7 @@ class Dispatcher:
         self._gathering_until_ms = 0
         # Any answer may change what can be done: a payment waits for a processor or for room, or was put back.
         self._turn_after_answer = False
-        self._misuse_told = [False, False]  # per processor: that it blames what was asked, since its last success
+        self._misuse_told_at_ms = [LONG_AGO_MS, LONG_AGO_MS]  # per processor: that it blames what was asked
         self._outages = Outages([one.name for one in processors])
         self._doorbell: int | None = None  # from `start` to `aclose`: it works
         self._timer: asyncio.TimerHandle | None = None
@@ -145,30 +147,42 @@ class Dispatcher:
 
     def _send_waiting(self, now_ms: int) -> int:
         """Sends waiting payments, as far as pace and routing allow; in how many ms to try again."""
-        waiting, only_for = self._custody.waiting, self._custody.only_for
-        if waiting or any(only_for):
+        waiting, rejected = self._custody.waiting, self._custody.rejected
+        if rejected:
+            waiting.extend(rejected.lift(now_ms))
+        if waiting or rejected:
             self._pacer.look(now_ms)
         now_us = self._clock.wall_us()
         requested_at_ms = self.stamp(now_us // 1000)
         self._turn_after_answer = False
-        for only, slots in enumerate(only_for):
-            while slots and self._router.may_go_to(only, now_ms):
-                if not self._pacer.take(now_ms):
-                    return self._pacer.wait_ms()
-                slot = slots.popleft()
-                self._send(slot, self._custody.read(slot), only, requested_at_ms)
         while waiting:
             kept = self._custody.read(waiting[0])
             waited_ms = abs(now_us - kept.accepted_at_us) // 1000  # a clock set back must not make it wait for that
             processor = self._router.choose(waited_ms, len(waiting), now_ms)
             if processor is None:
                 self._turn_after_answer = True
-                return BUSY_MS
+                break
             if not self._pacer.take(now_ms):
                 return self._pacer.wait_ms()
             self._send(waiting.popleft(), kept, processor, requested_at_ms)
-        self._turn_after_answer = any(only_for)
-        return BUSY_MS if self._turn_after_answer else IDLE_MS
+        if rejected and not self._send_rejected(now_ms, requested_at_ms):
+            return self._pacer.wait_ms()
+        return BUSY_MS if waiting or rejected else IDLE_MS
+
+    def _send_rejected(self, now_ms: int, requested_at_ms: int) -> bool:
+        """Sends what one processor has rejected to the other; False if that is too much at once for the pace.
+
+        After all that may go anywhere: one that the other would fail on must not be its every probe.
+        """
+        for processor, slots in enumerate(self._custody.rejected.queues):
+            while slots and self._router.may_go_to(processor, now_ms):
+                if not self._pacer.take(now_ms):
+                    return False
+                slot = slots.popleft()
+                self._send(slot, self._custody.read(slot), processor, requested_at_ms)
+            if slots and self._router.circuits[processor].in_flight:
+                self._turn_after_answer = True  # it may make room
+        return True
 
     def _send(self, slot: int, kept: Kept, processor: int, requested_at_ms: int) -> None:
         attempts = self._custody.begin(slot, processor, requested_at_ms)
@@ -211,7 +225,6 @@ class Dispatcher:
     def _tell_circuit(self, processor: int, slot: int, event: Event | None, status: int) -> None:
         circuit, now_ms = self._router.circuits[processor], self._clock.ticks_ms()
         if event is Event.PAID:
-            self._misuse_told[processor] = False
             circuit.succeed(slot, now_ms)
         elif event is None:  # 422: an answer about this payment, not about the processor
             circuit.forget(slot)
@@ -230,21 +243,22 @@ class Dispatcher:
 
     def _misused(self, processor: int, status: int) -> None:
         self._counters.add(DispatcherCount.MISCONFIGURED)
-        if not self._misuse_told[processor]:
+        now_ms = self._clock.ticks_ms()
+        if now_ms - self._misuse_told_at_ms[processor] >= MISUSE_TOLD_EVERY_MS:
+            self._misuse_told_at_ms[processor] = now_ms
             name = self._processors[processor].name
             _log.error("the processor says that it was asked wrongly: status %d of %s", status, name)
-            self._misuse_told[processor] = True
 
     def _conclude(self, slot: int, kept: Kept, event: Event) -> None:
-        if event is Event.REJECTED and self._custody.note_rejection(slot, kept.processor):
-            event = Event.SURE_NO  # the other may take it: not everything that answers 400 is a processor
+        if event is Event.REJECTED and self._custody.rejected.note(slot, kept.processor, self._clock.ticks_ms()):
+            event = Event.SURE_NO  # the other may take it
         if event is Event.SURE_NO and 0 < self._attempts_max <= kept.attempts:
             event = Event.REJECTED
         state = next_state(State.SENDING, event)
         if state in ENDED:
             self._custody.end(slot, event, kept)
         elif state is State.WAITING:
-            self._custody.wait_again(slot)
+            self._custody.wait_again(slot, kept.attempts)
             self._turn_after_answer = True
         else:
             self._custody.mark_unknown(slot, event, kept.requested_at_ms)

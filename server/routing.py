@@ -76,8 +76,8 @@ class Router(NamedTuple):
         return None if waits or patient else self._last_resort(now_ms)
 
     def may_go_to(self, processor: int, now_ms: int) -> bool:
-        """Whether a payment that only this processor may still take can go there now, slow or not."""
-        return self.circuits[processor].has_place(now_ms, 1, though_slow=True)
+        """Whether a payment that only this processor may take can go there now: it has no other way, so though slow."""
+        return self.circuits[processor].has_place(now_ms, PROBES_MAX, though_slow=True)
 
     def _last_resort(self, now_ms: int) -> int | None:
         """The faster of those where a payment may go at all; one more probe only if there is no other way."""

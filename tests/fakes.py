@@ -115,6 +115,7 @@ class FakeProcessor(FakeTransport):
 
     Attributes:
         answers: to the next payments, one each; after these it is `answer`.
+        answers_to: to certain payments, by id, whenever they come.
         answer: to any other payment.
         shows: to the next questions for a payment; after these it tells what is stored.
         health: what it says of itself; None for a 429.
@@ -125,6 +126,7 @@ class FakeProcessor(FakeTransport):
 
     def __init__(self) -> None:
         self.answers: deque[Answer] = deque()
+        self.answers_to: dict[str, Answer] = {}
         self.answer: Answer = 200
         self.shows: deque[Answer] = deque()
         self.health: Health | None = Health(failing=False, response_ms_min=0)
@@ -153,10 +155,15 @@ class FakeProcessor(FakeTransport):
     async def _pay(self, body: dict[str, str]) -> httpx.Response:
         paid = Paid(body["correlationId"], body["amount"], body["requestedAt"])
         self.posts.append(paid)
-        response = await _respond(self.answers.popleft() if self.answers else self.answer)
+        response = await _respond(self._answer_to(paid.correlation_id))
         if response.status_code == httpx.codes.OK:
             self.stored[paid.correlation_id] = paid
         return response
+
+    def _answer_to(self, correlation_id: str) -> Answer:
+        if correlation_id in self.answers_to:
+            return self.answers_to[correlation_id]
+        return self.answers.popleft() if self.answers else self.answer
 
     async def _show(self, correlation_id: str) -> httpx.Response:
         self.questions.append(correlation_id)

@@ -18,6 +18,7 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from server.circuit import PROBE_PAUSE_MIN_MS, Circuit
+from server.custody import IN_FRONT_ATTEMPTS_MAX
 from server.routing import Router, make_policy
 
 INSTANCES = 2
@@ -114,6 +115,13 @@ class Stage(NamedTuple):
     fallback: Behaviour
 
 
+class Payment(NamedTuple):
+    """One that waits, or is being sent."""
+
+    accepted_ms: int
+    attempts: int = 0
+
+
 class Settled(NamedTuple):
     """A payment that was paid."""
 
@@ -162,8 +170,8 @@ class Instance:
         self.circuits = circuits
         self.router = router
         self.turn_ms = turn_ms
-        self.arrived: deque[int] = deque()  # accepted, and not seen before its next turn
-        self.waiting: deque[int] = deque()
+        self.arrived: deque[Payment] = deque()  # accepted, and not seen before its next turn
+        self.waiting: deque[Payment] = deque()
 
     def unpaid(self) -> int:
         """How many payments it has."""
@@ -177,7 +185,7 @@ class Answer(NamedTuple):
     token: int
     instance: Instance
     processor: int
-    accepted_ms: int
+    payment: Payment
 
 
 class RoutingModel:
@@ -227,7 +235,7 @@ class RoutingModel:
             while self._answers and self._answers[0].at_ms <= now_ms:
                 self._hear(heapq.heappop(self._answers), now_ms)
             while self._arrivals and self._arrivals[0] <= now_ms:
-                self._dice.choice(self.instances).arrived.append(self._arrivals.popleft())
+                self._dice.choice(self.instances).arrived.append(Payment(self._arrivals.popleft()))
             for instance in self.instances:
                 if now_ms >= instance.turn_ms:
                     self._turn(instance, now_ms)
@@ -257,28 +265,29 @@ class RoutingModel:
         for _ in range(SENT_PER_TURN_MAX):
             if not waiting:
                 return False
-            processor = instance.router.choose(now_ms - waiting[0], len(waiting), now_ms)
+            processor = instance.router.choose(now_ms - waiting[0].accepted_ms, len(waiting), now_ms)
             if processor is None:
                 return False
             self._begin(instance, processor, waiting.popleft(), now_ms)
         return bool(waiting)
 
-    def _begin(self, instance: Instance, processor: int, accepted_ms: int, now_ms: int) -> None:
-        token = next(self._tokens)
+    def _begin(self, instance: Instance, processor: int, payment: Payment, now_ms: int) -> None:
+        token, tried = next(self._tokens), payment._replace(attempts=payment.attempts + 1)
         instance.circuits[processor].begin(token, now_ms)
         behaviour = self._behaviour(processor, now_ms)
         answer_ms = now_ms + self._dice.randint(*NETWORK_MS) + (0 if behaviour.busy else behaviour.delay_ms)
-        heapq.heappush(self._answers, Answer(answer_ms, token, instance, processor, accepted_ms))
+        heapq.heappush(self._answers, Answer(answer_ms, token, instance, processor, tried))
 
     def _hear(self, answer: Answer, now_ms: int) -> None:
         instance, processor = answer.instance, answer.processor
         circuit, behaviour = instance.circuits[processor], self._behaviour(processor, now_ms)
         if behaviour.busy or behaviour.failing:
             (circuit.refuse if behaviour.busy else circuit.fail)(answer.token, now_ms)
-            instance.waiting.appendleft(answer.accepted_ms)
+            in_front = answer.payment.attempts < IN_FRONT_ATTEMPTS_MAX
+            (instance.waiting.appendleft if in_front else instance.waiting.append)(answer.payment)
             self._outcome.noes_ms[processor].append(now_ms)
         else:
             circuit.succeed(answer.token, now_ms)
-            self._outcome.settled.append(Settled(answer.accepted_ms, now_ms, processor))
+            self._outcome.settled.append(Settled(answer.payment.accepted_ms, now_ms, processor))
         if instance.waiting:
             instance.turn_ms = now_ms

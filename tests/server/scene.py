@@ -70,6 +70,7 @@ class Scene:
         self.custody = Custody(self.lanes, self.table, self.journal, self.counters, self._count_end)
         policy = make_policy((700, 1000), 1500)
         self.circuits = (Circuit(in_flight_max, SLOW_MS), Circuit(in_flight_max, SLOW_MS))
+        self.pacer = Pacer(self.clock.ticks_ms(), lambda: self.throttled_periods)
         self.dispatcher = Dispatcher(
             custody=self.custody,
             intake=Intake(
@@ -79,7 +80,7 @@ class Scene:
             router=Router(self.circuits, policy),
             counters=self.counters,
             clock=self.clock,
-            pacer=Pacer(self.clock.ticks_ms(), lambda: self.throttled_periods),
+            pacer=self.pacer,
             attempts_max=attempts_max,
         )
         self.dispatcher.on_quiet = self._be_quiet

@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from server import custody as custody_module
-from server.custody import Taking
+from server.custody import IN_FRONT_ATTEMPTS_MAX, Taking
 from shm import (
     ENDED,
     BrokenInvariant,
@@ -98,7 +98,7 @@ class TestRows:
         assert ward.custody.begin(slot, 1, 7_777) == 1
         assert ward.kept(slot) == Kept(State.SENDING, 1, 1, 1, *payment(1), 7_777, 0)
         assert ward.count(DispatcherCount.ATTEMPTS) == 1
-        ward.custody.wait_again(slot)
+        ward.custody.wait_again(slot, 1)
         assert ward.custody.begin(slot, 0, 8_888) == 2
         assert ward.kept(slot) == Kept(State.SENDING, 0, 2, 1, *payment(1), 8_888, 0)
 
@@ -106,22 +106,29 @@ class TestRows:
         """It waits again, first in the queue."""
         first = ward.take_to(State.SENDING, 1)
         second = ward.take(2)
-        ward.custody.wait_again(first)
+        ward.custody.wait_again(first, 1)
         assert list(ward.custody.waiting) == [first, second]
         assert ward.kept(first).state is State.WAITING
         assert ward.count(DispatcherCount.SURE_NOS) == 1
 
-    def test_one_that_was_rejected_waits_for_the_other_processor(self, ward: Ward) -> None:
-        """Apart from the rest; a rejection by that one too ends it, and its slot then starts anew."""
+    def test_one_that_was_tried_often_waits_behind_them(self, ward: Ward) -> None:
+        """It may be to blame itself, and is not to be every probe."""
+        first = ward.take_to(State.SENDING, 1)
+        second = ward.take(2)
+        ward.custody.wait_again(first, IN_FRONT_ATTEMPTS_MAX)
+        assert list(ward.custody.waiting) == [second, first]
+
+    def test_one_that_was_rejected_waits_apart(self, ward: Ward) -> None:
+        """For the other processor, until it ends."""
         slot = ward.take_to(State.SENDING)
-        assert ward.custody.note_rejection(slot, 0)
-        ward.custody.wait_again(slot)
-        assert (list(ward.custody.waiting), [list(one) for one in ward.custody.only_for]) == ([], [[], [slot]])
+        ward.custody.rejected.note(slot, 0, 0)
+        ward.custody.wait_again(slot, 1)
+        assert (list(ward.custody.waiting), list(ward.custody.rejected.queues[1])) == ([], [slot])
         assert ward.custody.waiting_count() == 1
-        ward.custody.begin(ward.custody.only_for[1].popleft(), 1, SENT_AT_MS)
-        assert not ward.custody.note_rejection(slot, 1)
+        assert ward.count(DispatcherCount.SURE_NOS) == 1
+        ward.custody.begin(ward.custody.rejected.queues[1].popleft(), 1, SENT_AT_MS)
         ward.end(slot, Event.REJECTED)
-        assert ward.custody.note_rejection(slot, 1)
+        assert ward.custody.rejected.note(slot, 1, 0), "the next payment in that slot starts anew"
 
     def test_an_unclear_one_belongs_to_its_processor(self, ward: Ward) -> None:
         """It is kept with the requestedAt that was sent, and counted once however often it is asked about."""
@@ -181,7 +188,7 @@ class TestRows:
         """Sent to one in vain and found at the other: from now on the slot says who has it, as the journal does."""
         slot = ward.take_to(State.SENDING)
         other = 1 - ward.kept(slot).processor
-        ward.custody.wait_again(slot)
+        ward.custody.wait_again(slot, 1)
         ward.custody.end(slot, Event.FOUND_ELSEWHERE, ward.kept(slot)._replace(processor=other))
         assert (ward.kept(slot).state, ward.kept(slot).processor) == (State.DUPLICATE, other)
 

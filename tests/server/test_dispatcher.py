@@ -99,43 +99,6 @@ class TestAnswers:
             assert f"asked wrongly: status {answer} of default" in caplog.text
             assert [circuit.state for circuit in scene.circuits] == [CircuitState.CLOSED] * 2
 
-    async def test_rejected_by_one(self, segment: Segment) -> None:
-        """Something that answers 400 in a processor's place costs no payment: the other takes it, at once."""
-        async with Scene(segment) as scene:
-            scene.fakes[0].answers.append(400)
-            kept = await scene.pay()
-            assert (kept.state, kept.processor) == (State.SETTLED, 1)
-            assert (await scene.pay(2)).processor == 0
-
-    async def test_rejected_by_one_and_the_other_away(self, segment: Segment) -> None:
-        """It waits for the other alone, for however long, and holds up nobody meanwhile."""
-        async with Scene(segment) as scene:
-            scene.fakes[0].answers.append(400)
-            scene.fakes[1].answer = 500
-            await scene.pay(1)
-            await scene.pay(2)
-            for _ in range(10):
-                await scene.pass_time(5_000)
-            assert (scene.kept(1).state, scene.kept(2).state) == (State.WAITING, State.SETTLED)
-            assert scene.dispatcher.unsettled() == 1
-            scene.dispatcher.beat()
-            assert scene.count(DispatcherCount.WAITING) == 1
-            scene.fakes[1].answer = 200
-            await scene.pass_time(5_000)
-            assert (scene.kept(1).state, scene.kept(1).processor) == (State.SETTLED, 1)
-            assert [post.correlation_id for post in scene.fakes[0].posts] == [text_of(1), text_of(2)]
-
-    async def test_rejected_by_one_and_unclear_at_the_other(self, segment: Segment) -> None:
-        """An outcome unknown there belongs to that processor, as any other."""
-        async with Scene(segment) as scene:
-            scene.fakes[0].answers.append(400)
-            scene.fakes[1].answers.extend([httpx.ReadError, 400])
-            assert (await scene.pay()).state is State.UNKNOWN
-            await scene.pass_time(PAUSE_MIN_MS)
-            assert scene.kept().state is State.UNKNOWN
-            await scene.pass_time(1_000)
-            assert (scene.kept().state, scene.kept().processor) == (State.SETTLED, 1)
-
     async def test_stored_already_and_ours(self, segment: Segment) -> None:
         """422, and it shows what was sent: settled."""
         async with Scene(segment) as scene:

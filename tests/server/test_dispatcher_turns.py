@@ -242,6 +242,28 @@ class TestTimer:
             assert (await scene.pay()).state is State.WAITING
             assert timers[-1].when() <= asyncio.get_running_loop().time() + BUSY_MS / 1000
 
+    async def test_the_same_for_what_one_has_rejected(
+        self, segment: Segment, timers: list[asyncio.TimerHandle]
+    ) -> None:
+        """The one processor that may take it, or its probe, comes due without a ring."""
+        async with Scene(segment) as scene:
+            scene.fakes[0].answers.append(400)
+            scene.fakes[1].answer = 500
+            await scene.pay()
+            assert len(scene.custody.rejected) == 1
+            assert timers[-1].when() <= asyncio.get_running_loop().time() + BUSY_MS / 1000
+
+    async def test_rejected_ones_leave_by_themselves(self, segment: Segment, timers: list[asyncio.TimerHandle]) -> None:
+        """In the bursts of all others, of which the next comes in the next millisecond."""
+        async with Scene(segment) as scene:
+            scene.fakes[0].answer = 400
+            scene.accept(*range(BURST))
+            await scene.pass_time()
+            assert (len(scene.fakes[1].posts), len(scene.custody.rejected)) == (0, BURST)
+            assert timers[-1].when() <= asyncio.get_running_loop().time() + 0.001
+            await scene.pass_time(1)
+            assert scene.count(DispatcherCount.SETTLED_FALLBACK) == BURST
+
     async def test_a_backlog_leaves_by_itself(self, segment: Segment, timers: list[asyncio.TimerHandle]) -> None:
         """The next turn comes in the next millisecond, as at first the pace allows a burst in each."""
         async with Scene(segment, in_flight_max=200) as scene:

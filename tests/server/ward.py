@@ -70,7 +70,7 @@ class Ward:
             self.custody.waiting.remove(slot)
             self.custody.begin(slot, processor, SENT_AT_MS + slot)
         elif event is Event.SURE_NO:
-            self.custody.wait_again(slot)
+            self.custody.wait_again(slot, 1)
         elif event is Event.UNCLEAR:
             self.custody.mark_unknown(slot, event, self.kept(slot).requested_at_ms)
         else:

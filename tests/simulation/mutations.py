@@ -17,6 +17,7 @@ from server.intake import Intake
 from server.neighbours import Neighbours
 from server.payments import Acceptance, Payment
 from server.redis_totals import Found, TotalsHash
+from server.rejections import Rejections
 from server.siblings import Sibling, Siblings
 from server.totals_header import Header
 from server.unknowns import Unknowns
@@ -96,10 +97,10 @@ def _cross_while_unknown() -> list[Patch]:
 def _refuse_at_the_first_no() -> list[Patch]:
     """What one processor rejects is refused, without asking the other."""
 
-    def note_rejection(self: Custody, slot: int, processor: int) -> bool:
+    def note(self: Rejections, slot: int, processor: int, now_ms: int) -> bool:
         return False
 
-    return [(Custody, "note_rejection", note_rejection)]
+    return [(Rejections, "note", note)]
 
 
 def _wait_after_a_crash() -> list[Patch]:

@@ -1,0 +1,63 @@
+"""Waiting payments that one processor has rejected: for a while only the other one may take them. Pure bookkeeping.
+
+A 400 or 413 says that the payment is not stored, and would be rejected again. But not everything that answers so in a
+processor's place is one, so a payment ends as refused only when both have rejected it. Until then it queues for the
+other one, apart from all that may go anywhere, whom it must not hold up. The other one may be away for good, so after
+`BARRED_MS` it may go to either again.
+"""
+
+from collections import deque
+from typing import NamedTuple
+
+BARRED_MS = 30_000  # two requests a minute to whoever rejects it, while the other one can't take it
+LIFTED_AT_ONCE_MAX = 64  # in one turn of the dispatcher: well under a millisecond
+
+
+class _Rejection(NamedTuple):
+    """Which processor has rejected a payment, and until when it is not asked again, on the caller's clock."""
+
+    processor: int
+    until_ms: int
+
+
+class Rejections:
+    """The rejections of payments that have not ended, of one dispatcher; in memory only: after a crash they are asked
+    for again.
+
+    Attributes:
+        queues: by processor, table slots of waiting payments that it alone may take, in the order of their waiting.
+    """
+
+    def __init__(self) -> None:
+        self.queues = (deque[int](), deque[int]())
+        self._of: dict[int, _Rejection] = {}  # by table slot, so no more than the table has
+
+    def __len__(self) -> int:
+        """How many payments wait for one processor alone."""
+        return sum(map(len, self.queues))
+
+    def note(self, slot: int, processor: int, now_ms: int) -> bool:
+        """A processor rejects a payment; True if the other one may still take it."""
+        return self._of.setdefault(slot, _Rejection(processor, now_ms + BARRED_MS)).processor == processor
+
+    def queue(self, slot: int) -> bool:
+        """A payment waits: behind the others for the one processor that may take it. False if either may."""
+        rejection = self._of.get(slot)
+        if rejection is None:
+            return False
+        self.queues[1 - rejection.processor].append(slot)
+        return True
+
+    def lift(self, now_ms: int) -> list[int]:
+        """Takes out the slots of some whose time is over: from now on either processor may take them."""
+        lifted: list[int] = []
+        for queue in self.queues:
+            while queue and self._of[queue[0]].until_ms <= now_ms and len(lifted) < LIFTED_AT_ONCE_MAX:
+                lifted.append(queue.popleft())
+        for slot in lifted:
+            del self._of[slot]
+        return lifted
+
+    def forget(self, slot: int) -> None:
+        """A payment has ended."""
+        self._of.pop(slot, None)
