@@ -17,6 +17,7 @@ a free connection.
 | an idle connection was closed, or has bytes nobody asked for      | no error: another one is taken or made |
 | written, then no whole answer before the deadline                 | `ReadTimeout`         | unknown      |
 | written, then reset, or dropped by `aclose()`                     | `ReadError`           | unknown      |
+| written, and the peer's kernel is silent for 5 s: a cut network   | `ReadError`           | unknown      |
 | written, then closed before the answer, in its head or its body   | `RemoteProtocolError` | unknown      |
 | written, then garbage, or a switch of protocols                   | `RemoteProtocolError` | unknown      |
 | written, then bytes beyond the answer, or an answer above 64 kB   | `RemoteProtocolError` | unknown      |
@@ -28,6 +29,7 @@ that nobody asked for are taken so seriously is told in `server/connection.py`.
 """
 
 import asyncio
+import socket
 from typing import NamedTuple
 
 import httpx
@@ -40,6 +42,13 @@ ANSWER_TIMEOUT_S = 30.0
 
 CONNECT_TIMEOUT_UNNAMED_S = 5.0
 """Connect time-out of a request that names none: httpx's own default."""
+
+UNACKNOWLEDGED_MS = 5_000
+"""How long the peer's kernel may leave bytes unacknowledged (TCP_USER_TIMEOUT, RFC 5482): it does that at once however
+long the peer takes to answer. In between TCP sends them again after 0.2, 0.6, 1.4 and 3 s."""
+
+SILENT_S, ASK_AGAIN_S = 5, 1
+"""After so long without a byte the peer's kernel is asked whether it is still there, and so often again (tcp(7))."""
 
 
 class ProcessorAnswer(NamedTuple):
@@ -208,7 +217,8 @@ class KeepAliveTransport(httpx.AsyncBaseTransport):
         loop = asyncio.get_running_loop()
         connection = Connection(loop, self._forget)
         try:
-            await loop.create_connection(lambda: connection, address, self._port)
+            transport, _ = await loop.create_connection(lambda: connection, address, self._port)
+            _notice_a_cut_network(transport.get_extra_info("socket"))
             self._require_usable(connection)
             if not await self._addresses.leads_to(address, doubts):
                 raise ConnectionAbortedError("the name leads elsewhere by now")
@@ -236,6 +246,14 @@ class KeepAliveTransport(httpx.AsyncBaseTransport):
     def _tell_all_lost(self) -> None:
         if self._closed and not self.connections_open:
             self._all_lost.set()
+
+
+def _notice_a_cut_network(near: socket.socket) -> None:
+    """An answer that will never come is unknown after some six seconds, not only at its deadline."""
+    near.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    near.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, SILENT_S)
+    near.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, ASK_AGAIN_S)
+    near.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, UNACKNOWLEDGED_MS)
 
 
 def _seconds(timeouts: dict[str, float | None], key: str, default: float) -> float:

@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from server.connection import Connection
-from server.transport import KeepAliveTransport
+from server.transport import ASK_AGAIN_S, SILENT_S, UNACKNOWLEDGED_MS, KeepAliveTransport
 from tests.fakes import idle
 from tests.server.fake_peer import (
     LOOPS,
@@ -143,13 +143,17 @@ class TestConnecting:
             KeepAliveTransport("http://peer", connections_max=0)
 
     @on_each_loop
-    async def test_no_delay(self) -> None:
-        """Small requests are not held back to be joined with others (TCP_NODELAY)."""
+    async def test_options_of_the_socket(self) -> None:
+        """Small requests are not held back to be joined with others, and a network that is cut shows before long."""
         async with Talk() as talk:
             await talk.exchange()
             connection = next(iter(talk.transport._connections))  # noqa: SLF001  # the option is on its socket
             near = connection._transport.get_extra_info("socket")  # noqa: SLF001
             assert near.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) != 0
+            assert near.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == UNACKNOWLEDGED_MS
+            assert near.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) != 0
+            assert near.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) == SILENT_S
+            assert near.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL) == ASK_AGAIN_S
 
 
 class TestRequest:
