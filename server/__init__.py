@@ -53,7 +53,8 @@ Totals:
     totals         the totals of a window
     ledger         one member's settled payments, by minute, second and millisecond
     following      a ledger that follows a journal
-    local_totals   without Redis
+    local_totals   a web worker's reader of them without Redis
+    shared_totals  and the one with Redis
     publisher      keeps Redis equal to a journal
     redis_totals   what Redis is asked
     redis_scripts  what Redis runs

@@ -23,6 +23,7 @@ from server.pacing import Pacer
 from server.processors import Processor
 from server.publisher import Publisher
 from server.quota import CpuQuota
+from server.redis_client import RedisClient
 from server.redis_totals import TotalsHash
 from server.routing import Router, make_policy
 from server.siblings import Sibling, Siblings
@@ -161,7 +162,7 @@ class Payer:
         return CpuQuota().throttled_periods
 
     def _totals(self) -> TotalsHash:
-        return TotalsHash(self._config.redis_url)
+        return TotalsHash(RedisClient(self._config.redis_url))
 
     def _make_publisher(self, totals: TotalsHash) -> Publisher:
         return Publisher(

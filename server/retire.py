@@ -19,6 +19,7 @@ from collections.abc import Sequence
 
 from server.config import Config, from_environment
 from server.errors import ConfigError, TotalsUnavailable
+from server.redis_client import RedisClient
 from server.redis_totals import TotalsHash
 from server.totals_header import RETIRED, Header
 from server.totals_rows import SEEN_WITHIN_MS, Purge, Row
@@ -68,7 +69,7 @@ class Refusal(Exception):
 
 
 async def _carry_out(config: Config, name: str | None) -> str:
-    totals = TotalsHash(config.redis_url)
+    totals = TotalsHash(RedisClient(config.redis_url))
     try:
         purge, members = await totals.members()
         if name is None:

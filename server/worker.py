@@ -20,7 +20,9 @@ from server.gate import Gate
 from server.listeners import BACKLOG
 from server.local_totals import LocalTotals
 from server.neighbours import Neighbours
+from server.redis_client import RedisClient
 from server.redis_totals import TotalsHash
+from server.shared_totals import SharedTotals
 from server.shortcut import shortcut_protocol
 from shm import Counters, Phase, Segment, is_role_free, take_role
 
@@ -101,12 +103,12 @@ def serve(config: Config, segment: Segment, worker: int, listener: socket.socket
 
 
 async def _serve(config: Config, segment: Segment, gate: Gate, counters: Counters, listener: socket.socket) -> None:
-    neighbours = Neighbours(config.siblings, own={config.instance: segment})
-    is_free = partial(is_role_free, config.instance)
-    totals: TotalsHash | LocalTotals
+    totals: SharedTotals | LocalTotals
     if config.redis_url:
-        totals = TotalsHash(config.redis_url, neighbours)
+        neighbours = Neighbours(config.siblings, own={config.instance: segment})
+        totals = SharedTotals(TotalsHash(RedisClient(config.redis_url)), neighbours, SystemClock())
     else:
+        is_free = partial(is_role_free, config.instance)
         totals = LocalTotals(segment, counters, is_free, SystemClock())
     app = build_app(gate, totals, amount_cents_max=config.amount_max_cents, purge_enabled=config.purge_enabled)
     settings = uvicorn.Config(

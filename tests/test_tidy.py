@@ -62,7 +62,7 @@ SERVER_LAYERS = (
     ("transport", "local_totals", "intake"),
     ("processors",),
     ("redis_totals", "unknowns", "verification"),
-    ("health", "publisher"),
+    ("health", "publisher", "shared_totals"),
     # the two jobs
     ("gate", "app", "dispatcher"),
     ("shortcut",),

@@ -4,10 +4,12 @@ from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
+from server.redis_client import RedisClient
 from server.redis_totals import TotalsHash
+from server.shared_totals import SharedTotals
 from tests.fakes import FakeClock
 from tests.redis_server import RedisServer
-from tests.server.members import Published, members
+from tests.server.members import Published, far_reader, members
 from tests.server.other_instance import OtherInstance, other_instance
 
 
@@ -35,9 +37,15 @@ def mortal_redis() -> Iterator[RedisServer]:
 @pytest.fixture
 async def totals(redis: RedisServer) -> AsyncIterator[TotalsHash]:
     """A client of the running Redis."""
-    client = TotalsHash(redis.url)
+    client = TotalsHash(RedisClient(redis.url))
     yield client
     await client.aclose()
+
+
+@pytest.fixture
+def reader(totals: TotalsHash) -> SharedTotals:
+    """A web worker's reader of what that client is told, on a volume of its own."""
+    return far_reader(totals)
 
 
 @pytest.fixture

@@ -5,10 +5,13 @@ from contextlib import ExitStack, contextmanager
 
 import pytest
 
+from server.clock import SystemClock
 from server.errors import TotalsUnavailable
+from server.neighbours import Neighbours
 from server.publisher import Publisher
 from server.redis_scripts import HASH
 from server.redis_totals import TotalsHash
+from server.shared_totals import SharedTotals
 from server.totals import Summary, Total
 from shm import Counters, Ended, Geometry, Journal, Kind, Member, Segment
 from tests.fakes import NOON_MS
@@ -76,10 +79,15 @@ def members(totals: TotalsHash, count: int = 2) -> Iterator[list[Published]]:
         yield [Published(stack.enter_context(fresh_segment(GEOMETRY)), totals) for _ in range(count)]
 
 
-async def reason(totals: TotalsHash, from_ms: int | None = None, to_ms: int | None = None) -> str:
+def far_reader(totals: TotalsHash) -> SharedTotals:
+    """A web worker's reader that sees nobody's journals: all members are on other volumes."""
+    return SharedTotals(totals, Neighbours([]), SystemClock())
+
+
+async def reason(reader: SharedTotals, from_ms: int | None = None, to_ms: int | None = None) -> str:
     """Why there is no summary."""
     with pytest.raises(TotalsUnavailable) as caught:
-        await totals.summary(from_ms, to_ms)
+        await reader.summary(from_ms, to_ms)
     return caught.value.reason
 
 

@@ -15,11 +15,13 @@ from server.circuit import HEALTH_FRESH_MS
 from server.config import Config, load
 from server.custody import Custody
 from server.payer import Payer
+from server.redis_client import RedisClient
 from server.redis_totals import TotalsHash
 from server.totals import Summary, Total
 from shm import DispatcherCount, Phase, RoleLock, RoleTaken, Segment, State, WorkerCount
 from tests.fakes import FakeClock
 from tests.redis_server import RedisServer
+from tests.server.members import far_reader
 from tests.server.scene import id_of, payment, text_of
 from tests.shm.processes import end, fork
 from tests.shm.segments import fresh_instance
@@ -321,7 +323,7 @@ class TestPublishing:
         monkeypatch.setattr(publisher, "BEAT_S", 60)
         station = make(REDIS_URL=redis.url)
         await station.start()
-        totals = TotalsHash(redis.url)
+        reader = far_reader(TotalsHash(RedisClient(redis.url)))
         await station.wait_for(lambda: station.row.get(DispatcherCount.FLUSHES) > 0, "nothing is published")
         station.accept(1)
         await station.wait_settled(1)
@@ -330,12 +332,12 @@ class TestPublishing:
             patiently.setattr(totals_rows, "SEEN_WITHIN_MS", 60_000)  # nothing but the settlement is written
             patiently.setattr(redis_client, "CALL_TIMEOUT_S", 60)
             async with asyncio.timeout(PATIENCE_S):
-                while (await totals.summary(None, None)).default != Total(1, 1990):
+                while (await reader.summary(None, None)).default != Total(1, 1990):
                     await asyncio.sleep(0.001)
         assert await station.stop() == 0
         await asyncio.sleep(1.6)
-        assert await totals.summary(None, None) == Summary(Total(1, 1990), Total(0, 0))
-        await totals.aclose()
+        assert await reader.summary(None, None) == Summary(Total(1, 1990), Total(0, 0))
+        await reader.aclose()
 
     async def test_cut_short(self, make: Callable[..., Station], redis: RedisServer) -> None:
         """The goodbye tells of payments that were cut short as unknown."""
@@ -345,9 +347,9 @@ class TestPublishing:
         station.accept(*range(5))
         await station.wait_for(lambda: set(station.states(*range(5))) == {State.SENDING}, "not sent")
         assert await station.stop() == 0
-        totals = TotalsHash(redis.url)
-        assert await totals.summary(None, None) == Summary(Total(0, 0), Total(0, 0), unknown=5)
-        await totals.aclose()
+        reader = far_reader(TotalsHash(RedisClient(redis.url)))
+        assert await reader.summary(None, None) == Summary(Total(0, 0), Total(0, 0), unknown=5)
+        await reader.aclose()
 
     async def test_redis_hangs_at_the_end(
         self, make: Callable[..., Station], mortal_redis: RedisServer, monkeypatch: pytest.MonkeyPatch

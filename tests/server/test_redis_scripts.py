@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from server.redis_scripts import HASH, PURGE
+from server.redis_scripts import HASH
 from server.redis_totals import Found, TotalsHash
 from server.totals_header import Header, Version
 from server.totals_rows import Purge
@@ -131,7 +131,7 @@ class TestFlush:
     async def test_earlier_epoch(self, hand: Hand, totals: TotalsHash) -> None:
         """A write of before a purge is not taken, and is told of the purge."""
         await hand.write((0, 1, 1), None)
-        assert await totals._run(PURGE, NOON_MS, 0) == NOON_MS  # noqa: SLF001  without waiting for the member
+        assert await totals.raise_epoch(NOON_MS, follows=0) == NOON_MS
         found = await hand.write((0, 1, 2), (0, 1, 1))
         assert (found.applied, found.epoch, found.is_purged) == (False, NOON_MS, True)
 
@@ -140,14 +140,14 @@ class TestFlush:
         await hand.write((0, 1, 1), None)
         epochs = [0]
         for at_ms in (NOON_MS, NOON_MS, 5):
-            epochs.append(await totals._run(PURGE, at_ms, epochs[-1]))  # noqa: SLF001
+            epochs.append(await totals.raise_epoch(at_ms, follows=epochs[-1]))
         assert epochs == [0, NOON_MS, NOON_MS + 1, NOON_MS + 2]
 
     async def test_a_purge_that_comes_late(self, hand: Hand, totals: TotalsHash) -> None:
         """After another one it does nothing: what was settled in between was asked for after it."""
         await hand.write((0, 1, 1), None)
-        assert await totals._run(PURGE, NOON_MS, 0) == NOON_MS  # noqa: SLF001
-        assert await totals._run(PURGE, NOON_MS - 5, 0) == 0  # noqa: SLF001
+        assert await totals.raise_epoch(NOON_MS, follows=0) == NOON_MS
+        assert await totals.raise_epoch(NOON_MS - 5, follows=0) == 0
         assert (await totals.members())[0] == Purge(NOON_MS, NOON_MS)
 
     async def test_later_epoch(self, hand: Hand, totals: TotalsHash) -> None:

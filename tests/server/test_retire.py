@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
+from server.redis_client import RedisClient
 from server.redis_scripts import HASH
 from server.redis_totals import TotalsHash
 from server.retire import EXIT_DONE, EXIT_REFUSED, EXIT_WRONG_SETTING, Refusal, check, main, table
@@ -13,7 +14,7 @@ from server.totals_header import RETIRED, Header
 from server.totals_rows import SEEN_WITHIN_MS, Purge, Row
 from tests.fakes import NOON_MS
 from tests.redis_server import RedisServer
-from tests.server.members import Published, members
+from tests.server.members import Published, far_reader, members
 from tests.server.naive_totals import Settled
 from tests.server.other_instance import other_instance
 from tests.shm.segments import segment_path
@@ -86,7 +87,7 @@ class TestMain:
         """Has two members do something, and goes on without them; their names."""
 
         async def live() -> list[str]:
-            totals = TotalsHash(redis.url)
+            totals = TotalsHash(RedisClient(redis.url))
             with members(totals) as pair:
                 await work(totals, pair)
             await totals.aclose()
@@ -102,11 +103,11 @@ class TestMain:
 
     async def summary(self, redis: RedisServer) -> Summary:
         """As a web worker gives it."""
-        totals = TotalsHash(redis.url)
+        reader = far_reader(TotalsHash(RedisClient(redis.url)))
         try:
-            return await totals.summary(None, None)
+            return await reader.summary(None, None)
         finally:
-            await totals.aclose()
+            await reader.aclose()
 
     def test_retired(
         self, redis: RedisServer, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
@@ -140,7 +141,7 @@ class TestMain:
     ) -> None:
         """Who can be started again is not given up."""
         with other_instance() as other:
-            totals = TotalsHash(redis.url)
+            totals = TotalsHash(RedisClient(redis.url))
             member = Published(other.segment, totals)
 
             async def flush() -> None:

@@ -4,6 +4,8 @@ import asyncio
 from typing import NamedTuple
 
 from server.errors import TotalsUnavailable
+from server.redis_totals import TotalsHash
+from server.shared_totals import SharedTotals
 from server.totals import Summary, Total
 from server.totals_header import Header
 from shm import Member, State
@@ -11,7 +13,7 @@ from tests.shm.memory import Died
 from tests.simulation.coverage import Fault
 from tests.simulation.instance import Instance
 from tests.simulation.process import Life, SimulatedNeighbours
-from tests.simulation.redis_link import Connection, SimulatedRedis, SimulatedTotals
+from tests.simulation.redis_link import Connection, SimulatedRedis
 from tests.simulation.truth import MemberTruth, Record, Truth
 from tests.simulation.world import START_US, World
 
@@ -149,9 +151,9 @@ class Auditor:
         self._check(life, window, summary, records, stale)
         return summary
 
-    def _totals(self, instance: Instance, connection: Connection) -> SimulatedTotals:
+    def _totals(self, instance: Instance, connection: Connection) -> SharedTotals:
         families = {one.config.instance: one for one in self.instances}
-        return SimulatedTotals(connection, SimulatedNeighbours(families), instance.clock)
+        return SharedTotals(TotalsHash(connection), SimulatedNeighbours(families), instance.clock)
 
     def _check(self, life: Life, window: Window, summary: Summary, records: list[Record], stale: str | None) -> None:
         if self._world.tracing:

@@ -22,7 +22,7 @@ from tests.simulation.loop import Owner
 from tests.simulation.memory import MortalMemory
 from tests.simulation.network import Line
 from tests.simulation.processors import SimulatedProcessor
-from tests.simulation.redis_link import Connection, SimulatedRedis, SimulatedTotals
+from tests.simulation.redis_link import Connection, SimulatedRedis
 from tests.simulation.segment import SimulatedSegment
 from tests.simulation.wire import WireTransport
 from tests.simulation.world import World
@@ -162,7 +162,7 @@ class SimulatedPayer(Payer):
         return lambda: 0
 
     def _totals(self) -> TotalsHash:
-        return SimulatedTotals(Connection(self._around.world, self._around.server))
+        return TotalsHash(Connection(self._around.world, self._around.server))
 
 
 def dispatch(life: Life, config: Config, index: int, doorbell: int, around: Surroundings) -> Coroutine[Any, Any, None]:

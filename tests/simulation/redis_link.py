@@ -1,4 +1,4 @@
-"""A simulated Redis server, what goes wrong between it and its clients, and `TotalsHash` over that.
+"""A simulated Redis server, and what goes wrong between it and its clients.
 
 All of `server/redis_totals.py` is the real one, and of its client all but the connection. Of a request that got no
 answer nobody knows whether it was carried out, and it may still be, after later ones: its bytes lie in the server's
@@ -12,10 +12,7 @@ from typing import Any, Protocol
 import redis.exceptions
 
 from server import redis_scripts
-from server.clock import Clock, SystemClock
-from server.neighbours import Neighbours
 from server.redis_client import RedisClient, Word
-from server.redis_totals import TotalsHash
 from tests.simulation.coverage import Fault
 from tests.simulation.redis_model import RedisModel, Reply
 from tests.simulation.world import START_US, World
@@ -181,19 +178,3 @@ def _in_the_model(words: tuple[Word, ...]) -> tuple[str, list[Word]]:
         case str(command), redis_scripts.HASH, *arguments:
             return command.lower(), arguments
     raise AssertionError(f"a command that the model has not: {words}")
-
-
-class SimulatedTotals(TotalsHash):
-    """`TotalsHash` with another client.
-
-    Args:
-        connection: to the simulated server.
-        neighbours, clock: as a web worker has them.
-    """
-
-    def __init__(
-        self, connection: Connection, neighbours: Neighbours | None = None, clock: Clock | None = None
-    ) -> None:
-        self._clock = clock or SystemClock()
-        self._neighbours = neighbours
-        self._redis = connection

@@ -5,15 +5,18 @@ from collections.abc import AsyncIterator, Iterator, Mapping
 
 import pytest
 
-from server import redis_totals as module
+from server import shared_totals as module
+from server.clock import SystemClock
 from server.errors import TotalsUnavailable
 from server.neighbours import Neighbours, Told
+from server.redis_client import RedisClient
 from server.redis_totals import TotalsHash
+from server.shared_totals import SharedTotals
 from server.totals import Summary, Total
 from shm import DispatcherCount, Ended, Phase
 from tests.fakes import NOON_MS
 from tests.redis_server import RedisServer
-from tests.server.members import ONE, OTHER, Published
+from tests.server.members import ONE, OTHER, Published, reason
 from tests.server.other_instance import OtherInstance, other_instance
 
 pytestmark = pytest.mark.slow
@@ -35,25 +38,18 @@ def member(other: OtherInstance, totals: TotalsHash) -> Published:
 
 
 @pytest.fixture
-async def reader(redis: RedisServer, other: OtherInstance) -> AsyncIterator[TotalsHash]:
+async def reader(redis: RedisServer, other: OtherInstance) -> AsyncIterator[SharedTotals]:
     """A web worker's, on the same volume."""
-    made = TotalsHash(redis.url, Neighbours([other.name]))
+    made = SharedTotals(TotalsHash(RedisClient(redis.url)), Neighbours([other.name]), SystemClock())
     yield made
     await made.aclose()
 
 
-async def reason(totals: TotalsHash) -> str:
-    """Why there is no summary."""
-    with pytest.raises(TotalsUnavailable) as caught:
-        await totals.summary(None, None)
-    return caught.value.reason
-
-
 class TestSummary:
-    """TotalsHash.summary, with neighbours."""
+    """SharedTotals.summary, with neighbours."""
 
     async def test_back_and_silent(
-        self, other: OtherInstance, member: Published, reader: TotalsHash, totals: TotalsHash
+        self, other: OtherInstance, member: Published, reader: SharedTotals, totals: TotalsHash
     ) -> None:
         """One that said goodbye and began another life is waited for."""
         assert await reason(reader) == "no instance has published its totals yet"
@@ -68,7 +64,7 @@ class TestSummary:
         await member.flush_until_taken()
         assert (await reader.summary(None, None)).default == Total(2, 3980)
 
-    async def test_what_the_journal_has_already(self, member: Published, reader: TotalsHash) -> None:
+    async def test_what_the_journal_has_already(self, member: Published, reader: SharedTotals) -> None:
         """What was settled since the last flush counts, in its windows; what was flushed counts once."""
         await member.flush(ONE)
         member.settle(OTHER, ONE)
@@ -78,7 +74,7 @@ class TestSummary:
             assert await reader.summary(NOON_MS + 1, None) == Summary(Total(0, 0), Total(1, 10))
             await member.flush()
 
-    async def test_what_is_unknown_since_the_last_flush(self, member: Published, reader: TotalsHash) -> None:
+    async def test_what_is_unknown_since_the_last_flush(self, member: Published, reader: SharedTotals) -> None:
         """It is told with what was published, in its windows; not of one that said goodbye, whose word is the last."""
         await member.flush(ONE)
         member.counters.put(DispatcherCount.UNKNOWN, 2)
@@ -88,7 +84,7 @@ class TestSummary:
         assert await reader.summary(NOON_MS + 6, None) == Summary(Total(0, 0), Total(0, 0))
 
     async def test_unknown_while_it_is_asked(
-        self, other: OtherInstance, member: Published, reader: TotalsHash, monkeypatch: pytest.MonkeyPatch
+        self, other: OtherInstance, member: Published, reader: SharedTotals, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """One payment becomes unknown between two looks, and a later one is settled: both are told of."""
         await member.flush()
@@ -106,7 +102,7 @@ class TestSummary:
         assert await reader.summary(None, None) == Summary(Total(1, 1990), Total(0, 0), unknown=1)
 
     async def test_known_while_it_is_asked(
-        self, other: OtherInstance, member: Published, reader: TotalsHash, monkeypatch: pytest.MonkeyPatch
+        self, other: OtherInstance, member: Published, reader: SharedTotals, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """An outcome that becomes known right after its journal was read is told of as unknown still."""
         await member.flush()
@@ -124,7 +120,7 @@ class TestSummary:
         monkeypatch.setattr(Neighbours, "unpublished", a_moment_before)
         assert await reader.summary(None, None) == Summary(Total(0, 0), Total(0, 0), unknown=1)
 
-    async def test_one_that_has_died(self, other: OtherInstance, member: Published, reader: TotalsHash) -> None:
+    async def test_one_that_has_died(self, other: OtherInstance, member: Published, reader: SharedTotals) -> None:
         """Nobody knows what it was sending, and it need not be silent for long to be missed."""
         await member.flush(ONE)
         assert (await reader.summary(None, None)).default == Total(1, 1990)
@@ -135,10 +131,10 @@ class TestSummary:
 
 
 class TestPurge:
-    """TotalsHash.purge, with neighbours."""
+    """SharedTotals.purge, with neighbours."""
 
     async def test_one_that_is_back(
-        self, member: Published, reader: TotalsHash, totals: TotalsHash, monkeypatch: pytest.MonkeyPatch
+        self, member: Published, reader: SharedTotals, totals: TotalsHash, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """A goodbye of an earlier life does not speak for the one that has begun."""
         monkeypatch.setattr(module, "PURGE_WITHIN_S", 0.1)

@@ -1,0 +1,138 @@
+"""Totals that instances share over Redis: a web worker's summaries and purges.
+
+A summary is what is published in Redis and what the journals of this volume have beyond that (`server/neighbours.py`),
+or a sentence on why nobody can know it exactly now.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import Iterator
+
+from server.clock import Clock
+from server.errors import TotalsUnavailable
+from server.ledger import Ledger
+from server.neighbours import Neighbours, Told
+from server.redis_totals import TotalsHash
+from server.totals import (
+    PURGE_POLL_S,
+    PURGE_WITHIN_S,
+    Levels,
+    Summary,
+    count_window,
+    either,
+    reaches_forgotten,
+    touched,
+)
+from server.totals_rows import Purge, Row, has_taken_up, member_levels
+
+_NOBODY = "no instance has published its totals yet"
+
+
+class SharedTotals:
+    """A web worker's reader of totals that instances share over Redis; `LocalTotals` is the one without.
+
+    Args:
+        totals: the Redis hash; closed with this object.
+        neighbours: whose journals summaries are held against.
+        clock: numbers purges: the one that stamps requestedAt.
+    """
+
+    def __init__(self, totals: TotalsHash, neighbours: Neighbours, clock: Clock) -> None:
+        """Reads nothing yet."""
+        self._totals = totals
+        self._neighbours = neighbours
+        self._clock = clock
+
+    async def summary(self, from_ms: int | None, to_ms: int | None) -> Summary:
+        """The totals of a window over all members, both ends included.
+
+        Raises:
+            TotalsUnavailable: they can't be exact now; the reason says why.
+        """
+        with self._naming():
+            members = await self._read_members(from_ms, to_ms)
+            resolution = reaches_forgotten(members, from_ms, to_ms)
+            if resolution:
+                from_ms = None
+                members = await self._read_members(from_ms, to_ms)
+            return count_window(members, from_ms, to_ms).widened(resolution)
+
+    @contextlib.contextmanager
+    def _naming(self) -> Iterator[None]:
+        """Says of whom a reason speaks."""
+        try:
+            yield
+        except TotalsUnavailable as error:
+            raise TotalsUnavailable(self._neighbours.named(error.reason)) from error
+
+    async def _read_members(self, from_ms: int | None, to_ms: int | None) -> list[Levels]:
+        purge, rows = await self._totals.read_window(touched(from_ms, to_ms))
+        if not rows:
+            raise TotalsUnavailable(_NOBODY)
+        return self._with_journals({row.name: member_levels(row, purge) for row in rows}, _told(rows))
+
+    def _with_journals(self, published: dict[str, Levels], told: dict[str, Told]) -> list[Levels]:
+        """What Redis has of each member, and as one more what the journals of this volume have beyond that."""
+        if unheard := self._neighbours.unheard(told):
+            raise TotalsUnavailable(unheard)
+        # Before the journals and after: what is settled or becomes unknown in between is told twice, not never.
+        before = self._neighbours.unknowns()
+        unpublished = Ledger()
+        for ended in self._neighbours.unpublished(told):
+            unpublished.add(ended.processor, ended.requested_at_ms, ended.amount_cents)
+        after = self._neighbours.unknowns()
+        for name in published.keys() & before.keys():
+            if not told[name].said_goodbye:
+                unknowns = either(published[name].unknowns, either(before[name], after[name]))
+                published[name] = published[name]._replace(unknowns=unknowns)
+        return [*published.values(), unpublished.levels()]
+
+    async def purge(self) -> None:
+        """Raises the epoch and waits until every member has taken it up, but those that said goodbye.
+
+        One that is not heard of may be settling all the same, and its old totals are still among the answers of others:
+        then nobody is told that all is well.
+
+        Raises:
+            TotalsUnavailable: Redis gave no answer, or a member did not follow in time.
+        """
+        with self._naming():
+            epoch, reason = 0, _NOBODY
+            deadline_s = asyncio.get_running_loop().time() + PURGE_WITHIN_S
+            while asyncio.get_running_loop().time() < deadline_s:
+                purge, rows = await self._totals.members()
+                if not rows and not epoch:
+                    raise TotalsUnavailable(_NOBODY)
+                if not epoch:  # nor if another purge comes between the two calls: then this one follows that
+                    epoch = await self._totals.raise_epoch(self._clock.wall_us() // 1000, follows=purge.epoch)
+                    continue
+                missing = self._not_taken_up(epoch, purge, rows)
+                if missing is None:
+                    return
+                reason = missing
+                await asyncio.sleep(PURGE_POLL_S)
+            raise TotalsUnavailable(f"the purge was not done within {PURGE_WITHIN_S:.0f} s: {reason}")
+
+    def _not_taken_up(self, epoch: int, purge: Purge, rows: list[Row]) -> str | None:
+        """Why a purge is not done yet; None if it is."""
+        for row in rows:  # who has taken up this one need not have taken up one that came after it
+            if not has_taken_up(row, purge) and not (row.header and row.header.epoch >= epoch):
+                return f"instance {row.name} did not take it up"
+        if unheard := self._neighbours.unheard(_told(rows)):
+            return unheard
+        if purge.epoch < epoch or not any(row.header and row.header.epoch >= epoch for row in rows):
+            return "no instance would remember it"  # if Redis lost it, as they have all said goodbye
+        return None
+
+    async def aclose(self) -> None:
+        """Closes the connection to Redis."""
+        await self._totals.aclose()
+
+
+def _told(rows: list[Row]) -> dict[str, Told]:
+    """What the rows of a summary say of their members' lives."""
+    return {
+        row.name: Told(row.header.epoch, row.header.life, row.header.position, bool(row.header.said_goodbye))
+        for row in rows
+        if row.header is not None
+    }
