@@ -56,6 +56,7 @@ Totals:
     local_totals   a web worker's reader of them without Redis
     shared_totals  and the one with Redis
     publisher      keeps Redis equal to a journal
+    purges         where a journal begins to count anew
     redis_totals   what Redis is asked
     redis_scripts  what Redis runs
     redis_client   one connection to it

@@ -18,10 +18,11 @@ from collections.abc import Callable
 from server.errors import TotalsUnavailable
 from server.following import JournalFollower
 from server.ledger import Changes
+from server.purges import Purges
 from server.redis_totals import Found, TotalsHash
 from server.totals_header import Header, Version
 from server.yielding import give_way
-from shm import EPOCH_TIMES_FROM, Counters, DispatcherCount, Journal, Member, Roster
+from shm import Counters, DispatcherCount, Journal, Member, Roster
 
 BEAT_S = 0.5  # readers take a member for gone after three missed beats
 DROPPED_MAX = 10_000  # names of fields to remove once Redis is back; beyond it everything is written again instead
@@ -67,7 +68,8 @@ class Publisher:
         self._flush_number = 0
         self._follower = JournalFollower(journal)
         self._builds_on: Version | None = None  # what the hash is known to have; None: write everything again
-        self._news = ("", "")
+        self._purges = Purges(journal)
+        self._health_told = ("", "")  # per processor the shared poll that was passed on last, as its text
         self._redis_is_away = False
         self.introduced = asyncio.Event()  # set with the first flush of this life: a predecessor's goodbye is undone
         self._kick = asyncio.Event()
@@ -77,8 +79,6 @@ class Publisher:
         self._has_resumed = False
         roster.add(member)
         self._members = tuple(map(str, roster.members()))
-        self._purge_missed = 0  # number of one that was heard of too late; told of once
-        self._missed_until = 0  # the position reached when Redis last told of such a one
         self._left_out = set[str]()  # names for which the roster had no room; told of once
 
     def kick(self) -> None:
@@ -98,7 +98,7 @@ class Publisher:
             await self._wait()
             if not await self.flush():
                 self._kick.set()
-                await asyncio.sleep(BEAT_S if self._purge_missed else RETRY_S)
+                await asyncio.sleep(BEAT_S if self._purges.is_one_missed else RETRY_S)
 
     async def _wait(self) -> None:
         """Until something was settled and others had a moment to follow, or until the next beat."""
@@ -198,10 +198,7 @@ class Publisher:
             return True
         self._counters.add(DispatcherCount.REWRITES)
         if found.epoch > header.epoch:
-            before = 0
-            if found.is_purged:  # then what it had or told before was so before this purge, whatever the clocks said
-                before = max(self._missed_until, found.header.position if found.header else 0)
-            self._take_up_purge(found.epoch, before, header.position)
+            self._purges.hear_from_redis(found, header.position)
         elif found.header is None or found.header.version < header.version:
             _log.warning("Redis had not what was last written to it; everything is written again")
         elif self._builds_on is not None:  # told once, not with every try
@@ -211,36 +208,8 @@ class Publisher:
         return False
 
     def hear_of_purge(self, epoch: int) -> None:
-        """Called before `run`, with the last purge that another instance has taken up: Redis may have forgotten it.
-
-        If this journal has something requested since, Redis may know better whether that was published before it.
-        """
-        base, head = self._journal.base, self._journal.head
-        is_news = base.epoch < epoch >= EPOCH_TIMES_FROM and base.folded_until_ms <= epoch
-        if is_news and self._journal.first_requested_since(epoch, 0) == head:  # which may read all of it
-            self._take_up_purge(epoch, 0, head)
-
-    def _take_up_purge(self, epoch: int, before: int, position: int) -> None:
-        """A purge that this journal has not taken up: begins its epoch at the first record that belongs to it.
-
-        That is the first settlement from position `before` on (what lies below was published before the purge) that was
-        requested after it, so that one heard of late costs nothing. If such records are in the base already they can't
-        be told apart any more: then summaries on this volume are 503 until the next purge.
-        """
-        if epoch == self._purge_missed:
-            self._missed_until = position
-            return
-        base = self._journal.base
-        if epoch < EPOCH_TIMES_FROM:
-            self._journal.begin_epoch(epoch)
-        elif base.journal_tail <= before or base.folded_until_ms <= epoch:
-            self._journal.begin_epoch(epoch, self._journal.first_requested_since(epoch, before))
-        else:
-            self._purge_missed, self._missed_until = epoch, position
-            _log.critical("purge %d was heard of too late to tell what came after it: purge again", epoch)
-            return
-        self._purge_missed = self._missed_until = 0
-        _log.info("purge %d: totals start from zero", epoch)
+        """Called before `run`, with the last purge that another instance has taken up: Redis may have forgotten it."""
+        self._purges.hear_from_sibling(epoch)
 
     def _next_header(self, *, said_goodbye: bool) -> Header:
         self._flush_number += 1
@@ -279,10 +248,10 @@ class Publisher:
 
     def _pass_on(self, health: tuple[str, str]) -> None:
         for processor, text in enumerate(health):
-            if text and text != self._news[processor]:
+            if text and text != self._health_told[processor]:
                 failing, response_ms_min, polled_at_ms = map(int, text.split(" "))
                 self._hear_health(processor, failing == 1, response_ms_min, polled_at_ms)
-        self._news = health
+        self._health_told = health
 
     def _complain(self, error: TotalsUnavailable) -> None:
         self._counters.add(DispatcherCount.FLUSHES_FAILED)

@@ -62,7 +62,8 @@ SERVER_LAYERS = (
     ("transport", "local_totals", "intake"),
     ("processors",),
     ("redis_totals", "unknowns", "verification"),
-    ("health", "publisher", "shared_totals"),
+    ("health", "purges", "shared_totals"),
+    ("publisher",),
     # the two jobs
     ("gate", "app", "dispatcher"),
     ("shortcut",),

@@ -117,4 +117,4 @@ class TestHealthPolls:
         """What was found is told with every flush."""
         await totals.share_health(1, Health(failing=True, response_ms_min=20), NOON_MS)
         await pair[0].flush()
-        assert pair[0].publisher._news == ("", f"1 20 {NOON_MS}")  # noqa: SLF001
+        assert pair[0].publisher._health_told == ("", f"1 20 {NOON_MS}")  # noqa: SLF001

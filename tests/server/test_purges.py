@@ -1,11 +1,15 @@
-"""server/publisher.py: a purge, heard of in time, late, or much too late."""
+"""A purge, heard of in time, late, or much too late: what a publisher then tells a fake hash, and when."""
 
+import asyncio
 from collections.abc import Iterator
 
 import pytest
 
+from server import publisher
+from server.purges import Purges
+from server.redis_totals import Found
 from server.totals import Total
-from tests.fakes import NOON_MS
+from tests.fakes import NOON_MS, idle
 from tests.server.desk import GEOMETRY, Desk
 from tests.server.scene import fresh_segment
 
@@ -213,3 +217,40 @@ class TestPurge:
         assert not await desk.flush()
         assert await desk.flush()
         assert desk.shown(None, None) == Total(2, 3980)
+
+    async def test_while_one_is_missed(self, desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Nothing that is sent would be taken, so it is a beat until the next try, and no less."""
+        monkeypatch.setattr(publisher, "RETRY_S", 0.0)
+        desk.totals.purge(NOON_MS + 5)
+        desk.settle(100, requested_at_ms=NOON_MS + 9)
+        task = asyncio.ensure_future(desk.publisher.run())
+        await idle(200)
+        task.cancel()
+        assert len(desk.totals.flushes) == 1
+
+
+class TestMissed:
+    """Purges.is_one_missed."""
+
+    def found(self, epoch: int) -> Found:
+        """The answer of a hash that was purged, and had nothing of this member then."""
+        return Found(applied=False, header=None, epoch=epoch, is_purged=True, roster=(), health=("", ""))
+
+    def test_until_the_next(self, desk: Desk) -> None:
+        """However often it is told of; the next one is told from it by what Redis had told until then."""
+        purges = Purges(desk.journal)
+        desk.settle(100, requested_at_ms=NOON_MS + 9)
+        head = desk.journal.head
+        seen = [purges.is_one_missed]
+        for epoch in (NOON_MS + 5, NOON_MS + 5, NOON_MS + 6):
+            purges.hear_from_redis(self.found(epoch), head)
+            seen.append(purges.is_one_missed)
+        assert seen == [False, True, True, False]
+        assert (desk.journal.base.epoch, desk.journal.base.epoch_start) == (NOON_MS + 6, head)
+
+    def test_a_siblings_is_never_missed(self, desk: Desk) -> None:
+        """Where something would have to be decided it is left to Redis."""
+        purges = Purges(desk.journal)
+        desk.settle(100, requested_at_ms=NOON_MS + 9)
+        purges.hear_from_sibling(NOON_MS + 5)
+        assert (purges.is_one_missed, desk.journal.base.epoch) == (False, 0)
