@@ -11,8 +11,8 @@ from collections.abc import Callable
 
 from server.clock import Clock
 from server.errors import ProcessorError, TotalsUnavailable
-from server.processors import Processor
-from server.redis_totals import LEASE_AGAIN_MS, LEASE_MS, TotalsHash
+from server.processors import Health, Processor
+from server.redis_totals import LEASE_AGAIN_MS, LEASE_MS, SharedHealth, TotalsHash
 
 FAILED_MS = 1000  # between tries for the lease while Redis is away
 
@@ -41,21 +41,21 @@ async def _poll_for_all(processor: Processor, totals: TotalsHash, clock: Clock) 
         _log.debug("no health of %s: %s", processor.name, error)
         return
     if health is not None:
-        await totals.share_health(processor.index, health, clock.wall_us() // 1000)
+        await totals.share_health(processor.index, SharedHealth(health, clock.wall_us() // 1000))
 
 
-async def poll_alone(processor: Processor, hear_health: Callable[[int, bool, int], None]) -> None:
+async def poll_alone(processor: Processor, hear_health: Callable[[int, Health], None]) -> None:
     """Polls one processor as often as it allows, until cancelled.
 
     Args:
         processor: whom to ask.
-        hear_health: told (processor, failing, least response time in ms).
+        hear_health: told (processor, what it said of itself).
     """
     while True:
         try:
             health = await processor.health()
             if health is not None:
-                hear_health(processor.index, health.failing, health.response_ms_min)
+                hear_health(processor.index, health)
         except ProcessorError as error:
             _log.debug("no health of %s: %s", processor.name, error)
         await asyncio.sleep(LEASE_MS / 1000)

@@ -20,11 +20,11 @@ from server.dispatcher import Dispatcher
 from server.health import poll_alone, poll_shared
 from server.intake import Intake
 from server.pacing import Pacer
-from server.processors import Processor
+from server.processors import Health, Processor
 from server.publisher import Publisher
 from server.quota import CpuQuota
 from server.redis_client import RedisClient
-from server.redis_totals import TotalsHash
+from server.redis_totals import SharedHealth, TotalsHash
 from server.routing import Router, make_policy
 from server.siblings import Sibling, Siblings
 from server.transport import KeepAliveTransport
@@ -172,7 +172,7 @@ class Payer:
             self._counters,
             totals,
             flush_s=self._config.flush_ms / 1000,
-            hear_health=self._hear_shared_health,
+            hear_shared_health=self._hear_shared_health,
         )
 
     def _intake(self, lanes: list[Lane], custody: Custody) -> Intake:
@@ -209,15 +209,16 @@ class Payer:
             attempts_max=self._config.attempts_max,
         )
 
-    def _hear_health(self, processor: int, failing: bool, response_ms_min: int) -> None:  # noqa: FBT001
+    def _hear_health(self, processor: int, health: Health) -> None:
         """News of a processor's health, from whoever polled it."""
-        circuit = self._router.circuits[processor]
-        circuit.hear_health(failing=failing, response_ms_min=response_ms_min, now_ms=self._clock.ticks_ms())
+        self._router.circuits[processor].hear_health(
+            failing=health.failing, response_ms_min=health.response_ms_min, now_ms=self._clock.ticks_ms()
+        )
 
-    def _hear_shared_health(self, processor: int, failing: bool, response_ms_min: int, polled_at_ms: int) -> None:  # noqa: FBT001
+    def _hear_shared_health(self, processor: int, shared: SharedHealth) -> None:
         """The same from Redis, where it stays for as long as nobody asks again: while all instances are down."""
-        if self._clock.wall_us() // 1000 - polled_at_ms <= HEALTH_FRESH_MS:
-            self._hear_health(processor, failing, response_ms_min)
+        if self._clock.wall_us() // 1000 - shared.polled_at_ms <= HEALTH_FRESH_MS:
+            self._hear_health(processor, shared.health)
 
     async def _beat(self, dispatcher: Dispatcher) -> None:
         blind_beats = 0

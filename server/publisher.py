@@ -19,7 +19,7 @@ from server.errors import TotalsUnavailable
 from server.following import JournalFollower
 from server.ledger import Changes
 from server.purges import Purges
-from server.redis_totals import Found, TotalsHash
+from server.redis_totals import Found, SharedHealth, TotalsHash
 from server.totals_header import Header, Version
 from server.yielding import give_way
 from shm import Counters, DispatcherCount, Journal, Member, Roster
@@ -42,8 +42,8 @@ class Publisher:
         counters: the dispatcher's row.
         totals: the Redis hash.
         flush_s: the longest from the first settlement to its flush.
-        hear_health: told (processor, failing, least response time in ms, when it was asked in ms UTC) of a shared poll
-            that is new here; the first may be of any age.
+        hear_shared_health: told (processor, what was found) of a shared poll that is new here; the first may be of any
+            age.
     """
 
     def __init__(
@@ -55,7 +55,7 @@ class Publisher:
         totals: TotalsHash,
         *,
         flush_s: float,
-        hear_health: Callable[[int, bool, int, int], None],
+        hear_shared_health: Callable[[int, SharedHealth], None],
     ) -> None:
         self._member = str(member)
         self._journal = journal
@@ -63,13 +63,13 @@ class Publisher:
         self._counters = counters
         self._totals = totals
         self._flush_s = flush_s
-        self._hear_health = hear_health
+        self._hear_shared_health = hear_shared_health
         self._life = journal.life
         self._flush_number = 0
         self._follower = JournalFollower(journal)
         self._builds_on: Version | None = None  # what the hash is known to have; None: write everything again
         self._purges = Purges(journal)
-        self._health_told = ("", "")  # per processor the shared poll that was passed on last, as its text
+        self._health_told: tuple[SharedHealth | None, SharedHealth | None] = (None, None)  # with the last answer
         self._redis_is_away = False
         self.introduced = asyncio.Event()  # set with the first flush of this life: a predecessor's goodbye is undone
         self._kick = asyncio.Event()
@@ -179,7 +179,7 @@ class Publisher:
             ledger.fields(changes),
             changes.dropped,
             builds_on=self._builds_on,
-            roster=",".join(self._members),
+            roster=self._members,
         )
 
     def _learn(self, header: Header, found: Found) -> bool:
@@ -246,11 +246,10 @@ class Publisher:
                 _log.critical("the roster is full; %s is not on it", name)
         self._members = tuple(map(str, self._roster.members()))
 
-    def _pass_on(self, health: tuple[str, str]) -> None:
-        for processor, text in enumerate(health):
-            if text and text != self._health_told[processor]:
-                failing, response_ms_min, polled_at_ms = map(int, text.split(" "))
-                self._hear_health(processor, failing == 1, response_ms_min, polled_at_ms)
+    def _pass_on(self, health: tuple[SharedHealth | None, SharedHealth | None]) -> None:
+        for processor, shared in enumerate(health):
+            if shared is not None and shared != self._health_told[processor]:
+                self._hear_shared_health(processor, shared)
         self._health_told = health
 
     def _complain(self, error: TotalsUnavailable) -> None:

@@ -6,7 +6,7 @@ epoch                   number of the last purge: when it was asked for, ms UTC,
 purged                  number of the last purge of this very hash: it has taken no older totals since. Less than epoch
                         if a member told of a purge that this one, emptied or a copy, had not
 roster                  members separated by commas; grows only
-health.<processor>      "failing response_ms_min polled_at_ms": the last shared health poll
+health.<processor>      the last shared health poll (SharedHealth in server/redis_totals.py)
 <member>|h              header (server/totals_header.py)
 <member>|seen           when it last flushed, ms by Redis's own clock: instances' clocks need not agree
 <member>|m<minute>      a minute's totals      (server/totals.py)

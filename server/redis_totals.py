@@ -5,6 +5,7 @@ repeated or lost its answer does no harm. A summary is one script too, so what i
 member is read whole in several calls, so its header is read with each of them, and compared.
 """
 
+import functools
 from typing import Any, NamedTuple
 
 from server import redis_scripts
@@ -20,6 +21,43 @@ LEASE_MS = 5300  # a processor allows one health call per 5 s from all instances
 LEASE_AGAIN_MS = 100  # for one that ran out while it was looked at
 
 
+class SharedHealth(NamedTuple):
+    """What a poll for all instances found.
+
+    Args:
+        health: what the processor said of itself.
+        polled_at_ms: when it was asked, ms UTC.
+    """
+
+    health: Health
+    polled_at_ms: int
+
+    def to_text(self) -> str:
+        """As it stands in the hash: three whole numbers, the first of them 1 if the processor fails, else 0."""
+        return f"{int(self.health.failing)} {self.health.response_ms_min} {self.polled_at_ms}"
+
+    @classmethod
+    def from_text(cls, text: str) -> "SharedHealth":
+        """The reverse of `to_text`.
+
+        Raises:
+            ValueError: it is something else.
+        """
+        failing, response_ms_min, polled_at_ms = map(int, text.split(" "))
+        if failing not in {0, 1}:
+            raise ValueError(f"whether a processor fails is told by 0 or 1, not by {failing}")
+        return cls(Health(failing == 1, response_ms_min), polled_at_ms)
+
+
+@functools.lru_cache(maxsize=8)  # each is told with every flush, until five seconds later there is another
+def parse_health(text: bytes) -> SharedHealth | None:
+    """A shared poll as the hash has it; None if there is none, or one that this program did not write."""
+    try:
+        return SharedHealth.from_text(text.decode()) if text else None
+    except ValueError:
+        return None
+
+
 class Found(NamedTuple):
     """What a flush learned.
 
@@ -29,7 +67,7 @@ class Found(NamedTuple):
         epoch: the hash's epoch.
         is_purged: whether that purge was of this very hash, so that `header`, if older, was there before it.
         roster: every member's name.
-        health: per processor the text of the last shared poll, empty if there was none.
+        health: per processor the last shared poll; None if there was none, or none that this program wrote.
     """
 
     applied: bool
@@ -37,7 +75,7 @@ class Found(NamedTuple):
     epoch: int
     is_purged: bool
     roster: tuple[str, ...]
-    health: tuple[str, str]
+    health: tuple[SharedHealth | None, SharedHealth | None]
 
 
 class TotalsHash:
@@ -59,7 +97,7 @@ class TotalsHash:
         dropped: set[str],
         *,
         builds_on: Version | None,
-        roster: str,
+        roster: tuple[str, ...],
     ) -> Found:
         """Writes a member's new values.
 
@@ -70,14 +108,14 @@ class TotalsHash:
             dropped: names of fields to remove.
             builds_on: version of its header that the hash must have or be past, every change since being among
                 `fields`; None: on nothing, they are everything it has.
-            roster: names of members to have on the roster, separated by commas.
+            roster: names of members to have on the roster.
 
         Raises:
             TotalsUnavailable: Redis gave no answer; whether it took the values is not known.
         """
         pairs = [part for pair in fields.items() for part in pair]
         base = "" if builds_on is None else " ".join(map(str, builds_on))
-        arguments = [member, header.to_text(), base, roster, len(fields), *pairs, *dropped]
+        arguments = [member, header.to_text(), base, ",".join(roster), len(fields), *pairs, *dropped]
         applied, found, epoch, is_purged, members, *health = await self._run(redis_scripts.FLUSH, *arguments)
         return Found(
             applied == 1,
@@ -85,7 +123,7 @@ class TotalsHash:
             int(epoch),
             is_purged == 1,
             tuple(members.decode().split(",")),
-            (health[0].decode(), health[1].decode()),
+            (parse_health(health[0]), parse_health(health[1])),
         )
 
     async def read_member(self, member: str) -> tuple[Header, Levels] | None:
@@ -164,14 +202,13 @@ class TotalsHash:
         # Redis keeps the end as a time of day: on a clock that was set back it may be far away.
         return min(left_ms, LEASE_MS) if left_ms > 0 else LEASE_AGAIN_MS
 
-    async def share_health(self, processor: int, health: Health, polled_at_ms: int) -> None:
+    async def share_health(self, processor: int, shared: SharedHealth) -> None:
         """Tells all instances, with their next flush, what a poll found.
 
         Raises:
             TotalsUnavailable: Redis gave no answer.
         """
-        text = f"{int(health.failing)} {health.response_ms_min} {polled_at_ms}"
-        await self._redis.call("HSET", redis_scripts.HASH, f"health.{processor}", text)
+        await self._redis.call("HSET", redis_scripts.HASH, f"health.{processor}", shared.to_text())
 
     async def aclose(self) -> None:
         """Closes the connection."""

@@ -8,7 +8,7 @@ file.
 import asyncio
 import json
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import NamedTuple
 
 import httpx
@@ -16,7 +16,7 @@ import httpx
 from server import transport
 from server.errors import TotalsUnavailable
 from server.processors import Health, Processor
-from server.redis_totals import Found
+from server.redis_totals import Found, SharedHealth
 from server.totals import Levels
 from server.totals_header import Header, Version
 from server.totals_rows import levels_of
@@ -202,7 +202,7 @@ class FakeTotalsHash:
         self.fields: dict[str, bytes] = {}
         self.epoch = self.purged = 0
         self.roster: list[str] = []
-        self.health = ("", "")
+        self.health: tuple[SharedHealth | None, SharedHealth | None] = (None, None)
         self.flushes: list[tuple[Header, set[str], Version | None]] = []
 
     def purge(self, epoch: int) -> None:
@@ -221,7 +221,7 @@ class FakeTotalsHash:
         dropped: set[str],
         *,
         builds_on: Version | None,
-        roster: str,
+        roster: tuple[str, ...],
     ) -> Found:
         """Takes values if they are newer and what they build on is there."""
         if self.hangs:
@@ -234,12 +234,17 @@ class FakeTotalsHash:
         return found
 
     def _take(
-        self, header: Header, fields: dict[str, bytes], dropped: set[str], builds_on: Version | None, roster: str
+        self,
+        header: Header,
+        fields: dict[str, bytes],
+        dropped: set[str],
+        builds_on: Version | None,
+        roster: tuple[str, ...],
     ) -> Found:
         self.flushes.append((header, set(fields), builds_on))
         found, version = self.header, (-1, -1, -1) if self.header is None else self.header.version
         self.epoch = max(self.epoch, header.epoch)
-        self._add_to_roster(roster.split(","))
+        self.roster += [member for member in roster if member not in self.roster]
         has_base = builds_on is None or version == builds_on or (version > builds_on and version[1] == header.life)
         applied = header.epoch == self.epoch and version < header.version and has_base
         if applied:
@@ -258,9 +263,6 @@ class FakeTotalsHash:
         header = self.header
         assert header is not None
         return levels_of(header, {name.encode(): value for name, value in self.fields.items()})
-
-    def _add_to_roster(self, members: Iterable[str]) -> None:
-        self.roster += [member for member in members if member not in self.roster]
 
     @staticmethod
     def _answer_or_not(*, lost: bool) -> None:

@@ -1,6 +1,7 @@
 """A publisher's desk: a journal to settle into, and a fake hash."""
 
 from server.publisher import Publisher
+from server.redis_totals import SharedHealth
 from server.totals import Total, count_window
 from shm import Counters, Ended, Geometry, Kind, Member, Segment
 from tests.fakes import NOON_MS, FakeClock, FakeTotalsHash
@@ -22,7 +23,7 @@ class Desk:
         self.journal.begin_life()
         self.roster = segment.roster(0)
         self.counters: Counters = segment.dispatcher_counters(0)
-        self.news: list[tuple[int, bool, int, int]] = []
+        self.news: list[tuple[int, SharedHealth]] = []
         self.member = Member(segment.segment_id, 0)
         self.publisher = Publisher(
             self.member,
@@ -31,7 +32,7 @@ class Desk:
             self.counters,
             self.totals,  # type: ignore[arg-type]  # the calls a publisher makes, and no others
             flush_s=0.0,
-            hear_health=lambda *news: self.news.append(news),
+            hear_shared_health=lambda *news: self.news.append(news),
         )
 
     def settle(self, payments: int = 1, *, requested_at_ms: int = NOON_MS, amount_cents: int = 1990) -> None:

@@ -10,7 +10,7 @@ from server.errors import TotalsUnavailable
 from server.neighbours import Neighbours
 from server.publisher import Publisher
 from server.redis_scripts import HASH
-from server.redis_totals import TotalsHash
+from server.redis_totals import SharedHealth, TotalsHash
 from server.shared_totals import SharedTotals
 from server.totals import Summary, Total
 from shm import Counters, Ended, Geometry, Journal, Kind, Member, Segment
@@ -31,12 +31,16 @@ class Published:
     Args:
         segment: of its own.
         totals: its client of Redis.
+
+    Attributes:
+        news: what it was told of the processors' health.
     """
 
     def __init__(self, segment: Segment, totals: TotalsHash) -> None:
         self.segment = segment
         self.name = f"{segment.segment_id:016x}.0"
         self.settled: list[Settled] = []
+        self.news: list[tuple[int, SharedHealth]] = []
         self.journal: Journal = segment.journal(0)
         self.counters: Counters = segment.dispatcher_counters(0)
         self.start(totals)
@@ -51,7 +55,7 @@ class Published:
             self.counters,
             totals,
             flush_s=0.0,
-            hear_health=lambda *_: None,
+            hear_shared_health=lambda *news: self.news.append(news),
         )
 
     def settle(self, *payments: Settled) -> None:

@@ -10,6 +10,7 @@ from server import health as module
 from server.errors import TotalsUnavailable
 from server.health import poll_alone, poll_shared
 from server.processors import Health
+from server.redis_totals import SharedHealth
 from tests.fakes import NOON_MS, FakeClock, FakeProcessor, idle
 
 
@@ -19,7 +20,7 @@ class FakeLeases:
     def __init__(self, *leases: bool | Exception) -> None:
         self.leases = list(leases)
         self.tries = 0
-        self.shared: list[tuple[int, Health, int]] = []
+        self.shared: list[tuple[int, SharedHealth]] = []
 
     async def lease_health_poll(self, processor: int) -> int:
         """Gives what the test has ready; after that, none for the next 2 s."""
@@ -29,9 +30,9 @@ class FakeLeases:
             raise lease
         return 0 if lease else 2000
 
-    async def share_health(self, processor: int, health: Health, polled_at_ms: int) -> None:
+    async def share_health(self, processor: int, shared: SharedHealth) -> None:
         """Remembers."""
-        self.shared.append((processor, health, polled_at_ms))
+        self.shared.append((processor, shared))
 
 
 class FailingProcessor(FakeProcessor):
@@ -95,7 +96,7 @@ class TestShared:
         await poll(fake, leases)
         assert fake.health_polls == 1
         assert pauses[0] == 5.3
-        assert leases.shared == [(1, Health(failing=True, response_ms_min=77), NOON_MS)]
+        assert leases.shared == [(1, SharedHealth(Health(failing=True, response_ms_min=77), NOON_MS))]
 
     async def test_without(self, pauses: list[float]) -> None:
         """Without a lease nobody is asked, and the lease is tried for again whenever the holder's ends."""
@@ -138,19 +139,19 @@ class TestAlone:
 
     async def test_tells(self) -> None:
         """Every answer is told to this instance's routing."""
-        fake, told = FakeProcessor(), list[tuple[int, bool, int]]()
+        fake, told = FakeProcessor(), list[tuple[int, Health]]()
         fake.health = Health(failing=False, response_ms_min=5)
         task = asyncio.ensure_future(poll_alone(fake.processor(0), lambda *news: told.append(news)))
         await idle(100)
         task.cancel()
-        assert set(told) == {(0, False, 5)}
+        assert set(told) == {(0, fake.health)}
         assert len(told) == fake.health_polls > 5
 
     @pytest.mark.parametrize("fake", [FailingProcessor(), FakeProcessor()])
     async def test_no_news(self, fake: FakeProcessor) -> None:
         """What fails or is refused tells nothing and ends nothing."""
         fake.health = None
-        told = list[tuple[int, bool, int]]()
+        told = list[tuple[int, Health]]()
         task = asyncio.ensure_future(poll_alone(fake.processor(0), lambda *news: told.append(news)))
         await idle(100)
         assert not task.done()

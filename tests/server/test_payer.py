@@ -15,8 +15,9 @@ from server.circuit import HEALTH_FRESH_MS
 from server.config import Config, load
 from server.custody import Custody
 from server.payer import Payer
+from server.processors import Health
 from server.redis_client import RedisClient
-from server.redis_totals import TotalsHash
+from server.redis_totals import SharedHealth, TotalsHash
 from server.totals import Summary, Total
 from shm import DispatcherCount, Phase, RoleLock, RoleTaken, Segment, State, WorkerCount
 from tests.fakes import FakeClock
@@ -224,7 +225,8 @@ class TestPaying:
         """What Redis has kept since all instances were down says nothing of a processor now."""
         station, clock = make(), FakeClock()
         one = Payer(station.config, station.segment, 0, station.row, clock)
-        one._hear_shared_health(0, True, 5, clock.wall_us() // 1000 - age_ms)  # noqa: SLF001  as the publisher does
+        told = SharedHealth(Health(failing=True, response_ms_min=5), clock.wall_us() // 1000 - age_ms)
+        one._hear_shared_health(0, told)  # noqa: SLF001  as the publisher does
         assert one._router.circuits[0].state.value == state  # noqa: SLF001
 
     async def test_crash(self, station: Station) -> None:

@@ -11,6 +11,8 @@ from server import child, ledger
 from server import publisher as module
 from server.errors import TotalsUnavailable
 from server.following import JournalFollower
+from server.processors import Health
+from server.redis_totals import SharedHealth
 from server.totals import Total
 from shm import DispatcherCount, Ended, Kind, Member, Segment
 from tests.fakes import NOON_MS, idle
@@ -205,13 +207,15 @@ class TestAnswers:
 
     async def test_health(self, desk: Desk) -> None:
         """News of a poll are passed on once."""
-        desk.totals.health = ("0 5 1000", "")
+        first = SharedHealth(Health(failing=False, response_ms_min=5), 1000)
+        second = SharedHealth(Health(failing=True, response_ms_min=2000), 1200)
+        desk.totals.health = (first, None)
         await desk.flush()
         await desk.flush()
-        assert desk.news == [(0, False, 5, 1000)]
-        desk.totals.health = ("0 5 1000", "1 2000 1200")
+        assert desk.news == [(0, first)]
+        desk.totals.health = (first, second)
         await desk.flush()
-        assert desk.news[1:] == [(1, True, 2000, 1200)]
+        assert desk.news[1:] == [(1, second)]
 
     async def test_roster(self, desk: Desk) -> None:
         """Who is on the hash's roster comes to the segment's, and is told to a hash that has forgotten."""

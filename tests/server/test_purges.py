@@ -234,7 +234,7 @@ class TestMissed:
 
     def found(self, epoch: int) -> Found:
         """The answer of a hash that was purged, and had nothing of this member then."""
-        return Found(applied=False, header=None, epoch=epoch, is_purged=True, roster=(), health=("", ""))
+        return Found(applied=False, header=None, epoch=epoch, is_purged=True, roster=(), health=(None, None))
 
     def test_until_the_next(self, desk: Desk) -> None:
         """However often it is told of; the next one is told from it by what Redis had told until then."""

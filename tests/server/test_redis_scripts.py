@@ -41,7 +41,7 @@ class Hand:
         builds_on: Version | None = None,
         fields: dict[str, bytes] | None = None,
         dropped: set[str] | None = None,
-        roster: str = "",
+        roster: tuple[str, ...] = (),
     ) -> Found:
         """One flush."""
         return await self.totals.flush(
@@ -50,7 +50,7 @@ class Hand:
             fields or {},
             dropped or set(),
             builds_on=builds_on,
-            roster=roster or self.member,
+            roster=roster or (self.member,),
         )
 
 
@@ -73,7 +73,7 @@ class TestFlush:
     async def test_first(self, redis: RedisServer, hand: Hand) -> None:
         """An empty hash takes what builds on nothing."""
         found = await hand.write((0, 1, 1), None, {"m5": b"five"})
-        assert found == Found(True, None, 0, True, (ME,), ("", ""))
+        assert found == Found(True, None, 0, True, (ME,), (None, None))
         assert content(redis) == {f"{ME}|h": header().to_text(), f"{ME}|m5": "five", "roster": ME}
 
     async def test_next(self, redis: RedisServer, hand: Hand) -> None:
@@ -159,8 +159,8 @@ class TestFlush:
 
     async def test_roster(self, hand: Hand, totals: TotalsHash) -> None:
         """It grows by those it does not have, each once, and never shrinks."""
-        await hand.write((0, 1, 1), None, roster=f"{ME},{OTHER}")
-        found = await Hand(totals, OTHER).write((0, 1, 1), None, roster=f"{OTHER},cc.0,{ME}")
+        await hand.write((0, 1, 1), None, roster=(ME, OTHER))
+        found = await Hand(totals, OTHER).write((0, 1, 1), None, roster=(OTHER, "cc.0", ME))
         assert found.roster == (ME, OTHER, "cc.0")
         assert (await hand.write((0, 1, 2), (0, 1, 1))).roster == (ME, OTHER, "cc.0")
 
@@ -175,7 +175,7 @@ class TestFlush:
     async def test_header_of_another_program(self, redis: RedisServer, hand: Hand) -> None:
         """A header that can't be read counts as none, and is replaced by a write of everything."""
         redis.ask(f"HSET {HASH} {ME}|h gibberish")
-        assert await hand.write((0, 1, 2), (0, 1, 1)) == Found(False, None, 0, True, (ME,), ("", ""))
+        assert await hand.write((0, 1, 2), (0, 1, 1)) == Found(False, None, 0, True, (ME,), (None, None))
         assert (await hand.write((0, 1, 3), None)).applied
 
     @pytest.mark.parametrize("seed", range(5))

@@ -14,7 +14,7 @@ from server.errors import TotalsUnavailable
 from server.processors import Health
 from server.redis_client import RedisClient
 from server.redis_scripts import HASH
-from server.redis_totals import LEASE_AGAIN_MS, LEASE_MS, TotalsHash
+from server.redis_totals import LEASE_AGAIN_MS, LEASE_MS, SharedHealth, TotalsHash
 from server.totals import CELL
 from tests.fakes import NOON_MS
 from tests.redis_server import RedisServer
@@ -115,6 +115,17 @@ class TestHealthPolls:
 
     async def test_shared(self, totals: TotalsHash, pair: list[Published]) -> None:
         """What was found is told with every flush."""
-        await totals.share_health(1, Health(failing=True, response_ms_min=20), NOON_MS)
+        shared = SharedHealth(Health(failing=True, response_ms_min=20), NOON_MS)
+        await totals.share_health(1, shared)
         await pair[0].flush()
-        assert pair[0].publisher._health_told == ("", f"1 20 {NOON_MS}")  # noqa: SLF001
+        assert pair[0].news == [(1, shared)]
+
+    async def test_of_another_program(self, redis: RedisServer, totals: TotalsHash, pair: list[Published]) -> None:
+        """A poll that can't be read is no poll: publishing goes on, and the next poll is heard of."""
+        redis.ask(f'HSET {HASH} health.0 gibberish health.1 "\\xff"')
+        assert await pair[0].flush(ONE)
+        assert pair[0].news == []
+        shared = SharedHealth(Health(failing=False, response_ms_min=20), NOON_MS)
+        await totals.share_health(1, shared)
+        assert await pair[0].flush()
+        assert pair[0].news == [(1, shared)]

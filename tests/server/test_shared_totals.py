@@ -12,7 +12,7 @@ from server.errors import TotalsUnavailable
 from server.processors import Health
 from server.redis_client import RedisClient
 from server.redis_scripts import HASH
-from server.redis_totals import TotalsHash
+from server.redis_totals import SharedHealth, TotalsHash
 from server.shared_totals import SharedTotals
 from server.totals import CELL, Summary, Total, UnknownRange
 from server.totals_rows import SEEN_WITHIN_MS
@@ -196,7 +196,7 @@ class TestOutages:
         with pytest.raises(TotalsUnavailable):
             await client.lease_health_poll(0)
         with pytest.raises(TotalsUnavailable):
-            await client.share_health(0, Health(failing=True, response_ms_min=0), NOON_MS)
+            await client.share_health(0, SharedHealth(Health(failing=True, response_ms_min=0), NOON_MS))
         assert time.monotonic() - begun_s < 10
         await client.aclose()
 
