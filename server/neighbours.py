@@ -110,6 +110,8 @@ class Neighbours:
             elif told[member].life != life:
                 return f"instance {member} is back and has not published its totals yet"
             elif not told[member].said_goodbye and not works:
+                if neighbour.row.phase is None:
+                    return f"the row of dispatcher {member} is damaged: nobody can tell whether it is at work"
                 return f"dispatcher {member} has died, and its successor has not published its totals yet"
         return None
 

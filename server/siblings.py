@@ -165,7 +165,7 @@ class Sibling:
     def _serves(self, now_ms: int) -> bool:
         """Whether a web worker is at work: while none is, HAProxy sends that sibling's ids here."""
         silent_since_us = (now_ms - SERVES_WITHIN_MS) * 1000
-        if not any(_phase_of(row) is Phase.READY and row.heartbeat_us > silent_since_us for row in self._workers):
+        if not any(row.phase is Phase.READY and row.heartbeat_us > silent_since_us for row in self._workers):
             return False
         self._served_at_ms = now_ms
         return True
@@ -201,7 +201,7 @@ class Sibling:
         _log.info("%s is %s; %d of its ids count here", self._instance, absence, len(self._remembered))
 
     def _is_leaving(self) -> bool:
-        return self._supervisor is not None and _phase_of(self._supervisor) in _LEAVING
+        return self._supervisor is not None and self._supervisor.phase in _LEAVING
 
     def _ids(self) -> Iterator[tuple[int, int, bytes, int, int]]:
         for table in self._tables:
@@ -246,14 +246,6 @@ class Sibling:
         """Of the ids that this instance knows, those that the sibling has paid or may be going to pay."""
         segment = self._segment_now()
         return iter(()) if segment is None else copies_in(segment, self._is_free, knows, wins_ties=self._wins_ties)
-
-
-def _phase_of(row: Counters) -> Phase | None:
-    """Where a process of a sibling stands; None if its word is damaged: that must not end anybody here."""
-    try:
-        return row.phase
-    except ValueError:
-        return None
 
 
 class Siblings:

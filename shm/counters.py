@@ -29,6 +29,9 @@ class Phase(IntEnum):
     GONE = 4
 
 
+_PHASES = {int(phase): phase for phase in Phase}
+
+
 @unique
 class SupervisorCount(IntEnum):
     """What the supervisor counts."""
@@ -120,13 +123,9 @@ class Counters:
         return self._words[_STARTED_AT]
 
     @property
-    def phase(self) -> Phase:
-        """Where the process stands in its life.
-
-        Raises:
-            ValueError: the word holds no known phase.
-        """
-        return Phase(self._words[_PHASE])
+    def phase(self) -> Phase | None:
+        """Where the process stands in its life; None: the word is damaged, until the process stores its next phase."""
+        return _PHASES.get(self._words[_PHASE])
 
     @phase.setter
     def phase(self, phase: Phase) -> None:

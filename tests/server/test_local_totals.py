@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Collection, Iterator
+from typing import cast
 
 import pytest
 
@@ -69,6 +70,14 @@ class TestSummary:
         segment.dispatcher_counters(0).phase = Phase.STARTING
         with pytest.raises(TotalsUnavailable, match="dispatcher 0"):
             await totals_of(segment).summary(None, None)
+
+    async def test_a_damaged_row(self, segment: Segment) -> None:
+        """Nobody can tell whether that dispatcher has recovered; until its next phase."""
+        segment.dispatcher_counters(1).phase = cast("Phase", 99)
+        with pytest.raises(TotalsUnavailable, match="dispatcher 1"):
+            await totals_of(segment).summary(None, None)
+        segment.dispatcher_counters(1).phase = Phase.LEAVING
+        assert await totals_of(segment).summary(None, None) == NOTHING
 
     async def test_a_successor_while_it_is_asked(self, segment: Segment) -> None:
         """The phase is that of whoever holds the lock, so not that of one who died before the successor took it."""

@@ -2,6 +2,7 @@
 
 import errno
 from collections.abc import Iterator
+from typing import cast
 
 import pytest
 
@@ -79,6 +80,20 @@ class TestUnheard:
         other.kill()
         assert neighbours.unheard({first: told(life)}) == died
         assert neighbours.unheard({first: told(life, said_goodbye=True)}) is None
+
+    def test_whose_row_is_damaged(self, other: OtherInstance) -> None:
+        """Nobody can tell whether it has recovered: that is a reason like any other, until its next phase."""
+        first, _ = names(other)
+        life = other.segment.journal(0).begin_life()
+        neighbours = Neighbours([other.name])
+        other.start()
+        at_work(other, cast("Phase", 99))
+        assert neighbours.unheard({first: told(life)}) == (
+            f"the row of dispatcher {first} is damaged: nobody can tell whether it is at work"
+        )
+        assert neighbours.unheard({first: told(life, said_goodbye=True)}) is None
+        at_work(other, Phase.LEAVING)
+        assert neighbours.unheard({first: told(life)}) is None
 
     def test_who_is_back(self, other: OtherInstance) -> None:
         """A goodbye is that of one life, and ends with the next one's beginning."""

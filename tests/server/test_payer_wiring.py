@@ -71,7 +71,7 @@ class FakedPayer(Payer):
 
     fakes: tuple[FakeProcessor, FakeProcessor]
     hash: LentHash
-    phases: list[Phase]
+    phases: list[Phase | None]
     flushes_before: int | None = None
 
     def _processor(self, index: int, url: str) -> Processor:

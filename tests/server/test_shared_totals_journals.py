@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator, Mapping
+from typing import cast
 
 import pytest
 
@@ -63,6 +64,16 @@ class TestSummary:
         )
         await member.flush_until_taken()
         assert (await reader.summary(None, None)).default == Total(2, 3980)
+
+    async def test_a_damaged_row(self, other: OtherInstance, member: Published, reader: SharedTotals) -> None:
+        """No summary, and the reason why; the dispatcher's next phase mends it."""
+        await member.flush(ONE)
+        member.counters.phase = cast("Phase", 99)
+        assert await reason(reader) == (
+            f"the row of dispatcher {member.name} ({other.name}) is damaged: nobody can tell whether it is at work"
+        )
+        member.counters.phase = Phase.READY
+        assert (await reader.summary(None, None)).default == Total(1, 1990)
 
     async def test_what_the_journal_has_already(self, member: Published, reader: SharedTotals) -> None:
         """What was settled since the last flush counts, in its windows; what was flushed counts once."""

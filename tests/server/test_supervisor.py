@@ -6,6 +6,7 @@ import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import cast
 
 import pytest
 
@@ -116,6 +117,21 @@ class TestRoles:
             assert took_s > 0.9
             assert not is_alive(worker_pid)
             assert family.count(SupervisorCount.KILLS_OF_STUCK) >= 2
+
+    def test_a_damaged_row(self, tmp_path: Path) -> None:
+        """Whoever beats in it lives on, and so does the supervisor; who is silent in it is killed as ever."""
+        with running(tmp_path, dispatcher_life=silent, STUCK_S="2") as family:
+            family.wait_ready()
+            before = family.pids()
+            for row in family.rows():
+                row.phase = cast("Phase", 99)
+            family.wait_for(lambda: family.pids()[0] != before[0], "the silent one is not replaced")
+            assert family.pids()[1:] == before[1:]
+            assert family.rows()[0].phase in {Phase.STARTING, Phase.READY}  # mended with the successor
+            assert family.count(SupervisorCount.KILLS_OF_STUCK) == 1
+            family.tell()
+            assert family.wait_end() == 0
+            assert [row.phase for row in family.rows()] == [Phase.GONE] * 3
 
     def test_slow_start(self, tmp_path: Path) -> None:
         """A child that is still starting is given longer: recovery of a full table is silent."""

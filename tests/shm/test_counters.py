@@ -1,6 +1,7 @@
 """shm/counters.py: one row per process, read by all."""
 
 from enum import IntEnum
+from typing import cast
 
 import pytest
 
@@ -77,3 +78,12 @@ class TestCounters:
         row, _ = fresh_row()
         row.phase = phase
         assert row.phase is phase
+
+    @pytest.mark.parametrize("word", [max(Phase) + 1, 2**64 - 1])
+    def test_a_damaged_phase(self, word: int) -> None:
+        """It is none, and no error: whoever looks at another's row must not end of it. The next store mends it."""
+        row, _ = fresh_row()
+        row.phase = cast("Phase", word)
+        assert row.phase is None
+        row.phase = Phase.READY
+        assert row.phase is Phase.READY

@@ -75,16 +75,13 @@ def read_processes(segment: Segment, instance: str, holders: Holders, moment: Mo
 
 
 def _read_process(role: str, counters: Counters, counts: Counts, lock_pid: int | None, moment: Moment) -> Process:
-    try:
-        phase = counters.phase.name.lower()
-    except ValueError:
-        phase = None
+    phase = counters.phase
     beat_us = counters.heartbeat_us
     beaten = 0 < beat_us <= moment.monotonic_us + AHEAD_US_MAX
     return Process(
         role=role,
         pid=counters.pid,
-        phase=phase,
+        phase=None if phase is None else phase.name.lower(),
         started_at_ms=counters.started_at_ms,
         lock_pid=lock_pid,
         heartbeat_age_ms=age_ms(beat_us, moment.monotonic_us) if beaten else None,
