@@ -19,7 +19,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from server.answers import Answer, status_json, summary_json
-from server.errors import TotalsUnavailable
+from server.errors import LookupUnavailable, TotalsUnavailable
 from server.payments import (
     BODY_BYTES_MAX,
     Acceptance,
@@ -64,7 +64,9 @@ class Door(Protocol):
         """Commits a payment to the ring, or says why not; committed when it returns."""
 
     def find(self, correlation_id: bytes) -> PaymentStatus | None:
-        """The payment taken first under this id; None if never seen or forgotten."""
+        """The payment taken first under this id; None if never seen or forgotten. Raises LookupUnavailable if that
+        can't be told.
+        """
 
     def may_look_up(self) -> bool:
         """Takes one of this second's look-ups; False if there is none left."""
@@ -113,6 +115,8 @@ def answer_to(error: Exception) -> Answer | None:
             return problem(error.status, error.detail)
         case WindowRefused():
             return problem(HTTPStatus.BAD_REQUEST, error.detail)
+        case LookupUnavailable():
+            return passing_problem(HTTPStatus.SERVICE_UNAVAILABLE, str(error))
         case TotalsUnavailable():
             return passing_problem(HTTPStatus.SERVICE_UNAVAILABLE, error.reason)
         case HTTPException(status_code=HTTPStatus.NOT_FOUND):

@@ -6,6 +6,7 @@
   * ProcessorError            a processor's or the network's: no usable answer to a call
     * ProcessorUnreachable    surely not sent: not one byte of the request left this process
     * OutcomeUnknown          something was sent: the processor may have acted on it, now or later
+  * LookupUnavailable         the machine's: an instance can't be looked at, so the look-up is a 503 with the reason
   * TotalsUnavailable         no one's fault: totals would not be exact, so the summary is a 503 with the reason
 
 A client's bad request is not among them: `server/payments.py` and `server/window.py` have a typed refusal for it.
@@ -35,6 +36,10 @@ class ProcessorUnreachable(ProcessorError):
 
 class OutcomeUnknown(ProcessorError):
     """At least one byte may have left and no answer that decides came back: the processor may have acted on it."""
+
+
+class LookupUnavailable(GatewayError):
+    """A payment was not found, and not everyone who may have it could be asked; one sentence for the 503's detail."""
 
 
 class TotalsUnavailable(GatewayError):

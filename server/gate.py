@@ -4,12 +4,14 @@ HAProxy pins each id to a worker, so a small memory of recent ids answers most r
 the guarantee: copies that reach different workers meet in the dispatcher, which is the same for all workers.
 """
 
+import contextlib
 import heapq
 import os
 from collections.abc import Callable
 from operator import attrgetter
 
 from server.clock import Clock
+from server.errors import LookupUnavailable
 from server.generations import Generations
 from server.lookup import Lookup, SiblingLookup, dispatcher_of
 from server.payments import Acceptance, PaymentStatus
@@ -124,15 +126,16 @@ class Gate:
 
     def _stands_elsewhere(self, correlation_id: bytes, amount_cents: int) -> bool:
         """Whether another worker or instance has taken this amount, and not the one remembered here; looked up a few
-        times a second.
+        times a second. False, too, where that can't be looked up: for all that is known, what is remembered stands.
         """
         if not self._conflict_lookups.allow():
             return False
         for lookup in (self._own, self._siblings):
-            taken = lookup.find(correlation_id)
-            if taken is not None and taken.amount_cents == amount_cents:
-                self._recent.put(correlation_id, amount_cents)
-                return True
+            with contextlib.suppress(LookupUnavailable):
+                taken = lookup.find(correlation_id)
+                if taken is not None and taken.amount_cents == amount_cents:
+                    self._recent.put(correlation_id, amount_cents)
+                    return True
         return False
 
     def may_look_up(self) -> bool:
@@ -143,6 +146,10 @@ class Gate:
         return False
 
     def find(self, correlation_id: bytes) -> PaymentStatus | None:
-        """Where a payment stands, here or at a sibling: while this instance was away its clients reached that one."""
+        """Where a payment stands, here or at a sibling: while this instance was away its clients reached that one.
+
+        Raises:
+            LookupUnavailable: it is not here, and not every sibling can be looked at.
+        """
         self._counters.add(WorkerCount.LOOKUPS)
         return self._own.find(correlation_id) or self._siblings.find(correlation_id)

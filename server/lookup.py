@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from zlib import crc32
 
+from server.errors import LookupUnavailable
 from server.notation import PROCESSOR_NAMES
 from server.payments import PaymentStatus
 from shm import Accepted, Kept, Segment, SegmentError, State
@@ -54,15 +55,27 @@ class SiblingLookup:
         self._mapped: dict[str, tuple[object, Lookup]] = {}  # by name: the segment's fingerprint, and what is in it
 
     def find(self, correlation_id: bytes) -> PaymentStatus | None:
-        """Where a payment stands at the first that has it. One without a segment that can be read is passed over."""
+        """Where a payment stands at the first that has it. One without a segment that can be read is passed over.
+
+        Raises:
+            LookupUnavailable: it was not found, and one could not be looked at for want of descriptors.
+        """
+        blind: OSError | None = None
         for instance in self._siblings:
             try:
                 lookup = self._lookup_of(instance)
             except SegmentError:
                 continue  # it has accepted nothing, or the dispatcher complains of it
+            except OSError as error:
+                blind = error
+                continue
             found = lookup.find(correlation_id)
             if found is not None:
                 return found
+        if blind is not None:
+            raise LookupUnavailable(
+                f"This payment was not found, but not every instance can be looked at now: {blind.strerror or blind}."
+            ) from blind
         return None
 
     def _lookup_of(self, instance: str) -> Lookup:

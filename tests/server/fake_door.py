@@ -32,6 +32,8 @@ class FakeGate:
 
     def find(self, correlation_id: bytes) -> PaymentStatus | None:
         """Look in what the test put there."""
+        if self.failure is not None:
+            raise self.failure
         return self.statuses.get(correlation_id)
 
     def may_look_up(self) -> bool:

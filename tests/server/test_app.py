@@ -9,7 +9,7 @@ import pytest
 from starlette.applications import Starlette
 
 from server.app import answer_to, build_app, is_json_type
-from server.errors import TotalsUnavailable
+from server.errors import LookupUnavailable, TotalsUnavailable
 from server.payments import Acceptance, Payment, PaymentStatus
 from server.totals import Summary, Total
 from tests.server.fake_door import FakeGate, FakeTotals
@@ -174,6 +174,13 @@ class TestShowPayment:
         gate.look_ups_left = 0
         response = await client.get(f"/payments/{ID}")
         assert "per second" in detail_of(response, 429)
+        assert response.headers["retry-after"] == "1"
+
+    async def test_unavailable_is_503(self, client: httpx.AsyncClient, gate: FakeGate) -> None:
+        """What may be where nobody can look now is no 404."""
+        gate.failure = LookupUnavailable("Not every instance can be looked at now.")
+        response = await client.get(f"/payments/{ID}")
+        assert detail_of(response, 503) == "Not every instance can be looked at now."
         assert response.headers["retry-after"] == "1"
 
     async def test_no_uuid_is_422(self, client: httpx.AsyncClient, gate: FakeGate) -> None:

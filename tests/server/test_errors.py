@@ -6,6 +6,7 @@ from server import errors
 from server.errors import (
     ConfigError,
     GatewayError,
+    LookupUnavailable,
     OutcomeUnknown,
     ProcessorError,
     ProcessorUnreachable,
@@ -18,7 +19,7 @@ CLASSES = [thing for thing in vars(errors).values() if isinstance(thing, type)]
 class TestTree:
     """Who descends from whom."""
 
-    @pytest.mark.parametrize("error", [ConfigError, ProcessorError, TotalsUnavailable])
+    @pytest.mark.parametrize("error", [ConfigError, ProcessorError, LookupUnavailable, TotalsUnavailable])
     def test_one_base(self, error: type[GatewayError]) -> None:
         """Everything the package raises can be caught as GatewayError."""
         assert error.__bases__ == (GatewayError,)

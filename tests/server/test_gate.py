@@ -1,17 +1,19 @@
 """server/gate.py: the way in, over a real segment and with real doorbells."""
 
+import errno
 import os
 from collections.abc import Iterator
 from zlib import crc32
 
 import pytest
 
+from server.errors import LookupUnavailable
 from server.gate import CONFLICT_LOOKUPS_PER_S, Gate, PerSecond
 from server.payments import Acceptance, Payment, PaymentStatus
 from shm import Accepted, Event, Geometry, Kept, Segment, State, Table, WorkerCount
 from tests.fakes import NOON_MS, FakeClock
 from tests.server.other_instance import copy_of, other_instance
-from tests.shm.segments import fresh_instance
+from tests.shm.segments import fresh_instance, refuse
 
 GEOMETRY = Geometry(workers=2, dispatchers=2, lane_slots=4, waiting_slots=8, journal_records=8)
 RECENT_IDS = 4
@@ -198,6 +200,19 @@ class TestAccept:
         porch.clock.advance(1000)
         assert other.accept(payment(1)) is Acceptance.REPEATED
 
+    def test_one_that_can_not_be_looked_up_is_a_conflict(self, porch: Porch, monkeypatch: pytest.MonkeyPatch) -> None:
+        """It may stand at a sibling, where nobody can look now; where it stands here is looked up all the same."""
+        with other_instance() as sibling:
+            porch.siblings = (sibling.name,)
+            gate = porch.reopen()
+            porch.reopen(worker=1).accept(payment(1))
+            porch.take_all()
+            assert gate.accept(payment(1, 5)) is Acceptance.ACCEPTED
+            porch.drop_all()
+            monkeypatch.setattr(Segment, "fingerprint", refuse(OSError(errno.EMFILE, "no descriptors")))
+            assert gate.accept(payment(1, 7)) is Acceptance.CONFLICT
+            assert gate.accept(payment(1)) is Acceptance.REPEATED
+
     def test_a_full_lane_refuses(self, porch: Porch) -> None:
         """Nothing is stored and the id not remembered: once there is room it is accepted like any other."""
         numbers = numbers_for(0, 6)
@@ -344,6 +359,16 @@ class TestFind:
             assert porch.gate.find(correlation_id) == PaymentStatus("settled", 500, "default", NOON_MS, AT_US, 0)
             porch.accept(number)
             assert porch.gate.find(correlation_id) == PaymentStatus("accepted", 1990, None, None, AT_US, 0)
+
+    def test_where_nobody_can_look(self, porch: Porch, monkeypatch: pytest.MonkeyPatch) -> None:
+        """What is here is shown; of anything else nobody can say that it was never accepted."""
+        porch.siblings = ("none",)
+        gate = porch.reopen()
+        monkeypatch.setattr(Segment, "fingerprint", refuse(OSError(errno.EMFILE, "no descriptors")))
+        gate.accept(payment(1))
+        assert gate.find(payment(1).correlation_id) is not None
+        with pytest.raises(LookupUnavailable):
+            gate.find(payment(2).correlation_id)
 
     def test_look_ups_are_limited_per_second(self, porch: Porch) -> None:
         """Three a second here; what was not used is not saved up."""

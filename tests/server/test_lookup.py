@@ -1,9 +1,11 @@
 """server/lookup.py: where a payment stands, over the segment of an instance that other processes write."""
 
+import errno
 from collections.abc import Callable, Iterator
 
 import pytest
 
+from server.errors import LookupUnavailable
 from server.lookup import Lookup, SiblingLookup, dispatcher_of
 from server.payments import PaymentStatus
 from shm import Accepted, Event, Kept, Segment, State, Table
@@ -133,6 +135,26 @@ class TestSiblings:
             found = SiblingLookup(("none", empty.name, other.name)).find(payment.correlation_id)
             assert found == PaymentStatus("settled", 1990, "default", NOON_MS, AT_US, 0)
             assert SiblingLookup(("none", empty.name)).find(payment.correlation_id) is None
+
+    @pytest.mark.parametrize("look", ["fingerprint", "attach"])
+    def test_no_descriptors(self, other: OtherInstance, monkeypatch: pytest.MonkeyPatch, look: str) -> None:
+        """A payment may be where nobody can look: only one that is found is known to stand. Until it can be looked."""
+        payment = payment_for(1)
+        other.take(payment)
+        with other_instance() as unseen:
+            lookup = SiblingLookup((unseen.name, other.name))
+            reach, reasons = getattr(Segment, look), [OSError(errno.EMFILE, "no descriptors")] * 2
+
+            def refuse_one(instance: str, **options: bool) -> object:
+                if instance == unseen.name and reasons:
+                    raise reasons.pop()
+                return reach(instance, **options)
+
+            monkeypatch.setattr(Segment, look, refuse_one)
+            assert lookup.find(payment.correlation_id) is not None
+            with pytest.raises(LookupUnavailable, match=r"can be looked at now: no descriptors\."):
+                lookup.find(payment_for(0).correlation_id)
+            assert lookup.find(payment_for(0).correlation_id) is None
 
     def test_a_segment_made_anew(self, other: OtherInstance) -> None:
         """What is mapped is looked at again only if it is the same still."""
