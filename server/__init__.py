@@ -66,6 +66,7 @@ Totals:
 
 For all of them:
     clock          what time it is
+    volume         what is seen of other instances
     notation       how money, times and ids are written
     errors         what can go wrong
 

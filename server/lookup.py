@@ -6,7 +6,8 @@ from zlib import crc32
 from server.errors import LookupUnavailable
 from server.notation import PROCESSOR_NAMES
 from server.payments import PaymentStatus
-from shm import Accepted, Kept, Segment, SegmentError, State
+from server.volume import THIS_VOLUME, Volume
+from shm import Accepted, Fingerprint, Kept, Segment, SegmentError, State
 
 
 def dispatcher_of(correlation_id: bytes, dispatchers: int) -> int:
@@ -47,12 +48,14 @@ class SiblingLookup:
 
     Args:
         siblings: their names.
+        volume: where they are seen.
     """
 
-    def __init__(self, siblings: Iterable[str]) -> None:
+    def __init__(self, siblings: Iterable[str], *, volume: Volume = THIS_VOLUME) -> None:
         """Looks at nothing yet."""
         self._siblings = tuple(siblings)
-        self._mapped: dict[str, tuple[object, Lookup]] = {}  # by name: the segment's fingerprint, and what is in it
+        self._volume = volume
+        self._mapped: dict[str, tuple[Fingerprint | None, Lookup]] = {}  # by name: of the segment, and what is in it
 
     def find(self, correlation_id: bytes) -> PaymentStatus | None:
         """Where a payment stands at the first that has it. One without a segment that can be read is passed over.
@@ -80,11 +83,11 @@ class SiblingLookup:
 
     def _lookup_of(self, instance: str) -> Lookup:
         """Maps a segment once: that and the first touch of its pages take as long as a search."""
-        fingerprint = Segment.fingerprint(instance)  # before mapping: what changes in between shows next time
+        fingerprint = self._volume.fingerprint(instance)  # before mapping: what changes in between shows next time
         known, lookup = self._mapped.get(instance, (None, None))
         if lookup is None or known != fingerprint:
             self._mapped.pop(instance, None)
-            lookup = Lookup(Segment.attach(instance, read_only=True))
+            lookup = Lookup(self._volume.attach(instance))
             self._mapped[instance] = fingerprint, lookup
         return lookup
 

@@ -14,11 +14,13 @@ from typing import NamedTuple
 
 from server.errors import TotalsUnavailable
 from server.totals import UnknownRange
+from server.volume import THIS_VOLUME, Volume
 from shm import (
     BrokenInvariant,
     Counters,
     DispatcherCount,
     Ended,
+    Fingerprint,
     Journal,
     Kind,
     Member,
@@ -27,7 +29,6 @@ from shm import (
     SegmentError,
     SegmentMissing,
     SegmentNotReady,
-    is_role_free,
 )
 
 UNPUBLISHED_MAX = 4096  # records of a member that are added to a summary: some 15 ms; more have waited for a second
@@ -63,7 +64,7 @@ class _Neighbour(NamedTuple):
 class _Mapped(NamedTuple):
     """A segment, and how it is told from another one of the same name."""
 
-    fingerprint: tuple[int, bytes]
+    fingerprint: Fingerprint
     segment: Segment
 
 
@@ -73,10 +74,18 @@ class Neighbours:
     Args:
         siblings: the names of the others.
         own: this one's name and segment, which stays its own whatever the name leads to.
+        volume: where all of them are seen.
     """
 
-    def __init__(self, siblings: Iterable[str], *, own: Mapping[str, Segment] = MappingProxyType({})) -> None:
+    def __init__(
+        self,
+        siblings: Iterable[str],
+        *,
+        own: Mapping[str, Segment] = MappingProxyType({}),
+        volume: Volume = THIS_VOLUME,
+    ) -> None:
         """Looks at nothing yet."""
+        self._volume = volume
         self._own = own
         self._siblings = tuple(siblings)
         self._mapped: dict[str, _Mapped] = {}  # by sibling's name
@@ -101,7 +110,7 @@ class Neighbours:
         if self._unreadable:
             return self._unreadable
         for member, neighbour in self._neighbours.items():
-            is_free = partial(self._is_free, neighbour.instance)
+            is_free = partial(self._volume.is_role_free, neighbour.instance)
             works = is_at_work(is_free, neighbour.dispatcher, neighbour.row)
             life = neighbour.journal.life  # afterwards: it is the life of the one that is at work
             if member not in told:
@@ -171,24 +180,15 @@ class Neighbours:
     def _attach_one(self, instance: str) -> None:
         mapped = self._mapped.get(instance)
         try:
-            fingerprint = self._fingerprint(instance)  # before mapping: what changes in between shows next time
+            fingerprint = self._volume.fingerprint(instance)  # before mapping: what changes in between shows next time
             if mapped is not None and mapped.fingerprint == fingerprint:
                 return
             if fingerprint is not None:
-                self._mapped[instance] = _Mapped(fingerprint, self._open(instance))
+                self._mapped[instance] = _Mapped(fingerprint, self._volume.attach(instance))
         except (SegmentMissing, SegmentNotReady):
             pass  # what has this name now has never settled anything
         except SegmentError as error:
             self._unreadable = f"what instance {instance} has settled can't be seen: {error}"
-
-    def _open(self, instance: str) -> Segment:
-        return Segment.attach(instance, read_only=True)
-
-    def _fingerprint(self, instance: str) -> tuple[int, bytes] | None:
-        return Segment.fingerprint(instance)
-
-    def _is_free(self, instance: str, role: str) -> bool:
-        return is_role_free(instance, role)
 
 
 def _members_of(segments: Mapping[str, Segment]) -> dict[str, _Neighbour]:

@@ -21,22 +21,24 @@ lane before a full table until some seconds after the sibling's return; instance
 import logging
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
+from functools import partial
 
 from server.clock import Clock
 from server.config import IDS_FOLLOWED_MIN
 from server.copies import Copy, copies_in, is_first
 from server.generations import LatestIds
+from server.volume import THIS_VOLUME, Volume
 from shm import (
     Accepted,
     BrokenInvariant,
     Counters,
+    Fingerprint,
     Lane,
     Phase,
     Segment,
     SegmentError,
     SegmentMissing,
     Table,
-    is_role_free,
 )
 
 HAPROXY_RETURNS_MS = 5000  # HAProxy needs 2 s to send an instance its ids again
@@ -55,17 +57,20 @@ class Sibling:
         clock: what it goes by; all instances of a volume are on one machine.
         stuck_ms: how long a process may hang: a dispatcher here, with what came to it, or the sibling's supervisor.
         ours: the name of the instance that asks.
+        volume: where the sibling is seen.
     """
 
-    def __init__(self, instance: str, clock: Clock, stuck_ms: int, *, ours: str) -> None:
+    def __init__(self, instance: str, clock: Clock, stuck_ms: int, *, ours: str, volume: Volume = THIS_VOLUME) -> None:
         """Looks at nothing yet."""
         self._instance = instance
+        self._volume = volume
+        self._is_free = partial(volume.is_role_free, instance)
         self._wins_ties = instance < ours
         self._clock = clock
         self._stuck_ms = stuck_ms
         self._returning_ms = HAPROXY_RETURNS_MS + stuck_ms
         self._segment: Segment | None = None
-        self._mapped: tuple[int, bytes] | None = None  # the fingerprint of what was mapped, or could not be
+        self._mapped: Fingerprint | None = None  # of what was mapped, or could not be
         self._supervisor: Counters | None = None
         self._lanes: list[Lane] = []
         self._tables: list[Table] = []
@@ -137,7 +142,7 @@ class Sibling:
     def _attach(self) -> None:
         """Maps the segment that has the sibling's name now, if it is another than the one that is mapped."""
         try:
-            fingerprint = self._fingerprint()
+            fingerprint = self._volume.fingerprint(self._instance)
         except SegmentError as error:
             fingerprint = None
             self._complain(error)
@@ -172,7 +177,7 @@ class Sibling:
 
     def _segment_now(self) -> Segment | None:
         try:
-            return self._open()
+            return self._volume.attach(self._instance)
         except SegmentMissing:
             return None  # it has never accepted anything
         except SegmentError as error:
@@ -183,15 +188,6 @@ class Sibling:
         if str(error) != self._complained_of:  # it is met several times a second
             self._complained_of = str(error)
             _log.warning("ids of %s can't be known, a copy of one may be paid here too: %s", self._instance, error)
-
-    def _fingerprint(self) -> tuple[int, bytes] | None:
-        return Segment.fingerprint(self._instance)
-
-    def _open(self) -> Segment:
-        return Segment.attach(self._instance, read_only=True)
-
-    def _is_free(self, role: str) -> bool:
-        return is_role_free(self._instance, role)
 
     def _remember(self, absence: str, life_ms: int) -> None:
         self._remembered_of = (absence, life_ms)

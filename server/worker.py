@@ -24,7 +24,8 @@ from server.redis_client import RedisClient
 from server.redis_totals import TotalsHash
 from server.shared_totals import SharedTotals
 from server.shortcut import shortcut_protocol
-from shm import Counters, Phase, Segment, is_role_free, take_role
+from server.volume import THIS_VOLUME
+from shm import Counters, Phase, Segment, take_role
 
 KEEP_ALIVE_S = 75  # far over HAProxy's 5 s purge of idle connections: the side that reuses them must close first
 FOLLOW_EVERY_S = 1.0  # without Redis; a journal folds far less in that time than it holds
@@ -108,7 +109,7 @@ async def _serve(config: Config, segment: Segment, gate: Gate, counters: Counter
         neighbours = Neighbours(config.siblings, own={config.instance: segment})
         totals = SharedTotals(TotalsHash(RedisClient(config.redis_url)), neighbours, SystemClock())
     else:
-        is_free = partial(is_role_free, config.instance)
+        is_free = partial(THIS_VOLUME.is_role_free, config.instance)
         totals = LocalTotals(segment, counters, is_free, SystemClock())
     app = build_app(gate, totals, amount_cents_max=config.amount_max_cents, purge_enabled=config.purge_enabled)
     settings = uvicorn.Config(

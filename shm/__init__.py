@@ -41,7 +41,7 @@ from shm.record import EPOCH_TIMES_FROM, STATE_KINDS, Accepted, Base, Ended, Kep
 from shm.recovery import recover
 from shm.role import RoleLock, is_role_free, make_lock_file, take_role
 from shm.roster import Member, Roster
-from shm.segment import Segment
+from shm.segment import Fingerprint, Segment
 from shm.states import ENDED, UNSETTLED, Event, State, next_state
 from shm.table import Table
 
@@ -59,6 +59,7 @@ __all__ = [
     "DispatcherCount",
     "Ended",
     "Event",
+    "Fingerprint",
     "Geometry",
     "IllegalTransition",
     "Journal",

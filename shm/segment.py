@@ -13,7 +13,7 @@ import stat
 import time
 from functools import partial
 from pathlib import Path
-from typing import Self
+from typing import NamedTuple, Self
 from zlib import crc32
 
 import posix_ipc
@@ -34,6 +34,18 @@ from shm.layout import Geometry
 from shm.names import MODE, SHM_FOLDER, lock_paths, segment_name, segment_path
 from shm.roster import Roster
 from shm.table import Table
+
+
+class Fingerprint(NamedTuple):
+    """What tells a segment from any other that has had its name.
+
+    Args:
+        inode: the number of its file: another one if it was copied into another geometry, which keeps the id.
+        header: its bytes, the random id among them: the file system gives a number again.
+    """
+
+    inode: int
+    header: bytes
 
 
 class Segment:
@@ -116,7 +128,7 @@ class Segment:
         return cls(memory, geometry, segment_id, created_at_ms)
 
     @staticmethod
-    def fingerprint(instance: str) -> tuple[int, bytes] | None:
+    def fingerprint(instance: str) -> Fingerprint | None:
         """What tells the segment that has an instance's name now from any other that had it: one that was made anew has
         another id, one that was copied into another geometry is another file. None if there is none.
 
@@ -129,7 +141,7 @@ class Segment:
         try:
             descriptor = os.open(_require_file(instance), os.O_RDONLY | os.O_CLOEXEC)
             try:
-                return os.fstat(descriptor).st_ino, os.pread(descriptor, layout.HEADER_LENGTH, 0)
+                return Fingerprint(os.fstat(descriptor).st_ino, os.pread(descriptor, layout.HEADER_LENGTH, 0))
             finally:
                 os.close(descriptor)
         except (SegmentMissing, FileNotFoundError):

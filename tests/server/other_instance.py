@@ -6,6 +6,7 @@ from contextlib import ExitStack, contextmanager
 
 from server.clock import Clock
 from server.siblings import Sibling
+from server.volume import THIS_VOLUME, Volume
 from shm import Accepted, DispatcherCount, Event, Geometry, Phase, RoleLock, Segment, State
 from tests.fakes import NOON_MS
 from tests.shm.processes import end, forked
@@ -30,9 +31,9 @@ def copy_of(number: int, amount_cents: int = 1990, *, accepted_ms: int = NOON_MS
     return Accepted(number.to_bytes(16, "big"), amount_cents, accepted_ms * 1000)
 
 
-def sibling_of(name: str, clock: Clock, *, ours: str = "") -> Sibling:
+def sibling_of(name: str, clock: Clock, *, ours: str = "", volume: Volume = THIS_VOLUME) -> Sibling:
     """What the instance `ours` knows of another one; by default one whose name sorts before all others."""
-    return Sibling(name, clock, STUCK_MS, ours=ours)
+    return Sibling(name, clock, STUCK_MS, ours=ours, volume=volume)
 
 
 class OtherInstance:

@@ -10,6 +10,7 @@ from server.lookup import Lookup, SiblingLookup, dispatcher_of
 from server.payments import PaymentStatus
 from shm import Accepted, Event, Kept, Segment, State, Table
 from tests.fakes import NOON_MS
+from tests.server.disturbed_volume import DisturbedVolume
 from tests.server.other_instance import GEOMETRY, OtherInstance, copy_of, other_instance
 
 AT_US = NOON_MS * 1000
@@ -137,20 +138,18 @@ class TestSiblings:
             assert SiblingLookup(("none", empty.name)).find(payment.correlation_id) is None
 
     @pytest.mark.parametrize("look", ["fingerprint", "attach"])
-    def test_no_descriptors(self, other: OtherInstance, monkeypatch: pytest.MonkeyPatch, look: str) -> None:
+    def test_no_descriptors(self, other: OtherInstance, look: str) -> None:
         """A payment may be where nobody can look: only one that is found is known to stand. Until it can be looked."""
         payment = payment_for(1)
         other.take(payment)
         with other_instance() as unseen:
-            lookup = SiblingLookup((unseen.name, other.name))
-            reach, reasons = getattr(Segment, look), [OSError(errno.EMFILE, "no descriptors")] * 2
+            reasons = [OSError(errno.EMFILE, "no descriptors")] * 2
 
-            def refuse_one(instance: str, **options: bool) -> object:
-                if instance == unseen.name and reasons:
+            def refuse(what: str, instance: str) -> None:
+                if (what, instance) == (look, unseen.name) and reasons:
                     raise reasons.pop()
-                return reach(instance, **options)
 
-            monkeypatch.setattr(Segment, look, refuse_one)
+            lookup = SiblingLookup((unseen.name, other.name), volume=DisturbedVolume(refuse))
             assert lookup.find(payment.correlation_id) is not None
             with pytest.raises(LookupUnavailable, match=r"can be looked at now: no descriptors\."):
                 lookup.find(payment_for(0).correlation_id)

@@ -11,6 +11,7 @@ from server.neighbours import Neighbours, Told
 from shm import Ended, Kind, Member, Phase, Segment, SegmentForbidden, migrate
 from shm.layout import BASE_PAGE_LENGTH
 from tests.fakes import NOON_MS
+from tests.server.disturbed_volume import DisturbedVolume
 from tests.server.other_instance import GEOMETRY, OtherInstance, other_instance
 from tests.shm.segments import segment_path
 
@@ -170,18 +171,16 @@ class TestUnheard:
         path.write_bytes(whole)
         assert neighbours.unheard({}) is None
 
-    def test_no_descriptors(self, other: OtherInstance, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_no_descriptors(self, other: OtherInstance) -> None:
         """Who can't look at one instance says so, and has not forgotten by the next time whom it looked at before."""
         other.segment.journal(0).begin_life()
-        neighbours = Neighbours([other.name, "test-cannot-be-opened"])
         reasons: list[Exception] = [OSError(errno.EMFILE, "no descriptors"), SegmentForbidden("it is another user's")]
 
-        def look(instance: str) -> tuple[int, bytes] | None:
-            if instance != other.name:
+        def refuse(look: str, instance: str) -> None:
+            if look == "fingerprint" and instance != other.name:
                 raise reasons.pop(0)
-            return Segment.fingerprint(instance)
 
-        monkeypatch.setattr(neighbours, "_fingerprint", look)
+        neighbours = Neighbours([other.name, "test-cannot-be-opened"], volume=DisturbedVolume(refuse))
         assert neighbours.unheard({}) == "the instances of this volume can't be looked at: no descriptors"
         assert "can't be seen: it is another user's" in str(neighbours.unheard({}))
         assert sorted(neighbours.unknowns()) == names(other)

@@ -12,6 +12,7 @@ from server.siblings import HAPROXY_RETURNS_MS, SERVES_WITHIN_MS, Sibling, Sibli
 from shm import Accepted, DispatcherCount, Geometry, Phase, Segment, State
 from shm.layout import BASE_PAGE_LENGTH
 from tests.fakes import NOON_MS, FakeClock
+from tests.server.disturbed_volume import DisturbedVolume
 from tests.server.fake_area import FakeArea
 from tests.server.other_instance import (
     GEOMETRY,
@@ -262,22 +263,23 @@ class TestAbsent:
         other.kill()
         assert amount_of(sibling, copy_of(1)) == 1990
 
-    def test_lived_and_died_while_it_was_looked_at(
-        self, other: OtherInstance, sibling: Sibling, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
+    def test_lived_and_died_while_it_was_looked_at(self, other: OtherInstance, clock: FakeClock) -> None:
         """Its lock is looked at before its segment: whatever a dead one had made and filled by then is met."""
+        lives = 0
+
+        def live_and_die(look: str, _: str) -> None:
+            nonlocal lives
+            if look == "is_role_free" and lives:
+                lives -= 1
+                Segment.unlink(other.name, locks=False)
+                other.segment = Segment.create(other.name, GEOMETRY._replace(lane_slots=16))
+                other.take(copy_of(1, accepted_ms=EARLIER_MS), State.SENDING)
+
+        sibling = sibling_of(other.name, clock, volume=DisturbedVolume(live_and_die))
         sibling.look()
-        is_free = Sibling._is_free  # noqa: SLF001
-
-        def live_and_die(self: Sibling, role: str) -> bool:
-            monkeypatch.undo()
-            Segment.unlink(other.name, locks=False)
-            other.segment = Segment.create(other.name, GEOMETRY._replace(lane_slots=16))
-            other.take(copy_of(1, accepted_ms=EARLIER_MS), State.SENDING)
-            return is_free(self, role)
-
-        monkeypatch.setattr(Sibling, "_is_free", live_and_die)
+        lives = 1
         assert amount_of(sibling, copy_of(1)) == 1990
+        assert lives == 0
 
     def test_back_with_another_geometry(self, other: OtherInstance, sibling: Sibling) -> None:
         """What was read of it counts as long as of any other that returns."""
@@ -404,7 +406,7 @@ class TestIntake:
         assert area.counters.get(DispatcherCount.CONFLICTS) == 2
 
     def test_nothing_is_taken_while_they_can_not_be_looked_at(
-        self, other: OtherInstance, clock: FakeClock, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+        self, other: OtherInstance, clock: FakeClock, caplog: pytest.LogCaptureFixture
     ) -> None:
         """Without descriptors the dispatcher goes on with what it has, and says so once each time."""
         other.take(copy_of(1))
@@ -412,17 +414,15 @@ class TestIntake:
         own = Segment.create("test-intake", GEOMETRY).lane(0, 0)
         Segment.unlink("test-intake")
         custody = Custody([own], area.table, area.journal, area.counters, lambda _: None)
-        sibling = sibling_of(other.name, clock)
+        reasons = [OSError(errno.EMFILE, "no descriptors")] * 3
+
+        def refuse(look: str, _: str) -> None:
+            if look == "is_role_free" and reasons:  # a lock's file
+                raise reasons.pop()
+
+        sibling = sibling_of(other.name, clock, volume=DisturbedVolume(refuse))
         intake = Intake([own], custody, area.counters, clock, siblings=Siblings([sibling]), after_absence=False)
         assert own.try_publish(copy_of(1, accepted_ms=LATER_MS))
-        is_free, reasons = sibling._is_free, [OSError(errno.EMFILE, "no descriptors")] * 3  # noqa: SLF001  a lock's file
-
-        def look(role: str) -> bool:
-            if reasons:
-                raise reasons.pop()
-            return is_free(role)
-
-        monkeypatch.setattr(sibling, "_is_free", look)
         assert [intake.take() for _ in range(3)] == [False] * 3
         assert own.depth == 1
         assert caplog.text.count("siblings can't be looked at") == 1

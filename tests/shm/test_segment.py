@@ -403,7 +403,7 @@ class TestFingerprint:
         second = Segment.fingerprint(instance)
         assert first is not None
         assert second is not None
-        assert first[1] != second[1]
+        assert first.header != second.header
 
 
 class TestUnlink:

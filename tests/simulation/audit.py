@@ -4,6 +4,7 @@ import asyncio
 from typing import NamedTuple
 
 from server.errors import TotalsUnavailable
+from server.neighbours import Neighbours
 from server.redis_totals import TotalsHash
 from server.shared_totals import SharedTotals
 from server.totals import Summary, Total
@@ -12,7 +13,7 @@ from shm import Member, State
 from tests.shm.memory import Died
 from tests.simulation.coverage import Fault
 from tests.simulation.instance import Instance
-from tests.simulation.process import Life, SimulatedNeighbours
+from tests.simulation.process import Life, SimulatedVolume
 from tests.simulation.redis_link import Connection, SimulatedRedis
 from tests.simulation.truth import MemberTruth, Record, Truth
 from tests.simulation.world import START_US, World
@@ -153,7 +154,8 @@ class Auditor:
 
     def _totals(self, instance: Instance, connection: Connection) -> SharedTotals:
         families = {one.config.instance: one for one in self.instances}
-        return SharedTotals(TotalsHash(connection), SimulatedNeighbours(families), instance.clock)
+        neighbours = Neighbours(families, volume=SimulatedVolume(families))
+        return SharedTotals(TotalsHash(connection), neighbours, instance.clock)
 
     def _check(self, life: Life, window: Window, summary: Summary, records: list[Record], stale: str | None) -> None:
         if self._world.tracing:

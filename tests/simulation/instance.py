@@ -9,7 +9,20 @@ from server.config import Config
 from server.payer import LAST_FLUSH_WITHIN_MS
 from server.supervisor import LOOK_MS
 from server.worker import STOP_WITHIN_S
-from shm import ENDED, UNSETTLED, Accepted, Geometry, Member, Phase, Segment, State, count_unsettled, layout
+from shm import (
+    ENDED,
+    UNSETTLED,
+    Accepted,
+    Counters,
+    Fingerprint,
+    Geometry,
+    Member,
+    Phase,
+    Segment,
+    State,
+    count_unsettled,
+    layout,
+)
 from shm.migration import _copy_area, _copy_purge
 from shm.role import RETRY_S
 from tests.shm.memory import TEARS
@@ -185,8 +198,7 @@ class Instance:
             world.say(f"{life} is born")
         life.began_at_s = world.loop.time()
         self.lives[role] = life
-        if role.kind == "dispatcher":
-            self.view.dispatcher_counters(role.number).phase = Phase.STARTING
+        self._row(role).phase = Phase.STARTING
         self._children.born(role, self._pids, self.clock.ticks_ms())
         around = Surroundings(world, self.clock, self._processors, self._server, self, self.siblings)
         if role.kind == "worker":
@@ -196,6 +208,11 @@ class Instance:
         task = world.loop.create_task(work, context=life.context)
         life.task = task
         task.add_done_callback(lambda _: self._ended(role, life), context=world.context)
+
+    def _row(self, role: Role) -> Counters:
+        if role.kind == "worker":
+            return self.view.worker_counters(role.number)
+        return self.view.dispatcher_counters(role.number)
 
     def _mortal(self, role: Role, name: str, fault: Fault) -> Life:
         """A process that is going to die at one of its stores."""
@@ -242,6 +259,8 @@ class Instance:
         if self.lives.get(role) is life:
             del self.lives[role]
             self._children.died(int(life.name.rsplit(".", 1)[1]), self.clock.ticks_ms())
+            if self.supervised:
+                self._row(role).phase = Phase.GONE
         self._world.later(self._world.latency_s(), self._fill)
 
     def kill_all(self) -> None:
@@ -337,9 +356,9 @@ class Instance:
         """Its segment, to be read."""
         return self.view
 
-    def fingerprint(self) -> tuple[int, bytes]:
+    def fingerprint(self) -> Fingerprint:
         """What tells that segment from another one it had."""
-        return self._copies_made, b""
+        return Fingerprint(self._copies_made, b"")
 
     def close(self) -> None:
         """The run is over."""

@@ -12,12 +12,12 @@ from server.config import Config
 from server.errors import TotalsUnavailable
 from server.gate import Gate
 from server.local_totals import LocalTotals
-from server.neighbours import Neighbours
 from server.payer import SPARE_CONNECTIONS, Payer
 from server.processors import Processor
 from server.redis_totals import TotalsHash
 from server.siblings import Sibling
-from shm import Counters, Phase
+from server.volume import Volume
+from shm import Counters, Fingerprint, Phase
 from tests.simulation.loop import Owner
 from tests.simulation.memory import MortalMemory
 from tests.simulation.network import Line
@@ -28,6 +28,7 @@ from tests.simulation.wire import WireTransport
 from tests.simulation.world import World
 
 FOLLOW_S = 1.0  # as `server.worker` does
+NEVER_SILENT_US = 10**15  # a beat of the far future: no web worker hangs
 
 
 class Life(Owner):
@@ -73,7 +74,7 @@ class Family(Protocol):
     def map(self) -> SimulatedSegment:
         """Its segment, to be read."""
 
-    def fingerprint(self) -> tuple[int, bytes]:
+    def fingerprint(self) -> Fingerprint:
         """What tells that segment from another one it had."""
 
 
@@ -97,40 +98,22 @@ class Surroundings(NamedTuple):
     siblings: Mapping[str, Family]
 
 
-class SimulatedSibling(Sibling):
-    """`Sibling` with other locks and another segment."""
-
-    def __init__(self, name: str, config: Config, clock: Clock, family: Family) -> None:
-        super().__init__(name, clock, config.stuck_ms, ours=config.instance)
-        self._family = family
-
-    def _is_free(self, role: str) -> bool:
-        return not self._family.plays(role)
-
-    def _serves(self, now_ms: int) -> bool:
-        return any(self._family.plays(f"worker-{worker}") for worker in range(len(self._workers)))
-
-    def _fingerprint(self) -> tuple[int, bytes]:
-        return self._family.fingerprint()
-
-    def _open(self) -> SimulatedSegment:
-        return self._family.map()
-
-
-class SimulatedNeighbours(Neighbours):
-    """`Neighbours` with other segments."""
+class SimulatedVolume(Volume):
+    """The volume of the simulated machine."""
 
     def __init__(self, families: Mapping[str, Family]) -> None:
-        super().__init__(families)
         self._families = families
 
-    def _open(self, instance: str) -> SimulatedSegment:
-        return self._families[instance].map()
-
-    def _fingerprint(self, instance: str) -> tuple[int, bytes]:
+    def fingerprint(self, instance: str) -> Fingerprint:
+        """Each instance has a segment all the time."""
         return self._families[instance].fingerprint()
 
-    def _is_free(self, instance: str, role: str) -> bool:
+    def attach(self, instance: str) -> SimulatedSegment:
+        """Nothing is mapped: all of it is there."""
+        return self._families[instance].map()
+
+    def is_role_free(self, instance: str, role: str) -> bool:
+        """Whoever is dead plays nothing."""
         return not self._families[instance].plays(role)
 
 
@@ -156,7 +139,8 @@ class SimulatedPayer(Payer):
         return Processor(index, url, transport=transport, timeout_s=self._config.attempt_timeout_ms / 1000)
 
     def _sibling(self, name: str) -> Sibling:
-        return SimulatedSibling(name, self._config, self._clock, self._around.siblings[name])
+        volume = SimulatedVolume(self._around.siblings)
+        return Sibling(name, self._clock, self._config.stuck_ms, ours=self._config.instance, volume=volume)
 
     def _quota(self) -> Callable[[], int]:
         return lambda: 0
@@ -211,6 +195,7 @@ def serve(
         if not config.redis_url:
             life.local = LocalTotals(life.segment, counters, lambda role: not around.home.plays(role), around.clock)
             following = world.loop.create_task(follow(life.local))
+        counters.beat(NEVER_SILENT_US)
         counters.phase = Phase.READY
         with contextlib.suppress(asyncio.CancelledError):
             await stop
