@@ -39,6 +39,7 @@ Paying, in a dispatcher:
     attempt        what is sent, and what each answer means
     unknowns       asks what became of those without an answer
     siblings       ids that another instance has accepted
+    latest         what one of them accepted last
     copies         which of two instances pays what both have
     verification   asks, after an absence, what was paid meanwhile
 

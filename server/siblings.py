@@ -21,24 +21,23 @@ lane before a full table until some seconds after the sibling's return; instance
 import logging
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
+from enum import Enum, unique
 from functools import partial
 
 from server.clock import Clock
 from server.config import IDS_FOLLOWED_MIN
 from server.copies import Copy, copies_in, is_first
-from server.generations import LatestIds
+from server.latest import LatestAccepted
 from server.volume import THIS_VOLUME, Volume
 from shm import (
     Accepted,
     BrokenInvariant,
     Counters,
     Fingerprint,
-    Lane,
     Phase,
     Segment,
     SegmentError,
     SegmentMissing,
-    Table,
 )
 
 HAPROXY_RETURNS_MS = 5000  # HAProxy needs 2 s to send an instance its ids again
@@ -47,6 +46,16 @@ SERVES_WITHIN_MS = 2500  # five beats of a worker; HAProxy leaves one that hangs
 _LEAVING = (Phase.LEAVING, Phase.GONE)
 
 _log = logging.getLogger(__name__)
+
+
+@unique
+class Absence(Enum):
+    """Why all that a sibling remembers counts here; the value is the log's word."""
+
+    GONE = "gone"
+    LEAVING = "leaving"
+    SERVING_NOBODY = "serving nobody"
+    RETURNING = "returning"  # it serves, and HAProxy does not send it its ids again yet
 
 
 class Sibling:
@@ -72,13 +81,13 @@ class Sibling:
         self._segment: Segment | None = None
         self._mapped: Fingerprint | None = None  # of what was mapped, or could not be
         self._supervisor: Counters | None = None
-        self._lanes: list[Lane] = []
-        self._tables: list[Table] = []
         self._workers: list[Counters] = []
-        self._heads: list[int] = []  # per lane, how far it has been followed; empty: not at all yet
-        self._latest = LatestIds(IDS_FOLLOWED_MIN)
+        self._latest = LatestAccepted([], [], IDS_FOLLOWED_MIN)
         self._remembered: dict[bytes, int] | None = None  # id to amount in cents, of one that is absent
-        self._remembered_of = ("", 0)  # why that was read, and when that life of it had begun, ms UTC
+        self._remembered_of: tuple[Absence | None, int] = (
+            None,
+            0,
+        )  # why it was read, and that life's beginning, ms UTC
         self._absent_at_ms = self._served_at_ms = self._read_at_ms = 0
         self._complained_of = ""
 
@@ -101,26 +110,44 @@ class Sibling:
         now_ms = self._clock.ticks_ms()
         is_gone = self._is_free("supervisor")  # first: whatever segment it made and filled before it died is met now
         self._attach()
-        absence = "gone" if is_gone else "leaving" if self._is_leaving() else ""
-        if not self._follow():
-            self._begin_to_follow()
+        self._latest.follow()
         life_ms = self._supervisor.started_at_ms if self._supervisor else 0
-        if absence:
+        absence = self._absence(now_ms, is_gone=is_gone)
+        if absence is None:
+            self._note_presence(now_ms, life_ms)
+        else:
             self._absent_at_ms = now_ms
-            if self._remembered is None or self._remembered_of != (absence, life_ms):
+            if self._must_read(absence, life_ms):
                 self._remember(absence, life_ms)
-        elif self._segment is not None and not self._serves(now_ms):
-            self._absent_at_ms = now_ms
-            # Again if it has gone to and fro for a while: it may have accepted a lot since.
-            if self._remembered is None or self._served_at_ms - self._read_at_ms >= self._returning_ms:
-                self._remember("serving nobody", life_ms)
-        elif self._remembered is None:
+
+    def _absence(self, now_ms: int, *, is_gone: bool) -> Absence | None:
+        """Why it can't answer for its ids now; None: it can, or has made no segment yet."""
+        if is_gone:
+            return Absence.GONE
+        if self._is_leaving():
+            return Absence.LEAVING
+        if self._segment is not None and not self._serves(now_ms):
+            return Absence.SERVING_NOBODY
+        return None
+
+    def _must_read(self, absence: Absence, life_ms: int) -> bool:
+        """Whether what was read of it, if anything was, is not all that it remembers by now."""
+        if self._remembered is None:
+            return True
+        if absence is Absence.SERVING_NOBODY:  # it has gone to and fro for a while: it may have accepted a lot since
+            return self._served_at_ms - self._read_at_ms >= self._returning_ms
+        return self._remembered_of != (absence, life_ms)
+
+    def _note_presence(self, now_ms: int, life_ms: int) -> None:
+        """It is not absent: who has just come back is read, once in a life; who has been back for long is forgotten."""
+        self._served_at_ms = now_ms
+        if self._remembered is None:
             is_young = self._clock.wall_us() // 1000 - life_ms < self._returning_ms
             if is_young and self._remembered_of[1] != life_ms:
                 self._absent_at_ms = now_ms
-                self._remember("returning", life_ms)
+                self._remember(Absence.RETURNING, life_ms)
         elif now_ms - self._absent_at_ms >= self._returning_ms:
-            self._remembered, self._remembered_of = None, ("", life_ms)
+            self._remembered, self._remembered_of = None, (None, life_ms)
             _log.info("%s answers for its ids itself again", self._instance)
 
     def amount_of(self, payment: Accepted) -> int | None:
@@ -133,11 +160,7 @@ class Sibling:
             return None
         amount_cents, accepted_at_us = found
         counts = is_first(accepted_at_us, payment.accepted_at_us, wins_ties=self._wins_ties)
-        return amount_cents if counts or self._has_taken(payment.correlation_id) else None
-
-    def _has_taken(self, correlation_id: bytes) -> bool:
-        """Whether it has taken an id into a table by now: a search of milliseconds, for what hardly ever happens."""
-        return any(table.find(correlation_id) is not None for table in self._tables)
+        return amount_cents if counts or self._latest.has_taken(payment.correlation_id) else None
 
     def _attach(self) -> None:
         """Maps the segment that has the sibling's name now, if it is another than the one that is mapped."""
@@ -151,17 +174,17 @@ class Sibling:
         segment = self._segment_now()
         self._mapped = fingerprint  # read before: what changes in between shows next time
         if segment is None or self._segment is None or segment.segment_id != self._segment.segment_id:
-            self._remembered, self._remembered_of = None, ("", 0)  # else it was copied, and remembers the same
+            self._remembered, self._remembered_of = None, (None, 0)  # else it was copied, and remembers the same
         self._segment = segment
-        self._supervisor, self._lanes, self._tables, self._workers = None, [], [], []
-        self._heads, self._latest = [], LatestIds(IDS_FOLLOWED_MIN)
+        self._supervisor, self._workers, lanes, tables = None, [], [], []
         if segment is not None:
             dispatchers = range(segment.geometry.dispatchers)
             workers = range(segment.geometry.workers)
+            lanes = [segment.lane(worker, dispatcher) for worker in workers for dispatcher in dispatchers]
+            tables = [segment.table(dispatcher) for dispatcher in dispatchers]
             self._supervisor = segment.supervisor_counters()
-            self._lanes = [segment.lane(worker, dispatcher) for worker in workers for dispatcher in dispatchers]
-            self._tables = [segment.table(dispatcher) for dispatcher in dispatchers]
             self._workers = [segment.worker_counters(worker) for worker in workers]
+        self._latest = LatestAccepted(lanes, tables, IDS_FOLLOWED_MIN)
 
     def _beats(self) -> bool:
         row = self._supervisor
@@ -170,10 +193,7 @@ class Sibling:
     def _serves(self, now_ms: int) -> bool:
         """Whether a web worker is at work: while none is, HAProxy sends that sibling's ids here."""
         silent_since_us = (now_ms - SERVES_WITHIN_MS) * 1000
-        if not any(row.phase is Phase.READY and row.heartbeat_us > silent_since_us for row in self._workers):
-            return False
-        self._served_at_ms = now_ms
-        return True
+        return any(row.phase is Phase.READY and row.heartbeat_us > silent_since_us for row in self._workers)
 
     def _segment_now(self) -> Segment | None:
         try:
@@ -189,45 +209,15 @@ class Sibling:
             self._complained_of = str(error)
             _log.warning("ids of %s can't be known, a copy of one may be paid here too: %s", self._instance, error)
 
-    def _remember(self, absence: str, life_ms: int) -> None:
+    def _remember(self, absence: Absence, life_ms: int) -> None:
         self._remembered_of = (absence, life_ms)
         self._read_at_ms = self._clock.ticks_ms()
         self._remembered = None  # first: both at once would be 20 MB more
-        self._remembered = {correlation_id: cents for _, _, correlation_id, cents, _ in self._ids()}
-        _log.info("%s is %s; %d of its ids count here", self._instance, absence, len(self._remembered))
+        self._remembered = {correlation_id: cents for _, _, correlation_id, cents, _ in self._latest.taken()}
+        _log.info("%s is %s; %d of its ids count here", self._instance, absence.value, len(self._remembered))
 
     def _is_leaving(self) -> bool:
         return self._supervisor is not None and self._supervisor.phase in _LEAVING
-
-    def _ids(self) -> Iterator[tuple[int, int, bytes, int, int]]:
-        for table in self._tables:
-            yield from table.ids()
-
-    def _begin_to_follow(self) -> None:
-        """Learns the latest ids of its tables and those in its lanes; what is taken meanwhile is met twice."""
-        self._heads = [lane.tail for lane in self._lanes]
-        self._latest = LatestIds(IDS_FOLLOWED_MIN)
-        times = sorted(accepted_at_us for *_, accepted_at_us in self._ids())
-        since_us = times[-IDS_FOLLOWED_MIN] if len(times) > IDS_FOLLOWED_MIN else 0
-        for _, _, correlation_id, cents, accepted_at_us in self._ids():
-            if accepted_at_us >= since_us:
-                self._latest.add(correlation_id, cents, accepted_at_us)
-        self._follow()
-
-    def _follow(self) -> bool:
-        """Learns what was published since; False if something was missed."""
-        is_whole = len(self._heads) == len(self._lanes)
-        for index, followed in enumerate(self._heads):
-            lane = self._lanes[index]
-            head = lane.head
-            for position in range(followed, head):
-                payment = lane.peek(position)
-                if payment is None:
-                    is_whole = False
-                else:
-                    self._latest.add(*payment)
-            self._heads[index] = head
-        return is_whole
 
     def last_purge(self) -> int:
         """The greatest epoch of its journals, as far as they can be read."""

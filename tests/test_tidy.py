@@ -56,7 +56,7 @@ SERVER_LAYERS = (
     ("circuit", "pacing", "problems"),
     ("routing", "outages"),
     # what stands in memory, and the ways out
-    ("copies", "volume"),
+    ("copies", "latest", "volume"),
     ("addresses", "connection", "redis_client", "redis_scripts", "following", "custody"),
     ("siblings", "neighbours", "lookup", "quota"),
     ("transport", "local_totals", "intake"),

@@ -1,0 +1,80 @@
+"""server/latest.py: the ids that an instance has accepted lately, over the segment of one."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from server.latest import LatestAccepted
+from tests.fakes import NOON_MS
+from tests.server.other_instance import GEOMETRY, OtherInstance, copy_of, other_instance
+
+SIZE = 3
+
+
+@pytest.fixture
+def other() -> Iterator[OtherInstance]:
+    """An instance."""
+    with other_instance() as made:
+        yield made
+
+
+@pytest.fixture
+def latest(other: OtherInstance) -> LatestAccepted:
+    """What is known of it: nothing yet."""
+    workers, dispatchers = range(GEOMETRY.workers), range(GEOMETRY.dispatchers)
+    lanes = [other.segment.lane(worker, dispatcher) for worker in workers for dispatcher in dispatchers]
+    return LatestAccepted(lanes, [other.segment.table(dispatcher) for dispatcher in dispatchers], SIZE)
+
+
+def known(latest: LatestAccepted, *numbers: int) -> list[int]:
+    """Which of these ids it knows."""
+    return [number for number in numbers if latest.get(copy_of(number).correlation_id) is not None]
+
+
+class TestLatestAccepted:
+    """LatestAccepted."""
+
+    def test_at_first(self, other: OtherInstance, latest: LatestAccepted) -> None:
+        """What lies in lanes, and the newest of the tables, with amount and time."""
+        for number in range(1, 6):
+            other.take(copy_of(number, accepted_ms=NOON_MS + number), dispatcher=number % 2)
+        other.publish(copy_of(9, 500))
+        latest.follow()
+        assert known(latest, *range(10)) == [3, 4, 5, 9]
+        assert latest.get(copy_of(9).correlation_id) == (500, NOON_MS * 1000)
+
+    def test_afterwards(self, other: OtherInstance, latest: LatestAccepted) -> None:
+        """What was published since, taken or not; the oldest go."""
+        latest.follow()
+        for number in range(1, 9):
+            other.publish(copy_of(number))
+            latest.follow()
+            other.skip()
+        assert known(latest, *range(10)) == [4, 5, 6, 7, 8]
+
+    def test_missed(self, other: OtherInstance, latest: LatestAccepted) -> None:
+        """What was overwritten in a lane before it could be read is found in the table."""
+        latest.follow()
+        for number in range(1, GEOMETRY.lane_slots + 2):
+            other.publish(copy_of(number))
+            other.take(copy_of(number, accepted_ms=NOON_MS - number))
+            other.skip()
+        latest.follow()
+        assert 1 in known(latest, 1)
+
+    def test_taken(self, other: OtherInstance, latest: LatestAccepted) -> None:
+        """What lies in a lane is not taken yet; of what is, every table's is told."""
+        other.publish(copy_of(1))
+        latest.follow()
+        assert not latest.has_taken(copy_of(1).correlation_id)
+        other.take(copy_of(1), dispatcher=0)
+        other.take(copy_of(2), dispatcher=1)
+        assert latest.has_taken(copy_of(1).correlation_id)
+        assert [taken[2] for taken in latest.taken()] == [copy_of(1).correlation_id, copy_of(2).correlation_id]
+
+    def test_nobody(self) -> None:
+        """An instance without a segment has accepted nothing."""
+        nothing = LatestAccepted([], [], SIZE)
+        nothing.follow()
+        assert nothing.get(bytes(16)) is None
+        assert not nothing.has_taken(bytes(16))
