@@ -18,11 +18,13 @@ import argparse
 import logging
 
 from server import listeners
+from server.children import roles_of
 from server.config import Config, from_environment
 from server.errors import ConfigError, ListenError
 from server.log import PromptHandler
 from server.supervisor import Supervisor
 from shm import (
+    SUPERVISOR,
     RoleLock,
     RoleTaken,
     Segment,
@@ -67,7 +69,7 @@ def main() -> int:
 
 def _lock(instance: str) -> RoleLock:
     try:
-        return take_role(instance, "supervisor")
+        return take_role(instance, SUPERVISOR)
     except RoleTaken:
         raise RoleTaken(f"an instance named {instance} is running already") from None
     except OSError as error:
@@ -76,11 +78,9 @@ def _lock(instance: str) -> RoleLock:
 
 def _require_locks(config: Config) -> None:
     """Sees that every child can have its lock: one that can't would be started again and again."""
-    roles = [f"dispatcher-{index}" for index in range(config.dispatchers)]
-    roles += [f"worker-{index}" for index in range(config.web_workers)]
-    for role in roles:
+    for role in roles_of(config):
         try:
-            make_lock_file(config.instance, role)
+            make_lock_file(config.instance, str(role))
         except OSError as error:
             raise SegmentForbidden(f"no lock: {error}") from None
 

@@ -6,6 +6,9 @@ after short ones, so that a child that can't live does not eat the machine.
 
 from typing import NamedTuple
 
+from server.config import Config
+from shm import dispatcher_role, worker_role
+
 PAUSE_MIN_MS = 100  # after the second short life in a row
 PAUSE_MAX_MS = 5000
 SHORT_LIFE_MS = 2000  # a child that dies sooner would do so again: the next is forked after a pause
@@ -24,7 +27,13 @@ class Role(NamedTuple):
 
     def __str__(self) -> str:
         """As in the names of locks: `worker-0`."""
-        return f"{self.kind}-{self.number}"
+        return worker_role(self.number) if self.kind == "worker" else dispatcher_role(self.number)
+
+
+def roles_of(config: Config) -> list[Role]:
+    """Every role of an instance but the supervisor's, dispatchers before the workers that hand over to them."""
+    roles = [Role("dispatcher", number) for number in range(config.dispatchers)]
+    return roles + [Role("worker", number) for number in range(config.web_workers)]
 
 
 class Child(NamedTuple):

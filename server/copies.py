@@ -7,7 +7,7 @@ and must never come to different answers: the payment would be paid twice, or by
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
-from shm import DispatcherCount, Segment, State, Table
+from shm import SUPERVISOR, DispatcherCount, Segment, State, Table, dispatcher_role
 
 _SENT_THERE = (State.SENDING, State.UNKNOWN, State.SETTLED)
 
@@ -62,7 +62,7 @@ class Copy(NamedTuple):
 
     def _is_down(self) -> bool:
         """Whether the sibling has no supervisor; its next life will verify what waits."""
-        return self.is_free("supervisor")
+        return self.is_free(SUPERVISOR)
 
     def _pays_what_waits(self) -> bool | None:
         """Whether what waits there is paid there for certain, as all has been verified; None: ask again in a moment.
@@ -73,7 +73,7 @@ class Copy(NamedTuple):
         dispatchers = range(self.segment.geometry.dispatchers)
         if self._is_down():
             return False
-        if any(self.is_free(f"dispatcher-{dispatcher}") for dispatcher in dispatchers):
+        if any(self.is_free(dispatcher_role(dispatcher)) for dispatcher in dispatchers):
             return None
         since_ms = self.segment.supervisor_counters().started_at_ms
         rows = (self.segment.dispatcher_counters(dispatcher) for dispatcher in dispatchers)

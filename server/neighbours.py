@@ -29,6 +29,7 @@ from shm import (
     SegmentError,
     SegmentMissing,
     SegmentNotReady,
+    dispatcher_role,
 )
 
 UNPUBLISHED_MAX = 4096  # records of a member that are added to a summary: some 15 ms; more have waited for a second
@@ -213,7 +214,7 @@ def is_at_work(is_free: Callable[[str], bool], dispatcher: int, row: Counters) -
         dispatcher: its number.
         row: its row of counters.
     """
-    return not is_free(f"dispatcher-{dispatcher}") and row.phase in _AT_WORK
+    return not is_free(dispatcher_role(dispatcher)) and row.phase in _AT_WORK
 
 
 def unknowns_of(row: Counters) -> UnknownRange:

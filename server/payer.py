@@ -30,7 +30,18 @@ from server.siblings import Sibling, Siblings
 from server.transport import KeepAliveTransport
 from server.unknowns import ASKED_AT_ONCE_MAX
 from server.verification import VERIFIED_AT_ONCE_MAX, verify
-from shm import Counters, DispatcherCount, Journal, Lane, Member, Phase, Segment, WorkerCount, take_role
+from shm import (
+    Counters,
+    DispatcherCount,
+    Journal,
+    Lane,
+    Member,
+    Phase,
+    Segment,
+    WorkerCount,
+    dispatcher_role,
+    take_role,
+)
 
 OLD_MS = 1000  # what was requested longer ago is published at once: an audit's window ends 1.5 s ago
 DRAIN_LOOK_S = 0.02
@@ -55,7 +66,7 @@ def serve(config: Config, segment: Segment, index: int, doorbell: int) -> int:
         OSError: the lock's file can't be opened.
         BrokenInvariant: the journal, its base or the table is damaged.
     """
-    with take_role(config.instance, f"dispatcher-{index}"):
+    with take_role(config.instance, dispatcher_role(index)):
         counters = segment.dispatcher_counters(index)
         child.begin(counters)
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:

@@ -30,6 +30,7 @@ from server.copies import Copy, copies_in, is_first
 from server.latest import LatestAccepted
 from server.volume import THIS_VOLUME, Volume
 from shm import (
+    SUPERVISOR,
     Accepted,
     BrokenInvariant,
     Counters,
@@ -108,7 +109,7 @@ class Sibling:
         run past.
         """
         now_ms = self._clock.ticks_ms()
-        is_gone = self._is_free("supervisor")  # first: whatever segment it made and filled before it died is met now
+        is_gone = self._is_free(SUPERVISOR)  # first: whatever segment it made and filled before it died is met now
         self._attach()
         self._latest.follow()
         life_ms = self._supervisor.started_at_ms if self._supervisor else 0

@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable
 
 from server import child, payer, worker
-from server.children import Children, Role
+from server.children import Children, Role, roles_of
 from server.config import Config
 from shm import Counters, Phase, Segment, SegmentError, SupervisorCount, segment_name
 
@@ -41,9 +41,7 @@ class Supervisor:
         self._segment = segment
         self._listeners = listeners
         self._doorbells = [os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC) for _ in range(config.dispatchers)]
-        roles = [Role("dispatcher", index) for index in range(config.dispatchers)]
-        roles += [Role("worker", index) for index in range(config.web_workers)]
-        self._children = Children(roles)
+        self._children = Children(roles_of(config))
         self._counters = segment.supervisor_counters()
         self._watched: set[int] = {signal.SIGCHLD, *_STOPS}
         self._stopped = False

@@ -25,7 +25,7 @@ from server.redis_totals import TotalsHash
 from server.shared_totals import SharedTotals
 from server.shortcut import shortcut_protocol
 from server.volume import THIS_VOLUME
-from shm import Counters, Phase, Segment, take_role
+from shm import Counters, Phase, Segment, take_role, worker_role
 
 KEEP_ALIVE_S = 75  # far over HAProxy's 5 s purge of idle connections: the side that reuses them must close first
 FOLLOW_EVERY_S = 1.0  # without Redis; a journal folds far less in that time than it holds
@@ -85,7 +85,7 @@ def serve(config: Config, segment: Segment, worker: int, listener: socket.socket
         RoleTaken: another process plays it.
         OSError: the lock's file can't be opened.
     """
-    with take_role(config.instance, f"worker-{worker}"):
+    with take_role(config.instance, worker_role(worker)):
         counters = segment.worker_counters(worker)
         child.begin(counters)
         gate = Gate(

@@ -36,7 +36,16 @@ from shm.journal import Journal
 from shm.lane import Lane
 from shm.layout import VERSION, Geometry
 from shm.migration import count_unsettled, discard_unfinished, migrate
-from shm.names import INSTANCE_PATTERN, instances_present, lock_path, lock_paths, segment_name
+from shm.names import (
+    INSTANCE_PATTERN,
+    SUPERVISOR,
+    dispatcher_role,
+    instances_present,
+    lock_path,
+    lock_paths,
+    segment_name,
+    worker_role,
+)
 from shm.record import EPOCH_TIMES_FROM, STATE_KINDS, Accepted, Base, Ended, Kept, Kind
 from shm.recovery import recover
 from shm.role import RoleLock, is_role_free, make_lock_file, take_role
@@ -50,6 +59,7 @@ __all__ = [
     "EPOCH_TIMES_FROM",
     "INSTANCE_PATTERN",
     "STATE_KINDS",
+    "SUPERVISOR",
     "UNSETTLED",
     "VERSION",
     "Accepted",
@@ -86,6 +96,7 @@ __all__ = [
     "WorkerCount",
     "count_unsettled",
     "discard_unfinished",
+    "dispatcher_role",
     "instances_present",
     "is_role_free",
     "lock_path",
@@ -96,4 +107,5 @@ __all__ = [
     "recover",
     "segment_name",
     "take_role",
+    "worker_role",
 ]

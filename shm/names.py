@@ -7,7 +7,18 @@ from pathlib import Path
 SHM_FOLDER = Path("/dev/shm")  # where Linux keeps POSIX shared memory (shm_overview(7))
 MODE = 0o600
 INSTANCE_PATTERN = re.compile(r"[a-z0-9][a-z0-9-]{0,31}")
+SUPERVISOR = "supervisor"  # a role, as are those below
 _PREFIX = "gateway-"
+
+
+def worker_role(number: int) -> str:
+    """The role of a web worker, `worker-0`."""
+    return f"worker-{number}"
+
+
+def dispatcher_role(number: int) -> str:
+    """The role of a dispatcher, `dispatcher-0`."""
+    return f"dispatcher-{number}"
 
 
 def segment_name(instance: str) -> str:

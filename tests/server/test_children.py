@@ -1,6 +1,7 @@
 """server/children.py: who is pending, alive and dead, without a single process."""
 
-from server.children import PAUSE_MAX_MS, PAUSE_MIN_MS, SHORT_LIFE_MS, Child, Children, Role
+from server.children import PAUSE_MAX_MS, PAUSE_MIN_MS, SHORT_LIFE_MS, Child, Children, Role, roles_of
+from server.config import load
 
 DISPATCHER = Role("dispatcher", 0)
 WORKERS = Role("worker", 0), Role("worker", 1)
@@ -87,3 +88,13 @@ class TestChildren:
     def test_names(self) -> None:
         """A role is called as its lock is."""
         assert [str(role) for role in ROLES] == ["dispatcher-0", "worker-0", "worker-1"]
+
+
+class TestRolesOf:
+    """roles_of."""
+
+    def test_dispatchers_first(self) -> None:
+        """Each of both kinds once, with the name of its lock."""
+        roles = roles_of(load({"WEB_WORKERS": "2", "DISPATCHERS": "3"}))
+        assert [str(role) for role in roles] == ["dispatcher-0", "dispatcher-1", "dispatcher-2", "worker-0", "worker-1"]
+        assert roles_of(load({"WEB_WORKERS": "2"})) == ROLES

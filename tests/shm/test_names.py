@@ -29,7 +29,7 @@ class TestInstancePattern:
 
 
 class TestNames:
-    """segment_name, segment_path, lock_path, lock_paths and instances_present."""
+    """segment_name, segment_path, roles, lock_path, lock_paths and instances_present."""
 
     def test_segment_name(self) -> None:
         """Segments are named after their instance, for posix_ipc with a slash."""
@@ -42,6 +42,11 @@ class TestNames:
     def test_lock_path(self, folder: Path) -> None:
         """Each role has a file of its own beside the segment."""
         assert names.lock_path("app1", "worker-0") == folder / "gateway-app1.worker-0.lock"
+
+    def test_roles(self) -> None:
+        """As they are in the names of locks, which instances of several versions share."""
+        roles = (names.SUPERVISOR, names.worker_role(0), names.dispatcher_role(12))
+        assert roles == ("supervisor", "worker-0", "dispatcher-12")
 
     def test_lock_paths_are_the_instances_own(self, folder: Path) -> None:
         """Neither the segment nor the locks of an instance with a longer name belong to it."""

@@ -4,13 +4,14 @@ import os
 from collections.abc import Callable
 from dataclasses import replace
 
-from server.children import Children, Role
+from server.children import Children, Role, roles_of
 from server.config import Config
 from server.payer import LAST_FLUSH_WITHIN_MS
 from server.supervisor import LOOK_MS
 from server.worker import STOP_WITHIN_S
 from shm import (
     ENDED,
+    SUPERVISOR,
     UNSETTLED,
     Accepted,
     Counters,
@@ -172,9 +173,7 @@ class Instance:
         counters.begin(1, self.clock.wall_us() // 1000 - ago_ms)
         counters.phase = Phase.READY
         self._stopping += 1
-        roles = [Role("dispatcher", index) for index in range(self.config.dispatchers)]
-        roles += [Role("worker", index) for index in range(self.config.web_workers)]
-        self._children = Children(roles)
+        self._children = Children(roles_of(self.config))
         self._fill()
 
     def _fill(self) -> None:
@@ -350,7 +349,7 @@ class Instance:
 
     def plays(self, role: str) -> bool:
         """Whether a living process holds a role's lock."""
-        return self.supervised if role == "supervisor" else any(str(one) == role for one in self.lives)
+        return self.supervised if role == SUPERVISOR else any(str(one) == role for one in self.lives)
 
     def map(self) -> SimulatedSegment:
         """Its segment, to be read."""

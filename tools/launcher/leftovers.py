@@ -5,6 +5,7 @@ from contextlib import ExitStack, contextmanager
 from functools import partial
 
 from shm import (
+    SUPERVISOR,
     RoleTaken,
     Segment,
     SegmentError,
@@ -12,11 +13,13 @@ from shm import (
     SegmentNotReady,
     count_unsettled,
     discard_unfinished,
+    dispatcher_role,
     instances_present,
     lock_path,
     lock_paths,
     segment_name,
     take_role,
+    worker_role,
 )
 
 DEAD_WITHIN_S = 3.0  # killed processes are gone in milliseconds; a machine may be starved
@@ -30,7 +33,7 @@ def clear(instances: Sequence[str], sleep: Callable[[float], None]) -> list[str]
     Returns:
         A sentence for each segment that stays.
     """
-    began = [instance for instance in instances if lock_path(instance, "supervisor").exists()]
+    began = [instance for instance in instances if lock_path(instance, SUPERVISOR).exists()]
     with ExitStack() as held:
         reasons = {instance: _reason_to_stay(instance, sleep, held) for instance in began}
         if not any(reasons.values()):
@@ -67,16 +70,16 @@ def _nobody_lives(instance: str, sleep: Callable[[float], None]) -> Iterator[Seg
     """
     take = partial(take_role, instance, within_s=DEAD_WITHIN_S, sleep=sleep)
     with ExitStack() as roles:
-        roles.enter_context(take("supervisor"))
+        roles.enter_context(take(SUPERVISOR))
         try:
             segment = Segment.attach(instance, read_only=True)
         except (SegmentMissing, SegmentNotReady):  # its maker died before anything was accepted
             yield None
             return
         for worker in range(segment.geometry.workers):
-            roles.enter_context(take(f"worker-{worker}"))
+            roles.enter_context(take(worker_role(worker)))
         for dispatcher in range(segment.geometry.dispatchers):
-            roles.enter_context(take(f"dispatcher-{dispatcher}"))
+            roles.enter_context(take(dispatcher_role(dispatcher)))
         yield segment
 
 

@@ -7,7 +7,17 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from shm import BrokenInvariant, RoleTaken, Segment, SegmentError, count_unsettled, lock_path, segment_name, take_role
+from shm import (
+    SUPERVISOR,
+    BrokenInvariant,
+    RoleTaken,
+    Segment,
+    SegmentError,
+    count_unsettled,
+    lock_path,
+    segment_name,
+    take_role,
+)
 from tools.debian import Machine, SetupError, find_program, install_packages, this_machine
 from tools.environment import ROOT
 from tools.launcher.errors import LaunchError
@@ -74,10 +84,10 @@ def require_nobody_runs(instances: Sequence[str]) -> None:
         LaunchError: one does, or its lock is another user's.
     """
     for instance in instances:
-        if not lock_path(instance, "supervisor").exists():
+        if not lock_path(instance, SUPERVISOR).exists():
             continue
         try:
-            take_role(instance, "supervisor", within_s=LOOKED_AT_S).release()
+            take_role(instance, SUPERVISOR, within_s=LOOKED_AT_S).release()
         except RoleTaken:
             raise LaunchError(
                 f"an instance named {instance} is running already on this machine; stop it first "

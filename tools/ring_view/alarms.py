@@ -2,7 +2,8 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from tools.ring_view.snapshot import LEAVING, SUPERVISOR, Area, LaneView, Process
+from shm import SUPERVISOR
+from tools.ring_view.snapshot import LEAVING, Area, LaneView, Process
 
 ALARMING: Mapping[str, str] = {
     "set_aside": "torn lane slots or damaged table slots were set aside",

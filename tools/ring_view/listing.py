@@ -2,10 +2,10 @@
 
 from collections.abc import Iterable
 
-from shm import UNSETTLED, DispatcherCount, Segment, SegmentError, instances_present
+from shm import SUPERVISOR, UNSETTLED, DispatcherCount, Segment, SegmentError, instances_present
 from tools.ring_view.locks import Holders
 from tools.ring_view.reading import read_header, read_lanes, read_processes
-from tools.ring_view.snapshot import SUPERVISOR, Listed, Moment, Process
+from tools.ring_view.snapshot import Listed, Moment, Process
 
 UNSETTLED_GAUGES = tuple(DispatcherCount[state.name].name.lower() for state in UNSETTLED)
 

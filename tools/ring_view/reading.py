@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 
 from shm import (
+    SUPERVISOR,
     VERSION,
     Counters,
     DispatcherCount,
@@ -10,11 +11,13 @@ from shm import (
     Segment,
     SupervisorCount,
     WorkerCount,
+    dispatcher_role,
+    worker_role,
 )
 from tools.ring_view.alarms import find_alarms
 from tools.ring_view.contents import age_ms, view_journal, view_table
 from tools.ring_view.locks import Holders, role_holder
-from tools.ring_view.snapshot import SUPERVISOR, Area, Clock, Header, LaneView, Moment, Money, Process, Snapshot
+from tools.ring_view.snapshot import Area, Clock, Header, LaneView, Moment, Money, Process, Snapshot
 
 AHEAD_US_MAX = 5_000_000  # a beat may follow the start of a look; one further ahead is of the machine's last boot
 PEEKS_MAX = 8  # looks at a lane's oldest payment that its dispatcher keeps taking
@@ -66,8 +69,8 @@ def read_processes(segment: Segment, instance: str, holders: Holders, moment: Mo
     """Every row of counters with the holder of its role."""
     rows: list[tuple[str, Counters, Counts]] = [(SUPERVISOR, segment.supervisor_counters(), SupervisorCount)]
     workers, dispatchers = range(segment.geometry.workers), range(segment.geometry.dispatchers)
-    rows += [(f"worker-{index}", segment.worker_counters(index), WorkerCount) for index in workers]
-    rows += [(f"dispatcher-{index}", segment.dispatcher_counters(index), DispatcherCount) for index in dispatchers]
+    rows += [(worker_role(index), segment.worker_counters(index), WorkerCount) for index in workers]
+    rows += [(dispatcher_role(index), segment.dispatcher_counters(index), DispatcherCount) for index in dispatchers]
     return tuple(
         _read_process(role, counters, counts, role_holder(holders, instance, role), moment)
         for role, counters, counts in rows

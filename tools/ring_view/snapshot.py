@@ -10,7 +10,6 @@ from shm import UNSETTLED
 HEARTBEAT_STALE_MS = 1500
 """Three beats of 0.5 s missed: the same as the summary allows an instance to be silent."""
 
-SUPERVISOR = "supervisor"
 GONE, LEAVING = "gone", "leaving"
 
 PROCESSOR_NAMES = ("default", "fallback")
