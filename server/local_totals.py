@@ -10,9 +10,8 @@ from collections.abc import Callable
 from server.clock import Clock
 from server.errors import TotalsUnavailable
 from server.following import JournalFollower
-from server.neighbours import is_at_work, unknowns_of
+from server.neighbours import BEATS_WITHIN_MS, is_at_work, silent_for_ms, unknowns_of
 from server.totals import PURGE_POLL_S, PURGE_WITHIN_S, Summary, count_window, either, reaches_forgotten
-from server.totals_rows import SEEN_WITHIN_MS
 from shm import Counters, Segment, WorkerCount
 
 
@@ -64,8 +63,8 @@ class LocalTotals:
                 raise TotalsUnavailable(
                     f"dispatcher {dispatcher} has not recovered yet what its predecessor was sending"
                 )
-            silent_ms = self._clock.ticks_ms() - row.heartbeat_us // 1000
-            if silent_ms > SEEN_WITHIN_MS:
+            silent_ms = silent_for_ms(row, self._clock)
+            if silent_ms > BEATS_WITHIN_MS:
                 raise TotalsUnavailable(f"dispatcher {dispatcher} has been silent for {silent_ms} ms")
         if len({follower.epoch for follower in self._followers}) > 1:
             raise TotalsUnavailable("not every dispatcher has taken up the last purge yet")

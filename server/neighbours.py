@@ -12,6 +12,7 @@ from functools import partial
 from types import MappingProxyType
 from typing import NamedTuple
 
+from server.clock import Clock
 from server.errors import TotalsUnavailable
 from server.totals import UnknownRange
 from server.volume import THIS_VOLUME, Volume
@@ -33,6 +34,7 @@ from shm import (
 )
 
 UNPUBLISHED_MAX = 4096  # records of a member that are added to a summary: some 15 ms; more have waited for a second
+BEATS_WITHIN_MS = 1000  # two beats of a dispatcher; one that is frozen does not hear what processors answer meanwhile
 
 _AT_WORK = (Phase.READY, Phase.LEAVING)
 
@@ -76,6 +78,7 @@ class Neighbours:
         siblings: the names of the others.
         own: this one's name and segment, which stays its own whatever the name leads to.
         volume: where all of them are seen.
+        clock: ticking clock, for hearts.
     """
 
     def __init__(
@@ -84,9 +87,11 @@ class Neighbours:
         *,
         own: Mapping[str, Segment] = MappingProxyType({}),
         volume: Volume = THIS_VOLUME,
+        clock: Clock,
     ) -> None:
         """Looks at nothing yet."""
         self._volume = volume
+        self._clock = clock
         self._own = own
         self._siblings = tuple(siblings)
         self._mapped: dict[str, _Mapped] = {}  # by sibling's name
@@ -119,11 +124,18 @@ class Neighbours:
                     return f"instance {member} has not published its totals yet"
             elif told[member].life != life:
                 return f"instance {member} is back and has not published its totals yet"
-            elif not told[member].said_goodbye and not works:
-                if neighbour.row.phase is None:
-                    return f"the row of dispatcher {member} is damaged: nobody can tell whether it is at work"
-                return f"dispatcher {member} has died, and its successor has not published its totals yet"
+            elif not told[member].said_goodbye and (idle := self._idleness(member, neighbour.row, works=works)):
+                return idle
         return None
+
+    def _idleness(self, member: str, row: Counters, *, works: bool) -> str | None:
+        """A sentence on a dispatcher that may know less than has happened: dead, or frozen."""
+        if row.phase is None:
+            return f"the row of dispatcher {member} is damaged: nobody can tell whether it is at work"
+        if not works:
+            return f"dispatcher {member} has died, and its successor has not published its totals yet"
+        silent_ms = silent_for_ms(row, self._clock)
+        return f"dispatcher {member} has been silent for {silent_ms} ms" if silent_ms > BEATS_WITHIN_MS else None
 
     def named(self, reason: str) -> str:
         """A reason with the instance's name behind each member of this volume: people know that one."""
@@ -215,6 +227,11 @@ def is_at_work(is_free: Callable[[str], bool], dispatcher: int, row: Counters) -
         row: its row of counters.
     """
     return not is_free(dispatcher_role(dispatcher)) and row.phase in _AT_WORK
+
+
+def silent_for_ms(row: Counters, clock: Clock) -> int:
+    """How long ago a process's heart last beat."""
+    return clock.ticks_ms() - row.heartbeat_us // 1000
 
 
 def unknowns_of(row: Counters) -> UnknownRange:

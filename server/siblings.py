@@ -85,10 +85,7 @@ class Sibling:
         self._workers: list[Counters] = []
         self._latest = LatestAccepted([], [], IDS_FOLLOWED_MIN)
         self._remembered: dict[bytes, int] | None = None  # id to amount in cents, of one that is absent
-        self._remembered_of: tuple[Absence | None, int] = (
-            None,
-            0,
-        )  # why it was read, and that life's beginning, ms UTC
+        self._remembered_of: tuple[Absence | None, int] = (None, 0)  # why; and when that life had begun, ms UTC
         self._absent_at_ms = self._served_at_ms = self._read_at_ms = 0
         self._complained_of = ""
 

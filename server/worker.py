@@ -106,7 +106,7 @@ def serve(config: Config, segment: Segment, worker: int, listener: socket.socket
 async def _serve(config: Config, segment: Segment, gate: Gate, counters: Counters, listener: socket.socket) -> None:
     totals: SharedTotals | LocalTotals
     if config.redis_url:
-        neighbours = Neighbours(config.siblings, own={config.instance: segment})
+        neighbours = Neighbours(config.siblings, own={config.instance: segment}, clock=SystemClock())
         totals = SharedTotals(TotalsHash(RedisClient(config.redis_url)), neighbours, SystemClock())
     else:
         is_free = partial(THIS_VOLUME.is_role_free, config.instance)

@@ -85,7 +85,7 @@ def members(totals: TotalsHash, count: int = 2) -> Iterator[list[Published]]:
 
 def far_reader(totals: TotalsHash) -> SharedTotals:
     """A web worker's reader that sees nobody's journals: all members are on other volumes."""
-    return SharedTotals(totals, Neighbours([]), SystemClock())
+    return SharedTotals(totals, Neighbours([], clock=SystemClock()), SystemClock())
 
 
 async def reason(reader: SharedTotals, from_ms: int | None = None, to_ms: int | None = None) -> str:

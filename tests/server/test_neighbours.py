@@ -10,10 +10,12 @@ from server.errors import TotalsUnavailable
 from server.neighbours import Neighbours, Told
 from shm import Ended, Kind, Member, Phase, Segment, SegmentForbidden, migrate
 from shm.layout import BASE_PAGE_LENGTH
-from tests.fakes import NOON_MS
+from tests.fakes import NOON_MS, FakeClock
 from tests.server.disturbed_volume import DisturbedVolume
 from tests.server.other_instance import GEOMETRY, OtherInstance, other_instance
 from tests.shm.segments import segment_path
+
+CLOCK = FakeClock()
 
 
 @pytest.fixture
@@ -37,6 +39,7 @@ def at_work(other: OtherInstance, *phases: Phase) -> None:
     """Its dispatchers are where these phases say."""
     for number, phase in enumerate(phases):
         other.segment.dispatcher_counters(number).phase = phase
+        other.segment.dispatcher_counters(number).beat(CLOCK.ticks_ms() * 1000)
 
 
 class TestUnheard:
@@ -44,7 +47,7 @@ class TestUnheard:
 
     def test_who_never_lived(self, other: OtherInstance) -> None:
         """A segment whose dispatchers have never started has settled nothing, and no segment neither."""
-        assert Neighbours(["test-never-was", other.name]).unheard({}) is None
+        assert Neighbours(["test-never-was", other.name], clock=CLOCK).unheard({}) is None
 
     def test_who_never_published(self, other: OtherInstance) -> None:
         """One that has lived is missed, each dispatcher by itself."""
@@ -52,21 +55,35 @@ class TestUnheard:
         other.segment.journal(1).begin_life()
         other.start()
         at_work(other, Phase.READY, Phase.READY)
-        neighbours = Neighbours([other.name])
+        neighbours = Neighbours([other.name], clock=CLOCK)
         assert neighbours.unheard({first: told(0)}) == (f"instance {second} has not published its totals yet")
         assert neighbours.unheard({second: told(1)}) is None
 
     def test_names(self, other: OtherInstance) -> None:
         """A member of this volume is shown with the name that people gave to its instance, any other as it is."""
         first, second = names(other)
-        named = Neighbours([other.name]).named(f"{first}, {second} and aa.0")
+        named = Neighbours([other.name], clock=CLOCK).named(f"{first}, {second} and aa.0")
         assert named == f"{first} ({other.name}), {second} ({other.name}) and aa.0"
+
+    def test_who_is_frozen(self, other: OtherInstance) -> None:
+        """A stopped process holds its lock, and does not hear what its processors answer: after two beats it shows."""
+        first, _ = names(other)
+        life = other.segment.journal(0).begin_life()
+        other.start()
+        at_work(other, Phase.READY)
+        clock = FakeClock()
+        neighbours = Neighbours([other.name], clock=clock)
+        clock.advance(1000)
+        assert neighbours.unheard({first: told(life)}) is None
+        clock.advance(1)
+        assert neighbours.unheard({first: told(life)}) == f"dispatcher {first} has been silent for 1001 ms"
+        assert neighbours.unheard({first: told(life, said_goodbye=True)}) is None
 
     def test_who_has_died(self, other: OtherInstance) -> None:
         """From its death until its successor has published, nobody knows what it was sending; a goodbye is no death."""
         first, _ = names(other)
         life = other.segment.journal(0).begin_life()
-        neighbours = Neighbours([other.name])
+        neighbours = Neighbours([other.name], clock=CLOCK)
         died = f"dispatcher {first} has died, and its successor has not published its totals yet"
         other.start()
         for phase, sentence in {
@@ -86,7 +103,7 @@ class TestUnheard:
         """Nobody can tell whether it has recovered: that is a reason like any other, until its next phase."""
         first, _ = names(other)
         life = other.segment.journal(0).begin_life()
-        neighbours = Neighbours([other.name])
+        neighbours = Neighbours([other.name], clock=CLOCK)
         other.start()
         at_work(other, cast("Phase", 99))
         assert neighbours.unheard({first: told(life)}) == (
@@ -101,7 +118,7 @@ class TestUnheard:
         first, _ = names(other)
         journal = other.segment.journal(0)
         life = journal.begin_life()
-        neighbours = Neighbours([other.name])
+        neighbours = Neighbours([other.name], clock=CLOCK)
         goodbye = {first: told(life, said_goodbye=True)}
         assert neighbours.unheard(goodbye) is None
         assert journal.begin_life() == life + 1
@@ -112,7 +129,7 @@ class TestUnheard:
         """It is found at once, and the one before it is forgotten."""
         first, _ = names(other)
         other.segment.journal(0).begin_life()
-        neighbours = Neighbours([other.name])
+        neighbours = Neighbours([other.name], clock=CLOCK)
         assert first in (neighbours.unheard({}) or "")
         Segment.unlink(other.name, locks=False)
         other.segment = Segment.create(other.name, GEOMETRY)
@@ -124,7 +141,7 @@ class TestUnheard:
         lives = {name: other.segment.journal(number).begin_life() for number, name in enumerate((first, second))}
         other.start()
         at_work(other, Phase.READY, Phase.READY)
-        neighbours = Neighbours([other.name])
+        neighbours = Neighbours([other.name], clock=CLOCK)
         heard = {name: told(life) for name, life in lives.items()}
         assert neighbours.unheard(heard) is None
         Segment.unlink(other.name, locks=False)
@@ -143,7 +160,7 @@ class TestUnheard:
         other.start()
         at_work(other, Phase.READY, Phase.READY)
         Segment.unlink(other.name, locks=False)
-        neighbours = Neighbours([], own={other.name: other.segment})
+        neighbours = Neighbours([], own={other.name: other.segment}, clock=CLOCK)
         assert neighbours.unheard({}) == f"instance {first} has not published its totals yet"
         heard = {name: told(life) for name, life in lives.items()}
         assert neighbours.unheard(heard) is None
@@ -154,7 +171,7 @@ class TestUnheard:
         """A segment that was copied into a new one keeps its id: the life that began since is that of the new one."""
         first, _ = names(other)
         other.segment.journal(0).begin_life()
-        neighbours = Neighbours([other.name])
+        neighbours = Neighbours([other.name], clock=CLOCK)
         assert neighbours.unheard({first: told(1, said_goodbye=True)}) is None
         moved = migrate(other.segment, other.name, GEOMETRY._replace(waiting_slots=64))
         moved.journal(0).begin_life()
@@ -166,7 +183,7 @@ class TestUnheard:
         path = segment_path(other.name)
         whole = path.read_bytes()
         path.write_bytes(b"something else" * 1000)
-        neighbours = Neighbours([other.name])
+        neighbours = Neighbours([other.name], clock=CLOCK)
         assert f"what instance {other.name} has settled can't be seen" in (neighbours.unheard({}) or "")
         path.write_bytes(whole)
         assert neighbours.unheard({}) is None
@@ -180,7 +197,7 @@ class TestUnheard:
             if look == "fingerprint" and instance != other.name:
                 raise reasons.pop(0)
 
-        neighbours = Neighbours([other.name, "test-cannot-be-opened"], volume=DisturbedVolume(refuse))
+        neighbours = Neighbours([other.name, "test-cannot-be-opened"], volume=DisturbedVolume(refuse), clock=CLOCK)
         assert neighbours.unheard({}) == "the instances of this volume can't be looked at: no descriptors"
         assert "can't be seen: it is another user's" in str(neighbours.unheard({}))
         assert sorted(neighbours.unknowns()) == names(other)
@@ -190,7 +207,7 @@ class TestUnheard:
     def test_a_segment_in_the_making(self, other: OtherInstance) -> None:
         """Nothing has been settled in it."""
         segment_path(other.name).write_bytes(bytes(4096))
-        assert Neighbours([other.name]).unheard({}) is None
+        assert Neighbours([other.name], clock=CLOCK).unheard({}) is None
 
 
 class TestUnpublished:
@@ -206,7 +223,7 @@ class TestUnpublished:
     @pytest.fixture
     def neighbours(self, other: OtherInstance) -> Neighbours:
         """With the journals of an instance, mapped."""
-        made = Neighbours([other.name])
+        made = Neighbours([other.name], clock=CLOCK)
         made.unheard({})
         return made
 

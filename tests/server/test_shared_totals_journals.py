@@ -18,7 +18,7 @@ from shm import DispatcherCount, Ended, Phase
 from tests.fakes import NOON_MS
 from tests.redis_server import RedisServer
 from tests.server.members import ONE, OTHER, Published, reason
-from tests.server.other_instance import OtherInstance, other_instance
+from tests.server.other_instance import NEVER_SILENT_US, OtherInstance, other_instance
 
 pytestmark = pytest.mark.slow
 
@@ -29,6 +29,7 @@ def other() -> Iterator[OtherInstance]:
     with other_instance() as made:
         made.start()
         made.segment.dispatcher_counters(0).phase = Phase.READY
+        made.segment.dispatcher_counters(0).beat(NEVER_SILENT_US)
         yield made
 
 
@@ -41,7 +42,9 @@ def member(other: OtherInstance, totals: TotalsHash) -> Published:
 @pytest.fixture
 async def reader(redis: RedisServer, other: OtherInstance) -> AsyncIterator[SharedTotals]:
     """A web worker's, on the same volume."""
-    made = SharedTotals(TotalsHash(RedisClient(redis.url)), Neighbours([other.name]), SystemClock())
+    made = SharedTotals(
+        TotalsHash(RedisClient(redis.url)), Neighbours([other.name], clock=SystemClock()), SystemClock()
+    )
     yield made
     await made.aclose()
 

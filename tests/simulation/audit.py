@@ -154,7 +154,7 @@ class Auditor:
 
     def _totals(self, instance: Instance, connection: Connection) -> SharedTotals:
         families = {one.config.instance: one for one in self.instances}
-        neighbours = Neighbours(families, volume=SimulatedVolume(families))
+        neighbours = Neighbours(families, volume=SimulatedVolume(families), clock=instance.clock)
         return SharedTotals(TotalsHash(connection), neighbours, instance.clock)
 
     def _check(self, life: Life, window: Window, summary: Summary, records: list[Record], stale: str | None) -> None:
