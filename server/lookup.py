@@ -7,7 +7,7 @@ from server.errors import LookupUnavailable
 from server.notation import PROCESSOR_NAMES
 from server.payments import PaymentStatus
 from server.volume import THIS_VOLUME, Volume
-from shm import Accepted, Fingerprint, Kept, Segment, SegmentError, State
+from shm import Accepted, Fingerprint, Kept, Segment, SegmentError, SegmentMissing, SegmentNotReady, State
 
 
 def dispatcher_of(correlation_id: bytes, dispatchers: int) -> int:
@@ -58,27 +58,29 @@ class SiblingLookup:
         self._mapped: dict[str, tuple[Fingerprint | None, Lookup]] = {}  # by name: of the segment, and what is in it
 
     def find(self, correlation_id: bytes) -> PaymentStatus | None:
-        """Where a payment stands at the first that has it. One without a segment that can be read is passed over.
+        """Where a payment stands at the first that has it. One that has made no segment yet is passed over.
 
         Raises:
-            LookupUnavailable: it was not found, and one could not be looked at for want of descriptors.
+            LookupUnavailable: it was not found, and one could not be looked at: its segment is another version's or
+                another user's, or there are no descriptors.
         """
-        blind: OSError | None = None
+        reason: str | None = None
         for instance in self._siblings:
             try:
                 lookup = self._lookup_of(instance)
-            except SegmentError:
-                continue  # it has accepted nothing, or the dispatcher complains of it
+            except (SegmentMissing, SegmentNotReady):
+                continue  # it has accepted nothing
+            except SegmentError as error:
+                reason = str(error)
+                continue
             except OSError as error:
-                blind = error
+                reason = error.strerror or str(error)
                 continue
             found = lookup.find(correlation_id)
             if found is not None:
                 return found
-        if blind is not None:
-            raise LookupUnavailable(
-                f"This payment was not found, but not every instance can be looked at now: {blind.strerror or blind}."
-            ) from blind
+        if reason is not None:
+            raise LookupUnavailable(f"This payment was not found; not every instance can be looked at now: {reason}.")
         return None
 
     def _lookup_of(self, instance: str) -> Lookup:

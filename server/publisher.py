@@ -79,7 +79,7 @@ class Publisher:
         self._has_resumed = False
         roster.add(member)
         self._members = tuple(map(str, roster.members()))
-        self._left_out = set[str]()  # names for which the roster had no room; told of once
+        self._left_out = set[str]()  # names that the roster did not take; told of once
 
     def kick(self) -> None:
         """Something was settled."""
@@ -241,9 +241,13 @@ class Publisher:
         if set(members) <= set(self._members):
             return
         for name in members:
-            if not self._roster.add(Member.parse(name)) and name not in self._left_out:
+            try:
+                reason = None if self._roster.add(Member.parse(name)) else "it is full"
+            except ValueError:
+                reason = "that is no member's name"
+            if reason and name not in self._left_out:
                 self._left_out.add(name)
-                _log.critical("the roster is full; %s is not on it", name)
+                _log.critical("%r is not put on the roster: %s", name, reason)
         self._members = tuple(map(str, self._roster.members()))
 
     def _pass_on(self, health: tuple[SharedHealth | None, SharedHealth | None]) -> None:

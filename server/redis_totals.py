@@ -122,7 +122,7 @@ class TotalsHash:
             parse_header(found),
             int(epoch),
             is_purged == 1,
-            tuple(members.decode().split(",")),
+            tuple(members.decode(errors="replace").split(",")),
             (parse_health(health[0]), parse_health(health[1])),
         )
 

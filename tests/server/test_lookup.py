@@ -8,7 +8,7 @@ import pytest
 from server.errors import LookupUnavailable
 from server.lookup import Lookup, SiblingLookup, dispatcher_of
 from server.payments import PaymentStatus
-from shm import Accepted, Event, Kept, Segment, State, Table
+from shm import Accepted, Event, Kept, Segment, SegmentForbidden, State, Table
 from tests.fakes import NOON_MS
 from tests.server.disturbed_volume import DisturbedVolume
 from tests.server.other_instance import GEOMETRY, OtherInstance, copy_of, other_instance
@@ -138,12 +138,13 @@ class TestSiblings:
             assert SiblingLookup(("none", empty.name)).find(payment.correlation_id) is None
 
     @pytest.mark.parametrize("look", ["fingerprint", "attach"])
-    def test_no_descriptors(self, other: OtherInstance, look: str) -> None:
+    @pytest.mark.parametrize("reason", [OSError(errno.EMFILE, "no descriptors"), SegmentForbidden("no descriptors")])
+    def test_one_that_cannot_be_looked_at(self, other: OtherInstance, look: str, reason: Exception) -> None:
         """A payment may be where nobody can look: only one that is found is known to stand. Until it can be looked."""
         payment = payment_for(1)
         other.take(payment)
         with other_instance() as unseen:
-            reasons = [OSError(errno.EMFILE, "no descriptors")] * 2
+            reasons = [reason] * 2
 
             def refuse(what: str, instance: str) -> None:
                 if (what, instance) == (look, unseen.name) and reasons:

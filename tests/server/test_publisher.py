@@ -232,7 +232,15 @@ class TestAnswers:
         desk.totals.roster = [str(Member(number, 0)) for number in range(1, 70)]
         for _ in range(3):
             assert await desk.flush(1)
-        assert caplog.text.count("the roster is full") == 6
+        assert caplog.text.count("not put on the roster: it is full") == 6
+
+    async def test_foreign_names(self, desk: Desk, caplog: pytest.LogCaptureFixture) -> None:
+        """What another program put on the hash's roster is told of, once, and ends nothing."""
+        desk.totals.roster = ["", "elsewhere", "x.1", str(Member(77, 1))]
+        for _ in range(3):
+            assert await desk.flush(1)
+        assert desk.roster.members() == [desk.member, Member(77, 1)]
+        assert caplog.text.count("that is no member's name") == 3
 
 
 class TestStart:
