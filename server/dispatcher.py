@@ -14,7 +14,6 @@ from functools import partial
 from http import HTTPStatus
 
 from server.attempt import event_of_error, event_of_status, is_misuse, stamp_ms
-from server.circuit import LONG_AGO_MS
 from server.clock import Clock
 from server.custody import Custody
 from server.errors import ProcessorError
@@ -28,7 +27,6 @@ from server.yielding import give_way
 from shm import ENDED, Counters, DispatcherCount, Event, Kept, State, next_state
 
 IDLE_MS = 250  # never sleeps longer: a wake-up can be lost, as x86-64 may let a load overtake an earlier store
-MISUSE_TOLD_EVERY_MS = 60_000  # it may be what every payment meets
 BUSY_MS = 20  # while something waits for a processor: probes and waits come due without a wake-up
 
 _log = logging.getLogger(__name__)
@@ -80,7 +78,6 @@ class Dispatcher:
         self._gathering_until_ms = 0
         # Any answer may change what can be done: a payment waits for a processor or for room, or was put back.
         self._turn_after_answer = False
-        self._misuse_told_at_ms = [LONG_AGO_MS, LONG_AGO_MS]  # per processor: that it blames what was asked
         self._outages = Outages([one.name for one in processors])
         self._doorbell: int | None = None  # from `start` to `aclose`: it works
         self._timer: asyncio.TimerHandle | None = None
@@ -155,6 +152,8 @@ class Dispatcher:
         now_us = self._clock.wall_us()
         requested_at_ms = self.stamp(now_us // 1000)
         self._turn_after_answer = False
+        if rejected:
+            self._send_first_rejected(now_ms, requested_at_ms)
         while waiting:
             kept = self._custody.read(waiting[0])
             waited_ms = abs(now_us - kept.accepted_at_us) // 1000  # a clock set back must not make it wait for that
@@ -168,6 +167,13 @@ class Dispatcher:
         if rejected and not self._send_rejected(now_ms, requested_at_ms):
             return self._pacer.wait_ms()
         return BUSY_MS if waiting or rejected else IDLE_MS
+
+    def _send_first_rejected(self, now_ms: int, requested_at_ms: int) -> None:
+        """One in each turn to a processor that is well, before all others, who may use up the pace for long."""
+        for processor, slots in enumerate(self._custody.rejected.queues):
+            if slots and self._router.circuits[processor].has_room() and self._pacer.take(now_ms):
+                slot = slots.popleft()
+                self._send(slot, self._custody.read(slot), processor, requested_at_ms)
 
     def _send_rejected(self, now_ms: int, requested_at_ms: int) -> bool:
         """Sends what one processor has rejected to the other; False if that is too much at once for the pace.
@@ -228,7 +234,7 @@ class Dispatcher:
             circuit.succeed(slot, now_ms)
         elif event is None:  # 422: an answer about this payment, not about the processor
             circuit.forget(slot)
-        elif event is Event.REJECTED:  # the same
+        elif event is Event.REJECTED:  # no outage, but perhaps not a processor either
             circuit.forget(slot)
             self._misused(processor, status)
         else:
@@ -243,11 +249,7 @@ class Dispatcher:
 
     def _misused(self, processor: int, status: int) -> None:
         self._counters.add(DispatcherCount.MISCONFIGURED)
-        now_ms = self._clock.ticks_ms()
-        if now_ms - self._misuse_told_at_ms[processor] >= MISUSE_TOLD_EVERY_MS:
-            self._misuse_told_at_ms[processor] = now_ms
-            name = self._processors[processor].name
-            _log.error("the processor says that it was asked wrongly: status %d of %s", status, name)
+        self._outages.note_misuse(processor, status, self._clock.ticks_ms())
 
     def _conclude(self, slot: int, kept: Kept, event: Event) -> None:
         if event is Event.REJECTED and self._custody.rejected.note(slot, kept.processor, self._clock.ticks_ms()):

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from server.clock import Clock
 from server.errors import TotalsUnavailable
 from server.following import JournalFollower
-from server.neighbours import BEATS_WITHIN_MS, is_at_work, silent_for_ms, unknowns_of
+from server.neighbours import BEATS_WITHIN_MS, damaged_row, is_at_work, silent_for_ms, unknowns_of
 from server.totals import PURGE_POLL_S, PURGE_WITHIN_S, Summary, count_window, either, reaches_forgotten
 from shm import Counters, Segment, WorkerCount
 
@@ -59,6 +59,8 @@ class LocalTotals:
         before = [unknowns_of(row) for row in self._dispatchers]
         await self.follow()
         for dispatcher, row in enumerate(self._dispatchers):
+            if row.phase is None:
+                raise TotalsUnavailable(damaged_row(str(dispatcher)))
             if not is_at_work(self._is_free, dispatcher, row):
                 raise TotalsUnavailable(
                     f"dispatcher {dispatcher} has not recovered yet what its predecessor was sending"

@@ -131,7 +131,7 @@ class Neighbours:
     def _idleness(self, member: str, row: Counters, *, works: bool) -> str | None:
         """A sentence on a dispatcher that may know less than has happened: dead, or frozen."""
         if row.phase is None:
-            return f"the row of dispatcher {member} is damaged: nobody can tell whether it is at work"
+            return damaged_row(member)
         if not works:
             return f"dispatcher {member} has died, and its successor has not published its totals yet"
         silent_ms = silent_for_ms(row, self._clock)
@@ -227,6 +227,11 @@ def is_at_work(is_free: Callable[[str], bool], dispatcher: int, row: Counters) -
         row: its row of counters.
     """
     return not is_free(dispatcher_role(dispatcher)) and row.phase in _AT_WORK
+
+
+def damaged_row(dispatcher: str) -> str:
+    """A sentence on a dispatcher whose row has no phase that there is."""
+    return f"the row of dispatcher {dispatcher} is damaged: nobody can tell whether it is at work"
 
 
 def silent_for_ms(row: Counters, clock: Clock) -> int:

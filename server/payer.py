@@ -46,6 +46,7 @@ from shm import (
 OLD_MS = 1000  # what was requested longer ago is published at once: an audit's window ends 1.5 s ago
 DRAIN_LOOK_S = 0.02
 VERIFY_LOOK_S = 0.01
+LOOK_PAUSE_S = 0.1  # at least between two looks at the siblings: they may take long
 INTRODUCED_WITHIN_S = 0.5  # payments do not wait longer for Redis, and only after an absence
 BLIND_BEATS_MAX = 6  # then the process ends: idle connections keep their descriptors, and its successor has none
 LAST_FLUSH_WITHIN_MS = 2500  # two calls to Redis that time out, and a little
@@ -234,13 +235,15 @@ class Payer:
     async def _beat(self, dispatcher: Dispatcher) -> None:
         blind_beats = 0
         while True:
+            began_ms = self._clock.ticks_ms()
             dispatcher.beat()
             blind_beats = 0 if self._siblings.look() else blind_beats + 1
+            self._counters.beat(self._clock.ticks_ms() * 1000)  # reading one that has died takes a quarter of a second
             if blind_beats > BLIND_BEATS_MAX and self._counters.phase is not Phase.LEAVING:
                 raise OSError(errno.EMFILE, f"siblings could not be looked at for {blind_beats} beats")
             if not self._config.redis_url:
                 _take_up_local_purge(self._segment, self._journal)
-            await asyncio.sleep(child.BEAT_S)
+            await asyncio.sleep(max(child.BEAT_S - (self._clock.ticks_ms() - began_ms) / 1000, LOOK_PAUSE_S))
 
     async def _drain(self, dispatcher: Dispatcher) -> None:
         """Settles what can be settled within the time given; the rest stays in the segment."""

@@ -3,13 +3,14 @@
 A 400 or 413 says that the payment is not stored, and would be rejected again. But not everything that answers so in a
 processor's place is one, so a payment ends as refused only when both have rejected it. Until then it queues for the
 other one, apart from all that may go anywhere, whom it must not hold up. The other one may be away for good, so after
-`BARRED_MS` it may go to either again.
+a time it may go to either again.
 """
 
 from collections import deque
 from typing import NamedTuple
 
-BARRED_MS = 30_000  # two requests a minute to whoever rejects it, while the other one can't take it
+BARRED_MS = 30_000  # what answers 400 in a processor's place for a moment is gone by then
+BARRED_MS_MAX = 8 * 60_000  # doubled each time: a table full of them, which nobody takes, is 137 requests a second then
 LIFTED_AT_ONCE_MAX = 64  # in one turn of the dispatcher: well under a millisecond
 
 
@@ -31,6 +32,9 @@ class Rejections:
     def __init__(self) -> None:
         self.queues = (deque[int](), deque[int]())
         self._of: dict[int, _Rejection] = {}  # by table slot, so no more than the table has
+        self._next_ms: dict[
+            int, int
+        ] = {}  # by table slot, how long the next rejection bars a processor; if not the first
 
     def __len__(self) -> int:
         """How many payments wait for one processor alone."""
@@ -38,7 +42,13 @@ class Rejections:
 
     def note(self, slot: int, processor: int, now_ms: int) -> bool:
         """A processor rejects a payment; True if the other one may still take it."""
-        return self._of.setdefault(slot, _Rejection(processor, now_ms + BARRED_MS)).processor == processor
+        rejection = self._of.get(slot)
+        if rejection is not None:
+            return rejection.processor == processor
+        barred_ms = self._next_ms.get(slot, BARRED_MS)
+        self._next_ms[slot] = min(2 * barred_ms, BARRED_MS_MAX)
+        self._of[slot] = _Rejection(processor, now_ms + barred_ms)
+        return True
 
     def queue(self, slot: int) -> bool:
         """A payment waits: behind the others for the one processor that may take it. False if either may."""
@@ -61,3 +71,4 @@ class Rejections:
     def forget(self, slot: int) -> None:
         """A payment has ended."""
         self._of.pop(slot, None)
+        self._next_ms.pop(slot, None)

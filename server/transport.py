@@ -249,7 +249,13 @@ class KeepAliveTransport(httpx.AsyncBaseTransport):
 
 
 def _notice_a_cut_network(near: socket.socket) -> None:
-    """An answer that will never come is unknown after some six seconds, not only at its deadline."""
+    """An answer that will never come is unknown after some six seconds, not only at its deadline.
+
+    Raises:
+        OSError: the connection is gone already.
+    """
+    if near.fileno() < 0:
+        raise ConnectionResetError("closed by the peer as it was made")  # uvloop's sockets would raise a ValueError
     near.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     near.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, SILENT_S)
     near.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, ASK_AGAIN_S)

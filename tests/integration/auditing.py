@@ -6,10 +6,10 @@ then the processors again (`after`), two rules hold at any moment, whatever happ
 1. *Never too much*: per processor, what the gateway tells is at most `after`. What it counts was stored before.
 2. *Never too little for long*: per processor, what the gateway tells is at least `before`. It may lag by what was
    stored a moment ago: an answer on its way and a flush (20 ms) and, if a dispatcher dies with the answer in its hands,
-   until it is missed (1.5 s without a beat, then the summary is a 503) or its successor tells of it as `unknown`. So
-   what is missing must be there, be named in `unknown`, or turn the summary into a 503, when asked again a little
-   later; the patience depends on whether anything was killed or stopped just before. What still differs then differs
-   for good, and is a failure.
+   until it is missed (at once, a frozen one after a second: then the summary is a 503) or its successor tells of it as
+   `unknown`. So what is missing must be there, be named in `unknown`, or turn the summary into a 503, when asked again
+   a little later; the patience depends on whether anything was killed or stopped just before. What still differs then
+   differs for good, and is a failure.
 
 A 503 is a truthful answer too, but only near a disturbance.
 """
@@ -29,7 +29,7 @@ ASK_WITHIN_S = 5.0
 TOKEN = "X-Rinha-Token: 123\r\n"
 WINDOW_MS = (15_000, 1_500)  # before now: from, to; as the contest's preview audits
 CALM_PATIENCE_S = 1.0  # 20 ms, and what a starved machine adds
-FAULTY_PATIENCE_S = 4.0  # 1.5 s until a dead dispatcher is missed, twice and more on a starved machine
+FAULTY_PATIENCE_S = 4.0  # a second until a frozen dispatcher is missed, four times that on a starved machine
 DISTURBED_S = 10.0  # how long after a disturbance a 503 is no surprise: a start, and Redis found again
 ASK_AGAIN_S = 0.05
 

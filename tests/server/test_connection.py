@@ -1,6 +1,7 @@
 """One connection by itself: a fake transport and a fake clock, no network."""
 
 import asyncio
+import errno
 import socket
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -229,10 +230,11 @@ class TestEnd:
         scene.connection.connection_lost(None)
         assert scene.lost == [scene.connection]
 
-    def test_lost_while_busy(self, scene: Scene) -> None:
-        """The owner is told before the exchange ends."""
+    @pytest.mark.parametrize("error", [ConnectionResetError("reset"), TimeoutError(errno.ETIMEDOUT, "a cut network")])
+    def test_lost_while_busy(self, scene: Scene, error: OSError) -> None:
+        """The owner is told before the exchange ends; that is no time-out, whatever the kernel calls it."""
         done = scene.connection.exchange(REQUEST, 30.0)
-        scene.connection.connection_lost(ConnectionResetError("reset"))
+        scene.connection.connection_lost(error)
         assert scene.lost == [scene.connection]
         assert isinstance(done.exception(), ConnectionResetError)
 

@@ -184,7 +184,7 @@ class TestAnswers:
             assert (scene.kept(1).state, scene.kept(1).requested_at_ms) == (State.SETTLED, NOON_MS)
 
     async def test_misuse_is_told_once(self, segment: Segment, caplog: pytest.LogCaptureFixture) -> None:
-        """Each such answer is counted, though it comes for ever; what is new is told."""
+        """Each such answer is counted, though it comes for ever; it is told once a minute."""
         async with Scene(segment) as scene:
             scene.fakes[0].answers.extend([401, 401, 401, 403, 200])
             await scene.pay()
@@ -194,6 +194,10 @@ class TestAnswers:
             assert scene.kept(1).state is State.SETTLED
             assert scene.count(DispatcherCount.MISCONFIGURED) == 4
             assert caplog.text.count("asked wrongly: status 401 of default") == caplog.text.count("asked wrongly") == 1
+            scene.fakes[0].answers.append(403)
+            await scene.pass_time(60_000)
+            await scene.pay(7)
+            assert caplog.text.count("asked wrongly: status 403 of default") == 1
 
     @pytest.mark.parametrize("status", [301, 401, 403, 404, 405, 415])
     async def test_misuse(self, segment: Segment, status: int, caplog: pytest.LogCaptureFixture) -> None:

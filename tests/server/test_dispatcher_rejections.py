@@ -147,6 +147,16 @@ class TestPace:
                 assert 0 < len(scene.fakes[1].posts) - before <= BURST
             assert settled(scene) == [0, 3 * BURST]
 
+    async def test_not_behind_a_backlog_that_uses_up_the_pace(self, segment: Segment) -> None:
+        """While more waits than may leave, one goes to the processor that is well all the same."""
+        async with Scene(segment) as scene:
+            scene.fakes[0].answers_to[text_of(0)] = 400
+            scene.accept(*range(200))
+            await scene.pass_time()
+            await scene.pass_time(1)
+            assert len(scene.custody.waiting) > BURST
+            assert settled(scene)[1] == 1
+
     async def test_room_is_used_at_once(self, segment: Segment) -> None:
         """An answer of the one processor that may take them lets the next one go, though nobody rings."""
         async with Scene(segment, in_flight_max=1) as scene:

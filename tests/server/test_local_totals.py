@@ -7,7 +7,6 @@ from typing import cast
 import pytest
 
 from server import following, local_totals
-from server.clock import SystemClock
 from server.errors import TotalsUnavailable
 from server.local_totals import LocalTotals
 from server.notation import format_instant_ms
@@ -19,6 +18,7 @@ from tests.shm.segments import fresh_instance
 
 NOON_MS = ORIGINS_MS[1]
 GEOMETRY = Geometry(workers=2, dispatchers=2, lane_slots=2, waiting_slots=8, journal_records=64)
+BEAT_MS = 5_000
 NOTHING = Summary(Total(0, 0), Total(0, 0))
 
 
@@ -29,7 +29,7 @@ def segment() -> Iterator[Segment]:
         made = Segment.create(instance, GEOMETRY)
         for dispatcher in range(GEOMETRY.dispatchers):
             made.dispatcher_counters(dispatcher).phase = Phase.READY
-            made.dispatcher_counters(dispatcher).beat()
+            made.dispatcher_counters(dispatcher).beat(BEAT_MS * 1000)
         yield made
 
 
@@ -42,7 +42,7 @@ def settle(segment: Segment, dispatcher: int, *settled: Settled) -> None:
 
 def totals_of(segment: Segment, worker: int = 0, dead: Collection[str] = ()) -> LocalTotals:
     """A worker's reader; nobody plays the roles that are dead."""
-    return LocalTotals(segment, segment.worker_counters(worker), dead.__contains__, SystemClock())
+    return LocalTotals(segment, segment.worker_counters(worker), dead.__contains__, FakeClock(ticks=BEAT_MS))
 
 
 class TestSummary:
@@ -74,7 +74,7 @@ class TestSummary:
     async def test_a_damaged_row(self, segment: Segment) -> None:
         """Nobody can tell whether that dispatcher has recovered; until its next phase."""
         segment.dispatcher_counters(1).phase = cast("Phase", 99)
-        with pytest.raises(TotalsUnavailable, match="dispatcher 1"):
+        with pytest.raises(TotalsUnavailable, match="the row of dispatcher 1 is damaged"):
             await totals_of(segment).summary(None, None)
         segment.dispatcher_counters(1).phase = Phase.LEAVING
         assert await totals_of(segment).summary(None, None) == NOTHING
@@ -88,14 +88,17 @@ class TestSummary:
                 row.phase = Phase.STARTING
             return False
 
-        totals = LocalTotals(segment, segment.worker_counters(0), is_free, SystemClock())
+        totals = LocalTotals(segment, segment.worker_counters(0), is_free, FakeClock(ticks=BEAT_MS))
         with pytest.raises(TotalsUnavailable, match="dispatcher 0 has not recovered yet"):
             await totals.summary(None, None)
 
     async def test_a_dispatcher_that_hangs(self, segment: Segment) -> None:
         """What it has been paid meanwhile it has not written down."""
-        totals = LocalTotals(segment, segment.worker_counters(0), lambda _: False, FakeClock(ticks=2**40))
-        with pytest.raises(TotalsUnavailable, match="dispatcher 0 has been silent"):
+        clock = FakeClock(ticks=BEAT_MS + 1000)
+        totals = LocalTotals(segment, segment.worker_counters(0), lambda _: False, clock)
+        assert await totals.summary(None, None) == NOTHING
+        clock.advance(1)
+        with pytest.raises(TotalsUnavailable, match="dispatcher 0 has been silent for 1001 ms"):
             await totals.summary(None, None)
 
     async def test_in_the_middle_of_a_purge(self, segment: Segment) -> None:
@@ -131,7 +134,8 @@ class TestSummary:
                 row.put(DispatcherCount.UNKNOWN, 0)
             return False
 
-        answer = await LocalTotals(segment, segment.worker_counters(0), meanwhile, SystemClock()).summary(None, None)
+        clock = FakeClock(ticks=BEAT_MS)
+        answer = await LocalTotals(segment, segment.worker_counters(0), meanwhile, clock).summary(None, None)
         assert answer.default.payments + answer.unknown >= 1
 
     async def test_a_window_before_what_is_exact_is_refused(self, segment: Segment) -> None:

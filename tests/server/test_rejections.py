@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from server.rejections import BARRED_MS, LIFTED_AT_ONCE_MAX, Rejections
+from server.rejections import BARRED_MS, BARRED_MS_MAX, LIFTED_AT_ONCE_MAX, Rejections
 
 
 class TestNote:
@@ -65,6 +65,23 @@ class TestLift:
         assert rejections.lift(1_000 + BARRED_MS) == [7]
         assert not rejections.queue(7), "it is one like any other now"
 
+    def test_later_each_time(self) -> None:
+        """What is rejected again and again is asked for less and less, until it ends."""
+        rejections = Rejections()
+        now_ms, waits_ms = 0, []
+        for _ in range(7):
+            rejections.note(7, 0, now_ms)
+            rejections.queue(7)
+            since_ms = now_ms
+            while not rejections.lift(now_ms):
+                now_ms += BARRED_MS
+            waits_ms.append(now_ms - since_ms)
+        assert waits_ms == [BARRED_MS * times for times in (1, 2, 4, 8, 16, 16, 16)]
+        rejections.forget(7)
+        rejections.note(7, 0, now_ms)
+        rejections.queue(7)
+        assert rejections.lift(now_ms + BARRED_MS) == [7]
+
     def test_a_bound(self) -> None:
         """A turn takes so many, of both queues together; the rest comes with the next."""
         rejections = Rejections()
@@ -89,4 +106,4 @@ class TestLift:
                 assert rejections.queue(slot)
                 waiting.add(slot)
             assert len(rejections) == len(waiting)
-        assert sorted(rejections.lift(now_ms + BARRED_MS)) == sorted(waiting)
+        assert sorted(rejections.lift(now_ms + BARRED_MS_MAX)) == sorted(waiting)

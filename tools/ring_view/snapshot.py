@@ -8,7 +8,7 @@ from typing import NamedTuple, Self
 from shm import UNSETTLED
 
 HEARTBEAT_STALE_MS = 1500
-"""Three beats of 0.5 s missed: the same as the summary allows an instance to be silent."""
+"""Three beats of 0.5 s missed; a summary waits for two."""
 
 GONE, LEAVING = "gone", "leaving"
 
