@@ -31,10 +31,8 @@ class Rejections:
 
     def __init__(self) -> None:
         self.queues = (deque[int](), deque[int]())
-        self._of: dict[int, _Rejection] = {}  # by table slot, so no more than the table has
-        self._next_ms: dict[
-            int, int
-        ] = {}  # by table slot, how long the next rejection bars a processor; if not the first
+        self._of = dict[int, _Rejection]()  # by table slot, so no more than the table has
+        self._next_ms = dict[int, int]()  # the same: how long the next one bars a processor, if it is not the first
 
     def __len__(self) -> int:
         """How many payments wait for one processor alone."""
