@@ -52,6 +52,7 @@ The way to a processor:
 
 Totals:
     totals         the totals of a window
+    totals_fields  what they are counted from: names and bytes
     ledger         one member's settled payments, by minute, second and millisecond
     following      a ledger that follows a journal
     local_totals   a web worker's reader of them without Redis

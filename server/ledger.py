@@ -7,16 +7,17 @@ Every level has a bound; what falls out of one is still in the coarser ones.
 from heapq import heapify, heappop, heappush
 from typing import NamedTuple
 
-from server.totals import (
+from server.totals import Levels, UnknownRange
+from server.totals_fields import (
     CELL,
     LONE_MINUTE_LENGTH,
     MINUTE_S,
     PROCESSORS,
     SECOND_MS,
-    TOTAL,
-    Levels,
-    UnknownRange,
-    widened_minute,
+    add_to_minute,
+    cell_offsets,
+    minute_name,
+    second_name,
 )
 
 DETAIL_BYTES_MAX = 1 << 20  # over three minutes of the contest's peak in one instance; an audit's begins 15 s ago
@@ -76,25 +77,13 @@ class Ledger:
         minute, within = divmod(second, MINUTE_S)
         if minute < self.minutes_from:
             return
-        self._add_to_minute(minute, within, processor, amount_cents)
-        if minute >= self.minutes_from and second >= self.detail_from_s:
-            self._add_to_detail(second, millisecond, processor, amount_cents)
-
-    def _add_to_minute(self, minute: int, within: int, processor: int, amount_cents: int) -> None:
         field = self.minutes.get(minute)
-        if field is None:
-            field = self._open_minute(minute)
-            if field is None:
-                return
-        is_lone = len(field) == LONE_MINUTE_LENGTH
-        if is_lone and TOTAL.unpack_from(field, (1 - processor) * TOTAL.size)[0]:
-            field = self.minutes[minute] = widened_minute(field)
-            is_lone = False
-        second = PROCESSORS + within if is_lone else PROCESSORS * (1 + within) + processor
-        for offset in (processor * TOTAL.size, second * TOTAL.size):
-            payments, cents = TOTAL.unpack_from(field, offset)
-            TOTAL.pack_into(field, offset, payments + 1, cents + amount_cents)
+        if field is None and (field := self._open_minute(minute)) is None:
+            return
+        self.minutes[minute] = add_to_minute(field, within, processor, amount_cents)
         self._changed.minutes.add(minute)
+        if second >= self.detail_from_s:
+            self._add_to_detail(second, millisecond, processor, amount_cents)
 
     def _open_minute(self, minute: int) -> bytearray | None:
         """A field for a minute that has none; None if it is too old to be kept."""
@@ -126,7 +115,7 @@ class Ledger:
             self._detail_bytes += FIELD_OVERHEAD_BYTES
         cells = self._cells.get(second)
         if cells is None:
-            cells = self._cells[second] = _cell_offsets(field)
+            cells = self._cells[second] = cell_offsets(field)
             if len(self._cells) > CELL_SECONDS_MAX:
                 del self._cells[min(self._cells)]
         key = millisecond * PROCESSORS + processor
@@ -218,19 +207,3 @@ class Ledger:
         fields = {minute_name(minute): bytes(self.minutes[minute]) for minute in changes.minutes}
         fields.update({second_name(second): bytes(self.details[second]) for second in changes.seconds})
         return fields
-
-
-def _cell_offsets(field: bytearray) -> dict[int, int]:
-    """Where each millisecond and processor has its cell in a second's detail."""
-    cells = enumerate(CELL.iter_unpack(field))
-    return {millisecond * PROCESSORS + processor: index * CELL.size for index, (millisecond, processor, _, _) in cells}
-
-
-def minute_name(minute: int) -> str:
-    """The name of a minute's field, after the member's."""
-    return f"m{minute}"
-
-
-def second_name(second: int) -> str:
-    """The name of a second's detail, after the member's."""
-    return f"s{second}"

@@ -9,12 +9,12 @@ roster                  members separated by commas; grows only
 health.<processor>      the last shared health poll (SharedHealth in server/redis_totals.py)
 <member>|h              header (server/totals_header.py)
 <member>|seen           when it last flushed, ms by Redis's own clock: instances' clocks need not agree
-<member>|m<minute>      a minute's totals      (server/totals.py)
-<member>|s<second>      a second's detail      (server/totals.py)
+<member>|m<minute>      a minute's totals      (server/totals_fields.py)
+<member>|s<second>      a second's detail      (server/totals_fields.py)
 ```
 """
 
-from server.totals import PROCESSORS, TOTAL
+from server.totals_fields import MINUTE_TOTALS_LENGTH
 from server.totals_header import Header
 
 HASH = "gateway:totals"
@@ -93,7 +93,7 @@ return answer
 _WORDS = {name: position for position, name in enumerate(Header._fields, 1)}
 _LAYOUT = f"""
 local FIRST_MINUTE, LATEST_MINUTE = {_WORDS["first_minute"]}, {_WORDS["latest_minute"]} -- words of a header
-local MINUTE_BYTES = {PROCESSORS * TOTAL.size} -- the totals of a whole minute, with which its field begins
+local MINUTE_BYTES = {MINUTE_TOTALS_LENGTH} -- the totals of a whole minute, with which its field begins
 """
 
 SUMMARY = (

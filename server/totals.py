@@ -10,36 +10,25 @@ A *member* (one dispatcher of one instance) keeps its settled payments at three 
 
 A window is counted from the coarsest level that fits: whole minutes, whole seconds, and detail only for the second
 that an end of the window cuts through. Its cost does not grow with the payments ever made.
-
-```text
-minute field    2 totals of the minute, default then fallback; then those of its 60 seconds: one each of the only
-                processor that has any in that minute, or two each, default then fallback
-a total         payments u32, amount in cents u64                                          12 bytes
-detail field    one cell per millisecond and processor, in order of arrival
-a cell          millisecond within the second u16, processor u8, 1 unused, payments u32, amount in cents u64    16 bytes
-```
 """
 
-import struct
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from server.errors import TotalsUnavailable
 from server.notation import format_instant_ms
-
-SECOND_MS = 1000
-MINUTE_S = 60
-MINUTE_MS = SECOND_MS * MINUTE_S
-PROCESSORS = 2
+from server.totals_fields import (
+    MINUTE_MS,
+    MINUTE_S,
+    SECOND_MS,
+    Field,
+    detail_totals,
+    minute_totals,
+    seconds_totals,
+)
 
 PURGE_WITHIN_S = 3.0  # six beats: whoever lives has heard of it by then
 PURGE_POLL_S = 0.05
-
-TOTAL = struct.Struct("<IQ")
-MINUTE_LENGTH = TOTAL.size * PROCESSORS * (1 + MINUTE_S)
-LONE_MINUTE_LENGTH = TOTAL.size * (PROCESSORS + MINUTE_S)  # of a minute with payments at one processor
-CELL = struct.Struct("<HBxIQ")
-_SECOND_TOTALS = struct.Struct("<IQIQ")  # a second's two totals, or a minute's
 
 
 class Total(NamedTuple):
@@ -92,8 +81,8 @@ class Levels(NamedTuple):
     """
 
     all_time: tuple[int, int, int, int]
-    minutes: Mapping[int, bytes | bytearray]
-    details: Mapping[int, bytes | bytearray]
+    minutes: Mapping[int, Field]
+    details: Mapping[int, Field]
     exact_from_ms: int
     minutes_from: int
     detail_from_s: int
@@ -258,7 +247,7 @@ def _count_span(member: Levels, start_ms: int, end_ms: int | None) -> list[int]:
         low_ms = max(start_ms - minute * MINUTE_MS, 0)
         high_ms = MINUTE_MS - 1 if end_ms is None else min(end_ms - minute * MINUTE_MS, MINUTE_MS - 1)
         if low_ms == 0 and high_ms == MINUTE_MS - 1:
-            _add(totals, _SECOND_TOTALS.unpack_from(field), 1)
+            _add(totals, minute_totals(field), 1)
         else:
             _count_minute(member, totals, minute, low_ms, high_ms)
     return totals
@@ -267,34 +256,7 @@ def _count_span(member: Levels, start_ms: int, end_ms: int | None) -> list[int]:
 def _count_minute(member: Levels, totals: list[int], minute: int, low_ms: int, high_ms: int) -> None:
     """Adds the part of a minute from low_ms to high_ms within it."""
     first, last = -(-low_ms // SECOND_MS), (high_ms + 1) // SECOND_MS  # seconds that are whole, `last` not included
-    _add(totals, _seconds_totals(member.minutes[minute], first, last), 1)
+    _add(totals, seconds_totals(member.minutes[minute], first, last), 1)
     for within in {low_ms // SECOND_MS, high_ms // SECOND_MS}.difference(range(first, last)):
         detail, begin_ms = member.details.get(minute * MINUTE_S + within, b""), within * SECOND_MS
-        _count_second(totals, detail, low_ms - begin_ms, high_ms - begin_ms)
-
-
-def _seconds_totals(field: bytes | bytearray, first: int, last: int) -> list[int]:
-    """Payments and cents at default, then at fallback, of seconds of a minute, `last` not included; maybe none."""
-    if len(field) == MINUTE_LENGTH:
-        return _sums(_SECOND_TOTALS, field, 1 + first, 1 + last)
-    of_one = _sums(TOTAL, field, PROCESSORS + first, PROCESSORS + last)
-    of_minute_at_default, _ = TOTAL.unpack_from(field)
-    return [*of_one, 0, 0] if of_minute_at_default else [0, 0, *of_one]
-
-
-def _sums(entry: struct.Struct, field: bytes | bytearray, first: int, last: int) -> list[int]:
-    """Each number of an entry, summed over those of a field from `first` to before `last`."""
-    return [*map(sum, zip(*entry.iter_unpack(field[entry.size * first : entry.size * last]), strict=True))]
-
-
-def widened_minute(field: bytearray) -> bytearray:
-    """A field with room for the payments of both processors, made of one that has those of one."""
-    of_seconds = (_SECOND_TOTALS.pack(*_seconds_totals(field, within, within + 1)) for within in range(MINUTE_S))
-    return field[: _SECOND_TOTALS.size] + b"".join(of_seconds)
-
-
-def _count_second(totals: list[int], field: bytes | bytearray, low_ms: int, high_ms: int) -> None:
-    for millisecond, processor, count, amount_cents in CELL.iter_unpack(field):
-        if low_ms <= millisecond <= high_ms:
-            totals[2 * processor] += count
-            totals[2 * processor + 1] += amount_cents
+        _add(totals, detail_totals(detail, low_ms - begin_ms, high_ms - begin_ms), 1)

@@ -8,7 +8,7 @@ of two headers is the newer.
 from typing import NamedTuple
 
 FORMAT = 2
-"""Raised with every change of `server/totals.py`'s fields. A program of another format takes the line for no header, so
+"""Raised with every change of `server/totals_fields.py`. A program of another format takes the line for no header, so
 that its summaries wait for this member instead of misreading it; version 0.1.0 had none."""
 
 RETIRED = 2

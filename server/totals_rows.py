@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 from server.errors import TotalsUnavailable
 from server.ledger import NO_UNKNOWNS, Ledger
 from server.totals import Levels, UnknownRange
+from server.totals_fields import by_number
 from server.totals_header import RETIRED, Header
 
 SEEN_WITHIN_MS = 1500  # three beats of the publisher
@@ -109,10 +110,11 @@ def member_levels(row: Row, purge: Purge) -> Levels:
 
 def levels_of(header: Header, fields: dict[bytes, bytes]) -> Levels:
     """A member's levels, of its header and its fields by name; names of other things are passed over."""
+    minutes, details = by_number(fields)
     return Levels(
         all_time=header.all_time,
-        minutes={int(name[1:]): value for name, value in fields.items() if name[:1] == b"m"},
-        details={int(name[1:]): value for name, value in fields.items() if name[:1] == b"s" and name != b"seen"},
+        minutes=minutes,
+        details=details,
         exact_from_ms=header.exact_from_ms,
         minutes_from=header.minutes_from,
         detail_from_s=header.detail_from_s,

@@ -14,20 +14,9 @@ from hypothesis import strategies as st
 from server import ledger
 from server.errors import TotalsUnavailable
 from server.ledger import Ledger
-from server.totals import (
-    PROCESSORS,
-    TOTAL,
-    Levels,
-    Summary,
-    Total,
-    UnknownRange,
-    count_window,
-    reaches_forgotten,
-    touched,
-)
+from server.totals import Levels, Summary, Total, UnknownRange, count_window, reaches_forgotten, touched
+from server.totals_fields import MINUTE_MS, MINUTE_TOTALS_LENGTH
 
-MINUTE_MS = 60_000
-MINUTE_TOTALS_LENGTH = TOTAL.size * PROCESSORS  # as far as a reader gets of a minute that is not cut
 SPAN_MS = 4 * MINUTE_MS  # how far from the origin settlements may be
 ORIGINS_MS = (0, 29_209_714 * MINUTE_MS)
 """The beginning of time, and 2025-07-15T12:34Z."""

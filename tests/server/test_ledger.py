@@ -5,10 +5,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from server import ledger
-from server.ledger import Ledger, minute_name, second_name
-from server.totals import CELL, LONE_MINUTE_LENGTH, MINUTE_LENGTH, UnknownRange
+from server.ledger import Ledger
+from server.totals import UnknownRange
+from server.totals_fields import CELL, LONE_MINUTE_LENGTH, MINUTE_LENGTH, MINUTE_MS, minute_name, second_name
 from tests.server.naive_totals import (
-    MINUTE_MS,
     ORIGINS_MS,
     Settled,
     all_time,
@@ -214,10 +214,6 @@ class TestChanges:
         changes = told.take_changes()
         assert told.fields(changes) == all_fields(told)
         assert changes.dropped == set()
-
-    def test_names(self) -> None:
-        """Fields are named by their minute or second since 1970."""
-        assert (minute_name(NOON_MINUTE), second_name(NOON_S)) == (f"m{NOON_MINUTE}", f"s{NOON_S}")
 
 
 class TestTakeUp:

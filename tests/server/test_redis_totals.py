@@ -15,7 +15,7 @@ from server.processors import Health
 from server.redis_client import RedisClient
 from server.redis_scripts import HASH
 from server.redis_totals import LEASE_AGAIN_MS, LEASE_MS, SharedHealth, TotalsHash
-from server.totals import CELL
+from server.totals_fields import CELL
 from tests.fakes import NOON_MS
 from tests.redis_server import RedisServer
 from tests.server.members import ONE, Published

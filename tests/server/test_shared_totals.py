@@ -14,7 +14,8 @@ from server.redis_client import RedisClient
 from server.redis_scripts import HASH
 from server.redis_totals import SharedHealth, TotalsHash
 from server.shared_totals import SharedTotals
-from server.totals import CELL, Summary, Total, UnknownRange
+from server.totals import Summary, Total, UnknownRange
+from server.totals_fields import CELL
 from server.totals_rows import SEEN_WITHIN_MS
 from shm import DispatcherCount
 from tests.fakes import NOON_MS

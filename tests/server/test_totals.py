@@ -1,6 +1,5 @@
 """server/totals.py: any window equals the naive count, or says what it was widened to, or says why it can't be told."""
 
-import struct
 from itertools import product
 from typing import Any, NamedTuple
 
@@ -9,22 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from server.notation import format_instant_ms as told
-from server.totals import (
-    CELL,
-    LONE_MINUTE_LENGTH,
-    MINUTE_LENGTH,
-    TOTAL,
-    Levels,
-    Summary,
-    Total,
-    UnknownRange,
-    count_window,
-    reaches_forgotten,
-    touched,
-    widened_minute,
-)
+from server.totals import Levels, Summary, Total, UnknownRange, count_window, reaches_forgotten, touched
+from server.totals_fields import CELL, MINUTE_MS
 from tests.server.naive_totals import (
-    MINUTE_MS,
     NO_UNKNOWNS,
     ORIGINS_MS,
     Settled,
@@ -91,52 +77,6 @@ def documented_window(members: list[Levels], window: Window) -> Window:
     if to_ms is not None and to_ms < detail_from_ms:
         to_ms = to_ms // 1000 * 1000 + 999
     return from_ms, to_ms
-
-
-class TestLayout:
-    """How the fields are packed; other programs read them too."""
-
-    def test_sizes(self) -> None:
-        """A total is 12 bytes, a cell 16, and a minute 61 pairs of totals, or one pair and 60 of one processor."""
-        assert TOTAL.size == 12
-        assert CELL.size == 16
-        assert MINUTE_LENGTH == 2 * 12 * 61
-        assert LONE_MINUTE_LENGTH == 2 * 12 + 60 * 12
-
-    def test_a_minute_by_hand(self) -> None:
-        """A minute's own totals come first, then those of its 60 seconds, each default before fallback."""
-        ledger = ledger_of([Settled(0, NOON_MS + 59_999, 1990), Settled(1, NOON_MS, 5)])
-        field = ledger.minutes[NOON_MS // MINUTE_MS]
-        assert field[:24] == struct.pack("<IQIQ", 1, 1990, 1, 5)
-        assert field[24:48] == struct.pack("<IQIQ", 0, 0, 1, 5)
-        assert field[24 + 59 * 24 :] == struct.pack("<IQIQ", 1, 1990, 0, 0)
-        assert len(field) == MINUTE_LENGTH
-
-    @pytest.mark.parametrize(("processor", "minute"), [(0, (2, 12, 0, 0)), (1, (0, 0, 2, 12))])
-    def test_a_minute_of_one_processor_by_hand(self, processor: int, minute: tuple[int, ...]) -> None:
-        """Its seconds have one total each; whose they are is told by those of the minute."""
-        ledger = ledger_of([Settled(processor, NOON_MS + 59_999, 5), Settled(processor, NOON_MS + 59_000, 7)])
-        field = ledger.minutes[NOON_MS // MINUTE_MS]
-        assert field[:24] == struct.pack("<IQIQ", *minute)
-        assert field[24 : 24 + 59 * 12] == bytes(59 * 12)
-        assert field[24 + 59 * 12 :] == struct.pack("<IQ", 2, 12)
-        assert len(field) == LONE_MINUTE_LENGTH
-
-    @pytest.mark.parametrize("processor", [0, 1])
-    def test_room_for_both_changes_no_answer(self, processor: int) -> None:
-        """A field's length alone says how it is packed."""
-        ledger = ledger_of([Settled(processor, NOON_MS, 5), Settled(processor, NOON_MS + 59_000, 7)])
-        wide = {NOON_MS // MINUTE_MS: widened_minute(ledger.minutes[NOON_MS // MINUTE_MS])}
-        levels = ledger.levels()
-        for window in ((NOON_MS, NOON_MS + 999), (NOON_MS + 1_000, None), (NOON_MS, None)):
-            assert count_window([levels._replace(minutes=wide)], *window) == count_window([levels], *window)
-
-    def test_a_detail_by_hand(self) -> None:
-        """A second has a cell per millisecond and processor, in order of arrival."""
-        at_ms = NOON_MS + 1_007
-        ledger = ledger_of([Settled(1, at_ms, 5), Settled(0, at_ms, 7), Settled(1, at_ms, 6)])
-        expected = struct.pack("<HBxIQ", 7, 1, 2, 11) + struct.pack("<HBxIQ", 7, 0, 1, 7)
-        assert ledger.details == {at_ms // 1000: expected}
 
 
 class TestCountWindow:

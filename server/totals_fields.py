@@ -1,0 +1,102 @@
+"""The fields that a member's totals are made of: their names, their bytes, and what they add up to. Pure.
+
+What they are for is said in `server/totals.py`. The same bytes are in a dispatcher's memory and in the Redis hash.
+
+```text
+minute   name    m<minutes since 1970>
+         bytes   2 totals of the minute, default then fallback; then those of its 60 seconds: one each of the only
+                 processor that has any in that minute, or two each, default then fallback
+         total   payments u32, amount in cents u64                                          12 bytes
+detail   name    s<seconds since 1970>
+         bytes   one cell per millisecond and processor, in order of arrival
+         cell    millisecond within the second u16, processor u8, 1 unused, payments u32, amount in cents u64   16 bytes
+```
+"""
+
+import struct
+from collections.abc import Mapping
+
+SECOND_MS = 1000
+MINUTE_S = 60
+MINUTE_MS = SECOND_MS * MINUTE_S
+PROCESSORS = 2
+
+TOTAL = struct.Struct("<IQ")
+MINUTE_TOTALS_LENGTH = TOTAL.size * PROCESSORS  # with which a minute begins
+MINUTE_LENGTH = TOTAL.size * PROCESSORS * (1 + MINUTE_S)
+LONE_MINUTE_LENGTH = TOTAL.size * (PROCESSORS + MINUTE_S)  # of a minute with payments at one processor
+CELL = struct.Struct("<HBxIQ")
+_BOTH_TOTALS = struct.Struct("<IQIQ")  # of a minute, or of a second of a minute of both processors
+
+Field = bytes | bytearray
+
+
+def minute_name(minute: int) -> str:
+    """The name of a minute's field, after the member's."""
+    return f"m{minute}"
+
+
+def second_name(second: int) -> str:
+    """The name of a second's detail, after the member's."""
+    return f"s{second}"
+
+
+def by_number(fields: Mapping[bytes, bytes]) -> tuple[dict[int, bytes], dict[int, bytes]]:
+    """Minutes and details by their numbers, of fields by name; a member's other fields are passed over."""
+    minutes = {int(name[1:]): value for name, value in fields.items() if name[:1] == b"m"}
+    details = {int(name[1:]): value for name, value in fields.items() if name[:1] == b"s" and name != b"seen"}
+    return minutes, details
+
+
+def add_to_minute(field: bytearray, within: int, processor: int, amount_cents: int) -> bytearray:
+    """Adds a payment of the second `within` to a minute: the same field, or a wider one in its place."""
+    is_lone = len(field) == LONE_MINUTE_LENGTH
+    if is_lone and TOTAL.unpack_from(field, (1 - processor) * TOTAL.size)[0]:
+        field = widened_minute(field)
+        is_lone = False
+    second = PROCESSORS + within if is_lone else PROCESSORS * (1 + within) + processor
+    for offset in (processor * TOTAL.size, second * TOTAL.size):
+        payments, cents = TOTAL.unpack_from(field, offset)
+        TOTAL.pack_into(field, offset, payments + 1, cents + amount_cents)
+    return field
+
+
+def widened_minute(field: bytearray) -> bytearray:
+    """A field with room for the payments of both processors, made of one that has those of one."""
+    of_seconds = (_BOTH_TOTALS.pack(*seconds_totals(field, within, within + 1)) for within in range(MINUTE_S))
+    return field[: _BOTH_TOTALS.size] + b"".join(of_seconds)
+
+
+def minute_totals(field: Field) -> tuple[int, ...]:
+    """Payments and cents at default, then at fallback, of a whole minute; its field may end after them."""
+    return _BOTH_TOTALS.unpack_from(field)
+
+
+def seconds_totals(field: Field, first: int, last: int) -> list[int]:
+    """Payments and cents at default, then at fallback, of seconds of a minute, `last` not included; maybe none."""
+    if len(field) == MINUTE_LENGTH:
+        return _sums(_BOTH_TOTALS, field, 1 + first, 1 + last)
+    of_one = _sums(TOTAL, field, PROCESSORS + first, PROCESSORS + last)
+    of_minute_at_default, _ = TOTAL.unpack_from(field)
+    return [*of_one, 0, 0] if of_minute_at_default else [0, 0, *of_one]
+
+
+def _sums(entry: struct.Struct, field: Field, first: int, last: int) -> list[int]:
+    """Each number of an entry, summed over those of a field from `first` to before `last`."""
+    return [*map(sum, zip(*entry.iter_unpack(field[entry.size * first : entry.size * last]), strict=True))]
+
+
+def detail_totals(field: Field, low_ms: int, high_ms: int) -> list[int]:
+    """Payments and cents at default, then at fallback, of a second from low_ms to high_ms within it."""
+    totals = [0, 0, 0, 0]
+    for millisecond, processor, count, amount_cents in CELL.iter_unpack(field):
+        if low_ms <= millisecond <= high_ms:
+            totals[2 * processor] += count
+            totals[2 * processor + 1] += amount_cents
+    return totals
+
+
+def cell_offsets(field: Field) -> dict[int, int]:
+    """Where in a second's detail is the cell of which millisecond and processor: millisecond x 2 + processor."""
+    cells = enumerate(CELL.iter_unpack(field))
+    return {millisecond * PROCESSORS + processor: index * CELL.size for index, (millisecond, processor, _, _) in cells}
