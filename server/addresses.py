@@ -28,7 +28,6 @@ class Addresses:
     """
 
     def __init__(self, host: str, port: int) -> None:
-        """Nothing looked up yet."""
         self._host = host
         self._port = port
         self._found: tuple[str, ...] = ()

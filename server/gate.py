@@ -29,7 +29,6 @@ class PerSecond:
     """Allows so many per second and no more; a new second starts afresh."""
 
     def __init__(self, limit: int, clock: Clock) -> None:
-        """Nothing used yet."""
         self._limit = limit
         self._clock = clock
         self._second = -1

@@ -13,7 +13,6 @@ class Generations:
     __slots__ = ("_old", "_size", "_young")
 
     def __init__(self, size: int) -> None:
-        """Remembers nothing yet."""
         self._size = size
         self._young: dict[bytes, int] = {}
         self._old: dict[bytes, int] = {}
@@ -37,7 +36,6 @@ class LatestIds:
     """
 
     def __init__(self, size: int) -> None:
-        """Knows nothing yet."""
         self._numbers = Generations(size)
 
     def add(self, correlation_id: bytes, amount_cents: int, accepted_at_us: int) -> None:

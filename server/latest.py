@@ -16,7 +16,6 @@ class LatestAccepted:
     """
 
     def __init__(self, lanes: list[Lane], tables: list[Table], size: int) -> None:
-        """Looks at nothing yet."""
         self._lanes = lanes
         self._tables = tables
         self._size = size

@@ -26,7 +26,6 @@ class LocalTotals:
     """
 
     def __init__(self, segment: Segment, counters: Counters, is_free: Callable[[str], bool], clock: Clock) -> None:
-        """Reads nothing yet."""
         self._clock = clock
         self._is_free = is_free
         dispatchers = range(segment.geometry.dispatchers)

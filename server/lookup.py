@@ -52,7 +52,6 @@ class SiblingLookup:
     """
 
     def __init__(self, siblings: Iterable[str], *, volume: Volume = THIS_VOLUME) -> None:
-        """Looks at nothing yet."""
         self._siblings = tuple(siblings)
         self._volume = volume
         self._mapped: dict[str, tuple[Fingerprint | None, Lookup]] = {}  # by name: of the segment, and what is in it

@@ -22,7 +22,6 @@ class Outages:
     """
 
     def __init__(self, names: Sequence[str]) -> None:
-        """All are well."""
         self._names = names
         self._failures = [_UNMET] * len(names)  # the last one of each, since an outage was told to be over
         self._is_told = [False] * len(names)

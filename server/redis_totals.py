@@ -86,7 +86,6 @@ class TotalsHash:
     """
 
     def __init__(self, redis: RedisClient) -> None:
-        """Asks nothing yet."""
         self._redis = redis
 
     async def flush(

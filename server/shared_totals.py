@@ -38,7 +38,6 @@ class SharedTotals:
     """
 
     def __init__(self, totals: TotalsHash, neighbours: Neighbours, clock: Clock) -> None:
-        """Reads nothing yet."""
         self._totals = totals
         self._neighbours = neighbours
         self._clock = clock

@@ -71,7 +71,6 @@ class Sibling:
     """
 
     def __init__(self, instance: str, clock: Clock, stuck_ms: int, *, ours: str, volume: Volume = THIS_VOLUME) -> None:
-        """Looks at nothing yet."""
         self._instance = instance
         self._volume = volume
         self._is_free = partial(volume.is_role_free, instance)
@@ -236,7 +235,6 @@ class Siblings:
     """All other instances."""
 
     def __init__(self, siblings: Iterable[Sibling]) -> None:
-        """Looks at nothing yet."""
         self._siblings = list(siblings)
         self._is_blind = False
 

@@ -59,7 +59,6 @@ class _Copies:
     """What siblings have of the payments that are unverified here, gathered now and then: that takes a while."""
 
     def __init__(self, custody: Custody, siblings: Siblings, clock: Clock) -> None:
-        """Nothing gathered."""
         self._custody = custody
         self._siblings = siblings
         self._clock = clock

@@ -25,7 +25,6 @@ class CoreYielder:
     """
 
     def __init__(self, clock_ns: Callable[[], int], yield_core: Callable[[], None]) -> None:
-        """Has not been away yet."""
         self._clock_ns = clock_ns
         self._yield_core = yield_core
         self._rest_until_ns = 0
