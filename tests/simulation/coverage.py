@@ -17,6 +17,7 @@ class Fault(Enum):
     WORKER_KILLED = "worker killed"
     DISPATCHER_KILLED = "dispatcher killed"
     INSTANCE_KILLED = "instance killed"
+    ALL_KILLED = "all instances killed at once"
     INSTANCE_STOPPED = "instance stopped in order"
     DISPATCHER_STOPPED = "dispatcher stopped in order"
     STOPPED_LATE = "orderly stop took too long"

@@ -39,6 +39,7 @@ class Monkey:
             Fault.WORKER_KILLED: lambda: self._kill("worker", Fault.WORKER_KILLED),
             Fault.DISPATCHER_KILLED: lambda: self._kill("dispatcher", Fault.DISPATCHER_KILLED),
             Fault.INSTANCE_KILLED: self._kill_instance,
+            Fault.ALL_KILLED: self._kill_all,
             Fault.INSTANCE_STOPPED: self._stop_instance,
             Fault.DISPATCHER_STOPPED: self._stop_dispatcher,
             Fault.PAUSED: self._pause,
@@ -93,8 +94,18 @@ class Monkey:
             instance.kill(role, life, fault)
 
     def _kill_instance(self) -> None:
-        instance = self._world.rng.choice(self._instances)
         self._world.note(Fault.INSTANCE_KILLED)
+        self._kill_supervisor(self._world.rng.choice(self._instances))
+
+    def _kill_all(self) -> None:
+        """The machine dies, so to speak; what is in memory stays, and Redis may begin anew."""
+        self._world.note(Fault.ALL_KILLED)
+        for instance in self._instances:
+            self._kill_supervisor(instance)
+        if self._world.rng.random() < 0.5:
+            self._redis_emptied()
+
+    def _kill_supervisor(self, instance: Instance) -> None:
         instance.kill_supervisor()
         self._world.later(DYING_S + self._world.rng.random() ** 2 * 4, self._restart, instance)
 

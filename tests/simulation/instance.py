@@ -319,13 +319,8 @@ class Instance:
             self._world.later(0.01, self._wait_for_end, kind, stopping, deadline_ms)
 
     def terminate(self, role: Role) -> None:
-        """SIGTERM to one process; one that has no handler yet dies of it."""
-        life = self.lives.get(role)
-        if life is None:
-            return
-        if not life.signals:
-            self.kill(role, life, None)
-        else:
+        """SIGTERM to one process."""
+        if life := self.lives.get(role):
             self._world.loop.call_soon(life.terminate, context=life.context)
 
     def paying_ids(self) -> set[bytes]:

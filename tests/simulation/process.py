@@ -61,8 +61,12 @@ class Life(Owner):
         return self.name
 
     def terminate(self) -> None:
-        """SIGTERM to a process that has set its handler."""
-        self.signals[signal.SIGTERM]()
+        """SIGTERM, which waits until there is a handler."""
+        handler = self.signals.get(signal.SIGTERM)
+        if handler is None:
+            asyncio.get_running_loop().call_soon(self.terminate)
+        else:
+            handler()
 
 
 class Family(Protocol):
