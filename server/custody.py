@@ -1,8 +1,8 @@
 """Every payment in one dispatcher's care: table, journal and index kept in step. Shared memory only, no I/O.
 
-What may happen to a payment, and what a crash leaves, is the table in `shm/states.py`; each method here is one or two
-of its rows. The order of stores is the point: an attempt is written down before it is made, and the journal's record,
-which is the end, comes before the slot's state.
+What may happen to a payment, and what a crash leaves, is the table in `shm/states.py`; each method that changes a
+payment's state is one step in it. The order of stores is the point: an attempt is written down before it is made, and
+the journal's record, which is the end, comes before the slot's state.
 """
 
 from collections import deque
@@ -61,8 +61,9 @@ class Custody:
     Attributes:
         before_forgetting: called until it returns False before ended payments are forgotten: takes the copies of them
             that lie in the lanes. Intake puts itself there.
-        waiting: table slots of waiting payments: what was sent in vain, the latest first, then the rest as they came
-            (after an absence as they were verified), and at last what was sent in vain again and again.
+        waiting: table slots of waiting payments, sent from the left; at first those recovered, the oldest first. New
+            ones, verified ones, those lifted out of `rejected` and those sent in vain `IN_FRONT_ATTEMPTS_MAX` times or
+            more join at the right; others sent in vain at the left, as they are among the oldest.
         unverified: table slots of waiting payments that may have been paid elsewhere during an absence; not to be sent
             before `server/verification.py` has moved them to `waiting`.
         rejected: waiting payments that one processor has rejected.

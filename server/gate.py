@@ -1,4 +1,5 @@
-"""The way in: what a web worker does with a payment that is well-formed. Shared memory only, no I/O but the doorbell.
+"""The way in: what a web worker does with a payment that is well-formed. Accepting is shared memory and the doorbell; a
+look-up, and a known id with another amount, may also open siblings' segments.
 
 HAProxy pins each id to a worker, so a small memory of recent ids answers most repeats here. It is a courtesy and not
 the guarantee: copies that reach different workers meet in the dispatcher, which is the same for all workers.

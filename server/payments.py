@@ -59,10 +59,11 @@ class PaymentStatus(NamedTuple):
     Args:
         state: accepted, waiting, sending, unknown, settled, duplicate or refused.
         amount_cents: of the payment taken first.
-        processor: name of the one it was last sent to or is settled at; None before the first attempt and
-            while it waits for the next.
-        requested_at_ms: of that attempt, UTC; None without one.
-        accepted_at_us: UTC.
+        processor: name of the one it was last sent to, or is stored at; None without an attempt, and while it waits for
+            the next.
+        requested_at_ms: of that attempt, ms UTC; None without one, and of a duplicate (the time stored there is
+            another's).
+        accepted_at_us: when it was accepted, µs UTC.
         conflicts: how many payments with this id and another amount got a 202 since and were dropped.
     """
 

@@ -2,11 +2,11 @@
 most clients send it.
 
 A request takes the shortcut if it came whole in one piece, on a connection with nothing else under way, with one
-Content-Length, a JSON Content-Type or none, no header that changes how it is to be read, and a body that the
-fixed-shape parser takes for a payment. It is then handed to the gate and answered in one write. Everything else, every
-refusal included, goes the ordinary way through uvicorn and Starlette, which remain the reference: a test holds both to
-the same answers, byte for byte. (One exception: what is not HTTP is refused in our words, after the answers to what
-came before it; uvicorn by itself does so at once, in its own.)
+Content-Length, the Content-Type application/json, exactly so, or none, no header that changes how it is to be read, and
+a body that the fixed-shape parser takes for a payment. It is then handed to the gate and answered in one write.
+Everything else, every refusal included, goes the ordinary way through uvicorn and Starlette, which remain the
+reference: a test holds both to the same answers, byte for byte. (One exception: what is not HTTP is refused in our
+words, after the answers to what came before it; uvicorn by itself does so at once, in its own.)
 Why: most of what an accepted payment costs there is spent on objects that nobody looks at, and on a machine that is not
 busy, code that does not run is the only code that need not be fetched into the processor's caches first.
 """

@@ -1,4 +1,4 @@
-"""What things are called in /dev/shm: pure names, no memory."""
+"""What things are called in /dev/shm, and which of them are there. No memory is mapped."""
 
 import re
 from functools import lru_cache

@@ -1,9 +1,9 @@
 """A table: every payment in one dispatcher's care, waiting or in flight, and the recently ended ones.
 
 A flat array of slots, written by its dispatcher alone. A slot's state word is stored last and makes the rest true;
-every change of it goes through the table of `shm/states.py`, but for a replay, where the journal decides. Workers and
-tools only read, and check the state word again after copying. Which slot holds which id is the dispatcher's own dict,
-rebuilt by scanning.
+every change of it goes through the table of `shm/states.py`, but for a replay, where the journal decides, and a restore
+into a copy of the segment. Workers and tools only read, and check the state word again after copying. Which slot holds
+which id is the dispatcher's own dict, rebuilt by scanning.
 """
 
 from collections.abc import Callable, Iterator
