@@ -76,7 +76,7 @@ class Dispatcher:
         self._attempts: set[asyncio.Task[None]] = set()
         self._turn_is_due = False
         self._gathering_until_ms = 0
-        # Any answer may change what can be done: a payment waits for a processor or for room, or was put back.
+        # Whether the next answer is to be followed by a turn: something waits that may go on then, or was put back.
         self._turn_after_answer = False
         self._outages = Outages([one.name for one in processors])
         self._doorbell: int | None = None  # from `start` to `aclose`: it works
@@ -92,7 +92,7 @@ class Dispatcher:
 
     def _hear(self, doorbell: int) -> None:
         os.eventfd_read(doorbell)
-        self._gathering_until_ms = 0
+        self._gathering_until_ms = 0  # only a ring that comes late meets a gathering: it ends it
         self._turn()
 
     def _turn_soon(self) -> None:
@@ -120,7 +120,9 @@ class Dispatcher:
         self._set_timer(min(sleep_ms, self._unknowns.due_in_ms(IDLE_MS)))
 
     def _announce_sleep(self) -> bool:
-        """From now on workers ring; whether a payment that can be taken came before they knew: one side sees it."""
+        """Sets the wish to be woken, then looks at the lanes again; returns whether a payment can be taken. A worker
+        stores its payment first and reads the wish second, so at least one of the two sees the other (but see IDLE_MS).
+        """
         self._counters.sleeping = True
         if self._intake.is_empty():
             return False
@@ -129,7 +131,7 @@ class Dispatcher:
         return has_room
 
     def _take(self, now_ms: int) -> bool:
-        """Takes what has gathered in the lanes; whether there is more that can be taken at once."""
+        """Takes what has gathered in the lanes; returns whether there is more that can be taken at once."""
         if now_ms < self._gathering_until_ms or self._intake.is_empty():
             return False
         more = self._intake.take()
@@ -143,7 +145,7 @@ class Dispatcher:
         self._timer = self._loop.call_later(sleep_ms / 1000, self._turn)
 
     def _send_waiting(self, now_ms: int) -> int:
-        """Sends waiting payments, as far as pace and routing allow; in how many ms to try again."""
+        """Sends waiting payments, as far as pace and routing allow; returns in how many ms to try again."""
         waiting, rejected = self._custody.waiting, self._custody.rejected
         if rejected:
             waiting.extend(rejected.lift(now_ms))

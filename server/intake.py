@@ -48,7 +48,7 @@ class Intake:
         self._torn_since_ms: dict[int, int] = {}  # lane index -> when the slot at its tail was first seen torn
 
     def take(self) -> bool:
-        """Takes what the lanes hold, up to a bound each; whether there is more that can be taken now."""
+        """Takes what the lanes hold, up to a bound each; returns whether there is more that can be taken now."""
         more = False
         lanes = [*enumerate(self._lanes)]
         share = min(max(self._custody.room // len(lanes), 1), TAKEN_PER_TURN_MAX)
