@@ -9,9 +9,9 @@ from uuid import UUID
 
 from shm import INSTANCE_PATTERN, Segment, SegmentError
 from tools.ring_view.alarms import ALARMING
+from tools.ring_view.as_json import to_json
 from tools.ring_view.listing import list_segments
 from tools.ring_view.locks import read_locks
-from tools.ring_view.machine import to_json
 from tools.ring_view.reading import take_snapshot
 from tools.ring_view.searching import STATES, Searcher
 from tools.ring_view.snapshot import Listed, Moment, Search, Snapshot

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 
 from shm import EPOCH_TIMES_FROM
-from tools.ring_view.machine import decimal_text
+from tools.ring_view.as_json import decimal_text
 from tools.ring_view.snapshot import Area, LaneView, Listed, Money, Process, Search, Snapshot
 
 INDENT = "  "

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from shm import RoleLock
 from tests.tools.ring_view.segments import Filled, payment_id
+from tools.ring_view.as_json import decimal_text, to_json
 from tools.ring_view.locks import read_locks
-from tools.ring_view.machine import decimal_text, to_json
 from tools.ring_view.reading import take_snapshot
 from tools.ring_view.searching import Searcher
 from tools.ring_view.snapshot import Listed, Moment
