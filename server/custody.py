@@ -79,7 +79,7 @@ class Custody:
         on_change: Callable[[int], None],
     ) -> None:
         recovered = recover(lanes, table, journal)
-        self.before_forgetting: Callable[[], bool] = _nobody_waits
+        self.before_forgetting: Callable[[], bool] = _nothing_to_take
         self._table = table
         self._journal = journal
         self._counters = counters
@@ -261,6 +261,6 @@ class Custody:
         self._counters.put(DispatcherCount.UNKNOWN, len(self.unknown))  # last: whoever reads a count finds its range
 
 
-def _nobody_waits() -> bool:
-    """Without lanes there are no copies."""
+def _nothing_to_take() -> bool:
+    """Before intake is there: nothing can be taken first."""
     return False

@@ -31,8 +31,8 @@ class Rejections:
 
     def __init__(self) -> None:
         self.queues = (deque[int](), deque[int]())
-        self._of = dict[int, _Rejection]()  # by table slot, so no more than the table has
-        self._next_ms = dict[int, int]()  # the same: how long the next one bars a processor, if it is not the first
+        self._rejections = dict[int, _Rejection]()  # by table slot, so no more than the table has
+        self._next_bar_ms = dict[int, int]()  # the same: how long the next one bars a processor, if it is not the first
 
     def __len__(self) -> int:
         """How many payments wait for one processor alone."""
@@ -40,17 +40,17 @@ class Rejections:
 
     def note(self, slot: int, processor: int, now_ms: int) -> bool:
         """A processor rejects a payment; True if the other one may still take it."""
-        rejection = self._of.get(slot)
+        rejection = self._rejections.get(slot)
         if rejection is not None:
             return rejection.processor == processor
-        barred_ms = self._next_ms.get(slot, BARRED_MS)
-        self._next_ms[slot] = min(2 * barred_ms, BARRED_MS_MAX)
-        self._of[slot] = _Rejection(processor, now_ms + barred_ms)
+        barred_ms = self._next_bar_ms.get(slot, BARRED_MS)
+        self._next_bar_ms[slot] = min(2 * barred_ms, BARRED_MS_MAX)
+        self._rejections[slot] = _Rejection(processor, now_ms + barred_ms)
         return True
 
     def queue(self, slot: int) -> bool:
         """A payment waits: behind the others for the one processor that may take it. False if either may."""
-        rejection = self._of.get(slot)
+        rejection = self._rejections.get(slot)
         if rejection is None:
             return False
         self.queues[1 - rejection.processor].append(slot)
@@ -60,13 +60,13 @@ class Rejections:
         """Takes out the slots of some whose time is over: from now on either processor may take them."""
         lifted: list[int] = []
         for queue in self.queues:
-            while queue and self._of[queue[0]].until_ms <= now_ms and len(lifted) < LIFTED_AT_ONCE_MAX:
+            while queue and self._rejections[queue[0]].until_ms <= now_ms and len(lifted) < LIFTED_AT_ONCE_MAX:
                 lifted.append(queue.popleft())
         for slot in lifted:
-            del self._of[slot]
+            del self._rejections[slot]
         return lifted
 
     def forget(self, slot: int) -> None:
         """A payment has ended."""
-        self._of.pop(slot, None)
-        self._next_ms.pop(slot, None)
+        self._rejections.pop(slot, None)
+        self._next_bar_ms.pop(slot, None)

@@ -72,7 +72,7 @@ def _run_here(options: Options, screen: Screen, stopping: Stopping) -> None:
             for told in taken_up(instances):
                 screen.say(told)
             for service in fleet.start():
-                screen.say(f"  {service.name:20} {service.uses}")
+                screen.say(f"  {service.name:20} {service.about}")
             wait_for_answer(options.port, stopping.pause)
             _invite(options.port, screen)
             watch = Watch(instances)

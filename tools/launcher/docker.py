@@ -84,12 +84,12 @@ class Composed:
         self._say("building and starting Redis, two instances and HAProxy")
         self._run(*GATEWAY, "up", "--build", "--detach", "--wait", within_s=START_WITHIN_S)
         self._start_looking()
-        for name, uses in (
+        for name, about in (
             ("processors", "http://127.0.0.1:8001 (default) and http://127.0.0.1:8002 (fallback), token 123"),
             ("haproxy", "http://127.0.0.1:9999  statistics at http://127.0.0.1:9990"),
             ("containers", f"docker compose -p {PROJECT} ps"),
         ):
-            self._say(f"  {name:20} {uses}")
+            self._say(f"  {name:20} {about}")
 
     def _start_looking(self) -> None:
         """Starts a container that looks into the segments: in the instances' own it would take from their share."""

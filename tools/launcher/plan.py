@@ -20,7 +20,7 @@ class Service(NamedTuple):
         environment: variables it needs beside the usual ones.
         listens: a TCP port of 127.0.0.1, or the path of a unix socket, that takes connections once it is up.
         log: file for what it prints.
-        uses: what is worth knowing about it, for people.
+        about: what is worth knowing about it, for people.
         is_gateway: an instance: stopped first, and all it says is for people.
         stop_rank: what is stopped together has the same; the lowest first.
         stop_signal: tells it to stop in order.
@@ -32,7 +32,7 @@ class Service(NamedTuple):
     environment: dict[str, str]
     listens: int | Path
     log: Path
-    uses: str
+    about: str
     is_gateway: bool = False
     stop_rank: int = 2
     stop_signal: signal.Signals = signal.SIGTERM
@@ -110,8 +110,8 @@ def _processor(options: Options, programs: Programs, folder: Path, index: int) -
         *(str(programs.python), "-m", "tools.processor", "--name", name),
         *("--port", str(port), "--fee-percent", fee),
     )
-    uses = f"http://127.0.0.1:{port}  simulated, fee {fee} %, token 123"
-    return Service(f"processor {name}", command, {}, port, folder / f"processor-{name}.log", uses)
+    about = f"http://127.0.0.1:{port}  simulated, fee {fee} %, token 123"
+    return Service(f"processor {name}", command, {}, port, folder / f"processor-{name}.log", about)
 
 
 def _instance(
@@ -155,14 +155,14 @@ def _haproxy(options: Options, programs: Programs, folder: Path) -> Service:
         "GATEWAY_STATS_BIND": f"127.0.0.1:{options.stats_port}",
     }
     command = (str(programs.haproxy), "-db", "-f", str(programs.root / "haproxy" / "haproxy.cfg"))
-    uses = f"http://127.0.0.1:{options.port}  statistics at http://127.0.0.1:{options.stats_port}"
+    about = f"http://127.0.0.1:{options.port}  statistics at http://127.0.0.1:{options.stats_port}"
     return Service(
         "haproxy",
         command,
         environment,
         options.port,
         folder / "haproxy.log",
-        uses,
+        about,
         stop_rank=1,
         stop_signal=signal.SIGUSR1,
         stop_within_s=7,  # hard-stop-after 5 s
