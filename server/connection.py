@@ -30,19 +30,18 @@ class MalformedAnswer(Exception):
 
 
 class Connection(asyncio.Protocol):
-    """One connection, and the exchange going on over it. Between exchanges it is idle and expects no byte."""
+    """One connection, and the exchange going on over it. Between exchanges it is idle and expects no byte.
+
+    Args:
+        loop: the running one, which then opens the connection with this as its protocol.
+        on_lost: called once when the connection is gone, if it was ever made.
+    """
 
     _transport: asyncio.Transport
     _poll: select.poll
     _parser: httptools.HttpResponseParser
 
     def __init__(self, loop: asyncio.AbstractEventLoop, on_lost: Callable[["Connection"], None]) -> None:
-        """Make the near end of a connection that is yet to be opened.
-
-        Args:
-            loop: the running loop.
-            on_lost: called once when the connection is gone, if it was ever made.
-        """
         self._loop = loop
         self._on_lost = on_lost
         self._waiter: asyncio.Future[None] | None = None

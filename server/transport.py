@@ -70,18 +70,16 @@ class KeepAliveTransport(httpx.AsyncBaseTransport):
 
     Of a request's URL only path and query count. The deadline of the whole exchange is `extensions["timeout"]["read"]`,
     the connect time-out `["connect"]`; both in seconds.
+
+    Args:
+        url: the origin, `http://host[:port]`; a path in it is no concern of the transport.
+        connections_max: limit of open connections, busy, idle and being made.
+
+    Raises:
+        ValueError: `url` is not an http URL with a possible host, or `connections_max` is below 1.
     """
 
     def __init__(self, url: str | httpx.URL, *, connections_max: int) -> None:
-        """Connect to nothing yet.
-
-        Args:
-            url: the origin, `http://host[:port]`; a path in it is no concern of the transport.
-            connections_max: limit of open connections, busy, idle and being made.
-
-        Raises:
-            ValueError: `url` is not an http URL with a possible host, or `connections_max` is below 1.
-        """
         origin = httpx.URL(url)
         if origin.scheme != "http" or not origin.host:
             raise ValueError(f"only http://host[:port] is supported, not {str(url)!r}")

@@ -56,7 +56,13 @@ async def _pause(pause_s: float) -> float:
 
 
 class _Copies:
-    """What siblings have of the payments that are unverified here, gathered now and then: that takes a while."""
+    """What siblings have of the payments that are unverified here, gathered now and then: that takes a while.
+
+    Args:
+        custody: whose unverified payments.
+        siblings: who may have them.
+        clock: stamps what is left to a sibling, and tells when to gather again.
+    """
 
     def __init__(self, custody: Custody, siblings: Siblings, clock: Clock) -> None:
         self._custody = custody
@@ -114,7 +120,14 @@ class _Copies:
 
 
 class _Asker:
-    """One of those that look payments up, each one after another; while a processor is silent its pauses grow."""
+    """One of those that look payments up, each one after another; while a processor is silent its pauses grow.
+
+    Args:
+        custody: the payments of this dispatcher.
+        processors: both are asked.
+        copies: told of each payment that has been verified.
+        silent: names of the processors already told of; shared by all askers.
+    """
 
     def __init__(
         self, custody: Custody, processors: tuple[Processor, Processor], copies: _Copies, silent: set[str]

@@ -85,10 +85,9 @@ class DispatcherCount(IntEnum):
 
 
 class Counters:
-    """One process's row over `layout.COUNTERS_LENGTH` bytes."""
+    """One process's row over `layout.COUNTERS_LENGTH` bytes. Making one stores nothing."""
 
     def __init__(self, view: memoryview) -> None:
-        """Stores nothing."""
         self._words = view.cast("Q")
 
     def begin(self, pid: int, started_at_ms: int) -> None:

@@ -39,10 +39,9 @@ class Member(NamedTuple):
 
 
 class Roster:
-    """The roster over a dispatcher's base page; written by that dispatcher alone."""
+    """The roster over a dispatcher's base page; written by that dispatcher alone. Making one stores nothing."""
 
     def __init__(self, page: memoryview) -> None:
-        """Stores nothing."""
         self._page = page
         self._words = page.cast("Q")
 

@@ -22,7 +22,7 @@ _COPIES_MAX = 8  # tries to copy a slot that its dispatcher keeps changing
 
 
 class Table:
-    """One table over any buffer of `Geometry.table_length` bytes.
+    """One table over any buffer of `Geometry.table_length` bytes. Making one stores nothing.
 
     Args:
         view: the table's bytes.
@@ -31,7 +31,6 @@ class Table:
     """
 
     def __init__(self, view: memoryview, slots: int, search: Callable[[bytes, int], int]) -> None:
-        """Stores nothing."""
         self._view = view
         self._words = view.cast("Q")
         self._slots = slots

@@ -17,12 +17,16 @@ SAME_S = 0.5  # signals this close together are one wish: `timeout` sends its ow
 
 
 class Stopping:
-    """Whether somebody wants the run to end, and whether they said so twice; an ignored SIGHUP stays so."""
+    """Whether somebody wants the run to end, and whether they said so twice; an ignored SIGHUP stays so.
+
+    Args:
+        clock: ticks, in seconds; tests give their own.
+        sleep: waits so many seconds; tests give their own.
+    """
 
     def __init__(
         self, clock: Callable[[], float] = time.monotonic, sleep: Callable[[float], None] = time.sleep
     ) -> None:
-        """Nobody yet."""
         self._clock = clock
         self._sleep = sleep
         self._wishes = 0
