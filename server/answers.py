@@ -48,7 +48,7 @@ class Answer:
         self.body: Message = {"type": "http.response.body", "body": content, "more_body": False}
 
     async def __call__(self, _scope: Scope, _receive: Receive, send: Send) -> None:
-        """Send the answer; the arguments are those of the ASGI interface."""
+        """Sends the answer; the arguments are those of the ASGI interface."""
         await send(self.start)
         await send(self.body)
 

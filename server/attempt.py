@@ -109,7 +109,7 @@ def encode_payment(correlation_id: bytes, amount_cents: int, requested_at_ms: in
 
 
 def decode_shown(body: bytes, correlation_id: bytes) -> Shown:
-    """Read the body of a 200 to `GET /payments/{id}`.
+    """Reads the body of a 200 to `GET /payments/{id}`.
 
     Raises:
         ValueError: it is not what such an answer looks like, or speaks of another id; nothing follows from it.
@@ -125,7 +125,7 @@ def decode_shown(body: bytes, correlation_id: bytes) -> Shown:
 
 
 def decode_object(body: bytes) -> dict[str, object]:
-    """Read a JSON object whose numbers stay text (a str of its own kind), so that none becomes a float.
+    """Reads a JSON object whose numbers stay text (a str of its own kind), so that none becomes a float.
 
     Raises:
         ValueError: the body is not one JSON object.

@@ -60,7 +60,7 @@ class Connection(asyncio.Protocol):
     # What the owner does
 
     def exchange(self, request: bytes, deadline_s: float) -> asyncio.Future[None]:
-        """Write a whole request in one go; the future is done once the whole answer is in `status`, `headers`, `body`.
+        """Writes a whole request in one go; the future is done once the whole answer is in `status`, `headers`, `body`.
 
         Args:
             request: head and body.
@@ -79,7 +79,7 @@ class Connection(asyncio.Protocol):
         return self.keep_alive and not self._dropped and not self._transport.is_closing() and not self._poll.poll(0)
 
     def drop(self) -> None:
-        """Close at once and never use again; harmless when done twice."""
+        """Closes it at once, never to be used again; harmless when done twice."""
         self._waiter = None  # breaks the cycle error -> traceback -> connection -> future -> error
         if not self._dropped:
             self._dropped = True
@@ -87,7 +87,7 @@ class Connection(asyncio.Protocol):
                 self._transport.abort()
 
     def fail(self, error: Exception) -> None:
-        """Drop the connection and end its exchange, if one is going on, with `error`."""
+        """Drops the connection and ends its exchange, if one is going on, with `error`."""
         waiter = self._waiter
         self.drop()  # first, so that the slot is back before the caller goes on
         if waiter is not None and not waiter.done():
@@ -116,7 +116,7 @@ class Connection(asyncio.Protocol):
     # What the event loop tells
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Keep the transport; the connection may have been given up meanwhile."""
+        """Keeps the transport; the connection may have been given up meanwhile."""
         self._transport = transport  # type: ignore[assignment]  # the loop's promise for a TCP connection
         self._parser = httptools.HttpResponseParser(self)
         self._made = True
@@ -126,7 +126,7 @@ class Connection(asyncio.Protocol):
             self._transport.abort()
 
     def data_received(self, data: bytes) -> None:
-        """Parse some bytes of the answer; whatever comes while none is awaited costs the connection its life."""
+        """Parses some bytes of the answer; whatever comes while none is awaited costs the connection its life."""
         waiter = self._waiter
         if waiter is None or waiter.done():
             self.drop()
@@ -145,7 +145,7 @@ class Connection(asyncio.Protocol):
             waiter.set_result(None)
 
     def eof_received(self) -> None:
-        """Take the end of the connection for the end of the body where nothing else marks it (RFC 9112 § 6.3, 8)."""
+        """Takes the end of the connection for the end of the body where nothing else marks it (RFC 9112 § 6.3, 8)."""
         waiter = self._waiter
         if waiter is None or waiter.done():
             self.drop()
@@ -155,7 +155,7 @@ class Connection(asyncio.Protocol):
             self.fail(MalformedAnswer("closed before the answer was whole"))
 
     def connection_lost(self, error: Exception | None) -> None:
-        """Give the slot back, and end the exchange if one is going on."""
+        """Gives the slot back, and ends the exchange if one is going on."""
         self._on_lost(self)
         if self._timer is not None:
             self._timer.cancel()
@@ -165,25 +165,25 @@ class Connection(asyncio.Protocol):
     # What the parser tells
 
     def on_message_begin(self) -> None:
-        """Begin an answer: the awaited one, or one that follows an interim one."""
+        """Begins an answer: the awaited one, or one that follows an interim one."""
         self._surplus = self.answered
         self.headers = []
         self.body = b""
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Keep one header field."""
+        """Keeps one header field."""
         self.headers.append((name, value))
 
     def on_headers_complete(self) -> None:
-        """Keep what the head says, while the parser still knows it."""
+        """Keeps what the head says, while the parser still knows it."""
         self.status = self._parser.get_status_code()
         self.keep_alive = self._parser.should_keep_alive()
 
     def on_body(self, body: bytes) -> None:
-        """Keep a part of the body: all of it, nearly always."""
+        """Keeps a part of the body: all of it, nearly always."""
         self.body = self.body + body if self.body else body
 
     def on_message_complete(self) -> None:
-        """End an answer; an interim one is forgotten."""
+        """Ends an answer; an interim one is forgotten."""
         self.answered = self.status >= _FINAL_STATUS_MIN
         self.keep_alive = self.keep_alive and self._parser.should_keep_alive()  # a trailer may say otherwise

@@ -46,7 +46,7 @@ class TotalsUnavailable(GatewayError):
     """The totals of all instances cannot be told exactly just now."""
 
     def __init__(self, reason: str) -> None:
-        """Keep the reason, one sentence in plain English, for the 503's detail.
+        """Keeps the reason, one sentence in plain English, for the 503's detail.
 
         Args:
             reason: why not, as the client is told.

@@ -79,7 +79,7 @@ class PaymentRefused(Exception):
     """The request holds no payment that can be taken; the client's to mend, and the same again is refused again."""
 
     def __init__(self, status: HTTPStatus, detail: str) -> None:
-        """Keep the answer's parts.
+        """Keeps the answer's parts.
 
         Args:
             status: 400, 413 or 422, as listed at the top.

@@ -87,7 +87,7 @@ class Processor:
         self._transport = transport
 
     async def pay(self, correlation_id: bytes, amount_cents: int, requested_at_ms: int) -> int:
-        """Ask for a payment to be stored, and return the HTTP status (`server/attempt.py` says what it means).
+        """Asks for a payment to be stored, and returns the HTTP status (`server/attempt.py` says what it means).
 
         Args:
             correlation_id: 16 bytes.
@@ -142,7 +142,7 @@ class Processor:
             raise OutcomeUnknown(f"{self.name} told its health in a way not understood: {error}") from error
 
     async def aclose(self) -> None:
-        """Close the transport; calls under way end with an error."""
+        """Closes the transport; calls under way end with an error."""
         await self._transport.aclose()
 
     async def _ask(self, question: str, told_by: Collection[int], *, no_answer: int) -> httpx.Response | None:

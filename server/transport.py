@@ -107,7 +107,7 @@ class KeepAliveTransport(httpx.AsyncBaseTransport):
         return len(self._idle)
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        """Send `request` and read its answer whole.
+        """Sends `request` and reads its answer whole.
 
         Raises:
             httpx.TransportError: one of those listed at the top of the module.
@@ -156,7 +156,7 @@ class KeepAliveTransport(httpx.AsyncBaseTransport):
         return ProcessorAnswer(connection.status, connection.headers, connection.body)
 
     async def aclose(self) -> None:
-        """Close every connection and wait until all are closed; calls under way end as the module's table says."""
+        """Closes every connection and waits until all are closed; calls under way end as the module's table says."""
         self._closed = True
         for connection in tuple(self._connections):
             connection.fail(ConnectionAbortedError("the transport was closed"))
@@ -192,7 +192,7 @@ class KeepAliveTransport(httpx.AsyncBaseTransport):
             self._tell_all_lost()
 
     async def _connect_to_any(self, timeout_s: float) -> Connection:
-        """Connect to the first address that takes it; the time is shared out among them."""
+        """Connects to the first address that takes it; the time is shared out among them."""
         addresses, doubts = await self._addresses.find()
         failure, is_made = OSError("the name has no address"), False
         try:

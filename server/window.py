@@ -29,7 +29,7 @@ class WindowRefused(Exception):
     """The query string says no window; a 400."""
 
     def __init__(self, detail: str) -> None:
-        """Keep the sentence for the client."""
+        """Keeps the sentence for the client."""
         super().__init__(detail)
         self.detail = detail
 

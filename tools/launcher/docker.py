@@ -36,7 +36,7 @@ NO_STATUS = "(looking into the segments)"
 
 
 def require_docker() -> None:
-    """See that there is a Docker engine with Compose v2 that may be used.
+    """Sees that there is a Docker engine with Compose v2 that may be used.
 
     Raises:
         LaunchError: there isn't; says what to do.

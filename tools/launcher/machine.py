@@ -28,7 +28,7 @@ PACKAGES = {"haproxy": "haproxy", "redis-server": "redis-server"}  # by command,
 
 
 def require_ports(ports: Mapping[int, str], remedy: str) -> None:
-    """See that every port of 127.0.0.1 can be listened on.
+    """Sees that every port of 127.0.0.1 can be listened on.
 
     Args:
         ports: what each is for.
@@ -49,7 +49,7 @@ def require_ports(ports: Mapping[int, str], remedy: str) -> None:
 
 
 def find_programs(*, single: bool, machine: Machine | None = None) -> Programs:
-    """Find what has to be started, installing the Debian packages that are missing.
+    """Finds what has to be started, installing the Debian packages that are missing.
 
     Args:
         single: neither HAProxy nor Redis is needed.
@@ -78,7 +78,7 @@ def find_programs(*, single: bool, machine: Machine | None = None) -> Programs:
 
 
 def require_nobody_runs(instances: Sequence[str]) -> None:
-    """See that no instance of these names lives: they would fight for one segment.
+    """Sees that no instance of these names lives: they would fight for one segment.
 
     Raises:
         LaunchError: one does, or its lock is another user's.
