@@ -101,11 +101,6 @@ class KeepAliveTransport(httpx.AsyncBaseTransport):
         """How many connections are open or being made."""
         return len(self._connections) + self._making
 
-    @property
-    def connections_idle(self) -> int:
-        """How many of them are free."""
-        return len(self._idle)
-
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Sends `request` and reads its answer whole.
 
