@@ -18,7 +18,7 @@ from tools.benchmark.card import Answered, Used
 from tools.benchmark.containers import Container
 from tools.benchmark.endpoints import Gateway, Processors
 from tools.benchmark.errors import EndpointError, GeneratorError
-from tools.benchmark.events import Summaries, differs
+from tools.benchmark.events import Summaries
 from tools.benchmark.meters import Snapshot
 from tools.benchmark.openload import run_load
 from tools.benchmark.openloop.plan import Phase, Plan
@@ -31,7 +31,7 @@ from tools.benchmark.reconcile import Answers, Findings
 from tools.benchmark.scenario import Amount
 from tools.benchmark.tally import Tally
 from tools.benchmark.targets import Target
-from tools.benchmark.text import difference_lines
+from tools.benchmark.text import alarm_lines
 
 AMOUNT = Amount(100, 9999)  # every payment another one: a sum tells more about which payments are in it
 ROWS_MAX = 400_000  # payments that are compared one by one at the end; of more, only counts and sums are
@@ -282,10 +282,8 @@ class _Observer:
         order, screen = self._run.order, self._run.screen
         summaries = audit(Gateway(order.target.url), order.processors, time.time_ns() // _NS_PER_MS)
         self._observed.audits.append(summaries)
-        if differs(summaries):
-            screen.say("an audit differs")
-            for line in difference_lines(summaries):
-                screen.say(line)
+        for line in alarm_lines(summaries):
+            screen.say(line)
 
     def _line(self, poll: Poll | None) -> str:
         phases, tally = self._observed.phases, self._observed.tally

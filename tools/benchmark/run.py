@@ -26,7 +26,7 @@ from tools.benchmark.scenario import Scenario
 from tools.benchmark.score import score_of
 from tools.benchmark.settling import SETTLE_S
 from tools.benchmark.targets import Target
-from tools.benchmark.text import difference_lines
+from tools.benchmark.text import alarm_lines
 
 _RUN_BYTES = 4
 _MS_PER_S = 1000
@@ -70,10 +70,8 @@ class Recorder:
                 self.failures.append(event)
             case Audited(summaries):
                 self.audits.append(summaries)
-                if differs(summaries):
-                    self.screen.say("an audit differs")
-                    for line in difference_lines(summaries):
-                        self.screen.say(line)
+                for line in alarm_lines(summaries):
+                    self.screen.say(line)
             case Ended(summaries):
                 self.ended, self.end = summaries, meters.snapshot(self.metered)
 
@@ -99,7 +97,7 @@ def carry_out(order: Order, screen: Screen, settle_s: float = SETTLE_S) -> Card:
     try:
         prepare(order.target, order.processors, (first.default, first.fallback))
         generated = generate(plan, recorder.on_event, recorder.on_tick)
-        calm(order.processors)
+        calm(order.processors)  # what still waits is to be settled now; again below, for a run that failed
         return _card(order, run, recorder, generated, (ours, theirs), screen, settle_s)
     finally:
         calm(order.processors)

@@ -75,6 +75,11 @@ def audit_lines(audits: Sequence[Summaries]) -> Iterator[str]:
         yield from difference_lines(audit)
 
 
+def alarm_lines(audit: Summaries) -> list[str]:
+    """Return what is said at once of an audit; nothing if both sides show the same."""
+    return ["an audit differs", *difference_lines(audit)] if differs(audit) else []
+
+
 def difference_lines(audit: Summaries) -> Iterator[str]:
     """Yield what each side showed in one audit."""
     yield f"  at {moment(audit.at_ms)}, window {moment(audit.from_ms)} to {moment(audit.to_ms)}:"

@@ -6,6 +6,7 @@ from tests.tools.benchmark.samples import LATENCY, RIGHT, summaries
 from tools.benchmark.events import Totals
 from tools.benchmark.latencies import NONE
 from tools.benchmark.text import (
+    alarm_lines,
     audit_lines,
     difference_lines,
     finding_lines,
@@ -65,3 +66,8 @@ class TestLines:
         lines = list(audit_lines([summaries((1, 1)), summaries((1, 2))]))
         assert lines[0] == "audits 2, different 1"
         assert lines[1:] == list(difference_lines(summaries((1, 2))))
+
+    def test_an_audit_that_differs_is_told_of_at_once(self) -> None:
+        """With both sides' figures; of one where they are the same nothing is said."""
+        assert alarm_lines(summaries((1, 1))) == []
+        assert alarm_lines(summaries((1, 2))) == ["an audit differs", *difference_lines(summaries((1, 2)))]
