@@ -57,7 +57,7 @@ class Circuit:
         self.probe_at_ms = 0  # when another probe is due, in an outage
         self.recovered_at_ms = LONG_AGO_MS  # when a probe ended the last outage
         self._limit_max = limit_max
-        self._limit_ceiling = limit_max  # how far `limit` may grow: to its maximum, or less since a 429
+        self._limit_expected = limit_max  # what `limit` is expected to grow to: less since a 429
         self._slow_ms = slow_ms
         self._pause_ms = PROBE_PAUSE_MIN_MS
         self._touched_at_ms = LONG_AGO_MS  # when this outage was noticed, or its newest probe sent
@@ -118,12 +118,13 @@ class Circuit:
         return room or self.may_probe(now_ms, probes_max, though_slow=though_slow)
 
     def through_ms(self, waiting: int, now_ms: int) -> int:
-        """How long it may take until so many more are through, while it is closed and full.
+        """How long it may take until `waiting` more are through. To be asked only while it is closed and full.
 
-        They go in rounds of `limit`, which doubles each time. A round takes as long as an answer, or for as long as
-        nothing has moved: a health poll hides in `latency_ms` that requests hang.
+        They go in rounds of `limit`. While that doubles, as many rounds as `waiting // limit` has bits are enough; once
+        it has grown, `waiting // _limit_expected`. Both are counted. A round takes as long as an answer, or for as long
+        as nothing has moved: a health poll hides in `latency_ms` that requests hang.
         """
-        rounds = 1 + (waiting // self.limit).bit_length() + waiting // self._limit_ceiling
+        rounds = 1 + (waiting // self.limit).bit_length() + waiting // self._limit_expected
         stalled_ms = now_ms - next(reversed(self._begun.values()))
         return rounds * max(self.latency_ms(now_ms), stalled_ms, 1)
 
@@ -150,7 +151,7 @@ class Circuit:
             self._learn(now_ms - begun_ms, begun_ms)
         if self.state is CircuitState.CLOSED:
             self.limit = min(self.limit + 1, self._limit_max)
-            self._limit_ceiling = max(self._limit_ceiling, self.limit)
+            self._limit_expected = max(self._limit_expected, self.limit)
         else:
             self._close(now_ms)
         if was_probe:  # else it was begun before a failure that came alone, and there was no outage to recover from
@@ -166,7 +167,7 @@ class Circuit:
         self._end(token)
         if self.state is CircuitState.CLOSED and self.limit > LIMIT_MIN:
             self.limit = max(min(self.limit, len(self._begun) + 1) // 2, LIMIT_MIN)
-            self._limit_ceiling = self.limit
+            self._limit_expected = self.limit
         else:
             self._trip(token, now_ms)
 
@@ -215,5 +216,5 @@ class Circuit:
         self._newest_probe = None
         self._uncounted = set(self._begun)
         self.limit = min(LIMIT_AFTER_OUTAGE, self._limit_max)
-        self._limit_ceiling = self._limit_max
+        self._limit_expected = self._limit_max
         self._learn(0, now_ms)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from server.errors import ConfigError
-from shm import INSTANCE_PATTERN, Geometry
+from shm import DISPATCHERS_MAX, INSTANCE_PATTERN, WORKERS_MAX, Geometry
 
 _UNIX_PATH_BYTES_MAX = 107  # sun_path of unix(7), less its closing zero
 _PORT_MAX = 65535
@@ -197,10 +197,10 @@ SETTINGS: dict[str, Setting] = {
         _processor_url, "URL", "the dearer processor, by the contest's name"),
     "redis_url": Setting("REDIS_URL", "", _redis_url, "URL", "totals between instances; empty: this instance is the "
         "only one and keeps its own"),
-    "web_workers": Setting("WEB_WORKERS", "1", _whole(1, 16), "processes", "accept payments; more than one burns the "
-        "CPU quota faster without accepting more. haproxy.cfg needs a server line for each"),
-    "dispatchers": Setting("DISPATCHERS", "1", _whole(1, 8), "processes", "pay; one keeps several hundred "
-        "requests in flight. Can't change while the segment exists"),
+    "web_workers": Setting("WEB_WORKERS", "1", _whole(1, WORKERS_MAX), "processes", "accept payments; more than one "
+        "burns the CPU quota faster without accepting more. haproxy.cfg needs a server line for each"),
+    "dispatchers": Setting("DISPATCHERS", "1", _whole(1, DISPATCHERS_MAX), "processes", "pay; one keeps several "
+        "hundred requests in flight. Can't change while the segment exists"),
     "lane_slots": Setting("LANE_SLOTS", "4096", _whole(2, 1 << 18, _POWER), "payments, a power of two", "accepted and "
         "not yet taken, per worker and dispatcher: seconds of the contest's peak. What comes within 0.2 s must fit, or "
         "gets a 503. With SIBLINGS all lanes together hold 32,768 at most"),

@@ -84,8 +84,11 @@ class Sibling:
         self._workers: list[Counters] = []
         self._latest = LatestAccepted([], [], IDS_FOLLOWED_MIN)
         self._remembered: dict[bytes, int] | None = None  # id to amount in cents, of one that is absent
-        self._remembered_of: tuple[Absence | None, int] = (None, 0)  # why; and when that life had begun, ms UTC
-        self._absent_at_ms = self._served_at_ms = self._read_at_ms = 0
+        self._read_because: Absence | None = None  # why that was read; None while nothing is kept
+        self._read_in_life_ms = 0  # when the life had begun, ms UTC, in which it was last read or let go
+        self._absent_at_ms = 0  # last seen absent, or read as it returned; ticks, as the next two
+        self._served_at_ms = 0  # last seen not absent
+        self._read_at_ms = 0  # its tables were last read
         self._complained_of = ""
 
     def look(self) -> None:
@@ -133,18 +136,18 @@ class Sibling:
             return True
         if absence is Absence.SERVING_NOBODY:  # it has gone to and fro for a while: it may have accepted a lot since
             return self._served_at_ms - self._read_at_ms >= self._returning_ms
-        return self._remembered_of != (absence, life_ms)
+        return (self._read_because, self._read_in_life_ms) != (absence, life_ms)
 
     def _note_presence(self, now_ms: int, life_ms: int) -> None:
         """It is not absent: who has just come back is read, once in a life; who has been back for long is forgotten."""
         self._served_at_ms = now_ms
         if self._remembered is None:
             is_young = self._clock.wall_us() // 1000 - life_ms < self._returning_ms
-            if is_young and self._remembered_of[1] != life_ms:
+            if is_young and self._read_in_life_ms != life_ms:
                 self._absent_at_ms = now_ms
                 self._remember(Absence.RETURNING, life_ms)
         elif now_ms - self._absent_at_ms >= self._returning_ms:
-            self._remembered, self._remembered_of = None, (None, life_ms)
+            self._let_go(life_ms)
             _log.info("%s answers for its ids itself again", self._instance)
 
     def amount_of(self, payment: Accepted) -> int | None:
@@ -171,7 +174,7 @@ class Sibling:
         segment = self._segment_now()
         self._mapped = fingerprint  # read before: what changes in between shows next time
         if segment is None or self._segment is None or segment.segment_id != self._segment.segment_id:
-            self._remembered, self._remembered_of = None, (None, 0)  # else it was copied, and remembers the same
+            self._let_go(0)  # else it was copied, and remembers the same
         self._segment = segment
         self._supervisor, self._workers, lanes, tables = None, [], [], []
         if segment is not None:
@@ -207,11 +210,14 @@ class Sibling:
             _log.warning("ids of %s can't be known, a copy of one may be paid here too: %s", self._instance, error)
 
     def _remember(self, absence: Absence, life_ms: int) -> None:
-        self._remembered_of = (absence, life_ms)
+        self._read_because, self._read_in_life_ms = absence, life_ms
         self._read_at_ms = self._clock.ticks_ms()
         self._remembered = None  # first: both at once would be 20 MB more
         self._remembered = {correlation_id: cents for _, _, correlation_id, cents, _ in self._latest.taken()}
         _log.info("%s is %s; %d of its ids count here", self._instance, absence.value, len(self._remembered))
+
+    def _let_go(self, life_ms: int) -> None:
+        self._remembered, self._read_because, self._read_in_life_ms = None, None, life_ms
 
     def _is_leaving(self) -> bool:
         return self._supervisor is not None and self._supervisor.phase in _LEAVING
@@ -232,7 +238,11 @@ class Sibling:
 
 
 class Siblings:
-    """All other instances."""
+    """All other instances.
+
+    Args:
+        siblings: one for each name in SIBLINGS.
+    """
 
     def __init__(self, siblings: Iterable[Sibling]) -> None:
         self._siblings = list(siblings)

@@ -34,7 +34,7 @@ from shm.errors import (
 )
 from shm.journal import Journal
 from shm.lane import Lane
-from shm.layout import VERSION, Geometry
+from shm.layout import DISPATCHERS_MAX, VERSION, WORKERS_MAX, Geometry
 from shm.migration import count_unsettled, discard_unfinished, migrate
 from shm.names import (
     INSTANCE_PATTERN,
@@ -55,6 +55,7 @@ from shm.states import ENDED, UNSETTLED, Event, State, next_state
 from shm.table import Table
 
 __all__ = [
+    "DISPATCHERS_MAX",
     "ENDED",
     "EPOCH_TIMES_FROM",
     "INSTANCE_PATTERN",
@@ -62,6 +63,7 @@ __all__ = [
     "SUPERVISOR",
     "UNSETTLED",
     "VERSION",
+    "WORKERS_MAX",
     "Accepted",
     "Base",
     "BrokenInvariant",

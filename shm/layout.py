@@ -124,8 +124,8 @@ class Geometry(NamedTuple):
     """What decides a segment's size and where things are in it.
 
     Args:
-        workers: web workers, 1..16.
-        dispatchers: dispatchers, 1..8.
+        workers: web workers, 1 to `WORKERS_MAX`.
+        dispatchers: dispatchers, 1 to `DISPATCHERS_MAX`.
         lane_slots: slots of each lane, a power of two.
         waiting_slots: table slots kept for payments that have not ended.
         journal_records: records of each journal, a power of two; as many ended payments stay remembered.
