@@ -23,6 +23,9 @@ class JournalFollower:
         position: the next journal position to be read.
         ledger: the totals of everything below that.
         is_behind: whether more is to be read than the last `follow` did.
+
+    Raises:
+        BrokenInvariant: the journal's base is damaged.
     """
 
     def __init__(self, journal: Journal) -> None:
@@ -38,7 +41,11 @@ class JournalFollower:
         self.ledger = Ledger(base.all_time, base.folded_until_ms)
 
     def resume(self, epoch: int, position: int, levels: Levels) -> bool:
-        """Goes on from published totals that cover everything below `position`; False if the journal doesn't fit."""
+        """Goes on from published totals that cover everything below `position`; False if the journal doesn't fit.
+
+        Raises:
+            BrokenInvariant: the journal's base is damaged.
+        """
         base = self._journal.base
         if epoch != base.epoch or not base.journal_tail <= position <= self._journal.head:
             return False
@@ -52,6 +59,7 @@ class JournalFollower:
 
         Raises:
             TotalsUnavailable: the journal moved on faster than it could be read.
+            BrokenInvariant: its base is damaged.
         """
         restarted = False
         for _ in range(_RESTARTS_MAX):

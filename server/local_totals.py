@@ -5,14 +5,15 @@ still in the base's all-time totals, and `exact_from_ms` says from when on windo
 """
 
 import asyncio
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 
 from server.clock import Clock
 from server.errors import TotalsUnavailable
 from server.following import JournalFollower
 from server.neighbours import BEATS_WITHIN_MS, damaged_row, is_at_work, silent_for_ms, unknowns_of
 from server.totals import PURGE_POLL_S, PURGE_WITHIN_S, Summary, count_window, either, reaches_forgotten
-from shm import Counters, Segment, WorkerCount
+from shm import BrokenInvariant, Counters, Segment, WorkerCount
 
 
 class LocalTotals:
@@ -30,7 +31,7 @@ class LocalTotals:
         self._is_free = is_free
         dispatchers = range(segment.geometry.dispatchers)
         self._journals = [segment.journal(dispatcher) for dispatcher in dispatchers]
-        self._followers = [JournalFollower(journal) for journal in self._journals]
+        self._followers: list[JournalFollower] = []  # made by `follow`: a journal may be damaged
         self._dispatchers = [segment.dispatcher_counters(dispatcher) for dispatcher in dispatchers]
         self._counters = counters
 
@@ -38,15 +39,22 @@ class LocalTotals:
         """Called every second or so, so that no journal runs out from under its follower.
 
         Raises:
-            TotalsUnavailable: a journal moved on faster than it could be read.
+            TotalsUnavailable: a journal moved on faster than it could be read, or its base is damaged.
         """
         while True:
-            for follower in self._followers:  # the last time in one go, so that all of them stand at one instant
-                follower.follow()
-                follower.ledger.forget_changes()
-            if not any(follower.is_behind for follower in self._followers):
+            if not self._follow_a_part():  # the last time in one go, so that all of them stand at one instant
                 return
             await asyncio.sleep(0)
+
+    def _follow_a_part(self) -> bool:
+        """Reads on in every journal; returns whether there is more in any."""
+        for dispatcher, journal in enumerate(self._journals):
+            with _reading(dispatcher):
+                if dispatcher == len(self._followers):
+                    self._followers.append(JournalFollower(journal))
+                self._followers[dispatcher].follow()
+            self._followers[dispatcher].ledger.forget_changes()
+        return any(follower.is_behind for follower in self._followers)
 
     async def summary(self, from_ms: int | None, to_ms: int | None) -> Summary:
         """The totals of a window, both ends included.
@@ -81,15 +89,32 @@ class LocalTotals:
         """Asks every dispatcher for a new epoch and waits until all have begun it.
 
         Raises:
-            TotalsUnavailable: one did not in time.
+            TotalsUnavailable: one did not in time, or a journal's base is damaged.
         """
-        epoch = max(journal.base.epoch for journal in self._journals) + 1
+        epoch = max(self._epochs()) + 1
         self._counters.put(WorkerCount.PURGE_EPOCH, epoch)
         deadline_s = asyncio.get_running_loop().time() + PURGE_WITHIN_S
-        while any(journal.base.epoch < epoch for journal in self._journals):
+        while min(self._epochs()) < epoch:
             if asyncio.get_running_loop().time() > deadline_s:
                 raise TotalsUnavailable(f"not every dispatcher took up the purge within {PURGE_WITHIN_S:.0f} s")
             await asyncio.sleep(PURGE_POLL_S)
 
+    def _epochs(self) -> list[int]:
+        """The last purge that each dispatcher has taken up."""
+        epochs = []
+        for dispatcher, journal in enumerate(self._journals):
+            with _reading(dispatcher):
+                epochs.append(journal.base.epoch)
+        return epochs
+
     async def aclose(self) -> None:
         """Nothing to close; as for Redis."""
+
+
+@contextlib.contextmanager
+def _reading(dispatcher: int) -> Iterator[None]:
+    """While a dispatcher's journal is read: one that is damaged is a reason for a 503, and no end of this worker."""
+    try:
+        yield
+    except BrokenInvariant as error:
+        raise TotalsUnavailable(f"what dispatcher {dispatcher} has settled can't be read: {error}") from error

@@ -12,6 +12,7 @@ from server.local_totals import LocalTotals
 from server.notation import format_instant_ms
 from server.totals import Summary, Total
 from shm import Counters, DispatcherCount, Ended, Geometry, Kind, Phase, Segment, WorkerCount
+from shm.layout import BASE_PAGE_LENGTH
 from tests.fakes import FakeClock
 from tests.server.naive_totals import ORIGINS_MS, Settled, small_ledgers
 from tests.shm.segments import fresh_instance
@@ -43,6 +44,37 @@ def settle(segment: Segment, dispatcher: int, *settled: Settled) -> None:
 def totals_of(segment: Segment, worker: int = 0, dead: Collection[str] = ()) -> LocalTotals:
     """A worker's reader; nobody plays the roles that are dead."""
     return LocalTotals(segment, segment.worker_counters(worker), dead.__contains__, FakeClock(ticks=BEAT_MS))
+
+
+def damage(segment: Segment, dispatcher: int) -> bytes:
+    """A dispatcher's base becomes unreadable; returns the page as it was."""
+    page = segment.base_page(dispatcher)
+    before = bytes(page)
+    page[:] = b"\xff" * BASE_PAGE_LENGTH
+    return before
+
+
+class TestFollow:
+    """LocalTotals.follow."""
+
+    async def test_a_base_that_is_damaged_from_the_start(self, segment: Segment) -> None:
+        """A worker can be started all the same, and says what is wrong whenever it follows."""
+        damage(segment, 1)
+        totals = totals_of(segment)
+        for _ in range(2):
+            with pytest.raises(TotalsUnavailable, match="what dispatcher 1 has settled can't be read: base copy"):
+                await totals.follow()
+
+    async def test_a_base_that_is_damaged_later(self, segment: Segment) -> None:
+        """It ends no worker; once the base can be read again, nothing of it is missing."""
+        totals = totals_of(segment)
+        await totals.follow()
+        settle(segment, 0, Settled(0, NOON_MS, 1))
+        before = damage(segment, 0)
+        with pytest.raises(TotalsUnavailable, match="what dispatcher 0 has settled can't be read"):
+            await totals.follow()
+        segment.base_page(0)[:] = before
+        assert await totals.summary(NOON_MS, NOON_MS) == Summary(Total(1, 1), Total(0, 0))
 
 
 class TestSummary:
@@ -78,6 +110,15 @@ class TestSummary:
             await totals_of(segment).summary(None, None)
         segment.dispatcher_counters(1).phase = Phase.LEAVING
         assert await totals_of(segment).summary(None, None) == NOTHING
+
+    async def test_a_damaged_base(self, segment: Segment) -> None:
+        """Nobody knows what a dispatcher without a base has settled, whether it was damaged before or after."""
+        totals = totals_of(segment)
+        assert await totals.summary(None, None) == NOTHING
+        damage(segment, 1)
+        for asked in (totals, totals_of(segment)):
+            with pytest.raises(TotalsUnavailable, match="what dispatcher 1 has settled can't be read"):
+                await asked.summary(None, None)
 
     async def test_a_successor_while_it_is_asked(self, segment: Segment) -> None:
         """The phase is that of whoever holds the lock, so not that of one who died before the successor took it."""
@@ -245,6 +286,17 @@ class TestPurge:
         segment.journal(0).begin_epoch(1)
         with pytest.raises(TotalsUnavailable, match="not every dispatcher took up the purge"):
             await totals_of(segment).purge()
+
+    async def test_a_damaged_base(self, segment: Segment, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Nobody can tell which purge comes next, or whether that dispatcher has taken one up."""
+        monkeypatch.setattr(local_totals, "PURGE_POLL_S", 0)
+        totals = totals_of(segment)
+        purging = asyncio.create_task(totals.purge())
+        await asyncio.sleep(0)
+        damage(segment, 1)
+        for purge in (purging, totals.purge()):
+            with pytest.raises(TotalsUnavailable, match="what dispatcher 1 has settled can't be read"):
+                await purge
 
 
 async def test_closing_closes_nothing(segment: Segment) -> None:
