@@ -65,6 +65,7 @@ Totals:
     totals_header  what a member says of itself there
     totals_rows    what Redis says of a member
     neighbours     the journals of this volume, read beside Redis
+    hearts         what a dispatcher's row and lock say of it
 
 For all of them:
     clock          what time it is

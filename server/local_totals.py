@@ -11,9 +11,11 @@ from collections.abc import Callable, Iterator
 from server.clock import Clock
 from server.errors import TotalsUnavailable
 from server.following import JournalFollower
-from server.neighbours import BEATS_WITHIN_MS, damaged_row, is_at_work, silent_for_ms, unknowns_of
+from server.hearts import doubt, is_at_work, unknowns_of
 from server.totals import PURGE_POLL_S, PURGE_WITHIN_S, Summary, count_window, either, reaches_forgotten
 from shm import BrokenInvariant, Counters, Segment, WorkerCount
+
+_NOT_RECOVERED = "has not recovered yet what its predecessor was sending"
 
 
 class LocalTotals:
@@ -66,15 +68,9 @@ class LocalTotals:
         before = [unknowns_of(row) for row in self._dispatchers]
         await self.follow()
         for dispatcher, row in enumerate(self._dispatchers):
-            if row.phase is None:
-                raise TotalsUnavailable(damaged_row(str(dispatcher)))
-            if not is_at_work(self._is_free, dispatcher, row):
-                raise TotalsUnavailable(
-                    f"dispatcher {dispatcher} has not recovered yet what its predecessor was sending"
-                )
-            silent_ms = silent_for_ms(row, self._clock)
-            if silent_ms > BEATS_WITHIN_MS:
-                raise TotalsUnavailable(f"dispatcher {dispatcher} has been silent for {silent_ms} ms")
+            works = is_at_work(self._is_free, dispatcher, row)
+            if doubted := doubt(str(dispatcher), row, self._clock, works=works, if_not=_NOT_RECOVERED):
+                raise TotalsUnavailable(doubted)
         if len({follower.epoch for follower in self._followers}) > 1:
             raise TotalsUnavailable("not every dispatcher has taken up the last purge yet")
         after = [unknowns_of(row) for row in self._dispatchers]

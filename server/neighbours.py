@@ -7,36 +7,32 @@ there is no summary. Instances on another volume can't be looked at: for them Re
 """
 
 import contextlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
 from types import MappingProxyType
 from typing import NamedTuple
 
 from server.clock import Clock
 from server.errors import TotalsUnavailable
+from server.hearts import doubt, is_at_work, unknowns_of
 from server.totals import UnknownRange
 from server.volume import THIS_VOLUME, Volume
 from shm import (
     BrokenInvariant,
     Counters,
-    DispatcherCount,
     Ended,
     Fingerprint,
     Journal,
     Kind,
     Member,
-    Phase,
     Segment,
     SegmentError,
     SegmentMissing,
     SegmentNotReady,
-    dispatcher_role,
 )
 
 UNPUBLISHED_MAX = 4096  # records of a member that are added to a summary: some 15 ms; more have waited for a second
-BEATS_WITHIN_MS = 1000  # two beats of a dispatcher; one that is frozen does not hear what processors answer meanwhile
-
-_AT_WORK = (Phase.READY, Phase.LEAVING)
+_DIED = "has died, and its successor has not published its totals yet"
 
 
 class Told(NamedTuple):
@@ -124,18 +120,11 @@ class Neighbours:
                     return f"instance {member} has not published its totals yet"
             elif told[member].life != life:
                 return f"instance {member} is back and has not published its totals yet"
-            elif not told[member].said_goodbye and (idle := self._idleness(member, neighbour.row, works=works)):
-                return idle
+            elif not told[member].said_goodbye:
+                doubted = doubt(member, neighbour.row, self._clock, works=works, if_not=_DIED)
+                if doubted:
+                    return doubted
         return None
-
-    def _idleness(self, member: str, row: Counters, *, works: bool) -> str | None:
-        """A sentence on a dispatcher that may know less than has happened: dead, or frozen."""
-        if row.phase is None:
-            return damaged_row(member)
-        if not works:
-            return f"dispatcher {member} has died, and its successor has not published its totals yet"
-        silent_ms = silent_for_ms(row, self._clock)
-        return f"dispatcher {member} has been silent for {silent_ms} ms" if silent_ms > BEATS_WITHIN_MS else None
 
     def named(self, reason: str) -> str:
         """A reason with the instance's name behind each member of this volume: people know that one."""
@@ -213,36 +202,3 @@ def _members_of(segments: Mapping[str, Segment]) -> dict[str, _Neighbour]:
         for instance, segment in segments.items()
         for number in range(segment.geometry.dispatchers)
     }
-
-
-def is_at_work(is_free: Callable[[str], bool], dispatcher: int, row: Counters) -> bool:
-    """Whether a dispatcher lives and is past recovery: until then nobody has told what its predecessor was sending.
-
-    The lock is looked at first: the supervisor writes STARTING into the row before a successor can take it, so the
-    phase there is that of whoever holds it.
-
-    Args:
-        is_free: whether nobody plays a role of that instance.
-        dispatcher: its number.
-        row: its row of counters.
-    """
-    return not is_free(dispatcher_role(dispatcher)) and row.phase in _AT_WORK
-
-
-def damaged_row(dispatcher: str) -> str:
-    """A sentence on a dispatcher whose row has no phase that there is."""
-    return f"the row of dispatcher {dispatcher} is damaged: nobody can tell whether it is at work"
-
-
-def silent_for_ms(row: Counters, clock: Clock) -> int:
-    """How long ago a process's heart last beat."""
-    return clock.ticks_ms() - row.heartbeat_us // 1000
-
-
-def unknowns_of(row: Counters) -> UnknownRange:
-    """A dispatcher's payments whose outcome is unknown, as its row has them."""
-    return UnknownRange(
-        row.get(DispatcherCount.UNKNOWN),
-        row.get(DispatcherCount.UNKNOWN_LEAST_MS),
-        row.get(DispatcherCount.UNKNOWN_GREATEST_MS),
-    )

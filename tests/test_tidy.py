@@ -56,10 +56,10 @@ SERVER_LAYERS = (
     ("circuit", "pacing", "problems"),
     ("routing", "outages"),
     # what stands in memory, and the ways out
-    ("copies", "latest", "volume"),
+    ("copies", "latest", "volume", "hearts"),
     ("addresses", "connection", "redis_client", "redis_scripts", "following", "custody"),
-    ("siblings", "neighbours", "lookup", "quota"),
-    ("transport", "local_totals", "intake"),
+    ("siblings", "neighbours", "lookup", "quota", "local_totals"),
+    ("transport", "intake"),
     ("processors",),
     ("redis_totals", "unknowns", "verification"),
     ("health", "purges", "shared_totals"),

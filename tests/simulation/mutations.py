@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 from unittest.mock import patch
 
-from server import neighbours
+from server import local_totals, neighbours
 from server.custody import Custody
 from server.dispatcher import Dispatcher
 from server.gate import Gate
@@ -228,7 +228,7 @@ def _believe_the_dead() -> list[Patch]:
     def is_at_work(*_: Any) -> bool:
         return True
 
-    return [(neighbours, "is_at_work", is_at_work)]
+    return [(neighbours, "is_at_work", is_at_work), (local_totals, "is_at_work", is_at_work)]
 
 
 def _trust_in_redis() -> list[Patch]:

@@ -1,0 +1,102 @@
+"""server/hearts.py: whether a dispatcher may know less than has happened, by its row and its lock."""
+
+from typing import cast
+
+import pytest
+
+from server.hearts import BEATS_WITHIN_MS, doubt, is_at_work, silent_for_ms, unknowns_of
+from server.totals import UnknownRange
+from shm import Counters, DispatcherCount, Phase
+from shm.layout import COUNTERS_LENGTH
+from tests.fakes import FakeClock
+
+CLOCK = FakeClock()
+AT_WORK = {Phase.READY, Phase.LEAVING}
+
+
+@pytest.fixture
+def row() -> Counters:
+    """Of a dispatcher that is at work, and whose heart beats now."""
+    made = Counters(memoryview(bytearray(COUNTERS_LENGTH)))
+    made.phase = Phase.READY
+    made.beat(CLOCK.ticks_ms() * 1000)
+    return made
+
+
+class TestIsAtWork:
+    """is_at_work."""
+
+    @pytest.mark.parametrize("phase", Phase)
+    def test_who_has_recovered(self, row: Counters, phase: Phase) -> None:
+        """Also while it leaves, but not before it is ready, and never without its lock."""
+        row.phase = phase
+        assert is_at_work(lambda _: False, 1, row) == (phase in AT_WORK)
+        assert not is_at_work({"dispatcher-1"}.__contains__, 1, row)
+        assert is_at_work({"dispatcher-1"}.__contains__, 0, row) == (phase in AT_WORK)
+
+    def test_the_lock_comes_first(self, row: Counters) -> None:
+        """The phase that counts is that of whoever holds the lock, not of one that died before it was looked at."""
+
+        def is_free(_: str) -> bool:
+            row.phase = Phase.STARTING
+            return False
+
+        assert not is_at_work(is_free, 0, row)
+
+
+class TestSilentForMs:
+    """silent_for_ms."""
+
+    def test_since_the_last_beat(self, row: Counters) -> None:
+        """In whole milliseconds."""
+        clock = FakeClock()
+        clock.advance(7)
+        assert silent_for_ms(row, clock) == 7
+        row.beat(clock.ticks_ms() * 1000)
+        assert silent_for_ms(row, clock) == 0
+
+
+class TestDoubt:
+    """doubt."""
+
+    @staticmethod
+    def of(row: Counters, clock: FakeClock = CLOCK, *, works: bool = True) -> str | None:
+        """The sentence on dispatcher 1, if there is one."""
+        return doubt("1", row, clock, works=works, if_not="is away")
+
+    def test_none(self, row: Counters) -> None:
+        """At work, and its heart beats."""
+        assert self.of(row) is None
+
+    def test_not_at_work(self, row: Counters) -> None:
+        """It is called by its name, and the rest is what whoever asks says of such a one."""
+        assert self.of(row, works=False) == "dispatcher 1 is away"
+
+    @pytest.mark.parametrize("works", [False, True])
+    def test_a_damaged_row(self, row: Counters, *, works: bool) -> None:
+        """Whether it is at work is not known, whatever was made of it."""
+        row.phase = cast("Phase", 99)
+        assert self.of(row, works=works) == (
+            "the row of dispatcher 1 is damaged: nobody can tell whether it is at work"
+        )
+
+    def test_a_silent_heart(self, row: Counters) -> None:
+        """Two beats may be missing, and no more; of one that is dead it is no news."""
+        clock = FakeClock()
+        clock.advance(BEATS_WITHIN_MS)
+        assert self.of(row, clock) is None
+        clock.advance(1)
+        assert self.of(row, clock) == f"dispatcher 1 has been silent for {BEATS_WITHIN_MS + 1} ms"
+        assert self.of(row, clock, works=False) == "dispatcher 1 is away"
+
+
+class TestUnknownsOf:
+    """unknowns_of."""
+
+    def test_as_the_row_has_them(self, row: Counters) -> None:
+        """How many, and the least and greatest requestedAt."""
+        assert unknowns_of(row) == UnknownRange(0, 0, 0)
+        gauges = (DispatcherCount.UNKNOWN, DispatcherCount.UNKNOWN_LEAST_MS, DispatcherCount.UNKNOWN_GREATEST_MS)
+        for gauge, value in zip(gauges, (3, 5, 9), strict=True):
+            row.put(gauge, value)
+        assert unknowns_of(row) == UnknownRange(3, 5, 9)
