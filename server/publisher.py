@@ -17,6 +17,7 @@ from collections.abc import Callable
 
 from server.errors import TotalsUnavailable
 from server.following import JournalFollower
+from server.hearts import unknowns_of
 from server.ledger import Changes
 from server.purges import Purges
 from server.redis_totals import Found, SharedHealth, TotalsHash
@@ -214,26 +215,14 @@ class Publisher:
     def _next_header(self, *, said_goodbye: bool) -> Header:
         self._flush_number += 1
         ledger = self._follower.ledger
-        default_payments, default_cents, fallback_payments, fallback_cents = ledger.all_time
-        return Header(
+        return Header.of(
+            ledger.levels(unknowns_of(self._counters)),
             epoch=self._follower.epoch,
             life=self._life,
             flush=self._flush_number,
             position=self._follower.position,
-            exact_from_ms=ledger.exact_from_ms,
-            minutes_from=ledger.minutes_from,
-            detail_from_s=ledger.detail_from_s,
-            first_minute=ledger.first_minute,
-            latest_minute=ledger.latest_minute,
-            default_payments=default_payments,
-            default_cents=default_cents,
-            fallback_payments=fallback_payments,
-            fallback_cents=fallback_cents,
-            unknown_payments=self._counters.get(DispatcherCount.UNKNOWN),
-            unknown_least_ms=self._counters.get(DispatcherCount.UNKNOWN_LEAST_MS),
-            unknown_greatest_ms=self._counters.get(DispatcherCount.UNKNOWN_GREATEST_MS),
-            is_whole=int(not ledger.has_changes),
-            said_goodbye=int(said_goodbye),
+            is_whole=not ledger.has_changes,
+            said_goodbye=said_goodbye,
         )
 
     def _meet(self, members: tuple[str, ...]) -> None:

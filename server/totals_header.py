@@ -5,7 +5,11 @@ One line of whole numbers separated by spaces, readable by a person with redis-c
 of two headers is the newer.
 """
 
+from collections.abc import Mapping
 from typing import NamedTuple
+
+from server.totals import Levels, UnknownRange
+from server.totals_fields import Field
 
 FORMAT = 2
 """Raised with every change of `server/totals_fields.py`. A program of another format takes the line for no header, so
@@ -56,6 +60,54 @@ class Header(NamedTuple):
     def all_time(self) -> tuple[int, int, int, int]:
         """Payments and cents at default, then at fallback."""
         return self.default_payments, self.default_cents, self.fallback_payments, self.fallback_cents
+
+    @property
+    def unknowns(self) -> UnknownRange:
+        """Payments whose outcome is unknown."""
+        return UnknownRange(self.unknown_payments, self.unknown_least_ms, self.unknown_greatest_ms)
+
+    @classmethod
+    def of(
+        cls,
+        levels: Levels,
+        *,
+        epoch: int,
+        life: int,
+        flush: int,
+        position: int,
+        is_whole: bool,
+        said_goodbye: bool,
+    ) -> "Header":
+        """The header of a flush that leaves the hash with these levels; the other arguments are fields of its own."""
+        return cls(
+            epoch,
+            life,
+            flush,
+            position,
+            levels.exact_from_ms,
+            levels.minutes_from,
+            levels.detail_from_s,
+            levels.first_minute,
+            levels.latest_minute,
+            *levels.all_time,
+            *levels.unknowns,
+            int(is_whole),
+            int(said_goodbye),
+        )
+
+    def levels(self, minutes: Mapping[int, Field], details: Mapping[int, Field]) -> Levels:
+        """What a member has that sent this header, with those of its fields that are wanted, by their numbers."""
+        return Levels(
+            all_time=self.all_time,
+            minutes=minutes,
+            details=details,
+            exact_from_ms=self.exact_from_ms,
+            minutes_from=self.minutes_from,
+            detail_from_s=self.detail_from_s,
+            first_minute=self.first_minute,
+            latest_minute=self.latest_minute,
+            unknowns=self.unknowns,
+        )
 
     def to_text(self) -> str:
         """The header as it stands in the hash."""

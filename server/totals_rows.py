@@ -4,7 +4,7 @@ from typing import Any, NamedTuple
 
 from server.errors import TotalsUnavailable
 from server.ledger import NO_UNKNOWNS, Ledger
-from server.totals import Levels, UnknownRange
+from server.totals import Levels
 from server.totals_fields import by_number
 from server.totals_header import RETIRED, Header
 
@@ -95,7 +95,7 @@ def member_levels(row: Row, purge: Purge) -> Levels:
     if header is None:
         raise TotalsUnavailable(f"the totals of instance {name} are not there (yet)")
     if row.left_before(purge):  # but what it left unknown may count once it is back
-        unknowns = NO_UNKNOWNS if header.said_goodbye == RETIRED else _unknowns_of(header)
+        unknowns = NO_UNKNOWNS if header.said_goodbye == RETIRED else header.unknowns
         return Ledger().levels(unknowns)
     if not header.is_whole:
         raise TotalsUnavailable(f"the totals of instance {name} are being written")
@@ -110,19 +110,4 @@ def member_levels(row: Row, purge: Purge) -> Levels:
 
 def levels_of(header: Header, fields: dict[bytes, bytes]) -> Levels:
     """A member's levels, of its header and its fields by name; names of other things are passed over."""
-    minutes, details = by_number(fields)
-    return Levels(
-        all_time=header.all_time,
-        minutes=minutes,
-        details=details,
-        exact_from_ms=header.exact_from_ms,
-        minutes_from=header.minutes_from,
-        detail_from_s=header.detail_from_s,
-        first_minute=header.first_minute,
-        latest_minute=header.latest_minute,
-        unknowns=_unknowns_of(header),
-    )
-
-
-def _unknowns_of(header: Header) -> UnknownRange:
-    return UnknownRange(header.unknown_payments, header.unknown_least_ms, header.unknown_greatest_ms)
+    return header.levels(*by_number(fields))

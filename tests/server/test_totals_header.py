@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from server.totals import Levels, UnknownRange
 from server.totals_header import Header
 
 numbers = st.integers(0, 2**64 - 1)
@@ -39,6 +40,43 @@ class TestText:
         """Version 0.1.0 wrote the numbers alone, and packed minutes in another way."""
         with pytest.raises(ValueError, match="a header has 18 numbers|the format is 2 here, not 3"):
             Header.from_text(text)
+
+
+class TestLevels:
+    """From a member's levels to its header, and back with its fields."""
+
+    LEVELS = Levels((1, 2, 3, 4), {7: b"minute"}, {420: b"second"}, 5, 6, 7, 8, 9, UnknownRange(10, 11, 12))
+
+    @pytest.mark.parametrize("flag", [False, True])
+    def test_each_number_has_its_place(self, flag: bool) -> None:  # noqa: FBT001
+        """Those of the levels, and those of the flush."""
+        header = Header.of(self.LEVELS, epoch=13, life=14, flush=15, position=16, is_whole=flag, said_goodbye=not flag)
+        assert header == Header(
+            epoch=13,
+            life=14,
+            flush=15,
+            position=16,
+            exact_from_ms=5,
+            minutes_from=6,
+            detail_from_s=7,
+            first_minute=8,
+            latest_minute=9,
+            default_payments=1,
+            default_cents=2,
+            fallback_payments=3,
+            fallback_cents=4,
+            unknown_payments=10,
+            unknown_least_ms=11,
+            unknown_greatest_ms=12,
+            is_whole=int(flag),
+            said_goodbye=int(not flag),
+        )
+        assert (type(header.is_whole), type(header.said_goodbye)) == (int, int)  # as text they are 0 or 1
+
+    def test_there_and_back(self) -> None:
+        """With the fields that were read beside the header."""
+        header = Header.of(self.LEVELS, epoch=0, life=1, flush=1, position=0, is_whole=True, said_goodbye=False)
+        assert header.levels(self.LEVELS.minutes, self.LEVELS.details) == self.LEVELS
 
 
 class TestVersion:
