@@ -12,7 +12,7 @@ from server.clock import Clock
 from server.errors import TotalsUnavailable
 from server.following import JournalFollower
 from server.hearts import doubt, is_at_work, unknowns_of
-from server.totals import PURGE_POLL_S, PURGE_WITHIN_S, Summary, count_window, either, reaches_forgotten
+from server.totals import PURGE_POLL_S, PURGE_WITHIN_S, Summary, count_window, counted_from, either
 from shm import BrokenInvariant, Counters, Segment, WorkerCount
 
 _NOT_RECOVERED = "has not recovered yet what its predecessor was sending"
@@ -78,8 +78,8 @@ class LocalTotals:
             follower.ledger.levels(either(*unknowns))
             for follower, *unknowns in zip(self._followers, before, after, strict=True)
         ]
-        resolution = reaches_forgotten(members, from_ms, to_ms)
-        return count_window(members, None if resolution else from_ms, to_ms).widened(resolution)
+        begin_ms, resolution = counted_from(members, from_ms, to_ms)
+        return count_window(members, begin_ms, to_ms).widened(resolution)
 
     async def purge(self) -> None:
         """Asks every dispatcher for a new epoch and waits until all have begun it.

@@ -19,8 +19,8 @@ from server.totals import (
     Levels,
     Summary,
     count_window,
+    counted_from,
     either,
-    reaches_forgotten,
     touched,
 )
 from server.totals_rows import Purge, Row, has_taken_up, member_levels
@@ -50,11 +50,10 @@ class SharedTotals:
         """
         with self._naming():
             members = await self._read_members(from_ms, to_ms)
-            resolution = reaches_forgotten(members, from_ms, to_ms)
-            if resolution:
-                from_ms = None
-                members = await self._read_members(from_ms, to_ms)
-            return count_window(members, from_ms, to_ms).widened(resolution)
+            begin_ms, resolution = counted_from(members, from_ms, to_ms)
+            if begin_ms != from_ms:
+                members = await self._read_members(begin_ms, to_ms)
+            return count_window(members, begin_ms, to_ms).widened(resolution)
 
     @contextlib.contextmanager
     def _naming(self) -> Iterator[None]:

@@ -140,8 +140,7 @@ def count_window(members: Sequence[Levels], from_ms: int | None, to_ms: int | No
 
     Args:
         members: everyone whose settlements count.
-        from_ms: first requestedAt included, ms UTC; None for the beginning of time, which is also what a caller
-            passes if `reaches_forgotten` returns a sentence (and then tells that sentence).
+        from_ms: first requestedAt included, ms UTC, as `counted_from` gives it; None for the beginning of time.
         to_ms: last requestedAt included, ms UTC; None for the end of time.
 
     Raises:
@@ -165,14 +164,16 @@ def count_window(members: Sequence[Levels], from_ms: int | None, to_ms: int | No
     return Summary(Total(totals[0], totals[1]), Total(totals[2], totals[3]), unknown, resolution)
 
 
-def reaches_forgotten(members: Iterable[Levels], from_ms: int | None, to_ms: int | None) -> str | None:
-    """A sentence for a window that begins before minutes that are no longer kept; None if it does not.
+def counted_from(members: Iterable[Levels], from_ms: int | None, to_ms: int | None) -> tuple[int | None, str | None]:
+    """Where counting begins for a window, and a sentence if that is not where the window does.
 
-    What they held is still in the all-time totals, so such a window is counted as one without a beginning.
+    What the minutes that are no longer kept held is still in the all-time totals, so a window that begins before them
+    is counted as one without a beginning.
     """
     kept_from_ms = _kept_from_ms(members)
-    is_kept = from_ms is None or max(from_ms, 0) >= kept_from_ms or _is_empty(from_ms, to_ms)
-    return None if is_kept else _forgotten(kept_from_ms)
+    if from_ms is None or max(from_ms, 0) >= kept_from_ms or _is_empty(from_ms, to_ms):
+        return from_ms, None
+    return None, _forgotten(kept_from_ms)
 
 
 def _kept_from_ms(members: Iterable[Levels]) -> int:

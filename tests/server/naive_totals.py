@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from server import ledger
 from server.errors import TotalsUnavailable
 from server.ledger import Ledger
-from server.totals import Levels, Summary, Total, UnknownRange, count_window, reaches_forgotten, touched
+from server.totals import Levels, Summary, Total, UnknownRange, count_window, counted_from, touched
 from server.totals_fields import MINUTE_MS, MINUTE_TOTALS_LENGTH
 
 SPAN_MS = 4 * MINUTE_MS  # how far from the origin settlements may be
@@ -101,12 +101,11 @@ def ask(members: list[Levels], window: Window) -> Summary | str:
     """The answer to a window, or why there is none. Of each member no more is fetched than the window touches."""
     from_ms, to_ms = window
     fetched = [fetch(member, from_ms, to_ms) for member in members]
-    resolution = reaches_forgotten(fetched, from_ms, to_ms)
-    if resolution:
-        from_ms = None
-        fetched = [fetch(member, from_ms, to_ms) for member in members]
+    begin_ms, resolution = counted_from(fetched, from_ms, to_ms)
+    if begin_ms != from_ms:
+        fetched = [fetch(member, begin_ms, to_ms) for member in members]
     try:
-        return count_window(fetched, from_ms, to_ms).widened(resolution)
+        return count_window(fetched, begin_ms, to_ms).widened(resolution)
     except TotalsUnavailable as error:
         return error.reason
 

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from server.notation import format_instant_ms as told
-from server.totals import Levels, Summary, Total, UnknownRange, count_window, reaches_forgotten, touched
+from server.totals import Levels, Summary, Total, UnknownRange, count_window, counted_from, touched
 from server.totals_fields import CELL, MINUTE_MS
 from tests.server.naive_totals import (
     NO_UNKNOWNS,
@@ -208,19 +208,27 @@ class TestCountWindow:
         assert ask(members, (None, NOON_MS + 5)) == Summary(Total(2, 11), Total(0, 0))
 
 
-class TestReachesForgotten:
-    """reaches_forgotten."""
+class TestCountedFrom:
+    """counted_from."""
 
     @pytest.mark.parametrize("from_ms", [None, -5, 0, 5])
     def test_nothing_is_forgotten_at_first(self, from_ms: int | None) -> None:
         """No window reaches what nobody has forgotten, not even one from before 1970."""
-        assert reaches_forgotten([empty_levels()], from_ms, None) is None
+        assert counted_from([empty_levels()], from_ms, None) == (from_ms, None)
 
-    @pytest.mark.parametrize(("from_ms", "reaches"), [(None, False), (119_999, True), (120_000, False)])
-    def test_the_latest_forgetter_decides(self, from_ms: int | None, reaches: bool) -> None:  # noqa: FBT001
-        """A window must begin after what any member has forgotten."""
+    @pytest.mark.parametrize("from_ms", [None, 120_000])
+    def test_after_all_that_is_forgotten(self, from_ms: int | None) -> None:
+        """Or without a beginning: a window is counted from where it begins."""
         members = [empty_levels(minutes_from=1), empty_levels(minutes_from=2)]
-        assert bool(reaches_forgotten(members, from_ms, None)) == reaches
+        assert counted_from(members, from_ms, None) == (from_ms, None)
+
+    @pytest.mark.parametrize("from_ms", [-5, 0, 119_999])
+    def test_the_latest_forgetter_decides(self, from_ms: int) -> None:
+        """One that begins among what any member has forgotten is counted from the beginning of time, and says so."""
+        members = [empty_levels(minutes_from=1), empty_levels(minutes_from=2)]
+        sentence = f"payments before {told(120_000)} are kept as one sum; the window was widened to them all"
+        assert counted_from(members, from_ms, None) == (None, sentence)
+        assert counted_from(members, from_ms, -9) == (from_ms, None)  # it is empty, so nothing is missing
 
 
 class TestTouched:
