@@ -19,6 +19,7 @@ from server.totals_fields import (
     minute_name,
     second_name,
 )
+from shm import AllTime
 
 DETAIL_BYTES_MAX = 1 << 20  # over three minutes of the contest's peak in one instance; an audit's begins 15 s ago
 FIELD_OVERHEAD_BYTES = 112  # counted with what a field holds: its name, the hash's entry, the allocator's rounding
@@ -41,11 +42,11 @@ class Ledger:
     """The totals of one member since the last purge.
 
     Args:
-        all_time: payments and cents folded before the first record it will be told of.
+        all_time: what was folded before the first record it will be told of.
         exact_from_ms: what was settled with an earlier requestedAt is only in `all_time`.
     """
 
-    def __init__(self, all_time: tuple[int, int, int, int] = (0, 0, 0, 0), exact_from_ms: int = 0) -> None:
+    def __init__(self, all_time: AllTime = (0, 0, 0, 0), exact_from_ms: int = 0) -> None:
         """Starts with nothing but `all_time`."""
         self._all_time = list(all_time)
         self.exact_from_ms = exact_from_ms
@@ -62,8 +63,8 @@ class Ledger:
         self._changed = Changes(set(), set(), set())
 
     @property
-    def all_time(self) -> tuple[int, int, int, int]:
-        """Payments and cents at default, then at fallback."""
+    def all_time(self) -> AllTime:
+        """The totals of all that it was told of, and of what was folded before."""
         default_payments, default_cents, fallback_payments, fallback_cents = self._all_time
         return default_payments, default_cents, fallback_payments, fallback_cents
 

@@ -26,6 +26,7 @@ from server.totals_fields import (
     minute_totals,
     seconds_totals,
 )
+from shm import AllTime
 
 PURGE_WITHIN_S = 3.0  # six beats: whoever lives has heard of it by then
 PURGE_POLL_S = 0.05
@@ -70,7 +71,7 @@ class Levels(NamedTuple):
     """What one member has: the fields of its levels (at least those a window touches) and where each level begins.
 
     Args:
-        all_time: payments and cents at default, then at fallback.
+        all_time: everything since the last purge.
         minutes: minute number (ms UTC // 60,000) to its field. One that is missing is zero.
         details: second number (ms UTC // 1,000) to its field. One that is missing is zero.
         exact_from_ms: what was settled with an earlier requestedAt is known only in `all_time`; 0: nothing.
@@ -80,7 +81,7 @@ class Levels(NamedTuple):
         unknowns: payments whose outcome is unknown.
     """
 
-    all_time: tuple[int, int, int, int]
+    all_time: AllTime
     minutes: Mapping[int, Field]
     details: Mapping[int, Field]
     exact_from_ms: int

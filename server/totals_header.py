@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from server.totals import Levels, UnknownRange
 from server.totals_fields import Field
+from shm import AllTime
 
 FORMAT = 2
 """Raised with every change of `server/totals_fields.py`. A program of another format takes the line for no header, so
@@ -57,8 +58,8 @@ class Header(NamedTuple):
     said_goodbye: int
 
     @property
-    def all_time(self) -> tuple[int, int, int, int]:
-        """Payments and cents at default, then at fallback."""
+    def all_time(self) -> AllTime:
+        """The four all-time totals as one."""
         return self.default_payments, self.default_cents, self.fallback_payments, self.fallback_cents
 
     @property

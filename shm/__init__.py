@@ -46,7 +46,7 @@ from shm.names import (
     segment_name,
     worker_role,
 )
-from shm.record import EPOCH_TIMES_FROM, STATE_KINDS, Accepted, Base, Ended, Kept, Kind
+from shm.record import EPOCH_TIMES_FROM, STATE_KINDS, Accepted, AllTime, Base, Ended, Kept, Kind
 from shm.recovery import recover
 from shm.role import RoleLock, is_role_free, make_lock_file, take_role
 from shm.roster import Member, Roster
@@ -65,6 +65,7 @@ __all__ = [
     "VERSION",
     "WORKERS_MAX",
     "Accepted",
+    "AllTime",
     "Base",
     "BrokenInvariant",
     "Counters",

@@ -81,6 +81,10 @@ class Ended(NamedTuple):
     slot: int
 
 
+AllTime = tuple[int, int, int, int]
+"""Settled payments and their cents: at default, then at fallback. Those of processor p are at 2 * p and 2 * p + 1."""
+
+
 class Base(NamedTuple):
     """What the folded part of a journal comes to.
 
@@ -102,8 +106,8 @@ class Base(NamedTuple):
     fallback_cents: int
 
     @property
-    def all_time(self) -> tuple[int, int, int, int]:
-        """Settled payments folded in this epoch and their cents: at default, then at fallback."""
+    def all_time(self) -> AllTime:
+        """The totals of what was folded in this epoch."""
         return self.default_payments, self.default_cents, self.fallback_payments, self.fallback_cents
 
     def counts(self, position: int, ended: Ended) -> bool:

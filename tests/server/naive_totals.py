@@ -16,6 +16,7 @@ from server.errors import TotalsUnavailable
 from server.ledger import Ledger
 from server.totals import Levels, Summary, Total, UnknownRange, count_window, counted_from, touched
 from server.totals_fields import MINUTE_MS, MINUTE_TOTALS_LENGTH
+from shm import AllTime
 
 SPAN_MS = 4 * MINUTE_MS  # how far from the origin settlements may be
 ORIGINS_MS = (0, 29_209_714 * MINUTE_MS)
@@ -70,7 +71,7 @@ def count(settled: Iterable[Settled], window: Window = (None, None)) -> tuple[To
     return Total(len(amounts[0]), sum(amounts[0])), Total(len(amounts[1]), sum(amounts[1]))
 
 
-def all_time(settled: Iterable[Settled]) -> tuple[int, int, int, int]:
+def all_time(settled: Iterable[Settled]) -> AllTime:
     """The same of all there are, as a ledger has it."""
     default, fallback = count(settled)
     return (*default, *fallback)
