@@ -124,12 +124,12 @@ def check(member: Row | None, name: str, *, purge: Purge, is_here: bool) -> Head
         raise Refusal(
             f"Redis has nothing of {name}: without it totals would be wrong, and no one could tell by how much."
         )
-    if member.is_behind(purge.epoch) and not purge.is_of_this_hash:
+    if member.is_behind(purge) and not purge.is_of_this_hash:
         raise Refusal(
             f"What {name} has published may be of before a purge that Redis has lost since, or of after it: "
             "start its instance, or purge again."
         )
-    if not member.header.is_whole and not member.is_behind(purge.epoch):
+    if not member.header.is_whole and not member.is_behind(purge):
         raise Refusal(f"{name} died while it was writing its totals: what is there is a part of them.")
     if member.header.said_goodbye == RETIRED:
         raise Refusal(f"{name} is retired already.")

@@ -23,7 +23,7 @@ from server.totals import (
     either,
     touched,
 )
-from server.totals_rows import Purge, Row, has_taken_up, member_levels
+from server.totals_rows import Purge, Row, member_levels
 
 _NOBODY = "no instance has published its totals yet"
 
@@ -114,7 +114,7 @@ class SharedTotals:
     def _not_taken_up(self, epoch: int, purge: Purge, rows: list[Row]) -> str | None:
         """Why a purge is not done yet; None if it is."""
         for row in rows:  # who has taken up this one need not have taken up one that came after it
-            if not has_taken_up(row, purge) and not (row.header and row.header.epoch >= epoch):
+            if not row.has_taken_up(purge) and not (row.header and row.header.epoch >= epoch):
                 return f"instance {row.name} did not take it up"
         if unheard := self._neighbours.unheard(_told(rows)):
             return unheard

@@ -44,14 +44,18 @@ class Row(NamedTuple):
     silent_ms: int
     fields: dict[bytes, bytes]
 
-    def is_behind(self, epoch: int) -> bool:
-        """Whether there was a purge that it has not taken up."""
-        return self.header is not None and self.header.epoch < epoch
+    def is_behind(self, purge: Purge) -> bool:
+        """Whether it has not taken up the last purge, as far as its header tells; without one nothing is known."""
+        return self.header is not None and self.header.epoch < purge.epoch
 
     def left_before(self, purge: Purge) -> bool:
         """Whether it said goodbye before the last purge: it will take that up before it settles anything more."""
         said_goodbye = self.header is not None and bool(self.header.said_goodbye)
-        return said_goodbye and self.is_behind(purge.epoch) and purge.is_of_this_hash
+        return said_goodbye and self.is_behind(purge) and purge.is_of_this_hash
+
+    def has_taken_up(self, purge: Purge) -> bool:
+        """Whether it counts from the last purge on, or will before it settles anything more."""
+        return self.header is not None and (not self.is_behind(purge) or self.left_before(purge))
 
 
 def parse_header(text: bytes) -> Header | None:
@@ -76,11 +80,6 @@ def parse_rows(answer: list[Any]) -> tuple[Purge, list[Row]]:
     ]
 
 
-def has_taken_up(row: Row, purge: Purge) -> bool:
-    """Whether a member counts from the last purge on, or will before it settles anything more."""
-    return row.header is not None and (row.header.epoch >= purge.epoch or row.left_before(purge))
-
-
 def member_levels(row: Row, purge: Purge) -> Levels:
     """Levels of one member of a summary.
 
@@ -103,7 +102,7 @@ def member_levels(row: Row, purge: Purge) -> Levels:
         raise TotalsUnavailable(f"nobody knows when instance {name} was last heard of: Redis's clock was set back")
     if not header.said_goodbye and silent_ms > SEEN_WITHIN_MS:
         raise TotalsUnavailable(f"instance {name} has not been heard of for {silent_ms} ms")
-    if row.is_behind(purge.epoch):
+    if row.is_behind(purge):
         raise TotalsUnavailable(f"instance {name} has not taken up the last purge yet")
     return levels_of(header, fields)
 

@@ -9,7 +9,6 @@ from server.totals_rows import (
     SEEN_WITHIN_MS,
     Purge,
     Row,
-    has_taken_up,
     levels_of,
     member_levels,
     parse_header,
@@ -71,7 +70,7 @@ class TestMemberLevels:
 
 
 class TestHasTakenUp:
-    """has_taken_up."""
+    """Row.has_taken_up."""
 
     @pytest.mark.parametrize(
         ("found", "taken_up"),
@@ -86,11 +85,11 @@ class TestHasTakenUp:
     )
     def test_a_purge_waits_for_whoever_may_be_there(self, found: Row, taken_up: bool) -> None:  # noqa: FBT001
         """Silent is not gone."""
-        assert has_taken_up(found, Purge(HEADER.epoch + 1, HEADER.epoch + 1)) is taken_up
+        assert found.has_taken_up(Purge(HEADER.epoch + 1, HEADER.epoch + 1)) is taken_up
 
     def test_a_goodbye_before_a_purge_of_another_hash(self) -> None:
         """This one was told of it by a member, and may have taken that goodbye after it."""
-        assert not has_taken_up(row(HEADER._replace(said_goodbye=1)), Purge(HEADER.epoch + 1, HEADER.epoch))
+        assert not row(HEADER._replace(said_goodbye=1)).has_taken_up(Purge(HEADER.epoch + 1, HEADER.epoch))
 
 
 class TestLevelsOf:
