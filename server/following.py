@@ -55,7 +55,7 @@ class JournalFollower:
         return True
 
     def follow(self) -> bool:
-        """Reads up to the journal's head, `RECORDS_AT_ONCE` at the most; whether the ledger had to begin again.
+        """Reads up to the journal's head, `RECORDS_AT_ONCE` at the most; returns whether the ledger began again.
 
         Raises:
             TotalsUnavailable: the journal moved on faster than it could be read.

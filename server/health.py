@@ -12,7 +12,7 @@ from collections.abc import Callable
 from server.clock import Clock
 from server.errors import ProcessorError, TotalsUnavailable
 from server.processors import Health, Processor
-from server.redis_totals import LEASE_AGAIN_MS, LEASE_MS, SharedHealth, TotalsHash
+from server.redis_totals import HEALTH_EVERY_MS, LEASE_AGAIN_MS, SharedHealth, TotalsHash
 
 FAILED_MS = 1000  # between tries for the lease while Redis is away
 
@@ -27,7 +27,7 @@ async def poll_shared(processor: Processor, totals: TotalsHash, clock: Clock) ->
             again_ms = await totals.lease_health_poll(processor.index)
             if not again_ms:
                 await _poll_for_all(processor, totals, clock)
-                again_ms = max(begun_ms + LEASE_MS - clock.ticks_ms(), LEASE_AGAIN_MS)
+                again_ms = max(begun_ms + HEALTH_EVERY_MS - clock.ticks_ms(), LEASE_AGAIN_MS)
         except TotalsUnavailable as error:
             again_ms = FAILED_MS
             _log.debug("health of %s is not shared: %s", processor.name, error)
@@ -58,4 +58,4 @@ async def poll_alone(processor: Processor, hear_health: Callable[[int, Health], 
                 hear_health(processor.index, health)
         except ProcessorError as error:
             _log.debug("no health of %s: %s", processor.name, error)
-        await asyncio.sleep(LEASE_MS / 1000)
+        await asyncio.sleep(HEALTH_EVERY_MS / 1000)

@@ -35,12 +35,12 @@ UNPUBLISHED_MAX = 4096  # records of a member that are added to a summary: some 
 _DIED = "has died, and its successor has not published its totals yet"
 
 
-class Told(NamedTuple):
-    """What Redis has of a member.
+class LastFlush(NamedTuple):
+    """What Redis has of a member since its last flush.
 
     Args:
         epoch: the purge that its totals count from.
-        life: which of its lives told it.
+        life: which of its lives sent it.
         position: the journal position that its totals reach to.
         said_goodbye: whether that life ended in order.
     """
@@ -94,20 +94,20 @@ class Neighbours:
         self._neighbours = _members_of(own)
         self._unreadable: str | None = None  # a sentence on a segment that is there and can't be read
 
-    def unheard(self, told: Mapping[str, Told]) -> str | None:
+    def unheard(self, last_flushes: Mapping[str, LastFlush]) -> str | None:
         """A sentence on a member that may have settled more than Redis and its journal say; None if there is none.
 
         Of one that has died nobody knows what became of the payments it was sending, until its successor says so.
 
         Args:
-            told: by member's name.
+            last_flushes: by member's name.
         """
         try:
-            return self._unheard(told)
+            return self._unheard(last_flushes)
         except OSError as error:  # no descriptors
             return f"the instances of this volume can't be looked at: {error.strerror or error}"
 
-    def _unheard(self, told: Mapping[str, Told]) -> str | None:
+    def _unheard(self, last_flushes: Mapping[str, LastFlush]) -> str | None:
         self._attach()
         if self._unreadable:
             return self._unreadable
@@ -115,12 +115,12 @@ class Neighbours:
             is_free = partial(self._volume.is_role_free, neighbour.instance)
             works = is_at_work(is_free, neighbour.dispatcher, neighbour.row)
             life = neighbour.journal.life  # afterwards: it is the life of the one that is at work
-            if member not in told:
+            if member not in last_flushes:
                 if life:
                     return f"instance {member} has not published its totals yet"
-            elif told[member].life != life:
+            elif last_flushes[member].life != life:
                 return f"instance {member} is back and has not published its totals yet"
-            elif not told[member].said_goodbye:
+            elif not last_flushes[member].said_goodbye:
                 doubted = doubt(member, neighbour.row, self._clock, works=works, if_not=_DIED)
                 if doubted:
                     return doubted
@@ -138,26 +138,26 @@ class Neighbours:
         """Payments whose outcome is unknown, by member's name: Redis is a moment behind with them, too."""
         return {member: unknowns_of(neighbour.row) for member, neighbour in self._neighbours.items()}
 
-    def unpublished(self, told: Mapping[str, Told]) -> Iterator[Ended]:
-        """What was settled since Redis was told, to be added to what it said.
+    def unpublished(self, last_flushes: Mapping[str, LastFlush]) -> Iterator[Ended]:
+        """What was settled since the last flush of each, to be added to what Redis said.
 
         Raises:
             TotalsUnavailable: it can't be read exactly.
         """
         for member, neighbour in self._neighbours.items():
-            if member in told and not told[member].said_goodbye:
+            if member in last_flushes and not last_flushes[member].said_goodbye:
                 try:
-                    yield from self._since(member, told[member], neighbour.journal)
+                    yield from self._since(member, last_flushes[member], neighbour.journal)
                 except BrokenInvariant as error:
                     raise TotalsUnavailable(f"what instance {member} has settled can't be read: {error}") from error
 
-    def _since(self, member: str, told: Told, journal: Journal) -> Iterator[Ended]:
+    def _since(self, member: str, last_flush: LastFlush, journal: Journal) -> Iterator[Ended]:
         head = journal.head
-        if journal.base.epoch != told.epoch:
+        if journal.base.epoch != last_flush.epoch:
             raise TotalsUnavailable(f"instance {member} has not published yet that it took up the last purge")
-        if head - told.position > UNPUBLISHED_MAX:
-            raise TotalsUnavailable(f"instance {member} has not published {head - told.position} settlements")
-        for position in range(told.position, head):
+        if head - last_flush.position > UNPUBLISHED_MAX:
+            raise TotalsUnavailable(f"instance {member} has not published {head - last_flush.position} settlements")
+        for position in range(last_flush.position, head):
             ended = journal.read(position)
             if ended is None:
                 raise TotalsUnavailable(f"instance {member} settles faster than can be counted")

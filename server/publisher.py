@@ -20,7 +20,7 @@ from server.following import JournalFollower
 from server.hearts import unknowns_of
 from server.ledger import Changes
 from server.purges import Purges
-from server.redis_totals import Found, SharedHealth, TotalsHash
+from server.redis_totals import FlushAnswer, SharedHealth, TotalsHash
 from server.totals_header import Header, Version
 from server.yielding import give_way
 from shm import Counters, DispatcherCount, Journal, Member, Roster
@@ -131,7 +131,7 @@ class Publisher:
         return True
 
     async def flush(self, *, said_goodbye: bool = False) -> bool:
-        """Sends what changed, in pieces if it is much; whether the hash is known to have it."""
+        """Sends what changed, in pieces if it is much; returns whether the hash is known to have it."""
         try:
             await self._follow()
         except TotalsUnavailable as error:
@@ -158,7 +158,7 @@ class Publisher:
         changes = self._follower.ledger.take_changes()
         header = self._next_header(said_goodbye=said_goodbye)
         try:
-            found = await self._send(header, changes)
+            answer = await self._send(header, changes)
         except TotalsUnavailable as error:
             self._complain(error)
             self._follower.ledger.give_back(changes)
@@ -169,9 +169,9 @@ class Publisher:
             self._follower.ledger.give_back(changes)
             raise
         give_way()
-        return self._learn(header, found)
+        return self._learn(header, answer)
 
-    async def _send(self, header: Header, changes: Changes) -> Found:
+    async def _send(self, header: Header, changes: Changes) -> FlushAnswer:
         ledger = self._follower.ledger
         self._flushed_at_s = asyncio.get_running_loop().time()
         return await self._totals.flush(
@@ -183,14 +183,14 @@ class Publisher:
             roster=self._members,
         )
 
-    def _learn(self, header: Header, found: Found) -> bool:
-        """What the answer of a flush means; whether the hash has everything now."""
+    def _learn(self, header: Header, answer: FlushAnswer) -> bool:
+        """Takes in the answer of a flush; returns whether the hash has all that was sent."""
         if self._redis_is_away:
             self._redis_is_away = False
             _log.warning("Redis answers again")
-        self._meet(found.roster)
-        self._pass_on(found.health)
-        if found.applied or found.header == header:  # the latter when an answer was lost and the call made again
+        self._meet(answer.roster)
+        self._pass_on(answer.health)
+        if answer.applied or answer.header == header:  # the latter when an answer was lost and the call made again
             self._builds_on = header.version
             self._counters.add(DispatcherCount.FLUSHES)
             if header.is_whole:
@@ -198,12 +198,12 @@ class Publisher:
             self.introduced.set()
             return True
         self._counters.add(DispatcherCount.REWRITES)
-        if found.epoch > header.epoch:
-            self._purges.hear_from_redis(found, header.position)
-        elif found.header is None or found.header.version < header.version:
+        if answer.epoch > header.epoch:
+            self._purges.hear_from_redis(answer, header.position)
+        elif answer.header is None or answer.header.version < header.version:
             _log.warning("Redis had not what was last written to it; everything is written again")
         elif self._builds_on is not None:  # told once, not with every try
-            _log.critical("Redis has newer totals of this member: %s", found.header)
+            _log.critical("Redis has newer totals of this member: %s", answer.header)
         self._builds_on = None
         self._kick.set()
         return False

@@ -7,7 +7,7 @@ before and after it in the journal.
 
 import logging
 
-from server.redis_totals import Found
+from server.redis_totals import FlushAnswer
 from shm import EPOCH_TIMES_FROM, Journal
 
 _log = logging.getLogger(__name__)
@@ -40,16 +40,16 @@ class Purges:
         if is_news and self._journal.first_requested_since(epoch, 0) == head:  # which may read all of it
             self._take_up(epoch, 0, head)
 
-    def hear_from_redis(self, found: Found, position: int) -> None:
+    def hear_from_redis(self, answer: FlushAnswer, position: int) -> None:
         """Called with the answer to a flush that was not taken, because of a later purge than the journal's.
 
         Args:
-            found: the answer.
+            answer: what Redis said.
             position: the journal position that the flush reached to.
         """
-        self._take_up(found.epoch, self._settled_before(found), position)
+        self._take_up(answer.epoch, self._settled_before(answer), position)
 
-    def _settled_before(self, found: Found) -> int:
+    def _settled_before(self, answer: FlushAnswer) -> int:
         """The journal position below which everything was settled before a purge, whatever the clocks said; 0: unknown.
 
         Two things are sure. What the hash had of this member when the purge came was settled before it; it has taken
@@ -59,9 +59,9 @@ class Purges:
         Neither is sure if the hash knows of this purge only from another member, having been emptied since, or being a
         copy: then what it has, and what it told of the missed one, may be of after this one.
         """
-        if not found.is_purged:
+        if not answer.is_purged:
             return 0
-        return max(self._missed_until, found.header.position if found.header else 0)
+        return max(self._missed_until, answer.header.position if answer.header else 0)
 
     def _take_up(self, epoch: int, before: int, position: int) -> None:
         """A purge that this journal has not taken up: begins its epoch at the first record that belongs to it.

@@ -17,7 +17,7 @@ from server.totals_header import RETIRED, Header, Version
 from server.totals_rows import Purge, Row, levels_of, parse_header, parse_rows
 
 FIELDS_AT_ONCE = 128  # of a member that is read: up to a megabyte, all detail there is
-LEASE_MS = 5300  # a processor allows one health call per 5 s from all instances together; and one may be late
+HEALTH_EVERY_MS = 5300  # a processor allows one health call per 5 s from all instances together; and one may be late
 LEASE_AGAIN_MS = 100  # for one that ran out while it was looked at
 
 
@@ -58,8 +58,8 @@ def parse_health(text: bytes) -> SharedHealth | None:
         return None
 
 
-class Found(NamedTuple):
-    """What a flush learned.
+class FlushAnswer(NamedTuple):
+    """What Redis answers to a flush.
 
     Args:
         applied: whether the hash took it.
@@ -97,7 +97,7 @@ class TotalsHash:
         *,
         builds_on: Version | None,
         roster: tuple[str, ...],
-    ) -> Found:
+    ) -> FlushAnswer:
         """Writes a member's new values.
 
         Args:
@@ -116,7 +116,7 @@ class TotalsHash:
         base = "" if builds_on is None else " ".join(map(str, builds_on))
         arguments = [member, header.to_text(), base, ",".join(roster), len(fields), *pairs, *dropped]
         applied, found, epoch, is_purged, members, *health = await self._run(redis_scripts.FLUSH, *arguments)
-        return Found(
+        return FlushAnswer(
             applied == 1,
             parse_header(found),
             int(epoch),
@@ -195,11 +195,11 @@ class TotalsHash:
             TotalsUnavailable: Redis gave no answer.
         """
         lease = f"{redis_scripts.HEALTH_LEASE}{processor}"
-        if await self._redis.call("SET", lease, "1", "NX", "PX", LEASE_MS):
+        if await self._redis.call("SET", lease, "1", "NX", "PX", HEALTH_EVERY_MS):
             return 0
         left_ms: int = await self._redis.call("PTTL", lease)
         # Redis keeps the end as a time of day: on a clock that was set back it may be far away.
-        return min(left_ms, LEASE_MS) if left_ms > 0 else LEASE_AGAIN_MS
+        return min(left_ms, HEALTH_EVERY_MS) if left_ms > 0 else LEASE_AGAIN_MS
 
     async def share_health(self, processor: int, shared: SharedHealth) -> None:
         """Tells all instances, with their next flush, what a poll found.

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from server.clock import Clock
 from server.errors import TotalsUnavailable
 from server.ledger import Ledger
-from server.neighbours import Neighbours, Told
+from server.neighbours import LastFlush, Neighbours
 from server.redis_totals import TotalsHash
 from server.totals import (
     PURGE_POLL_S,
@@ -67,20 +67,20 @@ class SharedTotals:
         purge, rows = await self._totals.read_window(touched(from_ms, to_ms))
         if not rows:
             raise TotalsUnavailable(_NOBODY)
-        return self._with_journals({row.name: member_levels(row, purge) for row in rows}, _told(rows))
+        return self._with_journals({row.name: member_levels(row, purge) for row in rows}, _last_flushes(rows))
 
-    def _with_journals(self, published: dict[str, Levels], told: dict[str, Told]) -> list[Levels]:
+    def _with_journals(self, published: dict[str, Levels], last_flushes: dict[str, LastFlush]) -> list[Levels]:
         """What Redis has of each member, and as one more what the journals of this volume have beyond that."""
-        if unheard := self._neighbours.unheard(told):
+        if unheard := self._neighbours.unheard(last_flushes):
             raise TotalsUnavailable(unheard)
         # Before the journals and after: what is settled or becomes unknown in between is told twice, not never.
         before = self._neighbours.unknowns()
         unpublished = Ledger()
-        for ended in self._neighbours.unpublished(told):
+        for ended in self._neighbours.unpublished(last_flushes):
             unpublished.add(ended.processor, ended.requested_at_ms, ended.amount_cents)
         after = self._neighbours.unknowns()
         for name in published.keys() & before.keys():
-            if not told[name].said_goodbye:
+            if not last_flushes[name].said_goodbye:
                 unknowns = either(published[name].unknowns, either(before[name], after[name]))
                 published[name] = published[name]._replace(unknowns=unknowns)
         return [*published.values(), unpublished.levels()]
@@ -116,7 +116,7 @@ class SharedTotals:
         for row in rows:  # who has taken up this one need not have taken up one that came after it
             if not row.has_taken_up(purge) and not (row.header and row.header.epoch >= epoch):
                 return f"instance {row.name} did not take it up"
-        if unheard := self._neighbours.unheard(_told(rows)):
+        if unheard := self._neighbours.unheard(_last_flushes(rows)):
             return unheard
         if purge.epoch < epoch or not any(row.header and row.header.epoch >= epoch for row in rows):
             return "no instance would remember it"  # if Redis lost it, as they have all said goodbye
@@ -127,10 +127,10 @@ class SharedTotals:
         await self._totals.aclose()
 
 
-def _told(rows: list[Row]) -> dict[str, Told]:
+def _last_flushes(rows: list[Row]) -> dict[str, LastFlush]:
     """What the rows of a summary say of their members' lives."""
     return {
-        row.name: Told(row.header.epoch, row.header.life, row.header.position, bool(row.header.said_goodbye))
+        row.name: LastFlush(row.header.epoch, row.header.life, row.header.position, bool(row.header.said_goodbye))
         for row in rows
         if row.header is not None
     }

@@ -16,7 +16,7 @@ import httpx
 from server import transport
 from server.errors import TotalsUnavailable
 from server.processors import Health, Processor
-from server.redis_totals import Found, SharedHealth
+from server.redis_totals import FlushAnswer, SharedHealth
 from server.totals import Levels
 from server.totals_header import Header, Version
 from server.totals_rows import levels_of
@@ -222,7 +222,7 @@ class FakeTotalsHash:
         *,
         builds_on: Version | None,
         roster: tuple[str, ...],
-    ) -> Found:
+    ) -> FlushAnswer:
         """Takes values if they are newer and what they build on is there."""
         if self.hangs:
             await asyncio.Future()
@@ -240,7 +240,7 @@ class FakeTotalsHash:
         dropped: set[str],
         builds_on: Version | None,
         roster: tuple[str, ...],
-    ) -> Found:
+    ) -> FlushAnswer:
         self.flushes.append((header, set(fields), builds_on))
         found, version = self.header, (-1, -1, -1) if self.header is None else self.header.version
         self.epoch = max(self.epoch, header.epoch)
@@ -251,7 +251,7 @@ class FakeTotalsHash:
             kept = {} if builds_on is None else self.fields
             self.fields = {name: value for name, value in (kept | fields).items() if name not in dropped}
             self.header = header
-        return Found(applied, found, self.epoch, self.purged == self.epoch, tuple(self.roster), self.health)
+        return FlushAnswer(applied, found, self.epoch, self.purged == self.epoch, tuple(self.roster), self.health)
 
     async def read_member(self, member: str) -> tuple[Header, Levels] | None:
         """What it has."""

@@ -7,7 +7,7 @@ from typing import cast
 import pytest
 
 from server.errors import TotalsUnavailable
-from server.neighbours import Neighbours, Told
+from server.neighbours import LastFlush, Neighbours
 from shm import Ended, Kind, Member, Phase, Segment, SegmentForbidden, migrate
 from shm.layout import BASE_PAGE_LENGTH
 from tests.fakes import NOON_MS, FakeClock
@@ -30,9 +30,9 @@ def names(other: OtherInstance) -> list[str]:
     return [str(Member(other.segment.segment_id, number)) for number in range(GEOMETRY.dispatchers)]
 
 
-def told(life: int, position: int = 0, *, epoch: int = 0, said_goodbye: bool = False) -> Told:
+def last_flush(life: int, position: int = 0, *, epoch: int = 0, said_goodbye: bool = False) -> LastFlush:
     """What Redis has."""
-    return Told(epoch, life, position, said_goodbye)
+    return LastFlush(epoch, life, position, said_goodbye)
 
 
 def at_work(other: OtherInstance, *phases: Phase) -> None:
@@ -56,8 +56,8 @@ class TestUnheard:
         other.start()
         at_work(other, Phase.READY, Phase.READY)
         neighbours = Neighbours([other.name], clock=CLOCK)
-        assert neighbours.unheard({first: told(0)}) == (f"instance {second} has not published its totals yet")
-        assert neighbours.unheard({second: told(1)}) is None
+        assert neighbours.unheard({first: last_flush(0)}) == (f"instance {second} has not published its totals yet")
+        assert neighbours.unheard({second: last_flush(1)}) is None
 
     def test_names(self, other: OtherInstance) -> None:
         """A member of this volume is shown with the name that people gave to its instance, any other as it is."""
@@ -74,10 +74,10 @@ class TestUnheard:
         clock = FakeClock()
         neighbours = Neighbours([other.name], clock=clock)
         clock.advance(1000)
-        assert neighbours.unheard({first: told(life)}) is None
+        assert neighbours.unheard({first: last_flush(life)}) is None
         clock.advance(1)
-        assert neighbours.unheard({first: told(life)}) == f"dispatcher {first} has been silent for 1001 ms"
-        assert neighbours.unheard({first: told(life, said_goodbye=True)}) is None
+        assert neighbours.unheard({first: last_flush(life)}) == f"dispatcher {first} has been silent for 1001 ms"
+        assert neighbours.unheard({first: last_flush(life, said_goodbye=True)}) is None
 
     def test_who_has_died(self, other: OtherInstance) -> None:
         """From its death until its successor has published, nobody knows what it was sending; a goodbye is no death."""
@@ -93,11 +93,11 @@ class TestUnheard:
             Phase.STARTING: died,  # the successor has the lock, and has not begun its life
         }.items():
             at_work(other, phase)
-            assert neighbours.unheard({first: told(life)}) == sentence
+            assert neighbours.unheard({first: last_flush(life)}) == sentence
         at_work(other, Phase.READY)
         other.kill()
-        assert neighbours.unheard({first: told(life)}) == died
-        assert neighbours.unheard({first: told(life, said_goodbye=True)}) is None
+        assert neighbours.unheard({first: last_flush(life)}) == died
+        assert neighbours.unheard({first: last_flush(life, said_goodbye=True)}) is None
 
     def test_whose_row_is_damaged(self, other: OtherInstance) -> None:
         """Nobody can tell whether it has recovered: that is a reason like any other, until its next phase."""
@@ -106,12 +106,12 @@ class TestUnheard:
         neighbours = Neighbours([other.name], clock=CLOCK)
         other.start()
         at_work(other, cast("Phase", 99))
-        assert neighbours.unheard({first: told(life)}) == (
+        assert neighbours.unheard({first: last_flush(life)}) == (
             f"the row of dispatcher {first} is damaged: nobody can tell whether it is at work"
         )
-        assert neighbours.unheard({first: told(life, said_goodbye=True)}) is None
+        assert neighbours.unheard({first: last_flush(life, said_goodbye=True)}) is None
         at_work(other, Phase.LEAVING)
-        assert neighbours.unheard({first: told(life)}) is None
+        assert neighbours.unheard({first: last_flush(life)}) is None
 
     def test_who_is_back(self, other: OtherInstance) -> None:
         """A goodbye is that of one life, and ends with the next one's beginning."""
@@ -119,11 +119,11 @@ class TestUnheard:
         journal = other.segment.journal(0)
         life = journal.begin_life()
         neighbours = Neighbours([other.name], clock=CLOCK)
-        goodbye = {first: told(life, said_goodbye=True)}
+        goodbye = {first: last_flush(life, said_goodbye=True)}
         assert neighbours.unheard(goodbye) is None
         assert journal.begin_life() == life + 1
         assert neighbours.unheard(goodbye) == f"instance {first} is back and has not published its totals yet"
-        assert neighbours.unheard({first: told(life + 1, said_goodbye=True)}) is None
+        assert neighbours.unheard({first: last_flush(life + 1, said_goodbye=True)}) is None
 
     def test_a_segment_that_was_made_anew(self, other: OtherInstance) -> None:
         """It is found at once, and the one before it is forgotten."""
@@ -142,7 +142,7 @@ class TestUnheard:
         other.start()
         at_work(other, Phase.READY, Phase.READY)
         neighbours = Neighbours([other.name], clock=CLOCK)
-        heard = {name: told(life) for name, life in lives.items()}
+        heard = {name: last_flush(life) for name, life in lives.items()}
         assert neighbours.unheard(heard) is None
         Segment.unlink(other.name, locks=False)
         assert neighbours.unheard(heard) is None
@@ -162,7 +162,7 @@ class TestUnheard:
         Segment.unlink(other.name, locks=False)
         neighbours = Neighbours([], own={other.name: other.segment}, clock=CLOCK)
         assert neighbours.unheard({}) == f"instance {first} has not published its totals yet"
-        heard = {name: told(life) for name, life in lives.items()}
+        heard = {name: last_flush(life) for name, life in lives.items()}
         assert neighbours.unheard(heard) is None
         other.segment.journal(0).append(Ended(Kind.SETTLED, 0, NOON_MS, 1990, 0))
         assert [ended.amount_cents for ended in neighbours.unpublished(heard)] == [1990]
@@ -172,11 +172,11 @@ class TestUnheard:
         first, _ = names(other)
         other.segment.journal(0).begin_life()
         neighbours = Neighbours([other.name], clock=CLOCK)
-        assert neighbours.unheard({first: told(1, said_goodbye=True)}) is None
+        assert neighbours.unheard({first: last_flush(1, said_goodbye=True)}) is None
         moved = migrate(other.segment, other.name, GEOMETRY._replace(waiting_slots=64))
         moved.journal(0).begin_life()
-        assert "is back" in (neighbours.unheard({first: told(1, said_goodbye=True)}) or "")
-        assert neighbours.unheard({first: told(2, said_goodbye=True)}) is None
+        assert "is back" in (neighbours.unheard({first: last_flush(1, said_goodbye=True)}) or "")
+        assert neighbours.unheard({first: last_flush(2, said_goodbye=True)}) is None
 
     def test_a_segment_that_can_not_be_read(self, other: OtherInstance) -> None:
         """Nobody knows what was settled in it, whatever Redis says; until it can be read again."""
@@ -234,8 +234,8 @@ class TestUnpublished:
         for ended in self.ENDED:
             other.segment.journal(0).append(ended)
         missing = [ended for ended in self.ENDED[position:] if ended.kind is Kind.SETTLED]
-        assert list(neighbours.unpublished({first: told(1, position)})) == missing
-        assert list(neighbours.unpublished({first: told(1, position, said_goodbye=True)})) == []
+        assert list(neighbours.unpublished({first: last_flush(1, position)})) == missing
+        assert list(neighbours.unpublished({first: last_flush(1, position, said_goodbye=True)})) == []
         assert list(neighbours.unpublished({})) == []
 
     def test_after_a_purge(self, other: OtherInstance, neighbours: Neighbours) -> None:
@@ -243,8 +243,8 @@ class TestUnpublished:
         first, _ = names(other)
         other.segment.journal(0).begin_epoch(7)
         with pytest.raises(TotalsUnavailable, match="took up the last purge"):
-            list(neighbours.unpublished({first: told(1)}))
-        assert list(neighbours.unpublished({first: told(1, epoch=7)})) == []
+            list(neighbours.unpublished({first: last_flush(1)}))
+        assert list(neighbours.unpublished({first: last_flush(1, epoch=7)})) == []
 
     def test_too_many(self, other: OtherInstance, neighbours: Neighbours, monkeypatch: pytest.MonkeyPatch) -> None:
         """It is no way of counting everything."""
@@ -252,9 +252,9 @@ class TestUnpublished:
         first, _ = names(other)
         for ended in self.ENDED:
             other.segment.journal(0).append(ended)
-        assert len(list(neighbours.unpublished({first: told(1, 1)}))) == 1
+        assert len(list(neighbours.unpublished({first: last_flush(1, 1)}))) == 1
         with pytest.raises(TotalsUnavailable, match="has not published 4 settlements"):
-            list(neighbours.unpublished({first: told(1)}))
+            list(neighbours.unpublished({first: last_flush(1)}))
 
     def test_overtaken(self, other: OtherInstance, neighbours: Neighbours) -> None:
         """What was folded and overwritten meanwhile can't be read any more."""
@@ -264,9 +264,9 @@ class TestUnpublished:
             if journal.is_full():
                 journal.fold(1)
             journal.append(Ended(Kind.SETTLED, 0, NOON_MS + number, 1, 0))
-        assert len(list(neighbours.unpublished({first: told(1, 1)}))) == GEOMETRY.journal_records
+        assert len(list(neighbours.unpublished({first: last_flush(1, 1)}))) == GEOMETRY.journal_records
         with pytest.raises(TotalsUnavailable, match="faster than can be counted"):
-            list(neighbours.unpublished({first: told(1)}))
+            list(neighbours.unpublished({first: last_flush(1)}))
 
     def test_damaged(self, other: OtherInstance, neighbours: Neighbours) -> None:
         """Nobody knows what a journal without a base has settled."""
@@ -274,4 +274,4 @@ class TestUnpublished:
         other.segment.journal(0).begin_epoch(7)
         other.segment.base_page(0)[:] = b"\xff" * BASE_PAGE_LENGTH
         with pytest.raises(TotalsUnavailable, match=f"what instance {first} has settled can't be read: base copy"):
-            list(neighbours.unpublished({first: told(1)}))
+            list(neighbours.unpublished({first: last_flush(1)}))

@@ -7,7 +7,7 @@ import pytest
 
 from server import publisher
 from server.purges import Purges
-from server.redis_totals import Found
+from server.redis_totals import FlushAnswer
 from server.totals import Total
 from tests.fakes import NOON_MS, idle
 from tests.server.desk import GEOMETRY, Desk
@@ -232,9 +232,9 @@ class TestPurge:
 class TestMissed:
     """Purges.is_one_missed."""
 
-    def found(self, epoch: int) -> Found:
+    def answer(self, epoch: int) -> FlushAnswer:
         """The answer of a hash that was purged, and had nothing of this member then."""
-        return Found(applied=False, header=None, epoch=epoch, is_purged=True, roster=(), health=(None, None))
+        return FlushAnswer(applied=False, header=None, epoch=epoch, is_purged=True, roster=(), health=(None, None))
 
     def test_until_the_next(self, desk: Desk) -> None:
         """However often it is told of; the next one is told from it by what Redis had told until then."""
@@ -243,7 +243,7 @@ class TestMissed:
         head = desk.journal.head
         seen = [purges.is_one_missed]
         for epoch in (NOON_MS + 5, NOON_MS + 5, NOON_MS + 6):
-            purges.hear_from_redis(self.found(epoch), head)
+            purges.hear_from_redis(self.answer(epoch), head)
             seen.append(purges.is_one_missed)
         assert seen == [False, True, True, False]
         assert (desk.journal.base.epoch, desk.journal.base.epoch_start) == (NOON_MS + 6, head)

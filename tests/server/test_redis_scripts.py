@@ -5,7 +5,7 @@ import random
 import pytest
 
 from server.redis_scripts import HASH
-from server.redis_totals import Found, TotalsHash
+from server.redis_totals import FlushAnswer, TotalsHash
 from server.totals_header import Header, Version
 from server.totals_rows import Purge
 from tests.fakes import NOON_MS
@@ -42,7 +42,7 @@ class Hand:
         fields: dict[str, bytes] | None = None,
         dropped: set[str] | None = None,
         roster: tuple[str, ...] = (),
-    ) -> Found:
+    ) -> FlushAnswer:
         """One flush."""
         return await self.totals.flush(
             self.member,
@@ -73,7 +73,7 @@ class TestFlush:
     async def test_first(self, redis: RedisServer, hand: Hand) -> None:
         """An empty hash takes what builds on nothing."""
         found = await hand.write((0, 1, 1), None, {"m5": b"five"})
-        assert found == Found(True, None, 0, True, (ME,), (None, None))
+        assert found == FlushAnswer(True, None, 0, True, (ME,), (None, None))
         assert content(redis) == {f"{ME}|h": header().to_text(), f"{ME}|m5": "five", "roster": ME}
 
     async def test_next(self, redis: RedisServer, hand: Hand) -> None:
@@ -175,7 +175,7 @@ class TestFlush:
     async def test_header_of_another_program(self, redis: RedisServer, hand: Hand) -> None:
         """A header that can't be read counts as none, and is replaced by a write of everything."""
         redis.ask(f"HSET {HASH} {ME}|h gibberish")
-        assert await hand.write((0, 1, 2), (0, 1, 1)) == Found(False, None, 0, True, (ME,), (None, None))
+        assert await hand.write((0, 1, 2), (0, 1, 1)) == FlushAnswer(False, None, 0, True, (ME,), (None, None))
         assert (await hand.write((0, 1, 3), None)).applied
 
     @pytest.mark.parametrize("seed", range(5))

@@ -14,7 +14,7 @@ from server.errors import TotalsUnavailable
 from server.processors import Health
 from server.redis_client import RedisClient
 from server.redis_scripts import HASH
-from server.redis_totals import LEASE_AGAIN_MS, LEASE_MS, SharedHealth, TotalsHash
+from server.redis_totals import HEALTH_EVERY_MS, LEASE_AGAIN_MS, SharedHealth, TotalsHash
 from server.totals_fields import CELL
 from tests.fakes import NOON_MS
 from tests.redis_server import RedisServer
@@ -108,7 +108,7 @@ class TestHealthPolls:
         again_ms = await asyncio.gather(*(client.lease_health_poll(0) for client in clients))
         assert [4000 < left_ms <= 5300 for left_ms in sorted(again_ms)] == [False, True, True, True, True, True]
         assert await totals.lease_health_poll(1) == 0
-        for change, most_ms in (("PERSIST %s", LEASE_AGAIN_MS), ("PEXPIRE %s 3600000", LEASE_MS)):
+        for change, most_ms in (("PERSIST %s", LEASE_AGAIN_MS), ("PEXPIRE %s 3600000", HEALTH_EVERY_MS)):
             redis.ask(change % "gateway:health-lease:1")
             assert await totals.lease_health_poll(1) == most_ms
         await asyncio.gather(*(client.aclose() for client in clients))

@@ -9,7 +9,7 @@ import pytest
 from server import shared_totals as module
 from server.clock import SystemClock
 from server.errors import TotalsUnavailable
-from server.neighbours import Neighbours, Told
+from server.neighbours import LastFlush, Neighbours
 from server.redis_client import RedisClient
 from server.redis_totals import TotalsHash
 from server.shared_totals import SharedTotals
@@ -104,13 +104,13 @@ class TestSummary:
         await member.flush()
         unpublished = Neighbours.unpublished
 
-        def a_moment_later(neighbours: Neighbours, told: Mapping[str, Told]) -> Iterator[Ended]:
+        def a_moment_later(neighbours: Neighbours, last_flushes: Mapping[str, LastFlush]) -> Iterator[Ended]:
             row = other.segment.dispatcher_counters(0)
             row.put(DispatcherCount.UNKNOWN_LEAST_MS, NOON_MS)
             row.put(DispatcherCount.UNKNOWN_GREATEST_MS, NOON_MS)
             row.put(DispatcherCount.UNKNOWN, 1)
             member.settle(ONE)
-            yield from unpublished(neighbours, told)
+            yield from unpublished(neighbours, last_flushes)
 
         monkeypatch.setattr(Neighbours, "unpublished", a_moment_later)
         assert await reader.summary(None, None) == Summary(Total(1, 1990), Total(0, 0), unknown=1)
@@ -126,8 +126,8 @@ class TestSummary:
         row.put(DispatcherCount.UNKNOWN, 1)
         unpublished = Neighbours.unpublished
 
-        def a_moment_before(neighbours: Neighbours, told: Mapping[str, Told]) -> Iterator[Ended]:
-            yield from [*unpublished(neighbours, told)]
+        def a_moment_before(neighbours: Neighbours, last_flushes: Mapping[str, LastFlush]) -> Iterator[Ended]:
+            yield from [*unpublished(neighbours, last_flushes)]
             member.settle(ONE)
             row.put(DispatcherCount.UNKNOWN, 0)
 

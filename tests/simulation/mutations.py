@@ -16,7 +16,7 @@ from server.gate import Gate
 from server.intake import Intake
 from server.neighbours import Neighbours
 from server.payments import Acceptance, Payment
-from server.redis_totals import Found, TotalsHash
+from server.redis_totals import FlushAnswer, TotalsHash
 from server.rejections import Rejections
 from server.siblings import Sibling, Siblings
 from server.totals_header import Header
@@ -168,15 +168,15 @@ def _increment() -> list[Patch]:
     """All-time totals are sent as what came to them since the last flush that was answered, and added in Redis."""
     flush, carry_out = TotalsHash.flush, RedisModel._flush  # noqa: SLF001  the same
 
-    async def incremental(self: Any, member: str, header: Header, *rest: Any, **options: Any) -> Found:
+    async def incremental(self: Any, member: str, header: Header, *rest: Any, **options: Any) -> FlushAnswer:
         nothing: tuple[int, ...] = (0, 0, 0, 0)
         before = nothing if options["builds_on"] is None else vars(self).get("sent", header[_TOTALS])
         totals: Any = header[_TOTALS]
         added = [now - then for now, then in zip(totals, before, strict=True)]
         less = Header(*header[: _TOTALS.start], *added, *header[_TOTALS.stop :])
-        found = await flush(self, member, less, *rest, **options)
+        answer = await flush(self, member, less, *rest, **options)
         vars(self)["sent"] = header[_TOTALS]
-        return found
+        return answer
 
     def adding(self: RedisModel, arguments: list[bytes]) -> Reply:
         member, header, builds_on = arguments[:3]
@@ -206,9 +206,9 @@ def _tell_half() -> list[Patch]:
     """Every piece of a flush says that it is the last, so that summaries are made of the first ones alone."""
     flush = TotalsHash.flush
 
-    async def hasty(self: Any, member: str, header: Header, *rest: Any, **options: Any) -> Found:
-        found: Found = await flush(self, member, header._replace(is_whole=1), *rest, **options)
-        return found
+    async def hasty(self: Any, member: str, header: Header, *rest: Any, **options: Any) -> FlushAnswer:
+        answer: FlushAnswer = await flush(self, member, header._replace(is_whole=1), *rest, **options)
+        return answer
 
     return [(TotalsHash, "flush", hasty)]
 
@@ -216,7 +216,7 @@ def _tell_half() -> list[Patch]:
 def _believe_goodbyes() -> list[Patch]:
     """What Redis says is not held against the journals, so that who is back and has not published is not missed."""
 
-    def unheard(self: Neighbours, told: Any) -> None:
+    def unheard(self: Neighbours, last_flushes: Any) -> None:
         return None
 
     return [(Neighbours, "unheard", unheard)]
@@ -234,7 +234,7 @@ def _believe_the_dead() -> list[Patch]:
 def _trust_in_redis() -> list[Patch]:
     """What the journals have and Redis has not yet is left out of summaries."""
 
-    def unpublished(self: Neighbours, told: Any) -> Iterator[Ended]:
+    def unpublished(self: Neighbours, last_flushes: Any) -> Iterator[Ended]:
         return iter(())
 
     return [(Neighbours, "unpublished", unpublished)]
