@@ -43,9 +43,9 @@ class TestRun:
     def test_plans_differ(self) -> None:
         """Seeds are not all alike: each has its own sizes and faults."""
         plans = [draw_plan(seed) for seed in range(50)]
-        assert len({plan.geometry for plan in plans}) > 40
+        assert len({plan.geometry for plan in plans}) > 30
         assert {plan.instances for plan in plans} == {1, 2}
-        assert len({tuple(plan.chances) for plan in plans}) > 40
+        assert len({tuple(plan.chances) for plan in plans}) > 30
 
 
 class TestCoverage:
