@@ -36,6 +36,11 @@ def die_with_parent(parent: int) -> None:
         os._exit(EXIT_CRASH)
 
 
+def hear_stop() -> None:
+    """Lets SIGTERM through, from now on and if it came before: whatever is to be done about it is in place."""
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
+
+
 def begin(counters: Counters) -> None:
     """Takes up a role's row of counters, and keeps the collector away from what was made before the fork."""
     counters.begin(os.getpid(), time.time_ns() // 1_000_000)
@@ -70,7 +75,7 @@ async def end_tasks(tasks: Collection[asyncio.Task[None]]) -> None:
 
 
 def run(name: str, parent: int, work: Callable[[], int]) -> int:
-    """Called in the child: does its work from beginning to end.
+    """Called in the child: does its work from beginning to end. SIGTERM waits until it calls `hear_stop`.
 
     Args:
         name: of its role, for the log.
@@ -84,7 +89,7 @@ def run(name: str, parent: int, work: Callable[[], int]) -> int:
         signal.signal(number, signal.SIG_DFL)
     for number in (signal.SIGINT, signal.SIGHUP):  # a terminal's go to all; only the supervisor decides
         signal.signal(number, signal.SIG_IGN)
-    signal.pthread_sigmask(signal.SIG_SETMASK, set())
+    signal.pthread_sigmask(signal.SIG_SETMASK, {signal.SIGTERM})
     try:
         die_with_parent(parent)
         return work()

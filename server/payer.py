@@ -113,6 +113,7 @@ class Payer:
         child.crash_on_bugs(loop)
         stop = asyncio.Event()
         loop.add_signal_handler(signal.SIGTERM, stop.set)
+        child.hear_stop()
         urls = (self._config.processor_default_url, self._config.processor_fallback_url)
         processors = (self._processor(0, urls[0]), self._processor(1, urls[1]))
         lanes = [self._segment.lane(worker, self._index) for worker in range(self._segment.geometry.workers)]

@@ -49,6 +49,7 @@ class _Server(uvicorn.Server):
         await super().startup(sockets)
         self._counters.beat()  # the start may have taken long, and from now on silence is a reason to be killed
         self._counters.phase = Phase.READY
+        child.hear_stop()
 
     async def main_loop(self) -> None:
         """Beats until told to stop. uvicorn's own loop wakes up ten times a second: most of what an idle worker did."""

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-from server import payer, worker
+from server import child, payer, worker
 from server.config import Config, load
 from server.supervisor import Supervisor
 from shm import Counters, Phase, Segment, SupervisorCount
@@ -27,6 +27,7 @@ def patient(counters: Counters) -> int:
     """Beats until told to stop."""
     told: list[int] = []
     signal.signal(signal.SIGTERM, lambda number, _: told.append(number))
+    child.hear_stop()
     counters.phase = Phase.READY
     while not told:
         counters.beat()

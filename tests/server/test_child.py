@@ -84,19 +84,32 @@ class TestRun:
         assert run(work) == child.EXIT_CRASH
 
     def test_signals(self) -> None:
-        """Nothing is blocked or handled as in the supervisor, and Ctrl-C is not for a child."""
+        """A stop waits until it is listened to; nothing else is as in the supervisor, and Ctrl-C is not for a child."""
 
         def look() -> int:
             blocked = signal.pthread_sigmask(signal.SIG_BLOCK, set())
             ignored = {signal.getsignal(number) for number in (signal.SIGINT, signal.SIGHUP)}
             usual = {signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGCHLD)}
-            return 0 if (blocked, ignored, usual) == (set(), {signal.SIG_IGN}, {signal.SIG_DFL}) else 1
+            return 0 if (blocked, ignored, usual) == ({signal.SIGTERM}, {signal.SIG_IGN}, {signal.SIG_DFL}) else 1
 
         previous = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGCHLD})
         try:
             assert run(look) == 0
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, previous)
+
+    def test_told_before_it_listens(self) -> None:
+        """A stop that comes early is not the end of it: it is heard later, by what is there for it."""
+
+        def work() -> int:
+            told: list[int] = []
+            os.kill(os.getpid(), signal.SIGTERM)
+            signal.signal(signal.SIGTERM, lambda number, _: told.append(number))
+            before = len(told)
+            child.hear_stop()
+            return 0 if (before, told) == (0, [signal.SIGTERM]) else 1
+
+        assert run(work) == 0
 
     def test_parent_died_before(self) -> None:
         """A child whose parent is gone already ends at once."""

@@ -296,4 +296,4 @@ class TestStop:
             family.wait_for(lambda: family.count(SupervisorCount.FORKS) > 0, "nobody was forked")
             family.tell()
             assert family.wait_end() == 0
-            assert family.count(SupervisorCount.DEATHS) == 0, "who was told is no death, though it could not listen yet"
+            assert family.count(SupervisorCount.DEATHS) == 0, "who was told is no death: it hears so once it listens"

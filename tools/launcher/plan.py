@@ -3,6 +3,7 @@
 import signal
 from pathlib import Path
 from typing import NamedTuple
+from urllib.parse import quote
 
 from tools.launcher.options import DOCKER_PORTS, Options
 
@@ -86,7 +87,7 @@ def services_of(options: Options, programs: Programs, folder: Path) -> list[Serv
         alone = {"LISTEN": f"tcp:127.0.0.1:{options.port}", "WEB_WORKERS": "1", "REDIS_URL": "", "SIBLINGS": ""}
         return [*services, _instance("local", options, programs, folder, alone, options.port)]
     redis = folder / "redis.sock"
-    shared = {"LISTEN": f"unix:{folder}", "WEB_WORKERS": str(WORKERS), "REDIS_URL": f"unix://{redis}"}
+    shared = {"LISTEN": f"unix:{folder}", "WEB_WORKERS": str(WORKERS), "REDIS_URL": f"unix://{quote(str(redis))}"}
     services.append(_redis(programs, folder, redis))
     names = instances_of(options)
     for name in names:
