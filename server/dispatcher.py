@@ -268,9 +268,9 @@ class Dispatcher:
             self._custody.mark_unknown(slot, event, kept.requested_at_ms)
             self._unknowns.add(slot)
 
-    def beat(self) -> None:
-        """Called twice a second: shows that the loop is alive, how many payments stand where, and what is out."""
-        self._counters.beat(self._clock.ticks_ms() * 1000)
+    def beat(self, heard_ms: int) -> None:
+        """Called twice a second: shows until when all that came was heard, where payments stand, and what is out."""
+        self._counters.beat(heard_ms * 1000)
         self._custody.show_gauges(len(self._attempts))
         self._outages.tell(self._router.circuits)
 

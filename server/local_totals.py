@@ -64,13 +64,12 @@ class LocalTotals:
         Raises:
             TotalsUnavailable: they can't be exact; the reason says why.
         """
-        # Before the journals and after them: what is settled or recovered in between is told twice, not never.
+        # Before the journals and after them: what is settled or recovered in between is told twice, not never; and who
+        # has just gone on after a freeze settles at once what it had missed.
+        self._require_well()
         before = [unknowns_of(row) for row in self._dispatchers]
         await self.follow()
-        for dispatcher, row in enumerate(self._dispatchers):
-            works = is_at_work(self._is_free, dispatcher, row)
-            if doubted := doubt(str(dispatcher), row, self._clock, works=works, if_not=_NOT_RECOVERED):
-                raise TotalsUnavailable(doubted)
+        self._require_well()
         if len({follower.epoch for follower in self._followers}) > 1:
             raise TotalsUnavailable("not every dispatcher has taken up the last purge yet")
         after = [unknowns_of(row) for row in self._dispatchers]
@@ -80,6 +79,16 @@ class LocalTotals:
         ]
         begin_ms, resolution = counted_from(members, from_ms, to_ms)
         return count_window(members, begin_ms, to_ms).widened(resolution)
+
+    def _require_well(self) -> None:
+        """Raises TotalsUnavailable if a dispatcher may know less than has happened."""
+        try:
+            for dispatcher, row in enumerate(self._dispatchers):
+                works = is_at_work(self._is_free, dispatcher, row)
+                if doubted := doubt(str(dispatcher), row, self._clock, works=works, if_not=_NOT_RECOVERED):
+                    raise TotalsUnavailable(doubted)
+        except OSError as error:  # no descriptors
+            raise TotalsUnavailable(f"the dispatchers can't be looked at: {error.strerror or error}") from error
 
     async def purge(self) -> None:
         """Asks every dispatcher for a new epoch and waits until all have begun it.

@@ -30,6 +30,7 @@ from server.siblings import Sibling, Siblings
 from server.transport import KeepAliveTransport
 from server.unknowns import ASKED_AT_ONCE_MAX
 from server.verification import VERIFIED_AT_ONCE_MAX, verify
+from server.yielding import catch_up
 from shm import (
     Counters,
     DispatcherCount,
@@ -102,10 +103,10 @@ class Payer:
         policy = make_policy(fees_bp, config.wait_ms_per_fee_point)
         circuits = (Circuit(self._in_flight_max, config.slow_ms), Circuit(self._in_flight_max, config.slow_ms))
         self._router = Router(circuits, policy)
-        self._siblings = Siblings(self._sibling(name) for name in config.siblings)
         # A dispatcher that died alone needs no verification: its instance's workers and lanes were there all the time.
         supervised_since_ms = segment.supervisor_counters().started_at_ms
         self._after_absence = counters.get(DispatcherCount.VERIFIED_FOR_MS) != supervised_since_ms
+        self._siblings = Siblings(self._sibling(name) for name in config.siblings)
 
     async def run(self, doorbell: int) -> None:
         """From recovery to the last flush."""
@@ -136,7 +137,8 @@ class Payer:
         background += [loop.create_task(work) for work in self._exchange_news(processors, totals)]
         for task in background:
             task.add_done_callback(_end_process_on_failure)
-        dispatcher.beat()  # shows what is unknown; and recovery took long, but from now on silence is held against it
+        # It shows what is unknown; and recovery took long, but from now on silence is held against it.
+        dispatcher.beat(self._clock.ticks_ms())
         self._counters.phase = Phase.READY
         if publisher and self._after_absence:
             await _introduce(publisher)
@@ -169,7 +171,8 @@ class Payer:
         return Processor(index, url, transport=transport, timeout_s=timeout_s)
 
     def _sibling(self, name: str) -> Sibling:
-        return Sibling(name, self._clock, self._config.stuck_ms, ours=self._config.instance)
+        ours, absent = self._config.instance, self._after_absence
+        return Sibling(name, self._clock, self._config.stuck_ms, ours=ours, was_absent=absent)
 
     def _quota(self) -> Callable[[], int]:
         return CpuQuota().throttled_periods
@@ -237,9 +240,12 @@ class Payer:
         blind_beats = 0
         while True:
             began_ms = self._clock.ticks_ms()
-            dispatcher.beat()
+            await catch_up()
+            dispatcher.beat(began_ms)
             blind_beats = 0 if self._siblings.look() else blind_beats + 1
-            self._counters.beat(self._clock.ticks_ms() * 1000)  # reading one that has died takes a quarter of a second
+            looked_ms = self._clock.ticks_ms()  # reading one that has died takes a quarter of a second
+            await catch_up()
+            self._counters.beat(looked_ms * 1000)
             if blind_beats > BLIND_BEATS_MAX and self._counters.phase is not Phase.LEAVING:
                 raise OSError(errno.EMFILE, f"siblings could not be looked at for {blind_beats} beats")
             if not self._config.redis_url:

@@ -22,7 +22,7 @@ from server.ledger import Changes
 from server.purges import Purges
 from server.redis_totals import FlushAnswer, SharedHealth, TotalsHash
 from server.totals_header import Header, Version
-from server.yielding import give_way
+from server.yielding import catch_up, give_way
 from shm import Counters, DispatcherCount, Journal, Member, Roster
 
 BEAT_S = 0.5  # readers take a member for gone after three missed beats
@@ -108,6 +108,7 @@ class Publisher:
                 async with asyncio.timeout(BEAT_S):
                     await self._kick.wait()
             except TimeoutError:
+                await catch_up()  # who says that nothing was settled must have heard what processors answered
                 return
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self._flush_s):

@@ -27,6 +27,7 @@ from functools import partial
 from server.clock import Clock
 from server.config import IDS_FOLLOWED_MIN
 from server.copies import Copy, copies_in, is_first
+from server.hearts import silent_for_ms
 from server.latest import LatestAccepted
 from server.volume import THIS_VOLUME, Volume
 from shm import (
@@ -39,9 +40,11 @@ from shm import (
     Segment,
     SegmentError,
     SegmentMissing,
+    SegmentNotReady,
 )
 
 HAPROXY_RETURNS_MS = 5000  # HAProxy needs 2 s to send an instance its ids again
+LONG_MS = 1 << 40  # ticks never get so far
 SERVES_WITHIN_MS = 2500  # five beats of a worker; HAProxy leaves one that hangs after three checks, in 3 s or more
 
 _LEAVING = (Phase.LEAVING, Phase.GONE)
@@ -57,6 +60,7 @@ class Absence(Enum):
     LEAVING = "leaving"
     SERVING_NOBODY = "serving nobody"
     RETURNING = "returning"  # it serves, and HAProxy does not send it its ids again yet
+    UNWATCHED = "unwatched for a while"  # it serves; this instance was absent, or stood still
 
 
 class Sibling:
@@ -67,10 +71,13 @@ class Sibling:
         clock: what it goes by; all instances of a volume are on one machine.
         stuck_ms: how long a process may hang: a dispatcher here, with what came to it, or the sibling's supervisor.
         ours: the name of the instance that asks.
+        was_absent: whether that one was absent until now.
         volume: where the sibling is seen.
     """
 
-    def __init__(self, instance: str, clock: Clock, stuck_ms: int, *, ours: str, volume: Volume = THIS_VOLUME) -> None:
+    def __init__(
+        self, instance: str, clock: Clock, stuck_ms: int, *, ours: str, was_absent: bool, volume: Volume = THIS_VOLUME
+    ) -> None:
         self._instance = instance
         self._volume = volume
         self._is_free = partial(volume.is_role_free, instance)
@@ -86,7 +93,8 @@ class Sibling:
         self._remembered: dict[bytes, int] | None = None  # id to amount in cents, of one that is absent
         self._read_because: Absence | None = None  # why that was read; None while nothing is kept
         self._read_in_life_ms = 0  # when the life had begun, ms UTC, in which it was last read or let go
-        self._absent_at_ms = 0  # last seen absent, or read as it returned; ticks, as the next two
+        self._looked_at_ms = -LONG_MS if was_absent else clock.ticks_ms()
+        self._absent_at_ms = 0  # last seen absent, or read though it was not; ticks, as the next two
         self._served_at_ms = 0  # last seen not absent
         self._read_at_ms = 0  # its tables were last read
         self._complained_of = ""
@@ -101,6 +109,7 @@ class Sibling:
         | holds no supervisor's lock | all that it remembers: read now | the same |
         | has no web worker at work | the same, if it was not read before | the same |
         | has been back for under R, and was not read before | the same | R after it was read |
+        | was not looked at for a while: old requests may lie here that went there since | the same | the same |
 
         R is the time until HAProxy sends it its ids again, and `stuck_ms`: 10 s by default.
 
@@ -113,12 +122,14 @@ class Sibling:
         self._latest.follow()
         life_ms = self._supervisor.started_at_ms if self._supervisor else 0
         absence = self._absence(now_ms, is_gone=is_gone)
+        was_unwatched = now_ms - self._looked_at_ms > SERVES_WITHIN_MS
         if absence is None:
-            self._note_presence(now_ms, life_ms)
+            self._note_presence(now_ms, life_ms, was_unwatched=was_unwatched)
         else:
             self._absent_at_ms = now_ms
-            if self._must_read(absence, life_ms):
+            if was_unwatched or self._must_read(absence, life_ms):
                 self._remember(absence, life_ms)
+        self._looked_at_ms = now_ms
 
     def _absence(self, now_ms: int, *, is_gone: bool) -> Absence | None:
         """Why it can't answer for its ids now; None: it can, or has made no segment yet."""
@@ -138,10 +149,13 @@ class Sibling:
             return self._served_at_ms - self._read_at_ms >= self._returning_ms
         return (self._read_because, self._read_in_life_ms) != (absence, life_ms)
 
-    def _note_presence(self, now_ms: int, life_ms: int) -> None:
+    def _note_presence(self, now_ms: int, life_ms: int, *, was_unwatched: bool) -> None:
         """It is not absent: who has just come back is read, once in a life; who has been back for long is forgotten."""
         self._served_at_ms = now_ms
-        if self._remembered is None:
+        if was_unwatched and self._segment is not None:
+            self._absent_at_ms = now_ms
+            self._remember(Absence.UNWATCHED, life_ms)
+        elif self._remembered is None:
             is_young = self._clock.wall_us() // 1000 - life_ms < self._returning_ms
             if is_young and self._read_in_life_ms != life_ms:
                 self._absent_at_ms = now_ms
@@ -187,8 +201,7 @@ class Sibling:
         self._latest = LatestAccepted(lanes, tables, IDS_FOLLOWED_MIN)
 
     def _beats(self) -> bool:
-        row = self._supervisor
-        return row is not None and self._clock.ticks_ms() - row.heartbeat_us // 1000 < self._stuck_ms
+        return self._supervisor is not None and silent_for_ms(self._supervisor, self._clock) < self._stuck_ms
 
     def _serves(self, now_ms: int) -> bool:
         """Whether a web worker is at work: while none is, HAProxy sends that sibling's ids here."""
@@ -199,10 +212,11 @@ class Sibling:
         try:
             return self._volume.attach(self._instance)
         except SegmentMissing:
-            return None  # it has never accepted anything
+            pass  # it has never accepted anything
         except SegmentError as error:
-            self._complain(error)
-            return None
+            if not isinstance(error, SegmentNotReady) or self._is_free(SUPERVISOR):  # else it is being made
+                self._complain(error)
+        return None
 
     def _complain(self, error: SegmentError) -> None:
         if str(error) != self._complained_of:  # it is met several times a second

@@ -139,9 +139,14 @@ async def _serve(config: Config, segment: Segment, gate: Gate, counters: Counter
 
 async def _follow(totals: LocalTotals) -> None:
     """Keeps up with the journals, so that none runs out from under this worker."""
+    told = ""
     while True:
         await asyncio.sleep(FOLLOW_EVERY_S)
         try:
             await totals.follow()
         except TotalsUnavailable as error:
-            _log.warning("totals can't keep up with the journals: %s", error.reason)
+            if error.reason != told:
+                _log.warning("totals can't be kept up to date: %s", error.reason)
+            told = error.reason
+        else:
+            told = ""

@@ -9,6 +9,7 @@ Whoever is let in may keep the core for a whole slice. Beside a process that nev
 asked would hardly run any more; `REST_FACTOR` bounds what others get.
 """
 
+import asyncio
 import os
 import time
 from collections.abc import Callable
@@ -40,3 +41,12 @@ class CoreYielder:
 
 give_way = CoreYielder(time.monotonic_ns, os.sched_yield)
 """This process's: what counts is how long the process was away, whatever it was doing."""
+
+
+async def catch_up() -> None:
+    """Lets the event loop do what has come by now. After a freeze it runs its timers before it looks at its sockets.
+
+    Once round, so that it looks at them; and once more, to come behind those whom that woke.
+    """
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)

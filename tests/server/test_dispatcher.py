@@ -414,7 +414,7 @@ class TestBeat:
             scene.fakes[0].answers.extend([httpx.ReadError, hanging(), hanging()])
             scene.accept(*range(5))
             await scene.pass_time()
-            scene.dispatcher.beat()
+            scene.dispatcher.beat(scene.clock.ticks_ms())
             gauges = (DispatcherCount.WAITING, DispatcherCount.SENDING, DispatcherCount.UNKNOWN)
             assert sum(map(scene.count, gauges)) == 5
             assert scene.count(DispatcherCount.UNKNOWN) == 1

@@ -58,7 +58,7 @@ class TestRejectedByOne:
             await pass_many(scene, 5, 5_000)
             assert (scene.kept(1).state, scene.kept(2).state) == (State.WAITING, State.SETTLED)
             assert scene.dispatcher.unsettled() == 1
-            scene.dispatcher.beat()
+            scene.dispatcher.beat(scene.clock.ticks_ms())
             assert scene.count(DispatcherCount.WAITING) == 1
             scene.fakes[1].answer = 200
             await scene.pass_time(1_000)

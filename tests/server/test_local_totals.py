@@ -1,6 +1,8 @@
 """server/local_totals.py: totals of an instance alone, over a real segment with two dispatchers and two workers."""
 
 import asyncio
+import errno
+import os
 from collections.abc import Collection, Iterator
 from typing import cast
 
@@ -140,6 +142,32 @@ class TestSummary:
         assert await totals.summary(None, None) == NOTHING
         clock.advance(1)
         with pytest.raises(TotalsUnavailable, match="dispatcher 0 has been silent for 1001 ms"):
+            await totals.summary(None, None)
+
+    async def test_a_dispatcher_that_goes_on_meanwhile(self, segment: Segment, monkeypatch: pytest.MonkeyPatch) -> None:
+        """It writes down what it had missed once the journals have been read, and its heart beats again."""
+        clock = FakeClock(ticks=BEAT_MS + 1001)
+        totals = LocalTotals(segment, segment.worker_counters(0), lambda _: False, clock)
+        follow = totals.follow
+
+        async def follow_and_thaw() -> None:
+            await follow()
+            for dispatcher in range(GEOMETRY.dispatchers):
+                segment.dispatcher_counters(dispatcher).beat(clock.ticks_ms() * 1000)
+            settle(segment, 0, Settled(0, NOON_MS, 1))
+
+        monkeypatch.setattr(totals, "follow", follow_and_thaw)
+        with pytest.raises(TotalsUnavailable, match="dispatcher 0 has been silent for 1001 ms"):
+            await totals.summary(None, None)
+
+    async def test_no_descriptors(self, segment: Segment) -> None:
+        """Then nobody can see whether a dispatcher lives."""
+
+        def is_free(_: str) -> bool:
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+        totals = LocalTotals(segment, segment.worker_counters(0), is_free, FakeClock(ticks=BEAT_MS))
+        with pytest.raises(TotalsUnavailable, match="the dispatchers can't be looked at: Too many open files"):
             await totals.summary(None, None)
 
     async def test_in_the_middle_of_a_purge(self, segment: Segment) -> None:

@@ -21,7 +21,7 @@ def _heard(caplog: pytest.LogCaptureFixture) -> None:
 def beat(scene: Scene, times: int) -> None:
     """So many beats without anything between them."""
     for _ in range(times):
-        scene.dispatcher.beat()
+        scene.dispatcher.beat(scene.clock.ticks_ms())
 
 
 @pytest.mark.parametrize(

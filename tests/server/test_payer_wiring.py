@@ -85,9 +85,9 @@ class FakedPayer(Payer):
         beat, start = made.beat, made.start
         self.phases = []
 
-        def watched_beat() -> None:
+        def watched_beat(heard_ms: int) -> None:
             self.phases.append(self._counters.phase)
-            beat()
+            beat(heard_ms)
 
         def watched_start(doorbell: int) -> None:
             self.flushes_before = len(self.hash.flushes)
@@ -275,7 +275,7 @@ class FakeBeating:
     def __init__(self) -> None:
         self.beats = 0
 
-    def beat(self) -> None:
+    def beat(self, heard_ms: int) -> None:
         """Counts."""
         self.beats += 1
 

@@ -42,6 +42,14 @@ def amount_of(sibling: Sibling, payment: Accepted) -> int | None:
     return sibling.amount_of(payment)
 
 
+def pass_time(sibling: Sibling, clock: FakeClock, ms: int) -> None:
+    """Time goes by, and the sibling is looked at twice a second."""
+    while ms > 0:
+        clock.advance(min(ms, 500))
+        sibling.look()
+        ms -= 500
+
+
 class TestPresent:
     """A sibling that lives."""
 
@@ -186,11 +194,11 @@ class TestAbsent:
             else:
                 row.phase = Phase.GONE if how == "dead" else Phase.STARTING
         for _ in range(3):
-            clock.advance(RETURNING_MS)
+            pass_time(sibling, clock, RETURNING_MS)
             assert amount_of(sibling, copy_of(1)) == 1990
         workers[1].phase = Phase.READY
         workers[1].beat(NEVER_SILENT_US)
-        clock.advance(RETURNING_MS - 1)
+        pass_time(sibling, clock, RETURNING_MS - 1)
         assert amount_of(sibling, copy_of(1)) == 1990
         clock.advance(1)
         assert amount_of(sibling, copy_of(1)) is None
@@ -234,7 +242,7 @@ class TestAbsent:
         other.take(copy_of(2))
         assert amount_of(sibling, copy_of(1)) == 1990
         other.start()
-        clock.advance(RETURNING_MS - 1)
+        pass_time(sibling, clock, RETURNING_MS - 1)
         assert amount_of(sibling, copy_of(1)) == 1990
         clock.advance(1)
         assert amount_of(sibling, copy_of(1)) is None
@@ -301,10 +309,55 @@ class TestAbsent:
         other.start(NOON_MS - RETURNING_MS + 1)
         newcomer = sibling_of(other.name, clock)
         assert amount_of(newcomer, copy_of(1)) == 1990
-        clock.advance(RETURNING_MS)
+        pass_time(newcomer, clock, RETURNING_MS)
         assert amount_of(newcomer, copy_of(1)) is None
         assert amount_of(newcomer, copy_of(1)) is None
         assert amount_of(sibling_of(other.name, clock), copy_of(1)) is None
+
+    def test_after_a_time_without_a_look(self, other: OtherInstance, clock: FakeClock) -> None:
+        """Who stood still, or was absent, may hold requests that their clients have sent there since: for as long as
+        such are around all that it remembers counts, what it accepted during that time above all.
+        """
+        other.take(copy_of(1, accepted_ms=EARLIER_MS))
+        other.take(copy_of(2))
+        other.start()
+        sibling = sibling_of(other.name, clock)
+        clock.advance(SERVES_WITHIN_MS)
+        assert amount_of(sibling, copy_of(1)) is None
+        clock.advance(SERVES_WITHIN_MS + 1)
+        assert amount_of(sibling, copy_of(1)) == 1990
+        other.take(copy_of(3, accepted_ms=EARLIER_MS))
+        assert amount_of(sibling, copy_of(3)) is None
+        clock.advance(SERVES_WITHIN_MS + 1)
+        assert amount_of(sibling, copy_of(3)) == 1990
+        pass_time(sibling, clock, RETURNING_MS - 1)
+        assert amount_of(sibling, copy_of(3)) == 1990
+        clock.advance(1)
+        assert amount_of(sibling, copy_of(3)) is None
+        assert amount_of(sibling_of(other.name, clock, was_absent=True), copy_of(1)) == 1990
+
+    def test_absent_before_and_after_a_time_without_a_look(
+        self, other: OtherInstance, sibling: Sibling, clock: FakeClock
+    ) -> None:
+        """Nobody knows whether it served in between."""
+        other.start()
+        other.say(Phase.LEAVING)
+        sibling.look()
+        other.take(copy_of(1, accepted_ms=EARLIER_MS))
+        other.take(copy_of(2))
+        assert amount_of(sibling, copy_of(1)) is None
+        clock.advance(SERVES_WITHIN_MS + 1)
+        assert amount_of(sibling, copy_of(1)) == 1990
+
+    def test_one_that_is_making_its_segment(
+        self, other: OtherInstance, sibling: Sibling, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """It has accepted nothing yet, and that is no news."""
+        other.start()
+        with segment_path(other.name).open("r+b") as file:
+            file.write(bytes(8))  # its magic
+        sibling.look()
+        assert caplog.records == []
 
     def test_a_life_that_nobody_saw(self, other: OtherInstance, sibling: Sibling) -> None:
         """It came and died between two looks, both of which found it absent: what it accepted meanwhile counts."""

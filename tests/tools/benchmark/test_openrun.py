@@ -6,7 +6,7 @@ import io
 import pytest
 
 from tests.tools.benchmark.samples import Bank, processors_of, target_of
-from tools.benchmark import containers, openrun, settling
+from tools.benchmark import containers, openrun, settling, text
 from tools.benchmark.card import money_faults
 from tools.benchmark.containers import Container
 from tools.benchmark.endpoints import Processor, free_port
@@ -134,7 +134,7 @@ class TestLoad:
     def test_an_audit_that_differs_is_shown_at_once(self, bank: Bank, monkeypatch: pytest.MonkeyPatch) -> None:
         """Not only at the end."""
         screen = io.StringIO()
-        monkeypatch.setattr(openrun, "differs", lambda _: True)
+        monkeypatch.setattr(text, "differs", lambda _: True)
         with OpenRun(order_for(bank), Screen(screen)) as run:
             run.load(PHASES[:1], tick_s=0.05, audit_every_s=0.05)
         assert "an audit differs" in screen.getvalue()
