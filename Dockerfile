@@ -30,8 +30,10 @@ COPY server/ server/
 # The debugging view of a segment, for `docker compose run --rm --no-deps --entrypoint python app1 -m tools.ring_view app1`.
 COPY tools/__init__.py tools/
 COPY tools/ring_view/ tools/ring_view/
-# The root folder is read-only when it runs. Unchecked: nothing compares time stamps of sources that can't change.
-RUN /opt/venv/bin/python -m compileall -q --invalidation-mode unchecked-hash shm server tools
+# Readable for the user below, whatever umask the clone was made under. The root folder is read-only when it runs.
+# Unchecked: nothing compares time stamps of sources that can't change.
+RUN chmod -R a+rX . \
+    && /opt/venv/bin/python -m compileall -q --invalidation-mode unchecked-hash shm server tools
 
 # MALLOC_ARENA_MAX: memory is scarcer than threads. MALLOC_MMAP_THRESHOLD_ (1 MB): a large table goes back to the kernel
 # when it is freed; without it glibc raises the threshold as it goes and keeps 10 MB of an outgrown one.

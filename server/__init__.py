@@ -5,6 +5,7 @@ Where to find what; which file may import which is in `tests/test_tidy.py`.
 The instance and its processes:
     __main__       from the settings to the exit status
     config         the settings
+    endpoints      the addresses among them
     log            lines to stderr, without waiting for their reader
     listeners      the sockets, which outlive every worker
     supervisor     forks, watches, restarts, stops

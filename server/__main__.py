@@ -12,7 +12,7 @@ import signal
 import sys
 
 if __name__ == "__main__":  # a stop waits for the supervisor: process 1 of a container would never hear of it
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGINT})
 
 import argparse
 import logging

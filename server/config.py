@@ -9,37 +9,23 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from decimal import Decimal
-from pathlib import Path
 from typing import Any, NamedTuple
 
+from server.endpoints import (
+    PORT_MAX,
+    TcpListen,
+    UnixListen,
+    parse_listen,
+    parse_processor_url,
+    parse_redis_url,
+    socket_path,
+    without_password,
+)
 from server.errors import ConfigError
 from shm import DISPATCHERS_MAX, INSTANCE_PATTERN, WORKERS_MAX, Geometry
 
 _UNIX_PATH_BYTES_MAX = 107  # sun_path of unix(7), less its closing zero
-_PORT_MAX = 65535
 _POWER = "power of two"
-
-_LABEL = "[A-Za-z0-9_][A-Za-z0-9_-]{0,62}"  # RFC 1035, and the underscore that container networks allow
-_HOST = rf"(?P<host>{_LABEL}(?:\.{_LABEL})*\.?|\[[0-9A-Fa-f:.]+\])"
-_PORT = "(?P<port>[0-9]{1,5})"
-_TCP = re.compile(rf"tcp:{_HOST}:{_PORT}")
-_HTTP = re.compile(rf"http://{_HOST}(?::{_PORT})?(?:/[\w.~!$&'()*+,;=:@%/-]*)?", re.ASCII)
-_REDIS = re.compile(rf"redis://(?:[^@/?#\s]*@)?{_HOST}(?::{_PORT})?(?:/[0-9]*)?")
-_REDIS_SOCKET = re.compile(r"unix://(?:[^@/?#\s]*@)?/[^@?#\s]+(?:\?db=[0-9]+)?")
-_PASSWORD = re.compile(".*@", re.DOTALL)
-
-
-class TcpListen(NamedTuple):
-    """Worker n listens on `host` at `port` + n."""
-
-    host: str
-    port: int
-
-
-class UnixListen(NamedTuple):
-    """Worker n listens on `<folder>/<instance>-<n>.sock`."""
-
-    folder: Path
 
 
 @dataclass(frozen=True)
@@ -145,33 +131,6 @@ def _siblings(text: str) -> tuple[str, ...]:
     return names
 
 
-def _addressed(pattern: re.Pattern[str], text: str) -> re.Match[str] | None:
-    """The match of a whole address, if its port, where it has one, is a possible one."""
-    match = pattern.fullmatch(text)
-    return match if match and 0 < int(match["port"] or "1") <= _PORT_MAX else None
-
-
-def _listen(text: str) -> TcpListen | UnixListen:
-    if text.startswith("unix:/"):
-        return UnixListen(Path(text.removeprefix("unix:")))
-    match = _addressed(_TCP, text)
-    if match is None:
-        raise ValueError("unix:/absolute/folder or tcp:host:port")
-    return TcpListen(match["host"].strip("[]"), int(match["port"]))
-
-
-def _processor_url(text: str) -> str:
-    if not _addressed(_HTTP, text):
-        raise ValueError("an address such as http://payment-processor-default:8080")
-    return text.rstrip("/")
-
-
-def _redis_url(text: str) -> str:
-    if text and not _REDIS_SOCKET.fullmatch(text) and not _addressed(_REDIS, text):
-        raise ValueError("redis://host:port/0 or unix:///path/of/socket, or empty to keep totals here alone")
-    return text
-
-
 def _log_level(text: str) -> str:
     if text not in {"DEBUG", "INFO", "WARNING", "ERROR"}:
         raise ValueError("DEBUG, INFO, WARNING or ERROR")
@@ -189,14 +148,14 @@ SETTINGS: dict[str, Setting] = {
     "siblings": Setting("SIBLINGS", "", _siblings, "names", "all other instances whose segments are in the same "
         "/dev/shm, separated by commas: ids that one of them accepted are not paid again here (its latest ones; while "
         "it is down all that it remembers). Needs REDIS_URL"),
-    "listen": Setting("LISTEN", "tcp:127.0.0.1:9999", _listen, "address", "`unix:/folder` (made if missing): "
+    "listen": Setting("LISTEN", "tcp:127.0.0.1:9999", parse_listen, "address", "`unix:/folder` (made if missing): "
         "worker n on `<folder>/<INSTANCE>-<n>.sock`, for HAProxy; `tcp:host:port`: worker n on port + n"),
-    "processor_default_url": Setting("PROCESSOR_DEFAULT_URL", "http://payment-processor-default:8080", _processor_url,
-        "URL", "the cheaper processor, by the contest's name"),
+    "processor_default_url": Setting("PROCESSOR_DEFAULT_URL", "http://payment-processor-default:8080",
+        parse_processor_url, "URL", "the cheaper processor, by the contest's name"),
     "processor_fallback_url": Setting("PROCESSOR_FALLBACK_URL", "http://payment-processor-fallback:8080",
-        _processor_url, "URL", "the dearer processor, by the contest's name"),
-    "redis_url": Setting("REDIS_URL", "", _redis_url, "URL", "totals between instances; empty: this instance is the "
-        "only one and keeps its own"),
+        parse_processor_url, "URL", "the dearer processor, by the contest's name"),
+    "redis_url": Setting("REDIS_URL", "", parse_redis_url, "URL", "totals between instances; empty: this instance "
+        "is the only one and keeps its own"),
     "web_workers": Setting("WEB_WORKERS", "1", _whole(1, WORKERS_MAX), "processes", "accept payments; more than one "
         "burns the CPU quota faster without accepting more. haproxy.cfg needs a server line for each"),
     "dispatchers": Setting("DISPATCHERS", "1", _whole(1, DISPATCHERS_MAX), "processes", "pay; one keeps several "
@@ -260,7 +219,7 @@ def load(environment: Mapping[str, str]) -> Config:
         try:
             values[field.name] = setting.parse(text)
         except ValueError as error:
-            shown = _PASSWORD.sub("…@", text)
+            shown = without_password(text)
             raise ConfigError(f"{setting.variable} must be {error}; it is {shown!r}") from None
     config = Config(**values)
     _check_together(config)
@@ -283,8 +242,8 @@ def _check_together(config: Config) -> None:
         path = socket_path(config.listen, config.instance, config.web_workers - 1)
         if len(str(path).encode()) > _UNIX_PATH_BYTES_MAX:
             raise ConfigError(f"LISTEN must be shorter: {path} is over the system's {_UNIX_PATH_BYTES_MAX} bytes")
-    elif config.listen.port + config.web_workers - 1 > _PORT_MAX:
-        raise ConfigError(f"LISTEN must leave ports for {config.web_workers} workers below {_PORT_MAX}")
+    elif config.listen.port + config.web_workers - 1 > PORT_MAX:
+        raise ConfigError(f"LISTEN must leave ports for {config.web_workers} workers below {PORT_MAX}")
     if config.siblings and not config.redis_url:
         raise ConfigError("REDIS_URL must be set with SIBLINGS: totals of one instance alone would be wrong")
     if config.siblings and (lanes := workers * config.dispatchers * slots) > IDS_FOLLOWED_MIN:
@@ -293,8 +252,3 @@ def _check_together(config: Config) -> None:
         raise ConfigError(f"SIBLINGS must name other instances; {config.instance} is this one")
     if config.in_flight_max < config.dispatchers:
         raise ConfigError(f"IN_FLIGHT_MAX must be at least DISPATCHERS ({config.dispatchers})")
-
-
-def socket_path(listen: UnixListen, instance: str, worker: int) -> Path:
-    """Where a worker's unix socket is."""
-    return listen.folder / f"{instance}-{worker}.sock"

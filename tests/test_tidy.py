@@ -49,7 +49,7 @@ SHM_LAYERS = (
 )
 SERVER_LAYERS = (
     # pure, but for the clock, the environment and the core that is given away
-    ("errors", "clock", "yielding", "notation", "generations", "rejections", "log", "totals_fields"),
+    ("errors", "clock", "yielding", "notation", "generations", "rejections", "log", "totals_fields", "endpoints"),
     ("config", "totals", "window"),
     ("payments", "totals_header", "ledger"),
     ("attempt", "answers", "totals_rows"),

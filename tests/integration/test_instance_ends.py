@@ -43,14 +43,15 @@ class TestOrderlyStop:
         assert await instance.wait_end() == 0
         await processors.wait_stored(accepted, within_s=0.1)
 
-    async def test_while_it_starts(self, start: Start, processors: Processors) -> None:
-        """A stop that comes before anything is there waits until somebody heeds it."""
+    @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+    async def test_while_it_starts(self, start: Start, processors: Processors, number: int) -> None:
+        """A stop, or Ctrl-C, that comes before anything is there waits until somebody heeds it."""
         instance = await start()
         assert await instance.stop() == 0
         instance.launch()
-        await wait_for(lambda: instance.has_blocked(signal.SIGTERM), "it does not block it")
+        await wait_for(lambda: instance.has_blocked(number), "it does not block it")
         assert instance.supervisor().phase is Phase.GONE  # that of the life before: nothing is there to heed it yet
-        instance.tell()
+        instance.tell(number)
         assert await instance.wait_end() == 0
         assert processors.ids() == []
 

@@ -8,15 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from server.config import (
-    SETTINGS,
-    Config,
-    TcpListen,
-    UnixListen,
-    from_environment,
-    load,
-    socket_path,
-)
+from server.config import SETTINGS, Config, from_environment, load
+from server.endpoints import TcpListen, UnixListen, socket_path
 from server.errors import ConfigError
 from server.unknowns import ASKED_AT_ONCE_MAX
 from shm import Geometry
@@ -143,13 +136,14 @@ _BAD: dict[str, tuple[str, list[str]]] = {
                 "tcp:h:65536",
                 "tcp:h:x",
             ),
-            *("tcp:::1:80", "tcp:a b:80", "http://h:80"),
+            *("tcp:::1:80", "tcp:a b:80", "http://h:80", "tcp:[1]:80", "tcp:1.2.3.256:80"),
         ],
     ),
     "REDIS_URL": (
         REDIS,
         [
             *("redis", "rediss://h", "redis://", "redis://h:x/0", "redis://h:99999/0", "redis://h/x", "redis://[::1"),
+            *("redis://[1]:6379", "redis://1.2.3.256", "redis://:p[w@h:6379/0", "unix://:p]w@/redis.sock"),
             *("unix://", "unix:relative", "redis://h?socket_timeout=x", "http://h"),
         ],
     ),
@@ -183,6 +177,9 @@ _BAD |= dict.fromkeys(
                 "http://p:99999",
                 "http://p:x",
                 "http://[::1",
+                "http://[1]:8080",
+                "http://192.168.1.256:8080",
+                "http://192.168.01.2:8080",
             ),
             *(
                 "http://p?a=b",

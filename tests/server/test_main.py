@@ -9,7 +9,8 @@ import pytest
 
 from server import listeners
 from server.__main__ import EXIT_CANNOT_START, EXIT_WRONG_SETTING, main, open_segment
-from server.config import Config, TcpListen, load
+from server.config import Config, load
+from server.endpoints import TcpListen
 from server.supervisor import Supervisor
 from shm import Accepted, Geometry, RoleLock, RoleTaken, Segment, SegmentError
 from shm.names import lock_path
