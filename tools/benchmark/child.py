@@ -14,6 +14,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import IO
 
+from tools.benchmark import stopping
 from tools.benchmark.errors import GeneratorError
 
 STOP_S = 3.0
@@ -32,11 +33,12 @@ def started(
         try:
             yield process
         finally:
-            if process.poll() is None:
-                process.send_signal(signal.SIGINT)
-                with contextlib.suppress(subprocess.TimeoutExpired):
-                    process.wait(timeout=STOP_S)
-            process.kill()  # does nothing to one that has ended
+            with stopping.put_off():
+                if process.poll() is None:
+                    process.send_signal(signal.SIGINT)
+                    with contextlib.suppress(subprocess.TimeoutExpired):
+                        process.wait(timeout=STOP_S)
+                process.kill()  # does nothing to one that has ended
 
 
 def lines(stream: IO[bytes], tick_s: float) -> Iterator[str]:

@@ -5,13 +5,12 @@ from __future__ import annotations
 import argparse
 import os
 import secrets
-import signal
 import sys
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-from tools.benchmark import drain, saturate, soak, summary, targets
+from tools.benchmark import drain, saturate, soak, stopping, summary, targets
 from tools.benchmark import scenario as scenarios
 from tools.benchmark.card import faults, to_document
 from tools.benchmark.choices import processors_of, scenario_of, targets_of
@@ -178,9 +177,7 @@ def _seconds(text: str) -> float:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Carry out a command line and return the exit status."""
     options = parser().parse_args(arguments)
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        if number is not signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:  # nohup
-            signal.signal(number, signal.default_int_handler)
+    stopping.listen()
     try:
         return _to_its_end(options, Screen(sys.stdout))
     except UnreadError:

@@ -13,6 +13,7 @@ from tools.benchmark.errors import DockerError
 
 ASK_TIMEOUT_S = 20.0
 START_TIMEOUT_S = 900.0  # images may have to be built
+STOP_TIMEOUT_S = 60.0  # docker kills what has not ended within the file's `stop_grace_period`, 10 s unless it says so
 LAST_WORDS = 400  # characters of docker's complaint worth showing
 
 _PROJECT = "com.docker.compose.project"
@@ -107,27 +108,35 @@ class ComposeProject:
         self._compose("up", "--detach", "--build", "--quiet-pull")
 
     def stop(self) -> None:
-        """Stop and remove the containers, and the volumes unless they are to stay; raises DockerError."""
-        self._compose("down", *([] if self._keep_volumes else ["--volumes"]))
+        """Stop and remove the containers, and the volumes unless they are to stay; raises DockerError.
+
+        In a session of its own: a Ctrl-C at the keyboard would reach docker, too, which then leaves them running.
+        """
+        words = ["down", *([] if self._keep_volumes else ["--volumes"])]
+        _run(self._command(*words), STOP_TIMEOUT_S, own_session=True)
 
     def limits(self, service: str) -> tuple[str, str]:
         """Return (cpus, memory) that this file allows a service; raises DockerError."""
         return limits_of(json.loads(self._compose("config", "--format", "json")), service)
 
     def _compose(self, *words: str) -> str:
-        prefix = ["env", *self._variables]
-        return _run([*prefix, "docker", "compose", "--file", str(self.file), *words], START_TIMEOUT_S)
+        return _run(self._command(*words), START_TIMEOUT_S)
+
+    def _command(self, *words: str) -> list[str]:
+        return ["env", *self._variables, "docker", "compose", "--file", str(self.file), *words]
 
 
 def _docker(words: list[str], timeout_s: float) -> str:
     return _run(["docker", *words], timeout_s)
 
 
-def _run(command: list[str], timeout_s: float) -> str:
+def _run(command: list[str], timeout_s: float, *, own_session: bool = False) -> str:
     """Run a command and return what it prints; raises DockerError with its last words."""
     said = " ".join(command[:6])
     try:
-        done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=timeout_s)
+        done = subprocess.run(
+            command, check=False, capture_output=True, text=True, timeout=timeout_s, start_new_session=own_session
+        )
     except FileNotFoundError as error:
         raise DockerError("The docker command is not there.") from error
     except subprocess.TimeoutExpired as error:

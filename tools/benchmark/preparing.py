@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tools.benchmark import containers
+from tools.benchmark import containers, stopping
 from tools.benchmark.containers import Container
 from tools.benchmark.endpoints import Gateway, Processors
 from tools.benchmark.errors import EndpointError
@@ -46,5 +46,6 @@ def behave(processors: Processors, condition: Condition) -> None:
 
 
 def calm(processors: Processors) -> None:
-    """Put both processors back to answering at once; tries both before it raises EndpointError."""
-    behave(processors, CALM)
+    """Put both processors back to answering at once, uninterrupted; tries both before it raises EndpointError."""
+    with stopping.put_off():
+        behave(processors, CALM)

@@ -48,7 +48,7 @@ def sit(
             if any(results.values()):
                 time.sleep(PAUSE_S)
             screen.say(f"run {number + 1} of {repeat} on {target.name} ({target.url})")
-            with target.up():
+            with target.up(screen.say):
                 result = measure(target)
             results[target.name].append(result)
             try:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from tools.benchmark import stopping
 from tools.benchmark.containers import ComposeProject
 from tools.benchmark.endpoints import Endpoint
 from tools.benchmark.errors import DockerError, EndpointError, OptionError
@@ -50,8 +51,11 @@ class Target:
         return answers(self.url)
 
     @contextlib.contextmanager
-    def up(self) -> Iterator[None]:
-        """Start it if that is ours to do, wait until it answers, and stop what was started at the end."""
+    def up(self, say: Callable[[str], None] = lambda _: None) -> Iterator[None]:
+        """Start it if that is ours to do, wait until it answers, and stop what was started at the end.
+
+        `say` is told before it is stopped: that takes a while, and nothing interrupts it.
+        """
         if self.project is None:
             if not self.answers():
                 raise EndpointError(f"Nothing answers at {self.url}: start the gateway first (./tools/run).")
@@ -64,7 +68,15 @@ class Target:
             self._wait()
             yield
         finally:
-            self.project.stop()
+            self._stop(self.project, say)
+
+    def _stop(self, project: ComposeProject, say: Callable[[str], None]) -> None:
+        """Stop what was started, also if nobody reads that any more."""
+        with stopping.put_off():
+            try:
+                say(f"stopping {self.name} …")
+            finally:
+                project.stop()
 
     def _wait(self) -> None:
         """Wait until its summary answers with success; raises EndpointError after `READY_S`."""

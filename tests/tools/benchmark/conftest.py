@@ -1,10 +1,12 @@
 """Fixtures of the bench's tests."""
 
+import signal
 from collections.abc import Iterator
 
 import pytest
 
 from tests.tools.benchmark.samples import Bank
+from tools.benchmark import stopping
 
 
 @pytest.fixture
@@ -13,3 +15,13 @@ def bank() -> Iterator[Bank]:
     made = Bank()
     yield made
     made.close()
+
+
+@pytest.fixture
+def listening() -> Iterator[None]:
+    """The bench heeds signals, and the tests' own way comes back afterwards."""
+    before = {number: signal.getsignal(number) for number in stopping.SIGNALS}
+    stopping.listen()
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)

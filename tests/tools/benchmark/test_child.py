@@ -1,7 +1,10 @@
 """Tests of tools/benchmark/child.py."""
 
+import os
+import signal
 import subprocess
 import sys
+import threading
 import time
 
 import pytest
@@ -42,6 +45,21 @@ class TestChild:
             assert next(lines(process.stdout, 5.0)) == "up"
         assert process.poll() is not None
         assert time.monotonic() - began_s < 30
+
+    def test_is_gone_though_a_signal_comes_meanwhile(self, listening: None, monkeypatch: pytest.MonkeyPatch) -> None:
+        """While it is waited for, after an error; that Ctrl-C ends the bench then."""
+        del listening
+        monkeypatch.setattr(child, "STOP_S", 0.5)
+        timer = threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGINT))
+        context = started(python(SLEEPER.format("signal.SIG_IGN")), stdout=subprocess.PIPE, stderr=-1)
+        process = context.__enter__()
+        assert process.stdout is not None
+        assert next(lines(process.stdout, 5.0)) == "up"
+        timer.start()
+        with pytest.raises(KeyboardInterrupt):
+            context.__exit__(None, None, None)
+        timer.join()
+        assert process.returncode == -signal.SIGKILL
 
     def test_one_that_stays_is_a_sentence(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """It closed its output and did not end."""

@@ -22,6 +22,7 @@ from tools.benchmark.sheet import Sheet
 from tools.processor.store import ROWS_MAX
 
 
+@pytest.mark.usefixtures("listening")
 class TestMain:
     """A whole command."""
 
@@ -93,11 +94,8 @@ class TestMain:
             return a_card()
 
         monkeypatch.setattr(command_line, "carry_out", carry_out)
-        before = signal.signal(signal.SIGHUP, hangup)
-        try:
-            assert self.run(bank, tmp_path) == status
-        finally:
-            signal.signal(signal.SIGHUP, before)
+        signal.signal(signal.SIGHUP, hangup)
+        assert self.run(bank, tmp_path) == status
 
     def test_without_a_reader_it_ends_in_silence(
         self, bank: Bank, cards: list[Card], tmp_path: Path, monkeypatch: pytest.MonkeyPatch

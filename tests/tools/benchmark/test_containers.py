@@ -1,5 +1,6 @@
 """Tests of tools/benchmark/containers.py."""
 
+import os
 import stat
 from pathlib import Path
 from typing import Any
@@ -129,6 +130,19 @@ class TestComposeProject:
             f"18070 compose --file {tmp_path}/some.yml down",
             f"1 compose --file {tmp_path}/some.yml down --volumes",
         ]
+
+    def test_is_stopped_in_a_session_of_its_own(self, docker: Path, tmp_path: Path) -> None:
+        """Where no Ctrl-C at the keyboard reaches docker."""
+        docker.write_text(f"#!/bin/sh\ncut -d' ' -f6 /proc/$$/stat >{tmp_path}/session\n", encoding="ascii")
+        ComposeProject(tmp_path / "some.yml").stop()
+        assert int((tmp_path / "session").read_text(encoding="ascii")) != os.getsid(0)
+
+    def test_a_stop_has_a_bound(self, docker: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """As nothing interrupts it."""
+        monkeypatch.setattr(containers, "STOP_TIMEOUT_S", 0.05)
+        docker.write_text("#!/bin/sh\nexec sleep 20\n", encoding="ascii")
+        with pytest.raises(DockerError, match="did not end within"):
+            ComposeProject(tmp_path / "some.yml").stop()
 
     def test_a_failure_carries_the_last_words(self, docker: Path, tmp_path: Path) -> None:
         """What docker complained about is in the message."""

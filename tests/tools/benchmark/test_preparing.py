@@ -1,5 +1,7 @@
 """Tests of tools/benchmark/preparing.py."""
 
+import signal
+
 import pytest
 
 from tests.tools.benchmark.samples import Bank, processors_of, target_of
@@ -77,6 +79,20 @@ class TestCalm:
         with pytest.raises(EndpointError, match="default"):
             calm((gone, processors_of(bank)[1]))
         assert bank.changes == CALMED[2:]
+
+    def test_no_signal_cuts_it_off(self, bank: Bank, listening: None, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A second Ctrl-C would leave a processor failing."""
+        del listening
+        real = Processor.behave
+
+        def behave_interrupted(self: Processor, condition: Condition) -> None:
+            signal.raise_signal(signal.SIGINT)
+            real(self, condition)
+
+        monkeypatch.setattr(Processor, "behave", behave_interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            calm(processors_of(bank))
+        assert bank.changes == CALMED
 
     def test_or_fail_together(self, bank: Bank) -> None:
         """An outage of both."""

@@ -1,5 +1,6 @@
 """Tests of tools/benchmark/targets.py."""
 
+import signal
 import subprocess
 from collections.abc import Callable
 from http import HTTPStatus
@@ -11,7 +12,7 @@ from tests.tools.benchmark.samples import RULES, Bank
 from tools.benchmark import containers, targets
 from tools.benchmark.containers import ComposeProject
 from tools.benchmark.endpoints import Endpoint, free_port
-from tools.benchmark.errors import DockerError, EndpointError, OptionError
+from tools.benchmark.errors import DockerError, EndpointError, OptionError, UnreadError
 from tools.benchmark.targets import Target, answers, floor, gateway, hop, local_port, other
 
 
@@ -89,6 +90,39 @@ class TestUp:
         project = FakeProject()
         with pytest.raises(KeyboardInterrupt), Target("floor", bank.gateway.url, project=project).up():
             raise KeyboardInterrupt
+        assert project.said == ["start", "stop"]
+
+    def test_no_signal_cuts_the_stop_off(self, listening: None, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A Ctrl-C while a target is stopped, after a good run or for another Ctrl-C; it is said that this goes on."""
+        del listening
+        monkeypatch.setattr(targets, "answers", lambda _: False)
+        monkeypatch.setattr(Target, "_wait", lambda _: None)
+        told: list[str] = []
+
+        class Interrupted(FakeProject):
+            """Somebody is in a hurry while it stops."""
+
+            def stop(self) -> None:
+                """Note it after the signal."""
+                signal.raise_signal(signal.SIGINT)
+                super().stop()
+
+        project = Interrupted()
+        with pytest.raises(KeyboardInterrupt), Target("floor", "http://x", project=project).up(told.append):
+            project.said.append("measured")
+        assert (project.said, told) == (["start", "measured", "stop"], ["stopping floor …"])
+
+    def test_is_stopped_though_nobody_reads_it(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """`| head` that has gone."""
+        monkeypatch.setattr(targets, "answers", lambda _: False)
+        monkeypatch.setattr(Target, "_wait", lambda _: None)
+        project = FakeProject()
+
+        def say(_: str) -> None:
+            raise UnreadError
+
+        with pytest.raises(UnreadError), Target("floor", "http://x", project=project).up(say):
+            pass
         assert project.said == ["start", "stop"]
 
     def test_half_a_start_is_stopped_too(self) -> None:
