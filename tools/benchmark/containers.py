@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -72,12 +73,17 @@ def address_of(containers: list[Container], port: int) -> tuple[str, int] | None
 
 
 def running() -> list[Container]:
-    """Return all running containers; none if there is no docker here."""
-    try:
-        ids = _docker(["ps", "--quiet", "--no-trunc"], ASK_TIMEOUT_S).split()
-        return parse(json.loads(_docker(["inspect", *ids], ASK_TIMEOUT_S))) if ids else []
-    except DockerError:
+    """Return all running containers; none if there is no docker here. Raises DockerError if docker does not tell."""
+    if shutil.which("docker") is None:
         return []
+    ids = _run(["docker", "ps", "--quiet", "--no-trunc"], ASK_TIMEOUT_S).split()
+    if not ids:
+        return []
+    inspected = _end_of(["docker", "inspect", *ids], ASK_TIMEOUT_S)
+    try:
+        return parse(json.loads(inspected.stdout))  # whatever its status: one may have ended since `ps`
+    except ValueError as error:
+        raise DockerError(f"`docker inspect …` failed: {inspected.stderr.strip()[-LAST_WORDS:]}") from error
 
 
 def limits_of(config: Any, service: str) -> tuple[str, str]:
@@ -126,21 +132,25 @@ class ComposeProject:
         return ["env", *self._variables, "docker", "compose", "--file", str(self.file), *words]
 
 
-def _docker(words: list[str], timeout_s: float) -> str:
-    return _run(["docker", *words], timeout_s)
-
-
 def _run(command: list[str], timeout_s: float, *, own_session: bool = False) -> str:
     """Run a command and return what it prints; raises DockerError with its last words."""
-    said = " ".join(command[:6])
+    done = _end_of(command, timeout_s, own_session=own_session)
+    if done.returncode:
+        raise DockerError(f"`{_said(command)} …` failed: {done.stderr.strip()[-LAST_WORDS:]}")
+    return done.stdout
+
+
+def _said(command: list[str]) -> str:
+    return " ".join(command[:6])
+
+
+def _end_of(command: list[str], timeout_s: float, *, own_session: bool = False) -> subprocess.CompletedProcess[str]:
+    """Run a command to its end, whatever its status; raises DockerError if it is missing or does not end."""
     try:
-        done = subprocess.run(
+        return subprocess.run(
             command, check=False, capture_output=True, text=True, timeout=timeout_s, start_new_session=own_session
         )
     except FileNotFoundError as error:
         raise DockerError("The docker command is not there.") from error
     except subprocess.TimeoutExpired as error:
-        raise DockerError(f"`{said} …` did not end within {timeout_s:.0f} s.") from error
-    if done.returncode:
-        raise DockerError(f"`{said} …` failed: {done.stderr.strip()[-LAST_WORDS:]}")
-    return done.stdout
+        raise DockerError(f"`{_said(command)} …` did not end within {timeout_s:.0f} s.") from error

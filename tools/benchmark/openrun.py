@@ -123,7 +123,8 @@ class OpenRun:
 
     def __enter__(self) -> Self:
         order = self.order
-        self.ours, self.theirs = metered(order.target, order.processors)
+        self.ours, self.theirs, notes = metered(order.target, order.processors)
+        self.notes += notes
         self._address = self._find_address()
         self.first_at_ms = time.time_ns() // _NS_PER_MS
         try:

@@ -2,23 +2,36 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from tools.benchmark import containers, stopping
 from tools.benchmark.containers import Container
 from tools.benchmark.endpoints import Gateway, Processors
-from tools.benchmark.errors import EndpointError
+from tools.benchmark.errors import DockerError, EndpointError
 from tools.benchmark.scenario import CALM, Condition
 from tools.benchmark.targets import Target, local_port
 
 
-def metered(target: Target, processors: Processors) -> tuple[list[Container], list[Container]]:
-    """Return the target's containers and the processors', each once: both of these may belong to one project."""
-    found = containers.running()
+class Found(NamedTuple):
+    """The target's containers and the processors', and a sentence if docker did not tell which there are."""
+
+    ours: list[Container]
+    theirs: list[Container]
+    notes: list[str]
+
+
+def metered(target: Target, processors: Processors) -> Found:
+    """Return whose meters are to be read, each container once: both processors may belong to one project."""
+    try:
+        found = containers.running()
+    except DockerError as error:
+        return Found([], [], [f"no meters: {error}"])
 
     def beside(port: int | None) -> list[Container]:
         return containers.beside_port(found, port) if port else []
 
     theirs = [each for processor in processors for each in beside(local_port(processor.url))]
-    return beside(target.local_port), list({each.container_id: each for each in theirs}.values())
+    return Found(beside(target.local_port), list({each.container_id: each for each in theirs}.values()), [])
 
 
 def prepare(target: Target, processors: Processors, conditions: tuple[Condition, Condition] = (CALM, CALM)) -> None:

@@ -19,7 +19,7 @@ from tools.benchmark.generator import Generated, Plan, Progress, generate
 from tools.benchmark.latencies import count_of, of_metrics
 from tools.benchmark.meters import Snapshot
 from tools.benchmark.oracle import oracle_of
-from tools.benchmark.preparing import calm, metered, prepare
+from tools.benchmark.preparing import Found, calm, metered, prepare
 from tools.benchmark.progress import Screen, line_of
 from tools.benchmark.reconcile import Answers, Books, Findings
 from tools.benchmark.scenario import Scenario
@@ -88,9 +88,9 @@ def carry_out(order: Order, screen: Screen, settle_s: float = SETTLE_S) -> Card:
 
     Raises BenchError if the load could not be run; what the gateway did wrong is in the card.
     """
-    ours, theirs = metered(order.target, order.processors)
+    found = metered(order.target, order.processors)
     first = order.scenario.stages[0]
-    recorder = Recorder(order.scenario, ours + theirs, screen)
+    recorder = Recorder(order.scenario, found.ours + found.theirs, screen)
     run = secrets.token_hex(_RUN_BYTES)
     default, fallback = order.processors
     plan = Plan(order.scenario, run, order.seed, order.target.url, (default.url, fallback.url), order.token)
@@ -98,7 +98,7 @@ def carry_out(order: Order, screen: Screen, settle_s: float = SETTLE_S) -> Card:
         prepare(order.target, order.processors, (first.default, first.fallback))
         generated = generate(plan, recorder.on_event, recorder.on_tick)
         calm(order.processors)  # what still waits is to be settled now; again below, for a run that failed
-        return _card(order, run, recorder, generated, (ours, theirs), screen, settle_s)
+        return _card(order, run, recorder, generated, found, screen, settle_s)
     finally:
         calm(order.processors)
 
@@ -108,7 +108,7 @@ def _card(
     run: str,
     recorder: Recorder,
     generated: Generated,
-    of_whom: tuple[list[Container], list[Container]],
+    found: Found,
     screen: Screen,
     settle_s: float,
 ) -> Card:
@@ -116,10 +116,9 @@ def _card(
     start, end, ended, started_at_ms = recorder.start, recorder.end, recorder.ended, recorder.started_at_ms
     if start is None or end is None or ended is None or started_at_ms is None:
         raise GeneratorError("The load never started, or never ended. " + " | ".join(generated.remarks))
-    ours, theirs = of_whom
     answered = _answered(recorder, generated)
     latencies = of_metrics(generated.metrics, len(order.scenario.stages))
-    notes = [f"k6 said: {remark}" for remark in generated.remarks]
+    notes = [*found.notes, *(f"k6 said: {remark}" for remark in generated.remarks)]
     settled = score = oracle = None
     if order.target.settles:
         at_end, missing = money_of(order.scenario, ended)
@@ -142,8 +141,8 @@ def _card(
         oracle=oracle,
         audits=recorder.audits,
         used=Used(
-            containers=meters.between(ours, start, end),
-            processors=meters.between(theirs, start, end),
+            containers=meters.between(found.ours, start, end),
+            processors=meters.between(found.theirs, start, end),
             generator_cpu_s=generated.cpu_s,
             machine_idle_percent=meters.idle_percent(start, end),
             metered_s=end.at_s - start.at_s,

@@ -127,6 +127,8 @@ def measure(order: Order, ask: Ask, screen: Screen) -> Sheet:
         Phase("soak", ask.duration_s * _MS_PER_S, ask.rate_per_s),
     ]
     with OpenRun(order, screen) as run:
+        if not run.ours:
+            screen.say("No containers were found behind the target: nothing will be known of their memory.")
         fill(run, ask.fill, ask.fill_per_s)
         sampler = _Sampler(run, ask.sample_s)
         hooks = Hooks(sampler.on_phase, sampler.on_tick)

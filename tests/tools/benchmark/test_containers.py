@@ -100,6 +100,25 @@ class TestRunning:
         )
         assert containers.running() == [Container("abc", "", "x", 3, frozenset())]
 
+    def test_one_that_ended_meanwhile_does_not_hide_the_others(self, docker: Path) -> None:
+        """`docker inspect` fails then, and prints those it has found."""
+        docker.write_text(
+            '#!/bin/sh\n[ "$1" = ps ] && echo abc def && exit\n'
+            'echo \'[{"Id": "abc", "Name": "/x", "State": {"Pid": 3}, "Config": {}}]\'\n'
+            'echo "Error: No such object: def" >&2\nexit 1\n',
+            encoding="ascii",
+        )
+        assert [each.container_id for each in containers.running()] == ["abc"]
+
+    @pytest.mark.parametrize("fails", ["ps", "inspect"])
+    def test_a_docker_that_does_not_tell_is_a_sentence(self, docker: Path, fails: str) -> None:
+        """It is there and refuses: that is not the same as no containers."""
+        docker.write_text(
+            f'#!/bin/sh\n[ "$1" = {fails} ] && echo permission denied >&2 && exit 1\necho abc\n', encoding="ascii"
+        )
+        with pytest.raises(DockerError, match=f"`docker {fails}.* failed: permission denied"):
+            containers.running()
+
 
 class TestLimitsOf:
     """`docker compose config`."""

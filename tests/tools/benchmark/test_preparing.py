@@ -8,7 +8,7 @@ from tests.tools.benchmark.samples import Bank, processors_of, target_of
 from tools.benchmark import containers
 from tools.benchmark.containers import Container
 from tools.benchmark.endpoints import Processor, free_port
-from tools.benchmark.errors import EndpointError
+from tools.benchmark.errors import DockerError, EndpointError
 from tools.benchmark.preparing import behave, calm, metered, prepare
 from tools.benchmark.scenario import Condition
 from tools.benchmark.targets import Target
@@ -35,15 +35,25 @@ class TestMetered:
         ]
         monkeypatch.setattr(containers, "running", lambda: [*found, Container("x", "other", "x", 1, frozenset({1}))])
         processors = (Processor("default", "http://localhost:8001"), Processor("fallback", "http://localhost:8002"))
-        ours, theirs = metered(Target("gateway", "http://localhost:9999"), processors)
+        ours, theirs, notes = metered(Target("gateway", "http://localhost:9999"), processors)
         assert [each.service for each in ours] == ["app1", "haproxy"]
         assert [each.service for each in theirs] == ["default", "fallback"]
+        assert notes == []
 
     def test_none_elsewhere(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """Another machine's containers can't be read."""
         monkeypatch.setattr(containers, "running", list)
         far = Processor("default", "http://far:1"), Processor("fallback", "http://far:2")
-        assert metered(Target("gateway", "http://far:9999"), far) == ([], [])
+        assert metered(Target("gateway", "http://far:9999"), far) == ([], [], [])
+
+    def test_a_docker_that_does_not_tell_is_a_note(self, bank: Bank, monkeypatch: pytest.MonkeyPatch) -> None:
+        """The load is run without meters, and the result says why it has none."""
+
+        def refuse() -> list[Container]:
+            raise DockerError("no such daemon.")
+
+        monkeypatch.setattr(containers, "running", refuse)
+        assert metered(target_of(bank), processors_of(bank)) == ([], [], ["no meters: no such daemon."])
 
 
 class TestPrepare:

@@ -7,11 +7,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.tools.benchmark.samples import USAGE, Bank, processors_of, target_of
-from tools.benchmark import preparing, soak
+from tools.benchmark import soak
 from tools.benchmark.cgroup import Reading
 from tools.benchmark.containers import Container
 from tools.benchmark.meters import Snapshot
 from tools.benchmark.openrun import Order
+from tools.benchmark.preparing import Found
 from tools.benchmark.progress import Screen
 from tools.benchmark.sheet import faults
 from tools.benchmark.soak import Ask, Sampled, growths, measure, slope_percent
@@ -67,10 +68,8 @@ class TestMeasure:
     def growing(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """One container, which has a megabyte more each time it is looked at."""
         monkeypatch.setattr(soak, "WARM_UP_MS", 200)
-        monkeypatch.setattr(preparing, "metered", lambda *_: ([], []))
-        monkeypatch.setattr(
-            "tools.benchmark.openrun.metered", lambda *_: ([Container("id", "", "app1", 1, frozenset())], [])
-        )
+        found = Found([Container("id", "", "app1", 1, frozenset())], [], [])
+        monkeypatch.setattr("tools.benchmark.openrun.metered", lambda *_: found)
         looked = [0]
 
         def snapshot(_: list[Container]) -> Snapshot:
@@ -95,3 +94,12 @@ class TestMeasure:
         assert sheet.told[0].split()[:3] == ["memory", "first", "MB"]
         assert sum("  from " in line for line in sheet.told) == soak.PARTS
         assert USAGE.cpus_limit is not None
+
+    def test_without_containers_that_is_said_at_once(self, bank: Bank, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Not after an hour: memory is what a soak is about. Why there are none is a note."""
+        monkeypatch.setattr("tools.benchmark.openrun.metered", lambda *_: Found([], [], ["no meters: so and so"]))
+        stream = io.StringIO()
+        order = Order(target_of(bank), processors_of(bank), 7, 4, 2.0)
+        sheet = measure(order, Ask(40, 40, 20, 1, 0.2), Screen(stream))
+        assert stream.getvalue().startswith("No containers were found behind the target")
+        assert sheet.notes[0] == "no meters: so and so"
