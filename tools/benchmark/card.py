@@ -62,7 +62,7 @@ class Used:
 
     @property
     def cpu_ns(self) -> int | None:
-        """CPU time of all of the target's containers; None without containers, or if one was started anew."""
+        """CPU time of all of the target's containers; None without containers, or if one ended or can't be read."""
         usages = [each.usage for each in self.containers]
         return sum(usage.cpu_ns for usage in usages if usage) if usages and all(usages) else None
 
@@ -108,6 +108,7 @@ def faults(card: Card) -> list[str]:
         told.append(f"{card.answered.refused:,} payments refused, {card.answered.unanswered:,} not answered.")
     if card.differences:
         told.append(f"{len(card.differences)} of {len(card.audits)} audits differ.")
+    told += ended_faults(card.used)
     if card.settled is None:
         return told
     if not card.audits:
@@ -115,6 +116,15 @@ def faults(card: Card) -> list[str]:
     if card.settled.quiet_s is None:
         told.append("Not everything accepted was settled in the time allowed.")
     return told + money_faults(card.settled.findings)
+
+
+def ended_faults(used: Used) -> list[str]:
+    """Return a sentence for every container that did not live through the load."""
+    return [
+        f"{each.service} ended during the load, and was started anew or is gone."
+        for each in (*used.containers, *used.processors)
+        if each.ended
+    ]
 
 
 def money_faults(findings: Findings | None) -> list[str]:

@@ -57,8 +57,8 @@ payments at a constant rate, whatever becomes of them, by a generator that leave
   summary     a million settled payments, then summaries of all kinds of windows, compared with the processors'
   soak        300/s for an hour, after a million payments: does memory stay what it is
 
-Ends with 0 if all is well, 1 if the gateway refused, lost, doubled or misreported anything, 2 if it can't be run.
-A goal that is missed is told, and changes nothing in that."""
+Ends with 0 if all is well, 1 if the gateway refused, lost, doubled or misreported anything or a container ended, 2 if
+it can't be run. A goal that is missed is told, and changes nothing in that."""
 
 
 def parser() -> argparse.ArgumentParser:

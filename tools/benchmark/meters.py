@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,10 +16,14 @@ _SHARED_COLUMNS = 8  # user to steal; the guest columns after them are counted i
 
 @dataclass(frozen=True, slots=True)
 class Metered:
-    """One container's use of CPU and memory during the load, or None if it was started anew meanwhile."""
+    """One container's use of CPU and memory between two readings; None if either of them is missing.
+
+    `ended`: it was read before and not to the end, or began anew.
+    """
 
     service: str
     usage: cgroup.Usage | None
+    ended: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,14 +60,23 @@ def machine_ticks(proc_stat: str) -> tuple[int, int]:
     return sum(columns[_IDLE_COLUMNS]), sum(columns[:_SHARED_COLUMNS])
 
 
-def between(containers: list[Container], start: Snapshot, end: Snapshot) -> list[Metered]:
-    """Return each container's use between two snapshots."""
+def between(
+    containers: list[Container], start: Snapshot, end: Snapshot, *, ended: Collection[str] = ()
+) -> list[Metered]:
+    """Return each container's use between two snapshots; those of `ended` are known to have ended before or after."""
     metered = []
     for container in containers:
         first, last = (each.readings.get(container.container_id) for each in (start, end))
         usage = cgroup.used(first, last) if first and last else None
-        metered.append(Metered(container.service, usage))
+        has_ended = container.container_id in ended or (first is not None and usage is None)
+        metered.append(Metered(container.service, usage, has_ended))
     return metered
+
+
+def ended_between(containers: list[Container], start: Snapshot, end: Snapshot) -> set[str]:
+    """Return the ids of those that ended between two snapshots, or began anew."""
+    whole = between(containers, start, end)
+    return {each.container_id for each, metered in zip(containers, whole, strict=True) if metered.ended}
 
 
 def idle_percent(start: Snapshot, end: Snapshot) -> float:

@@ -8,7 +8,6 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from types import TracebackType
 from typing import NamedTuple, Self
 from urllib.parse import urlsplit
 
@@ -116,6 +115,8 @@ class OpenRun:
         self.answered = Answered(0, 0, 0, 0, {})
         self.audits: list[Summaries] = []
         self.notes: list[str] = []
+        self._start = Snapshot({}, (0, 0), 0.0)
+        self._ended: set[str] = set()  # in any load: a phase that is not metered tells nothing of it
         self._address = ("", 0)
         self._next_turn = 0
         self._failed: dict[str, int] = {}
@@ -125,6 +126,7 @@ class OpenRun:
         order = self.order
         self.ours, self.theirs, notes = metered(order.target, order.processors)
         self.notes += notes
+        self._start = meters.snapshot(self.ours + self.theirs)
         self._address = self._find_address()
         self.first_at_ms = time.time_ns() // _NS_PER_MS
         try:
@@ -134,9 +136,7 @@ class OpenRun:
             raise
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         calm(self.order.processors)
 
     def _find_address(self) -> tuple[str, int]:
@@ -182,8 +182,9 @@ class OpenRun:
         return observed
 
     def _add(self, observed: Observed) -> None:
-        """Count the answers of a load, and keep its audits."""
+        """Count the answers of a load, keep its audits, and look which containers have not lived to its end."""
         self.audits += observed.audits
+        self._ended |= meters.ended_between(self.ours + self.theirs, self._start, observed.snapshots[-1])
         whole, last = observed.tally.whole(), self.answered
         statuses = Counter(last.by_status)
         statuses.update({status: n for status, n in whole.statuses.items() if status not in SUCCESS})
@@ -195,8 +196,7 @@ class OpenRun:
             dict(statuses),
         )
         self._next_turn = max(self._next_turn, observed.tally.began[-1].first_turn)
-        failed = observed.tally.failed.items()
-        self._failed |= {self.correlation_id(turn): status for turn, status in failed}
+        self._failed |= {self.correlation_id(turn): status for turn, status in observed.tally.failed.items()}
 
     def correlation_id(self, turn: int) -> str:
         """Return the id of this payment of the run."""
@@ -227,8 +227,8 @@ class OpenRun:
         """Return what was used from the beginning of phase `first` to the end of phase `last` (-2: of the last one)."""
         start, end = observed.snapshots[first], observed.snapshots[last + 1]
         return Used(
-            containers=meters.between(self.ours, start, end),
-            processors=meters.between(self.theirs, start, end),
+            containers=meters.between(self.ours, start, end, ended=self._ended),
+            processors=meters.between(self.theirs, start, end, ended=self._ended),
             generator_cpu_s=observed.tally.cpu_s,
             machine_idle_percent=meters.idle_percent(start, end),
             metered_s=end.at_s - start.at_s,

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from tools.benchmark.card import Used, money_faults, per_payment_us, plain
+from tools.benchmark.card import Used, ended_faults, money_faults, per_payment_us, plain
 from tools.benchmark.compare import Figures
 from tools.benchmark.events import Summaries, differs
 from tools.benchmark.latencies import Latency
@@ -142,6 +142,7 @@ def faults(sheet: Sheet) -> list[str]:
             )
     if sheet.differences:
         told.append(f"{len(sheet.differences)} of {len(sheet.audits)} audits differ.")
+    told += ended_faults(sheet.used)
     if sheet.settles:
         if sheet.quiet_s is None:
             told.append("Not everything accepted was settled in the time allowed.")

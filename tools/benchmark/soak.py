@@ -13,6 +13,7 @@ from statistics import fmean
 from typing import NamedTuple
 
 from tools.benchmark import meters
+from tools.benchmark.containers import Container
 from tools.benchmark.openloop.plan import Phase
 from tools.benchmark.openrun import TICK_S, Hooks, Observed, OpenRun, Order
 from tools.benchmark.progress import Screen
@@ -20,7 +21,7 @@ from tools.benchmark.rows import Own, rows_of, sheet_of
 from tools.benchmark.saturate import WARM_UP_MS
 from tools.benchmark.sheet import Goal, Sheet
 from tools.benchmark.summary import fill
-from tools.benchmark.text import LATENCY_COLUMNS, latency_cells, number, table
+from tools.benchmark.text import LATENCY_COLUMNS, NOT_KNOWN, latency_cells, number, table
 
 GROWTH_PERCENT_MAX = 2.0
 SAMPLES_MIN = 3  # through two points there is always a line
@@ -54,6 +55,7 @@ class Growth(NamedTuple):
     """Of one container: first and last reading, and its slope in percent of its mean per hour.
 
     `late_percent` is the slope of the second half: by then every ring and table of a bounded size has been filled once.
+    Both are None for one that was not always there: started anew, it would look like a loss.
     """
 
     service: str
@@ -79,15 +81,21 @@ def slope_percent(points: Sequence[tuple[float, float]]) -> float | None:
 
 
 def growths(samples: Sequence[Sampled]) -> list[Growth]:
-    """Return how the memory of each container went; one that was not always there is left out."""
+    """Return how the memory of each container went that was ever read."""
     found = []
-    for service in samples[0].memory_bytes if samples else ():
+    for service in dict.fromkeys(service for each in samples for service in each.memory_bytes):
         points = [(each.at_s, float(each.memory_bytes[service])) for each in samples if service in each.memory_bytes]
+        slopes: tuple[float | None, float | None] = (None, None)
         if len(points) == len(samples):
-            late = points[len(points) // 2 :]
-            first, last = int(points[0][1]), int(points[-1][1])
-            found.append(Growth(service, first, last, slope_percent(points), slope_percent(late)))
+            slopes = (slope_percent(points), slope_percent(points[len(points) // 2 :]))
+        found.append(Growth(service, int(points[0][1]), int(points[-1][1]), *slopes))
     return found
+
+
+def greatest_late(grown: Sequence[Growth]) -> float | None:
+    """Return the greatest slope of the second half; None unless that of every container is known."""
+    late = [each.late_percent for each in grown if each.late_percent is not None]
+    return max(late, default=None) if len(late) == len(grown) else None
 
 
 class _Sampler:
@@ -136,24 +144,27 @@ def measure(order: Order, ask: Ask, screen: Screen) -> Sheet:
         settlement = run.settle()
     rows = rows_of(run, observed)
     grown = growths(sampler.samples)
-    late = [each.late_percent for each in grown if each.late_percent is not None]
     own = Own(
         command=f"soak at {ask.rate_per_s:,}/s",
         main=_SOAK,
         metered=(_SOAK, _SOAK),
-        goals=[Goal("memory growth % per hour, second half", max(late, default=None), at_most=GROWTH_PERCENT_MAX)],
-        told=[*_growth_lines(grown), *_part_lines(observed)],
+        goals=[Goal("memory growth % per hour, second half", greatest_late(grown), at_most=GROWTH_PERCENT_MAX)],
+        told=[*_growth_lines(grown, run.ours), *_part_lines(observed)],
         more={"memory": sampler.samples, "growth": grown},
     )
     return sheet_of(run, observed, rows, settlement, own)
 
 
-def _growth_lines(grown: Sequence[Growth]) -> list[str]:
+def _growth_lines(grown: Sequence[Growth], ours: Sequence[Container]) -> list[str]:
+    if not ours:
+        return ["memory: no containers were found behind the target"]
     rows = [["memory", "first MB", "last MB", "% per hour", "second half"]]
     for each in grown:
         sizes = (number(value / _BYTES_PER_MB) for value in (each.first_bytes, each.last_bytes))
         rows.append([each.service, *sizes, number(each.percent, 2), number(each.late_percent, 2)])
-    return list(table(rows)) if grown else ["memory: no containers were found behind the target"]
+    never_read = {each.service for each in ours} - {each.service for each in grown}
+    rows += [[service, "not readable", *[NOT_KNOWN] * 3] for service in sorted(never_read)]
+    return list(table(rows))
 
 
 def _part_lines(observed: Observed) -> list[str]:

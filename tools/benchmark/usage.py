@@ -42,7 +42,7 @@ def usage_lines(used: Used, payments: int) -> Iterator[str]:
 def _row(metered: Metered, payments: int, metered_s: float) -> list[str]:
     usage = metered.usage
     if usage is None:
-        return [metered.service, "started anew", *[NOT_KNOWN] * (len(HEADER) - 2)]
+        return [metered.service, "ended" if metered.ended else "not readable", *[NOT_KNOWN] * (len(HEADER) - 2)]
     of_cpu = None if usage.cpus_limit is None else usage.cpu_ns / NS_PER_S / metered_s / usage.cpus_limit
     return [
         metered.service,

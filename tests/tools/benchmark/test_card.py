@@ -12,6 +12,8 @@ from tools.benchmark.events import Totals
 from tools.benchmark.meters import Metered
 from tools.benchmark.reconcile import Finding
 
+ENDED = Used([Metered("app1", None, ended=True)], [], 1.5, 42.0, 1.0)
+
 
 def with_settled(**changes: object) -> Card:
     """A good run whose settlement is otherwise."""
@@ -33,6 +35,7 @@ class TestFaults:
             (a_card(answered=Answered(9, 9, 1, 2, {503: 1, 0: 2})), "1 payments refused, 2 not answered."),
             (a_card(audits=[summaries((1, 1)), summaries((1, 2))]), "1 of 2 audits differ."),
             (a_card(audits=[]), "There was no audit."),
+            (a_card(used=ENDED), "app1 ended during the load, and was started anew or is gone."),
             (with_settled(quiet_s=None), "Not everything accepted was settled in the time allowed."),
             (with_settled(findings=None), "The books could not be compared."),
             (
@@ -57,6 +60,7 @@ class TestFaults:
             "refused",
             "audits",
             "unaudited",
+            "ended",
             "waiting",
             "books",
             "twice",
@@ -73,6 +77,10 @@ class TestFaults:
     def test_the_floor_settles_nothing(self) -> None:
         """A target that pays nothing is not blamed for it."""
         assert faults(a_card(settled=None, score=None, audits=[])) == []
+
+    def test_but_it_must_not_end_either(self) -> None:
+        """What answers after its container was started anew is no floor."""
+        assert len(faults(a_card(settled=None, score=None, audits=[], used=ENDED))) == 1
 
 
 class TestCpu:

@@ -3,9 +3,12 @@
 import dataclasses
 import os
 
+import pytest
+
 from tests.tools.benchmark.test_cgroup import READING
+from tools.benchmark.cgroup import Reading
 from tools.benchmark.containers import Container
-from tools.benchmark.meters import Metered, Snapshot, between, idle_percent, machine_ticks, snapshot
+from tools.benchmark.meters import Metered, Snapshot, between, ended_between, idle_percent, machine_ticks, snapshot
 
 APP = Container("abc", "gateway", "app1", os.getpid(), frozenset())
 PROC_STAT = "cpu  100 1 20 800 50 3 4 2 30 0\ncpu0 1 1 1 1 1 1 1 1 1 1\n"
@@ -39,10 +42,25 @@ class TestBetween:
         assert metered.usage is not None
         assert metered.usage.cpu_ns == 5
 
-    def test_without_both_readings_it_is_not_known(self) -> None:
-        """A container that came or went meanwhile has no usage."""
+    def test_without_a_first_reading_it_is_not_known(self) -> None:
+        """It can't be read, or came later."""
         start, end = Snapshot({}, (0, 0), 0.0), Snapshot({"abc": READING}, (0, 0), 0.0)
         assert between([APP], start, end) == [Metered("app1", None)]
+        assert ended_between([APP], start, end) == set()
+
+    @pytest.mark.parametrize("last", [{}, {"abc": dataclasses.replace(READING, cpu_ns=READING.cpu_ns - 1)}])
+    def test_one_that_was_read_and_is_not_now_has_ended(self, last: dict[str, Reading]) -> None:
+        """Gone, or its counters began anew."""
+        start, end = Snapshot({"abc": READING}, (0, 0), 0.0), Snapshot(last, (0, 0), 0.0)
+        assert between([APP], start, end) == [Metered("app1", None, ended=True)]
+        assert ended_between([APP], start, end) == {"abc"}
+
+    def test_one_that_ended_later_is_told(self) -> None:
+        """What it used in between is known all the same."""
+        moment = Snapshot({"abc": READING}, (0, 0), 0.0)
+        (metered,) = between([APP], moment, moment, ended={"abc"})
+        assert metered.ended
+        assert metered.usage is not None
 
 
 class TestIdlePercent:

@@ -66,6 +66,11 @@ class TestFaults:
             (a_sheet(findings=None), "The books could not be compared."),
             (a_sheet(findings=TWICE), "1 payments charged more than once."),
             (a_sheet(more_faults=["so and so"]), "so and so"),
+            (
+                a_sheet(used=Used([Metered("app1", USAGE, ended=True)], [], 1.0, 1.0, 1.0)),
+                "app1 ended during the load,",
+            ),
+            (a_sheet(used=Used([], [Metered("default", None, ended=True)], 1.0, 1.0, 1.0)), "default ended during"),
         ],
     )
     def test_each_is_a_sentence(self, sheet: Sheet, fault: str) -> None:

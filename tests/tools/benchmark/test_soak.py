@@ -15,7 +15,7 @@ from tools.benchmark.openrun import Order
 from tools.benchmark.preparing import Found
 from tools.benchmark.progress import Screen
 from tools.benchmark.sheet import faults
-from tools.benchmark.soak import Ask, Sampled, growths, measure, slope_percent
+from tools.benchmark.soak import Ask, Growth, Sampled, greatest_late, growths, measure, slope_percent
 
 HOUR_S = 3600
 
@@ -54,10 +54,14 @@ class TestGrowths:
         assert found.percent is not None
         assert found.percent > 0
 
-    def test_one_that_was_not_always_there_is_left_out(self) -> None:
-        """Started anew, it would look like a loss."""
-        assert growths([Sampled(0, {"a": 1, "b": 2}), Sampled(1, {"b": 2})])[0].service == "b"
-        assert growths([]) == []
+    def test_one_that_was_not_always_there_has_no_slope(self) -> None:
+        """Started anew, it would look like a loss. It is not dropped either: the greatest slope is not known then."""
+        samples = [Sampled(each, {"a": 4, "b": 2} if each < 5 else {"b": 2}) for each in range(6)]
+        gone, flat = growths(samples)
+        assert gone == Growth("a", 4, 4, None, None)
+        assert (flat.service, flat.late_percent) == ("b", 0)
+        assert (greatest_late([flat]), greatest_late([gone, flat])) == (0, None)
+        assert (growths([]), greatest_late([])) == ([], None)
 
 
 @pytest.mark.slow
@@ -103,3 +107,22 @@ class TestMeasure:
         sheet = measure(order, Ask(40, 40, 20, 1, 0.2), Screen(stream))
         assert stream.getvalue().startswith("No containers were found behind the target")
         assert sheet.notes[0] == "no meters: so and so"
+
+    def test_a_container_that_ends_is_a_fault(self, bank: Bank, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Whenever it was; another one that can't be read is told in the table."""
+        names = ("app1", "haproxy")
+        found = Found([Container(name, "", name, 1, frozenset()) for name in names], [], [])
+        monkeypatch.setattr("tools.benchmark.openrun.metered", lambda *_: found)
+        looked = [0]
+
+        def snapshot(_: list[Container]) -> Snapshot:
+            looked[0] += 1
+            reading = Reading(looked[0], 0, 0, 0, 10_000_000, 10_000_000, 40_000_000, None)
+            return Snapshot({"app1": reading} if looked[0] == 1 else {}, (0, looked[0]), float(looked[0]))
+
+        monkeypatch.setattr("tools.benchmark.meters.snapshot", snapshot)
+        order = Order(target_of(bank), processors_of(bank), 7, 4, 2.0)
+        sheet = measure(order, Ask(40, 40, 20, 1, 0.2), Screen(io.StringIO()))
+        assert faults(sheet) == ["app1 ended during the load, and was started anew or is gone."]
+        assert [line.split()[:3] for line in sheet.told[1:3]] == [[name, "not", "readable"] for name in names]
+        assert not sheet.goals[0].is_met

@@ -30,14 +30,18 @@ class TestUsageLines:
         assert "containers: none found behind the target" in shown(Used([], [], 1.0, 50.0, 3.0))
 
     def test_what_is_not_known_is_a_dash(self) -> None:
-        """No limits have no shares, and a container started anew has no figures."""
+        """No limits have no shares, and a container that can't be read has no figures."""
         unlimited = dataclasses.replace(USAGE, cpus_limit=None, memory_limit_bytes=None)
         used = Used([Metered("app1", unlimited), Metered("app2", None)], [Metered("default", USAGE)], 1.0, 50.0, 3.0)
         text = shown(used)
         assert "  app1               0.00         200           –    2 of 30   5  10.0       –     20.0       –" in text
-        assert "  app2       started anew           –           –          –   –     –       –        –       –" in text
+        assert "  app2       not readable           –           –          –   –     –       –        –       –" in text
         assert "together" not in text
         assert "processors 0.00" in text
+
+    def test_a_container_that_ended_is_called_so(self) -> None:
+        """Its figures are not known either, and that is no fault of the meters."""
+        assert "  app2       ended  " in shown(Used([Metered("app2", None, ended=True)], [], 1.0, 50.0, 3.0))
 
     def test_a_busy_machine_is_called_so(self) -> None:
         """With less than a tenth idle the machine was measured, not the gateway."""
