@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import platform
@@ -12,7 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from tools.benchmark.compare import Figures, medians, ratios
-from tools.benchmark.errors import OptionError
+from tools.benchmark.errors import BenchError, OptionError
 from tools.benchmark.progress import Screen
 from tools.benchmark.report import medians_lines
 from tools.benchmark.targets import Target
@@ -40,22 +41,34 @@ def sit(
         measure: runs one measurement on a target that is up.
         path: where the results so far are written after every run.
         screen: where they are shown.
+
+    Raises:
+        OptionError: nothing can be written there; that is found out before the first run.
+        BenchError: a run could not be made. What was written before stays, and is told.
     """
+    require_writable(path)
     started = datetime.now(UTC)
     results: dict[str, list[Result]] = {target.name: [] for target in in_turn}
-    for number in range(repeat):
-        for target in in_turn if number % 2 == 0 else reversed(in_turn):  # so that neither always comes second
-            if any(results.values()):
-                time.sleep(PAUSE_S)
-            screen.say(f"run {number + 1} of {repeat} on {target.name} ({target.url})")
-            with target.up(screen.say):
-                result = measure(target)
-            results[target.name].append(result)
-            try:
-                _write(path, document_of(started, results))
-            finally:  # shown also if it can't be written, and written before, as there may be nobody to show it to
-                for line in result.lines:
-                    screen.say(line)
+    written = 0
+    try:
+        for number in range(repeat):
+            for target in in_turn if number % 2 == 0 else reversed(in_turn):  # so that neither always comes second
+                if any(results.values()):
+                    time.sleep(PAUSE_S)
+                screen.say(f"run {number + 1} of {repeat} on {target.name} ({target.url})")
+                with target.up(screen.say):
+                    result = measure(target)
+                    results[target.name].append(result)
+                    try:
+                        _write(path, document_of(started, results))
+                        written += 1
+                    finally:  # shown also if it can't be written, and written first: there may be nobody to show it to
+                        for line in result.lines:
+                            screen.say(line)
+    except (BenchError, KeyboardInterrupt):
+        if written:
+            screen.say(f"{written} of {repeat * len(in_turn)} runs are written to {path}")
+        raise
     if repeat > 1 or len(in_turn) > 1:
         for line in medians_lines(*_together(results)):
             screen.say(line)
@@ -83,9 +96,36 @@ def document_of(started: datetime, results: dict[str, list[Result]]) -> dict[str
     }
 
 
-def _write(path: Path, document: dict[str, Any]) -> None:
+def require_writable(path: Path) -> None:
+    """Raise OptionError unless a result can be written there; its folder is made if it is missing."""
     try:
+        if path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+        if _is_replaced(path):
+            beside = _beside(path)
+            beside.touch()
+            beside.unlink()
     except OSError as error:
         raise OptionError(f"The result can't be written to {path}: {error.strerror}.") from error
+
+
+def _write(path: Path, document: dict[str, Any]) -> None:
+    """Write the result: what stood there before is whole until the new one is."""
+    text = json.dumps(document, indent=2) + "\n"
+    try:
+        written = _beside(path) if _is_replaced(path) else path
+        written.write_text(text, encoding="utf-8")
+        if written != path:
+            written.replace(path)
+    except OSError as error:
+        raise OptionError(f"The result can't be written to {path}: {error.strerror}.") from error
+
+
+def _is_replaced(path: Path) -> bool:
+    """Whether another file takes its place: links, pipes and devices (/dev/stdout) are written into."""
+    return not path.is_symlink() and (path.is_file() or not path.exists())
+
+
+def _beside(path: Path) -> Path:
+    return path.with_name(f"{path.name}.tmp")
