@@ -226,10 +226,11 @@ class OpenRun:
     def used(self, observed: Observed, first: int = 0, last: int = -2) -> Used:
         """Return what was used from the beginning of phase `first` to the end of phase `last` (-2: of the last one)."""
         start, end = observed.snapshots[first], observed.snapshots[last + 1]
+        began, ended = observed.tally.began[first], observed.tally.began[last + 1]
         return Used(
             containers=meters.between(self.ours, start, end, ended=self._ended),
             processors=meters.between(self.theirs, start, end, ended=self._ended),
-            generator_cpu_s=observed.tally.cpu_s,
+            generator_cpu_s=ended.cpu_s - began.cpu_s,
             machine_idle_percent=meters.idle_percent(start, end),
             metered_s=end.at_s - start.at_s,
         )

@@ -92,8 +92,9 @@ class TestLoad:
         assert money_faults(settlement.findings) == []
         assert (run.answered.accepted, run.answered.cents) == (25, sum(row[1] for row in bank.rows[0]))
         assert {row[0] for row in bank.rows[0]} == {run.correlation_id(turn) for turn in range(25)}
-        used = run.used(observed)
-        assert used.generator_cpu_s > 0
+        used, early, late = run.used(observed), run.used(observed, 0, 0), run.used(observed, 1, 1)
+        assert used.generator_cpu_s == pytest.approx(early.generator_cpu_s + late.generator_cpu_s)
+        assert 0 < early.generator_cpu_s < used.generator_cpu_s <= observed.tally.cpu_s
         assert used.containers == []
 
     def test_a_second_load_goes_on_with_other_payments(self, bank: Bank) -> None:

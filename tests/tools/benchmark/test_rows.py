@@ -22,7 +22,14 @@ PHASES = [Phase("warm-up", 1000, 3), Phase("load", 2000, 3)]
 def observed() -> Observed:
     """After five payments of before: one accepted and none stored in the first phase, two and one in the second."""
     tally = Tally(2)
-    for event in (Began(1, 0, 0), told(2), Began(3, 1, 3), told(4, phase=1), told(5, phase=1), Began(6, 2, 9)):
+    for event in (
+        Began(1, 0, 0, 0.1),
+        told(2),
+        Began(3, 1, 3, 0.3),
+        told(4, phase=1),
+        told(5, phase=1),
+        Began(6, 2, 9, 0.6),
+    ):
         tally.on_event(event)
     snapshots = [Snapshot({}, (0, 0), 5.0), Snapshot({}, (1, 10), 6.0), Snapshot({}, (6, 20), 8.5)]
     return Observed(PHASES, tally, 77, 5, snapshots, [Poll(1, 5, 0), Poll(3, 5, 0), Poll(6, 5, 1)])

@@ -40,12 +40,12 @@ class TestTally:
         """What comes after the end belongs to the last phase."""
         tally = Tally(2)
         for event in (
-            Began(1, 0, 0),
+            Began(1, 0, 0, 0.1),
             told(1),
-            Began(2, 1, 3),
+            Began(2, 1, 3, 0.2),
             told(2, phase=1),
             told(2, phase=1, stream="summaries", failed=[(7, 500)]),
-            Began(3, 2, 6),
+            Began(3, 2, 6, 0.3),
             told(3, phase=2, statuses={202: 5}, failed=[]),
             Finished(4, 0.5, [Sample("all", None, None, 1, "{}")]),
         ):

@@ -36,7 +36,7 @@ async def carry_out(plan: Plan, say: Callable[[Event], None]) -> None:
     def begin(phase: int) -> None:
         if phase:
             tell()
-        say(Began(time.monotonic_ns(), phase, streams[0].next_turn))
+        say(Began(time.monotonic_ns(), phase, streams[0].next_turn, _cpu_s()))
 
     streams = [Stream(Payments(plan), address, first_turn=plan.first_turn, on_phase=begin)]
     if any(rates[1]):

@@ -19,11 +19,15 @@ SUCCESS = range(200, 300)
 
 
 class Began(NamedTuple):
-    """A phase begins; its first payment is the one of this number. One past the last phase: all has been sent."""
+    """A phase begins; its first payment is the one of this number. One past the last phase: all has been sent.
+
+    `cpu_s` is what the generator had used by then.
+    """
 
     at_ns: int
     phase: int
     first_turn: int
+    cpu_s: float
 
 
 class Told(NamedTuple):

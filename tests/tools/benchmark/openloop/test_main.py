@@ -45,6 +45,8 @@ class TestCarryOut:
             (1, 105),
             (2, 125),
         ]
+        used_s = [each.cpu_s for each in events if isinstance(each, Began)]
+        assert 0 < used_s[0] < used_s[1] < used_s[2]
         told = [each for each in events if isinstance(each, Told)]
         assert sum(each.sent for each in told if each.stream == "payments") == 25
         assert sum(each.sent for each in told if each.stream == "payments" and each.phase == 0) == 5

@@ -33,7 +33,7 @@ class TestLines:
         }
         finished = Finished(9, 0.5, [Sample("all", None, None, 5, "{}")])
         assert decode(encode(finished)) == finished
-        assert decode(encode(Began(1, 2, 3))) == Began(1, 2, 3)
+        assert decode(encode(Began(1, 2, 3, 0.5))) == Began(1, 2, 3, 0.5)
 
     @pytest.mark.parametrize("line", ["", "Traceback", "[]", "3", '{"event": "other"}', '{"event": "began"}'])
     def test_anything_else_is_none(self, line: str) -> None:
@@ -43,7 +43,7 @@ class TestLines:
     def test_only_histograms_are_more_than_json(self) -> None:
         """A slip of the programmer's."""
         with pytest.raises(TypeError, match="can't be said"):
-            encode(Began(1, 2, {3}))  # type: ignore[arg-type]
+            encode(Began(1, 2, {3}, 0.5))  # type: ignore[arg-type]
 
 
 class TestAccount:
