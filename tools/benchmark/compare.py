@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
+from math import isinf
 from statistics import median
 
 from tools.benchmark.card import Card
 
 Figures = Mapping[str, float | None]
-"""Figures of one run or one target by name (units in the name); None where a run has none."""
+"""Figures of one run or one target by name (units in the name); None where a run has none.
+
+Infinite, of a run alone, is the time of what never came.
+"""
 
 
 def figures(card: Card) -> dict[str, float | None]:
@@ -46,10 +50,14 @@ def _percent(share: Decimal | None) -> float | None:
 
 
 def medians(by_run: Sequence[Figures]) -> dict[str, float | None]:
-    """Return the median of every figure over the runs that have it; all runs are of one target."""
+    """Return the median of every figure over the runs that have it; all runs are of one target.
+
+    What never came is longer than anything; None if it is so in the middle, as JSON has no infinity.
+    """
     names = dict.fromkeys(name for run in by_run for name in run)
     known = {name: [value for run in by_run if (value := run.get(name)) is not None] for name in names}
-    return {name: median(values) if values else None for name, values in known.items()}
+    middle = {name: median(values) if values else None for name, values in known.items()}
+    return {name: None if value is None or isinf(value) else value for name, value in middle.items()}
 
 
 def ratios(ours: Figures, theirs: Figures) -> dict[str, float]:

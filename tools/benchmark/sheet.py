@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
+from math import inf
 from typing import Any, NamedTuple
 
 from tools.benchmark.card import Used, ended_faults, money_faults, per_payment_us, plain
@@ -166,7 +167,7 @@ def figures(sheet: Sheet) -> Figures:
         "CPU µs/payment": sheet.cpu_us_per_payment,
         "machine idle %": main.machine_idle_percent,
     }
-    found |= {goal.name: goal.value for goal in sheet.goals if goal.name not in found}
+    found |= {goal.name: inf if goal.never else goal.value for goal in sheet.goals if goal.name not in found}
     for each in sheet.used.containers:
         found[f"{each.service} throttled periods"] = each.usage.throttled_periods if each.usage else None
     return found

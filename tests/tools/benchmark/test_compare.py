@@ -1,6 +1,7 @@
 """Tests of tools/benchmark/compare.py."""
 
 import dataclasses
+from math import inf
 
 import pytest
 
@@ -46,6 +47,13 @@ class TestMedians:
         found = medians([blind, figures(a_card()), blind])
         assert (found["CPU µs/payment"], found["app1 throttled periods"]) == (400, 2)
         assert medians([blind])["CPU µs/payment"] is None
+
+    @pytest.mark.parametrize(
+        ("gone_s", "middle"), [([2.0, 3.0, inf], 3.0), ([2.0, inf, inf], None), ([2.0, inf], None), ([inf], None)]
+    )
+    def test_what_never_came_is_longer_than_anything(self, gone_s: list[float], middle: float | None) -> None:
+        """It was left out: one quick run of three made two that never ended look well. JSON has no infinity."""
+        assert medians([{"gone s": each} for each in gone_s]) == {"gone s": middle}
 
 
 class TestRatios:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from math import inf
 
 import pytest
 
@@ -104,6 +105,12 @@ class TestFigures:
         """The floor settles nothing, and a container was started anew."""
         found = figures(a_sheet(phases=[a_row(settled=None)], used=Used([Metered("app1", None)], [], 1.0, 1.0, 1.0)))
         assert (found["settled/s"], found["CPU µs/payment"], found["app1 throttled periods"]) == (None, None, None)
+
+    def test_what_never_came_is_infinite(self) -> None:
+        """For medians; what was not measured is not known."""
+        goals = [Goal("gone s", None, at_most=1.0, never=True), Goal("cpu", None, at_most=1.0)]
+        found = figures(a_sheet(goals=goals))
+        assert (found["gone s"], found["cpu"]) == (inf, None)
 
 
 class TestToDocument:
