@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Callable
 from typing import TextIO
@@ -28,19 +29,31 @@ def line_of(scenario: Scenario, progress: Progress, *, since_start_s: float, sta
 
 
 class Screen:
-    """Writes to a stream: lines that stay, and one that is replaced. Raises UnreadError if nobody reads it any more."""
+    """Writes to a stream: lines that stay, and one that is replaced. Raises UnreadError if nobody reads it any more.
 
-    def __init__(self, stream: TextIO, clock_s: Callable[[], float] = time.monotonic) -> None:
+    Args:
+        stream: where to write.
+        clock_s: the time, in seconds; tests give their own.
+        columns: how wide a terminal is, asked anew each time.
+    """
+
+    def __init__(
+        self,
+        stream: TextIO,
+        clock_s: Callable[[], float] = time.monotonic,
+        columns: Callable[[], int] = lambda: shutil.get_terminal_size().columns,
+    ) -> None:
         self._stream = stream
         self._clock_s = clock_s
+        self._columns = columns
         self._rewrites = stream.isatty()
         self._live = False
         self._next_s = clock_s()
 
     def live(self, line: str) -> None:
-        """Show a line that the next one replaces."""
+        """Show a line that the next one replaces, cut to what fits: of one that is broken only the end is replaced."""
         if self._rewrites:
-            self._write(REWRITE + line)
+            self._write(REWRITE + line[: self._columns() - 1])
             self._live = True
         elif self._clock_s() >= self._next_s:
             self._next_s = self._clock_s() + APART_S

@@ -44,6 +44,14 @@ class TestScreen:
         screen.say("more")
         assert stream.getvalue() == f"{REWRITE}one{REWRITE}two{REWRITE}done\nmore\n"
 
+    def test_a_terminal_gets_what_fits(self) -> None:
+        """A line that the terminal breaks could not be replaced: each left a piece behind. Others stay whole."""
+        stream = Terminal()
+        screen = Screen(stream, columns=lambda: 5)
+        screen.live("123456")
+        screen.say("123456")
+        assert stream.getvalue() == f"{REWRITE}1234{REWRITE}123456\n"
+
     def test_a_file_gets_a_live_line_now_and_then(self) -> None:
         """Where nothing can be rewritten, most live lines are left out."""
         now_s = [0.0]
