@@ -26,6 +26,8 @@ PURGE_PATIENCE_S = 10.0  # an instance that has just started is heard of within 
 PURGE_PAUSE_S = 0.2
 TOKEN = "123"  # noqa: S105 - the contest's public one
 _CENTS = 100
+# Past a proxy of the environment (http_proxy): it would answer for who does not, or not know this machine.
+_DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
 def free_port() -> int:
@@ -62,7 +64,7 @@ class Endpoint:
         request = urllib.request.Request(f"{self.url}{path}", data, headers, method=method)  # noqa: S310 - see Target
         try:
             try:
-                with urllib.request.urlopen(request, timeout=timeout_s) as answer:  # noqa: S310
+                with _DIRECT.open(request, timeout=timeout_s) as answer:
                     return answer.status, answer.read()
             except urllib.error.HTTPError as error:
                 with error:

@@ -1,5 +1,6 @@
 """Tests of tools/benchmark/endpoints.py."""
 
+import importlib.util
 import socket
 import threading
 from collections.abc import Iterator
@@ -35,6 +36,18 @@ class TestEndpoint:
             pytest.raises(EndpointError, match=r"^it: GET http://\S+/x answered 503\. not now$"),
         ):
             Endpoint("it", server.url).ask("GET", "/x")
+
+    def test_no_proxy_is_asked(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """As `http_proxy` names one: it would answer for what does not, or not reach what is on this machine."""
+        monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{free_port()}")
+        monkeypatch.delenv("no_proxy", raising=False)
+        spec = importlib.util.find_spec("tools.benchmark.endpoints")
+        assert spec is not None
+        assert spec.loader is not None
+        anew = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(anew)
+        with answering(200, b"direct") as server:
+            assert anew.Endpoint("it", server.url).ask("GET", "/x") == b"direct"
 
     def test_no_answer_is_a_sentence(self) -> None:
         """A refused connection says so."""
