@@ -1,11 +1,13 @@
 """Many seeds on all cores: their coverage added up, their failures kept."""
 
+import os
 import signal
 from collections.abc import Callable, Iterable
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from multiprocessing import get_context
 from typing import NamedTuple
 
+from server.child import die_with_parent
 from tests.simulation.coverage import Coverage
 from tests.simulation.mutations import mutated
 from tests.simulation.runner import run_seed
@@ -84,7 +86,9 @@ def run_many(
     """
     tally = Tally()
     batches = [seeds[start : start + SEEDS_AT_ONCE] for start in range(0, len(seeds), SEEDS_AT_ONCE)]
-    with ProcessPoolExecutor(processes, mp_context=get_context("spawn"), initializer=_leave_signals) as pool:
+    with ProcessPoolExecutor(
+        processes, mp_context=get_context("spawn"), initializer=_leave_signals, initargs=(os.getpid(),)
+    ) as pool:
         waiting = {pool.submit(run_some, batch, mutation) for batch in batches}
         try:
             for done in as_completed(waiting):
@@ -97,6 +101,7 @@ def run_many(
     return tally
 
 
-def _leave_signals() -> None:
-    """A terminal's Ctrl-C goes to all; only the parent decides."""
+def _leave_signals(parent: int) -> None:
+    """A terminal's Ctrl-C goes to all; only the parent decides. One that was killed can't: they are killed with it."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    die_with_parent(parent)

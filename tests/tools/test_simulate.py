@@ -61,9 +61,23 @@ class TestSimulate:
         assert "tools/simulate --seed" in result.stdout
         assert "FAILED" in result.stdout
 
-    @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+    def test_is_quiet_when_its_reader_goes_away(self) -> None:
+        """`--seed 3 | head -1`."""
+        read, write = os.pipe()
+        os.close(read)
+        with os.fdopen(write) as unread:
+            result = subprocess.run(
+                [sys.executable, PROGRAM, "--seed", "3"],
+                stdout=unread,
+                stderr=subprocess.PIPE,
+                check=False,
+                timeout=120,
+            )
+        assert (result.returncode, result.stderr) == (-signal.SIGPIPE, b"")
+
+    @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
     def test_stops_when_told(self, number: signal.Signals) -> None:
-        """Ctrl-C ends it soon, without a traceback, and its processes too; so does SIGTERM."""
+        """Ctrl-C ends it soon, without a traceback, and its processes too; so does SIGTERM. Killed, it leaves none."""
         process = subprocess.Popen(
             [sys.executable, PROGRAM, "--seeds", "100000", "--jobs", "2"],
             stdout=subprocess.PIPE,
@@ -76,7 +90,7 @@ class TestSimulate:
             assert len(of_session(process.pid)) > 2
             process.send_signal(number)
             _, errors = process.communicate(timeout=STOPS_WITHIN_S)
-            assert process.returncode == 130
+            assert process.returncode == (-number if number == signal.SIGKILL else 130)
             assert "Traceback" not in errors
             deadline_s = time.monotonic() + STOPS_WITHIN_S  # what keeps shared things for Python ends after the rest
             while of_session(process.pid) and time.monotonic() < deadline_s:
