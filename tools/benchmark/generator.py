@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import resource
 import sys
@@ -89,9 +90,7 @@ def generate(plan: Plan, on_event: Callable[[Event], None], on_tick: Callable[[P
         on_event: called at once for each event.
         on_tick: called about once a second.
     """
-    with tempfile.TemporaryDirectory(prefix="bench-") as folder:
-        metrics_path, plan_path = Path(folder, "metrics.json"), Path(folder, "plan.json")
-        plan_path.write_text(json.dumps(document(plan, metrics_path)), encoding="utf-8")
+    with _written(plan) as (plan_path, metrics_path):
         port = free_port()
         before = resource.getrusage(resource.RUSAGE_CHILDREN)
         remarks: deque[str] = deque(maxlen=REMARKS_MAX)
@@ -108,6 +107,22 @@ def generate(plan: Plan, on_event: Callable[[Event], None], on_tick: Callable[[P
             raise GeneratorError(f"k6 gave up (status {status}). Its last words: " + " | ".join(remarks))
         cpu_s = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
         return Generated(json.loads(metrics_path.read_bytes()), cpu_s, list(remarks))
+
+
+@contextlib.contextmanager
+def _written(plan: Plan) -> Iterator[tuple[Path, Path]]:
+    """Write the plan into a folder of its own, for the time of a load; where it is, and where the metrics will be."""
+    try:
+        folder = tempfile.TemporaryDirectory(prefix="bench-", ignore_cleanup_errors=True)
+    except OSError as error:
+        raise GeneratorError(f"There is no folder for k6's plan: {error.strerror or error}.") from error
+    with folder:
+        plan_path, metrics_path = Path(folder.name, "plan.json"), Path(folder.name, "metrics.json")
+        try:
+            plan_path.write_text(json.dumps(document(plan, metrics_path)), encoding="utf-8")
+        except OSError as error:
+            raise GeneratorError(f"k6's plan can't be written to {plan_path}: {error.strerror}.") from error
+        yield plan_path, metrics_path
 
 
 def _command(plan_path: Path, port: int) -> list[str]:

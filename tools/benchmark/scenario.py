@@ -129,6 +129,8 @@ def read(name_or_path: str) -> Scenario:
         text = path.read_text(encoding="utf-8")
     except OSError as error:
         raise ScenarioError(f"The scenario {path} can't be read: {error.strerror}.") from error
+    except UnicodeDecodeError as error:
+        raise ScenarioError(f"The scenario {path} is not JSON, but {error.object[:20]!r} and so on.") from error
     try:
         return parse(json.loads(text))
     except ValueError as error:

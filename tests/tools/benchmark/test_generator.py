@@ -1,8 +1,11 @@
 """Tests of tools/benchmark/generator.py, and of load.js by running it."""
 
 import dataclasses
+import errno
 import json
+import os
 import sys
+import tempfile
 import threading
 import time
 from pathlib import Path
@@ -48,6 +51,27 @@ class TestDocument:
             "token": "123",
             "metrics_path": "/x/metrics.json",
         }
+
+
+class TestGenerateBefore:
+    """Before k6 is started."""
+
+    @pytest.mark.parametrize(
+        ("folder", "sentence"), [("gone", "There is no folder for k6's plan: No such"), ("", "can't be written to")]
+    )
+    def test_a_plan_without_a_place_is_a_sentence(
+        self, bank: Bank, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, folder: str, sentence: str
+    ) -> None:
+        """A TMPDIR that went, or is full."""
+
+        def refuse(*_: object, **__: object) -> None:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+        monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / folder))
+        monkeypatch.setattr(Path, "write_text", refuse)
+        with pytest.raises(GeneratorError, match=sentence):
+            generate(plan_for(bank), lambda _: None, lambda _: None)
+        assert list(tmp_path.iterdir()) == []
 
 
 class TestK6Path:

@@ -94,10 +94,11 @@ class TestRead:
         with pytest.raises(ScenarioError, match=r"nonesuch\.json can't be read: No such file"):
             read("nonesuch")
 
-    def test_a_broken_file_is_a_sentence(self, tmp_path: Path) -> None:
-        """What is no JSON is said to be none."""
+    @pytest.mark.parametrize("content", [b"{", b"\x1f\x8b\x08\xff"])
+    def test_a_broken_file_is_a_sentence(self, tmp_path: Path, content: bytes) -> None:
+        """What is no JSON is said to be none; what is no text at all, too."""
         path = tmp_path / "broken.json"
-        path.write_text("{", encoding="utf-8")
+        path.write_bytes(content)
         with pytest.raises(ScenarioError, match="is not JSON"):
             read(str(path))
 
