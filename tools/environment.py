@@ -217,6 +217,7 @@ def reexec(*, dev: bool) -> None:
     while it works, so that no installer is left behind; one while the other Python starts waits until this is called
     there, as what runs before any program (`.pth` files of packages among it) loses it.
     """
+    _open_closed_outputs()
     usual = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
@@ -234,6 +235,12 @@ def reexec(*, dev: bool) -> None:
     finally:
         signal.signal(signal.SIGINT, usual)
     _go_on_in(python)
+
+
+def _open_closed_outputs() -> None:
+    """Give outputs that are closed (`>&-`) a place to go: Python has none then, and writing is an AttributeError."""
+    sys.stdout = sys.stdout or Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 - open to the end
+    sys.stderr = sys.stderr or Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115
 
 
 def _go_on_in(python: Path) -> NoReturn:

@@ -241,6 +241,18 @@ class TestReexec:
         assert gone_on_in == []
 
     @pytest.mark.usefixtures("gone_on_in")
+    def test_a_closed_output_is_written_to_nobody(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """As `>&-` closes it: a program that prints is no traceback then, and what it says of errors stays apart."""
+        monkeypatch.setattr(sys, "stdout", None)
+        monkeypatch.setattr(sys, "stderr", None)
+        reexec(dev=False)
+        for stream in (sys.stdout, sys.stderr):
+            assert stream is not None
+            with stream:
+                assert stream.write("so and so") == len("so and so")
+                assert stream.name == os.devnull
+
+    @pytest.mark.usefixtures("gone_on_in")
     def test_does_not_go_round_in_circles(self, project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
         """The environment's Python that doesn't find itself (PYTHONHOME) is a sentence, not a loop."""
         monkeypatch.setattr(sys, "executable", str(project.environment.python))
