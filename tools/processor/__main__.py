@@ -4,6 +4,12 @@ Needs httptools, orjson and uvloop; where they aren't at hand it goes on in the 
 makes first.
 """
 
+import _signal  # type: ignore[import-not-found]  # built in, where `signal` takes a while to load
+
+if __name__ == "__main__":
+    # Until it listens, Ctrl-C ends the process: KeyboardInterrupt among imports is a traceback, or gets lost.
+    _signal.signal(_signal.SIGINT, _signal.SIG_DFL)
+
 import argparse
 import importlib.util
 import logging

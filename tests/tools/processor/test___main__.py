@@ -67,6 +67,17 @@ class TestMain:
             assert main(["--port", str(port)]) == EXIT_CANNOT_LISTEN
         assert capsys.readouterr().err.startswith(f"cannot listen on 127.0.0.1:{port}: ")
 
+    def test_ctrl_c_while_it_starts_is_no_traceback(self, tmp_path: Path) -> None:
+        """Among its imports, say."""
+        interrupting = "import os, signal\nos.kill(os.getpid(), signal.SIGINT)\n"
+        (tmp_path / "uvloop.py").write_text(interrupting, encoding="ascii")
+        environment = os.environ | {"PYTHONPATH": str(tmp_path)}
+        command = [sys.executable, "-m", "tools.processor", "--port", "0"]
+        result = subprocess.run(
+            command, cwd=ROOT, env=environment, capture_output=True, check=False, timeout=DEADLINE_S
+        )
+        assert (result.returncode, result.stderr) == (-signal.SIGINT, b"")
+
     @pytest.mark.slow
     @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
     @pytest.mark.parametrize("python", [sys.executable, os.path.realpath(sys.executable)], ids=["own", "machine's"])
