@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from server import custody as custody_module
-from server.custody import IN_FRONT_ATTEMPTS_MAX, Taking
+from server.custody import Taking
 from shm import (
     ENDED,
     BrokenInvariant,
@@ -22,6 +22,7 @@ from shm import (
     State,
     next_state,
 )
+from shm.layout import TABLE_SLOT_LENGTH
 from tests.server.ward import SENT_AT_MS, WAYS, Ward, payment
 
 MOVES = [*Event, *["take", Event.ATTEMPT_BEGAN, "settle", "settle"] * 3, "crash"]
@@ -79,6 +80,25 @@ class TestTake:
         assert ward.custody.take(payment(9)) is Taking.NEW
         assert ward.custody.take(payment(1)) is Taking.REPEATED
 
+    def test_a_predecessor_took_more_than_there_is_room_for(self, ward: Ward) -> None:
+        """Slots that are free are left to those that end, and nothing is taken until enough have ended."""
+        for slot in range(6):
+            ward.area.table.insert(slot, payment(slot))
+        successor = Ward(ward.area)
+        assert successor.custody.room == 0
+        assert successor.custody.take(payment(9)) is Taking.NO_ROOM
+
+    def test_a_damaged_slot_takes_room(self, ward: Ward) -> None:
+        """There are no more rooms than free slots."""
+        ward.area.table_bytes[ward.take(90) * TABLE_SLOT_LENGTH + 20] ^= 1
+        successor = Ward(ward.area)
+        for number in range(4):
+            successor.take_to(State.SETTLED, number)
+        assert successor.custody.room == 3
+        for number in range(10, 13):
+            successor.take(number)
+        assert successor.custody.take(payment(13)) is Taking.NO_ROOM
+
     def test_one_that_is_to_be_verified_does_not_wait(self, ward: Ward) -> None:
         """What lay in a lane during an absence is kept apart, and shown as waiting."""
         assert ward.custody.take(payment(1), verified=False) is Taking.NEW
@@ -112,10 +132,13 @@ class TestRows:
         assert ward.count(DispatcherCount.SURE_NOS) == 1
 
     def test_one_that_was_tried_often_waits_behind_them(self, ward: Ward) -> None:
-        """It may be to blame itself, and is not to be every probe."""
+        """From the sixteenth time on: it may be to blame itself, and is not to be every probe."""
         first = ward.take_to(State.SENDING, 1)
         second = ward.take(2)
-        ward.custody.wait_again(first, IN_FRONT_ATTEMPTS_MAX)
+        ward.custody.wait_again(first, 15)
+        assert list(ward.custody.waiting) == [first, second]
+        ward.tell(first, Event.ATTEMPT_BEGAN)
+        ward.custody.wait_again(first, 16)
         assert list(ward.custody.waiting) == [second, first]
 
     def test_one_that_was_rejected_waits_apart(self, ward: Ward) -> None:
@@ -233,7 +256,7 @@ class TestRows:
     def test_a_damaged_slot_is_not_guessed_at(self, ward: Ward) -> None:
         """Reading it is a broken invariant, which ends the process."""
         slot = ward.take()
-        ward.area.table_bytes[slot * 64 + 20] ^= 1
+        ward.area.table_bytes[slot * TABLE_SLOT_LENGTH + 20] ^= 1
         with pytest.raises(BrokenInvariant, match=f"table slot {slot} is damaged"):
             ward.custody.read(slot)
 
@@ -431,7 +454,7 @@ class TestRecovery:
     def test_damaged_slots_are_set_aside(self, ward: Ward) -> None:
         """They are counted and left as they are; their slots are not used again."""
         slot = ward.take()
-        ward.area.table_bytes[slot * 64 + 20] ^= 1
+        ward.area.table_bytes[slot * TABLE_SLOT_LENGTH + 20] ^= 1
         successor = Ward(ward.area)
         assert successor.count(DispatcherCount.SET_ASIDE) == 1
         assert list(successor.custody.waiting) == []

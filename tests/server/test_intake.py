@@ -368,6 +368,18 @@ class TestForgetting:
         entrance.intake.take()
         assert entrance.count(DispatcherCount.TAKEN) == 513
 
+    def test_lanes_are_emptied_before(self) -> None:
+        """A copy of the oldest is still met as one."""
+        entrance = Entrance(waiting_slots=8, journal_records=16)
+        for number in range(16):
+            entrance.custody.take(payment(number))
+            entrance.end(entrance.custody.waiting.popleft())
+        entrance.custody.take(payment(600))
+        entrance.publish(0)
+        entrance.end(entrance.custody.waiting.popleft())
+        assert not entrance.custody.knows(payment(0).correlation_id)
+        assert (entrance.lanes[0].depth, entrance.count(DispatcherCount.REPEATED)) == (0, 1)
+
     def test_none_however_deep(self) -> None:
         """A journal that fills up for the first time, at once, forgets nothing that lies deep in a full lane."""
         entrance = Entrance(waiting_slots=1100, journal_records=1024)

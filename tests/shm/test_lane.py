@@ -150,6 +150,15 @@ class TestTake:
         data[layout.LANE_SLOTS_OFFSET + 2 * layout.LANE_SLOT_LENGTH + 30] ^= 0xFF
         assert lane.find(payment(2).correlation_id) == again
 
+    def test_find_ends_below_the_head(self) -> None:
+        """What a worker stored before it died, and did not publish, was never accepted."""
+        lane, data = fresh_lane()
+        fill(lane, range(1))
+        start = layout.LANE_SLOTS_OFFSET + layout.LANE_SLOT_LENGTH
+        data[start : start + layout.LANE_SLOT_LENGTH] = pack_lane_slot(1, payment(1))
+        assert lane.find(payment(0).correlation_id) == payment(0)
+        assert lane.find(payment(1).correlation_id) is None
+
     def test_peek_raw_shows_the_bytes_as_they_are(self) -> None:
         """A damaged slot can be reported byte for byte."""
         lane, data = fresh_lane()
