@@ -194,6 +194,13 @@ class TestOutage:
         circuit.succeed(101, NOW_MS + 2)
         assert (circuit.state, circuit.recovered_at_ms < 0) == (CircuitState.CLOSED, True)
 
+    def test_a_late_answer_is_no_recovery(self) -> None:
+        """A probe that slept on, after another had ended the outage, tells nothing of when it ended."""
+        circuit = asleep(opened(ago_ms=PROBE_PAUSE_MIN_MS), 2)
+        circuit.succeed(51, NOW_MS + 5)
+        circuit.succeed(50, NOW_MS + 5_000)
+        assert circuit.recovered_at_ms == NOW_MS + 5
+
     def test_any_probe_may_succeed(self) -> None:
         """An older one's yes is as good as the newest's; those still under way have nothing to decide then."""
         circuit = asleep(opened(ago_ms=PROBE_PAUSE_MIN_MS), 3)

@@ -301,6 +301,8 @@ class TestStop:
             scene.fakes[0].answer = hanging()
             scene.accept(1, 2)
             await scene.pass_time()
+            scene.dispatcher.beat(scene.clock.ticks_ms())
+            assert scene.count(DispatcherCount.SENDING) == 2
         assert scene.count(DispatcherCount.UNKNOWN) == 2
         assert scene.count(DispatcherCount.UNKNOWN_LEAST_MS) == NOON_MS
         assert scene.count(DispatcherCount.SENDING) == 0

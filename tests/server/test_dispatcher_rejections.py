@@ -213,6 +213,21 @@ class TestPace:
             assert (scene.quiet, settled(scene)) == (10, [10, 0])
 
 
+class TestLifted:
+    """Those that may go anywhere again."""
+
+    async def test_wait_behind_all_others(self, segment: Segment) -> None:
+        """The next probe is one that nobody has rejected."""
+        async with Scene(segment) as scene:
+            scene.fakes[0].answers.append(400)
+            scene.fakes[0].answer = scene.fakes[1].answer = 500
+            await scene.pay(1)
+            await scene.pay(2)
+            before = len(scene.fakes[0].posts)
+            await scene.pass_time(BARRED_MS)
+            assert [post.correlation_id for post in scene.fakes[0].posts[before:]] == [text_of(2)]
+
+
 class TestPoison:
     """A payment on which processors fail that pay all others."""
 

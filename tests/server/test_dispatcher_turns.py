@@ -11,6 +11,7 @@ from server import dispatcher
 from server.dispatcher import BUSY_MS, IDLE_MS
 from server.intake import TAKEN_PER_TURN_MAX, Intake
 from server.pacing import BURST, GATHER_MS
+from server.unknowns import PAUSE_MIN_MS
 from shm import DispatcherCount, Segment, State
 from tests.fakes import idle
 from tests.server.scene import GEOMETRY, Scene, fresh_segment, hanging, text_of
@@ -232,6 +233,28 @@ class TestTimer:
             assert len(timers) > 5
             now_s = asyncio.get_running_loop().time()
             assert sum(not timer.cancelled() and timer.when() > now_s for timer in timers) <= 1
+
+    async def test_looks_four_times_a_second_at_least(
+        self, segment: Segment, timers: list[asyncio.TimerHandle]
+    ) -> None:
+        """A wake-up may be lost."""
+        async with Scene(segment):
+            assert timers[-1].when() <= asyncio.get_running_loop().time() + 0.25
+
+    async def test_what_gathers_is_taken_in_time(self, segment: Segment, timers: list[asyncio.TimerHandle]) -> None:
+        """Whoever leaves a payment in a lane meanwhile does not ring."""
+        async with Scene(segment) as scene:
+            await scene.pay()
+            assert timers[-1].when() <= asyncio.get_running_loop().time() + GATHER_MS / 1000
+
+    async def test_an_unknown_one_is_asked_about_in_time(
+        self, segment: Segment, timers: list[asyncio.TimerHandle]
+    ) -> None:
+        """Before anything else would be looked at."""
+        async with Scene(segment) as scene:
+            scene.fakes[0].answers.append(httpx.ReadError)
+            assert (await scene.pay()).state is State.UNKNOWN
+            assert timers[-1].when() <= asyncio.get_running_loop().time() + PAUSE_MIN_MS / 1000
 
     async def test_looks_often_while_a_processor_is_waited_for(
         self, segment: Segment, timers: list[asyncio.TimerHandle]
