@@ -3,7 +3,7 @@
 import pytest
 
 from server.siblings import Siblings
-from shm import Event, Kept, State
+from shm import DispatcherCount, Event, Kept, State
 from tests.fakes import NOON_MS, FakeClock
 from tests.server.other_instance import OtherInstance, copy_of, other_instance, sibling_of
 
@@ -49,6 +49,15 @@ class TestWaitingCopies:
             other.kill()
         assert self.found(other, clock, accepted_ms=LATER_MS) == {1: True if absent else None, 2: True}
         assert self.found(other, clock, accepted_ms=EARLIER_MS) == {1: False, 2: True}
+
+    def test_one_dispatcher_has_verified_and_another_has_not(self, other: OtherInstance, clock: FakeClock) -> None:
+        """What waits there is certain only once all of them have."""
+        other.start()
+        other.take(copy_of(1))
+        since_ms = other.segment.supervisor_counters().started_at_ms
+        other.segment.dispatcher_counters(0).put(DispatcherCount.VERIFIED_FOR_MS, since_ms)
+        assert self.found(other, clock, accepted_ms=EARLIER_MS) == {1: False}
+        assert self.found(other, clock, accepted_ms=LATER_MS) == {1: None}
 
     def test_the_same_microsecond(self, other: OtherInstance, clock: FakeClock) -> None:
         """The copy of the instance whose name sorts first is paid; each side sees that alike."""

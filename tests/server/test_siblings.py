@@ -1,19 +1,15 @@
 """server/siblings.py: whoever can't answer for its ids is answered for, and two never leave a payment to each other."""
 
-import errno
 import logging
 from typing import cast
 
 import pytest
 
-from server.custody import Custody
-from server.intake import Intake
-from server.siblings import HAPROXY_RETURNS_MS, SERVES_WITHIN_MS, Sibling, Siblings
-from shm import Accepted, DispatcherCount, Geometry, Phase, Segment, State
+from server.siblings import HAPROXY_RETURNS_MS, SERVES_WITHIN_MS, Sibling
+from shm import Accepted, Geometry, Phase, Segment, State
 from shm.layout import BASE_PAGE_LENGTH
 from tests.fakes import NOON_MS, FakeClock
 from tests.server.disturbed_volume import DisturbedVolume
-from tests.server.fake_area import FakeArea
 from tests.server.other_instance import (
     GEOMETRY,
     NEVER_SILENT_US,
@@ -222,6 +218,18 @@ class TestAbsent:
         row.phase = Phase.GONE
         assert [amount_of(sibling, copy_of(number)) for number in range(1, 11)] == [1990] * 10
 
+    def test_is_read_once(
+        self, other: OtherInstance, sibling: Sibling, clock: FakeClock, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """Its tables take a while: not with each look, though it served until a moment ago."""
+        other.start()
+        pass_time(sibling, clock, RETURNING_MS)
+        for worker in range(GEOMETRY.workers):
+            other.segment.worker_counters(worker).phase = Phase.GONE
+        with caplog.at_level(logging.INFO):
+            pass_time(sibling, clock, RETURNING_MS)
+        assert caplog.messages == [f"{other.name} is serving nobody; 0 of its ids count here"]
+
     def test_a_damaged_row(self, other: OtherInstance, sibling: Sibling) -> None:
         """It is that instance's own affair: nobody ends here."""
         other.start()
@@ -309,7 +317,9 @@ class TestAbsent:
         other.start(NOON_MS - RETURNING_MS + 1)
         newcomer = sibling_of(other.name, clock)
         assert amount_of(newcomer, copy_of(1)) == 1990
-        pass_time(newcomer, clock, RETURNING_MS)
+        pass_time(newcomer, clock, RETURNING_MS - 1)
+        assert amount_of(newcomer, copy_of(1)) == 1990
+        clock.advance(1)
         assert amount_of(newcomer, copy_of(1)) is None
         assert amount_of(newcomer, copy_of(1)) is None
         assert amount_of(sibling_of(other.name, clock), copy_of(1)) is None
@@ -432,57 +442,3 @@ class TestLastPurge:
         assert sibling.last_purge() == NOON_MS + 5
         other.segment.base_page(1)[:] = b"\xff" * BASE_PAGE_LENGTH
         assert sibling.last_purge() == NOON_MS
-
-
-class TestIntake:
-    """What a dispatcher does with payments whose ids an absent sibling has."""
-
-    def test_are_not_paid_again(self, other: OtherInstance, clock: FakeClock) -> None:
-        """The same amount is a repetition, another one a conflict; others are taken, and ids known here first."""
-        other.take(copy_of(1))
-        other.publish(copy_of(2))
-        area = FakeArea(waiting_slots=8)
-        own = Segment.create("test-intake", GEOMETRY).lane(0, 0)
-        Segment.unlink("test-intake")
-        custody = Custody([own], area.table, area.journal, area.counters, lambda _: None)
-        siblings = Siblings([sibling_of("test-never-was", clock), sibling_of(other.name, clock)])
-        intake = Intake([own], custody, area.counters, clock, siblings=siblings, after_absence=False)
-        custody.take(copy_of(4))
-        other.take(copy_of(4))
-        for payment in (copy_of(1), copy_of(2, 5), copy_of(3), copy_of(4, 7)):
-            assert own.try_publish(payment._replace(accepted_at_us=LATER_MS * 1000))
-        assert not intake.take()
-        assert own.depth == 0
-        taken = [custody.read(slot).correlation_id for slot in custody.waiting]
-        assert taken == [copy_of(4).correlation_id, copy_of(3).correlation_id]
-        assert area.counters.get(DispatcherCount.REPEATED) == 1
-        assert area.counters.get(DispatcherCount.CONFLICTS) == 2
-
-    def test_nothing_is_taken_while_they_can_not_be_looked_at(
-        self, other: OtherInstance, clock: FakeClock, caplog: pytest.LogCaptureFixture
-    ) -> None:
-        """Without descriptors the dispatcher goes on with what it has, and says so once each time."""
-        other.take(copy_of(1))
-        area = FakeArea(waiting_slots=8)
-        own = Segment.create("test-intake", GEOMETRY).lane(0, 0)
-        Segment.unlink("test-intake")
-        custody = Custody([own], area.table, area.journal, area.counters, lambda _: None)
-        reasons = [OSError(errno.EMFILE, "no descriptors")] * 3
-
-        def refuse(look: str, _: str) -> None:
-            if look == "is_role_free" and reasons:  # a lock's file
-                raise reasons.pop()
-
-        sibling = sibling_of(other.name, clock, volume=DisturbedVolume(refuse))
-        intake = Intake([own], custody, area.counters, clock, siblings=Siblings([sibling]), after_absence=False)
-        assert own.try_publish(copy_of(1, accepted_ms=LATER_MS))
-        assert [intake.take() for _ in range(3)] == [False] * 3
-        assert own.depth == 1
-        assert caplog.text.count("siblings can't be looked at") == 1
-        intake.take()
-        assert own.depth == 0
-        assert area.counters.get(DispatcherCount.REPEATED) == 1
-        reasons.append(OSError(errno.EMFILE, "no descriptors"))
-        assert own.try_publish(copy_of(2))
-        intake.take()
-        assert caplog.text.count("siblings can't be looked at") == 2

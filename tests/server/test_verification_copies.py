@@ -8,7 +8,7 @@ from server import verification
 from server.custody import Custody, Taking
 from server.intake import Intake
 from server.siblings import Siblings
-from shm import DispatcherCount, Geometry, Lane, State
+from shm import DispatcherCount, Geometry, Kind, Lane, State
 from tests.fakes import FakeClock
 from tests.server.fake_area import FakeArea
 from tests.server.other_instance import OtherInstance, copy_of, other_instance
@@ -65,6 +65,19 @@ class TestSlots:
         assert list(custody.unverified) == [0]
         copies.leave_to_siblings()
         assert len(returned.ended()) == 2
+
+    def test_one_that_comes_later_is_looked_for(self, other: OtherInstance) -> None:
+        """Though nothing has been decided yet of what was there before."""
+        other.start()
+        other.has_verified()
+        other.take(copy_of(2))
+        returned = Returned(1, siblings=(other.name,))
+        copies = verification._Copies(returned.custody, returned.siblings, returned.clock)  # noqa: SLF001  one step at a time
+        copies.leave_to_siblings()
+        assert returned.custody.take(copy_of(2), verified=False) is Taking.NEW
+        copies.leave_to_siblings()
+        assert [record.kind for record in returned.ended()] == [Kind.DUPLICATE]
+        assert len(returned.custody.unverified) == 1
 
 
 class TestEndsInOneGo:
