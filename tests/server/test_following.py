@@ -164,6 +164,23 @@ class TestFollow:
         follower.follow()
         assert (follower.epoch, follower.ledger.all_time) == (1, (1, 1, 0, 0))
 
+    def test_a_record_that_is_unreadable_for_a_moment(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """It goes on from there: what it has counted is not counted again."""
+        instance = Instance()
+        follower = instance.follower()
+        instance.settle(NOON_MS, NOON_MS, NOON_MS)
+        read, unreadable = Journal.read, [2]
+
+        def read_at_the_second_try(journal: Journal, position: int) -> Ended | None:
+            if position in unreadable:
+                unreadable.remove(position)
+                return None
+            return read(journal, position)
+
+        monkeypatch.setattr(Journal, "read", read_at_the_second_try)
+        follower.follow()
+        assert (unreadable, follower.ledger.all_time) == ([], (3, 3, 0, 0))
+
     def test_gives_up_on_a_record_that_stays_unreadable(self) -> None:
         """Totals that can't be whole are an error, not part of the truth."""
         instance = Instance()

@@ -113,6 +113,12 @@ class TestBounds:
             forgetful = ledger_of(settled)
         assert all_fields(forgetful) == all_fields(ledger_of(settled))
 
+    def test_indexes(self) -> None:
+        """However many seconds have detail, few have their cells indexed."""
+        with small_ledgers(cell_seconds=3):
+            told = ledger_of(Settled(0, NOON_MS + second * 1000, 1) for second in range(10))
+        assert (len(told.details), len(told._cells)) == (10, 3)  # noqa: SLF001  only its memory would show it
+
     def test_the_oldest_detail_goes_first(self) -> None:
         """A full detail drops whole seconds, never part of one."""
         with small_ledgers(detail_bytes=3 * CELL.size):
@@ -187,6 +193,13 @@ class TestChanges:
         assert told.fields(told.take_changes()) == {}
         told.give_back(taken)
         assert told.take_changes() == taken
+
+    def test_a_name_is_dropped_once(self) -> None:
+        """The same as with what changed."""
+        with small_ledgers(detail_bytes=0):
+            told = ledger_of([Settled(0, NOON_MS, 1)])
+        taken = [told.take_changes().dropped for _ in range(2)]
+        assert taken == [{second_name(NOON_S)}, set()]
 
     @settings(max_examples=40)
     @given(settled_payments, st.integers(1, 3 * LONE_MINUTE_LENGTH))

@@ -207,6 +207,22 @@ class TestSummary:
         answer = await LocalTotals(segment, segment.worker_counters(0), meanwhile, clock).summary(None, None)
         assert answer.default.payments + answer.unknown >= 1
 
+    async def test_unknown_while_it_is_asked(self, segment: Segment, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A payment that becomes unknown meanwhile is told as well."""
+        row = segment.dispatcher_counters(0)
+        totals = totals_of(segment)
+        follow = totals.follow
+
+        async def follow_a_moment_later() -> None:
+            row.put(DispatcherCount.UNKNOWN_LEAST_MS, NOON_MS)
+            row.put(DispatcherCount.UNKNOWN_GREATEST_MS, NOON_MS)
+            row.put(DispatcherCount.UNKNOWN, 1)
+            settle(segment, 0, Settled(0, NOON_MS, 1))
+            await follow()
+
+        monkeypatch.setattr(totals, "follow", follow_a_moment_later)
+        assert await totals.summary(None, None) == Summary(Total(1, 1), Total(0, 0), unknown=1)
+
     async def test_a_window_before_what_is_exact_is_refused(self, segment: Segment) -> None:
         """A reader that starts after a fold can't tell when the folded ones were requested, and says so."""
         settle(segment, 0, Settled(0, NOON_MS, 1), Settled(0, NOON_MS + 9, 1))

@@ -8,7 +8,7 @@ import pytest
 
 from server.errors import TotalsUnavailable
 from server.neighbours import LastFlush, Neighbours
-from shm import Ended, Kind, Member, Phase, Segment, SegmentForbidden, migrate
+from shm import Base, Ended, Journal, Kind, Member, Phase, Segment, SegmentForbidden, migrate
 from shm.layout import BASE_PAGE_LENGTH
 from tests.fakes import NOON_MS, FakeClock
 from tests.server.disturbed_volume import DisturbedVolume
@@ -99,6 +99,22 @@ class TestUnheard:
         assert neighbours.unheard({first: last_flush(life)}) == died
         assert neighbours.unheard({first: last_flush(life, said_goodbye=True)}) is None
 
+    def test_who_is_succeeded_while_it_is_looked_at(self, other: OtherInstance) -> None:
+        """Whoever holds the lock then has begun a life of its own, and that one has not published."""
+        first, second = names(other)
+        journal = other.segment.journal(0)
+        other.start()
+        at_work(other, Phase.READY, Phase.READY)
+        life = journal.begin_life()
+
+        def succeed(look: str, _: str) -> None:
+            if look == "is_role_free" and journal.life == life:
+                journal.begin_life()
+
+        neighbours = Neighbours([other.name], volume=DisturbedVolume(succeed), clock=CLOCK)
+        heard = {first: last_flush(life), second: last_flush(0)}
+        assert neighbours.unheard(heard) == f"instance {first} is back and has not published its totals yet"
+
     def test_whose_row_is_damaged(self, other: OtherInstance) -> None:
         """Nobody can tell whether it has recovered: that is a reason like any other, until its next phase."""
         first, _ = names(other)
@@ -166,6 +182,13 @@ class TestUnheard:
         assert neighbours.unheard(heard) is None
         other.segment.journal(0).append(Ended(Kind.SETTLED, 0, NOON_MS, 1990, 0))
         assert [ended.amount_cents for ended in neighbours.unpublished(heard)] == [1990]
+
+    def test_its_own_beside_the_others(self, other: OtherInstance) -> None:
+        """Segments of siblings that are mapped later take nothing away."""
+        with other_instance() as own:
+            neighbours = Neighbours([other.name], own={own.name: own.segment}, clock=CLOCK)
+            neighbours.unheard({})
+            assert sorted(neighbours.unknowns()) == sorted(names(own) + names(other))
 
     def test_another_geometry(self, other: OtherInstance) -> None:
         """A segment that was copied into a new one keeps its id: the life that began since is that of the new one."""
@@ -245,6 +268,24 @@ class TestUnpublished:
         with pytest.raises(TotalsUnavailable, match="took up the last purge"):
             list(neighbours.unpublished({first: last_flush(1)}))
         assert list(neighbours.unpublished({first: last_flush(1, epoch=7)})) == []
+
+    def test_a_purge_meanwhile(
+        self, other: OtherInstance, neighbours: Neighbours, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """What is settled after it does not count with what was settled before."""
+        first, _ = names(other)
+        journal = other.segment.journal(0)
+        journal.append(self.ENDED[0])
+
+        def purged_right_after(read: Journal) -> Base:
+            monkeypatch.undo()
+            base = read.base
+            journal.begin_epoch(7)
+            journal.append(self.ENDED[3])
+            return base
+
+        monkeypatch.setattr(Journal, "base", property(purged_right_after))
+        assert list(neighbours.unpublished({first: last_flush(1)})) == [self.ENDED[0]]
 
     def test_too_many(self, other: OtherInstance, neighbours: Neighbours, monkeypatch: pytest.MonkeyPatch) -> None:
         """It is no way of counting everything."""

@@ -58,6 +58,15 @@ class TestPieces:
         assert (desk.totals.header.is_whole, desk.counters.get(DispatcherCount.PUBLISHED)) == (1, 3)
         assert desk.shown() == Total(3, 5970)
 
+    async def test_overtaken_by_the_journal(self, desk: Desk) -> None:
+        """What was folded meanwhile is in no field: everything is written anew."""
+        await desk.flush(1)
+        for second in range(300):
+            desk.settle(requested_at_ms=NOON_MS + second * 1000)
+        assert await desk.flush()
+        assert [builds_on for _, _, builds_on in desk.totals.flushes] == [None, None]
+        assert desk.shown(None, None).payments == 301
+
     async def test_long_journal(self, desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
         """While it is read, others have their turns."""
         monkeypatch.setattr(following, "RECORDS_AT_ONCE", 2)

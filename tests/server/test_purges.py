@@ -254,3 +254,18 @@ class TestMissed:
         desk.settle(100, requested_at_ms=NOON_MS + 9)
         purges.hear_from_sibling(NOON_MS + 5)
         assert (purges.is_one_missed, desk.journal.base.epoch) == (False, 0)
+
+    def test_what_was_folded_may_be_of_after_a_siblings(self, desk: Desk) -> None:
+        """Though nothing in the journal is: it is left to Redis as well."""
+        purges = Purges(desk.journal)
+        desk.settle(16, requested_at_ms=NOON_MS + 9)
+        desk.settle(64, requested_at_ms=NOON_MS)
+        assert desk.journal.base.folded_until_ms == NOON_MS + 10
+        purges.hear_from_sibling(NOON_MS + 5)
+        assert (purges.is_one_missed, desk.journal.base.epoch) == (False, 0)
+
+    def test_a_siblings_that_is_no_time(self, desk: Desk) -> None:
+        """As 0.1.0 numbered them: nobody knows what came after it."""
+        purges = Purges(desk.journal)
+        purges.hear_from_sibling(7)
+        assert (purges.is_one_missed, desk.journal.base.epoch) == (False, 0)

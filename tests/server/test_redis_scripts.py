@@ -143,6 +143,11 @@ class TestFlush:
             epochs.append(await totals.raise_epoch(at_ms, follows=epochs[-1]))
         assert epochs == [0, NOON_MS, NOON_MS + 1, NOON_MS + 2]
 
+    async def test_a_purge_before_anybody_has_published(self, redis: RedisServer, totals: TotalsHash) -> None:
+        """An emptied hash does not know which purges there have been: it stays empty."""
+        assert await totals.raise_epoch(NOON_MS, follows=0) == 0
+        assert redis.ask(f"EXISTS {HASH}") == b":0\r\n"
+
     async def test_a_purge_that_comes_late(self, hand: Hand, totals: TotalsHash) -> None:
         """After another one it does nothing: what was settled in between was asked for after it."""
         await hand.write((0, 1, 1), None)

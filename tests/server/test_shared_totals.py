@@ -109,6 +109,13 @@ class TestSummary:
             window = NOON_MS + 8 * 60_000, None
             assert await reader.summary(*window) == Summary(*count(member.settled, window))
 
+    async def test_forgotten_minutes_and_an_end(self, totals: TotalsHash, reader: SharedTotals) -> None:
+        """Such a window is widened at its beginning alone: what was settled after its end is left out."""
+        with small_ledgers(minutes=3), members(totals, 1) as (member,):
+            await member.flush(*(Settled(0, NOON_MS + minute * 60_000, 1) for minute in range(10)))
+            summary = await reader.summary(NOON_MS, NOON_MS + 8 * 60_000)
+            assert (summary.default, summary.fallback) == count(member.settled, (None, NOON_MS + 8 * 60_000))
+
 
 class TestDoubt:
     """When totals can't be told."""
