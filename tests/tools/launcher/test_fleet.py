@@ -29,7 +29,7 @@ server.listen()
 print("hello", flush=True)
 """
 WAITING = LISTENING + "time.sleep(60)"
-STUBBORN = LISTENING + "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN)\ntime.sleep(60)"
+STUBBORN = "import signal\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\n" + WAITING
 SHORT_LIVED = LISTENING + "time.sleep(0.1)\nsys.exit(7)"
 FAILING = "import sys; print('no room'); sys.exit(3)"
 SILENT = "import time; time.sleep(60)"
@@ -199,7 +199,6 @@ class TestStop:
         """When their time is over."""
         fleet = trial.of(trial.service("one", STUBBORN))
         list(fleet.start())
-        time.sleep(0.1)  # until it ignores the signal
         fleet.stop()
         assert trial.said == ["stopping one", "one did not stop within 0 s: killed"]
         assert not tested._takes_connections(trial.folder / "one.sock")  # noqa: SLF001
@@ -208,7 +207,6 @@ class TestStop:
         """Which ends everything at once."""
         fleet = trial.of(trial.service("one", STUBBORN))
         list(fleet.start())
-        time.sleep(0.1)
         trial.stop_after = 1
         with pytest.raises(Stop):
             fleet.stop()

@@ -80,7 +80,7 @@ class TestStream:
         stream.close()
         statuses = stream.take().statuses
         assert sum(statuses.values()) == 4
-        assert statuses[0] in {1, 2}  # a second one may have reached the old server
+        assert 1 <= statuses[0] <= 3  # a second and a third one may have reached the old server
 
     async def test_is_closed_while_it_still_tries_to_connect(self) -> None:
         """An interrupt leaves nothing behind."""
