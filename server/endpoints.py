@@ -1,12 +1,15 @@
-"""Where something listens, as the settings name it: what is taken for an address, and what it means. Pure.
+"""Where something listens, as the settings name it: what is taken for an address, and what it means. Pure: httpx is
+only asked what it would take.
 
 Each `parse_…` raises ValueError with what the setting must be.
 """
 
-import ipaddress
 import re
 from pathlib import Path
 from typing import NamedTuple
+from urllib.parse import urlsplit
+
+import httpx
 
 PORT_MAX = 65535
 
@@ -18,7 +21,6 @@ _TCP = re.compile(rf"tcp:{_HOST}:{_PORT}")
 _HTTP = re.compile(rf"http://{_HOST}(?::{_PORT})?(?:/[\w.~!$&'()*+,;=:@%/-]*)?", re.ASCII)
 _REDIS = re.compile(rf"redis://{_USER}{_HOST}(?::{_PORT})?(?:/[0-9]*)?")
 _REDIS_SOCKET = re.compile(rf"unix://{_USER}/[^@?#\s]+(?:\?db=[0-9]+)?")
-_FOUR_NUMBERS = re.compile(r"[0-9]+(\.[0-9]+){3}")
 _PASSWORD = re.compile(".*@", re.DOTALL)
 
 
@@ -54,7 +56,12 @@ def parse_processor_url(text: str) -> str:
 
 def parse_redis_url(text: str) -> str:
     """`REDIS_URL`; empty for none."""
-    if text and not _REDIS_SOCKET.fullmatch(text) and not _addressed(_REDIS, text):
+    is_one = not text or bool(_REDIS_SOCKET.fullmatch(text) or _addressed(_REDIS, text))
+    try:
+        urlsplit(text)  # as redis-py does, which minds some characters of a password
+    except ValueError:
+        is_one = False
+    if not is_one:
         raise ValueError("redis://host:port/0 or unix:///path/of/socket, or empty to keep totals here alone")
     return text
 
@@ -76,12 +83,8 @@ def _addressed(pattern: re.Pattern[str], text: str) -> re.Match[str] | None:
 
 
 def _is_possible(host: str) -> bool:
-    """A name may be any; but an address in numbers that is none would end each child, when a client is made for it."""
+    """Whether it is one for a client, too: else each child would end when it makes its own, again and again."""
     try:
-        if host.startswith("["):
-            ipaddress.IPv6Address(host[1:-1])
-        elif _FOUR_NUMBERS.fullmatch(host):
-            ipaddress.IPv4Address(host)
-    except ValueError:
+        return bool(httpx.URL(f"http://{host}").host)
+    except (httpx.InvalidURL, ValueError):  # numbers that are no address; what only looks encoded
         return False
-    return True

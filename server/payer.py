@@ -106,7 +106,7 @@ class Payer:
         # A dispatcher that died alone needs no verification: its instance's workers and lanes were there all the time.
         supervised_since_ms = segment.supervisor_counters().started_at_ms
         self._after_absence = counters.get(DispatcherCount.VERIFIED_FOR_MS) != supervised_since_ms
-        self._siblings = Siblings(self._sibling(name) for name in config.siblings)
+        self._siblings = Siblings((self._sibling(name) for name in config.siblings), clock)
 
     async def run(self, doorbell: int) -> None:
         """From recovery to the last flush."""
@@ -171,8 +171,7 @@ class Payer:
         return Processor(index, url, transport=transport, timeout_s=timeout_s)
 
     def _sibling(self, name: str) -> Sibling:
-        ours, absent = self._config.instance, self._after_absence
-        return Sibling(name, self._clock, self._config.stuck_ms, ours=ours, was_absent=absent)
+        return Sibling(name, self._clock, self._config.stuck_ms, ours=self._config.instance)
 
     def _quota(self) -> Callable[[], int]:
         return CpuQuota().throttled_periods

@@ -103,19 +103,19 @@ class Publisher:
 
     async def _wait(self) -> None:
         """Until something was settled and others had a moment to follow, or until the next beat."""
-        if not self._kick.is_set():
-            try:
-                async with asyncio.timeout(BEAT_S):
-                    await self._kick.wait()
-            except TimeoutError:
-                await catch_up()  # who says that nothing was settled must have heard what processors answered
-                return
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(self._flush_s):
-                await self._hurry.wait()
-                await asyncio.sleep(self._flushed_at_s + HURRY_S - asyncio.get_running_loop().time())
-        self._kick.clear()
-        self._hurry.clear()
+            async with asyncio.timeout(BEAT_S):
+                await self._kick.wait()
+        is_kicked = self._kick.is_set()
+        if is_kicked:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self._flush_s):
+                    await self._hurry.wait()
+                    await asyncio.sleep(self._flushed_at_s + HURRY_S - asyncio.get_running_loop().time())
+        await catch_up()  # a flush says that nothing else was settled: what processors answered must have been heard
+        if is_kicked:
+            self._kick.clear()
+            self._hurry.clear()
 
     async def _resume(self) -> bool:
         """Goes on from what a predecessor published, if it fits the journal; False if Redis can't be asked."""

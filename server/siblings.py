@@ -44,7 +44,7 @@ from shm import (
 )
 
 HAPROXY_RETURNS_MS = 5000  # HAProxy needs 2 s to send an instance its ids again
-LONG_MS = 1 << 40  # ticks never get so far
+LONG_AGO_MS = -(1 << 40)  # before anything on the ticking clock
 SERVES_WITHIN_MS = 2500  # five beats of a worker; HAProxy leaves one that hangs after three checks, in 3 s or more
 
 _LEAVING = (Phase.LEAVING, Phase.GONE)
@@ -71,13 +71,10 @@ class Sibling:
         clock: what it goes by; all instances of a volume are on one machine.
         stuck_ms: how long a process may hang: a dispatcher here, with what came to it, or the sibling's supervisor.
         ours: the name of the instance that asks.
-        was_absent: whether that one was absent until now.
         volume: where the sibling is seen.
     """
 
-    def __init__(
-        self, instance: str, clock: Clock, stuck_ms: int, *, ours: str, was_absent: bool, volume: Volume = THIS_VOLUME
-    ) -> None:
+    def __init__(self, instance: str, clock: Clock, stuck_ms: int, *, ours: str, volume: Volume = THIS_VOLUME) -> None:
         self._instance = instance
         self._volume = volume
         self._is_free = partial(volume.is_role_free, instance)
@@ -93,14 +90,13 @@ class Sibling:
         self._remembered: dict[bytes, int] | None = None  # id to amount in cents, of one that is absent
         self._read_because: Absence | None = None  # why that was read; None while nothing is kept
         self._read_in_life_ms = 0  # when the life had begun, ms UTC, in which it was last read or let go
-        self._looked_at_ms = -LONG_MS if was_absent else clock.ticks_ms()
         self._absent_at_ms = 0  # last seen absent, or read though it was not; ticks, as the next two
         self._served_at_ms = 0  # last seen not absent
         self._read_at_ms = 0  # its tables were last read
         self._complained_of = ""
 
-    def look(self) -> None:
-        """Learns what it has accepted until now.
+    def look(self, *, was_unwatched: bool = False) -> None:
+        """Learns what it has accepted until now. It was unwatched if nobody here has looked for a while.
 
         | the sibling | which of its ids count here | and until when |
         | --- | --- | --- |
@@ -109,7 +105,7 @@ class Sibling:
         | holds no supervisor's lock | all that it remembers: read now | the same |
         | has no web worker at work | the same, if it was not read before | the same |
         | has been back for under R, and was not read before | the same | R after it was read |
-        | was not looked at for a while: old requests may lie here that went there since | the same | the same |
+        | was unwatched: old requests may lie here that went there since | the same | the same |
 
         R is the time until HAProxy sends it its ids again, and `stuck_ms`: 10 s by default.
 
@@ -122,14 +118,12 @@ class Sibling:
         self._latest.follow()
         life_ms = self._supervisor.started_at_ms if self._supervisor else 0
         absence = self._absence(now_ms, is_gone=is_gone)
-        was_unwatched = now_ms - self._looked_at_ms > SERVES_WITHIN_MS
         if absence is None:
             self._note_presence(now_ms, life_ms, was_unwatched=was_unwatched)
         else:
             self._absent_at_ms = now_ms
             if was_unwatched or self._must_read(absence, life_ms):
                 self._remember(absence, life_ms)
-        self._looked_at_ms = now_ms
 
     def _absence(self, now_ms: int, *, is_gone: bool) -> Absence | None:
         """Why it can't answer for its ids now; None: it can, or has made no segment yet."""
@@ -256,25 +250,32 @@ class Siblings:
 
     Args:
         siblings: one for each name in SIBLINGS.
+        clock: ticking clock.
     """
 
-    def __init__(self, siblings: Iterable[Sibling]) -> None:
+    def __init__(self, siblings: Iterable[Sibling], clock: Clock) -> None:
         self._siblings = list(siblings)
+        self._clock = clock
+        self._looked_at_ms = LONG_AGO_MS
         self._is_blind = False
 
     def look(self) -> bool:
         """Learns what every sibling has accepted until now; False if that can't be done for want of descriptors: until
         it can, nobody knows whether a payment that comes here is a copy.
         """
+        began_ms = self._clock.ticks_ms()
+        was_unwatched = began_ms - self._looked_at_ms > SERVES_WITHIN_MS
         try:
             for sibling in self._siblings:
-                sibling.look()
+                sibling.look(was_unwatched=was_unwatched)
         except OSError as error:
             if not self._is_blind:  # it is tried several times a second
                 _log.error("siblings can't be looked at, and nothing is taken from the lanes meanwhile: %s", error)
             self._is_blind = True
             return False
         self._is_blind = False
+        # Else what was frozen in the midst of it counts as time without a look; reading all may take as long by itself.
+        self._looked_at_ms = self._clock.ticks_ms() if was_unwatched else began_ms
         return True
 
     def amount_of(self, payment: Accepted) -> int | None:

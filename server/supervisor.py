@@ -134,7 +134,7 @@ class Supervisor:
             return
         self._row(role).phase = Phase.GONE
         exit_code = os.waitstatus_to_exitcode(status)
-        if exit_code == 0:
+        if exit_code == 0 or (exit_code == -signal.SIGTERM and self._told_at_ms):  # told once more as it was ending
             return
         self._counters.add(SupervisorCount.DEATHS)
         _log.warning("%s ended with %s", role, _describe(exit_code))

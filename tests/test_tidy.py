@@ -31,7 +31,7 @@ SHM_UNKNOWN = ("asyncio", "http", "socket", "urllib", "threading", "multiprocess
 
 # The only files that import a package, in the sources.
 ONLY_USERS = {
-    "httpx": {"server/transport.py", "server/processors.py"},
+    "httpx": {"server/transport.py", "server/processors.py", "server/endpoints.py"},
     "redis": {"server/redis_client.py"},
     "posix_ipc": {"shm/segment.py"},
     "mmap": {"shm/segment.py"},

@@ -31,11 +31,9 @@ def copy_of(number: int, amount_cents: int = 1990, *, accepted_ms: int = NOON_MS
     return Accepted(number.to_bytes(16, "big"), amount_cents, accepted_ms * 1000)
 
 
-def sibling_of(
-    name: str, clock: Clock, *, ours: str = "", was_absent: bool = False, volume: Volume = THIS_VOLUME
-) -> Sibling:
+def sibling_of(name: str, clock: Clock, *, ours: str = "", volume: Volume = THIS_VOLUME) -> Sibling:
     """What the instance `ours` knows of another one; by default one whose name sorts before all others."""
-    return Sibling(name, clock, STUCK_MS, ours=ours, was_absent=was_absent, volume=volume)
+    return Sibling(name, clock, STUCK_MS, ours=ours, volume=volume)
 
 
 class OtherInstance:

@@ -74,7 +74,12 @@ class Scene:
         self.dispatcher = Dispatcher(
             custody=self.custody,
             intake=Intake(
-                self.lanes, self.custody, self.counters, self.clock, siblings=Siblings([]), after_absence=False
+                self.lanes,
+                self.custody,
+                self.counters,
+                self.clock,
+                siblings=Siblings([], self.clock),
+                after_absence=False,
             ),
             processors=self.processors,
             router=Router(self.circuits, policy),

@@ -13,11 +13,12 @@ hosts = st.one_of(
     st.from_regex(r"[a-z0-9_.:-]{1,12}", fullmatch=True),
     st.from_regex(r"[0-9]{1,3}(\.[0-9]{1,3}){2,4}", fullmatch=True),
     st.from_regex(r"\[[0-9a-f:.]{1,20}\]", fullmatch=True),
+    st.from_regex(r"(a\.)?xn--[a-z0-9]{0,8}", fullmatch=True),
     st.ip_addresses(v=4).map(str),
     st.ip_addresses(v=6).map("[{}]".format),
 )
 ports = st.sampled_from(["", ":", ":0", ":80", ":65535", ":65536"])
-secrets = st.text(st.sampled_from("a:%@/[]#? \x00é"), max_size=6).map(lambda text: f"{text}@" if text else "")
+secrets = st.text(st.sampled_from("a:%@/[]#? \x00é℀"), max_size=6).map(lambda text: f"{text}@" if text else "")
 
 
 class TestAddresses:

@@ -5,7 +5,7 @@ from typing import cast
 
 import pytest
 
-from server.siblings import HAPROXY_RETURNS_MS, SERVES_WITHIN_MS, Sibling
+from server.siblings import HAPROXY_RETURNS_MS, SERVES_WITHIN_MS, Sibling, Siblings
 from shm import Accepted, Geometry, Phase, Segment, State
 from shm.layout import BASE_PAGE_LENGTH
 from tests.fakes import NOON_MS, FakeClock
@@ -32,13 +32,13 @@ def sibling(other: OtherInstance, clock: FakeClock) -> Sibling:
     return sibling_of(other.name, clock)
 
 
-def amount_of(sibling: Sibling, payment: Accepted) -> int | None:
+def amount_of(sibling: Sibling | Siblings, payment: Accepted) -> int | None:
     """A payment arrives here: what was accepted under its id by one who is absent now."""
     sibling.look()
     return sibling.amount_of(payment)
 
 
-def pass_time(sibling: Sibling, clock: FakeClock, ms: int) -> None:
+def pass_time(sibling: Sibling | Siblings, clock: FakeClock, ms: int) -> None:
     """Time goes by, and the sibling is looked at twice a second."""
     while ms > 0:
         clock.advance(min(ms, 500))
@@ -325,39 +325,63 @@ class TestAbsent:
         assert amount_of(sibling_of(other.name, clock), copy_of(1)) is None
 
     def test_after_a_time_without_a_look(self, other: OtherInstance, clock: FakeClock) -> None:
-        """Who stood still, or was absent, may hold requests that their clients have sent there since: for as long as
+        """Who stood still, or only begins, may hold requests that their clients have sent there since: for as long as
         such are around all that it remembers counts, what it accepted during that time above all.
         """
         other.take(copy_of(1, accepted_ms=EARLIER_MS))
         other.take(copy_of(2))
         other.start()
-        sibling = sibling_of(other.name, clock)
-        clock.advance(SERVES_WITHIN_MS)
-        assert amount_of(sibling, copy_of(1)) is None
-        clock.advance(SERVES_WITHIN_MS + 1)
-        assert amount_of(sibling, copy_of(1)) == 1990
+        siblings = Siblings([sibling_of(other.name, clock)], clock)
+        assert amount_of(siblings, copy_of(1)) == 1990
+        pass_time(siblings, clock, RETURNING_MS)
+        assert amount_of(siblings, copy_of(1)) is None
         other.take(copy_of(3, accepted_ms=EARLIER_MS))
-        assert amount_of(sibling, copy_of(3)) is None
+        clock.advance(SERVES_WITHIN_MS)
+        assert amount_of(siblings, copy_of(3)) is None
         clock.advance(SERVES_WITHIN_MS + 1)
-        assert amount_of(sibling, copy_of(3)) == 1990
-        pass_time(sibling, clock, RETURNING_MS - 1)
-        assert amount_of(sibling, copy_of(3)) == 1990
+        assert amount_of(siblings, copy_of(3)) == 1990
+        pass_time(siblings, clock, RETURNING_MS - 1)
+        assert amount_of(siblings, copy_of(3)) == 1990
         clock.advance(1)
-        assert amount_of(sibling, copy_of(3)) is None
-        assert amount_of(sibling_of(other.name, clock, was_absent=True), copy_of(1)) == 1990
+        assert amount_of(siblings, copy_of(3)) is None
 
-    def test_absent_before_and_after_a_time_without_a_look(
-        self, other: OtherInstance, sibling: Sibling, clock: FakeClock
-    ) -> None:
+    def test_absent_before_and_after_a_time_without_a_look(self, other: OtherInstance, clock: FakeClock) -> None:
         """Nobody knows whether it served in between."""
+        siblings = Siblings([sibling_of(other.name, clock)], clock)
         other.start()
         other.say(Phase.LEAVING)
-        sibling.look()
+        siblings.look()
         other.take(copy_of(1, accepted_ms=EARLIER_MS))
         other.take(copy_of(2))
-        assert amount_of(sibling, copy_of(1)) is None
+        assert amount_of(siblings, copy_of(1)) is None
         clock.advance(SERVES_WITHIN_MS + 1)
-        assert amount_of(sibling, copy_of(1)) == 1990
+        assert amount_of(siblings, copy_of(1)) == 1990
+
+    def test_a_look_that_takes_long(self, other: OtherInstance, clock: FakeClock) -> None:
+        """Reading all that they remember is no time without a look, or it would be done again and again; but whoever
+        was frozen in the midst of a usual look was away.
+        """
+        reads: list[int] = []
+
+        class Slow(Sibling):
+            """It takes three seconds whenever all is read, and at its third look."""
+
+            looks = 0
+
+            def look(self, *, was_unwatched: bool = False) -> None:
+                """Notes when all is read."""
+                super().look(was_unwatched=was_unwatched)
+                self.looks += 1
+                if was_unwatched:
+                    reads.append(self.looks)
+                if was_unwatched or self.looks == 3:
+                    clock.advance(SERVES_WITHIN_MS + 1)
+
+        other.start()
+        siblings = Siblings([Slow(other.name, clock, STUCK_MS, ours="")], clock)
+        for _ in range(6):
+            siblings.look()
+        assert reads == [1, 4]
 
     def test_one_that_is_making_its_segment(
         self, other: OtherInstance, sibling: Sibling, caplog: pytest.LogCaptureFixture

@@ -92,7 +92,8 @@ class TestEndsInOneGo:
             custody.take(copy_of(number), verified=False)
         for number in range(100, 130):
             assert lane.try_publish(copy_of(number))
-        siblings, clock = Siblings([]), FakeClock()
+        clock = FakeClock()
+        siblings = Siblings([], clock)
         Intake([lane], custody, area.counters, clock, siblings=siblings, after_absence=True)
         found = {copy_of(number).correlation_id: [FakeCopy(counts=True)] for number in range(40)}
         monkeypatch.setattr(siblings, "copies", lambda _: found)

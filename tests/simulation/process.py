@@ -144,8 +144,7 @@ class SimulatedPayer(Payer):
 
     def _sibling(self, name: str) -> Sibling:
         volume = SimulatedVolume(self._around.siblings)
-        ours, absent = self._config.instance, self._after_absence
-        return Sibling(name, self._clock, self._config.stuck_ms, ours=ours, was_absent=absent, volume=volume)
+        return Sibling(name, self._clock, self._config.stuck_ms, ours=self._config.instance, volume=volume)
 
     def _quota(self) -> Callable[[], int]:
         return lambda: 0

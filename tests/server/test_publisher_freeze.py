@@ -1,0 +1,36 @@
+"""The publisher after a freeze: a flush says that nothing else was settled, so it comes after what was missed."""
+
+import asyncio
+from collections.abc import Iterator
+
+import pytest
+
+from server import publisher as module
+from tests.server.desk import GEOMETRY, Desk
+from tests.server.scene import fresh_segment
+
+
+@pytest.fixture
+def desk() -> Iterator[Desk]:
+    """A publisher that has published nothing yet."""
+    with fresh_segment(GEOMETRY) as segment:
+        yield Desk(segment)
+
+
+@pytest.mark.parametrize("is_kicked", [False, True])
+async def test_what_was_missed_comes_first(desk: Desk, monkeypatch: pytest.MonkeyPatch, *, is_kicked: bool) -> None:
+    """Whether the flush is due because of a settlement before the freeze, or as a sign of life."""
+    monkeypatch.setattr(module, "BEAT_S", 0.01)
+
+    async def hear_an_answer() -> None:
+        desk.settle()
+
+    monkeypatch.setattr(module, "catch_up", hear_an_answer)
+    if is_kicked:
+        desk.settle()
+        desk.publisher.kick()
+    running = asyncio.create_task(desk.publisher.run())
+    while not desk.totals.flushes:
+        await asyncio.sleep(0.001)
+    running.cancel()
+    assert desk.totals.flushes[0][0].position == 1 + is_kicked
