@@ -4,7 +4,6 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 import time
 
 import pytest
@@ -49,16 +48,21 @@ class TestChild:
     def test_is_gone_though_a_signal_comes_meanwhile(self, listening: None, monkeypatch: pytest.MonkeyPatch) -> None:
         """While it is waited for, after an error; that Ctrl-C ends the bench then."""
         del listening
-        monkeypatch.setattr(child, "STOP_S", 0.5)
-        timer = threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGINT))
+        monkeypatch.setattr(child, "STOP_S", 0.05)
         context = started(python(SLEEPER.format("signal.SIG_IGN")), stdout=subprocess.PIPE, stderr=-1)
         process = context.__enter__()
         assert process.stdout is not None
         assert next(lines(process.stdout, 5.0)) == "up"
-        timer.start()
+        wait = process.wait
+
+        def wait_and_be_told(timeout: float | None = None) -> int:
+            monkeypatch.undo()
+            os.kill(os.getpid(), signal.SIGINT)
+            return wait(timeout)
+
+        monkeypatch.setattr(process, "wait", wait_and_be_told)
         with pytest.raises(KeyboardInterrupt):
             context.__exit__(None, None, None)
-        timer.join()
         assert process.returncode == -signal.SIGKILL
 
     def test_one_that_stays_is_a_sentence(self, monkeypatch: pytest.MonkeyPatch) -> None:
