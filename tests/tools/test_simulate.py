@@ -86,8 +86,11 @@ class TestSimulate:
             start_new_session=True,
         )
         try:
-            time.sleep(3)
-            assert len(of_session(process.pid)) > 2
+            deadline_s = time.monotonic() + STOPS_WITHIN_S
+            while len(of_session(process.pid)) <= 2:
+                assert time.monotonic() < deadline_s, "its processes do not start"
+                time.sleep(0.1)
+            time.sleep(2)  # they are at work
             process.send_signal(number)
             _, errors = process.communicate(timeout=STOPS_WITHIN_S)
             assert process.returncode == (-number if number == signal.SIGKILL else 130)

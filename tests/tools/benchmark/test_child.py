@@ -13,7 +13,7 @@ from tools.benchmark.child import lines, started, status
 from tools.benchmark.errors import GeneratorError
 
 TALKER = "import sys; print('one', flush=True); sys.stdout.write('two'); sys.stdout.flush()"
-SLEEPER = "import signal, sys, time; print('up', flush=True); signal.signal(signal.SIGINT, {}); time.sleep(60)"
+SLEEPER = "import signal, sys, time; signal.signal(signal.SIGINT, {}); print('up', flush=True); time.sleep(60)"
 
 
 def python(program: str) -> tuple[str, ...]:
