@@ -242,16 +242,18 @@ class TestPaying:
         assert sorted(station.stored(0)) == sorted(text_of(number) for number in range(30))
         assert station.segment.journal(0).head == 30
 
-    async def test_after_a_freeze(self, station: Station) -> None:
+    async def test_after_a_freeze(self, make: Callable[..., Station]) -> None:
         """Its heart beats once it has heard what came meanwhile, not before: a summary is given as soon as it beats."""
-        station.processors[0].processor.settings.delay_ms = 500
-        for attempt in range(3):
+        station = make(**PATIENT)
+        await station.start()
+        station.processors[0].processor.settings.delay_ms = 1500
+        for attempt in range(2):
             mine = range(40 * attempt, 40 * (attempt + 1))
             station.accept(*mine)
             await station.wait_for(lambda: set(station.states(*mine)) == {State.SENDING}, "not sent")  # noqa: B023
             await asyncio.sleep(0.1)  # connections are made
             os.kill(station.pid, signal.SIGSTOP)
-            await asyncio.sleep(1.0)  # the answers come, and the time of two beats passes
+            await asyncio.sleep(2.0)  # the answers come, and the time of four beats passes
             assert set(station.states(*mine)) == {State.SENDING}
             assert len(station.stored(0)) == len(mine) * (attempt + 1)
             thawed_us = time.monotonic_ns() // 1000
