@@ -23,6 +23,8 @@ in flight, which tells of a slow-down long before its answer does.
 
 from enum import Enum, unique
 
+from server.clock import LONG_AGO_MS
+
 PROBE_PAUSE_MIN_MS = 100  # an outage costs ten failed calls a second at first
 PROBE_PAUSE_MAX_MS = 500  # and two later; a recovery is noticed within half a second
 PROBE_AGAIN_MS = 500  # the same where calls sleep before they fail
@@ -30,7 +32,6 @@ PROBES_MAX = 4  # payments asleep there at once: each of them is paid late
 LIMIT_AFTER_OUTAGE = 4
 LIMIT_MIN = 1
 HEALTH_FRESH_MS = 11_000  # two polls of 5.3 s and a little: older news says nothing
-LONG_AGO_MS = -(1 << 40)  # before anything on the circuits' clock
 
 
 @unique

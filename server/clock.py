@@ -3,6 +3,8 @@
 import time
 from typing import Protocol
 
+LONG_AGO_MS = -(1 << 40)  # before anything on a ticking clock
+
 
 class Clock(Protocol):
     """The two clocks an instance goes by."""

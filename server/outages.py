@@ -5,7 +5,8 @@ and that one says it was asked wrongly.
 import logging
 from collections.abc import Sequence
 
-from server.circuit import LONG_AGO_MS, Circuit, CircuitState
+from server.circuit import Circuit, CircuitState
+from server.clock import LONG_AGO_MS
 
 WELL_LOOKS = 10  # in a row before an outage is over: 5 s of beats
 MISUSE_TOLD_EVERY_MS = 60_000  # it may be what every payment meets

@@ -5,7 +5,8 @@ another instance; once it is back, they reach the first one again. So before a d
 asks whether a sibling has accepted that id. Of each sibling it knows two sets of ids:
 
 * latest: what its workers published last (two generations, as at the door), learned by following its lanes, always;
-* remembered: every id in its tables, settled or not, while it is absent, and until HAProxy sends it its ids again.
+* remembered: every id in its tables, settled or not, while it is absent, and until HAProxy sends it its ids again; and
+  as long after a time in which nobody here has looked: at a start, or after a freeze.
 
 A sibling is absent when nobody holds its supervisor's lock, when its supervisor is stopping, or when none of its web
 workers is at work.
@@ -24,7 +25,7 @@ from contextlib import suppress
 from enum import Enum, unique
 from functools import partial
 
-from server.clock import Clock
+from server.clock import LONG_AGO_MS, Clock
 from server.config import IDS_FOLLOWED_MIN
 from server.copies import Copy, copies_in, is_first
 from server.hearts import silent_for_ms
@@ -44,7 +45,6 @@ from shm import (
 )
 
 HAPROXY_RETURNS_MS = 5000  # HAProxy needs 2 s to send an instance its ids again
-LONG_AGO_MS = -(1 << 40)  # before anything on the ticking clock
 SERVES_WITHIN_MS = 2500  # five beats of a worker; HAProxy leaves one that hangs after three checks, in 3 s or more
 
 _LEAVING = (Phase.LEAVING, Phase.GONE)
@@ -60,7 +60,7 @@ class Absence(Enum):
     LEAVING = "leaving"
     SERVING_NOBODY = "serving nobody"
     RETURNING = "returning"  # it serves, and HAProxy does not send it its ids again yet
-    UNWATCHED = "unwatched for a while"  # it serves; this instance was absent, or stood still
+    UNWATCHED = "unwatched for a while"  # it serves; nobody here has looked
 
 
 class Sibling:
