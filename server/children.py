@@ -61,9 +61,9 @@ class Children:
         self._due_ms: dict[Role, int] = dict.fromkeys(roles, 0)
         self._pause_ms: dict[Role, int] = dict.fromkeys(roles, 0)
 
-    def due(self, now_ms: int) -> list[Role]:
-        """The roles to fill now."""
-        return [role for role, due_ms in self._due_ms.items() if due_ms <= now_ms]
+    def due(self, now_ms: int, kind: str | None = None) -> list[Role]:
+        """The roles to fill now, of one kind or all."""
+        return [role for role, due_ms in self._due_ms.items() if due_ms <= now_ms and kind in {None, role.kind}]
 
     def born(self, role: Role, pid: int, now_ms: int) -> None:
         """A process was forked for a role."""

@@ -81,8 +81,8 @@ class Supervisor:
             _log.info("stopping")
             self._stop_in_order()
 
-    def _fill_roles(self) -> None:
-        for role in self._children.due(_now_ms()):
+    def _fill_roles(self, kind: str | None = None) -> None:
+        for role in self._children.due(_now_ms(), kind):
             self._fork(role)
 
     def _fork(self, role: Role) -> None:
@@ -173,7 +173,11 @@ class Supervisor:
             return True
 
     def _stop_in_order(self) -> None:
-        """Web workers leave first, so that nothing new comes in; then the dispatchers settle what they can."""
+        """Web workers leave first, so that nothing new comes in; then the dispatchers settle what they can.
+
+        Until the workers have left, a dispatcher that ends is replaced: it may have died, or SIGTERM went to the whole
+        process group (systemd does so), and it was done before the last payments were accepted.
+        """
         self._counters.phase = Phase.LEAVING
         self._told_at_ms = _now_ms()
         for kind, within_ms in stop_within_ms(self._config).items():
@@ -202,6 +206,8 @@ class Supervisor:
             if info is not None and info.si_signo in _STOPS and _now_ms() - self._told_at_ms >= SAME_MS:
                 return False
             self._reap()
+            if kind == "worker":
+                self._fill_roles("dispatcher")
         return True
 
     def _kill_all(self, kind: str | None = None) -> None:

@@ -15,7 +15,7 @@ from server.children import PAUSE_MIN_MS
 from server.config import load
 from server.supervisor import Supervisor
 from shm import Counters, Phase, Segment, SupervisorCount
-from tests.server.family import Event, is_alive, patient, running, silent, stubborn, with_orphan
+from tests.server.family import Event, is_alive, lingering, patient, running, silent, stubborn, with_orphan
 from tests.shm.segments import fresh_instance, refuse, segment_path
 
 pytestmark = pytest.mark.slow
@@ -274,14 +274,28 @@ class TestStop:
             assert family.count(SupervisorCount.DEATHS) == 2
             assert time.monotonic() - begun_s > 0.6  # LEAVE_S and LOOK_MS
 
-    def test_dies_while_stopping(self, tmp_path: Path) -> None:
-        """A child that dies on the way is not replaced."""
-        with running(tmp_path, worker_life=stubborn, LEAVE_S="0.5") as family:
+    @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+    def test_a_dispatcher_ends_before_the_workers(self, tmp_path: Path, number: int) -> None:
+        """It is replaced, so that what the workers still accept is paid; systemd tells the whole group at once."""
+        with running(tmp_path, worker_life=lingering, LEAVE_S="2") as family:
             family.wait_ready()
             family.tell()
             row = family.segment.supervisor_counters()
             family.wait_for(lambda: row.phase is Phase.LEAVING, "it does not stop")
-            os.kill(family.pids()[0], signal.SIGKILL)
+            os.kill(family.pids()[0], number)
+            assert family.wait_end() == 0
+            diary = family.diary()
+            assert diary.count(Event("dispatcher", "begins")) == 2
+            assert diary[-3:] == [Event("worker", "ends"), Event("worker", "ends"), Event("dispatcher", "ends")]
+
+    def test_a_worker_dies_while_stopping(self, tmp_path: Path) -> None:
+        """A web worker is not replaced any more, nor is a dispatcher that is told and has to be killed."""
+        with running(tmp_path, lingering, stubborn, LEAVE_S="2", DRAIN_S="0.2") as family:
+            family.wait_ready()
+            family.tell()
+            row = family.segment.supervisor_counters()
+            family.wait_for(lambda: row.phase is Phase.LEAVING, "it does not stop")
+            os.kill(family.pids()[1], signal.SIGKILL)
             assert family.wait_end() == 0
             assert family.count(SupervisorCount.FORKS) == 3
 
