@@ -19,11 +19,10 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from server.answers import Answer, status_json, summary_json
-from server.errors import LookupUnavailable, TotalsUnavailable
+from server.errors import LookupUnavailable, RequestRefused, TotalsUnavailable
 from server.payments import (
     BODY_BYTES_MAX,
     Acceptance,
-    PaymentRefused,
     PaymentStatus,
     body_too_long,
     parse_correlation_id,
@@ -44,7 +43,7 @@ from server.problems import (
     problem,
 )
 from server.totals import Summary
-from server.window import WindowRefused, parse_window
+from server.window import parse_window
 
 _log = logging.getLogger(__name__)
 
@@ -108,17 +107,13 @@ def build_app(gate: Door, totals: TotalsReader, *, amount_cents_max: int, purge_
 def answer_to(error: Exception) -> Answer | None:
     """The answer to an error that was foreseen; None for any other. The only table from errors to answers."""
     match error:
-        case PaymentRefused(status=HTTPStatus.REQUEST_ENTITY_TOO_LARGE):
+        case RequestRefused(status=HTTPStatus.REQUEST_ENTITY_TOO_LARGE):
             # The rest of the body is not read, so the connection can carry no further request.
-            return problem(error.status, error.detail, ((b"connection", b"close"),))
-        case PaymentRefused():
-            return problem(error.status, error.detail)
-        case WindowRefused():
-            return problem(HTTPStatus.BAD_REQUEST, error.detail)
-        case LookupUnavailable():
+            return problem(error.status, str(error), ((b"connection", b"close"),))
+        case RequestRefused():
+            return problem(error.status, str(error))
+        case LookupUnavailable() | TotalsUnavailable():
             return passing_problem(HTTPStatus.SERVICE_UNAVAILABLE, str(error))
-        case TotalsUnavailable():
-            return passing_problem(HTTPStatus.SERVICE_UNAVAILABLE, error.reason)
         case HTTPException(status_code=HTTPStatus.NOT_FOUND):
             return NOT_FOUND
         case HTTPException(status_code=HTTPStatus.METHOD_NOT_ALLOWED):

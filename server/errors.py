@@ -6,12 +6,15 @@
   * ProcessorError            a processor's or the network's: no usable answer to a call
     * ProcessorUnreachable    surely not sent: not one byte of the request left this process
     * OutcomeUnknown          something was sent: the processor may have acted on it, now or later
+  * RequestRefused            the client's: a body, an id or a window that can't be taken, so it is a 400, 413 or 422
   * LookupUnavailable         the machine's: an instance can't be looked at, so the look-up is a 503 with the reason
   * TotalsUnavailable         no one's fault: totals would not be exact, so the summary is a 503 with the reason
 
-A client's bad request is not among them: `server/payments.py` and `server/window.py` have a typed refusal for it.
+The text of the last three is one sentence for the client, the detail of the answer.
 Two errors never leave the files that know them: `MalformedAnswer` (connection to transport), `Refusal` (in retire).
 """
+
+from http import HTTPStatus
 
 
 class GatewayError(Exception):
@@ -38,18 +41,23 @@ class OutcomeUnknown(ProcessorError):
     """At least one byte may have left and no answer that decides came back: the processor may have acted on it."""
 
 
+class RequestRefused(GatewayError):
+    """What a request holds can't be taken; the client's to mend, and the same again is refused again."""
+
+    def __init__(self, status: HTTPStatus, detail: str) -> None:
+        """Keeps the answer's status; the text is the detail.
+
+        Args:
+            status: 400, 413 or 422; the parsers say which for what.
+            detail: what is wrong.
+        """
+        super().__init__(detail)
+        self.status = status
+
+
 class LookupUnavailable(GatewayError):
-    """A payment was not found, and not everyone who may have it could be asked; one sentence for the 503's detail."""
+    """A payment was not found, and not everyone who may have it could be asked."""
 
 
 class TotalsUnavailable(GatewayError):
     """The totals of all instances cannot be told exactly just now."""
-
-    def __init__(self, reason: str) -> None:
-        """Keeps the reason, one sentence in plain English, for the 503's detail.
-
-        Args:
-            reason: why not, as the client is told.
-        """
-        super().__init__(reason)
-        self.reason = reason

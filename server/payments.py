@@ -25,6 +25,7 @@ from enum import Enum, auto, unique
 from http import HTTPStatus
 from typing import Any, Final, NamedTuple, Never
 
+from server.errors import RequestRefused
 from server.notation import CENTS_DIGITS, JsonNumber, format_cents
 
 BODY_BYTES_MAX: Final = 1024
@@ -75,21 +76,6 @@ class PaymentStatus(NamedTuple):
     conflicts: int
 
 
-class PaymentRefused(Exception):
-    """The request holds no payment that can be taken; the client's to mend, and the same again is refused again."""
-
-    def __init__(self, status: HTTPStatus, detail: str) -> None:
-        """Keeps the answer's parts.
-
-        Args:
-            status: 400, 413 or 422, as listed at the top.
-            detail: a sentence for the client on what is wrong.
-        """
-        super().__init__(detail)
-        self.status = status
-        self.detail = detail
-
-
 _HEX: Final = "[0-9A-Fa-f]"
 _UUID: Final = f"{_HEX}{{8}}-{_HEX}{{4}}-{_HEX}{{4}}-{_HEX}{{4}}-{_HEX}{{12}}"
 _UUID_TEXT: Final = re.compile(_UUID)
@@ -111,7 +97,7 @@ def parse_payment(body: bytes, amount_cents_max: int) -> Payment:
         amount_cents_max: greatest amount taken, in cents.
 
     Raises:
-        PaymentRefused: there is none; the status and the sentence to answer with.
+        RequestRefused: there is none; the status and the sentence to answer with.
     """
     payment = parse_fixed_shape(body, amount_cents_max)
     return parse_any_shape(body, amount_cents_max) if payment is None else Payment(*payment)
@@ -151,16 +137,16 @@ def parse_correlation_id(text: str) -> bytes:
     """The 16 bytes of a UUID in its canonical form: 8-4-4-4-12 hexadecimal digits in either case, of any version.
 
     Raises:
-        PaymentRefused: 422, it is something else (also braces, `urn:uuid:` and missing hyphens: one id, one spelling).
+        RequestRefused: 422, it is something else (also braces, `urn:uuid:` and missing hyphens: one id, one spelling).
     """
     if _UUID_TEXT.fullmatch(text) is None:
         _refuse("correlationId must be a UUID: 36 characters, hexadecimal digits in groups of 8-4-4-4-12.")
     return unhexlify(text.replace("-", ""))
 
 
-def body_too_long() -> PaymentRefused:
+def body_too_long() -> RequestRefused:
     """The 413, to be raised; also by whoever sees the length before the body."""
-    return PaymentRefused(
+    return RequestRefused(
         HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"The body is longer than {BODY_BYTES_MAX} bytes, the most that is read."
     )
 
@@ -176,34 +162,34 @@ def _json_of(body: bytes) -> object:
             object_pairs_hook=_object_of,
         )
     except UnicodeDecodeError as error:
-        raise PaymentRefused(
+        raise RequestRefused(
             HTTPStatus.BAD_REQUEST, f"The body is not valid UTF-8 from byte {error.start} on."
         ) from None
     except json.JSONDecodeError as error:
-        raise PaymentRefused(
+        raise RequestRefused(
             HTTPStatus.BAD_REQUEST,
             f"The body is not JSON from character {error.pos} on: {error.msg.removesuffix(' at')}.",
         ) from None
     except RecursionError:
-        raise PaymentRefused(HTTPStatus.BAD_REQUEST, "The body is nested too deeply.") from None
+        raise RequestRefused(HTTPStatus.BAD_REQUEST, "The body is nested too deeply.") from None
 
 
 def _object_of(members: Sequence[tuple[str, Any]]) -> dict[str, Any]:
     """A JSON object's members as a dict; 400 if a name appears twice."""
     document = dict(members)
     if len(document) != len(members):
-        raise PaymentRefused(HTTPStatus.BAD_REQUEST, "A member appears twice in one JSON object.")
+        raise RequestRefused(HTTPStatus.BAD_REQUEST, "A member appears twice in one JSON object.")
     return document
 
 
 def _refuse_constant(name: str) -> Never:
     """400: Python's parser knows three numbers that JSON does not."""
-    raise PaymentRefused(HTTPStatus.BAD_REQUEST, f"The body is not JSON: {name} is no JSON number.")
+    raise RequestRefused(HTTPStatus.BAD_REQUEST, f"The body is not JSON: {name} is no JSON number.")
 
 
 def _refuse(detail: str) -> Never:
     """422, with the sentence."""
-    raise PaymentRefused(HTTPStatus.UNPROCESSABLE_ENTITY, detail)
+    raise RequestRefused(HTTPStatus.UNPROCESSABLE_ENTITY, detail)
 
 
 def _cents_of(number: str, cents_max: int) -> int:

@@ -250,7 +250,7 @@ class Publisher:
         self._counters.add(DispatcherCount.FLUSHES_FAILED)
         if not self._redis_is_away:
             self._redis_is_away = True
-            _log.warning("totals can't be published, payments go on: %s", error.reason)
+            _log.warning("totals can't be published, payments go on: %s", error)
 
     async def say_goodbye(self) -> None:
         """The last flush of an orderly stop: from now on this member's silence is no reason for doubt."""

@@ -61,7 +61,7 @@ class SharedTotals:
         try:
             yield
         except TotalsUnavailable as error:
-            raise TotalsUnavailable(self._neighbours.named(error.reason)) from error
+            raise TotalsUnavailable(self._neighbours.named(str(error))) from error
 
     async def _read_members(self, from_ms: int | None, to_ms: int | None) -> list[Levels]:
         purge, rows = await self._totals.read_window(touched(from_ms, to_ms))

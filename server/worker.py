@@ -145,8 +145,8 @@ async def _follow(totals: LocalTotals) -> None:
         try:
             await totals.follow()
         except TotalsUnavailable as error:
-            if error.reason != told:
-                _log.warning("totals can't be kept up to date: %s", error.reason)
-            told = error.reason
+            if str(error) != told:
+                _log.warning("totals can't be kept up to date: %s", error)
+            told = str(error)
         else:
             told = ""

@@ -108,7 +108,7 @@ def ask(members: list[Levels], window: Window) -> Summary | str:
     try:
         return count_window(fetched, begin_ms, to_ms).widened(resolution)
     except TotalsUnavailable as error:
-        return error.reason
+        return str(error)
 
 
 def fetch(member: Levels, from_ms: int | None, to_ms: int | None) -> Levels:

@@ -1,5 +1,7 @@
 """The error tree of an instance."""
 
+from http import HTTPStatus
+
 import pytest
 
 from server import errors
@@ -10,16 +12,19 @@ from server.errors import (
     OutcomeUnknown,
     ProcessorError,
     ProcessorUnreachable,
+    RequestRefused,
     TotalsUnavailable,
 )
 
-CLASSES = [thing for thing in vars(errors).values() if isinstance(thing, type)]
+CLASSES = [thing for thing in vars(errors).values() if isinstance(thing, type) and thing.__module__ == errors.__name__]
 
 
 class TestTree:
     """Who descends from whom."""
 
-    @pytest.mark.parametrize("error", [ConfigError, ProcessorError, LookupUnavailable, TotalsUnavailable])
+    @pytest.mark.parametrize(
+        "error", [ConfigError, ProcessorError, RequestRefused, LookupUnavailable, TotalsUnavailable]
+    )
     def test_one_base(self, error: type[GatewayError]) -> None:
         """Everything the package raises can be caught as GatewayError."""
         assert error.__bases__ == (GatewayError,)
@@ -36,10 +41,10 @@ class TestTree:
         assert f"* {error.__name__}" in errors.__doc__
 
 
-class TestTotalsUnavailable:
-    """The reason for a 503."""
+class TestRequestRefused:
+    """The answer to a bad request."""
 
-    def test_reason(self) -> None:
-        """It carries its reason, as the client is told."""
-        error = TotalsUnavailable("instance app2 has not been seen for 2 s")
-        assert error.reason == str(error) == "instance app2 has not been seen for 2 s"
+    def test_parts(self) -> None:
+        """It carries the status, and as its text what the client is told."""
+        error = RequestRefused(HTTPStatus.BAD_REQUEST, "The body is nested too deeply.")
+        assert (error.status, str(error)) == (400, "The body is nested too deeply.")

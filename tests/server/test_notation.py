@@ -1,6 +1,6 @@
 """How money, times and ids are written and read."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, timezone
 from decimal import Decimal
 from uuid import UUID
 
@@ -18,6 +18,8 @@ from server.notation import (
     parse_instant,
 )
 
+NOON_MS = 1_752_582_896_000
+"""2025-07-15T12:34:56Z."""
 YEAR_9999_US = (datetime(9999, 12, 31, 23, 59, 59, 999_999, tzinfo=UTC) - EPOCH) // timedelta(microseconds=1)
 
 instants_us = st.integers(min_value=0, max_value=YEAR_9999_US)
@@ -55,15 +57,99 @@ class TestFormatInstant:
     @given(instant_us=instants_us)
     def test_the_calendar_is_that_of_the_datetime_module(self, instant_us: int) -> None:
         """Three digits or six, whatever they are, and a Z."""
-        moment = EPOCH + timedelta(microseconds=instant_us)
-        assert datetime.fromisoformat(format_instant_us(instant_us)) == moment
+        instant = EPOCH + timedelta(microseconds=instant_us)
+        assert datetime.fromisoformat(format_instant_us(instant_us)) == instant
         shown_ms = format_instant_ms(instant_us // 1000)
-        assert datetime.fromisoformat(shown_ms) == moment.replace(microsecond=moment.microsecond // 1000 * 1000)
+        assert datetime.fromisoformat(shown_ms) == instant.replace(microsecond=instant.microsecond // 1000 * 1000)
         assert (len(shown_ms), len(format_instant_us(instant_us))) == (24, 27)
 
 
 class TestParseInstant:
-    """A date and time as milliseconds; `test_window.py` and `test_attempt.py` have the shapes."""
+    """ISO 8601 as milliseconds."""
+
+    @pytest.mark.parametrize(
+        "text",
+        [
+            "2025-07-15T12:34:56Z",
+            "2025-07-15T12:34:56",
+            "2025-07-15t12:34:56z",
+            "2025-07-15 12:34:56",
+            "2025-07-15T12:34:56.0Z",
+            "2025-07-15T12:34:56.000000000000000000000000Z",
+            "2025-07-15T12:34:56,000",
+            "2025-07-15T12:34:56+00:00",
+            "2025-07-15T12:34:56 00:00",
+            "2025-07-15T12:34:56-00:00",
+            "2025-07-15T14:34:56+02:00",
+            "2025-07-15T14:34:56 02:00",
+            "2025-07-15T14:34:56 02",
+            "2025-07-15T14:34:56+0200",
+            "2025-07-15T09:34:56-03",
+            "2025-07-15T18:19:56+05:45",
+            "2025-07-16T12:33:56+23:59",
+        ],
+    )
+    def test_spellings(self, text: str) -> None:
+        """Case, separator, zero fractions and offsets are spellings of one instant."""
+        assert parse_instant(text) == (NOON_MS, False)
+
+    @pytest.mark.parametrize(
+        ("fraction", "ms", "is_finer"),
+        [("7", 700, False), ("78", 780, False), ("7890", 789, False), ("7890000000001", 789, True), ("0000001", 0, True)],
+    )
+    def test_any_fraction(self, fraction: str, ms: int, is_finer: bool) -> None:  # noqa: FBT001
+        """Cut off to whole milliseconds, and said so, however small the rest."""
+        assert parse_instant(f"2025-07-15T12:34:56.{fraction}Z") == (NOON_MS + ms, is_finer)
+
+    def test_seconds_may_be_left_out(self) -> None:
+        """Hours and minutes alone mean the minute's beginning."""
+        assert parse_instant("2025-07-15T12:34") == (NOON_MS - 56_000, False)
+
+    @pytest.mark.parametrize(
+        "text",
+        [
+            "",
+            "now",
+            "1752582896000",
+            "2025-07-15",
+            "2025-07",
+            "20250715T123456Z",
+            "2025-07-15T12",
+            "2025-07-15T12:34:56.Z",
+            "2025-07-15T12:34.5Z",
+            "2025-07-15T12:34:5Z",
+            "2025-7-15T12:34:56Z",
+            "2025-02-29T12:34:56Z",
+            "2025-13-01T12:34:56Z",
+            "0000-01-01T12:34:56Z",
+            "2025-07-15T24:00:00Z",
+            "2025-07-15T12:60:00Z",
+            "2025-07-15T12:34:60Z",
+            "2025-07-15T12:34:56+24:00",
+            "2025-07-15T12:34:56+02:60",
+            "2025-07-15T12:34:56+2",
+            "2025-07-15T12:34:56 Z",
+            "2025-07-15T12:34:56ZZ",
+            " 2025-07-15T12:34:56Z",
+            "2025-07-15T12:34:56Z\n",
+            "-2025-07-15T12:34:56Z",
+            "2025-07-15T12:34:5٦Z",
+        ],
+    )
+    def test_anything_else_is_none(self, text: str) -> None:
+        """Dates alone, other forms and days that do not exist are no instants."""
+        assert parse_instant(text) is None
+
+    @given(st.datetimes(timezones=st.integers(-1439, 1439).map(lambda minutes: timezone(timedelta(minutes=minutes)))))
+    def test_agrees_with_datetime(self, instant: datetime) -> None:
+        """What Python writes is read as the instant Python means."""
+        expected_ms, rest = divmod(instant - EPOCH, timedelta(milliseconds=1))
+        assert parse_instant(instant.isoformat()) == (expected_ms, bool(rest))
+
+    @given(st.text(max_size=40))
+    def test_any_text_has_an_answer(self, text: str) -> None:
+        """No text does anything but be an instant or none."""
+        assert isinstance(parse_instant(text), tuple | None)
 
     @example(instant_us=0)
     @example(instant_us=YEAR_9999_US)
@@ -75,8 +161,9 @@ class TestParseInstant:
         assert parse_instant(format_instant_ms(whole_ms)) == (whole_ms, False)
 
     def test_before_1970(self) -> None:
-        """Cut off downward there, too."""
+        """Negative, and cut off downward there, too."""
         assert parse_instant("1969-12-31T23:59:59.9999Z") == (-1, True)
+        assert parse_instant("0001-01-01T00:00:00+23:59") == (-62_135_683_140_000, False)
 
 
 class TestJsonNumber:

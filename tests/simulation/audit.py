@@ -140,9 +140,9 @@ class Auditor:
                 assert isinstance(connection.seen, Seen)
                 records, stale = self._settled(connection.seen), connection.seen.stale or self._dead(connection.seen)
         except TotalsUnavailable as error:
-            self._world.say(f"{life} refuses the summary of {window}: {error.reason}")
+            self._world.say(f"{life} refuses the summary of {window}: {error}")
             self._world.coverage.faults[Fault.SUMMARY_REFUSED] += 1
-            self._world.coverage.refusals["".join(c for c in error.reason if not c.isdigit())[:48]] += 1
+            self._world.coverage.refusals["".join(c for c in str(error) if not c.isdigit())[:48]] += 1
             return None
         throughout = sum(_is_within(requested_at_ms, window) for *_, requested_at_ms in unknown & _unknown(asked))
         if summary.unknown < throughout:
@@ -265,7 +265,7 @@ class Auditor:
         try:
             await (life.local or self._totals(instance, connection)).purge()
         except TotalsUnavailable as error:
-            self._world.say(f"{life} could not purge: {error.reason}")
+            self._world.say(f"{life} could not purge: {error}")
         else:
             self._world.say(f"{life} has purged")
             assert isinstance(connection.purged, int)
