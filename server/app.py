@@ -23,6 +23,7 @@ from server.errors import LookupUnavailable, RequestRefused, TotalsUnavailable
 from server.payments import (
     BODY_BYTES_MAX,
     Acceptance,
+    Payment,
     PaymentStatus,
     body_too_long,
     parse_correlation_id,
@@ -59,7 +60,7 @@ class Door(Protocol):
     def leaving(self) -> bool:
         """True once this worker is about to stop."""
 
-    def accept(self, payment: tuple[bytes, int]) -> Acceptance:
+    def accept(self, payment: Payment) -> Acceptance:
         """Commits a payment to the ring, or says why not; committed when it returns."""
 
     def find(self, correlation_id: bytes) -> PaymentStatus | None:

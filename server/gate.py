@@ -15,7 +15,7 @@ from server.clock import Clock
 from server.errors import LookupUnavailable
 from server.generations import Generations
 from server.lookup import Lookup, SiblingLookup, dispatcher_of
-from server.payments import Acceptance, PaymentStatus
+from server.payments import Acceptance, Payment, PaymentStatus
 from shm import Counters, Segment, Table, WorkerCount
 
 CONFLICT_LOOKUPS_PER_S = 5  # 5 ms each at worst, in which nothing is accepted
@@ -99,9 +99,8 @@ class Gate:
             if accepted is not None and self._recent.get(accepted.correlation_id) is None:
                 self._recent.put(accepted.correlation_id, accepted.amount_cents)
 
-    def accept(self, payment: tuple[bytes, int]) -> Acceptance:
-        """Hands a payment (id, amount in cents) to the dispatcher that its id belongs to. `ACCEPTED` means committed to
-        shared memory.
+    def accept(self, payment: Payment) -> Acceptance:
+        """Hands a payment to the dispatcher that its id belongs to. `ACCEPTED` means committed to shared memory.
 
         Plain tuples, and few calls: what is called once per payment has left the processor's caches by the next one,
         and 6 µs of a busy worker's Python take 60 at 150 payments per second.

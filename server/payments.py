@@ -32,16 +32,10 @@ BODY_BYTES_MAX: Final = 1024
 """Longest body of a payment, in bytes: fifteen times the usual 70, and small enough to hash and check at once."""
 
 
-class Payment(NamedTuple):
-    """A payment as a client asked for it.
-
-    Args:
-        correlation_id: the 16 bytes of the UUID, so upper and lower case are one id.
-        amount_cents: above zero, at most the configured limit.
-    """
-
-    correlation_id: bytes
-    amount_cents: int
+Payment = tuple[bytes, int]
+"""A payment as a client asked for it: the 16 bytes of the UUID, so upper and lower case are one id, and the amount in
+cents, above zero and at most the configured limit. Plain, as one is made per request.
+"""
 
 
 @unique
@@ -99,12 +93,11 @@ def parse_payment(body: bytes, amount_cents_max: int) -> Payment:
     Raises:
         RequestRefused: there is none; the status and the sentence to answer with.
     """
-    payment = parse_fixed_shape(body, amount_cents_max)
-    return parse_any_shape(body, amount_cents_max) if payment is None else Payment(*payment)
+    return parse_fixed_shape(body, amount_cents_max) or parse_any_shape(body, amount_cents_max)
 
 
-def parse_fixed_shape(body: bytes, amount_cents_max: int) -> tuple[bytes, int] | None:
-    """A payment's two fields, if the body has the usual shape and is payable; else None, which refuses nothing."""
+def parse_fixed_shape(body: bytes, amount_cents_max: int) -> Payment | None:
+    """The payment, if the body has the usual shape and is payable; else None, which refuses nothing."""
     match = _FIXED_SHAPE.fullmatch(body)
     if match is None:
         return None
@@ -130,7 +123,7 @@ def parse_any_shape(body: bytes, amount_cents_max: int) -> Payment:
         _refuse("correlationId must be a string that holds a UUID.")
     if not isinstance(amount, JsonNumber):
         _refuse("amount must be a JSON number, without quotes.")
-    return Payment(parse_correlation_id(correlation_id), _cents_of(amount, amount_cents_max))
+    return parse_correlation_id(correlation_id), _cents_of(amount, amount_cents_max)
 
 
 def parse_correlation_id(text: str) -> bytes:

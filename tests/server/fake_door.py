@@ -5,7 +5,7 @@ from typing import Any
 
 from starlette.types import ASGIApp, Message
 
-from server.payments import Acceptance, PaymentStatus
+from server.payments import Acceptance, Payment, PaymentStatus
 from server.totals import Summary, Total
 
 NOTHING = Summary(Total(0, 0), Total(0, 0))
@@ -20,10 +20,10 @@ class FakeGate:
         self.acceptance = Acceptance.ACCEPTED
         self.look_ups_left = 1
         self.statuses: dict[bytes, PaymentStatus] = {}
-        self.offered: list[tuple[bytes, int]] = []
+        self.offered: list[Payment] = []
         self.failure: Exception | None = None
 
-    def accept(self, payment: tuple[bytes, int]) -> Acceptance:
+    def accept(self, payment: Payment) -> Acceptance:
         """Remember the payment."""
         if self.failure is not None:
             raise self.failure

@@ -10,12 +10,12 @@ from starlette.applications import Starlette
 
 from server.app import answer_to, build_app, is_json_type
 from server.errors import LookupUnavailable, TotalsUnavailable
-from server.payments import Acceptance, Payment, PaymentStatus
+from server.payments import Acceptance, PaymentStatus
 from server.totals import Summary, Total
 from tests.server.fake_door import FakeGate, FakeTotals
 
 ID = "4a7901b8-7d26-4d9d-aa19-4dc1c7cf60b3"
-PAYMENT = Payment(UUID(ID).bytes, 1990)
+PAYMENT = (UUID(ID).bytes, 1990)
 BODY = b'{"correlationId":"%b","amount":19.90}' % ID.encode()
 NOON_MS = 1_752_582_896_000
 """2025-07-15T12:34:56Z."""
@@ -155,7 +155,7 @@ class TestShowPayment:
 
     async def test_shows_where_it_stands(self, client: httpx.AsyncClient, gate: FakeGate) -> None:
         """An id in either case shows the payment, its id in lower case."""
-        gate.statuses[PAYMENT.correlation_id] = PaymentStatus(
+        gate.statuses[PAYMENT[0]] = PaymentStatus(
             "settled", 1990, "default", NOON_MS + 789, NOON_MS * 1000 + 1, 2
         )
         response = await client.get(f"/payments/{ID.upper()}")

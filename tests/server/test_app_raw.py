@@ -7,11 +7,10 @@ from starlette.applications import Starlette
 from starlette.types import Message
 
 from server.app import build_app
-from server.payments import Payment
 from tests.server.fake_door import FakeGate, FakeTotals, exchange, piece
 
 ID = "4a7901b8-7d26-4d9d-aa19-4dc1c7cf60b3"
-PAYMENT = Payment(UUID(ID).bytes, 1990)
+PAYMENT = (UUID(ID).bytes, 1990)
 BODY = b'{"correlationId":"%b","amount":19.90}' % ID.encode()
 
 

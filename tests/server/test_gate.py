@@ -20,14 +20,19 @@ RECENT_IDS = 4
 AT_US = NOON_MS * 1000
 
 
+def id_of(number: int) -> bytes:
+    """A payment's id."""
+    return number.to_bytes(16, "big")
+
+
 def payment(number: int, amount_cents: int = 1990) -> Payment:
     """A payment."""
-    return Payment(number.to_bytes(16, "big"), amount_cents)
+    return id_of(number), amount_cents
 
 
 def numbers_for(dispatcher: int, count: int) -> list[int]:
     """Numbers of payments that belong to a dispatcher: the hash must never change, lest copies miss each other."""
-    return [number for number in range(64) if crc32(payment(number).correlation_id) % 2 == dispatcher][:count]
+    return [number for number in range(64) if crc32(id_of(number)) % 2 == dispatcher][:count]
 
 
 class Porch:
@@ -117,7 +122,7 @@ class TestAccept:
         """The payment is in this worker's lane to its dispatcher, with the time of its acceptance."""
         assert porch.accept(1) == [Acceptance.ACCEPTED]
         lanes = [porch.in_lane(dispatcher, worker) for dispatcher in range(2) for worker in range(2)]
-        assert max(lanes, key=len) == [Accepted(payment(1).correlation_id, 1990, AT_US)]
+        assert max(lanes, key=len) == [Accepted(id_of(1), 1990, AT_US)]
         assert sum(map(len, lanes)) == 1
         assert porch.in_lane(0, worker=1) == porch.in_lane(1, worker=1) == []
         assert porch.count(WorkerCount.ACCEPTED) == 1
@@ -221,7 +226,7 @@ class TestAccept:
         assert porch.accept(*numbers_for(1, 1)) == [Acceptance.ACCEPTED]
         porch.take_all()
         assert porch.accept(numbers[4]) == [Acceptance.ACCEPTED]
-        assert porch.in_lane(0) == [Accepted(payment(numbers[4]).correlation_id, 1990, AT_US)]
+        assert porch.in_lane(0) == [Accepted(id_of(numbers[4]), 1990, AT_US)]
 
 
 class TestDoorbell:
@@ -301,8 +306,8 @@ class TestMemory:
         """A conflicting copy that lies in a lane behind it does not become the one that is known."""
         porch.accept(1)
         porch.take_all()
-        dispatcher = 0 if porch.segment.table(0).find(payment(1).correlation_id) else 1
-        porch.segment.lane(0, dispatcher).try_publish(Accepted(payment(1).correlation_id, 5, AT_US))
+        dispatcher = 0 if porch.segment.table(0).find(id_of(1)) else 1
+        porch.segment.lane(0, dispatcher).try_publish(Accepted(id_of(1), 5, AT_US))
         porch.gate = porch.reopen()
         assert porch.accept(1) == [Acceptance.REPEATED]
         assert porch.accept(1, amount_cents=5) == [Acceptance.CONFLICT]
@@ -339,19 +344,19 @@ class TestFind:
         """Accepted, whichever worker accepted it."""
         porch.accept(1)
         expected = PaymentStatus("accepted", 1990, None, None, AT_US, 0)
-        assert porch.gate.find(payment(1).correlation_id) == expected
-        assert porch.reopen(worker=1).find(payment(1).correlation_id) == expected
+        assert porch.gate.find(id_of(1)) == expected
+        assert porch.reopen(worker=1).find(id_of(1)) == expected
         assert porch.count(WorkerCount.LOOKUPS) == 1
 
     def test_nowhere(self, porch: Porch) -> None:
         """Never seen, or forgotten."""
         porch.accept(1)
-        assert porch.gate.find(payment(2).correlation_id) is None
+        assert porch.gate.find(id_of(2)) is None
 
     def test_at_a_sibling(self, porch: Porch) -> None:
         """What another instance took while this one was away; what is here comes first."""
         (number,) = numbers_for(1, 1)
-        correlation_id = payment(number).correlation_id
+        correlation_id = id_of(number)
         with other_instance() as other:
             porch.siblings = (other.name,)
             porch.gate = porch.reopen()
@@ -366,9 +371,9 @@ class TestFind:
         gate = porch.reopen()
         monkeypatch.setattr(Segment, "fingerprint", refuse(OSError(errno.EMFILE, "no descriptors")))
         gate.accept(payment(1))
-        assert gate.find(payment(1).correlation_id) is not None
+        assert gate.find(id_of(1)) is not None
         with pytest.raises(LookupUnavailable):
-            gate.find(payment(2).correlation_id)
+            gate.find(id_of(2))
 
     def test_look_ups_are_limited_per_second(self, porch: Porch) -> None:
         """Three a second here; what was not used is not saved up."""

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from server import shortcut as module
-from server.payments import Acceptance, Payment
+from server.payments import Acceptance
 from server.shortcut import (
     BESIDE_BODY_BYTES_MAX,
     HEAD_BYTES_MAX,
@@ -133,7 +133,7 @@ class TestSameAnswers:
                 answers.append(await talk(port, request_of(*USUAL)))
             asked.append(gate.offered)
         assert answers[0] == answers[1] != b""
-        assert asked[0] == asked[1] == [Payment(bytes.fromhex(ID.replace("-", "")), 1990)]
+        assert asked[0] == asked[1] == [(bytes.fromhex(ID.replace("-", "")), 1990)]
 
     @pytest.mark.parametrize("name", CONVERSATIONS)
     async def test_each_conversation(self, name: str) -> None:

@@ -74,7 +74,7 @@ class Clients:
         if instance.config.web_workers > 1 and self._world.chance(Fault.OTHER_WORKER):
             worker = 1 - worker
         self._truth.sent[correlation_id].add(amount_cents)
-        work = self._send(Payment(correlation_id, amount_cents), instance, worker)
+        work = self._send((correlation_id, amount_cents), instance, worker)
         task = self._world.loop.create_task(work, context=self._world.context)
         self._busy.add(task)
         task.add_done_callback(self._busy.discard)
@@ -82,13 +82,14 @@ class Clients:
     async def _send(self, payment: Payment, instance: Instance, worker: int) -> None:
         """Sends one payment until it is answered for good, or the client gives up."""
         world = self._world
+        correlation_id, amount_cents = payment
         for _ in range(TRIES_MAX):
             acceptance = await self._ask(payment, instance, worker)
             if world.tracing:
-                short = payment.correlation_id.hex()[:4]
+                short = correlation_id.hex()[:4]
                 world.say(f"client of {short} hears {acceptance} of {instance.number}/worker-{worker}")
             if acceptance in {Acceptance.ACCEPTED, Acceptance.REPEATED}:
-                self.accepted.setdefault(payment.correlation_id, set()).add(payment.amount_cents)
+                self.accepted.setdefault(correlation_id, set()).add(amount_cents)
                 return
             if acceptance is Acceptance.CONFLICT:
                 return
