@@ -1,8 +1,9 @@
 """The door: HTTP to payments and back, in Starlette. Thin: what is right or wrong is decided in the files it imports.
 
 Every endpoint is an ASGI application that sends one `Answer`. Errors that are raised become answers in one place,
-`answer_to`; a refusal that is known at once is sent as it is. `POST /payments` comes here in its unusual forms, and in
-the usual one only if `server/shortcut.py` does not take it; it makes no request object and looks at each header once.
+`answer_to_error`; a refusal that is known at once is sent as it is. `POST /payments` comes here in its unusual forms,
+and in the usual one only if `server/shortcut.py` does not take it; it makes no request object and looks at each header
+once.
 
 Starlette's two error layers are replaced by one (`_Answering`): they wrap `send` twice more for every request, and log
 an unexpected error once while the server logs it again. The router, routes and errors are Starlette's.
@@ -30,7 +31,7 @@ from server.payments import (
     parse_payment,
 )
 from server.problems import (
-    ANSWER_TO,
+    ANSWER_BY_ACCEPTANCE,
     LEAVING,
     LOOK_UPS_LIMITED,
     NOT_FOUND,
@@ -53,7 +54,7 @@ _DONE: Final = Answer(HTTPStatus.NO_CONTENT)
 _JSON_TYPE: Final = re.compile(rb"[ \t]*application/(?:[^ \t;,/]+\+)?json[ \t]*(?:;.*)?", re.IGNORECASE | re.DOTALL)
 
 
-class Door(Protocol):
+class PaymentGate(Protocol):
     """Where payments go in and are looked up (`gate.Gate`); nothing here waits."""
 
     @property
@@ -82,7 +83,7 @@ class TotalsReader(Protocol):
         """Empties the totals of all instances; raises TotalsUnavailable if that can't be made sure."""
 
 
-def build_app(gate: Door, totals: TotalsReader, *, amount_cents_max: int, purge_enabled: bool) -> Starlette:
+def build_app(gate: PaymentGate, totals: TotalsReader, *, amount_cents_max: int, purge_enabled: bool) -> Starlette:
     """The ASGI application of one web worker.
 
     Args:
@@ -105,7 +106,7 @@ def build_app(gate: Door, totals: TotalsReader, *, amount_cents_max: int, purge_
     return app
 
 
-def answer_to(error: Exception) -> Answer | None:
+def answer_to_error(error: Exception) -> Answer | None:
     """The answer to an error that was foreseen; None for any other. The only table from errors to answers."""
     match error:
         case RequestRefused(status=HTTPStatus.REQUEST_ENTITY_TOO_LARGE):
@@ -145,7 +146,7 @@ class _Answering:
         except Exception as error:
             if scope["type"] != "http":
                 raise
-            answer = answer_to(error)
+            answer = answer_to_error(error)
             if answer is None:
                 _log.exception("unexpected error answering %s %r", scope["method"], scope["path"])
                 answer = UNEXPECTED
@@ -163,7 +164,7 @@ def _is_upgrade_with_body(scope: Scope) -> bool:
 class _TakePayment:
     """`POST /payments`: 202 once the payment is committed."""
 
-    def __init__(self, gate: Door, amount_cents_max: int) -> None:
+    def __init__(self, gate: PaymentGate, amount_cents_max: int) -> None:
         self._gate = gate
         self._amount_cents_max = amount_cents_max
 
@@ -182,13 +183,13 @@ class _TakePayment:
         else:
             body = message.get("body", b"")
         acceptance = self._gate.accept(parse_payment(body, self._amount_cents_max))
-        await ANSWER_TO[acceptance](scope, receive, send)
+        await ANSWER_BY_ACCEPTANCE[acceptance](scope, receive, send)
 
 
 class _ShowPayment:
     """`GET /payments/{id}`: where a payment stands."""
 
-    def __init__(self, gate: Door) -> None:
+    def __init__(self, gate: PaymentGate) -> None:
         self._gate = gate
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -227,7 +228,7 @@ class _Purge:
 class _TellHealth:
     """`GET /health`: 204 while this worker means to stay, 404 when it is leaving (`http-check disable-on-404`)."""
 
-    def __init__(self, gate: Door) -> None:
+    def __init__(self, gate: PaymentGate) -> None:
         self._gate = gate
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

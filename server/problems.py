@@ -101,7 +101,7 @@ UNEXPECTED: Final = problem(
 )
 
 _ACCEPTED: Final = Answer(HTTPStatus.ACCEPTED)
-ANSWER_TO: Final = {
+ANSWER_BY_ACCEPTANCE: Final = {
     Acceptance.ACCEPTED: _ACCEPTED,
     Acceptance.REPEATED: _ACCEPTED,
     Acceptance.CONFLICT: CONFLICT,

@@ -21,9 +21,9 @@ from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from server.answers import Answer
-from server.app import Door
+from server.app import PaymentGate
 from server.payments import BODY_BYTES_MAX, Acceptance, parse_fixed_shape
-from server.problems import ANSWER_TO, NOT_HTTP
+from server.problems import ANSWER_BY_ACCEPTANCE, NOT_HTTP
 
 _END_OF_HEAD: Final = b"\r\n\r\n"
 _HEAD: Final = re.compile(rb"POST /payments HTTP/1\.1(?:\r\n[!#-'*+.0-9A-Z^-z|~-]+:[\t -~]*)*")
@@ -77,7 +77,7 @@ def on_the_wire(answer: Answer) -> bytes:
     return b"HTTP/1.1 %d %b\r\n%b\r\n%b" % (status, status.phrase.encode("ascii"), fields, answer.body["body"])
 
 
-_ANSWERS: Final = {acceptance: on_the_wire(answer) for acceptance, answer in ANSWER_TO.items()}
+_ANSWERS: Final = {acceptance: on_the_wire(answer) for acceptance, answer in ANSWER_BY_ACCEPTANCE.items()}
 _ACCEPTED: Final = _ANSWERS[Acceptance.ACCEPTED]
 """The usual one is compared first: the hash of an enum's member is a call into Python."""
 _NOT_HTTP: Final = on_the_wire(NOT_HTTP)
@@ -106,7 +106,7 @@ class ShortcutProtocol(HttpToolsProtocol):
         amount_cents_max: greatest amount taken, in cents.
     """
 
-    gate: Door
+    gate: PaymentGate
     amount_cents_max: int
     _in_message = False  # whether the parser has a part of a request
     _in_head = False  # the same of its head
@@ -220,6 +220,6 @@ class ShortcutProtocol(HttpToolsProtocol):
         super().connection_lost(exc)
 
 
-def shortcut_protocol(gate: Door, amount_cents_max: int) -> type[ShortcutProtocol]:
+def shortcut_protocol(gate: PaymentGate, amount_cents_max: int) -> type[ShortcutProtocol]:
     """What to give to uvicorn as `http`: the protocol bound to a gate and the greatest amount it takes, in cents."""
     return type("BoundShortcut", (ShortcutProtocol,), {"gate": gate, "amount_cents_max": amount_cents_max})

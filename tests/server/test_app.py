@@ -8,7 +8,7 @@ import httpx
 import pytest
 from starlette.applications import Starlette
 
-from server.app import answer_to, build_app, is_json_type
+from server.app import answer_to_error, build_app, is_json_type
 from server.errors import LookupUnavailable, TotalsUnavailable
 from server.payments import Acceptance, PaymentStatus
 from server.totals import Summary, Total
@@ -155,9 +155,7 @@ class TestShowPayment:
 
     async def test_shows_where_it_stands(self, client: httpx.AsyncClient, gate: FakeGate) -> None:
         """An id in either case shows the payment, its id in lower case."""
-        gate.statuses[PAYMENT[0]] = PaymentStatus(
-            "settled", 1990, "default", NOON_MS + 789, NOON_MS * 1000 + 1, 2
-        )
+        gate.statuses[PAYMENT[0]] = PaymentStatus("settled", 1990, "default", NOON_MS + 789, NOON_MS * 1000 + 1, 2)
         response = await client.get(f"/payments/{ID.upper()}")
         assert (response.status_code, response.headers["content-type"]) == (200, "application/json")
         assert response.text == (
@@ -306,4 +304,4 @@ class TestAnswering:
 
     def test_only_foreseen_errors_have_answers(self) -> None:
         """The table does not guess."""
-        assert answer_to(ValueError("anything")) is None
+        assert answer_to_error(ValueError("anything")) is None

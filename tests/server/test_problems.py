@@ -70,13 +70,13 @@ class TestReadyProblems:
 
     def test_every_acceptance_has_an_answer(self) -> None:
         """What is taken is a 202 without a body."""
-        assert {acceptance: answer.start["status"] for acceptance, answer in problems.ANSWER_TO.items()} == {
+        assert {acceptance: answer.start["status"] for acceptance, answer in problems.ANSWER_BY_ACCEPTANCE.items()} == {
             Acceptance.ACCEPTED: 202,
             Acceptance.REPEATED: 202,
             Acceptance.CONFLICT: 409,
             Acceptance.FULL: 503,
         }
-        assert set(problems.ANSWER_TO) == set(Acceptance)
+        assert set(problems.ANSWER_BY_ACCEPTANCE) == set(Acceptance)
 
     def test_passing_ones_say_when(self) -> None:
         """A full ring and too many look-ups pass, so they have `Retry-After`."""
