@@ -37,12 +37,6 @@ import httpx
 from server.addresses import Addresses
 from server.connection import FRAMING_FIELDS, Connection, MalformedAnswer
 
-ANSWER_TIMEOUT_S = 30.0
-"""Deadline of an exchange that names none: `ATTEMPT_TIMEOUT_S`'s default."""
-
-CONNECT_TIMEOUT_UNNAMED_S = 5.0
-"""Connect time-out of a request that names none: httpx's own default."""
-
 UNACKNOWLEDGED_MS = 5_000
 """How long the peer's kernel may leave bytes unacknowledged (TCP_USER_TIMEOUT, RFC 5482): it does that at once however
 long the peer takes to answer. In between TCP sends them again after 0.2, 0.6, 1.4 and 3 s."""
@@ -69,7 +63,7 @@ class KeepAliveTransport(httpx.AsyncBaseTransport):
     """Sends requests to one origin over at most `connections_max` connections; see the module for what it raises.
 
     Of a request's URL only path and query count. The deadline of the whole exchange is `extensions["timeout"]["read"]`,
-    the connect time-out `["connect"]`; both in seconds.
+    the connect time-out `["connect"]`; both in seconds, and both must be there: every wait has a bound.
 
     Args:
         url: the origin, `http://host[:port]`; a path in it is no concern of the transport.
@@ -107,13 +101,9 @@ class KeepAliveTransport(httpx.AsyncBaseTransport):
         Raises:
             httpx.TransportError: one of those listed at the top of the module.
         """
-        body = await request.aread()
-        timeouts = request.extensions.get("timeout", {})
-        answer = await self.exchange(
-            _encode(request, body),
-            answer_s=_seconds(timeouts, "read", ANSWER_TIMEOUT_S),
-            connect_s=_seconds(timeouts, "connect", CONNECT_TIMEOUT_UNNAMED_S),
-        )
+        timeouts = request.extensions["timeout"]
+        message = _encode(request, await request.aread())
+        answer = await self.exchange(message, answer_s=timeouts["read"], connect_s=timeouts["connect"])
         # A body is kept as it came: nothing is decompressed, as nothing compressed is asked for.
         headers = [field for field in answer.headers if field[0].lower() != b"content-encoding"]
         return httpx.Response(answer.status, headers=headers, content=answer.body)
@@ -253,12 +243,6 @@ def _notice_a_cut_network(near: socket.socket) -> None:
     near.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, SILENT_S)
     near.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, ASK_AGAIN_S)
     near.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, UNACKNOWLEDGED_MS)
-
-
-def _seconds(timeouts: dict[str, float | None], key: str, default: float) -> float:
-    """The time-out of that name; without one the default, as every wait has a bound."""
-    seconds = timeouts.get(key)
-    return default if seconds is None else seconds
 
 
 def _encode(request: httpx.Request, body: bytes) -> bytes:

@@ -22,6 +22,9 @@ from server.transport import KeepAliveTransport
 PATIENCE_S = 10.0
 """After this long a test that waits for something has failed."""
 
+PATIENT = {"timeout": {"read": 30.0, "connect": 5.0}}
+"""Extensions of a request that waits for long."""
+
 NewLoop = Callable[[], asyncio.AbstractEventLoop]
 
 NEW_LOOPS: tuple[NewLoop, ...] = (asyncio.new_event_loop, uvloop.new_event_loop)
@@ -156,8 +159,9 @@ class Talk:
         return peer
 
     def call(self, method: str = "POST", body: bytes = b"{}", **timeouts: float) -> asyncio.Task[httpx.Response]:
-        """Begin a request; time-outs as in `extensions["timeout"]`."""
-        request = httpx.Request(method, f"{self.url}/payments", content=body, extensions={"timeout": timeouts})
+        """Begin a request; time-outs as in `extensions["timeout"]`, instead of long ones."""
+        extensions = {"timeout": PATIENT["timeout"] | timeouts}
+        request = httpx.Request(method, f"{self.url}/payments", content=body, extensions=extensions)
         return asyncio.ensure_future(self.transport.handle_async_request(request))
 
     async def exchange(self, answer: bytes = OK) -> tuple[Peer, httpx.Response]:

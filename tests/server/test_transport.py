@@ -5,6 +5,7 @@ import gc
 import gzip
 import socket
 from collections.abc import AsyncIterator
+from typing import Any
 
 import httpx
 import pytest
@@ -16,6 +17,7 @@ from tests.server.fake_peer import (
     LOOPS,
     OK,
     PATIENCE_S,
+    PATIENT,
     FakeLookUp,
     NewLoop,
     Talk,
@@ -161,7 +163,8 @@ class TestRequest:
     """What goes over the wire."""
 
     @staticmethod
-    async def _sent(request: httpx.Request) -> bytes:
+    async def _sent(method: str, path: str = "/", **parts: Any) -> bytes:
+        request = httpx.Request(method, f"http://peer{path}", extensions=PATIENT, **parts)
         async with Talk() as talk:
             call = asyncio.ensure_future(talk.transport.handle_async_request(request))
             peer = await talk.accept()
@@ -172,17 +175,16 @@ class TestRequest:
 
     async def test_post(self) -> None:
         """Head and body are one message, with the length of the body said once."""
-        request = httpx.Request("POST", "http://peer/a?b=c", content=b"body", headers={"Content-Length": "4"})
-        assert await self._sent(request) == b"POST /a?b=c HTTP/1.1\r\nHost: peer\r\nContent-Length: 4\r\n\r\nbody"
+        sent = await self._sent("POST", "/a?b=c", content=b"body", headers={"Content-Length": "4"})
+        assert sent == b"POST /a?b=c HTTP/1.1\r\nHost: peer\r\nContent-Length: 4\r\n\r\nbody"
 
     async def test_get(self) -> None:
         """A GET has no body and says nothing of one."""
-        assert await self._sent(httpx.Request("GET", "http://peer/")) == b"GET / HTTP/1.1\r\nHost: peer\r\n\r\n"
+        assert await self._sent("GET") == b"GET / HTTP/1.1\r\nHost: peer\r\n\r\n"
 
     async def test_empty_post(self) -> None:
         """A POST without a body says so."""
-        request = httpx.Request("POST", "http://peer/")
-        assert await self._sent(request) == b"POST / HTTP/1.1\r\nHost: peer\r\nContent-Length: 0\r\n\r\n"
+        assert await self._sent("POST") == b"POST / HTTP/1.1\r\nHost: peer\r\nContent-Length: 0\r\n\r\n"
 
     async def test_streamed_body(self) -> None:
         """A body given in parts is sent whole, under its length."""
@@ -191,8 +193,8 @@ class TestRequest:
             yield b"bo"
             yield b"dy"
 
-        request = httpx.Request("POST", "http://peer/", content=parts())
-        assert await self._sent(request) == b"POST / HTTP/1.1\r\nHost: peer\r\nContent-Length: 4\r\n\r\nbody"
+        sent = await self._sent("POST", content=parts())
+        assert sent == b"POST / HTTP/1.1\r\nHost: peer\r\nContent-Length: 4\r\n\r\nbody"
 
 
 class TestExchange:
@@ -353,7 +355,7 @@ class TestClosing:
 
         async def act() -> None:
             async with Talk() as talk:
-                request = httpx.Request("GET", talk.url)
+                request = httpx.Request("GET", talk.url, extensions=PATIENT)
                 for answer in (b"garbage\r\n\r\n", b""):
                     peer = asyncio.create_task(misbehave(talk, answer))
                     with pytest.raises(httpx.RemoteProtocolError):
@@ -366,7 +368,7 @@ class TestClosing:
             async with Talk(host="peer.test") as talk:
                 monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", find_nothing)
                 with pytest.raises(httpx.ConnectError, match="gaierror"):
-                    await talk.transport.handle_async_request(httpx.Request("GET", talk.url))
+                    await talk.transport.handle_async_request(httpx.Request("GET", talk.url, extensions=PATIENT))
                 await asyncio.sleep(0.01)
                 kinds = Connection | httpx.HTTPError | socket.gaierror
                 assert not [thing for thing in gc.get_objects() if isinstance(thing, kinds)]

@@ -17,6 +17,7 @@ from server.transport import KeepAliveTransport
 from tests.server.fake_peer import (
     NEW_LOOPS,
     OK,
+    PATIENT,
     FakeLookUp,
     NewLoop,
     Peer,
@@ -70,7 +71,7 @@ class TestSurelyNotSent:
             listener.listen(0)
             with socket.create_connection(listener.getsockname()):  # fills the backlog of one
                 transport = KeepAliveTransport(f"http://127.0.0.1:{listener.getsockname()[1]}", connections_max=1)
-                request = httpx.Request("GET", "http://peer/", extensions={"timeout": {"connect": SHORT_S}})
+                request = httpx.Request("GET", "http://peer/", extensions={"timeout": {"read": 60, "connect": SHORT_S}})
                 assert type(await failure(transport.handle_async_request(request))) is httpx.ConnectTimeout
                 assert transport.connections_open == 0
                 await transport.aclose()
@@ -131,7 +132,7 @@ class TestSurelyNotSent:
     async def test_line_break_in_head(self, value: bytes) -> None:
         """A header value can't smuggle in another header."""
         async with Talk() as talk:
-            request = httpx.Request("GET", talk.url, headers=[(b"X-Name", value)])
+            request = httpx.Request("GET", talk.url, headers=[(b"X-Name", value)], extensions=PATIENT)
             error = await failure(talk.transport.handle_async_request(request))
             assert type(error) is httpx.LocalProtocolError
             assert talk.transport.connections_open == 0
