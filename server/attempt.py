@@ -17,11 +17,10 @@ Amounts are whole cents and times whole milliseconds since 1970 UTC. Both are re
 """
 
 import json
-import re
 from typing import NamedTuple
 
 from server.errors import ProcessorError, ProcessorUnreachable
-from server.notation import CENTS_DIGITS, JsonNumber, format_cents, format_id, format_instant_ms, parse_instant
+from server.notation import JsonNumber, format_cents, format_id, format_instant_ms, parse_cents, parse_instant
 from shm import Event
 
 _EVENTS: dict[int, Event] = {
@@ -41,9 +40,6 @@ STORED_ALREADY = 422
 
 _MISUSE = frozenset(range(300, 500)) - {STORED_ALREADY, *_EVENTS} - {408, 425}
 """Statuses that blame the caller or its URL whatever the payment. 408 and 425 blame the moment."""
-
-_NUMBER = re.compile(r"(-?)([0-9]{1,20})(?:\.([0-9]{1,40}))?(?:[eE]([+-]?[0-9]{1,2}))?")
-"""A JSON number that may be an amount: sign, whole digits, fraction, exponent. Longer ones nobody sends."""
 
 
 class Shown(NamedTuple):
@@ -137,21 +133,6 @@ def decode_object(body: bytes) -> dict[str, object]:
     if not isinstance(members, dict):
         raise ValueError("not a JSON object")  # noqa: TRY004  # the same
     return members
-
-
-def parse_cents(text: str) -> int | None:
-    """The cents of a JSON number, exactly: `19.9` and `1.990e1` are 1990; None when they are not whole.
-
-    Raises:
-        ValueError: not a JSON number, or one too long for any amount.
-    """
-    match = _NUMBER.fullmatch(text)
-    if match is None:
-        raise ValueError(f"not an amount: {text[:80]!r}")
-    sign, whole, fraction, exponent = match.groups(default="")
-    shift = int(exponent or "0") - len(fraction) + CENTS_DIGITS
-    cents, rest = divmod(int(sign + whole + fraction) * 10 ** max(shift, 0), 10 ** max(-shift, 0))
-    return None if rest else cents
 
 
 def parse_shown_instant(text: str) -> int | None:

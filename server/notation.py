@@ -12,6 +12,9 @@ PROCESSOR_NAMES = ("default", "fallback")
 CENTS_DIGITS = 2
 """Decimals an amount may have: a cent is the smallest unit that the processors store."""
 
+CENTS_END = 10**18
+"""Cents that no amount has; `parse_cents` tells no greater ones."""
+
 _SECOND_MS = 1_000
 _SECOND_US = 1_000_000
 _MINUTE_MS = 60_000
@@ -36,6 +39,31 @@ class JsonNumber(str):
 def format_cents(amount_cents: int) -> str:
     """Cents, not negative, as a JSON number with two decimals: `19.90`."""
     return f"{amount_cents // 100}.{amount_cents % 100:02d}"
+
+
+def parse_cents(number: str) -> int | None:
+    """The cents of a JSON number, exactly and by value: `19.9` and `1.990e1` are 1990; None when they are not whole.
+
+    What is greater than `CENTS_END` counts as that, and digits are only counted until the size is known: `1e999999999`
+    costs nothing.
+
+    Args:
+        number: as RFC 8259 section 6 has it, which whoever parsed the text has seen to.
+
+    Raises:
+        ValueError: an exponent of thousands of digits.
+    """
+    mantissa, _, exponent = number.lower().partition("e")
+    whole, _, fraction = mantissa.removeprefix("-").partition(".")
+    digits = (whole + fraction).lstrip("0")
+    significant = digits.rstrip("0")
+    if not significant:
+        return 0
+    power = int(exponent or "0") - len(fraction) + len(digits) - len(significant) + CENTS_DIGITS
+    if power < 0:  # the value is significant * 10**power cents
+        return None
+    cents = int(significant + "0" * power) if len(significant) + power < len(str(CENTS_END)) else CENTS_END
+    return -cents if number.startswith("-") else cents
 
 
 def format_id(correlation_id: bytes) -> str:

@@ -14,7 +14,7 @@ What is refused, and how (RFC 9110 for the codes):
   is not above zero, has more than two decimals or is beyond the limit. Unknown members are ignored.
 
 The amount is judged as a decimal, by value: `19.900` and `1.99e1` are 19.90, `19.999999999999999999` is refused. It is
-never a float, and its digits are only counted until the size is known, so `1e999999999` costs nothing.
+never a float.
 """
 
 import json
@@ -26,7 +26,7 @@ from http import HTTPStatus
 from typing import Any, Final, NamedTuple, Never
 
 from server.errors import RequestRefused
-from server.notation import CENTS_DIGITS, JsonNumber, format_cents
+from server.notation import CENTS_DIGITS, JsonNumber, format_cents, parse_cents
 
 BODY_BYTES_MAX: Final = 1024
 """Longest body of a payment, in bytes: fifteen times the usual 70, and small enough to hash and check at once."""
@@ -187,20 +187,11 @@ def _refuse(detail: str) -> Never:
 
 def _cents_of(number: str, cents_max: int) -> int:
     """The value of a JSON number in cents, exactly; 422 if it is no amount."""
-    # RFC 8259 section 6: sign, digits before the point, digits after it, exponent; the parser has checked the grammar.
-    mantissa, _, exponent = number.lower().partition("e")
-    whole, _, fraction = mantissa.removeprefix("-").partition(".")
-    digits = (whole + fraction).lstrip("0")
-    significant = digits.rstrip("0")
-    if mantissa.startswith("-") or not significant:
+    cents = parse_cents(number)  # no ValueError: a body of 1,024 bytes has no exponent of thousands
+    if number.startswith("-") or cents == 0:
         _refuse("amount must be greater than 0.")
-    # The value is significant * 10**power cents; a body of 1,024 bytes bounds all three numbers in the sum.
-    power = int(exponent or "0") - len(fraction) + len(digits) - len(significant) + CENTS_DIGITS
-    if power < 0:
+    if cents is None:
         _refuse(f"amount must have at most {CENTS_DIGITS} decimals.")
-    # Sizes first: only a number no longer than the limit is ever written out.
-    if len(significant) + power <= len(str(cents_max)):
-        cents = int(significant + "0" * power)
-        if cents <= cents_max:
-            return cents
-    _refuse(f"amount must be at most {format_cents(cents_max)}.")
+    if cents > cents_max:
+        _refuse(f"amount must be at most {format_cents(cents_max)}.")
+    return cents

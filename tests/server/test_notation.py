@@ -2,6 +2,7 @@
 
 from datetime import UTC, datetime, timedelta, timezone
 from decimal import Decimal
+from fractions import Fraction
 from uuid import UUID
 
 import pytest
@@ -9,12 +10,14 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from server.notation import (
+    CENTS_END,
     EPOCH,
     JsonNumber,
     format_cents,
     format_id,
     format_instant_ms,
     format_instant_us,
+    parse_cents,
     parse_instant,
 )
 
@@ -22,6 +25,7 @@ NOON_MS = 1_752_582_896_000
 """2025-07-15T12:34:56Z."""
 YEAR_9999_US = (datetime(9999, 12, 31, 23, 59, 59, 999_999, tzinfo=UTC) - EPOCH) // timedelta(microseconds=1)
 
+cents = st.integers(min_value=0, max_value=10**17)
 instants_us = st.integers(min_value=0, max_value=YEAR_9999_US)
 
 
@@ -37,6 +41,62 @@ class TestFormatCents:
     def test_keeps_every_cent(self, amount_cents: int) -> None:
         """Read back as a decimal it is the same."""
         assert Decimal(format_cents(amount_cents)) * 100 == amount_cents
+
+
+class TestParseCents:
+    """A JSON number as whole cents."""
+
+    @pytest.mark.parametrize(
+        ("text", "amount_cents"),
+        [
+            ("19.90", 1990),
+            ("19.9", 1990),
+            ("19", 1900),
+            ("19.900000000000", 1990),
+            ("1.99e1", 1990),
+            ("1990E-2", 1990),
+            ("0.1e+3", 10000),
+            ("0", 0),
+            ("0e99", 0),
+            ("-0", 0),
+            ("-19.90", -1990),
+            ("0.01", 1),
+            ("90071992547409.93", 9007199254740993),  # above 2**53: a float would say …992
+        ],
+    )
+    def test_whole(self, text: str, amount_cents: int) -> None:
+        """However it is written, the value counts."""
+        assert parse_cents(text) == amount_cents
+
+    @pytest.mark.parametrize(
+        "text", ["19.999", "19.999999999999999999", "0.001", "1e-3", "-0.005", "1e-99", "1e-999999999"]
+    )
+    def test_not_whole(self, text: str) -> None:
+        """A fraction of a cent is seen, however small."""
+        assert parse_cents(text) is None
+
+    @pytest.mark.parametrize(
+        "text", ["1e16", "1" * 17, "1e999999999", "1e" + "9" * 900, "9" * 900 + ".1", "1" + "0" * 60_000, "1e00016"]
+    )
+    def test_too_much_for_any_amount(self, text: str) -> None:
+        """However long or great it is, it is one that no amount has, at once."""
+        assert parse_cents(text) == CENTS_END
+        assert parse_cents(f"-{text}") == -CENTS_END
+
+    @given(amount_cents=cents, zeros=st.integers(min_value=0, max_value=20))
+    def test_any_notation(self, amount_cents: int, zeros: int) -> None:
+        """Trailing zeros and exponents change nothing."""
+        text = f"{amount_cents // 100}.{amount_cents % 100:02d}{'0' * zeros}"
+        assert parse_cents(text) == amount_cents
+        assert parse_cents(f"{amount_cents}e-2") == amount_cents
+        assert parse_cents(f"0.{amount_cents:020d}e+18") == amount_cents
+
+    @given(st.from_regex(r"-?(0|[1-9][0-9]{0,19})(\.[0-9]{1,40})?([eE][+-]?[0-9]{1,2})?", fullmatch=True))
+    def test_is_exact(self, number: str) -> None:
+        """Any number has the value that fractions find."""
+        amount_cents = Fraction(number) * 100
+        is_whole = amount_cents.denominator == 1
+        assert parse_cents(number) == (max(-CENTS_END, min(int(amount_cents), CENTS_END)) if is_whole else None)
 
 
 class TestFormatId:
@@ -95,7 +155,13 @@ class TestParseInstant:
 
     @pytest.mark.parametrize(
         ("fraction", "ms", "is_finer"),
-        [("7", 700, False), ("78", 780, False), ("7890", 789, False), ("7890000000001", 789, True), ("0000001", 0, True)],
+        [
+            ("7", 700, False),
+            ("78", 780, False),
+            ("7890", 789, False),
+            ("7890000000001", 789, True),
+            ("0000001", 0, True),
+        ],
     )
     def test_any_fraction(self, fraction: str, ms: int, is_finer: bool) -> None:  # noqa: FBT001
         """Cut off to whole milliseconds, and said so, however small the rest."""

@@ -9,8 +9,9 @@ from typing import Any
 
 import httpx
 
-from server.attempt import Shown, parse_cents, parse_shown_instant
+from server.attempt import Shown, parse_shown_instant
 from server.errors import OutcomeUnknown, ProcessorUnreachable
+from server.notation import parse_cents
 from tests.fakes import FakeTransport
 from tests.simulation.network import Line
 from tests.simulation.world import World
