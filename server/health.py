@@ -11,8 +11,8 @@ from collections.abc import Callable
 
 from server.clock import Clock
 from server.errors import ProcessorError, TotalsUnavailable
-from server.processors import Health, Processor
-from server.redis_totals import HEALTH_EVERY_MS, LEASE_AGAIN_MS, SharedHealth, TotalsHash
+from server.processors import HEALTH_EVERY_MS, Health, Processor
+from server.redis_totals import LEASE_AGAIN_MS, SharedHealth, TotalsHash
 
 FAILED_MS = 1000  # between tries for the lease while Redis is away
 

@@ -27,6 +27,10 @@ would settle too late for a window that ends 1.5 s ago; giving up is a sure no a
 QUESTION_TIMEOUT_S = 10.0
 """How long `show` and `health` may take: twice the 5 s that a second caller of the health check hangs by contract."""
 
+HEALTH_EVERY_MS = 5300
+"""How often `health` is to be called: a processor allows it once in 5 s to all instances together, and one may be late.
+"""
+
 _log = logging.getLogger(__name__)
 
 _SURELY_NOT_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.LocalProtocolError)

@@ -10,14 +10,13 @@ from typing import Any, NamedTuple
 
 from server import redis_scripts
 from server.errors import TotalsUnavailable
-from server.processors import Health
+from server.processors import HEALTH_EVERY_MS, Health
 from server.redis_client import RedisClient, Word
 from server.totals import Levels, Touched
 from server.totals_header import RETIRED, Header, Version
 from server.totals_rows import Purge, Row, levels_of, parse_header, parse_rows
 
 FIELDS_AT_ONCE = 128  # of a member that is read: up to a megabyte, all detail there is
-HEALTH_EVERY_MS = 5300  # a processor allows one health call per 5 s from all instances together; and one may be late
 LEASE_AGAIN_MS = 100  # for one that ran out while it was looked at
 
 

@@ -11,10 +11,10 @@ from redis.asyncio import Redis
 
 from server import redis_totals as module
 from server.errors import TotalsUnavailable
-from server.processors import Health
+from server.processors import HEALTH_EVERY_MS, Health
 from server.redis_client import RedisClient
 from server.redis_scripts import HASH
-from server.redis_totals import HEALTH_EVERY_MS, LEASE_AGAIN_MS, SharedHealth, TotalsHash
+from server.redis_totals import LEASE_AGAIN_MS, SharedHealth, TotalsHash
 from server.totals_fields import CELL
 from tests.fakes import NOON_MS
 from tests.redis_server import RedisServer
