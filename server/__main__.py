@@ -21,7 +21,7 @@ from server import listeners
 from server.children import roles_of
 from server.config import Config, from_environment
 from server.errors import ConfigError, ListenError
-from server.log import PromptHandler
+from server.log import NonBlockingHandler
 from server.supervisor import Supervisor
 from shm import (
     SUPERVISOR,
@@ -58,7 +58,7 @@ def main() -> int:
         sys.stderr.write(f"{error}\n")
         return EXIT_WRONG_SETTING
     words = f"%(asctime)s {config.instance} %(levelname)s %(message)s"
-    logging.basicConfig(level=config.log_level, format=words, handlers=[PromptHandler()])
+    logging.basicConfig(level=config.log_level, format=words, handlers=[NonBlockingHandler()])
     try:
         with _lock(config.instance):
             return _run(config)

@@ -93,13 +93,13 @@ class Circuit:
         room = min(self.limit + len(self._uncounted), self._limit_max)
         return self.state is CircuitState.CLOSED and self.in_flight < room
 
-    def may_probe(self, now_ms: int, probes_max: int, *, though_slow: bool = False) -> bool:
+    def may_probe(self, now_ms: int, probes_max: int, *, even_if_slow: bool = False) -> bool:
         """Whether one payment may go there as a probe.
 
         In an outage: once a probe is due and fewer than `probes_max` are under way. When it is closed: only if nothing
-        is in flight. Never if a fresh health poll says that it is slow, unless `though_slow`.
+        is in flight. Never if a fresh health poll says that it is slow, unless `even_if_slow`.
         """
-        if self._is_slow_by_poll(now_ms) and not though_slow:
+        if self._is_slow_by_poll(now_ms) and not even_if_slow:
             return False
         if self.state is CircuitState.CLOSED:
             return not self._begun
@@ -113,19 +113,19 @@ class Circuit:
     def _has_room_for_probe(self, probes_max: int) -> bool:
         return len(self._uncounted) < probes_max and len(self._begun) < self._limit_max + probes_max
 
-    def has_place(self, now_ms: int, probes_max: int, *, though_slow: bool = False) -> bool:
+    def may_send(self, now_ms: int, probes_max: int, *, even_if_slow: bool = False) -> bool:
         """Whether a payment may go there, as a probe (with the arguments of `may_probe`) or in the ordinary way."""
-        room = self.has_room() and (though_slow or not self.is_slow(now_ms))
-        return room or self.may_probe(now_ms, probes_max, though_slow=though_slow)
+        in_ordinary_way = self.has_room() and (even_if_slow or not self.is_slow(now_ms))
+        return in_ordinary_way or self.may_probe(now_ms, probes_max, even_if_slow=even_if_slow)
 
-    def through_ms(self, waiting: int, now_ms: int) -> int:
-        """How long it may take until `waiting` more are through. To be asked only while it is closed and full.
+    def drain_estimate_ms(self, backlog: int, now_ms: int) -> int:
+        """How long it may take until `backlog` more are through. To be asked only while it is closed and full.
 
-        They go in rounds of `limit`. While that doubles, as many rounds as `waiting // limit` has bits are enough; once
-        it has grown, `waiting // _limit_expected`. Both are counted. A round takes as long as an answer, or for as long
+        They go in rounds of `limit`. While that doubles, as many rounds as `backlog // limit` has bits are enough; once
+        it has grown, `backlog // _limit_expected`. Both are counted. A round takes as long as an answer, or for as long
         as nothing has moved: a health poll hides in `latency_ms` that requests hang.
         """
-        rounds = 1 + (waiting // self.limit).bit_length() + waiting // self._limit_expected
+        rounds = 1 + (backlog // self.limit).bit_length() + backlog // self._limit_expected
         stalled_ms = now_ms - next(reversed(self._begun.values()))
         return rounds * max(self.latency_ms(now_ms), stalled_ms, 1)
 
@@ -163,7 +163,7 @@ class Circuit:
         self._end(token)
         self._trip(token, now_ms)
 
-    def refuse(self, token: int, now_ms: int) -> None:
+    def back_off(self, token: int, now_ms: int) -> None:
         """The processor has too much to do (429): fewer at once, and a pause when there were no more than one."""
         self._end(token)
         if self.state is CircuitState.CLOSED and self.limit > LIMIT_MIN:

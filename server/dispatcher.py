@@ -241,7 +241,7 @@ class Dispatcher:
             self._misused(processor, status)
         else:
             if status == HTTPStatus.TOO_MANY_REQUESTS:
-                circuit.refuse(slot, now_ms)
+                circuit.back_off(slot, now_ms)
             else:
                 circuit.fail(slot, now_ms)
             if status:
@@ -272,7 +272,7 @@ class Dispatcher:
         """Called twice a second: shows until when all that came was heard, where payments stand, and what is out."""
         self._counters.beat(heard_ms * 1000)
         self._custody.show_gauges(len(self._attempts))
-        self._outages.tell(self._router.circuits)
+        self._outages.log_changes(self._router.circuits)
 
     def unsettled(self) -> int:
         """How many payments are in a lane, waiting, in flight or unknown."""

@@ -12,7 +12,7 @@ from server.clock import Clock
 from server.errors import TotalsUnavailable
 from server.following import JournalFollower
 from server.hearts import doubt, is_at_work, unknowns_of
-from server.totals import PURGE_POLL_S, PURGE_WITHIN_S, Summary, count_window, counted_from, either
+from server.totals import PURGE_POLL_S, PURGE_WITHIN_S, Summary, count_window, counted_from, covering
 from shm import BrokenInvariant, Counters, Segment, WorkerCount
 
 _NOT_RECOVERED = "has not recovered yet what its predecessor was sending"
@@ -74,7 +74,7 @@ class LocalTotals:
             raise TotalsUnavailable("not every dispatcher has taken up the last purge yet")
         after = [unknowns_of(row) for row in self._dispatchers]
         members = [
-            follower.ledger.levels(either(*unknowns))
+            follower.ledger.levels(covering(*unknowns))
             for follower, *unknowns in zip(self._followers, before, after, strict=True)
         ]
         begin_ms, resolution = counted_from(members, from_ms, to_ms)

@@ -16,7 +16,7 @@ from contextlib import suppress
 STDERR = 2
 
 
-class PromptHandler(logging.Handler):
+class NonBlockingHandler(logging.Handler):
     """Writes each record to a descriptor at once, or not at all.
 
     Args:

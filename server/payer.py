@@ -80,8 +80,8 @@ def serve(config: Config, segment: Segment, index: int, doorbell: int) -> int:
 class Payer:
     """One dispatcher with its publisher and pollers, wired.
 
-    Who calls whom beside the plain way: custody tells of each change (`_tell_change`), which kicks or hurries the
-    publisher; the dispatcher hurries it when nothing is about to follow (`on_quiet`); custody has intake empty the
+    Who calls whom beside the plain way: custody tells of each change (`_tell_change`), which goes to the publisher and
+    may hurry it; the dispatcher hurries it when nothing is about to follow (`on_quiet`); custody has intake empty the
     lanes before it forgets (`before_forgetting`); health news go to the circuits.
 
     What reaches beyond the process (`_processor`, `_sibling`, `_quota`, `_totals`) is made by methods, so that a
@@ -201,7 +201,7 @@ class Payer:
         Without Redis whoever wants totals reads the journal.
         """
         if self._publisher:
-            self._publisher.kick()
+            self._publisher.note_change()
             if self._clock.wall_us() // 1000 - requested_at_ms >= OLD_MS:
                 self._publisher.hurry()
 

@@ -84,7 +84,7 @@ class Processor:
             self._payments_url.netloc,
         )
         self._timeout_s = timeout_s
-        self._is_page_told = False
+        self._is_page_logged = False
         self._question_extensions = {
             "timeout": httpx.Timeout(min(timeout_s, QUESTION_TIMEOUT_S), connect=CONNECT_TIMEOUT_S).as_dict()
         }
@@ -136,8 +136,8 @@ class Processor:
             OutcomeUnknown: no answer, or none that can be used.
         """
         # One that says with a 503 that it fails has the same body.
-        told_by = {httpx.codes.OK, httpx.codes.SERVICE_UNAVAILABLE}
-        response = await self._ask("service-health", told_by, no_answer=httpx.codes.TOO_MANY_REQUESTS)
+        statuses = {httpx.codes.OK, httpx.codes.SERVICE_UNAVAILABLE}
+        response = await self._ask("service-health", statuses, no_answer=httpx.codes.TOO_MANY_REQUESTS)
         if response is None:
             return None
         try:
@@ -149,8 +149,10 @@ class Processor:
         """Closes the transport; calls under way end with an error."""
         await self._transport.aclose()
 
-    async def _ask(self, question: str, told_by: Collection[int], *, no_answer: int) -> httpx.Response | None:
-        """The answer to `GET /payments/{question}`, or None for the status that means there is nothing to tell."""
+    async def _ask(self, question: str, statuses: Collection[int], *, no_answer: int) -> httpx.Response | None:
+        """The answer to `GET /payments/{question}` with one of these statuses, or None for the one that means there is
+        nothing to tell.
+        """
         request = httpx.Request("GET", f"{self._payments_url}/{question}", extensions=self._question_extensions)
         try:
             response = await self._transport.handle_async_request(request)
@@ -161,14 +163,14 @@ class Processor:
             raise self._page(f"{response.status_code} to GET /payments/{question}")
         if response.status_code == no_answer:
             return None
-        if response.status_code not in told_by:
+        if response.status_code not in statuses:
             raise OutcomeUnknown(f"{self.name} answered {response.status_code} to GET /payments/{question}")
         return response
 
     def _page(self, answered: str) -> OutcomeUnknown:
-        if not self._is_page_told:  # once in a process's life: every second answer may be one
+        if not self._is_page_logged:  # once in a process's life: every second answer may be one
             _log.warning("something else answers in the place of %s, with a page of HTML: %s", self.name, answered)
-        self._is_page_told = True
+        self._is_page_logged = True
         return OutcomeUnknown(f"{self.name} answered {answered} with a page of HTML")
 
     def _meaning_of(self, error: httpx.HTTPError) -> ProcessorError:

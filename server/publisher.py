@@ -73,8 +73,8 @@ class Publisher:
         self._health_told: tuple[SharedHealth | None, SharedHealth | None] = (None, None)  # with the last answer
         self._redis_is_away = False
         self.introduced = asyncio.Event()  # set with the first flush of this life: a predecessor's goodbye is undone
-        self._kick = asyncio.Event()
-        self._kick.set()  # what a predecessor did not get to publish is late already
+        self._pending = asyncio.Event()  # set: something is to be flushed
+        self._pending.set()  # what a predecessor did not get to publish is late already
         self._hurry = asyncio.Event()
         self._flushed_at_s = 0.0
         self._has_resumed = False
@@ -82,13 +82,13 @@ class Publisher:
         self._members = tuple(map(str, roster.members()))
         self._left_out = set[str]()  # names that the roster did not take; told of once
 
-    def kick(self) -> None:
-        """Something was settled."""
-        self._kick.set()
+    def note_change(self) -> None:
+        """Takes note that a payment ended or became unknown, to be flushed soon."""
+        self._pending.set()
 
     def hurry(self) -> None:
-        """Nothing is gained by waiting for more: what was settled is to be told now."""
-        if self._kick.is_set():
+        """Has what changed flushed now, as nothing is gained by waiting for more."""
+        if self._pending.is_set():
             self._hurry.set()
 
     async def run(self) -> None:
@@ -98,23 +98,23 @@ class Publisher:
         while True:
             await self._wait()
             if not await self.flush():
-                self._kick.set()
+                self._pending.set()
                 await asyncio.sleep(BEAT_S if self._purges.is_one_missed else RETRY_S)
 
     async def _wait(self) -> None:
-        """Until something was settled and others had a moment to follow, or until the next beat."""
+        """Waits until something was settled and others had a moment to follow, or until the next beat."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(BEAT_S):
-                await self._kick.wait()
-        is_kicked = self._kick.is_set()
-        if is_kicked:
+                await self._pending.wait()
+        is_pending = self._pending.is_set()
+        if is_pending:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(self._flush_s):
                     await self._hurry.wait()
                     await asyncio.sleep(self._flushed_at_s + HURRY_S - asyncio.get_running_loop().time())
         await catch_up()  # a flush says that nothing else was settled: what processors answered must have been heard
-        if is_kicked:
-            self._kick.clear()
+        if is_pending:
+            self._pending.clear()
             self._hurry.clear()
 
     async def _resume(self) -> bool:
@@ -122,7 +122,7 @@ class Publisher:
         try:
             found = await self._totals.read_member(self._member)
         except TotalsUnavailable as error:
-            self._complain(error)
+            self._note_failure(error)
             return False
         if found is not None:
             header, levels = found
@@ -136,7 +136,7 @@ class Publisher:
         try:
             await self._follow()
         except TotalsUnavailable as error:
-            self._complain(error)
+            self._note_failure(error)
             return False
         if self._builds_on is None:
             self._follower.ledger.everything_changed()
@@ -161,7 +161,7 @@ class Publisher:
         try:
             answer = await self._send(header, changes)
         except TotalsUnavailable as error:
-            self._complain(error)
+            self._note_failure(error)
             self._follower.ledger.give_back(changes)
             if len(changes.dropped) > DROPPED_MAX:
                 self._builds_on = None
@@ -189,7 +189,7 @@ class Publisher:
         if self._redis_is_away:
             self._redis_is_away = False
             _log.warning("Redis answers again")
-        self._meet(answer.roster)
+        self._merge_rosters(answer.roster)
         self._pass_on(answer.health)
         if answer.applied or answer.header == header:  # the latter when an answer was lost and the call made again
             self._builds_on = header.version
@@ -206,7 +206,7 @@ class Publisher:
         elif self._builds_on is not None:  # told once, not with every try
             _log.critical("Redis has newer totals of this member: %s", answer.header)
         self._builds_on = None
-        self._kick.set()
+        self._pending.set()
         return False
 
     def hear_of_purge(self, epoch: int) -> None:
@@ -226,7 +226,7 @@ class Publisher:
             said_goodbye=said_goodbye,
         )
 
-    def _meet(self, members: tuple[str, ...]) -> None:
+    def _merge_rosters(self, members: tuple[str, ...]) -> None:
         """Keeps everyone on the hash's roster in the segment's, and the other way round with the next flush."""
         if set(members) <= set(self._members):
             return
@@ -246,7 +246,7 @@ class Publisher:
                 self._hear_shared_health(processor, shared)
         self._health_told = health
 
-    def _complain(self, error: TotalsUnavailable) -> None:
+    def _note_failure(self, error: TotalsUnavailable) -> None:
         self._counters.add(DispatcherCount.FLUSHES_FAILED)
         if not self._redis_is_away:
             self._redis_is_away = True

@@ -39,12 +39,12 @@ class Router(NamedTuple):
     circuits: tuple[Circuit, Circuit]
     policy: Policy
 
-    def choose(self, waited_ms: int, waiting: int, now_ms: int) -> int | None:
+    def choose(self, age_ms: int, backlog: int, now_ms: int) -> int | None:
         """The index of the processor a waiting payment goes to now, or None: it waits on.
 
         Args:
-            waited_ms: how long ago the payment was accepted.
-            waiting: how many payments wait, this one included.
+            age_ms: how long ago the payment was accepted.
+            backlog: how many payments wait, this one included.
             now_ms: now, on the circuits' clock.
 
         | cheaper processor | payment goes to |
@@ -62,27 +62,29 @@ class Router(NamedTuple):
         """
         policy = self.policy
         cheap, dear = self.circuits[policy.cheap], self.circuits[policy.dear]
-        patient = waited_ms < policy.wait_ms
-        probes_max = PROBES_MAX if patient else 1  # alone, or one whose probe hung would be sent to hang there again
-        if cheap.has_place(now_ms, probes_max) or cheap.may_probe_out_of_turn(dear.recovered_at_ms):
+        has_time = age_ms < policy.wait_ms
+        probes_max = PROBES_MAX if has_time else 1  # alone, or one whose probe hung would be sent to hang there again
+        if cheap.may_send(now_ms, probes_max) or cheap.may_probe_out_of_turn(dear.recovered_at_ms):
             return policy.cheap
         if cheap.state is CircuitState.CLOSED:
-            waits = not cheap.is_slow(now_ms) and cheap.through_ms(waiting, now_ms) < policy.wait_ms
+            is_worth_waiting = not cheap.is_slow(now_ms) and cheap.drain_estimate_ms(backlog, now_ms) < policy.wait_ms
         else:
-            asked = cheap.state is CircuitState.HALF_OPEN
-            waits = patient or (asked and now_ms - dear.recovered_at_ms < min(HESITATE_MS, policy.wait_ms))
-        if not waits and dear.has_place(now_ms, 1):
+            is_probed = cheap.state is CircuitState.HALF_OPEN
+            is_worth_waiting = has_time or (
+                is_probed and now_ms - dear.recovered_at_ms < min(HESITATE_MS, policy.wait_ms)
+            )
+        if not is_worth_waiting and dear.may_send(now_ms, 1):
             return policy.dear
-        return None if waits or patient else self._last_resort(now_ms)
+        return None if is_worth_waiting or has_time else self._last_resort(now_ms)
 
     def may_go_to(self, processor: int, now_ms: int) -> bool:
         """Whether a payment that only this processor may take can go there now: it has no other way, so though slow."""
-        return self.circuits[processor].has_place(now_ms, PROBES_MAX, though_slow=True)
+        return self.circuits[processor].may_send(now_ms, PROBES_MAX, even_if_slow=True)
 
     def _last_resort(self, now_ms: int) -> int | None:
         """The faster of those where a payment may go at all; one more probe only if there is no other way."""
         for probes_max in (1, PROBES_MAX):
-            able = [one for one in (0, 1) if self.circuits[one].has_place(now_ms, probes_max, though_slow=True)]
+            able = [one for one in (0, 1) if self.circuits[one].may_send(now_ms, probes_max, even_if_slow=True)]
             if able:
                 return min(able, key=lambda one: (self.circuits[one].latency_ms(now_ms), one == self.policy.dear))
         return None

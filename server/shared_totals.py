@@ -20,7 +20,7 @@ from server.totals import (
     Summary,
     count_window,
     counted_from,
-    either,
+    covering,
     touched,
 )
 from server.totals_rows import Purge, Row, member_levels
@@ -81,7 +81,7 @@ class SharedTotals:
         after = self._neighbours.unknowns()
         for name in published.keys() & before.keys():
             if not last_flushes[name].said_goodbye:
-                unknowns = either(published[name].unknowns, either(before[name], after[name]))
+                unknowns = covering(published[name].unknowns, covering(before[name], after[name]))
                 published[name] = published[name]._replace(unknowns=unknowns)
         return [*published.values(), unpublished.levels()]
 

@@ -29,7 +29,7 @@ _END_OF_HEAD: Final = b"\r\n\r\n"
 _HEAD: Final = re.compile(rb"POST /payments HTTP/1\.1(?:\r\n[!#-'*+.0-9A-Z^-z|~-]+:[\t -~]*)*")
 """Request line and header fields as RFC 9112 wants them: what is folded, bare or beyond ASCII is for a full parser."""
 
-_TELLING: Final = re.compile(
+_DECISIVE_FIELDS: Final = re.compile(
     rb"\r\n(content-length|content-type|connection|expect|proxy-connection|transfer-encoding|upgrade):[ \t]*([^\r]*)",
     re.IGNORECASE,
 )
@@ -53,16 +53,16 @@ def usual_body(data: bytes) -> bytes | None:
     if not 0 <= end <= HEAD_BYTES_MAX:
         return None
     body = data[end + len(_END_OF_HEAD) :]
-    return body if _told_length(data[:end]) == len(body) else None
+    return body if _body_length(data[:end]) == len(body) else None
 
 
 @lru_cache(maxsize=HEADS_REMEMBERED)
-def _told_length(head: bytes) -> int | None:
+def _body_length(head: bytes) -> int | None:
     """How long the body is, by a usual head; None for any other, and for a body that is too long."""
     if _HEAD.fullmatch(head) is None:
         return None
     length: int | None = None
-    for name, value in _TELLING.findall(head):
+    for name, value in _DECISIVE_FIELDS.findall(head):
         if length is None and name.lower() == b"content-length":
             length = int(value) if _LENGTH.fullmatch(value) else BODY_BYTES_MAX + 1
         elif value != b"application/json" or name.lower() != b"content-type":

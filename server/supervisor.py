@@ -45,7 +45,7 @@ class Supervisor:
         self._counters = segment.supervisor_counters()
         self._watched: set[int] = {signal.SIGCHLD, *_STOPS}
         self._stopped = False
-        self._told_at_ms = 0  # to stop
+        self._stop_requested_at_ms = 0
         self._looked_at_us = 0  # at hearts
         self._awake_since_us = 0
         self._fingerprint = Segment.fingerprint(config.instance)
@@ -134,8 +134,8 @@ class Supervisor:
             return
         self._row(role).phase = Phase.GONE
         exit_code = os.waitstatus_to_exitcode(status)
-        if exit_code == 0 or (exit_code == -signal.SIGTERM and self._told_at_ms):  # told once more as it was ending
-            return
+        if exit_code == 0 or (exit_code == -signal.SIGTERM and self._stop_requested_at_ms):
+            return  # the latter was told once more as it was ending
         self._counters.add(SupervisorCount.DEATHS)
         _log.warning("%s ended with %s", role, _describe(exit_code))
 
@@ -179,7 +179,7 @@ class Supervisor:
         process group (systemd does so), and it was done before the last payments were accepted.
         """
         self._counters.phase = Phase.LEAVING
-        self._told_at_ms = _now_ms()
+        self._stop_requested_at_ms = _now_ms()
         for kind, within_ms in stop_within_ms(self._config).items():
             for alive in self._children.alive(kind).values():
                 os.kill(alive.pid, signal.SIGTERM)
@@ -203,7 +203,7 @@ class Supervisor:
                 break
             self._counters.beat()
             info = signal.sigtimedwait(self._watched, min(left_ms, LOOK_MS) / 1000)
-            if info is not None and info.si_signo in _STOPS and _now_ms() - self._told_at_ms >= SAME_MS:
+            if info is not None and info.si_signo in _STOPS and _now_ms() - self._stop_requested_at_ms >= SAME_MS:
                 return False
             self._reap()
             if kind == "worker":

@@ -219,8 +219,8 @@ def _add(totals: list[int], more: Iterable[int], sign: int) -> None:
         totals[index] += sign * number
 
 
-def either(one: UnknownRange, other: UnknownRange) -> UnknownRange:
-    """As many as in either of two readings, in a range that holds those of both."""
+def covering(one: UnknownRange, other: UnknownRange) -> UnknownRange:
+    """A range that covers two readings: as many as either has, from the least to the greatest of both."""
     if not one.payments or not other.payments:
         return max(one, other)
     return UnknownRange(

@@ -139,14 +139,14 @@ async def _serve(config: Config, segment: Segment, gate: Gate, counters: Counter
 
 async def _follow(totals: LocalTotals) -> None:
     """Keeps up with the journals, so that none runs out from under this worker."""
-    told = ""
+    logged = ""
     while True:
         await asyncio.sleep(FOLLOW_EVERY_S)
         try:
             await totals.follow()
         except TotalsUnavailable as error:
-            if str(error) != told:
+            if str(error) != logged:
                 _log.warning("totals can't be kept up to date: %s", error)
-            told = str(error)
+            logged = str(error)
         else:
-            told = ""
+            logged = ""

@@ -282,7 +282,7 @@ class RoutingModel:
         instance, processor = answer.instance, answer.processor
         circuit, behaviour = instance.circuits[processor], self._behaviour(processor, now_ms)
         if behaviour.busy or behaviour.failing:
-            (circuit.refuse if behaviour.busy else circuit.fail)(answer.token, now_ms)
+            (circuit.back_off if behaviour.busy else circuit.fail)(answer.token, now_ms)
             in_front = answer.payment.attempts < IN_FRONT_ATTEMPTS_MAX
             (instance.waiting.appendleft if in_front else instance.waiting.append)(answer.payment)
             self._outcome.noes_ms[processor].append(now_ms)

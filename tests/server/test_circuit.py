@@ -141,24 +141,24 @@ class TestLimit:
     def test_a_429_halves_what_is_in_flight(self) -> None:
         """What was too much is the number in flight, not the limit that was never reached."""
         circuit = loaded(fresh(400), 20)
-        circuit.refuse(100, NOW_MS)
+        circuit.back_off(100, NOW_MS)
         assert (circuit.state, circuit.limit, circuit.in_flight) == (CircuitState.CLOSED, 10, 19)
 
     def test_429_after_429_opens_it(self) -> None:
         """With nothing left to halve there is a pause, or one payment would be sent again and again."""
         circuit, limits = loaded(fresh(4), 4), []
         for token in (100, 101):
-            circuit.refuse(token, NOW_MS)
+            circuit.back_off(token, NOW_MS)
             limits.append(circuit.limit)
         assert (limits, circuit.has_room()) == ([2, LIMIT_MIN], False)
-        circuit.refuse(102, NOW_MS)
+        circuit.back_off(102, NOW_MS)
         assert circuit.state is CircuitState.OPEN
         assert circuit.probe_at_ms == NOW_MS + PROBE_PAUSE_MIN_MS
 
     def test_a_429_to_a_probe_is_a_failed_probe(self) -> None:
         """The pause doubles."""
         circuit = probing()
-        circuit.refuse(1, NOW_MS)
+        circuit.back_off(1, NOW_MS)
         assert (circuit.state, circuit.probe_at_ms) == (CircuitState.OPEN, NOW_MS + 2 * PROBE_PAUSE_MIN_MS)
 
 
@@ -184,7 +184,7 @@ class TestOutage:
             assert not circuit.may_probe(now_ms + PROBE_AGAIN_MS - 1, PROBES_MAX)
             now_ms += PROBE_AGAIN_MS
         assert not circuit.has_room()
-        assert not circuit.may_probe(now_ms + 30_000, PROBES_MAX, though_slow=True)
+        assert not circuit.may_probe(now_ms + 30_000, PROBES_MAX, even_if_slow=True)
         circuit.fail(1, now_ms + 30_000)
         assert circuit.may_probe(now_ms + 30_000, PROBES_MAX)
 
@@ -348,7 +348,7 @@ class TestHealth:
         """Unless there is no other way left, or the news are old."""
         circuit = told(opened(ago_ms=PROBE_PAUSE_MIN_MS), SLOW_MS + 1)
         assert not circuit.may_probe(NOW_MS, 1)
-        assert circuit.may_probe(NOW_MS, 1, though_slow=True)
+        assert circuit.may_probe(NOW_MS, 1, even_if_slow=True)
         assert not circuit.may_probe(NOW_MS + HEALTH_FRESH_MS, 1)
         assert circuit.may_probe(NOW_MS + HEALTH_FRESH_MS + 1, 1)
 
@@ -365,46 +365,46 @@ class TestHealth:
         assert told(answered(5), 2000).is_slow(NOW_MS)
 
 
-class TestThrough:
-    """Circuit.through_ms: how long a full one is worth waiting for."""
+class TestDrainEstimate:
+    """Circuit.drain_estimate_ms: how long a full one is worth waiting for."""
 
     def test_at_its_maximum(self) -> None:
         """A round for those in flight, one for each full limit that waits, and a few, as it might have to grow."""
         circuit = loaded(told(fresh(8), 100), 8)
-        assert [circuit.through_ms(waiting, NOW_MS) for waiting in (1, 8, 80)] == [100, 300, 1500]
+        assert [circuit.drain_estimate_ms(waiting, NOW_MS) for waiting in (1, 8, 80)] == [100, 300, 1500]
 
     def test_a_limit_that_grows_soon_takes_many(self) -> None:
         """After an outage it doubles per round, so that thousands are a matter of a few rounds."""
         circuit = probing(400)
         circuit.succeed(1, NOW_MS)
         loaded(told(circuit, 100), LIMIT_AFTER_OUTAGE)
-        assert [circuit.through_ms(waiting, NOW_MS) for waiting in (4, 40, 4000)] == [200, 500, 2100]
+        assert [circuit.drain_estimate_ms(waiting, NOW_MS) for waiting in (4, 40, 4000)] == [200, 500, 2100]
 
     def test_one_that_has_too_much_to_do_will_not_grow(self) -> None:
         """After a 429 what it took is all that can be hoped for, until it has taken more."""
         circuit = loaded(told(fresh(400), 100), 20)
-        circuit.refuse(100, NOW_MS)
-        assert (circuit.limit, circuit.through_ms(1000, NOW_MS)) == (10, 10_800)
+        circuit.back_off(100, NOW_MS)
+        assert (circuit.limit, circuit.drain_estimate_ms(1000, NOW_MS)) == (10, 10_800)
         circuit.succeed(101, NOW_MS)
-        assert circuit.through_ms(1001, NOW_MS) == 1 + 7 + 91
+        assert circuit.drain_estimate_ms(1001, NOW_MS) == 1 + 7 + 91
         circuit.fail(102, NOW_MS)
         circuit.succeed(103, NOW_MS)
-        assert circuit.through_ms(1000, NOW_MS) == 1 + 8 + 2
+        assert circuit.drain_estimate_ms(1000, NOW_MS) == 1 + 8 + 2
 
     def test_a_round_takes_a_millisecond_at_least(self) -> None:
         """Nothing known is fast, but not infinitely so."""
-        assert loaded(fresh(1), 1).through_ms(1000, NOW_MS) == 1011
+        assert loaded(fresh(1), 1).drain_estimate_ms(1000, NOW_MS) == 1011
 
     def test_requests_that_hang_are_seen(self) -> None:
         """Though a health poll, which knows nothing of them, says that all is well."""
         circuit = told(loaded(fresh(4), 4, age_ms=6000), 5)
         assert circuit.latency_ms(NOW_MS) == 5
-        assert circuit.through_ms(1, NOW_MS) == 6000
+        assert circuit.drain_estimate_ms(1, NOW_MS) == 6000
 
 
 MOVES = st.lists(
     st.tuples(
-        st.sampled_from(["send", "send", "ask", "succeed", "fail", "refuse", "forget", "healthy", "failing", "slow"]),
+        st.sampled_from(["send", "send", "ask", "succeed", "fail", "back_off", "forget", "healthy", "failing", "slow"]),
         st.integers(0, 20),
         st.sampled_from([0, 1, 50, 100, 1001, 5000]),
     ),
@@ -450,7 +450,7 @@ class Driver:
             ends: dict[str, Callable[[int, int], None]] = {
                 "succeed": self.circuit.succeed,
                 "fail": self.circuit.fail,
-                "refuse": self.circuit.refuse,
+                "back_off": self.circuit.back_off,
             }
             ends[how](token, self.now_ms)
 
@@ -475,7 +475,7 @@ class TestAnyCourse:
 
     @pytest.mark.slow
     @settings(max_examples=40)
-    @given(st.integers(1, 8), MOVES, st.sampled_from(["succeed", "fail", "refuse", "forget"]))
+    @given(st.integers(1, 8), MOVES, st.sampled_from(["succeed", "fail", "back_off", "forget"]))
     def test_there_is_always_a_way_back(self, limit_max: int, moves: list[tuple[str, int, int]], how: str) -> None:
         """Once nothing is in flight and the longest pause is over, a payment may go, if need be though it is slow."""
         driver = Driver(limit_max)
@@ -484,4 +484,4 @@ class TestAnyCourse:
         for token in list(driver.in_flight):
             driver.end(how, token)
         later_ms = driver.now_ms + PROBE_PAUSE_MAX_MS
-        assert driver.circuit.has_place(later_ms, 1, though_slow=True)
+        assert driver.circuit.may_send(later_ms, 1, even_if_slow=True)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from server.log import PromptHandler
+from server.log import NonBlockingHandler
 from tests.shm.segments import fresh_instance
 
 PIPE_BYTES = 65_536  # Linux's, by default
@@ -33,9 +33,9 @@ def drain(reader: int) -> None:
 
 
 @contextmanager
-def handler_of(writer: int) -> Iterator[PromptHandler]:
+def handler_of(writer: int) -> Iterator[NonBlockingHandler]:
     """A handler, closed in the end."""
-    made = PromptHandler(writer)
+    made = NonBlockingHandler(writer)
     yield made
     made.close()
     os.fstat(writer)  # which stays open
@@ -80,7 +80,7 @@ class TestWritten:
         """Its number is kept from the next file that is opened, which would get the lines."""
         number = os.dup(2)
         os.close(number)
-        handler = PromptHandler(number)
+        handler = NonBlockingHandler(number)
         handler.emit(record("one"))
         assert Path(f"/proc/self/fd/{number}").readlink() == Path(os.devnull)
         handler.close()

@@ -50,9 +50,9 @@ class FakePublisher:
     def __init__(self) -> None:
         self.told: list[str] = []
 
-    def kick(self) -> None:
+    def note_change(self) -> None:
         """Something was settled."""
-        self.told.append("kick")
+        self.told.append("change")
 
     def hurry(self) -> None:
         """Nothing is gained by waiting for more."""
@@ -317,7 +317,7 @@ class TestPublishing:
         house.accept(1)
         house.live(lambda _: any(header.position for header, *_ in house.hash.flushes), "not published")
 
-    @pytest.mark.parametrize(("age_ms", "told"), [(OLD_MS - 1, ["kick"]), (OLD_MS, ["kick", "hurry"])])
+    @pytest.mark.parametrize(("age_ms", "told"), [(OLD_MS - 1, ["change"]), (OLD_MS, ["change", "hurry"])])
     def test_old_payments_hurry(self, make: Callable[..., House], age_ms: int, told: list[str]) -> None:
         """Somebody may be asking for their window now."""
         one, publisher = plain(make()), FakePublisher()

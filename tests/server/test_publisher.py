@@ -349,12 +349,12 @@ class TestStart:
 class TestRun:
     """When it is sent."""
 
-    async def test_kick(self, desk: Desk) -> None:
+    async def test_change(self, desk: Desk) -> None:
         """A settlement is published without waiting for the beat."""
         task = asyncio.ensure_future(desk.publisher.run())
         await idle()
         desk.settle()
-        desk.publisher.kick()
+        desk.publisher.note_change()
         await idle()
         task.cancel()
         assert desk.shown() == Total(1, 1990)
@@ -366,7 +366,7 @@ class TestRun:
         await idle()
         desk.publisher._hurry.clear()  # noqa: SLF001  the same
         desk.settle()
-        desk.publisher.kick()
+        desk.publisher.note_change()
         await idle()
         before = len(desk.totals.flushes)
         desk.publisher.hurry()
@@ -383,7 +383,7 @@ class TestRun:
         await idle()
         before = len(desk.totals.flushes)
         desk.settle()
-        desk.publisher.kick()
+        desk.publisher.note_change()
         await idle()
         task.cancel()
         assert (before, len(desk.totals.flushes)) == (1, 1)
@@ -395,7 +395,7 @@ class TestRun:
         begun_s = time.monotonic()
         for _ in range(200):
             desk.settle()
-            desk.publisher.kick()
+            desk.publisher.note_change()
             desk.publisher.hurry()
             await asyncio.sleep(0)
         elapsed_s = time.monotonic() - begun_s
@@ -429,7 +429,7 @@ class TestRun:
         await idle()
         desk.totals.empty()
         desk.settle()
-        desk.publisher.kick()
+        desk.publisher.note_change()
         while desk.totals.header is None:
             await asyncio.sleep(0)
         task.cancel()
@@ -442,7 +442,7 @@ class TestRun:
         await idle()
         desk.settle()
         desk.totals.away = True
-        desk.publisher.kick()
+        desk.publisher.note_change()
         await idle()
         desk.totals.away = False
         await idle()

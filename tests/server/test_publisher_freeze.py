@@ -17,8 +17,8 @@ def desk() -> Iterator[Desk]:
         yield Desk(segment)
 
 
-@pytest.mark.parametrize("is_kicked", [False, True])
-async def test_what_was_missed_comes_first(desk: Desk, monkeypatch: pytest.MonkeyPatch, *, is_kicked: bool) -> None:
+@pytest.mark.parametrize("is_pending", [False, True])
+async def test_what_was_missed_comes_first(desk: Desk, monkeypatch: pytest.MonkeyPatch, *, is_pending: bool) -> None:
     """Whether the flush is due because of a settlement before the freeze, or as a sign of life."""
     monkeypatch.setattr(module, "BEAT_S", 0.01)
 
@@ -26,11 +26,11 @@ async def test_what_was_missed_comes_first(desk: Desk, monkeypatch: pytest.Monke
         desk.settle()
 
     monkeypatch.setattr(module, "catch_up", hear_an_answer)
-    if is_kicked:
+    if is_pending:
         desk.settle()
-        desk.publisher.kick()
+        desk.publisher.note_change()
     running = asyncio.create_task(desk.publisher.run())
     while not desk.totals.flushes:
         await asyncio.sleep(0.001)
     running.cancel()
-    assert desk.totals.flushes[0][0].position == 1 + is_kicked
+    assert desk.totals.flushes[0][0].position == 1 + is_pending

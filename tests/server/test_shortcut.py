@@ -83,7 +83,7 @@ class TestUsualBody:
         """A client that never sends the same head twice does not fill the memory."""
         for number in range(HEADS_REMEMBERED + 1):
             assert usual_body(request_of(*USUAL, f"X-N: {number}")) == BODY
-        assert module._told_length.cache_info().currsize == HEADS_REMEMBERED  # noqa: SLF001  it can't be seen otherwise
+        assert module._body_length.cache_info().currsize == HEADS_REMEMBERED  # noqa: SLF001  it can't be seen otherwise
 
 
 def _watch(gathered: list[int]) -> Callable[[ShortcutProtocol], None]:
