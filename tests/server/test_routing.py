@@ -5,7 +5,6 @@ In an outage nothing starves, and the dearer gets what it should.
 
 import random
 from collections.abc import Callable
-from enum import Enum, unique
 
 import pytest
 from hypothesis import given, settings
@@ -32,66 +31,56 @@ WAIT_MS = 4500  # three points of fee, 1.5 s each
 VARIANTS = range(10)
 
 
-@unique
-class Worth(Enum):
-    """Until when a processor is waited for that a payment can't go to now."""
-
-    ITS_TIME = "until the payment has waited as long as the fee is worth"
-    A_TURN = "for whatever it takes until it has room"
-    NOTHING = "not at all"
-
-
-class Kind:
-    """A state that a processor can be in for the router, made afresh for each test.
-
-    Args:
-        make: makes a circuit in that state.
-        ready: whether a payment may go there, in the ordinary way or as a probe.
-        worth: until when it is waited for, if not ready.
-        last_resort: whether a payment may go there when there is no other way.
-    """
-
-    def __init__(
-        self,
-        make: Callable[[], Circuit],
-        worth: Worth = Worth.ITS_TIME,
-        *,
-        ready: bool = False,
-        last_resort: bool = False,
-    ) -> None:
-        self.make = make
-        self.ready = ready
-        self.worth = None if ready else worth
-        self.last_resort = last_resort
-
-
-KINDS = {
-    "fast": Kind(fresh, ready=True, last_resort=True),
-    "full": Kind(lambda: loaded(fresh(2), 2), Worth.A_TURN),
-    "full, and it takes long": Kind(lambda: told(loaded(fresh(2), 2, age_ms=WAIT_MS), 5), Worth.NOTHING),
-    "open": Kind(opened),
-    "open, probe due": Kind(lambda: opened(ago_ms=PROBE_PAUSE_MIN_MS), ready=True, last_resort=True),
-    "probed": Kind(probing),
-    "slow by its last answer": Kind(lambda: answered(1500), ready=True, last_resort=True),
-    "slow by the oldest in flight": Kind(lambda: loaded(fresh(), 2, age_ms=1600), Worth.NOTHING, last_resort=True),
-    "slow and full": Kind(lambda: loaded(fresh(2), 2, age_ms=1700), Worth.NOTHING),
-    "slow by health": Kind(lambda: told(fresh(), 1800), Worth.NOTHING, last_resort=True),
-    "slow by health, open": Kind(lambda: told(opened(), 1900, failing=True)),
-    "slow by health, probe due": Kind(lambda: told(opened(ago_ms=PROBE_PAUSE_MIN_MS), 1950), last_resort=True),
+STATES: dict[str, Callable[[], Circuit]] = {
+    "fast": fresh,
+    "due": lambda: opened(ago_ms=PROBE_PAUSE_MIN_MS),  # open, and its next probe is due
+    "rested": lambda: answered(1500),  # slow by its last answer, and nothing in flight
+    "full": lambda: loaded(fresh(2), 2),
+    "stuck": lambda: told(loaded(fresh(2), 2, age_ms=WAIT_MS), 5),  # full, and it takes long
+    "aged": lambda: loaded(fresh(), 2, age_ms=1600),  # slow by the oldest in flight
+    "jammed": lambda: loaded(fresh(2), 2, age_ms=1700),  # the same, and full
+    "slow": lambda: told(fresh(), 1800),  # by its health
+    "open": opened,
+    "probed": probing,
+    "slow-open": lambda: told(opened(), 1900, failing=True),
+    "slow-due": lambda: told(opened(ago_ms=PROBE_PAUSE_MIN_MS), 1950),
 }
-READY = [name for name, kind in KINDS.items() if kind.ready]
-NOT_READY = [name for name, kind in KINDS.items() if not kind.ready]
+"""States that a processor can be in for the router, each made afresh."""
+
+DECISIONS = """
+-           fast  due  rested  full  stuck  aged  jammed  slow  open  probed  slow-open  slow-due
+fast         cc   cc     cc     cc     cc    cc     cc     cc    cc     cc        cc        cc
+due          cc   cc     cc     cc     cc    cc     cc     cc    cc     cc        cc        cc
+rested       cc   cc     cc     cc     cc    cc     cc     cc    cc     cc        cc        cc
+full         ..   ..     ..     ..     ..    ..     ..     ..    ..     ..        ..        ..
+stuck        dd   dd     dd     ..     ..    .d     ..     .d    ..     ..        ..        .d
+aged         dd   dd     dd     .c     .c    .c     .c     .c    .c     .c        .c        .c
+jammed       dd   dd     dd     ..     ..    .d     ..     .d    ..     ..        ..        .d
+slow         dd   dd     dd     .c     .c    .d     .c     .c    .c     .c        .c        .c
+open         .d   .d     .d     ..     ..    .d     ..     .d    ..     ..        ..        .d
+probed       .d   .d     .d     ..     ..    .d     ..     .d    ..     ..        ..        .d
+slow-open    .d   .d     .d     ..     ..    .d     ..     .d    ..     ..        ..        .d
+slow-due     .d   .d     .d     .c     .c    .d     .c     .d    .c     .c        .c        .c
+"""
+"""Where a payment goes, by the state of the cheaper (row) and the dearer (column): to the (c)heaper, to the (d)earer or
+nowhere yet; first while it has waited less than the fee is worth, then from there on.
+
+The cheaper while it can. A full one is waited for at any age, as all that waits is through soon; a slow one, or one
+that is full for too long, not at all while the dearer can; one that fails for what the fee is worth. When neither can,
+a payment waits as long; then whichever is faster of those where one can go at all.
+"""
 
 
-def worth(*those: Worth) -> list[str]:
-    """The kinds that are waited for like this."""
-    return [name for name, kind in KINDS.items() if kind.worth in those]
+def decisions() -> list[tuple[str, str, str]]:
+    """The table's cells: cheaper's state, dearer's state, both decisions."""
+    (_, *head), *rows = [line.split() for line in DECISIONS.strip().splitlines()]
+    return [(cheap, dear, cell) for cheap, *cells in rows for dear, cell in zip(head, cells, strict=True)]
 
 
-def route(cheap: Circuit, dear: Circuit, waited_ms: int, waiting: int = 1) -> str | None:
+def route(cheap: Circuit, dear: Circuit, age_ms: int, backlog: int = 1) -> str | None:
     """Which of the two a payment goes to, the cheaper being the default processor."""
     router = Router((cheap, dear), make_policy((700, 1000), 1500))
-    return {0: "cheap", 1: "dear", None: None}[router.choose(waited_ms, waiting, NOW_MS)]
+    return {0: "cheap", 1: "dear", None: None}[router.choose(age_ms, backlog, NOW_MS)]
 
 
 class TestMakePolicy:
@@ -115,54 +104,24 @@ class TestMakePolicy:
 class TestChoose:
     """Router.choose, row by row."""
 
-    @pytest.mark.parametrize("dear", KINDS)
-    @pytest.mark.parametrize("waited_ms", [0, WAIT_MS, 10 * WAIT_MS])
-    @pytest.mark.parametrize("cheap", READY)
-    def test_the_cheaper_while_it_can(self, cheap: str, dear: str, waited_ms: int) -> None:
-        """Closed, fast and with room, or its probe due: whatever is known of the other, however long it waited."""
-        assert route(KINDS[cheap].make(), KINDS[dear].make(), waited_ms) == "cheap"
+    def test_the_table_is_whole(self) -> None:
+        """Every state meets every other."""
+        assert [pair for *pair, _ in decisions()] == [[cheap, dear] for cheap in STATES for dear in STATES]
 
-    @pytest.mark.parametrize("dear", READY)
-    @pytest.mark.parametrize("cheap", worth(Worth.NOTHING))
-    def test_a_slow_one_yields_at_once(self, cheap: str, dear: str) -> None:
-        """Nobody waits for a closed one that is slow, or full for too long, while the other can, be it as a probe."""
-        assert route(KINDS[cheap].make(), KINDS[dear].make(), 0) == "dear"
-
-    @pytest.mark.parametrize("dear", KINDS)
-    @pytest.mark.parametrize("cheap", worth(Worth.ITS_TIME))
-    def test_one_that_fails_is_waited_for(self, cheap: str, dear: str) -> None:
-        """It is worth its fee's wait, be it known to be slow as well, whatever the other can."""
-        assert route(KINDS[cheap].make(), KINDS[dear].make(), WAIT_MS - 1) is None
-
-    @pytest.mark.parametrize("dear", READY)
-    @pytest.mark.parametrize("cheap", worth(Worth.ITS_TIME, Worth.NOTHING))
-    def test_then_the_dearer_takes_over(self, cheap: str, dear: str) -> None:
-        """After the wait."""
-        assert route(KINDS[cheap].make(), KINDS[dear].make(), WAIT_MS) == "dear"
-
-    @pytest.mark.parametrize("dear", KINDS)
-    @pytest.mark.parametrize("waited_ms", [0, WAIT_MS, 10 * WAIT_MS])
-    def test_a_full_one_is_waited_for_at_any_age(self, dear: str, waited_ms: int) -> None:
-        """What waits will be through soon, so a payment that is old already gains nothing elsewhere."""
-        assert route(KINDS["full"].make(), KINDS[dear].make(), waited_ms) is None
+    @pytest.mark.parametrize(("cheap", "dear", "expected"), decisions())
+    def test_as_the_table_says(self, cheap: str, dear: str, expected: str) -> None:
+        """Before the wait is over and after it, however long."""
+        words = {"c": "cheap", "d": "dear", ".": None}
+        for ages_ms, decision in zip(((0, WAIT_MS - 1), (WAIT_MS, 10 * WAIT_MS)), expected, strict=True):
+            for age_ms in ages_ms:
+                assert route(STATES[cheap](), STATES[dear](), age_ms) == words[decision], age_ms
 
     def test_a_full_one_is_not_waited_for_by_too_many(self) -> None:
         """The dearer takes over, at any age, once what waits won't be through in the time that the fee is worth."""
         circuits = loaded(told(fresh(2), 900), 2), fresh()  # five rounds of 0.9 s are too many
-        for waited_ms in (0, WAIT_MS, 10 * WAIT_MS):
-            goes_to = [route(*circuits, waited_ms, waiting) for waiting in (1, 3, 4, 100)]
+        for age_ms in (0, WAIT_MS, 10 * WAIT_MS):
+            goes_to = [route(*circuits, age_ms, backlog) for backlog in (1, 3, 4, 100)]
             assert goes_to == [None, None, "dear", "dear"]
-
-    @pytest.mark.parametrize("dear", NOT_READY)
-    @pytest.mark.parametrize("cheap", worth(Worth.ITS_TIME, Worth.NOTHING))
-    def test_when_neither_can(self, cheap: str, dear: str) -> None:
-        """A payment waits its time; then whichever is faster of those where one can go at all, or nowhere yet."""
-        circuits = KINDS[cheap].make(), KINDS[dear].make()
-        assert route(*circuits, WAIT_MS - 1) is None
-        able = [(KINDS[cheap], circuits[0], "cheap"), (KINDS[dear], circuits[1], "dear")]
-        able = [one for one in able if one[0].last_resort]
-        fastest = min(able, key=lambda one: one[1].latency_ms(NOW_MS), default=None)
-        assert route(*circuits, WAIT_MS) == (None if fastest is None else fastest[2])
 
     def test_a_probe_beside_others(self) -> None:
         """A payment that has time left; one that has none only if nothing else takes it."""
@@ -178,14 +137,14 @@ class TestChoose:
         assert route(sleeping(), opened(), WAIT_MS) == "cheap"
         assert route(opened(), sleeping(), WAIT_MS) == "dear"
 
-    @pytest.mark.parametrize("waited_ms", [0, WAIT_MS])
-    def test_the_cheaper_is_asked_when_the_dearer_has_recovered(self, waited_ms: int) -> None:
+    @pytest.mark.parametrize("age_ms", [0, WAIT_MS])
+    def test_the_cheaper_is_asked_when_the_dearer_has_recovered(self, age_ms: int) -> None:
         """Though its pause isn't over and it was last known to be slow; but not for an outage that is newer."""
-        assert route(told(opened(ago_ms=1), 2000, failing=True), recovered(), waited_ms) == "cheap"
-        assert route(opened(ago_ms=10), recovered(ago_ms=11), waited_ms) == (None if waited_ms < WAIT_MS else "dear")
+        assert route(told(opened(ago_ms=1), 2000, failing=True), recovered(), age_ms) == "cheap"
+        assert route(opened(ago_ms=10), recovered(ago_ms=11), age_ms) == (None if age_ms < WAIT_MS else "dear")
 
-    @pytest.mark.parametrize("waited_ms", [WAIT_MS, 10 * WAIT_MS])
-    def test_payments_hesitate_until_it_has_answered(self, waited_ms: int) -> None:
+    @pytest.mark.parametrize("age_ms", [WAIT_MS, 10 * WAIT_MS])
+    def test_payments_hesitate_until_it_has_answered(self, age_ms: int) -> None:
         """A no is an answer, and so is silence for a while."""
 
         def asked(ago_ms: int) -> Circuit:
@@ -193,11 +152,11 @@ class TestChoose:
             circuit.begin(1, NOW_MS - ago_ms)
             return circuit
 
-        assert route(asked(HESITATE_MS - 1), recovered(HESITATE_MS - 1), waited_ms) is None
-        assert route(asked(HESITATE_MS), recovered(HESITATE_MS), waited_ms) == "dear"
+        assert route(asked(HESITATE_MS - 1), recovered(HESITATE_MS - 1), age_ms) is None
+        assert route(asked(HESITATE_MS), recovered(HESITATE_MS), age_ms) == "dear"
         refused = asked(20)
         refused.fail(1, NOW_MS)
-        assert route(refused, recovered(20), waited_ms) == "dear"
+        assert route(refused, recovered(20), age_ms) == "dear"
 
     def test_they_hesitate_no_longer_than_the_fee_is_worth(self) -> None:
         """For a difference of nothing, not at all."""
@@ -272,11 +231,11 @@ def shifted(stages: list[Stage], dice: random.Random) -> list[Stage]:
 class TestMayGoTo:
     """A payment that one processor has rejected."""
 
-    @pytest.mark.parametrize("name", KINDS)
-    def test_like_the_last_resort(self, name: str) -> None:
+    @pytest.mark.parametrize("state", STATES)
+    def test_like_the_last_resort(self, state: str) -> None:
         """It goes to the other one, slow or not, if that has room or its probe is due; else it waits."""
-        router = Router((fresh(), KINDS[name].make()), make_policy((700, 1000), 1500))
-        assert router.may_go_to(1, NOW_MS) == KINDS[name].last_resort
+        router = Router((fresh(), STATES[state]()), make_policy((700, 1000), 1500))
+        assert router.may_go_to(1, NOW_MS) == (state in {"fast", "due", "rested", "aged", "slow", "slow-due"})
 
 
 class TestContest:
