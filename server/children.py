@@ -56,7 +56,7 @@ class Children:
     """
 
     def __init__(self, roles: list[Role]) -> None:
-        """Nobody lives yet; everyone is due at once."""
+        """Begins with nobody alive and everyone due at once."""
         self._alive: dict[Role, Child] = {}
         self._due_ms: dict[Role, int] = dict.fromkeys(roles, 0)
         self._pause_ms: dict[Role, int] = dict.fromkeys(roles, 0)
@@ -66,12 +66,12 @@ class Children:
         return [role for role, due_ms in self._due_ms.items() if due_ms <= now_ms and kind in {None, role.kind}]
 
     def born(self, role: Role, pid: int, now_ms: int) -> None:
-        """A process was forked for a role."""
+        """Notes the process that was forked for a role."""
         self._alive[role] = Child(pid, now_ms)
         del self._due_ms[role]
 
     def died(self, pid: int, now_ms: int) -> Role | None:
-        """A process ended; its role is pending again. None for a stranger, which the first process also reaps."""
+        """Notes a process's end: its role is pending again. None for a stranger, which the first process also reaps."""
         role = next((role for role, alive in self._alive.items() if alive.pid == pid), None)
         if role is None:
             return None
@@ -84,7 +84,7 @@ class Children:
         return role
 
     def put_off(self, role: Role, now_ms: int) -> None:
-        """No process can play the role now: it is due again after a pause that grows from time to time."""
+        """Makes a role that no process can play now due again after a pause, which grows from time to time."""
         self._due_ms[role] = now_ms + self._pause_ms[role]
         self._pause_ms[role] = min(max(self._pause_ms[role] * 2, PAUSE_MIN_MS), PAUSE_MAX_MS)
 

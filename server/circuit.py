@@ -52,7 +52,7 @@ class Circuit:
     """
 
     def __init__(self, limit_max: int, slow_ms: int) -> None:
-        """Closed, nothing known."""
+        """Begins closed, with nothing known."""
         self.state = CircuitState.CLOSED
         self.limit = limit_max
         self.probe_at_ms = 0  # when another probe is due, in an outage
@@ -135,7 +135,7 @@ class Circuit:
         return fresh and self._expected_ms > self._slow_ms
 
     def begin(self, token: int, now_ms: int) -> None:
-        """A request is about to be sent; `token` names it until it ends."""
+        """Notes that a request is about to be sent; `token` names it until it ends."""
         self._begun[token] = self._timed[token] = now_ms
         if self.state is not CircuitState.CLOSED:
             self.state = CircuitState.HALF_OPEN
@@ -145,7 +145,7 @@ class Circuit:
             self.probe_at_ms = now_ms + PROBE_AGAIN_MS
 
     def succeed(self, token: int, now_ms: int) -> None:
-        """The request was answered as it should be."""
+        """Notes that the request was answered as it should be."""
         was_probe = self.state is not CircuitState.CLOSED and token in self._uncounted
         begun_ms = self._end(token)
         if begun_ms >= self._known_since_ms:
@@ -159,12 +159,12 @@ class Circuit:
             self.recovered_at_ms = now_ms
 
     def fail(self, token: int, now_ms: int) -> None:
-        """The request failed: a sure no, or no clear answer."""
+        """Notes that the request failed: a sure no, or no clear answer."""
         self._end(token)
         self._trip(token, now_ms)
 
     def back_off(self, token: int, now_ms: int) -> None:
-        """The processor has too much to do (429): fewer at once, and a pause when there were no more than one."""
+        """Asks less of a processor that has too much to do (429): fewer at once, and a pause if there was but one."""
         self._end(token)
         if self.state is CircuitState.CLOSED and self.limit > LIMIT_MIN:
             self.limit = max(min(self.limit, len(self._begun) + 1) // 2, LIMIT_MIN)
@@ -173,14 +173,14 @@ class Circuit:
             self._trip(token, now_ms)
 
     def forget(self, token: int) -> None:
-        """The request ended in a way that says nothing about the processor."""
+        """Notes that the request ended in a way that says nothing about the processor."""
         self._end(token)
         if token == self._newest_probe:
             self.state = CircuitState.OPEN
             self.probe_at_ms = self._touched_at_ms  # at once
 
     def hear_health(self, *, failing: bool, response_ms_min: int, now_ms: int) -> None:
-        """A health poll's news, new to this dispatcher."""
+        """Takes in what a health poll has found that is new to this dispatcher."""
         self._health_at_ms = now_ms
         self._learn(response_ms_min, now_ms)
         if not failing:
@@ -198,7 +198,7 @@ class Circuit:
         return self._begun.pop(token)
 
     def _trip(self, token: int | None, now_ms: int) -> None:
-        """An outage begins, or goes on after its newest probe, with a longer pause; any other failure is no news."""
+        """Begins an outage, or makes its pause longer if its newest probe failed; any other failure is no news."""
         if self.state is CircuitState.CLOSED:
             self._pause_ms = PROBE_PAUSE_MIN_MS
             self._touched_at_ms = now_ms
@@ -212,7 +212,7 @@ class Circuit:
         self.probe_at_ms = now_ms + self._pause_ms
 
     def _close(self, now_ms: int) -> None:
-        """An outage ends."""
+        """Ends an outage."""
         self.state = CircuitState.CLOSED
         self._newest_probe = None
         self._uncounted = set(self._begun)

@@ -36,7 +36,7 @@ class PerSecond:
         self._used = 0
 
     def allow(self) -> bool:
-        """Uses one up; False if none is left."""
+        """Uses up one of this second's; False if none is left."""
         second = self._clock.ticks_ms() // _SECOND_MS
         if second != self._second:
             self._second, self._used = second, 0

@@ -67,11 +67,11 @@ class _Descriptor:
         self._descriptor = descriptor
 
     def write(self, data: bytes) -> int:
-        """Writes some of it; how many bytes."""
+        """Writes some of the data; returns how many bytes."""
         return os.write(self._descriptor, data)
 
     def close(self) -> None:
-        """It is not ours."""
+        """Leaves the descriptor open: it is not ours."""
 
 
 class _Reopened(_Descriptor):
@@ -81,7 +81,7 @@ class _Reopened(_Descriptor):
         super().__init__(os.open(f"/proc/self/fd/{descriptor}", os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY))
 
     def close(self) -> None:
-        """This opening is."""
+        """Closes this opening, which is ours."""
         os.close(self._descriptor)
 
 
@@ -92,7 +92,7 @@ class _Polled(_Descriptor):
     """
 
     def write(self, data: bytes) -> int:
-        """Writes some of it, or raises BlockingIOError."""
+        """Writes some of the data, or raises BlockingIOError."""
         if not select.select([], [self._descriptor], [], 0)[1]:
             raise BlockingIOError
         return os.write(self._descriptor, data[: select.PIPE_BUF])
@@ -106,11 +106,11 @@ class _Socket(_Descriptor):
         self._socket = socket.socket(fileno=os.dup(descriptor))
 
     def write(self, data: bytes) -> int:
-        """Writes some of it, or raises BlockingIOError."""
+        """Writes some of the data, or raises BlockingIOError."""
         return self._socket.send(data, socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
 
     def close(self) -> None:
-        """This copy is ours."""
+        """Closes this copy, which is ours."""
         self._socket.close()
 
 

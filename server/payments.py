@@ -138,7 +138,7 @@ def parse_correlation_id(text: str) -> bytes:
 
 
 def body_too_long() -> RequestRefused:
-    """The 413, to be raised; also by whoever sees the length before the body."""
+    """Makes the 413, for whoever sees the length to raise: of the body, or announced before it."""
     return RequestRefused(
         HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"The body is longer than {BODY_BYTES_MAX} bytes, the most that is read."
     )
@@ -176,12 +176,12 @@ def _object_of(members: Sequence[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _refuse_constant(name: str) -> Never:
-    """400: Python's parser knows three numbers that JSON does not."""
+    """Refuses, with 400, one of the three numbers that Python's parser knows and JSON does not."""
     raise RequestRefused(HTTPStatus.BAD_REQUEST, f"The body is not JSON: {name} is no JSON number.")
 
 
 def _refuse(detail: str) -> Never:
-    """422, with the sentence."""
+    """Refuses, with 422 and a sentence."""
     raise RequestRefused(HTTPStatus.UNPROCESSABLE_ENTITY, detail)
 
 

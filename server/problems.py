@@ -48,7 +48,7 @@ def problem(status: int, detail: str, headers: Headers = ()) -> Answer:
 
 
 def passing_problem(status: int, detail: str) -> Answer:
-    """A problem that passes by itself: the same with `Retry-After`."""
+    """A problem that passes by itself, and says with `Retry-After` when to ask again."""
     return problem(status, detail, ((b"retry-after", b"%d" % RETRY_AFTER_S),))
 
 

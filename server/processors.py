@@ -56,7 +56,7 @@ class Transport(Protocol):
         ...
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        """The same for a request of httpx."""
+        """Sends a request of httpx and reads its answer."""
         ...
 
     async def aclose(self) -> None:

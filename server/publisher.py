@@ -210,7 +210,7 @@ class Publisher:
         return False
 
     def hear_of_purge(self, epoch: int) -> None:
-        """Called before `run`, with the last purge that another instance has taken up: Redis may have forgotten it."""
+        """Takes in, before `run`, the last purge that another instance has taken up: Redis may have forgotten it."""
         self._purges.hear_from_sibling(epoch)
 
     def _next_header(self, *, said_goodbye: bool) -> Header:
@@ -253,7 +253,7 @@ class Publisher:
             _log.warning("totals can't be published, payments go on: %s", error)
 
     async def say_goodbye(self) -> None:
-        """The last flush of an orderly stop: from now on this member's silence is no reason for doubt."""
+        """Makes the last flush of an orderly stop: from now on this member's silence is no reason for doubt."""
         # Not before a predecessor's fields were read: they reach further back than the journal, and would be lost.
         if self._has_resumed or await self._resume():
             for _ in range(2):  # the first may only learn of a purge, or that Redis was emptied

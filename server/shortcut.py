@@ -93,7 +93,7 @@ class _ReadsWhenAnswered(FlowControl):
         self._pipeline = protocol.pipeline
 
     def resume_reading(self) -> None:
-        """Unless requests wait for their turn."""
+        """Reads on, unless requests wait for their turn."""
         if not self._pipeline:
             super().resume_reading()
 
@@ -116,7 +116,7 @@ class ShortcutProtocol(HttpToolsProtocol):
     _is_to_refuse = False  # once what came whole before is answered
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
-        """From now on a client that says nothing is waited for as long as between two requests."""
+        """Begins to watch: a client that says nothing at first is waited for as long as between two requests."""
         super().connection_made(transport)
         self.flow = _ReadsWhenAnswered(self)
         self._watch_idleness()
@@ -143,30 +143,30 @@ class ShortcutProtocol(HttpToolsProtocol):
             self.transport.close()
 
     def on_message_begin(self) -> None:
-        """The parser was given the first byte of a request."""
+        """Notes that the parser was given the first byte of a request."""
         self._in_message = self._in_head = True
         self._beside_body_bytes = 0
         super().on_message_begin()
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """It has been given a field; not if it is a trailer: whether those came in time for the answer is chance."""
+        """Passes a header field on, unless it is a trailer: whether those came in time for the answer is chance."""
         if self._in_head:
             super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
-        """It has been given the whole head."""
+        """Notes that the parser was given a whole head."""
         self._in_head = False
         super().on_headers_complete()
         if self.parser.should_upgrade():  # what follows is not read: the connection ends with the answer
             self.cycle.keep_alive = False
 
     def on_body(self, body: bytes) -> None:
-        """It has been given a part of the body, whose length the application looks at."""
+        """Passes a part of the body on; its length is what the application looks at."""
         self._beside_body_bytes -= len(body)
         super().on_body(body)
 
     def on_message_complete(self) -> None:
-        """It has been given the last."""
+        """Notes that the parser was given a whole request."""
         self._in_message = False
         if not self.parser.should_keep_alive():  # also by a trailer: from now on the parser passes over all that comes
             self.cycle.keep_alive = False
@@ -185,7 +185,7 @@ class ShortcutProtocol(HttpToolsProtocol):
             self._refuse()
 
     def on_response_complete(self) -> None:
-        """An answer has been written: the next in line begins, or the refusal is due."""
+        """Begins, as an answer has been written, the next request in line, or the refusal that is due."""
         is_last = not self.pipeline
         super().on_response_complete()
         if is_last and self._is_to_refuse and not self.transport.is_closing():
@@ -200,7 +200,7 @@ class ShortcutProtocol(HttpToolsProtocol):
         return cycle is not None and not cycle.response_complete
 
     def _watch_idleness(self) -> None:
-        """Instead of a timer armed and cancelled per request, one that looks now and then whether anything came."""
+        """Looks now and then whether anything came, instead of a timer armed and cancelled per request."""
         self._idle_timer = self.loop.call_later(self.timeout_keep_alive, self._close_if_idle)
 
     def _close_if_idle(self) -> None:

@@ -128,7 +128,7 @@ class Supervisor:
             self._note_end(pid, status)
 
     def _note_end(self, pid: int, status: int) -> None:
-        """A process has ended; of a child its row says so, and the log how, unless it ended in order."""
+        """Notes the end of a process: of a child its row says so, and the log how, unless it ended in order."""
         role = self._children.died(pid, _now_ms())
         if role is None:
             return
@@ -155,7 +155,7 @@ class Supervisor:
                 _log.error("%s has been silent for %d ms: killed", role, silent_ms)
 
     def _look_at_name(self) -> None:
-        """Tells, once, of a segment that has lost its name. Its processes go on with it; no later life will find it."""
+        """Logs, once, that the segment has lost its name. Its processes go on with it; no later life will find it."""
         if not self._is_nameless and not self._has_its_name():
             self._is_nameless = True
             _log.critical(
@@ -173,7 +173,7 @@ class Supervisor:
             return True
 
     def _stop_in_order(self) -> None:
-        """Web workers leave first, so that nothing new comes in; then the dispatchers settle what they can.
+        """Stops web workers first, so that nothing new comes in; then the dispatchers, which settle what they can.
 
         Until the workers have left, a dispatcher that ends is replaced: it may have died, or SIGTERM went to the whole
         process group (systemd does so), and it was done before the last payments were accepted.

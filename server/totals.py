@@ -55,7 +55,7 @@ class Summary(NamedTuple):
     resolution: str | None = None
 
     def widened(self, why: str | None) -> "Summary":
-        """The same answer to a window that was widened before it was counted, with the sentence on that, if any."""
+        """This answer with the sentence, if any, on how its window was widened before it was counted."""
         return self._replace(resolution=" ".join(filter(None, (why, self.resolution))) or None)
 
 

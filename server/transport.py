@@ -109,7 +109,7 @@ class KeepAliveTransport(httpx.AsyncBaseTransport):
         return httpx.Response(answer.status, headers=headers, content=answer.body)
 
     async def exchange(self, message: bytes, *, answer_s: float, connect_s: float) -> ProcessorAnswer:
-        """The same without httpx's objects around it, which take longer to make than the exchange itself.
+        """Sends a message as it is and reads its answer whole: without httpx's objects, which take longer to make.
 
         Args:
             message: a whole request, head and body, as it is to be written; not looked at.
@@ -232,7 +232,7 @@ class KeepAliveTransport(httpx.AsyncBaseTransport):
 
 
 def _notice_a_cut_network(near: socket.socket) -> None:
-    """An answer that will never come is unknown after some six seconds, not only at its deadline.
+    """Has the kernel end a connection over a cut network after some six seconds, not only at an answer's deadline.
 
     Raises:
         OSError: the connection is gone already.

@@ -60,7 +60,7 @@ class _Server(uvicorn.Server):
                     await self._stop.wait()
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002  uvicorn's interface
-        """On SIGTERM `/health` says 404 at once and the serving ends a little later; Ctrl-C is for the parent alone."""
+        """Has `/health` say 404 from SIGTERM on, and ends serving a little later; Ctrl-C is for the parent alone."""
         if self._gate.leaving or sig == signal.SIGINT:
             return
         self._gate.leaving = True
