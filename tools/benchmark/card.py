@@ -11,23 +11,12 @@ from tools.benchmark.events import Summaries, Totals, differs
 from tools.benchmark.latencies import Latencies
 from tools.benchmark.meters import Metered
 from tools.benchmark.oracle import Oracle
-from tools.benchmark.reconcile import Findings
+from tools.benchmark.reconcile import Answered, Findings
 from tools.benchmark.scenario import Scenario
 from tools.benchmark.score import Score
 
 NS_PER_US = 1000
 MACHINE_BOUND_BELOW_PERCENT = 10.0  # with less than this idle, the machine was measured, not the gateway
-
-
-@dataclass(frozen=True, slots=True)
-class Answered:
-    """How payments were answered; `by_status` counts the failures told (0: no answer), `cents` is what was accepted."""
-
-    accepted: int
-    cents: int
-    refused: int
-    unanswered: int
-    by_status: dict[int, int]
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 from tools.benchmark import containers, meters, payments, settling
 from tools.benchmark.auditing import AUDIT_EVERY_S, audit
-from tools.benchmark.card import Answered, Used
+from tools.benchmark.card import Used
 from tools.benchmark.containers import Container
 from tools.benchmark.endpoints import Gateway, Processors
 from tools.benchmark.errors import EndpointError, GeneratorError
@@ -26,7 +26,7 @@ from tools.benchmark.openloop.told import SUCCESS, Began, Event
 from tools.benchmark.payments import Sent
 from tools.benchmark.preparing import calm, metered, prepare
 from tools.benchmark.progress import Screen
-from tools.benchmark.reconcile import Answers, Findings
+from tools.benchmark.reconcile import Answered, Findings
 from tools.benchmark.scenario import Amount
 from tools.benchmark.tally import Tally
 from tools.benchmark.targets import Target
@@ -213,9 +213,8 @@ class OpenRun:
         quiet_s = time.monotonic() - since_s if quiet else None
         if books is None:
             return Settlement(quiet_s, None)
-        answers = Answers(answered.accepted, answered.cents, answered.refused, answered.unanswered, self._failed)
         by_rows = self._sent if self._next_turn <= ROWS_MAX else None
-        return Settlement(quiet_s, settling.check(order.processors, answers, books, by_rows))
+        return Settlement(quiet_s, settling.check(order.processors, answered, self._failed, books, by_rows))
 
     def _sent(self) -> dict[str, Sent]:
         """Return everything that was sent so far, by id."""

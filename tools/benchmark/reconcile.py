@@ -28,23 +28,22 @@ class Row(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Answers:
-    """What the load generator was told: counts of answers, cents accepted, ids whose answer was no success."""
+class Answered:
+    """How payments were answered; `by_status` counts the failures told (0: no answer), `cents` is what was accepted."""
 
     accepted: int
-    accepted_cents: int
+    cents: int
     refused: int
     unanswered: int
-    failed_ids: Mapping[str, int]  # id to HTTP status, 0 for no answer; the generator doesn't tell all of very many
+    by_status: dict[int, int]
 
 
 @dataclass(frozen=True, slots=True)
 class Books:
-    """What is written down at the end: totals at the processors and at the gateway, and the rows if they are shown."""
+    """Totals at the end, at the processors and at the gateway."""
 
     processors: Pair
     gateway: Pair
-    rows: tuple[list[Row], list[Row]] | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,36 +89,49 @@ def disagreements(books: Books) -> list[str]:
     ]
 
 
-def by_totals(answers: Answers, books: Books) -> Findings:
+def by_totals(answered: Answered, books: Books) -> Findings:
     """Compare counts only: what can be told without the rows."""
     settled = sum(side.count for side in books.processors)
     settled_cents = sum(side.cents for side in books.processors)
     told = disagreements(books)
-    if not answers.unanswered and settled == answers.accepted and settled_cents != answers.accepted_cents:
-        told.append(f"accepted are {answers.accepted_cents:,} cents, the processors have {settled_cents:,}")
+    if not answered.unanswered and settled == answered.accepted and settled_cents != answered.cents:
+        told.append(f"accepted are {answered.cents:,} cents, the processors have {settled_cents:,}")
     return Findings(
         by_row=False,
         twice=_finding([]),
-        lost=_finding([], max(answers.accepted - settled, 0)),
-        unasked=_finding([], max(settled - answers.accepted - answers.unanswered, 0)),
+        lost=_finding([], max(answered.accepted - settled, 0)),
+        unasked=_finding([], max(settled - answered.accepted - answered.unanswered, 0)),
         altered=_finding([]),
         disagreements=told,
     )
 
 
-def by_rows(answers: Answers, books: Books, rows: tuple[list[Row], list[Row]], sent: Mapping[str, Sent]) -> Findings:
-    """Compare row by row; `sent` holds every payment that this run could have sent, by id."""
+def by_rows(
+    answered: Answered,
+    failed: Mapping[str, int],
+    books: Books,
+    rows: tuple[list[Row], list[Row]],
+    sent: Mapping[str, Sent],
+) -> Findings:
+    """Compare row by row.
+
+    Args:
+        answered: how all payments were answered.
+        failed: by id, the HTTP status of those without success (0: no answer); of very many not all are told.
+        books: the totals.
+        rows: what each processor has stored.
+        sent: by id, every payment that this run could have sent.
+    """
     stored = Counter(row.correlation_id for side in rows for row in side)
     amounts = {row.correlation_id: row.amount_cents for side in rows for row in side}
-    failed = answers.failed_ids
     strangers = [each for each in stored if each not in sent]
     altered = [each for each, cents in amounts.items() if each in sent and sent[each].amount_cents != cents]
     refused_but_paid = [each for each in stored if failed.get(each, 0)]
     # an unanswered payment may or may not have been taken: either is right
     paid = sum(1 for each in stored if each in sent and each not in failed)
-    untold = max(answers.refused + answers.unanswered - len(failed), 0)
-    lost_count = max(answers.accepted - paid, 0)
-    surplus = max(paid - answers.accepted - untold, 0)
+    untold = max(answered.refused + answered.unanswered - len(failed), 0)
+    lost_count = max(answered.accepted - paid, 0)
+    surplus = max(paid - answered.accepted - untold, 0)
     return Findings(
         by_row=True,
         twice=_finding([each for each, times in stored.items() if times > 1]),

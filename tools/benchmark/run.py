@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from tools.benchmark import meters, payments, settling
-from tools.benchmark.card import Answered, Card, Settled, Used
+from tools.benchmark.card import Card, Settled, Used
 from tools.benchmark.containers import Container
 from tools.benchmark.endpoints import Gateway, Processors
 from tools.benchmark.errors import GeneratorError
@@ -21,7 +21,7 @@ from tools.benchmark.meters import Snapshot
 from tools.benchmark.oracle import oracle_of
 from tools.benchmark.preparing import Found, calm, metered, prepare
 from tools.benchmark.progress import Screen, line_of
-from tools.benchmark.reconcile import Answers, Books, Findings
+from tools.benchmark.reconcile import Answered, Books, Findings
 from tools.benchmark.scenario import Scenario
 from tools.benchmark.score import score_of
 from tools.benchmark.settling import SETTLE_S
@@ -214,8 +214,7 @@ def _check(order: Order, run: str, recorder: Recorder, answered: Answered, books
     """Compare the books with everything that this load could have sent."""
     load, stages = order.scenario.load, order.scenario.stages
     failed = {payments.correlation_id(run, each.user, each.turn): each.status for each in recorder.failures}
-    answers = Answers(answered.accepted, answered.cents, answered.refused, answered.unanswered, failed)
     users = load.users_end + 1 + len(stages)  # k6 numbers all its users, the auditor's and the stages' too
     turns = load.duration_s // load.pause_s + 2
     possible = payments.possible(run, order.seed, order.scenario.amount, users=users, turns=turns)
-    return settling.check(order.processors, answers, books, lambda: dict(possible))
+    return settling.check(order.processors, answered, failed, books, lambda: dict(possible))

@@ -6,13 +6,12 @@ import time
 from collections.abc import Callable, Mapping
 
 from tools.benchmark import reconcile
-from tools.benchmark.card import Answered
 from tools.benchmark.endpoints import Gateway, Processors
 from tools.benchmark.errors import EndpointError
 from tools.benchmark.events import Totals
 from tools.benchmark.payments import Sent
 from tools.benchmark.progress import Screen
-from tools.benchmark.reconcile import Answers, Books, Findings
+from tools.benchmark.reconcile import Answered, Books, Findings
 
 SETTLE_S = 60.0  # the processors are calm by then; the contest's slowest answer takes 5 s
 POLL_S = 0.5
@@ -45,7 +44,7 @@ def wait_until_quiet(
     while not quiet and time.monotonic() < deadline_s:
         last = books
         try:
-            books = Books(totals_of(processors), gateway.totals(), None)
+            books = Books(totals_of(processors), gateway.totals())
         except EndpointError as error:
             books, problem = None, str(error)
         quiet = is_quiet(answered, last, books)
@@ -80,19 +79,24 @@ def wait_until_awake(
 
 
 def check(
-    processors: Processors, answers: Answers, books: Books, sent: Callable[[], Mapping[str, Sent]] | None
+    processors: Processors,
+    answered: Answered,
+    failed: Mapping[str, int],
+    books: Books,
+    sent: Callable[[], Mapping[str, Sent]] | None,
 ) -> Findings:
     """Compare the books by the processors' rows if they show them, else by totals; raises EndpointError.
 
     Args:
         processors: who may show rows.
-        answers: what the load was told.
+        answered: how payments were answered.
+        failed: by id, the status of those without success.
         books: the totals once all was quiet.
         sent: returns every payment that could have been sent, by id; None: rows are not wanted.
     """
     if sent is None:
-        return reconcile.by_totals(answers, books)
+        return reconcile.by_totals(answered, books)
     default, fallback = (processor.rows() for processor in processors)
     if default is None or fallback is None:
-        return reconcile.by_totals(answers, books)
-    return reconcile.by_rows(answers, books, (default, fallback), sent())
+        return reconcile.by_totals(answered, books)
+    return reconcile.by_rows(answered, failed, books, (default, fallback), sent())

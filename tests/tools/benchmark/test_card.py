@@ -7,10 +7,10 @@ from decimal import Decimal
 import pytest
 
 from tests.tools.benchmark.samples import RIGHT, USAGE, a_card, summaries
-from tools.benchmark.card import Answered, Card, Used, faults, plain, to_document
+from tools.benchmark.card import Card, Used, faults, plain, to_document
 from tools.benchmark.events import Totals
 from tools.benchmark.meters import Metered
-from tools.benchmark.reconcile import Finding
+from tools.benchmark.reconcile import Answered, Finding
 
 ENDED = Used([Metered("app1", None, ended=True)], [], 1.5, 42.0, 1.0)
 

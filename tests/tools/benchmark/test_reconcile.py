@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from tools.benchmark.events import Totals
 from tools.benchmark.payments import Sent
-from tools.benchmark.reconcile import NAMED_MAX, Answers, Books, Findings, Row, by_rows, by_totals, disagreements
+from tools.benchmark.reconcile import NAMED_MAX, Answered, Books, Findings, Row, by_rows, by_totals, disagreements
 
 SENT = {f"id-{user}-{turn}": Sent(user, turn, 100 + turn) for user in range(1, 5) for turn in range(10)}
 """What four users could have sent in ten turns each."""
@@ -24,17 +24,17 @@ def totals(rows: Iterable[Row]) -> Totals:
     return Totals(len(listed), sum(each.amount_cents for each in listed))
 
 
-def answers(accepted: int, failed: dict[str, int] | None = None, untold: int = 0) -> Answers:
+def answers(accepted: int, failed: dict[str, int] | None = None, untold: int = 0) -> tuple[Answered, dict[str, int]]:
     """So many accepted, these failed with their status, and so many unanswered that were never told by id."""
     failed = failed or {}
     unanswered = sum(1 for status in failed.values() if not status)
-    return Answers(accepted, 0, len(failed) - unanswered, unanswered + untold, failed)
+    return Answered(accepted, 0, len(failed) - unanswered, unanswered + untold, {}), failed
 
 
-def checked(accepted: Answers, default: list[Row], fallback: list[Row]) -> Findings:
+def checked(answers: tuple[Answered, dict[str, int]], default: list[Row], fallback: list[Row]) -> Findings:
     """Findings for these rows, with a gateway that says what the processors do."""
     both = totals(default), totals(fallback)
-    return by_rows(accepted, Books(both, both, None), (default, fallback), SENT)
+    return by_rows(*answers, Books(both, both), (default, fallback), SENT)
 
 
 def counts(findings: Findings) -> tuple[int, int, int, int]:
@@ -121,19 +121,19 @@ class TestByTotals:
     def test_equal_totals_are_right(self) -> None:
         """Counts and cents that agree have no findings."""
         both = (Totals(2, 200), Totals(1, 100))
-        findings = by_totals(Answers(3, 300, 0, 0, {}), Books(both, both, None))
+        findings = by_totals(Answered(3, 300, 0, 0, {}), Books(both, both))
         assert (counts(findings), findings.disagreements, findings.by_row) == ((0, 0, 0, 0), [], False)
 
     def test_fewer_are_lost_and_more_not_asked_for(self) -> None:
         """The difference in numbers is what can be told."""
         both = (Totals(2, 200), Totals(1, 100))
-        assert counts(by_totals(Answers(5, 500, 0, 0, {}), Books(both, both, None))) == (0, 2, 0, 0)
-        assert counts(by_totals(Answers(1, 100, 0, 1, {}), Books(both, both, None))) == (0, 0, 1, 0)
+        assert counts(by_totals(Answered(5, 500, 0, 0, {}), Books(both, both))) == (0, 2, 0, 0)
+        assert counts(by_totals(Answered(1, 100, 0, 1, {}), Books(both, both))) == (0, 0, 1, 0)
 
     def test_other_cents_are_a_disagreement(self) -> None:
         """As many payments as accepted with another sum."""
         both = (Totals(2, 200), Totals(1, 100))
-        told = by_totals(Answers(3, 301, 0, 0, {}), Books(both, both, None)).disagreements
+        told = by_totals(Answered(3, 301, 0, 0, {}), Books(both, both)).disagreements
         assert told == ["accepted are 301 cents, the processors have 300"]
 
 
@@ -142,7 +142,7 @@ class TestDisagreements:
 
     def test_says_both_sides_per_processor(self) -> None:
         """Only the processor that is told otherwise is named, with all four numbers."""
-        books = Books((Totals(1, 100), Totals(2, 200)), (Totals(1, 100), Totals(3, 300)), None)
+        books = Books((Totals(1, 100), Totals(2, 200)), (Totals(1, 100), Totals(3, 300)))
         assert disagreements(books) == [
             "fallback: the gateway says 3 payments, 300 cents; the processor has 2, 200 cents"
         ]

@@ -8,11 +8,12 @@ import pytest
 
 from tests.tools.benchmark.samples import SCENARIO, Asked, Bank, summaries
 from tools.benchmark import payments, settling
-from tools.benchmark.card import Answered, faults
+from tools.benchmark.card import faults
 from tools.benchmark.endpoints import Processor, free_port
 from tools.benchmark.events import Audited, Changed, Ended, Failed, Started, Totals
 from tools.benchmark.generator import Progress
 from tools.benchmark.progress import Screen
+from tools.benchmark.reconcile import Answered
 from tools.benchmark.run import Order, Recorder, carry_out, money_of, settle
 from tools.benchmark.targets import Target
 

@@ -6,12 +6,11 @@ import pytest
 
 from tests.tools.benchmark.samples import Bank, processors_of
 from tools.benchmark import settling
-from tools.benchmark.card import Answered
 from tools.benchmark.endpoints import Gateway, free_port
 from tools.benchmark.events import Totals
 from tools.benchmark.payments import Sent
 from tools.benchmark.progress import Screen
-from tools.benchmark.reconcile import Answers, Books
+from tools.benchmark.reconcile import Answered, Books
 from tools.benchmark.settling import check, is_quiet, totals_of, wait_until_quiet
 
 
@@ -32,15 +31,15 @@ class TestIsQuiet:
     def test_needs_all_paid_and_both_sides_alike(self) -> None:
         """Then at once, if every payment was answered."""
         both = (Totals(2, 2), Totals(1, 1))
-        assert is_quiet(answered(3), None, Books(both, both, None))
-        assert not is_quiet(answered(4), None, Books(both, both, None))
-        assert not is_quiet(answered(3), None, Books(both, (Totals(3, 3), Totals(0, 0)), None))
+        assert is_quiet(answered(3), None, Books(both, both))
+        assert not is_quiet(answered(4), None, Books(both, both))
+        assert not is_quiet(answered(3), None, Books(both, (Totals(3, 3), Totals(0, 0))))
         assert not is_quiet(answered(3), None, None)
 
     def test_waits_for_what_was_never_answered(self) -> None:
         """An unanswered payment may still come: nothing must move any more."""
         both = (Totals(2, 2), Totals(1, 1))
-        books = Books(both, both, None)
+        books = Books(both, both)
         assert not is_quiet(answered(3, unanswered=1), None, books)
         assert is_quiet(answered(3, unanswered=1), books, books)
 
@@ -54,7 +53,7 @@ class TestWaitUntilQuiet:
         gateway = Gateway(bank.gateway.url)
         books, quiet = wait_until_quiet(gateway, processors_of(bank), answered(1), Screen(io.StringIO()), 5.0)
         both = (Totals(1, 100), Totals(0, 0))
-        assert (books, quiet) == (Books(both, both, None), True)
+        assert (books, quiet) == (Books(both, both), True)
 
     def test_has_an_end(self, bank: Bank) -> None:
         """What is lost never comes; the last books are there all the same."""
@@ -74,9 +73,8 @@ class TestCheck:
 
     def found_by_row(self, bank: Bank, sent: dict[str, Sent] | None) -> bool:
         """Whether the bank's books were compared row by row."""
-        books = Books(totals_of(processors_of(bank)), totals_of(processors_of(bank)), None)
-        answers = Answers(0, 0, 0, 0, {})
-        return check(processors_of(bank), answers, books, None if sent is None else lambda: sent).by_row
+        books = Books(totals_of(processors_of(bank)), totals_of(processors_of(bank)))
+        return check(processors_of(bank), answered(0), {}, books, None if sent is None else lambda: sent).by_row
 
     def test_by_row_if_rows_are_shown_and_wanted(self, bank: Bank) -> None:
         """Else by totals: the contest's processors list none, and millions are too many."""
