@@ -7,10 +7,11 @@ what it earned and what could be earned. And constant rates, by a generator of o
 `rows` and `sheet_report` how it is made and shown.
 
 Pure parts beside these: `payments` (which ids and amounts a load makes), `events` and `tally` (what generators say),
-`latencies` and `histogram`, `cgroup`, `reconcile` (is the money right), `search`, `compare` (several runs), `text` and
-`usage` (pieces of reports), `documents` (JSON to dataclasses). Parts that touch the outside: `endpoints` (HTTP),
-`containers` (docker), `meters` (cgroup and /proc files), `child` (processes), `preparing`, `auditing`, `settling` and
-`exactness` (before, during and after a load), `progress` (the live line), `targets` (what is measured, started and
-stopped). `sitting` takes targets in turn; `command_line` and `choices` are the options. A new kind of measurement is a
+`latencies` and `histogram`, `cgroup`, `reconcile` (is the money right), `outcome` (what card and sheet share),
+`search`, `compare` (several runs), `text` and `usage` (pieces of reports), `documents` (JSON to dataclasses). Parts
+that touch the outside: `endpoints` (HTTP), `containers` (docker), `meters` (cgroup and /proc files), `child`
+(processes), `preparing`, `auditing`, `settling` and `exactness` (before, during and after a load), `progress` (the live
+line), `targets` (what is measured, started and stopped).
+`sitting` takes targets in turn; `command_line` and `choices` are the options. A new kind of measurement is a
 sibling of `run` or `drain`, chosen in `command_line`.
 """

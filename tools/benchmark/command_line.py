@@ -6,26 +6,22 @@ import argparse
 import os
 import secrets
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
 from tools.benchmark import drain, saturate, soak, stopping, summary, targets
 from tools.benchmark import scenario as scenarios
-from tools.benchmark.card import faults, to_document
 from tools.benchmark.choices import processors_of, scenario_of, targets_of
-from tools.benchmark.compare import figures
 from tools.benchmark.endpoints import TOKEN
 from tools.benchmark.errors import BenchError, UnreadError
 from tools.benchmark.openrun import Order as OpenOrder
+from tools.benchmark.outcome import Outcome
 from tools.benchmark.progress import Screen
 from tools.benchmark.report import card_lines
 from tools.benchmark.run import Order, carry_out
 from tools.benchmark.settling import SETTLE_S
 from tools.benchmark.sheet import Sheet
-from tools.benchmark.sheet import faults as sheet_faults
-from tools.benchmark.sheet import figures as sheet_figures
-from tools.benchmark.sheet import to_document as sheet_document
 from tools.benchmark.sheet_report import sheet_lines
 from tools.benchmark.sitting import Result, sit
 from tools.benchmark.targets import Target
@@ -212,11 +208,15 @@ def _bench(options: argparse.Namespace, screen: Screen) -> int:
         def measure(target: Target) -> Result:
             order = Order(target, processors, scenario, seed, options.token)
             card = carry_out(order, screen, options.settle_s)
-            return Result(list(card_lines(card)), figures(card), to_document(card), faults(card))
+            return _result(card, card_lines(card))
 
     path = options.json or RESULTS / f"{name}-{datetime.now(UTC):%Y%m%dT%H%M%SZ}.json"
     good = sit(targets_of(options, rules), options.repeat, measure, path, screen)
     return EXIT_GOOD if good else EXIT_WRONG
+
+
+def _result(outcome: Outcome, lines: Iterable[str]) -> Result:
+    return Result(list(lines), outcome.figures(), outcome.to_document(), outcome.faults())
 
 
 def _open_measure(options: argparse.Namespace, seed: int, screen: Screen) -> Callable[[Target], Result]:
@@ -226,7 +226,7 @@ def _open_measure(options: argparse.Namespace, seed: int, screen: Screen) -> Cal
     def measure(target: Target) -> Result:
         order = OpenOrder(target, processors, seed, options.connections, options.settle_s)
         sheet = open_sheet(options, order, screen)
-        return Result(list(sheet_lines(sheet)), sheet_figures(sheet), sheet_document(sheet), sheet_faults(sheet))
+        return _result(sheet, sheet_lines(sheet))
 
     return measure
 

@@ -13,7 +13,6 @@ from urllib.parse import urlsplit
 
 from tools.benchmark import containers, meters, payments, settling
 from tools.benchmark.auditing import AUDIT_EVERY_S, audit
-from tools.benchmark.card import Used
 from tools.benchmark.containers import Container
 from tools.benchmark.endpoints import Gateway, Processors
 from tools.benchmark.errors import EndpointError, GeneratorError
@@ -23,6 +22,7 @@ from tools.benchmark.openload import run_load
 from tools.benchmark.openloop.plan import Phase, Plan
 from tools.benchmark.openloop.requests import USER
 from tools.benchmark.openloop.told import SUCCESS, Began, Event
+from tools.benchmark.outcome import Used
 from tools.benchmark.payments import Sent
 from tools.benchmark.preparing import calm, metered, prepare
 from tools.benchmark.progress import Screen

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 
-from tools.benchmark.card import Card, Settled, faults
+from tools.benchmark.card import Card, Settled
 from tools.benchmark.compare import Figures
 from tools.benchmark.events import SIDES
 from tools.benchmark.latencies import Latency
@@ -21,6 +21,7 @@ from tools.benchmark.text import (
     number,
     table,
     totals,
+    verdict_lines,
 )
 from tools.benchmark.usage import usage_lines
 
@@ -42,10 +43,7 @@ def card_lines(card: Card) -> Iterator[str]:
     yield from audit_lines(card.audits)
     yield from usage_lines(card.used, card.answered.accepted)
     yield from (f"note: {note}" for note in card.notes)
-    wrong = faults(card)
-    yield from (f"WRONG: {fault}" for fault in wrong)
-    if not wrong:
-        yield "Nothing wrong."
+    yield from verdict_lines(card.faults())
 
 
 def _latency_lines(card: Card) -> Iterator[str]:

@@ -6,10 +6,10 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from tools.benchmark.card import per_payment_us
 from tools.benchmark.histogram import Histogram
 from tools.benchmark.openloop.told import LATE
 from tools.benchmark.openrun import Observed, OpenRun, Settlement
+from tools.benchmark.outcome import per_payment_us
 from tools.benchmark.sheet import Goal, PhaseRow, Sheet, memory_goal
 from tools.benchmark.tally import Counts
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from tools.benchmark import meters, payments, settling
-from tools.benchmark.card import Card, Settled, Used
+from tools.benchmark.card import Card, Settled
 from tools.benchmark.containers import Container
 from tools.benchmark.endpoints import Gateway, Processors
 from tools.benchmark.errors import GeneratorError
@@ -19,6 +19,7 @@ from tools.benchmark.generator import Generated, Plan, Progress, generate
 from tools.benchmark.latencies import count_of, of_metrics
 from tools.benchmark.meters import Snapshot
 from tools.benchmark.oracle import oracle_of
+from tools.benchmark.outcome import Used
 from tools.benchmark.preparing import Found, calm, metered, prepare
 from tools.benchmark.progress import Screen, line_of
 from tools.benchmark.reconcile import Answered, Books, Findings

@@ -12,7 +12,7 @@ from tools.benchmark.openrun import Observed, OpenRun, Order
 from tools.benchmark.progress import Screen
 from tools.benchmark.rows import Own, rows_of, sheet_of
 from tools.benchmark.search import CLOSE_ENOUGH, Search
-from tools.benchmark.sheet import Goal, PhaseRow, Sheet, faults
+from tools.benchmark.sheet import Goal, PhaseRow, Sheet
 from tools.benchmark.tally import Counts
 
 WARM_UP_MS = 2_000  # the meters are read after it: what a start costs is not what a payment costs
@@ -175,4 +175,4 @@ def search(order: Order, ask: Ask, screen: Screen, probe_s: int = PROBE_S) -> Sh
 def _faults_of_probe(sheet: Sheet) -> list[str]:
     """Return what must not happen at any rate; that not everything is taken is what a probe is there to find out."""
     every = [phase.name for phase in sheet.phases]
-    return [f"{sheet.command}: {fault}" for fault in faults(dataclasses.replace(sheet, may_refuse=every, audits=()))]
+    return [f"{sheet.command}: {fault}" for fault in dataclasses.replace(sheet, may_refuse=every, audits=()).faults()]

@@ -1,4 +1,4 @@
-"""The result of an open-loop command: phases, goals, costs, what was wrong; and as plain JSON values. Pure."""
+"""The result of an open-loop command: phases, goals, costs, and what was wrong. Pure."""
 
 from __future__ import annotations
 
@@ -7,11 +7,9 @@ from dataclasses import dataclass, field
 from math import inf
 from typing import Any, NamedTuple
 
-from tools.benchmark.card import Used, ended_faults, money_faults, per_payment_us, plain
-from tools.benchmark.compare import Figures
-from tools.benchmark.events import Summaries, differs
 from tools.benchmark.latencies import Latency
 from tools.benchmark.meters import Metered
+from tools.benchmark.outcome import Outcome, Used, latency_figures, per_payment_us, settlement_faults
 from tools.benchmark.reconcile import Findings
 
 MEMORY_PERCENT_MAX = 70.0
@@ -71,7 +69,7 @@ class PhaseRow:
 
 
 @dataclass(frozen=True, slots=True)
-class Sheet:
+class Sheet(Outcome):
     """One run of one command.
 
     Attributes:
@@ -85,34 +83,58 @@ class Sheet:
     """
 
     command: str
-    target: str
-    run: str
-    seed: int
-    started_at_ms: int
     phases: Sequence[PhaseRow]
     main: int
-    used: Used
     metered_payments: int
     settles: bool
     quiet_s: float | None
     findings: Findings | None
-    audits: Sequence[Summaries]
     goals: Sequence[Goal]
     may_refuse: Collection[str] = ()
     told: Sequence[str] = ()
     more: dict[str, Any] = field(default_factory=dict)
     more_faults: Sequence[str] = ()
-    notes: Sequence[str] = ()
 
     @property
     def cpu_us_per_payment(self) -> float | None:
-        """CPU of all of the target's containers per accepted payment."""
+        """CPU of all of the target's containers per payment accepted meanwhile, in microseconds."""
         return per_payment_us(self.used.cpu_ns, self.metered_payments)
 
-    @property
-    def differences(self) -> list[Summaries]:
-        """The audits in which the two sides did not show the same."""
-        return [each for each in self.audits if differs(each)]
+    def faults(self) -> list[str]:
+        """Return a sentence for everything that must not happen in any run; a goal that is missed is none."""
+        told = []
+        for phase in self.phases:
+            wrong = phase.refused + phase.unanswered + phase.held
+            right = phase.by_status.get(503, 0) + phase.held if phase.name in self.may_refuse else 0
+            if wrong > right:
+                told.append(
+                    f"{phase.name}: {phase.refused:,} payments refused, {phase.unanswered:,} not answered, "
+                    f"{phase.held:,} not sent because no connection was free."
+                )
+        told += self.load_faults()
+        if self.settles:
+            told += settlement_faults(self.quiet_s, self.findings)
+        return told + list(self.more_faults)
+
+    def figures(self) -> dict[str, float | None]:
+        """Return the figures that are worth a median."""
+        main = self.phases[self.main]
+        found: dict[str, float | None] = {
+            "accepted/s": main.accepted / main.duration_s,
+            "settled/s": None if main.settled is None else main.settled / main.duration_s,
+            **latency_figures(main.answers),
+            "refused": float(sum(each.refused + each.unanswered + each.held for each in self.phases)),
+            "audits differing": float(len(self.differences)),
+            "CPU µs/payment": self.cpu_us_per_payment,
+            "machine idle %": main.machine_idle_percent,
+        }
+        goals = {goal.name: inf if goal.never else goal.value for goal in self.goals if goal.name not in found}
+        return found | goals | self.throttled_periods()
+
+    def to_document(self) -> dict[str, Any]:
+        """Return it as JSON values, with the verdict and the figures made of others."""
+        missed = [goal.name for goal in self.goals if not goal.is_met]
+        return Outcome.to_document(self) | {"goals_missed": missed}
 
 
 def memory_percent(metered: Iterable[Metered]) -> float | None:
@@ -128,56 +150,3 @@ def memory_percent(metered: Iterable[Metered]) -> float | None:
 def memory_goal(used: Used) -> Goal:
     """Return the goal that every command has."""
     return Goal("memory at the end, % of cap", memory_percent(used.containers), at_most=MEMORY_PERCENT_MAX)
-
-
-def faults(sheet: Sheet) -> list[str]:
-    """Return a sentence for everything that must not happen in any run; a goal that is missed is none."""
-    told = []
-    for phase in sheet.phases:
-        wrong = phase.refused + phase.unanswered + phase.held
-        right = phase.by_status.get(503, 0) + phase.held if phase.name in sheet.may_refuse else 0
-        if wrong > right:
-            told.append(
-                f"{phase.name}: {phase.refused:,} payments refused, {phase.unanswered:,} not answered, "
-                f"{phase.held:,} not sent because no connection was free."
-            )
-    if sheet.differences:
-        told.append(f"{len(sheet.differences)} of {len(sheet.audits)} audits differ.")
-    told += ended_faults(sheet.used)
-    if sheet.settles:
-        if sheet.quiet_s is None:
-            told.append("Not everything accepted was settled in the time allowed.")
-        told += money_faults(sheet.findings)
-    return told + list(sheet.more_faults)
-
-
-def figures(sheet: Sheet) -> Figures:
-    """Return the figures that are worth a median."""
-    main = sheet.phases[sheet.main]
-    found: dict[str, float | None] = {
-        "accepted/s": main.accepted / main.duration_s,
-        "settled/s": None if main.settled is None else main.settled / main.duration_s,
-        "p50 ms": main.answers.p50_ms,
-        "p90 ms": main.answers.p90_ms,
-        "p99 ms": main.answers.p99_ms,
-        "p99.9 ms": main.answers.p999_ms,
-        "max ms": main.answers.max_ms,
-        "refused": float(sum(each.refused + each.unanswered + each.held for each in sheet.phases)),
-        "audits differing": float(len(sheet.differences)),
-        "CPU µs/payment": sheet.cpu_us_per_payment,
-        "machine idle %": main.machine_idle_percent,
-    }
-    found |= {goal.name: inf if goal.never else goal.value for goal in sheet.goals if goal.name not in found}
-    for each in sheet.used.containers:
-        found[f"{each.service} throttled periods"] = each.usage.throttled_periods if each.usage else None
-    return found
-
-
-def to_document(sheet: Sheet) -> dict[str, Any]:
-    """Return the sheet as JSON values, with the verdict and the figures made of others."""
-    document: dict[str, Any] = plain(sheet)
-    document["cpu_us_per_payment"] = sheet.cpu_us_per_payment
-    document["differences"] = plain(sheet.differences)
-    document["goals_missed"] = [goal.name for goal in sheet.goals if not goal.is_met]
-    document["faults"] = faults(sheet)
-    return document

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import UTC, datetime
 
-from tools.benchmark.sheet import Goal, Sheet, faults
+from tools.benchmark.sheet import Goal, Sheet
 from tools.benchmark.text import (
     LATENCY_COLUMNS,
     NOT_KNOWN,
@@ -14,6 +14,7 @@ from tools.benchmark.text import (
     latency_cells,
     number,
     table,
+    verdict_lines,
 )
 from tools.benchmark.usage import usage_lines
 
@@ -39,10 +40,7 @@ def sheet_lines(sheet: Sheet) -> Iterator[str]:
     if late_ms > LATE_MS_MAX:
         yield f"note: the generator itself sent up to {late_ms:.1f} ms late (p99); latencies include that"
     yield from (_goal_line(goal) for goal in sheet.goals)
-    wrong = faults(sheet)
-    yield from (f"WRONG: {fault}" for fault in wrong)
-    if not wrong:
-        yield "Nothing wrong."
+    yield from verdict_lines(sheet.faults())
 
 
 def _phase_lines(sheet: Sheet) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""Pieces of reports, as text for a terminal: tables, numbers, money, latencies, findings, audits. Pure."""
+"""Pieces of reports, as text for a terminal: tables, numbers, money, latencies, findings, audits, faults. Pure."""
 
 from __future__ import annotations
 
@@ -73,6 +73,13 @@ def audit_lines(audits: Sequence[Summaries]) -> Iterator[str]:
     yield f"audits {len(audits)}, different {len(different)}"
     for audit in different:
         yield from difference_lines(audit)
+
+
+def verdict_lines(faults: Sequence[str]) -> Iterator[str]:
+    """Yield every fault, or that there is none."""
+    yield from (f"WRONG: {fault}" for fault in faults)
+    if not faults:
+        yield "Nothing wrong."
 
 
 def alarm_lines(audit: Summaries) -> list[str]:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from tools.benchmark.card import MACHINE_BOUND_BELOW_PERCENT, Used, per_payment_us
 from tools.benchmark.meters import Metered
+from tools.benchmark.outcome import MACHINE_BOUND_BELOW_PERCENT, Used, per_payment_us
 from tools.benchmark.text import NOT_KNOWN, number, table
 
 NS_PER_S = 1e9

@@ -12,13 +12,14 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import parse_qsl, urlsplit
 
-from tools.benchmark.card import Card, Settled, Used
+from tools.benchmark.card import Card, Settled
 from tools.benchmark.cgroup import Usage
 from tools.benchmark.endpoints import Processor
 from tools.benchmark.events import Summaries, Totals
 from tools.benchmark.latencies import NONE, Latencies, Latency
 from tools.benchmark.meters import Metered
 from tools.benchmark.oracle import Oracle
+from tools.benchmark.outcome import Used
 from tools.benchmark.reconcile import Answered, Finding, Findings
 from tools.benchmark.scenario import Amount, Audit, Condition, Load, Rules, Scenario, Stage
 from tools.benchmark.score import score_of

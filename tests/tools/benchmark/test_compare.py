@@ -6,9 +6,10 @@ from math import inf
 import pytest
 
 from tests.tools.benchmark.samples import LATENCY, a_card
-from tools.benchmark.card import Card, Used
-from tools.benchmark.compare import figures, medians, ratios
+from tools.benchmark.card import Card
+from tools.benchmark.compare import medians, ratios
 from tools.benchmark.latencies import Latencies
+from tools.benchmark.outcome import Used
 
 
 def with_p99(p99_ms: float) -> Card:
@@ -17,34 +18,17 @@ def with_p99(p99_ms: float) -> Card:
     return a_card(latencies=Latencies(every, every, {"payment": every}, []))
 
 
-class TestFigures:
-    """One run."""
-
-    def test_holds_what_is_worth_comparing(self) -> None:
-        """Latency, cost, faults, score and throttling by their names."""
-        found = figures(a_card())
-        assert (found["p99 ms"], found["CPU µs/payment"], found["refused"]) == (3.0, 400, 0)
-        assert (found["app1 throttled periods"], found["haproxy throttled periods"]) == (2, 2)
-        assert found["profit % of oracle"] == pytest.approx(98.95, abs=0.01)
-        assert found["% of ceiling"] == pytest.approx(98.95, abs=0.01)
-
-    def test_the_floor_has_no_score(self) -> None:
-        """What does not exist is None."""
-        found = figures(a_card(score=None, settled=None, oracle=None))
-        assert (found["score"], found["waiting at end"], found["profit % of oracle"]) == (None, None, None)
-
-
 class TestMedians:
     """Several runs."""
 
     def test_is_the_middle_one(self) -> None:
         """One bad run does not move it."""
-        assert medians([figures(with_p99(p99_ms)) for p99_ms in (2.0, 900.0, 3.0)])["p99 ms"] == 3.0
+        assert medians([with_p99(p99_ms).figures() for p99_ms in (2.0, 900.0, 3.0)])["p99 ms"] == 3.0
 
     def test_leaves_out_what_a_run_does_not_know(self) -> None:
         """A run without meters says nothing about CPU."""
-        blind = figures(a_card(used=Used([], [], 1.0, 1.0, 1.0)))
-        found = medians([blind, figures(a_card()), blind])
+        blind = a_card(used=Used([], [], 1.0, 1.0, 1.0)).figures()
+        found = medians([blind, a_card().figures(), blind])
         assert (found["CPU µs/payment"], found["app1 throttled periods"]) == (400, 2)
         assert medians([blind])["CPU µs/payment"] is None
 

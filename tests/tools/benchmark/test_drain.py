@@ -12,7 +12,6 @@ from tools.benchmark.drain import Ask, caught_up_at_ns, gone_at_ns, measure, pha
 from tools.benchmark.openloop.plan import Phase
 from tools.benchmark.openrun import Observed, Order, Poll
 from tools.benchmark.progress import Screen
-from tools.benchmark.sheet import faults
 from tools.benchmark.tally import Tally
 
 SECOND_NS = 1_000_000_000
@@ -82,7 +81,7 @@ class TestMeasure:
         """What waited in the outage is stored soon after it, and nothing is wrong."""
         order = Order(target_of(bank), processors_of(bank), 7, 4, 2.0)
         sheet = measure(order, self.ASK, Screen(io.StringIO()))
-        assert faults(sheet) == []
+        assert sheet.faults() == []
         failures = [change[2]["failure"] for change in bank.changes if change[1] == "failure"]
         assert failures == [False, False, True, True, False, False, False, False]
         assert sheet.phases[2].waiting is not None

@@ -7,12 +7,12 @@ import pytest
 
 from tests.tools.benchmark.samples import Bank, processors_of, target_of
 from tools.benchmark import containers, openrun, settling, text
-from tools.benchmark.card import money_faults
 from tools.benchmark.containers import Container
 from tools.benchmark.endpoints import Processor, free_port
 from tools.benchmark.errors import EndpointError, GeneratorError
 from tools.benchmark.openloop.plan import Phase
 from tools.benchmark.openrun import Hooks, OpenRun, Order
+from tools.benchmark.outcome import money_faults
 from tools.benchmark.progress import Screen
 from tools.benchmark.reconcile import NAMED_MAX
 from tools.benchmark.targets import Target

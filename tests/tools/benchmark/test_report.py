@@ -3,9 +3,9 @@
 import dataclasses
 
 from tests.tools.benchmark.samples import RIGHT, a_card, summaries
-from tools.benchmark.card import Answered, Card
+from tools.benchmark.card import Card
 from tools.benchmark.compare import Figures
-from tools.benchmark.reconcile import Finding
+from tools.benchmark.reconcile import Answered, Finding
 from tools.benchmark.report import card_lines, medians_lines
 
 ORACLE = (

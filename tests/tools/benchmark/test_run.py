@@ -8,7 +8,6 @@ import pytest
 
 from tests.tools.benchmark.samples import SCENARIO, Asked, Bank, summaries
 from tools.benchmark import payments, settling
-from tools.benchmark.card import faults
 from tools.benchmark.endpoints import Processor, free_port
 from tools.benchmark.events import Audited, Changed, Ended, Failed, Started, Totals
 from tools.benchmark.generator import Progress
@@ -135,7 +134,7 @@ class TestCarryOut:
     def test_a_good_gateway(self, bank: Bank) -> None:
         """Everything is measured, nothing is wrong, and the processors are calm afterwards."""
         card = carry_out(order_for(bank), screen())
-        assert faults(card) == []
+        assert card.faults() == []
         assert card.settled is not None
         assert card.settled.findings is not None
         assert card.settled.findings.by_row
@@ -151,8 +150,8 @@ class TestCarryOut:
         """Both are found, though the totals alone agree."""
         bank.lose = bank.double = 1
         card = carry_out(order_for(bank), screen(), settle_s=0.5)
-        assert "1 payments charged more than once." in faults(card)
-        assert "1 payments accepted and never paid." in faults(card)
+        assert "1 payments charged more than once." in card.faults()
+        assert "1 payments accepted and never paid." in card.faults()
 
     def test_processors_that_list_no_rows(self, bank: Bank) -> None:
         """Totals are compared then."""
@@ -161,9 +160,9 @@ class TestCarryOut:
         assert card.settled is not None
         assert card.settled.findings is not None
         assert not card.settled.findings.by_row
-        assert faults(card) == []
+        assert card.faults() == []
 
     def test_the_floor_is_not_asked_for_money(self, bank: Bank) -> None:
         """No settlement, no score."""
         card = carry_out(order_for(bank, settles=False), screen())
-        assert (card.settled, card.score, card.oracle, faults(card)) == (None, None, None, [])
+        assert (card.settled, card.score, card.oracle, card.faults()) == (None, None, None, [])

@@ -13,7 +13,7 @@ from tools.benchmark.openrun import Order
 from tools.benchmark.progress import Screen
 from tools.benchmark.reconcile import Finding
 from tools.benchmark.saturate import Ask, is_sustained, measure, phases_of, recovered_after_s, search
-from tools.benchmark.sheet import PhaseRow, Sheet, faults
+from tools.benchmark.sheet import PhaseRow, Sheet
 from tools.benchmark.targets import Target
 
 SECOND_NS = 1_000_000_000
@@ -103,7 +103,7 @@ class TestMeasure:
     def test_a_whole_run(self, bank: Bank) -> None:
         """Its phases, goals and figures; nothing is wrong."""
         sheet = measure(order_for(bank), Ask(40, 1, beyond=True), Screen(io.StringIO()))
-        assert faults(sheet) == []
+        assert sheet.faults() == []
         assert [row.accepted for row in sheet.phases][2] >= 79
         assert sheet.command == "saturate at 40/s"
         assert [goal.name for goal in sheet.goals] == [
@@ -130,7 +130,7 @@ class TestMeasure:
     def test_the_floor_has_no_goals_of_money(self, bank: Bank) -> None:
         """Nothing is settled there."""
         sheet = measure(order_for(bank, settles=False), Ask(40, 1, beyond=False), Screen(io.StringIO()))
-        assert faults(sheet) == []
+        assert sheet.faults() == []
         assert "settled/s" not in [goal.name for goal in sheet.goals]
 
 
@@ -180,7 +180,7 @@ class TestSearch:
         probes = [rate for rate, _ in sheet.more["probes"]]
         assert {500, 625, 750} < set(probes)
         assert len(sheet.audits) == len(probes) + 1
-        assert faults(sheet) == [
+        assert sheet.faults() == [
             f"1 of {len(probes) + 1} audits differ.",
             "at 625/s: 1 payments charged more than once.",
         ]

@@ -7,10 +7,10 @@ from math import inf
 import pytest
 
 from tests.tools.benchmark.samples import RIGHT, USAGE, a_row, a_sheet, summaries
-from tools.benchmark.card import Used
 from tools.benchmark.meters import Metered
+from tools.benchmark.outcome import Used
 from tools.benchmark.reconcile import Finding
-from tools.benchmark.sheet import Goal, Sheet, faults, figures, memory_goal, memory_percent, to_document
+from tools.benchmark.sheet import Goal, Sheet, memory_goal, memory_percent
 
 TWICE = dataclasses.replace(RIGHT, twice=Finding(1, ["a"]))
 
@@ -54,7 +54,7 @@ class TestFaults:
 
     def test_a_good_run_has_none(self) -> None:
         """A goal that is missed is no fault."""
-        assert faults(a_sheet(goals=[Goal("x", 9.0, at_most=1.0)])) == []
+        assert a_sheet(goals=[Goal("x", 9.0, at_most=1.0)]).faults() == []
 
     @pytest.mark.parametrize(
         ("sheet", "fault"),
@@ -76,19 +76,19 @@ class TestFaults:
     )
     def test_each_is_a_sentence(self, sheet: Sheet, fault: str) -> None:
         """One for every kind."""
-        (told,) = faults(sheet)
+        (told,) = sheet.faults()
         assert fault in told
 
     def test_beyond_the_limit_a_503_is_right(self) -> None:
         """Nothing else is."""
         full = a_row(name="beyond", refused=2, held=1, by_status={202: 100, 503: 2})
-        assert faults(a_sheet(phases=[full], may_refuse=("beyond",))) == []
+        assert a_sheet(phases=[full], may_refuse=("beyond",)).faults() == []
         worse = dataclasses.replace(full, refused=3, by_status={503: 2, 500: 1})
-        assert len(faults(a_sheet(phases=[worse], may_refuse=("beyond",)))) == 1
+        assert len(a_sheet(phases=[worse], may_refuse=("beyond",)).faults()) == 1
 
     def test_the_floor_settles_nothing(self) -> None:
         """And is not blamed for it."""
-        assert faults(a_sheet(settles=False, quiet_s=None, findings=None)) == []
+        assert a_sheet(settles=False, quiet_s=None, findings=None).faults() == []
 
 
 class TestFigures:
@@ -97,19 +97,19 @@ class TestFigures:
     def test_are_those_of_the_main_phase_and_the_goals(self) -> None:
         """By their names."""
         sheet = a_sheet(phases=[a_row(name="warm-up", refused=1), a_row()], main=1, goals=[Goal("gone s", 2.0)])
-        found = figures(sheet)
+        found = sheet.figures()
         assert (found["accepted/s"], found["settled/s"], found["p99 ms"], found["gone s"]) == (100, 99, 3.0, 2.0)
         assert (found["refused"], found["CPU µs/payment"], found["app1 throttled periods"]) == (1, 40, 2)
 
     def test_what_is_not_known_is_none(self) -> None:
         """The floor settles nothing, and a container was started anew."""
-        found = figures(a_sheet(phases=[a_row(settled=None)], used=Used([Metered("app1", None)], [], 1.0, 1.0, 1.0)))
+        found = a_sheet(phases=[a_row(settled=None)], used=Used([Metered("app1", None)], [], 1.0, 1.0, 1.0)).figures()
         assert (found["settled/s"], found["CPU µs/payment"], found["app1 throttled periods"]) == (None, None, None)
 
     def test_what_never_came_is_infinite(self) -> None:
         """For medians; what was not measured is not known."""
         goals = [Goal("gone s", None, at_most=1.0, never=True), Goal("cpu", None, at_most=1.0)]
-        found = figures(a_sheet(goals=goals))
+        found = a_sheet(goals=goals).figures()
         assert (found["gone s"], found["cpu"]) == (inf, None)
 
 
@@ -119,7 +119,7 @@ class TestToDocument:
     def test_is_json_with_its_verdict(self) -> None:
         """Faults, goals missed, and differences are in it."""
         sheet = a_sheet(audits=[summaries((1, 2))], goals=[Goal("x", 9.0, at_most=1.0)], more={"own": [1]})
-        document = json.loads(json.dumps(to_document(sheet)))
+        document = json.loads(json.dumps(sheet.to_document()))
         assert document["phases"][0]["answers"]["p99_ms"] == 3.0
         assert (document["goals_missed"], document["cpu_us_per_payment"]) == (["x"], 40)
         assert document["faults"] == ["1 of 1 audits differ."]

@@ -14,7 +14,6 @@ from tools.benchmark.meters import Snapshot
 from tools.benchmark.openrun import Order
 from tools.benchmark.preparing import Found
 from tools.benchmark.progress import Screen
-from tools.benchmark.sheet import faults
 from tools.benchmark.soak import Ask, Growth, Sampled, greatest_late, growths, measure, slope_percent
 
 HOUR_S = 3600
@@ -91,7 +90,7 @@ class TestMeasure:
         """The table shows it, and latencies over time."""
         order = Order(target_of(bank), processors_of(bank), 7, 4, 2.0)
         sheet = measure(order, Ask(40, 40, 20, 3, 0.2), Screen(io.StringIO()))
-        assert faults(sheet) == []
+        assert sheet.faults() == []
         assert sheet.notes[0].startswith("filled with 40 payments")
         assert len(sheet.more["memory"]) >= 3
         assert not sheet.goals[0].is_met
@@ -123,6 +122,6 @@ class TestMeasure:
         monkeypatch.setattr("tools.benchmark.meters.snapshot", snapshot)
         order = Order(target_of(bank), processors_of(bank), 7, 4, 2.0)
         sheet = measure(order, Ask(40, 40, 20, 1, 0.2), Screen(io.StringIO()))
-        assert faults(sheet) == ["app1 ended during the load, and was started anew or is gone."]
+        assert sheet.faults() == ["app1 ended during the load, and was started anew or is gone."]
         assert [line.split()[:3] for line in sheet.told[1:3]] == [[name, "not", "readable"] for name in names]
         assert not sheet.goals[0].is_met

@@ -11,7 +11,6 @@ from tools.benchmark.events import Summaries
 from tools.benchmark.openloop.windows import KINDS
 from tools.benchmark.openrun import OpenRun, Order
 from tools.benchmark.progress import Screen
-from tools.benchmark.sheet import faults
 from tools.benchmark.summary import Ask, fill, measure, phases_of
 
 ASK = Ask(fill=60, fill_per_s=60, rate_per_s=30, summaries_per_s=16, duration_s=1)
@@ -81,7 +80,7 @@ class TestMeasure:
     def test_a_whole_run(self, bank: Bank) -> None:
         """Summaries of every kind are counted apart, and are what the processors say."""
         sheet = measure(order_for(bank), ASK, Screen(io.StringIO()))
-        assert faults(sheet) == []
+        assert sheet.faults() == []
         assert sheet.more["at_rest"].count == 8
         assert sheet.more["under_load"].wrong == 0
         assert set(sheet.more["summaries"]["kinds"]) == set(KINDS)
@@ -98,13 +97,13 @@ class TestMeasure:
 
         monkeypatch.setattr(openrun, "audit", audit)
         monkeypatch.setattr(OpenRun.load, "__kwdefaults__", {"tick_s": 0.1, "audit_every_s": 0.2})
-        told = faults(measure(order_for(bank), ASK, Screen(io.StringIO())))
+        told = measure(order_for(bank), ASK, Screen(io.StringIO())).faults()
         assert told == [f"1 of {len(made)} audits differ."]
 
     def test_a_payment_charged_twice_is_found(self, bank: Bank) -> None:
         """Though the summaries are what the processors say."""
         bank.double = 1
-        told = faults(measure(order_for(bank), ASK, Screen(io.StringIO())))
+        told = measure(order_for(bank), ASK, Screen(io.StringIO())).faults()
         assert told == ["1 payments charged more than once."]
 
     def test_summaries_that_fail_are_told(self, bank: Bank) -> None:
@@ -115,6 +114,6 @@ class TestMeasure:
             return (503, b"not now") if asked.path.startswith("/payments-summary?") else answer(asked)
 
         bank.gateway.answer = broken
-        told = faults(measure(order_for(bank), ASK, Screen(io.StringIO())))
+        told = measure(order_for(bank), ASK, Screen(io.StringIO())).faults()
         assert any("summaries refused" in each for each in told)
         assert any("summaries were wrong: from: " in each for each in told)

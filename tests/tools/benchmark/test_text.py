@@ -16,6 +16,7 @@ from tools.benchmark.text import (
     number,
     table,
     totals,
+    verdict_lines,
 )
 
 
@@ -71,3 +72,12 @@ class TestLines:
         """With both sides' figures; of one where they are the same nothing is said."""
         assert alarm_lines(summaries((1, 1))) == []
         assert alarm_lines(summaries((1, 2))) == ["an audit differs", *difference_lines(summaries((1, 2)))]
+
+
+class TestVerdictLines:
+    """The last lines of a report."""
+
+    def test_name_every_fault_or_none(self) -> None:
+        """Nothing wrong is said too."""
+        assert list(verdict_lines(["so", "and so"])) == ["WRONG: so", "WRONG: and so"]
+        assert list(verdict_lines([])) == ["Nothing wrong."]

@@ -3,8 +3,8 @@
 import dataclasses
 
 from tests.tools.benchmark.samples import USAGE
-from tools.benchmark.card import Used
 from tools.benchmark.meters import Metered
+from tools.benchmark.outcome import Used
 from tools.benchmark.usage import usage_lines
 
 
