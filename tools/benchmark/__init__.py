@@ -11,7 +11,6 @@ Pure parts beside these: `payments` (which ids and amounts a load makes), `event
 `search`, `compare` (several runs), `text` and `usage` (pieces of reports), `documents` (JSON to dataclasses). Parts
 that touch the outside: `endpoints` (HTTP), `containers` (docker), `meters` (cgroup and /proc files), `child`
 (processes), `preparing`, `auditing`, `settling` and `exactness` (before, during and after a load), `progress` (the live
-line), `targets` (what is measured, started and stopped).
-`sitting` takes targets in turn; `command_line` and `choices` are the options. A new kind of measurement is a
-sibling of `run` or `drain`, chosen in `command_line`.
+line), `targets` (what is measured, started and stopped). `sitting` takes targets in turn; `command_line` and `choices`
+are the options. A new kind of measurement is a sibling of `run` or `drain`, chosen in `command_line`.
 """

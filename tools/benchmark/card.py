@@ -49,15 +49,15 @@ class Card(Outcome):
 
     def faults(self) -> list[str]:
         """Return a sentence for everything that must not happen in any run; none for a good one."""
-        answered, told = self.answered, []
+        answered, wrong = self.answered, []
         if answered.refused or answered.unanswered:
-            told.append(f"{answered.refused:,} payments refused, {answered.unanswered:,} not answered.")
-        told += self.load_faults()
+            wrong.append(f"{answered.refused:,} payments refused, {answered.unanswered:,} not answered.")
+        wrong += self.load_faults()
         if self.settled is None:
-            return told
+            return wrong
         if not self.audits:
-            told.append("There was no audit.")
-        return told + settlement_faults(self.settled.quiet_s, self.settled.findings)
+            wrong.append("There was no audit.")
+        return wrong + settlement_faults(self.settled.quiet_s, self.settled.findings)
 
     def figures(self) -> dict[str, float | None]:
         """Return the figures that are worth a median."""

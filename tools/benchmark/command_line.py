@@ -15,7 +15,7 @@ from tools.benchmark import scenario as scenarios
 from tools.benchmark.choices import processors_of, scenario_of, targets_of
 from tools.benchmark.endpoints import TOKEN
 from tools.benchmark.errors import BenchError, UnreadError
-from tools.benchmark.openrun import Order as OpenOrder
+from tools.benchmark.openrun import Setup
 from tools.benchmark.outcome import Outcome
 from tools.benchmark.progress import Screen
 from tools.benchmark.report import card_lines
@@ -224,28 +224,28 @@ def _open_measure(options: argparse.Namespace, seed: int, screen: Screen) -> Cal
     processors = processors_of(options)
 
     def measure(target: Target) -> Result:
-        order = OpenOrder(target, processors, seed, options.connections, options.settle_s)
-        sheet = open_sheet(options, order, screen)
+        setup = Setup(target, processors, seed, options.connections, options.settle_s)
+        sheet = open_sheet(options, setup, screen)
         return _result(sheet, sheet_lines(sheet))
 
     return measure
 
 
-def open_sheet(options: argparse.Namespace, order: OpenOrder, screen: Screen) -> Sheet:
+def open_sheet(options: argparse.Namespace, setup: Setup, screen: Screen) -> Sheet:
     """Carry out one of the commands of constant rates."""
     match options.command:
         case "saturate":
             run = saturate.search if options.search else saturate.measure
-            return run(order, saturate.Ask(options.rate, options.duration_s, options.beyond), screen)
+            return run(setup, saturate.Ask(options.rate, options.duration_s, options.beyond), screen)
         case "drain":
             spans = (options.calm_s, options.outage_s, options.drain_s)
-            return drain.measure(order, drain.Ask(options.rate, *spans), screen)
+            return drain.measure(setup, drain.Ask(options.rate, *spans), screen)
         case "summary":
             fill = (options.fill, options.fill_rate)
             return summary.measure(
-                order, summary.Ask(*fill, options.rate, options.summaries, options.duration_s), screen
+                setup, summary.Ask(*fill, options.rate, options.summaries, options.duration_s), screen
             )
         case _:
             fill = (options.fill, options.fill_rate)
             ask = soak.Ask(*fill, options.rate, options.duration_s, options.sample_s)
-            return soak.measure(order, ask, screen)
+            return soak.measure(setup, ask, screen)

@@ -7,9 +7,9 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from tools.benchmark.endpoints import Processors
+from tools.benchmark.openloop.messages import SUCCESS
 from tools.benchmark.openloop.plan import Phase
-from tools.benchmark.openloop.told import SUCCESS
-from tools.benchmark.openrun import Hooks, Observed, OpenRun, Order, Poll
+from tools.benchmark.openrun import Hooks, Observed, OpenRun, Poll, Setup
 from tools.benchmark.preparing import behave, calm
 from tools.benchmark.progress import Screen
 from tools.benchmark.rows import Own, rows_of, sheet_of
@@ -65,14 +65,14 @@ def gone_at_ns(
 
 def caught_up_at_ns(observed: Observed, recovered_ns: int, rate_per_s: int) -> int | None:
     """Return the same by counts alone, for processors that list no rows: when no more waited than always does."""
-    accepted, seconds = 0, iter(observed.tally.seconds)
-    told = next(seconds, None)
+    accepted, intervals = 0, iter(observed.tally.intervals)
+    interval = next(intervals, None)
     last_ns = recovered_ns
     for poll in observed.polls:
-        while told is not None and told.at_ns <= poll.at_ns:
-            accepted += sum(count for status, count in told.statuses.items() if status in SUCCESS)
-            last_ns = told.at_ns
-            told = next(seconds, None)
+        while interval is not None and interval.at_ns <= poll.at_ns:
+            accepted += sum(count for status, count in interval.statuses.items() if status in SUCCESS)
+            last_ns = interval.at_ns
+            interval = next(intervals, None)
         by_now = accepted + (poll.at_ns - last_ns) / _NS_PER_S * rate_per_s
         if poll.at_ns > recovered_ns and poll.stored >= by_now - UNDER_WAY_S * rate_per_s:
             return poll.at_ns
@@ -95,18 +95,18 @@ class _Outage:
             self.recovered_ns = time.monotonic_ns()
 
 
-def measure(order: Order, ask: Ask, screen: Screen) -> Sheet:
+def measure(setup: Setup, ask: Ask, screen: Screen) -> Sheet:
     """Run it once; raises BenchError if the load could not be run."""
-    outage = _Outage(order.processors)
-    with OpenRun(order, screen) as run:
+    outage = _Outage(setup.processors)
+    with OpenRun(setup, screen) as run:
         observed = run.load(phases_of(ask), Hooks(on_phase=outage.on_phase), tick_s=POLL_S)
         settlement = run.settle()
         gone_ns = _gone_at_ns(run, observed, outage.recovered_ns, ask)
     rows = rows_of(run, observed)
     calm_ms, outage_ms = rows[_CALM].answers.p99_ms, rows[_OUTAGE].answers.p99_ms
     gone_s = None if gone_ns is None else (gone_ns - outage.recovered_ns) / _NS_PER_S
-    # a payment is told of up to a second after its answer
-    until_ns = observed.tally.seconds[-1].at_ns if gone_ns is None else gone_ns + int(_NS_PER_S)
+    # a payment's interval ends up to a second after its answer
+    until_ns = observed.tally.intervals[-1].at_ns if gone_ns is None else gone_ns + int(_NS_PER_S)
     drain_ms = observed.tally.between(outage.recovered_ns, until_ns).latency().p99_ms
     worst = max(outage_ms, drain_ms) / calm_ms if calm_ms else None
     was_looked_at = any(poll.at_ns > outage.recovered_ns for poll in observed.polls)
@@ -119,7 +119,7 @@ def measure(order: Order, ask: Ask, screen: Screen) -> Sheet:
             Goal("backlog gone after s", gone_s, at_most=GONE_S_MAX, never=gone_s is None and was_looked_at),
             Goal("p99 in outage or drain to calm", worst, at_most=P99_RATIO_MAX),
         ],
-        told=[
+        lines=[
             f"backlog of {rows[_OUTAGE].waiting or 0:,} gone: {when}",
             f"p99 of accepting, ms: calm {calm_ms:.2f}, outage {outage_ms:.2f}, drain {drain_ms:.2f}",
         ],
@@ -130,7 +130,7 @@ def measure(order: Order, ask: Ask, screen: Screen) -> Sheet:
 
 def _gone_at_ns(run: OpenRun, observed: Observed, recovered_ns: int, ask: Ask) -> int | None:
     """Ask for the rows and find out when the last payment of before the recovery was stored."""
-    default, fallback = (processor.rows() for processor in run.order.processors)
+    default, fallback = (processor.rows() for processor in run.setup.processors)
     polls = [poll for poll in observed.polls if poll.at_ns > recovered_ns]
     if default is None or fallback is None:
         return caught_up_at_ns(observed, recovered_ns, ask.rate_per_s)

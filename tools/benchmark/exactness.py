@@ -10,7 +10,7 @@ from typing import Any
 from tools.benchmark.endpoints import Gateway, Processors
 from tools.benchmark.errors import EndpointError
 from tools.benchmark.events import Totals
-from tools.benchmark.openloop.told import Sample
+from tools.benchmark.openloop.messages import Sample
 from tools.benchmark.openloop.windows import CLOSED_MS, Window
 
 # An end that is left out: a processor shows everything if only one end is given, so both must be.

@@ -1,4 +1,4 @@
-"""Runs the open-loop generator: hands it its plan, listens to its events, and ends it, whatever happens."""
+"""Runs the open-loop generator: hands it its plan, listens to its messages, and ends it, whatever happens."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from subprocess import PIPE, STDOUT
 from tools.benchmark import child
 from tools.benchmark.errors import GeneratorError
 from tools.benchmark.openloop import plan as plans
-from tools.benchmark.openloop.plan import Plan
-from tools.benchmark.openloop.told import Event, decode
+from tools.benchmark.openloop.messages import Message, decode
+from tools.benchmark.openloop.plan import LoadPlan
 from tools.benchmark.targets import ROOT
 
 GRACE_S = 30.0  # beyond the load: its start, and the last answers
@@ -23,12 +23,14 @@ PIPE_BYTES = 1 << 20
 COMMAND = (sys.executable, "-m", "tools.benchmark.openloop")
 
 
-def run_load(plan: Plan, on_event: Callable[[Event], None], on_tick: Callable[[], None], tick_s: float) -> list[str]:
-    """Run the load to its end and return what was said beside events; raises GeneratorError if it could not be run.
+def run_load(
+    plan: LoadPlan, on_message: Callable[[Message], None], on_tick: Callable[[], None], tick_s: float
+) -> list[str]:
+    """Run the load to its end and return what was said beside messages; raises GeneratorError if it could not be run.
 
     Args:
         plan: what to do.
-        on_event: called at once for each event.
+        on_message: called at once for each message.
         on_tick: called about every `tick_s`.
         tick_s: as said.
     """
@@ -43,8 +45,8 @@ def run_load(plan: Plan, on_event: Callable[[Event], None], on_tick: Callable[[]
         started_s = next_tick_s = time.monotonic()
         for line in child.lines(process.stdout, tick_s):
             now_s = time.monotonic()
-            if line and (event := decode(line)) is not None:
-                on_event(event)
+            if line and (message := decode(line)) is not None:
+                on_message(message)
             elif line:
                 remarks.append(line)
             if now_s - started_s > plan.duration_s + GRACE_S:

@@ -19,9 +19,9 @@ from tools.benchmark.errors import EndpointError, GeneratorError
 from tools.benchmark.events import Summaries
 from tools.benchmark.meters import Snapshot
 from tools.benchmark.openload import run_load
-from tools.benchmark.openloop.plan import Phase, Plan
+from tools.benchmark.openloop.messages import SUCCESS, Began, Message
+from tools.benchmark.openloop.plan import LoadPlan, Phase
 from tools.benchmark.openloop.requests import USER
-from tools.benchmark.openloop.told import SUCCESS, Began, Event
 from tools.benchmark.outcome import Used
 from tools.benchmark.payments import Sent
 from tools.benchmark.preparing import calm, metered, prepare
@@ -40,7 +40,7 @@ _NS_PER_MS = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
-class Order:
+class Setup:
     """Against what, and how; the same for every command."""
 
     target: Target
@@ -106,8 +106,8 @@ class OpenRun:
         answered, audits: of all its loads together.
     """
 
-    def __init__(self, order: Order, screen: Screen) -> None:
-        self.order = order
+    def __init__(self, setup: Setup, screen: Screen) -> None:
+        self.setup = setup
         self.screen = screen
         self.run = secrets.token_hex(_RUN_BYTES)
         self.ours: list[Container] = []
@@ -123,28 +123,28 @@ class OpenRun:
         self.first_at_ms = 0
 
     def __enter__(self) -> Self:
-        order = self.order
-        self.ours, self.theirs, notes = metered(order.target, order.processors)
+        setup = self.setup
+        self.ours, self.theirs, notes = metered(setup.target, setup.processors)
         self.notes += notes
         self._start = meters.snapshot(self.ours + self.theirs)
         self._address = self._find_address()
         self.first_at_ms = time.time_ns() // _NS_PER_MS
         try:
-            prepare(order.target, order.processors)
+            prepare(setup.target, setup.processors)
         except BaseException:
-            calm(order.processors)
+            calm(setup.processors)
             raise
         return self
 
     def __exit__(self, *_: object) -> None:
-        calm(self.order.processors)
+        calm(self.setup.processors)
 
     def _find_address(self) -> tuple[str, int]:
         """Return where to send: the container itself rather than docker's proxy for localhost, whose CPU is no one's.
 
         Requests of another machine don't go through that proxy either: the kernel hands them on.
         """
-        target = self.order.target
+        target = self.setup.target
         direct = containers.address_of(self.ours, target.local_port) if target.local_port else None
         if direct is not None:
             self.notes.append(f"sent to {direct[0]}:{direct[1]}, past docker's proxy for localhost")
@@ -162,20 +162,20 @@ class OpenRun:
         audit_every_s: float = AUDIT_EVERY_S,
     ) -> Observed:
         """Run a load of these phases to its end; its payments go on where those of the last one ended."""
-        order = self.order
+        setup = self.setup
         observed = Observed(phases, Tally(len(phases)), time.time_ns() // _NS_PER_MS, self.answered.accepted)
         observer = _Observer(self, observed, hooks or Hooks(), audit_every_s)
-        plan = Plan(
+        plan = LoadPlan(
             *self._address,
             phases=tuple(phases),
-            connections=order.connections,
+            connections=setup.connections,
             run=self.run,
-            seed=order.seed,
+            seed=setup.seed,
             first_turn=self._next_turn,
             amount=AMOUNT,
             history_from_ms=self.first_at_ms,
         )
-        self.notes += run_load(plan, observer.on_event, observer.on_tick, tick_s)
+        self.notes += run_load(plan, observer.on_message, observer.on_tick, tick_s)
         if len(observed.tally.began) != len(phases) + 1:
             raise GeneratorError("The generator ended before its load did. " + " | ".join(self.notes))
         self._add(observed)
@@ -204,22 +204,22 @@ class OpenRun:
 
     def settle(self) -> Settlement:
         """Wait until everything accepted is settled, then check the books; processors must be calm."""
-        order, answered = self.order, self.answered
-        if not order.target.settles:
+        setup, answered = self.setup, self.answered
+        if not setup.target.settles:
             return Settlement(None, None)
         since_s = time.monotonic()
-        gateway = Gateway(order.target.url)
-        books, quiet = settling.wait_until_quiet(gateway, order.processors, answered, self.screen, order.settle_s)
+        gateway = Gateway(setup.target.url)
+        books, quiet = settling.wait_until_quiet(gateway, setup.processors, answered, self.screen, setup.settle_s)
         quiet_s = time.monotonic() - since_s if quiet else None
         if books is None:
             return Settlement(quiet_s, None)
         by_rows = self._sent if self._next_turn <= ROWS_MAX else None
-        return Settlement(quiet_s, settling.check(order.processors, answered, self._failed, books, by_rows))
+        return Settlement(quiet_s, settling.check(setup.processors, answered, self._failed, books, by_rows))
 
     def _sent(self) -> dict[str, Sent]:
         """Return everything that was sent so far, by id."""
         turns = range(self._next_turn)
-        cents = (payments.spread_cents(self.order.seed, AMOUNT, turn) for turn in turns)
+        cents = (payments.spread_cents(self.setup.seed, AMOUNT, turn) for turn in turns)
         return {self.correlation_id(turn): Sent(USER, turn, each) for turn, each in zip(turns, cents, strict=True)}
 
     def used(self, observed: Observed, first: int = 0, last: int = -2) -> Used:
@@ -246,15 +246,15 @@ class _Observer:
         self._next_audit_s = time.monotonic() + audit_every_s
         self._phase = 0
 
-    def on_event(self, event: Event) -> None:
-        """Take in one event, at the moment it is said."""
-        self._observed.tally.on_event(event)
-        if isinstance(event, Began):
-            self._phase = event.phase
+    def on_message(self, message: Message) -> None:
+        """Take in one message, at the moment it is said."""
+        self._observed.tally.on_message(message)
+        if isinstance(message, Began):
+            self._phase = message.phase
             self._observed.snapshots.append(meters.snapshot(self._run.ours + self._run.theirs))
             self._observed.at_edges.append(self._poll())
-            if event.phase < len(self._observed.phases):
-                self._hooks.on_phase(self._observed.phases[event.phase].name)
+            if message.phase < len(self._observed.phases):
+                self._hooks.on_phase(self._observed.phases[message.phase].name)
 
     def on_tick(self) -> None:
         """Poll, audit if it is time, show the live line."""
@@ -263,7 +263,7 @@ class _Observer:
         poll = self._poll()
         if poll is not None:
             self._observed.polls.append(poll)
-        if self._run.order.target.settles and time.monotonic() >= self._next_audit_s:
+        if self._run.setup.target.settles and time.monotonic() >= self._next_audit_s:
             self._next_audit_s += self._audit_every_s
             self._audit()
         self._hooks.on_tick()
@@ -271,17 +271,17 @@ class _Observer:
 
     def _poll(self) -> Poll | None:
         """Return how much is stored now; None if the target stores nothing or a processor does not answer."""
-        if not self._run.order.target.settles:
+        if not self._run.setup.target.settles:
             return None
         try:
-            default, fallback = settling.totals_of(self._run.order.processors)
+            default, fallback = settling.totals_of(self._run.setup.processors)
         except EndpointError:
             return None
         return Poll(time.monotonic_ns(), default.count, fallback.count)
 
     def _audit(self) -> None:
-        order, screen = self._run.order, self._run.screen
-        summaries = audit(Gateway(order.target.url), order.processors, time.time_ns() // _NS_PER_MS)
+        setup, screen = self._run.setup, self._run.screen
+        summaries = audit(Gateway(setup.target.url), setup.processors, time.time_ns() // _NS_PER_MS)
         self._observed.audits.append(summaries)
         for line in alarm_lines(summaries):
             screen.say(line)
@@ -289,7 +289,7 @@ class _Observer:
     def _line(self, poll: Poll | None) -> str:
         phases, tally = self._observed.phases, self._observed.tally
         phase, whole = phases[min(self._phase, len(phases) - 1)], tally.whole()
-        last = tally.seconds[-1] if tally.seconds else None
+        last = tally.intervals[-1] if tally.intervals else None
         p99 = "" if last is None else f"  p99 {tally.between(last.at_ns - 1, last.at_ns).latency().p99_ms:.1f} ms"
         stored = "" if poll is None else f"  stored {poll.stored:,}"
         failed = whole.refused + whole.unanswered + whole.held

@@ -73,8 +73,8 @@ class Outcome(ABC):
 
     def load_faults(self) -> list[str]:
         """Return the faults of any load: audits that differ, and containers that did not live through it."""
-        told = [f"{len(self.differences)} of {len(self.audits)} audits differ."] if self.differences else []
-        return told + [
+        wrong = [f"{len(self.differences)} of {len(self.audits)} audits differ."] if self.differences else []
+        return wrong + [
             f"{each.service} ended during the load, and was started anew or is gone."
             for each in (*self.used.containers, *self.used.processors)
             if each.ended
@@ -106,7 +106,7 @@ def money_faults(findings: Findings | None) -> list[str]:
     """Return a sentence for everything that is wrong with the money; None: it could not be looked at."""
     if findings is None:
         return ["The books could not be compared."]
-    told = [
+    wrong = [
         f"{count:,} payments {what}."
         for count, what in (
             (findings.twice.count, "charged more than once"),
@@ -116,7 +116,7 @@ def money_faults(findings: Findings | None) -> list[str]:
         )
         if count
     ]
-    return told + [f"Books: {each}." for each in findings.disagreements]
+    return wrong + [f"Books: {each}." for each in findings.disagreements]
 
 
 def latency_figures(latency: Latency) -> dict[str, float | None]:

@@ -93,16 +93,16 @@ def by_totals(answered: Answered, books: Books) -> Findings:
     """Compare counts only: what can be told without the rows."""
     settled = sum(side.count for side in books.processors)
     settled_cents = sum(side.cents for side in books.processors)
-    told = disagreements(books)
+    wrong = disagreements(books)
     if not answered.unanswered and settled == answered.accepted and settled_cents != answered.cents:
-        told.append(f"accepted are {answered.cents:,} cents, the processors have {settled_cents:,}")
+        wrong.append(f"accepted are {answered.cents:,} cents, the processors have {settled_cents:,}")
     return Findings(
         by_row=False,
         twice=_finding([]),
         lost=_finding([], max(answered.accepted - settled, 0)),
         unasked=_finding([], max(settled - answered.accepted - answered.unanswered, 0)),
         altered=_finding([]),
-        disagreements=told,
+        disagreements=wrong,
     )
 
 

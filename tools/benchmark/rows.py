@@ -1,4 +1,4 @@
-"""From a load that was observed to its sheet: what was told, stored and used in each phase, and all of it together."""
+"""From a load that was observed to its sheet: answered, stored and used in each phase, and in all."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tools.benchmark.histogram import Histogram
-from tools.benchmark.openloop.told import LATE
+from tools.benchmark.openloop.messages import LATE
 from tools.benchmark.openrun import Observed, OpenRun, Settlement
 from tools.benchmark.outcome import per_payment_us
 from tools.benchmark.sheet import Goal, PhaseRow, Sheet, memory_goal
@@ -46,21 +46,21 @@ def rows_of(run: OpenRun, observed: Observed) -> list[PhaseRow]:
 
 
 def over_time(observed: Observed) -> list[dict[str, float]]:
-    """Return what the generator told of payments, about once a second: seconds since the first, counts, latencies."""
-    seconds = observed.tally.seconds
+    """Return the intervals of payments, about a second each: seconds since the first, counts, latencies."""
+    intervals = observed.tally.intervals
     shown = []
-    for told in seconds:
+    for interval in intervals:
         counts = Counts()
-        counts.add(told)
+        counts.add(interval)
         latency = counts.answers.latency()
         shown.append(
             {
-                "at_s": round((told.at_ns - seconds[0].at_ns) / 1e9, 3),
-                "phase": told.phase,
-                "sent": told.sent,
+                "at_s": round((interval.at_ns - intervals[0].at_ns) / 1e9, 3),
+                "phase": interval.phase,
+                "sent": interval.sent,
                 "accepted": counts.accepted,
                 "failed": counts.refused + counts.unanswered + counts.held,
-                "waiting": told.waiting,
+                "waiting": interval.waiting,
                 "p50_ms": latency.p50_ms,
                 "p99_ms": latency.p99_ms,
                 "max_ms": latency.max_ms,
@@ -81,7 +81,7 @@ class Own:
     main: int
     metered: tuple[int, int]
     goals: Sequence[Goal]
-    told: Sequence[str] = ()
+    lines: Sequence[str] = ()
     more: dict[str, Any] = field(default_factory=dict)
     faults: Sequence[str] = ()
     may_refuse: Collection[str] = ()
@@ -93,21 +93,21 @@ def sheet_of(run: OpenRun, observed: Observed, rows: Sequence[PhaseRow], settlem
     metered = rows[first : last + 1]
     return Sheet(
         command=own.command,
-        target=run.order.target.name,
+        target=run.setup.target.name,
         run=run.run,
-        seed=run.order.seed,
+        seed=run.setup.seed,
         started_at_ms=observed.started_at_ms,
         phases=rows,
         main=own.main,
         used=run.used(observed, first, last),
         metered_payments=sum(row.accepted for row in metered),
-        settles=run.order.target.settles,
+        settles=run.setup.target.settles,
         quiet_s=settlement.quiet_s,
         findings=settlement.findings,
         audits=run.audits,
         goals=[*own.goals, memory_goal(run.used(observed))],
         may_refuse=own.may_refuse,
-        told=own.told,
+        lines=own.lines,
         more=own.more | {"over_time": over_time(observed)},
         more_faults=own.faults,
         notes=run.notes,

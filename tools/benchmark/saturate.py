@@ -6,9 +6,9 @@ import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from tools.benchmark.openloop.messages import Interval
 from tools.benchmark.openloop.plan import Phase
-from tools.benchmark.openloop.told import Told
-from tools.benchmark.openrun import Observed, OpenRun, Order
+from tools.benchmark.openrun import Observed, OpenRun, Setup
 from tools.benchmark.progress import Screen
 from tools.benchmark.rows import Own, rows_of, sheet_of
 from tools.benchmark.search import CLOSE_ENOUGH, Search
@@ -59,45 +59,45 @@ def is_sustained(row: PhaseRow) -> bool:
     return row.waiting is None or row.waiting <= max(WAITING_SHARE_MAX * row.accepted, WAITING_S_MAX * row.rate_per_s)
 
 
-def recovered_after_s(seconds: Sequence[Told], began_ns: int) -> float | None:
+def recovered_after_s(intervals: Sequence[Interval], began_ns: int) -> float | None:
     """Return how long after `began_ns` the answers were good and stayed so; None if they never were.
 
-    Good is a second in which nothing failed, nothing waited for a connection at its end, and p99 is below the limit.
+    Good is an interval in which nothing failed, nothing waited for a connection at its end, and p99 is below the limit.
     """
     bad_until_ns = began_ns
-    later = [told for told in seconds if told.at_ns > began_ns and (told.sent or told.statuses)]
-    for told in later:
+    later = [each for each in intervals if each.at_ns > began_ns and (each.sent or each.statuses)]
+    for each in later:
         counts = Counts()
-        counts.add(told)
+        counts.add(each)
         failed = counts.refused + counts.unanswered + counts.held
-        if failed or told.waiting or counts.answers.latency().p99_ms >= P99_MS_MAX:
-            bad_until_ns = told.at_ns
+        if failed or each.waiting or counts.answers.latency().p99_ms >= P99_MS_MAX:
+            bad_until_ns = each.at_ns
     if not later or bad_until_ns == later[-1].at_ns:
         return None
     return (bad_until_ns - began_ns) / _NS_PER_S
 
 
-def measure(order: Order, ask: Ask, screen: Screen) -> Sheet:
+def measure(setup: Setup, ask: Ask, screen: Screen) -> Sheet:
     """Run it once; raises BenchError if the load could not be run."""
-    with OpenRun(order, screen) as run:
+    with OpenRun(setup, screen) as run:
         observed = run.load(phases_of(ask))
         settlement = run.settle()
     rows = rows_of(run, observed)
     row = rows[_LOAD]
     requests = sum(each.sent for each in rows)
     own_us = observed.tally.cpu_s / requests * 1e6 if requests else 0.0
-    told = [f"the generator used {own_us:.0f} µs of CPU per request"]
-    goals = _goals(row, settles=order.target.settles)
+    lines = [f"the generator used {own_us:.0f} µs of CPU per request"]
+    goals = _goals(row, settles=setup.target.settles)
     if ask.beyond:
         more, line = _beyond(observed, rows)
         goals += more
-        told.append(line)
+        lines.append(line)
     own = Own(
         command=f"saturate at {ask.rate_per_s:,}/s",
         main=_LOAD,
         metered=(_LOAD, _LOAD),
         goals=goals,
-        told=told,
+        lines=lines,
         more={"sustained": is_sustained(row), "generator_us_per_request": own_us},
         may_refuse=("beyond", "after"),
     )
@@ -124,7 +124,7 @@ def _goals(row: PhaseRow, *, settles: bool) -> list[Goal]:
 def _beyond(observed: Observed, rows: Sequence[PhaseRow]) -> tuple[list[Goal], str]:
     """Return the goals of what follows the load, and a line on it."""
     beyond = rows[_BEYOND]
-    recovered_s = recovered_after_s(observed.tally.seconds, observed.tally.began[_AFTER].at_ns)
+    recovered_s = recovered_after_s(observed.tally.intervals, observed.tally.began[_AFTER].at_ns)
     accepted_per_s = beyond.accepted / beyond.duration_s
     full = beyond.by_status.get(503, 0)
     goals = [
@@ -136,14 +136,14 @@ def _beyond(observed: Observed, rows: Sequence[PhaseRow]) -> tuple[list[Goal], s
     return goals, line
 
 
-def search(order: Order, ask: Ask, screen: Screen, probe_s: int = PROBE_S) -> Sheet:
+def search(setup: Setup, ask: Ask, screen: Screen, probe_s: int = PROBE_S) -> Sheet:
     """Find the highest rate sustained by short probes from `ask.rate_per_s` on, and return its sheet at full length."""
     probes: list[tuple[int, bool]] = []
     dropped: list[Sheet] = []
     looking = Search(ask.rate_per_s)
     while not looking.is_over:
         rate = looking.rate
-        dropped.append(measure(order, Ask(rate, probe_s, beyond=False), screen))
+        dropped.append(measure(setup, Ask(rate, probe_s, beyond=False), screen))
         row = dropped[-1].phases[_LOAD]
         sustained = is_sustained(row)
         probes.append((rate, sustained))
@@ -153,19 +153,19 @@ def search(order: Order, ask: Ask, screen: Screen, probe_s: int = PROBE_S) -> Sh
         )
         looking.tell(sustained=sustained)
     rate = looking.best or looking.rate
-    sheet = measure(order, dataclasses.replace(ask, rate_per_s=rate), screen)
+    sheet = measure(setup, dataclasses.replace(ask, rate_per_s=rate), screen)
     for _ in range(CONFIRM_MAX):
         if is_sustained(sheet.phases[_LOAD]):
             break
         screen.say(f"  {rate:,}/s was not sustained for {ask.duration_s} s")
         dropped.append(sheet)
         rate = int(rate / CLOSE_ENOUGH)
-        sheet = measure(order, dataclasses.replace(ask, rate_per_s=rate), screen)
+        sheet = measure(setup, dataclasses.replace(ask, rate_per_s=rate), screen)
     verdict = "sustained" if is_sustained(sheet.phases[_LOAD]) else "not even this was sustained"
-    told = [*sheet.told, f"searched: {rate:,}/s, {verdict}"]
+    lines = [*sheet.lines, f"searched: {rate:,}/s, {verdict}"]
     return dataclasses.replace(
         sheet,
-        told=told,
+        lines=lines,
         more=sheet.more | {"probes": probes},
         audits=[audit for each in (*dropped, sheet) for audit in each.audits],
         more_faults=[*sheet.more_faults, *(fault for each in dropped for fault in _faults_of_probe(each))],

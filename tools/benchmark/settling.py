@@ -65,7 +65,7 @@ def wait_until_awake(
     Args:
         gateway: whose totals are read.
         processors: likewise.
-        answered: what the load was told.
+        answered: how payments were answered.
         screen: shows that it waits.
         ended_s: when the load ended, by `time.time()`.
         delay_s: the longest that a processor slept in that load.

@@ -78,7 +78,7 @@ class Sheet(Outcome):
         quiet_s: seconds from the load's end until everything was settled; None if it never was.
         settles: whether the target pays what it accepts; floor and hop do not.
         may_refuse: phases in which a 503 is a right answer, and a request may go unsent.
-        told: lines of the command's own.
+        lines: of the command's own.
         more: figures of the command's own, for the JSON.
     """
 
@@ -91,7 +91,7 @@ class Sheet(Outcome):
     findings: Findings | None
     goals: Sequence[Goal]
     may_refuse: Collection[str] = ()
-    told: Sequence[str] = ()
+    lines: Sequence[str] = ()
     more: dict[str, Any] = field(default_factory=dict)
     more_faults: Sequence[str] = ()
 
@@ -102,19 +102,19 @@ class Sheet(Outcome):
 
     def faults(self) -> list[str]:
         """Return a sentence for everything that must not happen in any run; a goal that is missed is none."""
-        told = []
+        faults = []
         for phase in self.phases:
             wrong = phase.refused + phase.unanswered + phase.held
             right = phase.by_status.get(503, 0) + phase.held if phase.name in self.may_refuse else 0
             if wrong > right:
-                told.append(
+                faults.append(
                     f"{phase.name}: {phase.refused:,} payments refused, {phase.unanswered:,} not answered, "
                     f"{phase.held:,} not sent because no connection was free."
                 )
-        told += self.load_faults()
+        faults += self.load_faults()
         if self.settles:
-            told += settlement_faults(self.quiet_s, self.findings)
-        return told + list(self.more_faults)
+            faults += settlement_faults(self.quiet_s, self.findings)
+        return faults + list(self.more_faults)
 
     def figures(self) -> dict[str, float | None]:
         """Return the figures that are worth a median."""
@@ -133,8 +133,10 @@ class Sheet(Outcome):
 
     def to_document(self) -> dict[str, Any]:
         """Return it as JSON values, with the verdict and the figures made of others."""
-        missed = [goal.name for goal in self.goals if not goal.is_met]
-        return Outcome.to_document(self) | {"goals_missed": missed}
+        document = Outcome.to_document(self)
+        document["told"] = document.pop("lines")  # their name in every result so far
+        document["goals_missed"] = [goal.name for goal in self.goals if not goal.is_met]
+        return document
 
 
 def memory_percent(metered: Iterable[Metered]) -> float | None:

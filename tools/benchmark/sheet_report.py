@@ -27,7 +27,7 @@ def sheet_lines(sheet: Sheet) -> Iterator[str]:
     at = datetime.fromtimestamp(sheet.started_at_ms // 1000, UTC)
     yield f"{sheet.command} on {sheet.target}, {at:%Y-%m-%d %H:%M:%S} UTC, run {sheet.run}, seed {sheet.seed}"
     yield from _phase_lines(sheet)
-    yield from sheet.told
+    yield from sheet.lines
     if sheet.settles:
         shown = f"{sheet.quiet_s:.1f} s after the end" if sheet.quiet_s is not None else "not in the time allowed"
         yield f"all settled: {shown}"

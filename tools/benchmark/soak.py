@@ -15,7 +15,7 @@ from typing import NamedTuple
 from tools.benchmark import meters
 from tools.benchmark.containers import Container
 from tools.benchmark.openloop.plan import Phase
-from tools.benchmark.openrun import TICK_S, Hooks, Observed, OpenRun, Order
+from tools.benchmark.openrun import TICK_S, Hooks, Observed, OpenRun, Setup
 from tools.benchmark.progress import Screen
 from tools.benchmark.rows import Own, rows_of, sheet_of
 from tools.benchmark.saturate import WARM_UP_MS
@@ -128,13 +128,13 @@ class _Sampler:
         self.samples.append(Sampled(at_s, by_service))
 
 
-def measure(order: Order, ask: Ask, screen: Screen) -> Sheet:
+def measure(setup: Setup, ask: Ask, screen: Screen) -> Sheet:
     """Run it once; raises BenchError if the load could not be run."""
     phases = [
         Phase("warm-up", WARM_UP_MS, ask.rate_per_s),
         Phase("soak", ask.duration_s * _MS_PER_S, ask.rate_per_s),
     ]
-    with OpenRun(order, screen) as run:
+    with OpenRun(setup, screen) as run:
         if not run.ours:
             screen.say("No containers were found behind the target: nothing will be known of their memory.")
         fill(run, ask.fill, ask.fill_per_s)
@@ -149,7 +149,7 @@ def measure(order: Order, ask: Ask, screen: Screen) -> Sheet:
         main=_SOAK,
         metered=(_SOAK, _SOAK),
         goals=[Goal("memory growth % per hour, second half", greatest_late(grown), at_most=GROWTH_PERCENT_MAX)],
-        told=[*_growth_lines(grown, run.ours), *_part_lines(observed)],
+        lines=[*_growth_lines(grown, run.ours), *_part_lines(observed)],
         more={"memory": sampler.samples, "growth": grown},
     )
     return sheet_of(run, observed, rows, settlement, own)

@@ -12,10 +12,10 @@ from tools.benchmark.endpoints import Gateway
 from tools.benchmark.errors import EndpointError, GeneratorError
 from tools.benchmark.exactness import Compared, compare
 from tools.benchmark.histogram import Histogram
+from tools.benchmark.openloop.messages import LATE, REFUSED, Sample
 from tools.benchmark.openloop.plan import Phase
-from tools.benchmark.openloop.told import LATE, REFUSED, Sample
 from tools.benchmark.openloop.windows import KINDS, draw
-from tools.benchmark.openrun import Observed, OpenRun, Order
+from tools.benchmark.openrun import Observed, OpenRun, Setup
 from tools.benchmark.progress import Screen
 from tools.benchmark.rows import Own, rows_of, sheet_of
 from tools.benchmark.saturate import WARM_UP_MS
@@ -60,7 +60,7 @@ def fill(run: OpenRun, payments: int, per_s: int) -> None:
         observed = run.load([Phase("fill", chunk_ms, rate)])
         began_s = time.monotonic()
         settling.wait_until_quiet(
-            Gateway(run.order.target.url), run.order.processors, run.answered, run.screen, run.order.settle_s
+            Gateway(run.setup.target.url), run.setup.processors, run.answered, run.screen, run.setup.settle_s
         )
         counts = observed.tally.counts(0)
         failed = counts.refused + counts.unanswered + counts.held
@@ -85,15 +85,15 @@ def phases_of(ask: Ask) -> list[Phase]:
     ]
 
 
-def measure(order: Order, ask: Ask, screen: Screen) -> Sheet:
+def measure(setup: Setup, ask: Ask, screen: Screen) -> Sheet:
     """Run it once; raises BenchError if the load could not be run."""
-    with OpenRun(order, screen) as run:
+    with OpenRun(setup, screen) as run:
         fill(run, ask.fill, ask.fill_per_s)
         observed = run.load(phases_of(ask))
         settlement = run.settle()
-        gateway = Gateway(order.target.url)
-        under_load = compare(observed.tally.samples, gateway, order.processors, quiet=False)
-        at_rest = compare(_ask(run, gateway), gateway, order.processors, quiet=True)
+        gateway = Gateway(setup.target.url)
+        under_load = compare(observed.tally.samples, gateway, setup.processors, quiet=False)
+        at_rest = compare(_ask(run, gateway), gateway, setup.processors, quiet=True)
     rows = rows_of(run, observed)
     asked = observed.tally.counts(_ASKED, SUMMARIES)
     worst_ms = max((histogram.latency().p99_ms for _, histogram in _by_kind(asked)), default=None)
@@ -107,7 +107,7 @@ def measure(order: Order, ask: Ask, screen: Screen) -> Sheet:
             Goal("summary p99 ms, slowest kind of window", worst_ms, at_most=P99_MS_MAX),
             Goal("payments p99 with summaries to without", _ratio(asked_ms, calm_ms), at_most=PAYMENTS_RATIO_MAX),
         ],
-        told=[*_table(asked), _line("under load", under_load), _line("at rest", at_rest)],
+        lines=[*_table(asked), _line("under load", under_load), _line("at rest", at_rest)],
         more={"under_load": under_load, "at_rest": at_rest, "summaries": _document(asked)},
         faults=_faults(observed, under_load, at_rest),
     )
@@ -120,7 +120,7 @@ def _ratio(value: float, other: float) -> float | None:
 
 def _ask(run: OpenRun, gateway: Gateway) -> list[Sample]:
     """Ask the gateway for windows of all kinds, now that nothing moves."""
-    chance = random.Random(run.order.seed)
+    chance = random.Random(run.setup.seed)
     samples = []
     for kind in KINDS * QUIET_PER_KIND:
         now_ms = time.time_ns() // _NS_PER_MS
@@ -163,9 +163,11 @@ def _document(counts: Counts) -> dict[str, Any]:
 
 def _faults(observed: Observed, *compared: Compared) -> list[str]:
     whole = observed.tally.whole(SUMMARIES)
-    told = []
+    wrong = []
     if whole.refused or whole.unanswered or whole.held:
-        told.append(f"{whole.refused:,} summaries refused, {whole.unanswered:,} not answered, {whole.held:,} not sent.")
-    return told + [
+        wrong.append(
+            f"{whole.refused:,} summaries refused, {whole.unanswered:,} not answered, {whole.held:,} not sent."
+        )
+    return wrong + [
         f"{each.wrong:,} summaries were wrong: {'; '.join(each.examples)}" for each in compared if each.wrong
     ]

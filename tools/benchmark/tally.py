@@ -1,4 +1,4 @@
-"""Adds up what the open-loop generator tells: per phase, per second, and which payments failed. Pure."""
+"""Adds up the messages of the open-loop generator: per phase, per interval, and which payments failed. Pure."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections import Counter
 from dataclasses import dataclass
 
 from tools.benchmark.histogram import Histogram, together
-from tools.benchmark.openloop.told import LATE, SUCCESS, UNANSWERED, Began, Event, Finished, Sample, Told
+from tools.benchmark.openloop.messages import LATE, SUCCESS, UNANSWERED, Began, Finished, Interval, Message, Sample
 
 PAYMENTS = "payments"
 
@@ -22,13 +22,13 @@ class Counts:
     statuses: Counter[int] = dataclasses.field(default_factory=Counter)
     latencies: dict[str, Histogram] = dataclasses.field(default_factory=dict)
 
-    def add(self, told: Told | Counts) -> None:
-        """Count what was told, once or all in all."""
-        self.sent += told.sent
-        self.held += told.held
-        self.cents += told.cents
-        self.statuses.update(told.statuses)
-        for label, histogram in told.latencies.items():
+    def add(self, more: Interval | Counts) -> None:
+        """Count what one interval, or several together, brought."""
+        self.sent += more.sent
+        self.held += more.held
+        self.cents += more.cents
+        self.statuses.update(more.statuses)
+        for label, histogram in more.latencies.items():
             self.latencies.setdefault(label, Histogram()).add(histogram)
 
     @property
@@ -53,34 +53,34 @@ class Counts:
 
 
 class Tally:
-    """All that was told of one load.
+    """All messages of one load.
 
     Attributes:
         began: the phases' beginnings, and last the moment when everything was sent.
-        seconds: what was told of payments, in order, about once a second.
-        failed: status by number of each failed payment that was told.
+        intervals: those of payments, in order, about a second each.
+        failed: status by number of each failed payment that was named.
         cpu_s: what the generator used itself; 0 until it has finished.
     """
 
     def __init__(self, phases: int) -> None:
         self.began: list[Began] = []
-        self.seconds: list[Told] = []
+        self.intervals: list[Interval] = []
         self.failed: dict[int, int] = {}
         self.samples: list[Sample] = []
         self.cpu_s = 0.0
         self._phases = phases
         self._counts: dict[tuple[str, int], Counts] = {}
 
-    def on_event(self, event: Event) -> None:
-        """Take in one event."""
-        match event:
+    def on_message(self, message: Message) -> None:
+        """Take in one message."""
+        match message:
             case Began():
-                self.began.append(event)
-            case Told():
-                self._count(event.stream, event.phase).add(event)
-                if event.stream == PAYMENTS:
-                    self.seconds.append(event)
-                    self.failed.update(event.failed)
+                self.began.append(message)
+            case Interval():
+                self._count(message.stream, message.phase).add(message)
+                if message.stream == PAYMENTS:
+                    self.intervals.append(message)
+                    self.failed.update(message.failed)
             case Finished(_, cpu_s, samples):
                 self.cpu_s, self.samples = cpu_s, samples
 
@@ -100,11 +100,11 @@ class Tally:
         return whole
 
     def between(self, from_ns: int, to_ns: int) -> Histogram:
-        """Return the latencies of payments told of after `from_ns` and not after `to_ns`: whole seconds."""
+        """Return the latencies of payments in the intervals that ended after `from_ns` and not after `to_ns`."""
         return together(
             histogram
-            for told in self.seconds
-            if from_ns < told.at_ns <= to_ns
-            for label, histogram in told.latencies.items()
+            for interval in self.intervals
+            if from_ns < interval.at_ns <= to_ns
+            for label, histogram in interval.latencies.items()
             if label != LATE
         )

@@ -15,7 +15,7 @@ from tools.benchmark import command_line, drain, saturate, sitting, soak, summar
 from tools.benchmark.card import Card
 from tools.benchmark.command_line import main, open_sheet, parser
 from tools.benchmark.endpoints import free_port
-from tools.benchmark.openrun import Order as OpenOrder
+from tools.benchmark.openrun import Setup
 from tools.benchmark.progress import Screen
 from tools.benchmark.run import Order
 from tools.benchmark.sheet import Sheet
@@ -148,13 +148,13 @@ class TestOpenSheet:
         """Without options it is what the project has set out to reach."""
         got: list[object] = []
 
-        def carry_out(_order: OpenOrder, ask: object, _screen: Screen) -> Sheet:
+        def carry_out(_setup: Setup, ask: object, _screen: Screen) -> Sheet:
             got.append(ask)
             return a_sheet()
 
         monkeypatch.setattr(module, function, carry_out)
-        order = OpenOrder(target_of(bank), processors_of(bank), 7, 4, 5.0)
-        assert open_sheet(parser().parse_args(words), order, Screen(io.StringIO())) == a_sheet()
+        setup = Setup(target_of(bank), processors_of(bank), 7, 4, 5.0)
+        assert open_sheet(parser().parse_args(words), setup, Screen(io.StringIO())) == a_sheet()
         assert got == [asked]
 
     def test_the_simulated_processors_have_room_for_a_soak(self) -> None:

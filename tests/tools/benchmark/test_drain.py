@@ -6,11 +6,11 @@ import io
 import pytest
 
 from tests.tools.benchmark.samples import Bank, processors_of, target_of
-from tests.tools.benchmark.test_tally import told
+from tests.tools.benchmark.test_tally import interval
 from tools.benchmark import containers, drain
 from tools.benchmark.drain import Ask, caught_up_at_ns, gone_at_ns, measure, phases_of
 from tools.benchmark.openloop.plan import Phase
-from tools.benchmark.openrun import Observed, Order, Poll
+from tools.benchmark.openrun import Observed, Poll, Setup
 from tools.benchmark.progress import Screen
 from tools.benchmark.tally import Tally
 
@@ -49,7 +49,7 @@ class TestCaughtUpAtNs:
         """Ten payments a second for three seconds, and what was stored at each second's end."""
         tally = Tally(1)
         for second in (1, 2, 3):
-            tally.on_event(told(second * SECOND_NS, statuses={202: 10}))
+            tally.on_message(interval(second * SECOND_NS, statuses={202: 10}))
         polls = [Poll(second * SECOND_NS + 1, count, 0) for second, count in enumerate(stored, 1)]
         return Observed([Phase("x", 3000, 10)], tally, polls=polls)
 
@@ -79,8 +79,8 @@ class TestMeasure:
 
     def test_a_whole_run(self, bank: Bank) -> None:
         """What waited in the outage is stored soon after it, and nothing is wrong."""
-        order = Order(target_of(bank), processors_of(bank), 7, 4, 2.0)
-        sheet = measure(order, self.ASK, Screen(io.StringIO()))
+        setup = Setup(target_of(bank), processors_of(bank), 7, 4, 2.0)
+        sheet = measure(setup, self.ASK, Screen(io.StringIO()))
         assert sheet.faults() == []
         failures = [change[2]["failure"] for change in bank.changes if change[1] == "failure"]
         assert failures == [False, False, True, True, False, False, False, False]
@@ -93,15 +93,15 @@ class TestMeasure:
     def test_processors_that_list_no_rows(self, bank: Bank) -> None:
         """Counts are enough then."""
         bank.lists_rows = False
-        order = Order(target_of(bank), processors_of(bank), 7, 4, 2.0)
-        assert measure(order, self.ASK, Screen(io.StringIO())).more["gone_s"] is not None
+        setup = Setup(target_of(bank), processors_of(bank), 7, 4, 2.0)
+        assert measure(setup, self.ASK, Screen(io.StringIO())).more["gone_s"] is not None
 
     def test_a_backlog_that_never_goes_is_a_goal_missed(self, bank: Bank) -> None:
         """The floor has none: nothing is measured there."""
         bank.lose = 1
-        order = Order(target_of(bank), processors_of(bank), 7, 4, 0.2)
-        goal = measure(order, self.ASK, Screen(io.StringIO())).goals[0]
+        setup = Setup(target_of(bank), processors_of(bank), 7, 4, 0.2)
+        goal = measure(setup, self.ASK, Screen(io.StringIO())).goals[0]
         assert (goal.value, goal.never) == (None, True)
-        order = dataclasses.replace(order, target=dataclasses.replace(order.target, settles=False))
-        goal = measure(order, self.ASK, Screen(io.StringIO())).goals[0]
+        setup = dataclasses.replace(setup, target=dataclasses.replace(setup.target, settles=False))
+        goal = measure(setup, self.ASK, Screen(io.StringIO())).goals[0]
         assert (goal.value, goal.never) == (None, False)

@@ -8,7 +8,7 @@ from tests.tools.benchmark.samples import Bank, processors_of
 from tools.benchmark.endpoints import Gateway
 from tools.benchmark.events import Totals
 from tools.benchmark.exactness import BEGINNING_MS, END_MS, NAMED_MAX, Compared, compare, totals_in, windows_of
-from tools.benchmark.openloop.told import Sample
+from tools.benchmark.openloop.messages import Sample
 from tools.benchmark.openloop.windows import Window
 
 AT_MS = 1_753_000_010_500

@@ -13,12 +13,12 @@ from tools.benchmark import openload
 from tools.benchmark.endpoints import free_port
 from tools.benchmark.errors import GeneratorError, ScenarioError
 from tools.benchmark.openload import run_load
-from tools.benchmark.openloop.plan import Phase, Plan
-from tools.benchmark.openloop.told import Began, Event, Finished
+from tools.benchmark.openloop.messages import Began, Finished, Message
+from tools.benchmark.openloop.plan import LoadPlan, Phase
 from tools.benchmark.targets import local_port
 
 
-def plan_for(bank: Bank, *phases: Phase) -> Plan:
+def plan_for(bank: Bank, *phases: Phase) -> LoadPlan:
     """A small load on the bank."""
     port = local_port(bank.gateway.url)
     assert port is not None
@@ -37,11 +37,11 @@ class TestRunLoad:
     def test_events_come_as_they_are_said(self, bank: Bank) -> None:
         """The payments are at the gateway, and the ticks come in between."""
         before = children()
-        events: list[Event] = []
+        messages: list[Message] = []
         ticks: list[int] = []
-        assert run_load(plan_for(bank), events.append, lambda: ticks.append(len(events)), 0.05) == []
-        assert isinstance(events[0], Began)
-        assert isinstance(events[-1], Finished)
+        assert run_load(plan_for(bank), messages.append, lambda: ticks.append(len(messages)), 0.05) == []
+        assert isinstance(messages[0], Began)
+        assert isinstance(messages[-1], Finished)
         assert len(bank.rows[0]) == 15
         assert len(ticks) > 3
         assert children() == before
@@ -50,7 +50,7 @@ class TestRunLoad:
         """The generator is gone before anything else goes on."""
         before = children()
 
-        def interrupt(_: Event) -> None:
+        def interrupt(_: Message) -> None:
             raise KeyboardInterrupt
 
         with pytest.raises(KeyboardInterrupt):

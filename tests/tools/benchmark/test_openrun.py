@@ -11,7 +11,7 @@ from tools.benchmark.containers import Container
 from tools.benchmark.endpoints import Processor, free_port
 from tools.benchmark.errors import EndpointError, GeneratorError
 from tools.benchmark.openloop.plan import Phase
-from tools.benchmark.openrun import Hooks, OpenRun, Order
+from tools.benchmark.openrun import Hooks, OpenRun, Setup
 from tools.benchmark.outcome import money_faults
 from tools.benchmark.progress import Screen
 from tools.benchmark.reconcile import NAMED_MAX
@@ -20,15 +20,15 @@ from tools.benchmark.targets import Target
 PHASES = [Phase("first", 200, 50), Phase("second", 300, 50)]
 
 
-def order_for(bank: Bank, **changes: object) -> Order:
+def setup_for(bank: Bank, **changes: object) -> Setup:
     """A run on the bank."""
-    order = Order(target_of(bank), processors_of(bank), seed=7, connections=4, settle_s=2.0)
-    return dataclasses.replace(order, **changes)  # type: ignore[arg-type]
+    setup = Setup(target_of(bank), processors_of(bank), seed=7, connections=4, settle_s=2.0)
+    return dataclasses.replace(setup, **changes)  # type: ignore[arg-type]
 
 
-def opened(order: Order) -> OpenRun:
+def opened(setup: Setup) -> OpenRun:
     """A run that nobody watches."""
-    return OpenRun(order, Screen(io.StringIO()))
+    return OpenRun(setup, Screen(io.StringIO()))
 
 
 @pytest.fixture(autouse=True)
@@ -44,7 +44,7 @@ class TestEnter:
     def test_books_are_empty_and_processors_calm(self, bank: Bank) -> None:
         """At the beginning, and calm again at the end."""
         bank.rows[0].append(["old", 1, 1])
-        with opened(order_for(bank)):
+        with opened(setup_for(bank)):
             assert bank.rows == ([], [])
             bank.changes.clear()
         assert bank.changes[-1] == (1, "failure", {"failure": False})
@@ -52,7 +52,7 @@ class TestEnter:
     def test_a_gateway_that_does_not_purge_is_a_sentence(self, bank: Bank) -> None:
         """The processors are calm all the same."""
         bank.purges = False
-        with pytest.raises(EndpointError, match="PURGE_ENABLED=1"), opened(order_for(bank)):
+        with pytest.raises(EndpointError, match="PURGE_ENABLED=1"), opened(setup_for(bank)):
             pass
         assert bank.changes[-1] == (1, "failure", {"failure": False})
 
@@ -63,7 +63,7 @@ class TestEnter:
         direct = {port: ("172.26.0.2", 9999)}
         found = [Container("x", "main", "haproxy", 1, frozenset({port}), direct)]
         monkeypatch.setattr(containers, "running", lambda: found)
-        with opened(order_for(bank)) as run:
+        with opened(setup_for(bank)) as run:
             assert run.notes == ["sent to 172.26.0.2:9999, past docker's proxy for localhost"]
 
 
@@ -75,7 +75,7 @@ class TestLoad:
         """A poll and a snapshot at each phase's edges; every payment is found in the books."""
         phases: list[str] = []
         ticks: list[int] = []
-        with opened(order_for(bank)) as run:
+        with opened(setup_for(bank)) as run:
             hooks = Hooks(phases.append, lambda: ticks.append(1))
             observed = run.load(PHASES, hooks, tick_s=0.05, audit_every_s=0.2)
             settlement = run.settle()
@@ -99,7 +99,7 @@ class TestLoad:
 
     def test_a_second_load_goes_on_with_other_payments(self, bank: Bank) -> None:
         """Of the same run: all of them are checked together."""
-        with opened(order_for(bank)) as run:
+        with opened(setup_for(bank)) as run:
             audits = [len(run.load(PHASES[:1], tick_s=0.05, audit_every_s=0.1).audits) for _ in range(2)]
             findings = run.settle().findings
         assert 0 < audits[0] < len(run.audits) == sum(audits)
@@ -110,7 +110,7 @@ class TestLoad:
     def test_what_is_lost_doubled_or_refused_is_found(self, bank: Bank) -> None:
         """By its id."""
         bank.lose = bank.double = 1
-        with opened(order_for(bank)) as run:
+        with opened(setup_for(bank)) as run:
             run.load(PHASES[:1])
             bank.refuses = 503
             run.load(PHASES[:1])
@@ -125,7 +125,7 @@ class TestLoad:
     def test_very_many_are_checked_by_their_totals(self, bank: Bank, monkeypatch: pytest.MonkeyPatch) -> None:
         """A bound for the bench's own memory."""
         monkeypatch.setattr(openrun, "ROWS_MAX", 5)
-        with opened(order_for(bank)) as run:
+        with opened(setup_for(bank)) as run:
             run.load(PHASES[:1])
             findings = run.settle().findings
         assert findings is not None
@@ -136,15 +136,15 @@ class TestLoad:
         """Not only at the end."""
         screen = io.StringIO()
         monkeypatch.setattr(text, "differs", lambda _: True)
-        with OpenRun(order_for(bank), Screen(screen)) as run:
+        with OpenRun(setup_for(bank), Screen(screen)) as run:
             run.load(PHASES[:1], tick_s=0.05, audit_every_s=0.05)
         assert "an audit differs" in screen.getvalue()
         assert "    default: gateway" in screen.getvalue()
 
     def test_the_floor_is_not_asked_for_money(self, bank: Bank) -> None:
         """No polls, no audits, no settlement."""
-        order = order_for(bank, target=Target("floor", bank.gateway.url, settles=False))
-        with opened(order) as run:
+        setup = setup_for(bank, target=Target("floor", bank.gateway.url, settles=False))
+        with opened(setup) as run:
             observed = run.load(PHASES[:1], tick_s=0.05, audit_every_s=0.05)
             assert run.settle() == (None, None)
         assert (observed.polls, observed.audits, observed.at_edges) == ([], [], [None, None])
@@ -152,18 +152,18 @@ class TestLoad:
     def test_processors_that_do_not_answer_leave_gaps(self, bank: Bank) -> None:
         """The load goes on."""
         default, _ = processors_of(bank)
-        with opened(order_for(bank)) as run:
-            run.order = dataclasses.replace(
-                run.order, processors=(default, Processor("fallback", f"http://127.0.0.1:{free_port()}")), settle_s=0.05
+        with opened(setup_for(bank)) as run:
+            run.setup = dataclasses.replace(
+                run.setup, processors=(default, Processor("fallback", f"http://127.0.0.1:{free_port()}")), settle_s=0.05
             )
             observed = run.load(PHASES[:1])
             settlement = run.settle()
-            run.order = order_for(bank)
+            run.setup = setup_for(bank)
         assert observed.at_edges == [None, None]
         assert settlement == (None, None)
 
     def test_a_generator_that_ends_early_is_a_sentence(self, bank: Bank, monkeypatch: pytest.MonkeyPatch) -> None:
         """Half a load is no measurement."""
         monkeypatch.setattr(openrun, "run_load", lambda *_: ["so and so"])
-        with opened(order_for(bank)) as run, pytest.raises(GeneratorError, match=r"ended before its load did\. so and"):
+        with opened(setup_for(bank)) as run, pytest.raises(GeneratorError, match=r"ended before its load did\. so and"):
             run.load(PHASES)

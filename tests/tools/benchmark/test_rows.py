@@ -5,11 +5,11 @@ import io
 import pytest
 
 from tests.tools.benchmark.samples import RIGHT, Bank, processors_of, target_of
-from tests.tools.benchmark.test_tally import told
+from tests.tools.benchmark.test_tally import interval
 from tools.benchmark.meters import Snapshot
+from tools.benchmark.openloop.messages import Began
 from tools.benchmark.openloop.plan import Phase
-from tools.benchmark.openloop.told import Began
-from tools.benchmark.openrun import Observed, OpenRun, Order, Poll, Settlement
+from tools.benchmark.openrun import Observed, OpenRun, Poll, Settlement, Setup
 from tools.benchmark.progress import Screen
 from tools.benchmark.rows import Own, over_time, rows_of, sheet_of
 from tools.benchmark.sheet import Goal
@@ -22,15 +22,15 @@ PHASES = [Phase("warm-up", 1000, 3), Phase("load", 2000, 3)]
 def observed() -> Observed:
     """After five payments of before: one accepted and none stored in the first phase, two and one in the second."""
     tally = Tally(2)
-    for event in (
+    for message in (
         Began(1, 0, 0, 0.1),
-        told(2),
+        interval(2),
         Began(3, 1, 3, 0.3),
-        told(4, phase=1),
-        told(5, phase=1),
+        interval(4, phase=1),
+        interval(5, phase=1),
         Began(6, 2, 9, 0.6),
     ):
-        tally.on_event(event)
+        tally.on_message(message)
     snapshots = [Snapshot({}, (0, 0), 5.0), Snapshot({}, (1, 10), 6.0), Snapshot({}, (6, 20), 8.5)]
     return Observed(PHASES, tally, 77, 5, snapshots, [Poll(1, 5, 0), Poll(3, 5, 0), Poll(6, 5, 1)])
 
@@ -38,7 +38,7 @@ def observed() -> Observed:
 @pytest.fixture
 def run(bank: Bank) -> OpenRun:
     """A run that is over."""
-    return OpenRun(Order(target_of(bank), processors_of(bank), 7, 4, 1.0), Screen(io.StringIO()))
+    return OpenRun(Setup(target_of(bank), processors_of(bank), 7, 4, 1.0), Screen(io.StringIO()))
 
 
 class TestRowsOf:
@@ -64,12 +64,12 @@ class TestSheetOf:
 
     def test_is_metered_over_the_phases_asked_for(self, run: OpenRun, observed: Observed) -> None:
         """By the clock, not by their plan; and it has the goal that every command has, beside its own."""
-        own = Own("trial", 1, (1, 1), [Goal("x", 1.0)], told=["a"], more={"b": 1}, faults=["c"], may_refuse=("load",))
+        own = Own("trial", 1, (1, 1), [Goal("x", 1.0)], lines=["a"], more={"b": 1}, faults=["c"], may_refuse=("load",))
         sheet = sheet_of(run, observed, rows_of(run, observed), Settlement(0.5, RIGHT), own)
         assert (sheet.metered_payments, sheet.used.metered_s, sheet.used.machine_idle_percent) == (2, 2.5, 50)
         assert [goal.name for goal in sheet.goals] == ["x", "memory at the end, % of cap"]
         assert (sheet.command, sheet.main, sheet.quiet_s, sheet.started_at_ms) == ("trial", 1, 0.5, 77)
-        assert (sheet.told, sheet.more, sheet.more_faults, sheet.may_refuse) == (
+        assert (sheet.lines, sheet.more, sheet.more_faults, sheet.may_refuse) == (
             ["a"],
             {"b": 1, "over_time": over_time(observed)},
             ["c"],

@@ -6,10 +6,10 @@ import io
 import pytest
 
 from tests.tools.benchmark.samples import LATENCY, RIGHT, Bank, a_row, a_sheet, processors_of, summaries, target_of
-from tests.tools.benchmark.test_tally import histogram, told
+from tests.tools.benchmark.test_tally import histogram, interval
 from tools.benchmark import containers, saturate
-from tools.benchmark.openloop.told import LATE, Told
-from tools.benchmark.openrun import Order
+from tools.benchmark.openloop.messages import LATE, Interval
+from tools.benchmark.openrun import Setup
 from tools.benchmark.progress import Screen
 from tools.benchmark.reconcile import Finding
 from tools.benchmark.saturate import Ask, is_sustained, measure, phases_of, recovered_after_s, search
@@ -29,9 +29,9 @@ def without_docker(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(saturate, "AFTER_S", 1)
 
 
-def order_for(bank: Bank, *, settles: bool = True) -> Order:
+def setup_for(bank: Bank, *, settles: bool = True) -> Setup:
     """A run on the bank."""
-    return Order(dataclasses.replace(target_of(bank), settles=settles), processors_of(bank), 7, 4, 2.0)
+    return Setup(dataclasses.replace(target_of(bank), settles=settles), processors_of(bank), 7, 4, 2.0)
 
 
 class TestPhasesOf:
@@ -74,10 +74,10 @@ class TestIsSustained:
 class TestRecoveredAfterS:
     """When it was well again."""
 
-    def second(self, number: int, *, good: bool, **changes: object) -> Told:
+    def second(self, number: int, *, good: bool, **changes: object) -> Interval:
         """The `number`-th second after the overload."""
         statuses = {202: 3} if good else {202: 2, 503: 1}
-        made = told(
+        made = interval(
             number * SECOND_NS, statuses=statuses, held=0, latencies={"accepted": histogram(9), LATE: histogram(1)}
         )
         return made._replace(**changes)  # type: ignore[arg-type]
@@ -102,7 +102,7 @@ class TestMeasure:
 
     def test_a_whole_run(self, bank: Bank) -> None:
         """Its phases, goals and figures; nothing is wrong."""
-        sheet = measure(order_for(bank), Ask(40, 1, beyond=True), Screen(io.StringIO()))
+        sheet = measure(setup_for(bank), Ask(40, 1, beyond=True), Screen(io.StringIO()))
         assert sheet.faults() == []
         assert [row.accepted for row in sheet.phases][2] >= 79
         assert sheet.command == "saturate at 40/s"
@@ -118,18 +118,18 @@ class TestMeasure:
             "memory at the end, % of cap",
         ]
         assert sheet.more["generator_us_per_request"] > 0
-        assert sheet.told[1].startswith("beyond, at 80/s: ")
+        assert sheet.lines[1].startswith("beyond, at 80/s: ")
 
     def test_one_that_never_recovers_has_missed_its_goal(self, bank: Bank, monkeypatch: pytest.MonkeyPatch) -> None:
         """Not left it unmeasured."""
         monkeypatch.setattr(saturate, "recovered_after_s", lambda *_: None)
-        sheet = measure(order_for(bank), Ask(40, 1, beyond=True), Screen(io.StringIO()))
+        sheet = measure(setup_for(bank), Ask(40, 1, beyond=True), Screen(io.StringIO()))
         (goal,) = (goal for goal in sheet.goals if goal.name == "recovered after s")
         assert (goal.value, goal.never) == (None, True)
 
     def test_the_floor_has_no_goals_of_money(self, bank: Bank) -> None:
         """Nothing is settled there."""
-        sheet = measure(order_for(bank, settles=False), Ask(40, 1, beyond=False), Screen(io.StringIO()))
+        sheet = measure(setup_for(bank, settles=False), Ask(40, 1, beyond=False), Screen(io.StringIO()))
         assert sheet.faults() == []
         assert "settled/s" not in [goal.name for goal in sheet.goals]
 
@@ -146,37 +146,37 @@ class TestSearch:
         """A rate that lasts 10 s but not the whole time is lowered, a few times."""
         asked: list[Ask] = []
 
-        def measured(_order: Order, ask: Ask, _screen: Screen) -> Sheet:
+        def measured(_setup: Setup, ask: Ask, _screen: Screen) -> Sheet:
             asked.append(ask)
             held = int(ask.rate_per_s > (capacity if ask.duration_s == saturate.PROBE_S else long_capacity))
             rows = [a_row(name="warm-up"), a_row(held=held, rate_per_s=ask.rate_per_s)]
             return a_sheet(phases=rows, main=1)
 
         monkeypatch.setattr(saturate, "measure", measured)
-        order = dataclasses.replace(order_for(bank), target=Target("gateway", "http://localhost:1"))
-        sheet = search(order, Ask(500, 60, beyond=True), Screen(io.StringIO()))
+        setup = dataclasses.replace(setup_for(bank), target=Target("gateway", "http://localhost:1"))
+        sheet = search(setup, Ask(500, 60, beyond=True), Screen(io.StringIO()))
         assert asked[0] == Ask(500, 10, beyond=False)
         assert asked[-1].duration_s == 60
         assert asked[-1].beyond
         assert len(sheet.more["probes"]) == len([each for each in asked if each.duration_s == 10])
         if found is None:
-            assert "not even this was sustained" in sheet.told[-1]
+            assert "not even this was sustained" in sheet.lines[-1]
         else:
             assert asked[-1].rate_per_s == found
-            assert sheet.told[-1] == f"searched: {found:,}/s, sustained"
+            assert sheet.lines[-1] == f"searched: {found:,}/s, sustained"
 
     def test_what_a_probe_finds_wrong_is_wrong(self, bank: Bank, monkeypatch: pytest.MonkeyPatch) -> None:
         """That it was refused payments is not: this is what it is to find out."""
         twice = dataclasses.replace(RIGHT, twice=Finding(1, ["a"]))
 
-        def measured(_order: Order, ask: Ask, _screen: Screen) -> Sheet:
+        def measured(_setup: Setup, ask: Ask, _screen: Screen) -> Sheet:
             refused = int(ask.rate_per_s > 500)
             row = a_row(refused=refused, by_status={503: refused}, rate_per_s=ask.rate_per_s)
             changes = {"findings": twice, "audits": [summaries((1, 2))]} if ask.rate_per_s == 625 else {}
             return a_sheet(command=f"at {ask.rate_per_s}/s", phases=[a_row(name="warm-up"), row], main=1, **changes)
 
         monkeypatch.setattr(saturate, "measure", measured)
-        sheet = search(order_for(bank), Ask(500, 60, beyond=False), Screen(io.StringIO()))
+        sheet = search(setup_for(bank), Ask(500, 60, beyond=False), Screen(io.StringIO()))
         probes = [rate for rate, _ in sheet.more["probes"]]
         assert {500, 625, 750} < set(probes)
         assert len(sheet.audits) == len(probes) + 1

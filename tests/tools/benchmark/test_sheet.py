@@ -118,9 +118,11 @@ class TestToDocument:
 
     def test_is_json_with_its_verdict(self) -> None:
         """Faults, goals missed, and differences are in it."""
-        sheet = a_sheet(audits=[summaries((1, 2))], goals=[Goal("x", 9.0, at_most=1.0)], more={"own": [1]})
+        sheet = a_sheet(
+            audits=[summaries((1, 2))], goals=[Goal("x", 9.0, at_most=1.0)], lines=["so"], more={"own": [1]}
+        )
         document = json.loads(json.dumps(sheet.to_document()))
         assert document["phases"][0]["answers"]["p99_ms"] == 3.0
         assert (document["goals_missed"], document["cpu_us_per_payment"]) == (["x"], 40)
         assert document["faults"] == ["1 of 1 audits differ."]
-        assert document["more"] == {"own": [1]}
+        assert (document["told"], document["more"]) == (["so"], {"own": [1]})

@@ -17,7 +17,7 @@ class TestSheetLines:
 
     def test_a_good_run(self) -> None:
         """Everything measured is in it, and the verdict is the last line."""
-        assert list(sheet_lines(a_sheet(told=["a line of its own"], notes=["a remark"]))) == [
+        assert list(sheet_lines(a_sheet(lines=["a line of its own"], notes=["a remark"]))) == [
             "trial on gateway, 2025-07-20 08:26:40 UTC, run cafe, seed 7",
             "  phase   /s  s  sent  accepted  503  other  no answer  not sent  settled  waiting",
             "  load   100  1   100       100    0      0          0         0       99        1",

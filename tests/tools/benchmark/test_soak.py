@@ -11,7 +11,7 @@ from tools.benchmark import soak
 from tools.benchmark.cgroup import Reading
 from tools.benchmark.containers import Container
 from tools.benchmark.meters import Snapshot
-from tools.benchmark.openrun import Order
+from tools.benchmark.openrun import Setup
 from tools.benchmark.preparing import Found
 from tools.benchmark.progress import Screen
 from tools.benchmark.soak import Ask, Growth, Sampled, greatest_late, growths, measure, slope_percent
@@ -88,22 +88,22 @@ class TestMeasure:
 
     def test_growth_is_a_goal_that_is_missed(self, bank: Bank) -> None:
         """The table shows it, and latencies over time."""
-        order = Order(target_of(bank), processors_of(bank), 7, 4, 2.0)
-        sheet = measure(order, Ask(40, 40, 20, 3, 0.2), Screen(io.StringIO()))
+        setup = Setup(target_of(bank), processors_of(bank), 7, 4, 2.0)
+        sheet = measure(setup, Ask(40, 40, 20, 3, 0.2), Screen(io.StringIO()))
         assert sheet.faults() == []
         assert sheet.notes[0].startswith("filled with 40 payments")
         assert len(sheet.more["memory"]) >= 3
         assert not sheet.goals[0].is_met
-        assert sheet.told[0].split()[:3] == ["memory", "first", "MB"]
-        assert sum("  from " in line for line in sheet.told) == soak.PARTS
+        assert sheet.lines[0].split()[:3] == ["memory", "first", "MB"]
+        assert sum("  from " in line for line in sheet.lines) == soak.PARTS
         assert USAGE.cpus_limit is not None
 
     def test_without_containers_that_is_said_at_once(self, bank: Bank, monkeypatch: pytest.MonkeyPatch) -> None:
         """Not after an hour: memory is what a soak is about. Why there are none is a note."""
         monkeypatch.setattr("tools.benchmark.openrun.metered", lambda *_: Found([], [], ["no meters: so and so"]))
         stream = io.StringIO()
-        order = Order(target_of(bank), processors_of(bank), 7, 4, 2.0)
-        sheet = measure(order, Ask(40, 40, 20, 1, 0.2), Screen(stream))
+        setup = Setup(target_of(bank), processors_of(bank), 7, 4, 2.0)
+        sheet = measure(setup, Ask(40, 40, 20, 1, 0.2), Screen(stream))
         assert stream.getvalue().startswith("No containers were found behind the target")
         assert sheet.notes[0] == "no meters: so and so"
 
@@ -120,8 +120,8 @@ class TestMeasure:
             return Snapshot({"app1": reading} if looked[0] == 1 else {}, (0, looked[0]), float(looked[0]))
 
         monkeypatch.setattr("tools.benchmark.meters.snapshot", snapshot)
-        order = Order(target_of(bank), processors_of(bank), 7, 4, 2.0)
-        sheet = measure(order, Ask(40, 40, 20, 1, 0.2), Screen(io.StringIO()))
+        setup = Setup(target_of(bank), processors_of(bank), 7, 4, 2.0)
+        sheet = measure(setup, Ask(40, 40, 20, 1, 0.2), Screen(io.StringIO()))
         assert sheet.faults() == ["app1 ended during the load, and was started anew or is gone."]
-        assert [line.split()[:3] for line in sheet.told[1:3]] == [[name, "not", "readable"] for name in names]
+        assert [line.split()[:3] for line in sheet.lines[1:3]] == [[name, "not", "readable"] for name in names]
         assert not sheet.goals[0].is_met

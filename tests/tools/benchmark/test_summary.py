@@ -9,7 +9,7 @@ from tools.benchmark import containers, openrun, settling, summary
 from tools.benchmark.errors import GeneratorError
 from tools.benchmark.events import Summaries
 from tools.benchmark.openloop.windows import KINDS
-from tools.benchmark.openrun import OpenRun, Order
+from tools.benchmark.openrun import OpenRun, Setup
 from tools.benchmark.progress import Screen
 from tools.benchmark.summary import Ask, fill, measure, phases_of
 
@@ -25,9 +25,9 @@ def without_docker(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(settling, "POLL_S", 0.02)
 
 
-def order_for(bank: Bank) -> Order:
+def setup_for(bank: Bank) -> Setup:
     """A run on the bank."""
-    return Order(target_of(bank), processors_of(bank), 7, 4, 0.3)
+    return Setup(target_of(bank), processors_of(bank), 7, 4, 0.3)
 
 
 class TestPhasesOf:
@@ -47,7 +47,7 @@ class TestFill:
         """Each goes on where the last one ended."""
         monkeypatch.setattr(summary, "CHUNK_MS", 500)
         screen = Screen(io.StringIO())
-        with OpenRun(order_for(bank), screen) as run:
+        with OpenRun(setup_for(bank), screen) as run:
             fill(run, ASK.fill, ASK.fill_per_s)
         assert len({row[0] for row in bank.rows[0]}) == 60
         assert run.notes[-1].startswith("filled with 60 payments")
@@ -58,7 +58,7 @@ class TestFill:
         monkeypatch.setattr(summary, "CHUNKS_MAX", 2)
         bank.refuses = 503
         said = io.StringIO()
-        with OpenRun(order_for(bank), Screen(said)) as run, pytest.raises(GeneratorError, match="Only 0 payments"):
+        with OpenRun(setup_for(bank), Screen(said)) as run, pytest.raises(GeneratorError, match="Only 0 payments"):
             fill(run, ASK.fill, ASK.fill_per_s)
         assert "12 payments of the fill were not taken: going on at 48/s" in said.getvalue()
 
@@ -67,7 +67,7 @@ class TestFill:
         monkeypatch.setattr(summary, "CHUNK_MS", 500)
         monkeypatch.setattr(summary, "LAG_S_MAX", 0.0)
         said = io.StringIO()
-        with OpenRun(order_for(bank), Screen(said)) as run:
+        with OpenRun(setup_for(bank), Screen(said)) as run:
             fill(run, ASK.fill, ASK.fill_per_s)
         assert "  settling was 0 s behind: going on at 48/s" in said.getvalue()
         assert "not taken" not in said.getvalue()
@@ -79,13 +79,13 @@ class TestMeasure:
 
     def test_a_whole_run(self, bank: Bank) -> None:
         """Summaries of every kind are counted apart, and are what the processors say."""
-        sheet = measure(order_for(bank), ASK, Screen(io.StringIO()))
+        sheet = measure(setup_for(bank), ASK, Screen(io.StringIO()))
         assert sheet.faults() == []
         assert sheet.more["at_rest"].count == 8
         assert sheet.more["under_load"].wrong == 0
         assert set(sheet.more["summaries"]["kinds"]) == set(KINDS)
         assert [goal.name for goal in sheet.goals][:2] == ["summary p99 ms", "summary p99 ms, slowest kind of window"]
-        assert "compared with the processors at rest: 8 answers" in sheet.told[-1]
+        assert "compared with the processors at rest: 8 answers" in sheet.lines[-1]
 
     def test_an_audit_of_the_fill_counts(self, bank: Bank, monkeypatch: pytest.MonkeyPatch) -> None:
         """One that differs is a fault, as of any other load."""
@@ -97,13 +97,13 @@ class TestMeasure:
 
         monkeypatch.setattr(openrun, "audit", audit)
         monkeypatch.setattr(OpenRun.load, "__kwdefaults__", {"tick_s": 0.1, "audit_every_s": 0.2})
-        told = measure(order_for(bank), ASK, Screen(io.StringIO())).faults()
+        told = measure(setup_for(bank), ASK, Screen(io.StringIO())).faults()
         assert told == [f"1 of {len(made)} audits differ."]
 
     def test_a_payment_charged_twice_is_found(self, bank: Bank) -> None:
         """Though the summaries are what the processors say."""
         bank.double = 1
-        told = measure(order_for(bank), ASK, Screen(io.StringIO())).faults()
+        told = measure(setup_for(bank), ASK, Screen(io.StringIO())).faults()
         assert told == ["1 payments charged more than once."]
 
     def test_summaries_that_fail_are_told(self, bank: Bank) -> None:
@@ -114,6 +114,6 @@ class TestMeasure:
             return (503, b"not now") if asked.path.startswith("/payments-summary?") else answer(asked)
 
         bank.gateway.answer = broken
-        told = measure(order_for(bank), ASK, Screen(io.StringIO())).faults()
+        told = measure(setup_for(bank), ASK, Screen(io.StringIO())).faults()
         assert any("summaries refused" in each for each in told)
         assert any("summaries were wrong: from: " in each for each in told)

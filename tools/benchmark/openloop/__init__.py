@@ -9,6 +9,6 @@ Light, because it shares the machine with what it measures: a third of what k6 t
 busy cores: 35 to 45 µs of CPU per request against 110 to 140), most of it in the kernel. One process and one thread;
 a number of connections that stay open, one request at a time on each.
 
-Pure are `plan` (what to do), `schedule` (when), `requests` and `windows` (what is sent), `told` (what is said of it),
-`answers` (bytes to answers). `ticker` is the kernel's timer, `connection` and `stream` send, `__main__` starts.
+Pure are `plan` (what to do), `schedule` (when), `requests` and `windows` (what is sent), `messages` (what is said of
+it), `answers` (bytes to answers). `ticker` is the kernel's timer, `connection` and `stream` send, `__main__` starts.
 """

@@ -1,4 +1,4 @@
-"""The generator's process: a plan in, events out. See the package's docstring."""
+"""The generator's process: a plan in, messages out. See the package's docstring."""
 
 from __future__ import annotations
 
@@ -13,32 +13,32 @@ from collections.abc import Callable
 import uvloop
 
 from tools.benchmark.openloop import plan as plans
-from tools.benchmark.openloop.plan import Plan
-from tools.benchmark.openloop.requests import Payments, Summaries
+from tools.benchmark.openloop.messages import Began, Finished, Message, encode
+from tools.benchmark.openloop.plan import LoadPlan
+from tools.benchmark.openloop.requests import PaymentRequests, SummaryRequests
 from tools.benchmark.openloop.schedule import groups
 from tools.benchmark.openloop.stream import Stream
-from tools.benchmark.openloop.told import Began, Event, Finished, encode
 
 EXIT_CANNOT_CONNECT = 3
-TELL_S = 1.0
+INTERVAL_S = 1.0
 LEAD_NS = 50_000_000  # between the last preparation and the first request
 
 
-async def carry_out(plan: Plan, say: Callable[[Event], None]) -> None:
+async def carry_out(plan: LoadPlan, say: Callable[[Message], None]) -> None:
     """Run a whole load; raises OSError if nothing takes connections there."""
-    address, summaries = (plan.host, plan.port), Summaries(plan)
+    address, summaries = (plan.host, plan.port), SummaryRequests(plan)
     rates = [[each.payments_per_s for each in plan.phases], [each.summaries_per_s for each in plan.phases]]
 
-    def tell() -> None:
+    def end_interval() -> None:
         for stream in streams:
             say(stream.take())
 
     def begin(phase: int) -> None:
         if phase:
-            tell()
+            end_interval()
         say(Began(time.monotonic_ns(), phase, streams[0].next_turn, _cpu_s()))
 
-    streams = [Stream(Payments(plan), address, first_turn=plan.first_turn, on_phase=begin)]
+    streams = [Stream(PaymentRequests(plan), address, first_turn=plan.first_turn, on_phase=begin)]
     if any(rates[1]):
         streams.append(Stream(summaries, address))
     try:
@@ -50,8 +50,8 @@ async def carry_out(plan: Plan, say: Callable[[Event], None]) -> None:
             stream.start(groups(spans, start_ns))
         over = asyncio.gather(*(stream.over.wait() for stream in streams))
         while not over.done():
-            await asyncio.wait([over], timeout=TELL_S)
-            tell()
+            await asyncio.wait([over], timeout=INTERVAL_S)
+            end_interval()
     finally:
         for stream in streams:
             stream.close()
@@ -64,8 +64,8 @@ def _cpu_s() -> float:
     return used.ru_utime + used.ru_stime
 
 
-def _say(event: Event) -> None:
-    sys.stdout.write(encode(event) + "\n")
+def _say(message: Message) -> None:
+    sys.stdout.write(encode(message) + "\n")
     sys.stdout.flush()
 
 

@@ -32,7 +32,7 @@ class Phase:
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class LoadPlan:
     """One load.
 
     Attributes:
@@ -61,19 +61,19 @@ class Plan:
         return sum(phase.duration_ms for phase in self.phases) / _MS_PER_S
 
 
-def encode(plan: Plan) -> str:
+def encode(plan: LoadPlan) -> str:
     """Return the plan as JSON."""
     return json.dumps(dataclasses.asdict(plan))
 
 
-def decode(text: str) -> Plan:
+def decode(text: str) -> LoadPlan:
     """Return the plan that `encode` wrote; raises ScenarioError, or ValueError if it is no JSON."""
-    plan: Plan = build(Plan, json.loads(text), "plan")
+    plan: LoadPlan = build(LoadPlan, json.loads(text), "plan")
     check(plan)
     return plan
 
 
-def check(plan: Plan) -> None:
+def check(plan: LoadPlan) -> None:
     """Raise ScenarioError if a number makes no sense."""
     between("connections", plan.connections, 1, CONNECTIONS_MAX)
     between("phases", len(plan.phases), 1, CONNECTIONS_MAX)

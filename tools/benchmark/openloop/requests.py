@@ -9,8 +9,8 @@ from collections.abc import Callable
 from typing import NamedTuple, Protocol
 
 from tools.benchmark import payments
-from tools.benchmark.openloop.plan import Plan
-from tools.benchmark.openloop.told import Sample
+from tools.benchmark.openloop.messages import Sample
+from tools.benchmark.openloop.plan import LoadPlan
 from tools.benchmark.openloop.windows import KINDS, Window, draw
 
 USER = 1  # the open loop is one user that never waits
@@ -40,12 +40,12 @@ class Requests(Protocol):
         """Take in what a good answer said."""
 
 
-class Payments:
+class PaymentRequests:
     """`POST /payments`: which ones follows from the plan alone."""
 
     name = "payments"
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: LoadPlan) -> None:
         self._run, self._seed, self._amount = plan.run, plan.seed, plan.amount
         self._before = (
             f"POST /payments HTTP/1.1\r\nHost: {plan.host}:{plan.port}\r\nContent-Type: application/json\r\n"
@@ -63,12 +63,12 @@ class Payments:
         """Nothing is in it."""
 
 
-class Summaries:
+class SummaryRequests:
     """`GET /payments-summary` over windows of all kinds in turn; `samples` keeps some of the answers."""
 
     name = "summaries"
 
-    def __init__(self, plan: Plan, clock_ns: Callable[[], int] = time.time_ns) -> None:
+    def __init__(self, plan: LoadPlan, clock_ns: Callable[[], int] = time.time_ns) -> None:
         self._history_from_ms = plan.history_from_ms
         self._chance = random.Random(plan.seed)
         self._clock_ns = clock_ns

@@ -9,10 +9,10 @@ from collections.abc import Callable, Iterator
 
 from tools.benchmark.openloop.answers import Answer
 from tools.benchmark.openloop.connection import Connection
+from tools.benchmark.openloop.messages import UNANSWERED, Account, Interval
 from tools.benchmark.openloop.requests import Request, Requests
 from tools.benchmark.openloop.schedule import Group
 from tools.benchmark.openloop.ticker import Ticker
-from tools.benchmark.openloop.told import UNANSWERED, Account, Told
 
 ANSWER_TIMEOUT_S = 5.0  # over three times what the contest's client waits: at the limit, late is not lost
 HELD_AFTER_S = 2.0  # what found no free connection for so long is not sent any more, so that the wait has a bound
@@ -84,8 +84,8 @@ class Stream:
         self._check = self._loop.call_later(CHECK_S, self._look_for_late)
         self._on_tick()
 
-    def take(self) -> Told:
-        """Return what happened since the last time."""
+    def take(self) -> Interval:
+        """Return the interval that ends now, and begin the next."""
         return self._account.take(time.monotonic_ns(), self.phase, len(self._waiting))
 
     def close(self) -> None:
@@ -123,7 +123,7 @@ class Stream:
             self._end_if_done()
 
     def _begin(self, phase: int) -> None:
-        """Tell that a phase begins; what is told before belongs to the one before."""
+        """Say that a phase begins; the interval taken before it belongs to the one before."""
         self._on_phase(phase)
         self.phase = phase
 

@@ -14,14 +14,14 @@ from tests.tools.benchmark.openloop.servers import ACCEPTED, serving
 from tests.tools.benchmark.openloop.test_plan import PLAN
 from tools.benchmark.endpoints import free_port
 from tools.benchmark.openloop import __main__ as program
-from tools.benchmark.openloop.plan import Phase, Plan, encode
-from tools.benchmark.openloop.told import Began, Event, Finished, Told, decode
+from tools.benchmark.openloop.messages import Began, Finished, Interval, Message, decode
+from tools.benchmark.openloop.plan import LoadPlan, Phase, encode
 from tools.benchmark.targets import ROOT
 
 SUMMARY = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
 
 
-def plan_for(port: int, *phases: Phase) -> Plan:
+def plan_for(port: int, *phases: Phase) -> LoadPlan:
     """A small load."""
     return dataclasses.replace(PLAN, port=port, phases=phases)
 
@@ -37,32 +37,32 @@ class TestCarryOut:
 
     async def test_tells_all_of_it(self) -> None:
         """Phases with the number of their first payment, both kinds of request, then the end."""
-        events: list[Event] = []
+        messages: list[Message] = []
         async with serving(answer) as (port, requests):
-            await program.carry_out(plan_for(port, Phase("a", 100, 50), Phase("b", 200, 100, 50)), events.append)
-        assert [(each.phase, each.first_turn) for each in events if isinstance(each, Began)] == [
+            await program.carry_out(plan_for(port, Phase("a", 100, 50), Phase("b", 200, 100, 50)), messages.append)
+        assert [(each.phase, each.first_turn) for each in messages if isinstance(each, Began)] == [
             (0, 100),
             (1, 105),
             (2, 125),
         ]
-        used_s = [each.cpu_s for each in events if isinstance(each, Began)]
+        used_s = [each.cpu_s for each in messages if isinstance(each, Began)]
         assert 0 < used_s[0] < used_s[1] < used_s[2]
-        told = [each for each in events if isinstance(each, Told)]
-        assert sum(each.sent for each in told if each.stream == "payments") == 25
-        assert sum(each.sent for each in told if each.stream == "payments" and each.phase == 0) == 5
-        assert sum(each.sent for each in told if each.stream == "summaries") == 10
+        intervals = [each for each in messages if isinstance(each, Interval)]
+        assert sum(each.sent for each in intervals if each.stream == "payments") == 25
+        assert sum(each.sent for each in intervals if each.stream == "payments" and each.phase == 0) == 5
+        assert sum(each.sent for each in intervals if each.stream == "summaries") == 10
         assert len(requests) == 35
-        last = events[-1]
+        last = messages[-1]
         assert isinstance(last, Finished)
         assert len(last.samples) == 10
         assert 0 < last.cpu_s < 5
 
     async def test_payments_alone_need_no_other_connections(self) -> None:
         """Without summaries there is one stream."""
-        events: list[Event] = []
+        messages: list[Message] = []
         async with serving(answer) as (port, _):
-            await program.carry_out(plan_for(port, Phase("a", 100, 50)), events.append)
-        assert {each.stream for each in events if isinstance(each, Told)} == {"payments"}
+            await program.carry_out(plan_for(port, Phase("a", 100, 50)), messages.append)
+        assert {each.stream for each in messages if isinstance(each, Interval)} == {"payments"}
 
 
 @pytest.mark.slow
@@ -70,7 +70,7 @@ class TestMain:
     """The process."""
 
     def test_reads_a_plan_and_says_lines(self) -> None:
-        """One event each; status 0."""
+        """One message each; status 0."""
 
         async def run() -> tuple[int, str]:
             async with serving(answer) as (port, _):
@@ -85,10 +85,10 @@ class TestMain:
                 return process.returncode, said.decode()
 
         status, said = asyncio.run(run())
-        events = [decode(line) for line in said.splitlines()]
+        messages = [decode(line) for line in said.splitlines()]
         assert status == 0
-        assert isinstance(events[0], Began)
-        assert isinstance(events[-1], Finished)
+        assert isinstance(messages[0], Began)
+        assert isinstance(messages[-1], Finished)
 
     def test_nobody_there_is_a_sentence(
         self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

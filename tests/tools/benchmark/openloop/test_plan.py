@@ -5,10 +5,10 @@ import dataclasses
 import pytest
 
 from tools.benchmark.errors import ScenarioError
-from tools.benchmark.openloop.plan import Phase, Plan, decode, encode
+from tools.benchmark.openloop.plan import LoadPlan, Phase, decode, encode
 from tools.benchmark.scenario import Amount
 
-PLAN = Plan(
+PLAN = LoadPlan(
     host="127.0.0.1",
     port=9999,
     phases=(Phase("warm-up", 500, 10), Phase("load", 2_000, 30, 5)),

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.tools.benchmark.openloop.test_plan import PLAN
-from tools.benchmark.openloop.requests import SAMPLES_PER_KIND, USER, Payments, Summaries
+from tools.benchmark.openloop.requests import SAMPLES_PER_KIND, USER, PaymentRequests, SummaryRequests
 from tools.benchmark.openloop.windows import KINDS
 from tools.benchmark.payments import correlation_id, spread_cents
 
@@ -49,7 +49,7 @@ class TestPayments:
     @given(st.integers(0, 10**6))
     def test_is_the_payment_that_its_number_says(self, turn: int) -> None:
         """A whole request with id and amount as `payments` names them, the amount exact."""
-        request = Payments(PLAN).make(turn)
+        request = PaymentRequests(PLAN).make(turn)
         parsed = Parsed(request.data)
         assert (parsed.whole, parsed.method, parsed.url) == (True, b"POST", b"/payments")
         assert parsed.headers[b"Host"] == b"127.0.0.1:9999"
@@ -60,7 +60,7 @@ class TestPayments:
 
     def test_answers_say_nothing_more(self) -> None:
         """A 202 is empty."""
-        payments = Payments(PLAN)
+        payments = PaymentRequests(PLAN)
         payments.answered(payments.make(0), b"")
         assert payments.make(0).label == "accepted"
 
@@ -70,7 +70,7 @@ class TestSummaries:
 
     def test_all_kinds_in_turn(self) -> None:
         """Each is counted under its kind, and is a whole request."""
-        summaries = Summaries(PLAN, lambda: NOW_NS)
+        summaries = SummaryRequests(PLAN, lambda: NOW_NS)
         requests = [summaries.make(turn) for turn in range(2 * len(KINDS))]
         assert [each.label for each in requests] == [*KINDS, *KINDS]
         for each in requests:
@@ -81,10 +81,10 @@ class TestSummaries:
 
     def test_keeps_some_answers_of_each_kind(self) -> None:
         """With the window, and when it was asked for."""
-        summaries = Summaries(PLAN, lambda: NOW_NS)
+        summaries = SummaryRequests(PLAN, lambda: NOW_NS)
         for _ in range(SAMPLES_PER_KIND + 5):
             summaries.answered(summaries.make(0), b"{}")
         assert len(summaries.samples) == SAMPLES_PER_KIND
         assert summaries.samples[0] == ("all", None, None, NOW_NS // 1_000_000, "{}")
-        summaries.answered(Payments(PLAN).make(0), b"")
+        summaries.answered(PaymentRequests(PLAN).make(0), b"")
         assert len(summaries.samples) == SAMPLES_PER_KIND

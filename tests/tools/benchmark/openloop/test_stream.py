@@ -8,18 +8,18 @@ import pytest
 from tests.tools.benchmark.openloop.servers import ACCEPTED, CLOSING, FULL, serving
 from tests.tools.benchmark.openloop.test_plan import PLAN
 from tools.benchmark.openloop import stream as module
-from tools.benchmark.openloop.requests import Payments
+from tools.benchmark.openloop.messages import LATE, Interval
+from tools.benchmark.openloop.requests import PaymentRequests
 from tools.benchmark.openloop.schedule import Group, groups
 from tools.benchmark.openloop.stream import Stream
-from tools.benchmark.openloop.told import LATE, Told
 
 NS_PER_MS = 1_000_000
 
 
-async def sent(port: int, spans: list[tuple[int, int]], connections: int = 2) -> tuple[Told, list[int]]:
-    """What is told of a load of these (rate, ms), and the phases that began."""
+async def sent(port: int, spans: list[tuple[int, int]], connections: int = 2) -> tuple[Interval, list[int]]:
+    """What happened in a load of these (rate, ms), and the phases that began."""
     phases: list[int] = []
-    stream = Stream(Payments(PLAN), ("127.0.0.1", port), first_turn=10, on_phase=phases.append)
+    stream = Stream(PaymentRequests(PLAN), ("127.0.0.1", port), first_turn=10, on_phase=phases.append)
     await stream.connect(connections)
     stream.start(groups(spans, time.monotonic_ns()))
     try:
@@ -37,12 +37,13 @@ class TestStream:
     async def test_everything_due_is_sent_and_answered(self) -> None:
         """One request each, with the numbers that follow one another, and the phases in their order."""
         async with serving(lambda _: ACCEPTED) as (port, requests):
-            told, phases = await sent(port, [(100, 200), (50, 100)])
-        assert (told.sent, told.held, told.waiting, told.statuses, phases) == (25, 0, 0, {202: 25}, [0, 1, 2])
-        assert requests == [Payments(PLAN).make(turn).data for turn in range(10, 35)]
-        assert told.latencies["accepted"].count == 25
-        assert told.latencies[LATE].count == 25
-        assert told.cents == sum(Payments(PLAN).make(turn).cents for turn in range(10, 35))
+            interval, phases = await sent(port, [(100, 200), (50, 100)])
+        assert (interval.sent, interval.held, interval.waiting) == (25, 0, 0)
+        assert (interval.statuses, phases) == ({202: 25}, [0, 1, 2])
+        assert requests == [PaymentRequests(PLAN).make(turn).data for turn in range(10, 35)]
+        assert interval.latencies["accepted"].count == 25
+        assert interval.latencies[LATE].count == 25
+        assert interval.cents == sum(PaymentRequests(PLAN).make(turn).cents for turn in range(10, 35))
 
     async def test_a_slow_server_does_not_slow_the_load(self) -> None:
         """Latency counts from when a request was due: the second one waits for the first one's connection."""
@@ -52,9 +53,9 @@ class TestStream:
             return ACCEPTED
 
         async with serving(answer) as (port, _):
-            told, _ = await sent(port, [(100, 20)], connections=1)
-        assert told.statuses == {202: 2}
-        first_us, second_us = (told.latencies["accepted"].quantiles_us([share])[0] for share in (0.5, 1.0))
+            interval, _ = await sent(port, [(100, 20)], connections=1)
+        assert interval.statuses == {202: 2}
+        first_us, second_us = (interval.latencies["accepted"].quantiles_us([share])[0] for share in (0.5, 1.0))
         assert first_us >= 100_000
         assert second_us >= 190_000
 
@@ -62,15 +63,15 @@ class TestStream:
         """A connection that is gone is replaced."""
         answers = [ACCEPTED, FULL, None, CLOSING]
         async with serving(lambda _: answers.pop(0) if answers else ACCEPTED) as (port, _):
-            told, _ = await sent(port, [(40, 250)], connections=1)
-        assert told.statuses == {202: 8, 503: 1, 0: 1}
-        assert told.failed == [(11, 503), (12, 0)]
+            interval, _ = await sent(port, [(40, 250)], connections=1)
+        assert interval.statuses == {202: 8, 503: 1, 0: 1}
+        assert interval.failed == [(11, 503), (12, 0)]
 
     async def test_a_server_that_goes_and_comes_back(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """What was due meanwhile waits, and is sent late."""
         monkeypatch.setattr(module, "CONNECT_AGAIN_S", 0.01)
         async with serving(lambda _: None) as (port, _):
-            stream = Stream(Payments(PLAN), ("127.0.0.1", port))
+            stream = Stream(PaymentRequests(PLAN), ("127.0.0.1", port))
             await stream.connect(1)
             stream.start(groups([(10, 400)], time.monotonic_ns()))
             await asyncio.sleep(0.05)
@@ -85,7 +86,7 @@ class TestStream:
     async def test_is_closed_while_it_still_tries_to_connect(self) -> None:
         """An interrupt leaves nothing behind."""
         async with serving(lambda _: None) as (port, _):
-            stream = Stream(Payments(PLAN), ("127.0.0.1", port))
+            stream = Stream(PaymentRequests(PLAN), ("127.0.0.1", port))
             await stream.connect(1)
             stream.start(groups([(10, 60_000)], time.monotonic_ns()))
             await asyncio.sleep(0.02)
@@ -100,23 +101,23 @@ class TestStream:
         monkeypatch.setattr(module, "ANSWER_TIMEOUT_S", 0.3)
         monkeypatch.setattr(module, "CHECK_S", 0.02)
         async with serving(lambda _: b"") as (port, requests):
-            told, _ = await sent(port, [(50, 100)], connections=2)
-        assert len(requests) == told.sent == 2
-        assert (told.held, told.statuses) == (3, {0: 2})
+            interval, _ = await sent(port, [(50, 100)], connections=2)
+        assert len(requests) == interval.sent == 2
+        assert (interval.held, interval.statuses) == (3, {0: 2})
 
     async def test_many_are_sent_in_groups(self) -> None:
         """Faster than it wakes up."""
         async with serving(lambda _: ACCEPTED) as (port, _):
-            told, _ = await sent(port, [(4000, 100)], connections=8)
-        assert told.sent == 400
-        assert told.statuses == {202: 400}
-        assert told.latencies[LATE].count == 100
+            interval, _ = await sent(port, [(4000, 100)], connections=8)
+        assert interval.sent == 400
+        assert interval.statuses == {202: 400}
+        assert interval.latencies[LATE].count == 100
 
     async def test_a_server_that_is_not_there_is_an_error(self) -> None:
         """Before anything is sent."""
         async with serving(lambda _: ACCEPTED) as (port, _):
             pass
-        stream = Stream(Payments(PLAN), ("127.0.0.1", port))
+        stream = Stream(PaymentRequests(PLAN), ("127.0.0.1", port))
         with pytest.raises(OSError, match="refused|failed"):
             await stream.connect(1)
         stream.start(iter([Group(0, 0, 0)]))

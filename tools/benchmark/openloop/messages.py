@@ -1,4 +1,4 @@
-"""What the generator says of its load, as events and as lines of JSON; and the account it keeps in between. Pure.
+"""What the generator says of its load: messages, each a line of JSON, and the account it keeps in between. Pure.
 
 Moments are `time.monotonic_ns()`, which is one clock for all processes of a machine.
 """
@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from tools.benchmark.histogram import Histogram
 
-FAILURES_TOLD_MAX = 20_000  # in a whole load: beyond that only the counters tell
+FAILURES_NAMED_MAX = 20_000  # in a whole load: beyond that only the counters tell
 LATE = "late"  # how late groups were sent, beside the latencies of answers
 REFUSED = "refused"  # latencies of answers that were no success
 UNANSWERED = 0  # stands for a status
@@ -30,10 +30,11 @@ class Began(NamedTuple):
     cpu_s: float
 
 
-class Told(NamedTuple):
-    """What happened to one kind of request since the last time, all of it in one phase.
+class Interval(NamedTuple):
+    """What happened to one kind of request since the last one, all of it in one phase.
 
     Attributes:
+        at_ns: when it ends.
         stream: `payments` or `summaries`.
         sent: requests written to a connection.
         held: requests never sent: they were due, and no connection was free for too long.
@@ -67,21 +68,21 @@ class Sample(NamedTuple):
 
 
 class Finished(NamedTuple):
-    """The last thing said: the generator's own CPU, and some of the summaries it got."""
+    """The last message: the generator's own CPU, and some of the summaries it got."""
 
     at_ns: int
     cpu_s: float
     samples: list[Sample]
 
 
-Event = Began | Told | Finished
-_KINDS: dict[str, type[Began | Told | Finished]] = {"began": Began, "told": Told, "finished": Finished}
+Message = Began | Interval | Finished
+_KINDS: dict[str, type[Began | Interval | Finished]] = {"began": Began, "interval": Interval, "finished": Finished}
 
 
-def encode(event: Event) -> str:
+def encode(message: Message) -> str:
     """Return the line that says it."""
-    name = next(name for name, kind in _KINDS.items() if isinstance(event, kind))
-    return json.dumps({"event": name, **event._asdict()}, default=_plain)
+    name = next(name for name, kind in _KINDS.items() if isinstance(message, kind))
+    return json.dumps({"message": name, **message._asdict()}, default=_plain)
 
 
 def _plain(value: object) -> Any:
@@ -90,14 +91,14 @@ def _plain(value: object) -> Any:
     raise TypeError(f"{value!r} can't be said")
 
 
-def decode(line: str) -> Event | None:
-    """Return the event in a line, or None for one that says something else."""
+def decode(line: str) -> Message | None:
+    """Return the message in a line, or None for one that says something else."""
     try:
         said = json.loads(line)
-        kind = _KINDS[said.pop("event")]
+        kind = _KINDS[said.pop("message")]
         if kind is Finished:
             said["samples"] = [Sample(*each) for each in said["samples"]]
-        if kind is Told:
+        if kind is Interval:
             said["statuses"] = {int(status): count for status, count in said["statuses"].items()}
             said["failed"] = [(turn, status) for turn, status in said["failed"]]
             said["latencies"] = {label: _histogram(shown) for label, shown in said["latencies"].items()}
@@ -111,11 +112,11 @@ def _histogram(shown: dict[str, Any]) -> Histogram:
 
 
 class Account:
-    """What is to be said of one kind of request, gathered until it is taken."""
+    """Gathers the next interval of one kind of request."""
 
     def __init__(self, stream: str) -> None:
         self._stream = stream
-        self._failures_told = 0
+        self._failures_named = 0
         self._begin()
 
     def _begin(self) -> None:
@@ -137,8 +138,8 @@ class Account:
             return True
         if status != UNANSWERED:
             self._record(REFUSED, latency_us)
-        if self._failures_told < FAILURES_TOLD_MAX:
-            self._failures_told += 1
+        if self._failures_named < FAILURES_NAMED_MAX:
+            self._failures_named += 1
             self._failed.append((turn, status))
         return False
 
@@ -148,11 +149,11 @@ class Account:
             histogram = self._latencies[label] = Histogram()
         histogram.record(value_us)
 
-    def take(self, at_ns: int, phase: int, waiting: int) -> Told:
-        """Return what was gathered, and begin anew."""
-        told = Told(
+    def take(self, at_ns: int, phase: int, waiting: int) -> Interval:
+        """Return the interval that ends now, and begin the next."""
+        interval = Interval(
             *(at_ns, self._stream, phase, self.sent, self.held, waiting),
             *(dict(self._statuses), self.cents, self._failed, self._latencies),
         )
         self._begin()
-        return told
+        return interval

@@ -1,10 +1,10 @@
-"""Tests of tools/benchmark/openloop/told.py."""
+"""Tests of tools/benchmark/openloop/messages.py."""
 
 import pytest
 
 from tools.benchmark.histogram import Histogram
-from tools.benchmark.openloop import told
-from tools.benchmark.openloop.told import LATE, REFUSED, Account, Began, Finished, Sample, decode, encode
+from tools.benchmark.openloop import messages
+from tools.benchmark.openloop.messages import LATE, REFUSED, Account, Began, Finished, Sample, decode, encode
 
 
 def an_account() -> Account:
@@ -20,13 +20,13 @@ def an_account() -> Account:
 
 
 class TestLines:
-    """Events as lines."""
+    """Messages as lines."""
 
     def test_arrive_as_they_were_said(self) -> None:
         """Numbers stay numbers, and histograms histograms."""
         said = an_account().take(7, 1, 2)
         heard = decode(encode(said))
-        assert isinstance(heard, told.Told)
+        assert isinstance(heard, messages.Interval)
         assert heard._replace(latencies={}) == said._replace(latencies={})
         assert {label: each.bins for label, each in heard.latencies.items()} == {
             label: each.bins for label, each in said.latencies.items()
@@ -35,7 +35,7 @@ class TestLines:
         assert decode(encode(finished)) == finished
         assert decode(encode(Began(1, 2, 3, 0.5))) == Began(1, 2, 3, 0.5)
 
-    @pytest.mark.parametrize("line", ["", "Traceback", "[]", "3", '{"event": "other"}', '{"event": "began"}'])
+    @pytest.mark.parametrize("line", ["", "Traceback", "[]", "3", '{"message": "other"}', '{"message": "began"}'])
     def test_anything_else_is_none(self, line: str) -> None:
         """It is kept as a remark by who listens."""
         assert decode(line) is None
@@ -62,7 +62,7 @@ class TestAccount:
 
     def test_does_not_tell_of_all_failures(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """Their number has a bound, over all that is taken; the counts have none."""
-        monkeypatch.setattr(told, "FAILURES_TOLD_MAX", 1)
+        monkeypatch.setattr(messages, "FAILURES_NAMED_MAX", 1)
         account = an_account()
         assert account.take(1, 0, 0).failed == [(2, 503)]
         account.count(9, "accepted", 503, 1, 1)
