@@ -8,7 +8,6 @@ from collections.abc import Callable, Sequence
 from uuid import UUID
 
 from shm import INSTANCE_PATTERN, Segment, SegmentError
-from tools.ring_view.alarms import ALARMING
 from tools.ring_view.as_json import to_json
 from tools.ring_view.listing import list_segments
 from tools.ring_view.locks import read_locks
@@ -115,7 +114,7 @@ def as_text(view: View) -> str:
     """What people get to see."""
     match view:
         case Snapshot():
-            return snapshot_text(view, ALARMING)
+            return snapshot_text(view)
         case Search():
             return search_text(view)
         case _:

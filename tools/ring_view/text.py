@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 
 from shm import EPOCH_TIMES_FROM
+from tools.ring_view.alarms import ALARMING
 from tools.ring_view.as_json import decimal_text
 from tools.ring_view.snapshot import Area, LaneView, Listed, Money, Process, Search, Snapshot
 
@@ -68,18 +69,13 @@ def columns(head: Row, rows: Iterable[Row], left: int = 1) -> Iterator[str]:
         yield f"{INDENT}{INDENT.join(cells)}".rstrip()
 
 
-def snapshot_text(view: Snapshot, alarming: Iterable[str] = ()) -> str:
-    """A whole look.
-
-    Args:
-        view: what was seen.
-        alarming: the counts to be marked when above zero.
-    """
+def snapshot_text(view: Snapshot) -> str:
+    """Shows a whole look."""
     sections = [
         _head(view),
         _alarms(view.alarms),
         _processes(view.processes),
-        *(_counts(process, frozenset(alarming)) for process in view.processes),
+        *(_counts(process) for process in view.processes),
         _lanes(view.lanes),
         *(section for area in view.areas for section in (_table(area), _journal(area))),
         _totals(view),
@@ -130,13 +126,13 @@ def _process_row(process: Process) -> Row:
     )
 
 
-def _counts(process: Process, alarming: frozenset[str]) -> Iterator[str]:
+def _counts(process: Process) -> Iterator[str]:
     """The counts by name, wrapped; an alarming one above zero is marked."""
     yield ""
     yield f"COUNTS of {process.role}"
     line = ""
     for name, value in process.counts.items():
-        mark = ALARM_MARK if value and name in alarming else ""
+        mark = ALARM_MARK if value and name in ALARMING else ""
         shown = time_text(value) if name.endswith("_ms") else f"{value:,}"
         item = f"{mark}{name} {shown}"
         if line and len(line) + len(item) > COUNTS_WIDTH_MAX:

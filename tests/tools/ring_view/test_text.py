@@ -149,7 +149,7 @@ class TestSnapshotText:
 
     def test_whole(self) -> None:
         """Everything there is to see stands under its title."""
-        assert snapshot_text(snapshot(), ["set_aside"]).splitlines() == [
+        assert snapshot_text(snapshot()).splitlines() == [
             "segment of app1: id 00000000000000ff, version 1, 3.0 MiB, created 1970-01-01T00:00:01.000Z",
             (
                 "  workers 1, dispatchers 1; slots: 1,024 a lane, 3,072 a table (1,024 for what waits);"
