@@ -4,10 +4,19 @@ from collections.abc import Iterable
 from zlib import crc32
 
 from server.errors import LookupUnavailable
-from server.notation import PROCESSOR_NAMES
 from server.payments import PaymentStatus
 from server.volume import THIS_VOLUME, Volume
-from shm import Accepted, Fingerprint, Kept, Segment, SegmentError, SegmentMissing, SegmentNotReady, State
+from shm import (
+    PROCESSOR_NAMES,
+    Accepted,
+    Fingerprint,
+    Kept,
+    Segment,
+    SegmentError,
+    SegmentMissing,
+    SegmentNotReady,
+    State,
+)
 
 
 def dispatcher_of(correlation_id: bytes, dispatchers: int) -> int:

@@ -6,9 +6,6 @@ from functools import lru_cache
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
-PROCESSOR_NAMES = ("default", "fallback")
-"""By their number in shared memory, as clients are told."""
-
 CENTS_DIGITS = 2
 """Decimals an amount may have: a cent is the smallest unit that the processors store."""
 

@@ -17,8 +17,9 @@ import httpx
 
 from server.attempt import DECIDES, Shown, decode_object, decode_shown, encode_payment
 from server.errors import OutcomeUnknown, ProcessorError, ProcessorUnreachable
-from server.notation import PROCESSOR_NAMES, JsonNumber, format_id
+from server.notation import JsonNumber, format_id
 from server.transport import ProcessorAnswer
+from shm import PROCESSOR_NAMES
 
 CONNECT_TIMEOUT_S = 1.0
 """How long making a connection may take. A lost SYN is sent again after 1 s, and a payment stamped longer ago than that

@@ -46,7 +46,7 @@ from shm.names import (
     segment_name,
     worker_role,
 )
-from shm.record import EPOCH_TIMES_FROM, STATE_KINDS, Accepted, AllTime, Base, Ended, Kept, Kind
+from shm.record import EPOCH_TIMES_FROM, PROCESSOR_NAMES, STATE_KINDS, Accepted, AllTime, Base, Ended, Kept, Kind
 from shm.recovery import recover
 from shm.role import RoleLock, is_role_free, make_lock_file, take_role
 from shm.roster import Member, Roster
@@ -59,6 +59,7 @@ __all__ = [
     "ENDED",
     "EPOCH_TIMES_FROM",
     "INSTANCE_PATTERN",
+    "PROCESSOR_NAMES",
     "STATE_KINDS",
     "SUPERVISOR",
     "UNSETTLED",

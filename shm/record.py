@@ -81,6 +81,9 @@ class Ended(NamedTuple):
     slot: int
 
 
+PROCESSOR_NAMES = ("default", "fallback")
+"""What the processors are called, by their index."""
+
 AllTime = tuple[int, int, int, int]
 """Settled payments and their cents: at default, then at fallback. Those of processor p are at 2 * p and 2 * p + 1."""
 

@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import quote
 
+from shm import PROCESSOR_NAMES
 from tools.launcher.options import DOCKER_PORTS, Options
 
-PROCESSOR_NAMES = ("default", "fallback")
 FEES_PERCENT = ("7", "10")  # the contest's final
 WORKERS = 1  # as haproxy/haproxy.cfg has server lines for
 

@@ -5,14 +5,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple, Self
 
-from shm import UNSETTLED
+from shm import PROCESSOR_NAMES, UNSETTLED
 
 HEARTBEAT_STALE_MS = 1500
 """Three beats of 0.5 s missed; a summary waits for two."""
 
 GONE, LEAVING = "gone", "leaving"
-
-PROCESSOR_NAMES = ("default", "fallback")
 
 _UNSETTLED = frozenset(state.name.lower() for state in UNSETTLED)
 
