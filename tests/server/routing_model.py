@@ -5,7 +5,7 @@ In the model payments arrive, routers send them, and two processors change their
 Events in a heap instead of processes, a clock that jumps, and the processors' traps: the delay is over before the
 failing flag is looked at, and a health poll tells of the moment it was made. As in the contest two instances share the
 load, each knows only what its own payments met, and both hear of each health poll. What the dispatcher does beside
-routing (memory, journals, pace, unknown outcomes) is left out.
+routing (memory, journals, pace but for its bursts, unknown outcomes) is left out.
 
 Nothing is in step by itself: dice say when polls are made, how long the network takes, and who gets a payment.
 """
@@ -18,16 +18,17 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from server.circuit import PROBE_PAUSE_MIN_MS, Circuit
+from server.config import load
 from server.custody import IN_FRONT_ATTEMPTS_MAX
+from server.dispatcher import BUSY_MS
+from server.pacing import BURST, GATHER_MS
+from server.processors import HEALTH_EVERY_MS
 from server.routing import Router, make_policy
 
 INSTANCES = 2
-TURN_MS = 20  # the dispatcher's longest pause while something waits
-GATHER_MS = 100  # and how long payments gather when nothing does
-HEALTH_EVERY_MS = 5300  # how long the lease of a processor's poll lasts
-HEALTH_TRY_MS = 1000  # within this after its end somebody takes the next
+HEALTH_TRY_MS = 1000  # within this after the end of a health poll's lease somebody takes the next
 NETWORK_MS = (2, 6)
-SENT_PER_TURN_MAX = 32
+DEFAULTS = load({})
 FOREVER_MS = 1 << 40
 NOW_MS = 1_000_000
 SLOW_MS = 1000
@@ -206,9 +207,9 @@ class RoutingModel:
         stages: list[Stage],
         arrivals_ms: Iterable[int],
         *,
-        fees_bp: tuple[int, int] = (700, 1000),
+        fees_bp: tuple[int, int] = (DEFAULTS.fee_default_bp, DEFAULTS.fee_fallback_bp),
         limit: int = 64,
-        slow_ms: int = 1250,
+        slow_ms: int = DEFAULTS.slow_ms,
         with_health: bool = True,
         dice: random.Random,
     ) -> None:
@@ -218,7 +219,7 @@ class RoutingModel:
         self.instances = list[Instance]()
         for _ in range(INSTANCES):
             circuits = (Circuit(limit, slow_ms), Circuit(limit, slow_ms))
-            router = Router(circuits, make_policy(fees_bp, 1500))
+            router = Router(circuits, make_policy(fees_bp, DEFAULTS.wait_ms_per_fee_point))
             self.instances.append(Instance(circuits, router, dice.randrange(GATHER_MS)))
         self._polls_ms = [dice.randrange(HEALTH_EVERY_MS) if with_health else FOREVER_MS for _ in range(2)]
         self._answers: list[Answer] = []  # a heap
@@ -257,12 +258,12 @@ class RoutingModel:
         instance.waiting.extend(instance.arrived)
         instance.arrived.clear()
         more = self._send(instance, now_ms)
-        instance.turn_ms = now_ms + (1 if more else TURN_MS if instance.waiting else GATHER_MS)
+        instance.turn_ms = now_ms + (1 if more else BUSY_MS if instance.waiting else GATHER_MS)
 
     def _send(self, instance: Instance, now_ms: int) -> bool:
         """What may be sent in one turn; whether more may be sent at once."""
         waiting = instance.waiting
-        for _ in range(SENT_PER_TURN_MAX):
+        for _ in range(BURST):
             if not waiting:
                 return False
             processor = instance.router.choose(now_ms - waiting[0].accepted_ms, len(waiting), now_ms)

@@ -11,8 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from server.circuit import PROBE_AGAIN_MS, PROBE_PAUSE_MIN_MS, Circuit
+from server.pacing import GATHER_MS
 from server.routing import HESITATE_MS, Policy, Router, make_policy
 from tests.server.routing_model import (
+    DEFAULTS,
+    NETWORK_MS,
     NOW_MS,
     Behaviour,
     RoutingModel,
@@ -252,7 +255,7 @@ class TestContest:
         outcome = model.run(303 * S)
         assert outcome.unpaid == 0
         assert 0.30 < outcome.fallback_share < 0.35
-        assert outcome.waited_ms_max(until_ms=84 * S) < 1200
+        assert outcome.waited_ms_max(until_ms=84 * S) <= 1000 + GATHER_MS + max(NETWORK_MS)
         assert outcome.waited_ms_max() < (8 if with_health else 12) * S
 
     @pytest.mark.slow
@@ -290,8 +293,9 @@ class TestOutage:
             Stage(2 * S, Behaviour(5000), Behaviour()),
         ]
         outcome = RoutingModel(stages, steady(10 * S, 20), with_health=False, dice=random.Random(0)).run(20 * S)
-        late = [one for one in outcome.settled if one.accepted_ms >= 2 * S + 1300 and one.processor == 0]
-        assert len(late) <= 4  # two probes of each instance
+        seen_ms = 2 * S + 2 * GATHER_MS + DEFAULTS.slow_ms  # nobody may have come before the second gathering
+        late = [one for one in outcome.settled if one.accepted_ms >= seen_ms and one.processor == 0]
+        assert len(late) <= 2  # a probe of each instance
         assert outcome.unpaid == 0
 
     @pytest.mark.parametrize("with_health", [True, False])
