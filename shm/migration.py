@@ -38,16 +38,14 @@ def migrate(old: Segment, instance: str, geometry: Geometry) -> Segment:
     unsettled = count_unsettled(old)
     if unsettled:
         raise SegmentIncompatible(
-            f"segment {segment_name(instance)} has another geometry ({_told(old.geometry)}) and holds {unsettled} "
+            f"segment {segment_name(instance)} has another geometry ({_describe(old.geometry)}) and holds {unsettled} "
             "unsettled payments: start with the old settings until they are settled"
         )
     unfinished = _unfinished(instance)
     discard_unfinished(instance)
     new = Segment.create(instance + _UNFINISHED, geometry, segment_id=old.segment_id)
     try:
-        for dispatcher in range(geometry.dispatchers):
-            _copy_area(old, new, dispatcher)
-        _copy_purge(old, new)
+        copy_remembered(old, new)
     except BrokenInvariant as error:
         unfinished.unlink()
         raise SegmentIncompatible(f"segment {segment_name(instance)} can't be copied: {error}") from error
@@ -64,7 +62,7 @@ def _unfinished(instance: str) -> Path:
     return segment_path(instance + _UNFINISHED)
 
 
-def _told(geometry: Geometry) -> str:
+def _describe(geometry: Geometry) -> str:
     return ", ".join(f"{name.replace('_', ' ')} {count}" for name, count in geometry._asdict().items())
 
 
@@ -78,18 +76,25 @@ def count_unsettled(segment: Segment) -> int:
     return count
 
 
+def copy_remembered(old: Segment, new: Segment) -> None:
+    """Copies what must outlive a segment without unsettled payments into a fresh one with as many dispatchers.
+
+    Raises:
+        BrokenInvariant: a base, a record or a remembered payment is damaged.
+    """
+    for dispatcher in range(new.geometry.dispatchers):
+        _copy_area(old, new, dispatcher)
+    _copy_purge(old, new)
+
+
 def _copy_purge(old: Segment, new: Segment) -> None:
-    """A purge asked for without Redis, which some dispatchers may not have taken up yet: or they would never agree."""
+    """Copies a purge asked for without Redis: dispatchers that have not taken it up yet would never agree otherwise."""
     rows = (old.worker_counters(worker) for worker in range(old.geometry.workers))
     new.worker_counters(0).put(WorkerCount.PURGE_EPOCH, max(row.get(WorkerCount.PURGE_EPOCH) for row in rows))
 
 
 def _copy_area(old: Segment, new: Segment, dispatcher: int) -> None:
-    """Copies one dispatcher's area; records that no longer fit are folded into the new base.
-
-    Raises:
-        BrokenInvariant: its base, a record or a remembered payment is damaged.
-    """
+    """Copies one dispatcher's area; records that no longer fit are folded into the new base."""
     new.base_page(dispatcher)[:] = old.base_page(dispatcher)
     source, target = old.journal(dispatcher), new.journal(dispatcher)
     old_table, new_table = old.table(dispatcher), new.table(dispatcher)

@@ -186,7 +186,7 @@ class TestRefusals:
         """Dying during the copy leaves the old segment as it was; the next try throws the unfinished copy away."""
         before = live(old, 0, 20)
         with monkeypatch.context() as patch:
-            patch.setattr("shm.migration._copy_area", refuse(KeyboardInterrupt()))
+            patch.setattr("shm.migration.copy_remembered", refuse(KeyboardInterrupt()))
             with pytest.raises(KeyboardInterrupt):
                 migrate(old, instance, LARGER)
         assert observe(life_of(Segment.attach(instance), 0)) == before

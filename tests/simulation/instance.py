@@ -24,7 +24,7 @@ from shm import (
     count_unsettled,
     layout,
 )
-from shm.migration import _copy_area, _copy_purge
+from shm.migration import copy_remembered
 from shm.role import RETRY_S
 from tests.shm.memory import TEARS
 from tests.simulation.coverage import Fault
@@ -139,10 +139,9 @@ class Instance:
         geometry = draw_geometry(world.rng, dispatchers=dispatchers, in_lanes_max=plan.sibling_ids_max)
         data = bytearray(geometry.size)
         old, new = (Segment(*memory, self.segment_id, 0) for memory in ((self.data, self.geometry), (data, geometry)))  # type: ignore[arg-type]  # as in SimulatedSegment
+        copy_remembered(old, new)
         for index, member in enumerate(self.members):
-            _copy_area(old, new, index)
             self._truth.based(member, new.journal(index).base)
-        _copy_purge(old, new)
         world.note(Fault.COPIED)
         world.say(f"instance {self.number} has another geometry: {geometry}")
         self._copies_made += 1
