@@ -138,7 +138,7 @@ def _read_v2(folder: str, read_text: ReadText) -> Reading:
 
 
 def _kernel_bytes(memory: dict[str, int]) -> int:
-    """What the kernel itself holds for a cgroup of version 2; before Linux 5.18 its parts have no sum."""
+    """Return what the kernel itself holds for a cgroup of version 2; before Linux 5.18 its parts have no sum."""
     if "kernel" in memory:
         return memory["kernel"]
     return sum(memory.get(part, 0) for part in ("kernel_stack", "pagetables", "percpu", "slab"))

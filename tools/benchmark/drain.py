@@ -87,7 +87,7 @@ class _Outage:
         self.recovered_ns = 0
 
     def on_phase(self, name: str) -> None:
-        """A phase begins."""
+        """Make the processors fail when the outage begins, and calm when the drain does."""
         if name == "outage":
             behave(self._processors, FAILING)
         elif name == "drain":

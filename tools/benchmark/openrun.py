@@ -59,7 +59,7 @@ class Poll(NamedTuple):
 
     @property
     def stored(self) -> int:
-        """Both together."""
+        """How many payments both processors together had stored."""
         return self.default + self.fallback
 
 

@@ -41,7 +41,7 @@ class Condition:
     failing: bool
 
     def __str__(self) -> str:
-        """Short form for tables: `100 ms`, or `100 ms failing`."""
+        """Return the short form for tables: `100 ms`, or `100 ms failing`."""
         return f"{self.delay_ms} ms failing" if self.failing else f"{self.delay_ms} ms"
 
 

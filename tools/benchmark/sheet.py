@@ -30,7 +30,7 @@ class Goal(NamedTuple):
 
     @property
     def is_met(self) -> bool:
-        """Whether it is."""
+        """Whether the value is known and within its limits."""
         if self.value is None:
             return False
         return (self.at_most is None or self.value <= self.at_most) and (

@@ -29,7 +29,7 @@ def _interrupt(_number: int = 0, _frame: FrameType | None = None) -> NoReturn:
 
 
 def _do_nothing(_number: int, _frame: FrameType | None) -> None:
-    """Leave it: unlike SIG_IGN this is not handed on to children."""
+    """Leave the signal: unlike SIG_IGN this is not handed on to children."""
 
 
 def _heeded() -> list[signal.Signals]:

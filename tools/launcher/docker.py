@@ -105,14 +105,14 @@ class Composed:
 
     @staticmethod
     def _in_a_container(*options: str) -> list[str]:
-        """How a command begins that runs Python beside the instances: with their volumes, but not from their share."""
+        """Begins a command that runs Python beside the instances: with their volumes, but not from their share."""
         return [*GATEWAY, "run", "--rm", "--no-deps", "--no-TTY", *options, "--entrypoint", "python", INSTANCES[0]]
 
     def look_after(self) -> None:
-        """Docker itself starts again what dies."""
+        """Does nothing: Docker itself starts again what dies."""
 
     def status(self) -> str:
-        """How payments are doing, as last seen."""
+        """Reads how payments were doing when they were last looked at."""
         for line in self._seen.lines():
             numbers = line.split()
             if len(numbers) == len(status.Status._fields) and all(number.isdecimal() for number in numbers):
@@ -146,7 +146,7 @@ class Composed:
             self._run(*GATEWAY, "down", *remove)
 
     def _end_looker(self) -> None:
-        """Nobody looks any more; a container that does not go must not keep the others running."""
+        """Ends the container that looks; if it does not go, it must not keep the others running."""
         with contextlib.suppress(subprocess.TimeoutExpired):
             subprocess.run(
                 ["docker", "rm", "--force", LOOKER], capture_output=True, check=False, timeout=COMMAND_WITHIN_S
@@ -156,7 +156,7 @@ class Composed:
             self._looker.wait()
 
     def _unsettled(self) -> list[str]:
-        """A sentence for each segment that stays; a segment that can't be read stays."""
+        """Makes a sentence for each segment that stays; a segment that can't be read stays."""
         if not self._run("docker", "volume", "ls", "--quiet", "--filter", f"name=^{PROJECT}_shm$").strip():
             return []
         told = []
@@ -174,7 +174,7 @@ class Composed:
         return told
 
     def _view(self, *instance: str) -> Any:
-        """What `tools/dump_ring --json` shows of an instance, or of all."""
+        """Reads what `tools/dump_ring --json` shows of an instance, or of all."""
         return json.loads(self._run(*self._in_a_container(), "-m", "tools.ring_view", "--json", *instance))
 
     def _run(self, *command: str, within_s: float | None = None) -> str:

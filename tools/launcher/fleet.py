@@ -39,7 +39,7 @@ class _Running:
         self.first_words: list[str] = []
 
     def lives(self) -> bool:
-        """Whether the process has not ended."""
+        """Tells whether the process has not ended."""
         return self.process.poll() is None
 
     def succeed(self, process: subprocess.Popen[bytes]) -> None:
@@ -49,7 +49,7 @@ class _Running:
         self.first_words = []
 
     def news(self) -> list[str]:
-        """What it has logged since the last look; how it has begun is of interest only if that was its end."""
+        """Reads what it has logged since the last look; how it has begun is of interest only if that was its end."""
         lines = self.tail.lines()
         if self.service.is_gateway or time.monotonic() - self.started_at_s > BEGINNING_S:
             return lines
@@ -191,7 +191,7 @@ def _takes_connections(listens: int | Path) -> bool:
 
 
 def _last_words(tail: Tail) -> str:
-    """The end of a service's log, for a sentence on why it did not start."""
+    """Reads the end of a service's log, for a sentence on why it did not start."""
     lines = tail.lines()[-LAST_WORDS_MAX:]
     return ":" + "".join(f"\n  {line}" for line in lines) if lines else ""
 
@@ -203,7 +203,7 @@ def _kill(process: subprocess.Popen[bytes]) -> None:
 
 
 def end_with_parent(parent: int) -> None:
-    """Runs in the child: the kernel sends it SIGTERM when the launcher dies, however that comes about."""
+    """Has the kernel send this process, a child, SIGTERM when the launcher dies, however that comes about."""
     _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
     if os.getppid() != parent:  # it died before the call
         os._exit(1)

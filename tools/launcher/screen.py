@@ -58,7 +58,7 @@ class Screen:
 
 
 def _silence(out: TextIO) -> None:
-    """What the stream still holds goes nowhere, so that closing it at exit raises nothing."""
+    """Sends nowhere what the stream still holds, so that closing it at exit raises nothing."""
     try:
         descriptor = out.fileno()
     except OSError:  # not a real file
@@ -69,5 +69,5 @@ def _silence(out: TextIO) -> None:
 
 
 def this_screen() -> Screen:
-    """Standard output."""
+    """Makes the screen that is standard output."""
     return Screen(sys.stdout, is_live=sys.stdout.isatty())

@@ -33,7 +33,7 @@ class Status(NamedTuple):
     unknown: int
 
     def __str__(self) -> str:
-        """For people."""
+        """Writes it as one line for people."""
         text = (
             f"accepted {self.accepted:,}  settled: default {self.default:,}, fallback {self.fallback:,}"
             f"  waiting {self.waiting:,}"
@@ -50,7 +50,7 @@ class Watch:
         self._segments: dict[str, Segment] = {}
 
     def look(self) -> Status:
-        """How payments are doing now. An instance whose segment is not there counts nothing."""
+        """Counts how payments are doing now. An instance whose segment is not there counts nothing."""
         accepted = default = fallback = waiting = unknown = 0
         for instance in self._instances:
             segment = self._attach(instance)

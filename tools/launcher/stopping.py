@@ -36,7 +36,7 @@ class Stopping:
         self._signals = (signal.SIGINT, signal.SIGTERM, *hung_up)
 
     def interrupt(self) -> None:
-        """From now on a signal raises KeyboardInterrupt wherever the program is.
+        """Has a signal raise KeyboardInterrupt from now on, wherever the program is.
 
         It is noted too: what is raised while the interpreter tidies up for itself (a weak reference's callback, as
         imports have them) is dropped by it, and is found by the first `check` then.
@@ -49,7 +49,7 @@ class Stopping:
         raise KeyboardInterrupt
 
     def listen(self) -> None:
-        """From now on signals are counted instead of ending the process."""
+        """Has signals counted from now on instead of ending the process."""
         for number in self._signals:
             signal.signal(number, self._note)
 
@@ -65,7 +65,7 @@ class Stopping:
             raise Stop
 
     def pause(self, seconds: float) -> None:
-        """Waits so long.
+        """Waits so many seconds.
 
         Raises:
             Stop: somebody wants the run to end.
@@ -77,11 +77,11 @@ class Stopping:
             self.check()
 
     def heed(self) -> None:
-        """The run is ending; only a further signal raises Stop again."""
+        """Notes that the run is ending: only a further signal raises Stop again."""
         self._heeded = self._wishes
 
     @staticmethod
     def ignore() -> None:
-        """From now on nothing counts: what is left to do has bounds of its own."""
+        """Has signals do nothing from now on: what is left to do has bounds of its own."""
         for number in SIGNALS:
             signal.signal(number, signal.SIG_IGN)

@@ -96,7 +96,7 @@ class Settings:
 
 
 def message(status: HTTPStatus, text: str, headers: bytes = b"") -> bytes:
-    """An answer with a sentence in it."""
+    """Return an answer with a sentence in it."""
     return http_answer(status, orjson.dumps({"message": text}), headers=headers)
 
 
@@ -117,7 +117,7 @@ TOO_MANY = http_answer(
 
 
 def gate_of(request: Request) -> Gate:
-    """The limit that counts this request: payments and their look-ups share one."""
+    """Return the limit that counts this request: payments and their look-ups share one."""
     path = request.target.partition(b"?")[0]
     if request.method == b"POST":
         return Gate.PAYMENTS if path == PAYMENTS else Gate.NONE
@@ -134,7 +134,7 @@ class Api:
         self.store = store
 
     def read_payment(self, request: Request) -> Payment | bytes:
-        """The payment that a `POST /payments` carries, or the answer that refuses it (nothing is stored)."""
+        """Return the payment that a `POST /payments` carries, or the answer that refuses it (nothing is stored)."""
         if not _is_json(request.content_type):
             return UNSUPPORTED
         try:
@@ -155,7 +155,7 @@ class Api:
         return message(HTTPStatus.UNPROCESSABLE_ENTITY, text)
 
     def answer(self, request: Request) -> bytes:
-        """The answer to anything but a `POST /payments`."""
+        """Answer anything but a `POST /payments`."""
         path, _, query = request.target.partition(b"?")
         method = METHODS.get(path)
         if method is None and path.startswith(b"/payments/"):
@@ -249,7 +249,7 @@ class Api:
 
 
 def _is_json(content_type: bytes | None) -> bool:
-    """Whether a body is said to be JSON, with or without parameters."""
+    """Tell whether a body is said to be JSON, with or without parameters."""
     if content_type == b"application/json":
         return True
     return content_type is not None and content_type.partition(b";")[0].strip().lower() == b"application/json"

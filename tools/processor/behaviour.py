@@ -78,12 +78,12 @@ class Processor:
             exchange.answer(TOO_MANY)
 
     def abandon(self, exchange: Exchange) -> None:
-        """The client has gone: a request that still waits is forgotten, one that runs goes on."""
+        """Forget the request of a client that has gone, if it still waits; one that runs goes on."""
         if not self.payments_limit.abandon(exchange):
             self.health_limit.abandon(exchange)
 
     def _run(self, exchange: Exchange) -> bool:
-        """Run a request that has a place; True if it is done with it already."""
+        """Run a request that has a place, and tell whether it is done with already."""
         request = exchange.request
         if request.method != b"POST":
             exchange.answer(self._api.answer(request))
@@ -134,7 +134,7 @@ class Processor:
             self._call_later(max(0.0, next_s - now_s), self._roll)
 
     def _roll(self) -> None:
-        """A window has begun (or, timers being what they are, is about to)."""
+        """Answer those whose window has begun, and wait for the next one if there is need."""
         self._roll_is_due = False
         now_s = self._clock()
         self._answer_health(self.health_limit.roll(now_s))

@@ -109,7 +109,7 @@ class WindowLimit(Generic[W]):
         return Passage.REFUSED
 
     def roll(self, now_s: float) -> list[W]:
-        """Go on to the window of `now_s`; whoever's turn has come, oldest first."""
+        """Go on to the window of `now_s`, and return whose turn has come, oldest first."""
         passed: list[W] = []
         if self._began_s is None:
             return passed

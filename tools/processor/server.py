@@ -133,16 +133,16 @@ class HttpConnection(asyncio.Protocol):
             self._pump()
 
     def on_message_begin(self) -> None:
-        """Parser: a request begins."""
+        """Begin a request (called by the parser, as the next four are)."""
         self._target = self._body = b""
         self._content_type = self._token = None
 
     def on_url(self, url: bytes) -> None:
-        """Parser: the target or a piece of it."""
+        """Take in the target or a piece of it."""
         self._target += url
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Parser: a header; only two matter, told first by their length."""
+        """Take in a header; only two matter, and their length tells them from most."""
         if len(name) == len(CONTENT_TYPE):
             if name.lower() == CONTENT_TYPE:
                 self._content_type = value
@@ -150,11 +150,11 @@ class HttpConnection(asyncio.Protocol):
             self._token = value
 
     def on_body(self, body: bytes) -> None:
-        """Parser: the body or a piece of it."""
+        """Take in the body or a piece of it."""
         self._body = self._body + body if self._body else body
 
     def on_message_complete(self) -> None:
-        """Parser: the request is whole."""
+        """Put the request, which is whole, behind those before it."""
         self._unfinished_bytes = 0
         parser = self._parser
         request = Request(parser.get_method(), self._target, self._body, self._content_type, self._token)
@@ -204,11 +204,11 @@ class HttpConnection(asyncio.Protocol):
             self._pump()
 
     def pause_writing(self) -> None:
-        """Transport: the client doesn't read its answers; begin nothing more."""
+        """Begin nothing more: the client doesn't read its answers."""
         self._writable = False
 
     def resume_writing(self) -> None:
-        """Transport: it reads again."""
+        """Go on: the client reads again."""
         self._writable = True
         if not self._pumping:
             self._pump()

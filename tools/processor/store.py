@@ -71,11 +71,11 @@ class PaymentStore:
         return Storing.STORED
 
     def get(self, correlation_id: str) -> Row | None:
-        """The row of an id in lower case, if it is here."""
+        """Return the row of an id in lower case, if it is here."""
         return self._rows.get(correlation_id)
 
     def totals(self, from_us: int | None, to_us: int | None) -> Totals:
-        """Totals of `from_us <= requestedAt <= to_us`; of everything if either end is missing, as in the contest's."""
+        """Return the totals of `from_us <= requestedAt <= to_us`; of all if an end is missing, as in the contest's."""
         if from_us is None or to_us is None:
             return Totals(len(self._rows), sum(second.cents for second in self._seconds.values()))
         first, last = from_us // US_PER_S, to_us // US_PER_S
@@ -91,7 +91,7 @@ class PaymentStore:
         return Totals(count, cents)
 
     def rows(self) -> Iterator[Payment]:
-        """All rows in the order they were stored."""
+        """Yield all rows in the order they were stored."""
         for correlation_id, (requested_at_us, amount_cents) in self._rows.items():
             yield Payment(correlation_id, amount_cents, requested_at_us)
 

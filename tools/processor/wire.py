@@ -49,7 +49,7 @@ class Payment(NamedTuple):
 
 
 def parse_payment(body: bytes) -> Payment:
-    """The payment in a request's body; members other than its three are ignored.
+    """Return the payment in a request's body; members other than its three are ignored.
 
     Raises:
         Malformed: it is not a JSON object with a UUID, a number and an ISO 8601 time.
@@ -66,7 +66,7 @@ def parse_payment(body: bytes) -> Payment:
 
 
 def _parse_any_payment(body: bytes) -> Payment:
-    """The same for a body of any shape."""
+    """Return the payment in a body of any shape."""
     members = parse_object(body)
     correlation_id = members.get("correlationId")
     if not isinstance(correlation_id, str):
@@ -78,7 +78,7 @@ def _parse_any_payment(body: bytes) -> Payment:
 
 
 def parse_object(body: bytes) -> dict[str, Any]:
-    """The members of a JSON object, its numbers as int or Decimal.
+    """Return the members of a JSON object, its numbers as int or Decimal.
 
     Raises:
         Malformed: it is something else.
@@ -93,7 +93,7 @@ def parse_object(body: bytes) -> dict[str, Any]:
 
 
 def parse_id(text: str) -> str:
-    """A UUID of 36 characters, in lower case.
+    """Return a UUID of 36 characters in lower case.
 
     Raises:
         Malformed: it is not one.
@@ -104,7 +104,7 @@ def parse_id(text: str) -> str:
 
 
 def _cents_of(amount: object) -> int:
-    """An amount in cents, a half rounded to even as the contest's processor does."""
+    """Return an amount in cents, a half rounded to even as the contest's processor does."""
     if isinstance(amount, bool) or not isinstance(amount, int | Decimal):
         raise Malformed("amount is not a number")
     value = Decimal(amount)
@@ -114,7 +114,7 @@ def _cents_of(amount: object) -> int:
 
 
 def parse_time(text: str) -> int:
-    """Microseconds since 1970 of an ISO 8601 time; without an offset it is UTC, what is finer is cut off.
+    """Return the µs since 1970 of an ISO 8601 time; without an offset it is UTC, what is finer is cut off.
 
     Raises:
         Malformed: it is not a time between the years 1 and 9999.
@@ -133,7 +133,7 @@ def parse_time(text: str) -> int:
 
 @lru_cache(maxsize=64)  # payments come with the time of the last few seconds
 def us_of_second(text: str) -> int:
-    """Microseconds since 1970 of a whole second like `2025-07-15T12:34:56`, in UTC."""
+    """Return the µs since 1970 of a whole second like `2025-07-15T12:34:56`, in UTC."""
     try:
         since = datetime.fromisoformat(f"{text}+00:00") - EPOCH
     except ValueError as error:
@@ -142,13 +142,13 @@ def us_of_second(text: str) -> int:
 
 
 def _us_of_offset(text: str) -> int:
-    """Microseconds that a clock with the offset `+hh:mm` or `-hh:mm` is ahead of UTC."""
+    """Return by how many µs a clock with the offset `+hh:mm` or `-hh:mm` is ahead of UTC."""
     ahead = timedelta(hours=int(text[1:3]), minutes=int(text[4:6])) // timedelta(microseconds=1)
     return -ahead if text[0] == "-" else ahead
 
 
 def format_time(at_us: int) -> str:
-    """A stored time as the contest's processor shows it: no offset, no last zeros in the fraction."""
+    """Return a stored time as the contest's processor shows it: no offset, no last zeros in the fraction."""
     try:
         text = (EPOCH + timedelta(microseconds=at_us)).replace(tzinfo=None).isoformat()
     except OverflowError:  # the offset of a time at the very edge
@@ -157,7 +157,7 @@ def format_time(at_us: int) -> str:
 
 
 def format_cents(cents: int) -> str:
-    """Cents as a decimal number with two digits after the point."""
+    """Return cents as a decimal number with two digits after the point."""
     sign = "-" if cents < 0 else ""
     units, rest = divmod(abs(cents), CENTS_PER_UNIT)
     return f"{sign}{units}.{rest:02}"
@@ -166,12 +166,12 @@ def format_cents(cents: int) -> str:
 def http_answer(
     status: HTTPStatus, body: bytes = b"", *, content_type: bytes = JSON_TYPE, headers: bytes = b""
 ) -> bytes:
-    """A whole HTTP/1.1 answer; `headers` are lines of their own, each with its line end."""
+    """Return a whole HTTP/1.1 answer; `headers` are lines of their own, each with its line end."""
     typed = b"Content-Type: %b\r\n" % content_type if body else b""
     length = b"" if status == HTTPStatus.NO_CONTENT else b"Content-Length: %d\r\n" % len(body)
     return b"HTTP/1.1 %d %b\r\n%b%b%b\r\n%b" % (status, status.phrase.encode(), typed, length, headers, body)
 
 
 def closing(answer: bytes) -> bytes:
-    """The same answer, saying that the connection ends with it."""
+    """Return an answer with the word that the connection ends with it."""
     return answer.replace(b"\r\n", b"\r\nConnection: close\r\n", 1)

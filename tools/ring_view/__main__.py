@@ -95,7 +95,7 @@ def _seconds(text: str) -> float:
 
 
 def look(options: argparse.Namespace) -> View:
-    """One look, as asked for. The segment is mapped anew each time: it may have been replaced.
+    """Looks once, as asked for. The segment is mapped anew each time: it may have been replaced.
 
     Raises:
         SegmentError: there is none, or it can't be read.
@@ -111,7 +111,7 @@ def look(options: argparse.Namespace) -> View:
 
 
 def as_text(view: View) -> str:
-    """What people get to see."""
+    """Writes a look as people get to see it."""
     match view:
         case Snapshot():
             return snapshot_text(view)

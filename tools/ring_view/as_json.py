@@ -33,7 +33,7 @@ def to_json(view: Snapshot | Search | list[Listed], *, indent: int | None = 2) -
 
 
 def _with_amounts(plain: Any) -> Any:
-    """The same with `amount` beside every `amount_cents`."""
+    """Puts `amount` beside every `amount_cents`, at any depth."""
     if isinstance(plain, dict):
         whole = {}
         for key, value in plain.items():

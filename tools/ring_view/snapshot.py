@@ -28,7 +28,7 @@ class Moment(NamedTuple):
 
     @classmethod
     def now(cls) -> Self:
-        """The moment of the call."""
+        """Reads both clocks."""
         return cls(time.time_ns() // 1000, time.monotonic_ns() // 1000)
 
     def ms_until(self, later: "Moment") -> int:

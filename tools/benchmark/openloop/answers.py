@@ -41,17 +41,17 @@ class AnswerReader:
         return self._whole
 
     def on_message_begin(self) -> None:
-        """Parser: an answer begins."""
+        """Begin an answer (called by the parser, as the next two are)."""
         if self._whole is not None:
             raise BrokenAnswer("two answers to one request")
         self._body = b""
 
     def on_body(self, body: bytes) -> None:
-        """Parser: the body or a piece of it."""
+        """Take in the body or a piece of it."""
         self._body += body
 
     def on_message_complete(self) -> None:
-        """Parser: the answer is whole."""
+        """Keep the answer, which is whole, for `feed`."""
         parser = self._parser
         self._whole = Answer(parser.get_status_code(), self._body, parser.should_keep_alive())
         self._body = b""

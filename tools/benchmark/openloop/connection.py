@@ -29,7 +29,7 @@ class Owner(Protocol):
         """Take in the answer to what is under way there; the connection is not free yet."""
 
     def on_lost(self, connection: Connection) -> None:
-        """Note that it is gone, with what may have been under way."""
+        """Take in that a connection is gone, with what may have been under way."""
 
 
 class Connection(asyncio.Protocol):
@@ -54,7 +54,7 @@ class Connection(asyncio.Protocol):
         self.at_ns = 0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Be used."""
+        """Offer the new connection to its owner."""
         self._transport = cast("asyncio.Transport", transport)
         self._fd = transport.get_extra_info("socket").fileno()
         self._owner.on_free(self)
@@ -100,11 +100,11 @@ class Connection(asyncio.Protocol):
             self.drop()
 
     def eof_received(self) -> None:
-        """Be used no more: the loop closes it when this returns None."""
+        """Tell the owner that the server sends no more; the loop closes the connection when this returns None."""
         self._lose()
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - why it went is all one
-        """Tell the owner, unless it knows."""
+        """Tell the owner that the connection is gone, unless it knows."""
         self._lose()
 
     def _lose(self) -> None:
@@ -113,6 +113,6 @@ class Connection(asyncio.Protocol):
             self._owner.on_lost(self)
 
     def drop(self) -> None:
-        """End it; what is under way has no answer."""
+        """End the connection at once; what is under way has no answer."""
         if self._transport is not None:
             self._transport.abort()

@@ -27,7 +27,7 @@ class Phase:
 
     @property
     def payments(self) -> int:
-        """How many payments are due in it."""
+        """How many payments are due in the phase."""
         return self.payments_per_s * self.duration_ms // _MS_PER_S
 
 
@@ -57,7 +57,7 @@ class LoadPlan:
 
     @property
     def duration_s(self) -> float:
-        """How long the load is."""
+        """How long all phases take together."""
         return sum(phase.duration_ms for phase in self.phases) / _MS_PER_S
 
 

@@ -60,7 +60,7 @@ class PaymentRequests:
         return Request(f"{self._before}{len(body)}\r\n\r\n{body}".encode(), "accepted", cents)
 
     def answered(self, request: Request, body: bytes) -> None:
-        """Nothing is in it."""
+        """Take in nothing: the answer to a payment is empty."""
 
 
 class SummaryRequests:

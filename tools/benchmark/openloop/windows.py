@@ -24,7 +24,7 @@ class Window(NamedTuple):
 
     @property
     def query(self) -> str:
-        """Its part of the address: nothing, or `?from=…&to=…`."""
+        """The window's part of the address: nothing, or `?from=…&to=…`."""
         ends = [(name, at_ms) for name, at_ms in (("from", self.from_ms), ("to", self.to_ms)) if at_ms is not None]
         return "?" * bool(ends) + "&".join(f"{name}={instant(at_ms)}" for name, at_ms in ends)
 
