@@ -36,7 +36,7 @@ class Tally:
     """
 
     def __init__(self) -> None:
-        """Of none."""
+        """Begins with no seed."""
         self.seeds = 0
         self.coverage = Coverage()
         self.failures: list[Failure] = []

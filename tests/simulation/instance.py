@@ -225,7 +225,7 @@ class Instance:
         return life
 
     def _fall(self, role: Role, life: Life, fault: Fault, torn: bool) -> None:  # noqa: FBT001  a callback's argument
-        """Called at the fatal store of a process."""
+        """Kills a process at its fatal store."""
         if torn:
             self._world.note(Fault.TORN_STORE)
         self.kill(role, life, fault)

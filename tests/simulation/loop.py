@@ -130,11 +130,11 @@ class VirtualLoop(asyncio.BaseEventLoop):
             self.ring(fd)
 
     def remove_reader(self, fd: Any) -> bool:
-        """Nobody listens any more."""
+        """Forgets who listens to a doorbell."""
         return self._readers.pop(fd, None) is not None
 
     def ring(self, fd: int) -> None:
-        """A doorbell was written."""
+        """Rings a doorbell that was written."""
         self._rung.add(fd)
         if fd in self._readers:
             callback, args, context = self._readers[fd]
@@ -148,18 +148,18 @@ class VirtualLoop(asyncio.BaseEventLoop):
     def add_signal_handler(  # type: ignore[override]  # the same
         self, sig: int, callback: Callable[..., object], *args: Any
     ) -> None:
-        """Handlers belong to the process that sets them."""
+        """Keeps the handler with the process that sets it."""
         OWNER.get().signals[sig] = lambda: callback(*args)
 
     def set_exception_handler(self, handler: object) -> None:
-        """A process's own handler would end the real process; the run has its own."""
+        """Ignores a process's own handler, which would end the real process; the run has its own."""
 
     def call_exception_handler(self, context: Context) -> None:
-        """Somebody failed."""
+        """Tells the run that somebody failed."""
         self._on_failure(context, self._running)
 
     def _write_to_self(self) -> None:
-        """There are no other threads."""
+        """Does nothing: there are no other threads."""
 
     def _process_events(self, event_list: object) -> None:
-        """There are no files."""
+        """Does nothing: there are no files."""

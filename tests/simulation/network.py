@@ -117,7 +117,7 @@ class Line:
         return answer
 
     def _arrive(self, exchange: Exchange, request: Request) -> None:
-        """At the processor's door."""
+        """Lets a request arrive at the processor, or lets something go wrong at its door."""
         world, rng = self._world, self._world.rng
         if world.chance(Fault.HUNG_UP_BEFORE):
             exchange.answer_later(OutcomeUnknown("hung up"))
@@ -138,7 +138,7 @@ class Line:
             self._processor.post(request)
 
     def _answered(self, exchange: Exchange, status: int) -> None:
-        """On the way back."""
+        """Sends an answer on its way back, or lets something go wrong with it."""
         world, rng = self._world, self._world.rng
         if exchange.owner.dead and status == 200:
             world.note(Fault.STORED_FOR_THE_DEAD)

@@ -109,7 +109,7 @@ class Plan:
 
     @property
     def geometry(self) -> Geometry:
-        """The segments'."""
+        """The geometry of all segments at first."""
         return self.config.geometry
 
 

@@ -19,7 +19,7 @@ class RedisModel:
     """
 
     def __init__(self, now_ms: Callable[[], int]) -> None:
-        """Empty."""
+        """Begins empty."""
         self.hash: dict[bytes, bytes] = {}
         self._now_ms = now_ms
         self._leases: dict[bytes, int] = {}  # key -> when it expires
@@ -119,7 +119,7 @@ class RedisModel:
         return int(new)
 
     def _lease(self, arguments: list[bytes]) -> Reply:
-        """`SET key 1 NX PX milliseconds`."""
+        """Takes a lease: `SET key 1 NX PX milliseconds`."""
         key, milliseconds = arguments
         now_ms = self._now_ms()
         if self._leases.get(key, 0) > now_ms:
@@ -128,7 +128,7 @@ class RedisModel:
         return b"OK"
 
     def _pttl(self, arguments: list[bytes]) -> Reply:
-        """Of a lease; -2 if there is none."""
+        """Tells how long a lease still lasts, in ms; -2 if there is none."""
         left_ms = self._leases.get(arguments[0], 0) - self._now_ms()
         return left_ms if left_ms > 0 else -2
 

@@ -40,7 +40,7 @@ class MemberTruth:
     """
 
     def __init__(self, name: str, instance: int) -> None:
-        """Nothing yet."""
+        """Begins with nothing known."""
         self.name = name
         self.instance = instance
         self.records: list[Record] = []
