@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 
 from shm import SUPERVISOR
-from tools.ring_view.snapshot import LEAVING, Area, LaneView, Process
+from tools.ring_view.snapshot import LEAVING, STARTING, Area, LaneView, Process
 
 ALARMING: Mapping[str, str] = {
     "set_aside": "torn lane slots or damaged table slots were set aside",
@@ -34,7 +34,7 @@ def _of_process(process: Process, *, running: bool) -> Iterator[str]:
         yield f"{process.role}: its phase is damaged"
     if running and not process.alive:
         yield f"{process.role}: not running, though its supervisor is"
-    elif process.alive and process.stale:
+    elif process.alive and process.stale and process.phase != STARTING:  # recovery of a full table does not beat
         yield f"{process.role}: holds its lock and its heart does not beat"
     for count, meaning in ALARMING.items():
         value = process.counts.get(count, 0)

@@ -10,7 +10,7 @@ from shm import PROCESSOR_NAMES, UNSETTLED
 HEARTBEAT_STALE_MS = 1500
 """Three beats of 0.5 s missed; a summary waits for two."""
 
-GONE, LEAVING = "gone", "leaving"
+STARTING, LEAVING, GONE = "starting", "leaving", "gone"
 
 _UNSETTLED = frozenset(state.name.lower() for state in UNSETTLED)
 

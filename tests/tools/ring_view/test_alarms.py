@@ -49,6 +49,10 @@ class TestFindAlarms:
         rows = [process("worker-0", age_ms=9000)]
         assert list(find_alarms(rows, [], [])) == ["worker-0: holds its lock and its heart does not beat"]
 
+    def test_a_recovery(self) -> None:
+        """Who reads a full table as it starts does not beat meanwhile."""
+        assert list(find_alarms([process("dispatcher-0", phase="starting", age_ms=9000)], [], [])) == []
+
     def test_damage(self) -> None:
         """Damaged lanes, tables and journals are told with what is known."""
         lane = LaneView(1, 0, 9, 0, 4, 4, None, "the slot of position 0 is torn")
