@@ -12,7 +12,7 @@ The instance and its processes:
     children       who is pending, alive, dead
     child          what every child does first and last
     worker         a web worker's process
-    payer          a dispatcher's process
+    dispatcher_process  a dispatcher's process
     retire         `python -m server.retire`: the end of one that never comes back
 
 The door, in a web worker:
@@ -75,7 +75,7 @@ For all of them:
     errors         what can go wrong
 
 The words, where one is not the field's own:
-- dispatcher: a process, made by payer; its loop is dispatcher.py; its totals are a *member* of the Redis hash
+- dispatcher: a process; its loop is dispatcher.py; its totals are a *member* of the Redis hash
 - lane, table, journal: of a segment (`shm/__init__.py`): what was accepted, what is in care, what ended
 - turn: what a dispatcher does between two waits
 - heart: a process writes the time into its row twice a second; one that stops is killed

@@ -14,7 +14,7 @@ import socket
 import time
 from collections.abc import Callable
 
-from server import child, payer, worker
+from server import child, dispatcher_process, worker
 from server.children import Children, Role, roles_of
 from server.config import Config
 from shm import Counters, Phase, Segment, SegmentError, SupervisorCount, segment_name
@@ -109,7 +109,7 @@ class Supervisor:
         config, segment, number = self._config, self._segment, role.number
         if role.kind == "worker":
             return lambda: worker.serve(config, segment, number, self._listeners[number], self._doorbells)
-        return lambda: payer.serve(config, segment, number, self._doorbells[number])
+        return lambda: dispatcher_process.serve(config, segment, number, self._doorbells[number])
 
     def _row(self, role: Role) -> Counters:
         if role.kind == "worker":
@@ -222,7 +222,7 @@ def stop_within_ms(config: Config) -> dict[str, int]:
     """How long each kind of child may take to stop, in the order in which they are told. Docker must wait longer."""
     return {
         "worker": config.leave_ms + worker.STOP_WITHIN_S * 1000 + LOOK_MS,
-        "dispatcher": config.drain_ms + payer.LAST_FLUSH_WITHIN_MS + LOOK_MS,
+        "dispatcher": config.drain_ms + dispatcher_process.LAST_FLUSH_WITHIN_MS + LOOK_MS,
     }
 
 

@@ -69,7 +69,7 @@ SERVER_LAYERS = (
     ("shortcut",),
     # processes
     ("child", "children", "listeners"),
-    ("worker", "payer"),
+    ("worker", "dispatcher_process"),
     ("supervisor", "retire"),
     ("__main__",),
 )

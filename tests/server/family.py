@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-from server import child, payer, worker
+from server import child, dispatcher_process, worker
 from server.config import Config, load
 from server.supervisor import Supervisor
 from shm import Counters, Phase, Segment, SupervisorCount
@@ -196,9 +196,9 @@ def _supervise(config: Config, segment: Segment, diary: Path, worker_life: Life,
     def pay(config: Config, segment: Segment, index: int, doorbell: int) -> int:
         return play("dispatcher", segment.dispatcher_counters(index), dispatcher_life)
 
-    worker.serve, payer.serve = serve, pay
+    worker.serve, dispatcher_process.serve = serve, pay
     worker.STOP_WITHIN_S = 0
-    payer.LAST_FLUSH_WITHIN_MS = 0
+    dispatcher_process.LAST_FLUSH_WITHIN_MS = 0
     listeners = [socket.socket() for _ in range(config.web_workers)]
     Supervisor(config, segment, listeners).run()
     return 0

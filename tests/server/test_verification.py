@@ -10,7 +10,7 @@ import pytest
 from server import verification
 from server.config import Config, load
 from server.custody import Taking
-from server.payer import Payer
+from server.dispatcher_process import DispatcherProcess
 from server.processors import Processor
 from server.verification import GATHERED_FOR_MS, VERIFIED_AT_ONCE_MAX
 from shm import DispatcherCount, Ended, Event, Kind, Segment, State
@@ -327,7 +327,7 @@ class TestSiblings:
         assert [record.kind for record in returned.ended()] == [Kind.DUPLICATE]
 
 
-class FakedPayer(Payer):
+class FakedProcess(DispatcherProcess):
     """A dispatcher's process whose processors are fakes."""
 
     fakes: tuple[FakeProcessor, FakeProcessor]
@@ -363,9 +363,9 @@ class Instance:
         """A dispatcher lives until something holds; then it is gone as if killed: it stores nothing any more."""
 
         async def begin() -> None:
-            payer = FakedPayer(self.config, self.segment, 0, self.row, FakeClock())
-            payer.fakes = self.fakes
-            task = asyncio.create_task(payer.run(doorbell))
+            process = FakedProcess(self.config, self.segment, 0, self.row, FakeClock())
+            process.fakes = self.fakes
+            task = asyncio.create_task(process.run(doorbell))
             deadline_s = asyncio.get_running_loop().time() + 5
             while not condition():
                 assert not task.done()

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from server.children import Children, Role, roles_of
 from server.config import Config
-from server.payer import LAST_FLUSH_WITHIN_MS
+from server.dispatcher_process import LAST_FLUSH_WITHIN_MS
 from server.supervisor import LOOK_MS
 from server.worker import STOP_WITHIN_S
 from shm import (

@@ -1,4 +1,4 @@
-"""The simulated processes of an instance: the real worker's gate and the real dispatcher's `Payer`, each one life."""
+"""The simulated processes of an instance: the real worker's gate and the real `DispatcherProcess`, each one life."""
 
 import asyncio
 import contextlib
@@ -9,10 +9,10 @@ from typing import Any, NamedTuple, Protocol, cast
 
 from server.clock import Clock
 from server.config import Config
+from server.dispatcher_process import SPARE_CONNECTIONS, DispatcherProcess
 from server.errors import TotalsUnavailable
 from server.gate import Gate
 from server.local_totals import LocalTotals
-from server.payer import SPARE_CONNECTIONS, Payer
 from server.processors import Processor
 from server.redis_totals import TotalsHash
 from server.siblings import Sibling
@@ -121,7 +121,7 @@ class SimulatedVolume(Volume):
         return not self._families[instance].plays(role)
 
 
-class SimulatedPayer(Payer):
+class SimulatedProcess(DispatcherProcess):
     """The real dispatcher's process; what it reaches beyond the machine is simulated."""
 
     def __init__(self, config: Config, index: int, counters: Counters, life: Life, around: Surroundings) -> None:
@@ -154,12 +154,12 @@ class SimulatedPayer(Payer):
 
 
 def dispatch(life: Life, config: Config, index: int, doorbell: int, around: Surroundings) -> Coroutine[Any, Any, None]:
-    """A dispatcher's life, as `server.payer.serve` has it."""
+    """A dispatcher's life, as `server.dispatcher_process.serve` has it."""
 
     async def live() -> None:
         counters = life.segment.dispatcher_counters(index)
         counters.begin(1, 0)
-        await SimulatedPayer(config, index, counters, life, around).run(doorbell)
+        await SimulatedProcess(config, index, counters, life, around).run(doorbell)
         counters.phase = Phase.GONE
 
     return live()

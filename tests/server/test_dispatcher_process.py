@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
-from server import child, dispatcher, payer, publisher, redis_client, totals_rows
+from server import child, dispatcher, dispatcher_process, publisher, redis_client, totals_rows
 from server.circuit import HEALTH_FRESH_MS
 from server.config import Config, load
 from server.custody import Custody
-from server.payer import Payer
+from server.dispatcher_process import DispatcherProcess
 from server.processors import Health
 from server.redis_client import RedisClient
 from server.redis_totals import SharedHealth, TotalsHash
@@ -56,7 +56,7 @@ class Station:
         await self.wait_for(lambda: self.row.phase is Phase.READY, "the dispatcher is not ready")
 
     def _serve(self) -> int:
-        return payer.serve(self.config, self.segment, 0, self.doorbell)
+        return dispatcher_process.serve(self.config, self.segment, 0, self.doorbell)
 
     def close(self) -> None:
         """Leaves nothing behind."""
@@ -176,7 +176,7 @@ class TestPaying:
                 super().__init__(*arguments)
                 station.row.put(DispatcherCount.FOLDED, 100 + station.segment.journal(0).life)
 
-        monkeypatch.setattr(payer, "Custody", Watched)
+        monkeypatch.setattr(dispatcher_process, "Custody", Watched)
         await station.start()
         assert (station.row.get(DispatcherCount.FOLDED), station.segment.journal(0).life) == (100, 1)
         await station.stop()
@@ -224,7 +224,7 @@ class TestPaying:
     def test_old_news_is_none(self, make: Callable[..., Station], age_ms: int, state: str) -> None:
         """What Redis has kept since all instances were down says nothing of a processor now."""
         station, clock = make(), FakeClock()
-        one = Payer(station.config, station.segment, 0, station.row, clock)
+        one = DispatcherProcess(station.config, station.segment, 0, station.row, clock)
         told = SharedHealth(Health(failing=True, response_ms_min=5), clock.wall_us() // 1000 - age_ms)
         one._hear_shared_health(0, told)  # noqa: SLF001  as the publisher does
         assert one._router.circuits[0].state.value == state  # noqa: SLF001
@@ -316,9 +316,9 @@ class TestStart:
         """Nobody pays while another process plays the role."""
         station = make()
         with pytest.MonkeyPatch.context() as patch, RoleLock(instance, "dispatcher-0"):
-            patch.setattr(payer, "take_role", RoleLock)
+            patch.setattr(dispatcher_process, "take_role", RoleLock)
             with pytest.raises(RoleTaken):
-                payer.serve(station.config, station.segment, 0, station.doorbell)
+                dispatcher_process.serve(station.config, station.segment, 0, station.doorbell)
 
     async def test_unreachable_processors(
         self, processors: list[ProcessorServer], make: Callable[..., Station]

@@ -72,12 +72,12 @@ def serve(config: Config, segment: Segment, index: int, doorbell: int) -> int:
         counters = segment.dispatcher_counters(index)
         child.begin(counters)
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(Payer(config, segment, index, counters, SystemClock()).run(doorbell))
+            runner.run(DispatcherProcess(config, segment, index, counters, SystemClock()).run(doorbell))
         counters.phase = Phase.GONE
     return 0
 
 
-class Payer:
+class DispatcherProcess:
     """One dispatcher with its publisher and pollers, wired.
 
     Who calls whom beside the plain way: custody tells of each change (`_tell_change`), which goes to the publisher and

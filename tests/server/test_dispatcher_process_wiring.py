@@ -11,8 +11,8 @@ from server import child
 from server.config import Config, load
 from server.custody import Custody
 from server.dispatcher import Dispatcher
+from server.dispatcher_process import BLIND_BEATS_MAX, OLD_MS, SPARE_CONNECTIONS, DispatcherProcess
 from server.intake import Intake
-from server.payer import BLIND_BEATS_MAX, OLD_MS, SPARE_CONNECTIONS, Payer
 from server.processors import Processor
 from server.redis_totals import TotalsHash
 from server.siblings import Siblings
@@ -59,7 +59,7 @@ class FakePublisher:
         self.told.append("hurry")
 
 
-class FakedPayer(Payer):
+class FakedProcess(DispatcherProcess):
     """A dispatcher's process with fakes for what reaches beyond it.
 
     Attributes:
@@ -97,7 +97,7 @@ class FakedPayer(Payer):
         return made
 
 
-class BrokenPayer(FakedPayer):
+class BrokenProcess(FakedProcess):
     """One that can't verify."""
 
     async def _verify(self, custody: Custody, intake: Intake, processors: tuple[Processor, Processor]) -> None:
@@ -120,12 +120,12 @@ class House:
 
     def live(
         self,
-        condition: Callable[[FakedPayer], bool],
+        condition: Callable[[FakedProcess], bool],
         message: str,
         *,
         index: int = 0,
-        kind: type[FakedPayer] = FakedPayer,
-    ) -> FakedPayer:
+        kind: type[FakedProcess] = FakedProcess,
+    ) -> FakedProcess:
         """A dispatcher lives until something holds of it; then it is gone as if killed."""
         one = kind(self.config, self.segment, index, self.segment.dispatcher_counters(index), FakeClock())
         one.fakes, one.hash, one.phases = self.fakes, self.hash, []
@@ -166,9 +166,9 @@ def make() -> Iterator[Callable[..., House]]:
         yield lambda **settings: House(name, **settings)
 
 
-def plain(house: House) -> Payer:
+def plain(house: House) -> DispatcherProcess:
     """The process of a dispatcher that is not at work, with nothing faked but its clock."""
-    return Payer(house.config, house.segment, 0, house.row, FakeClock())
+    return DispatcherProcess(house.config, house.segment, 0, house.row, FakeClock())
 
 
 class TestShares:
@@ -241,7 +241,7 @@ class TestStart:
         monkeypatch.setattr(child, "crash_on_bugs", collect_bugs)
         house = make()
         house.return_from_absence()
-        house.live(lambda _: bool(bugs), "nobody hears of it", kind=BrokenPayer)
+        house.live(lambda _: bool(bugs), "nobody hears of it", kind=BrokenProcess)
         assert [type(bug) for bug in bugs] == [ZeroDivisionError]
 
 
@@ -281,7 +281,7 @@ class FakeBeating:
 
 
 class TestBeat:
-    """Payer._beat."""
+    """DispatcherProcess._beat."""
 
     async def test_blind_for_too_long(self, make: Callable[..., House], monkeypatch: pytest.MonkeyPatch) -> None:
         """The process ends, as nothing is taken meanwhile; not if it could look at its siblings in between."""
