@@ -43,6 +43,7 @@ Paying, in a dispatcher:
     latest         what one of them accepted last
     copies         which of two instances pays what both have
     verification   asks, after an absence, what was paid meanwhile
+    outside        what a dispatcher reaches beyond shared memory
 
 The way to a processor:
     processors     its three calls

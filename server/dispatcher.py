@@ -12,8 +12,9 @@ import os
 from collections.abc import Callable
 from functools import partial
 from http import HTTPStatus
+from typing import NamedTuple
 
-from server.attempt import event_of_error, event_of_status, is_misuse, stamp_ms
+from server.attempt import event_of_error, event_of_status, is_misuse
 from server.clock import Clock
 from server.custody import Custody
 from server.errors import ProcessorError
@@ -32,57 +33,62 @@ BUSY_MS = 20  # while something waits for a processor: probes and waits come due
 _log = logging.getLogger(__name__)
 
 
+class Sending(NamedTuple):
+    """How payments leave.
+
+    Args:
+        processors: default and fallback.
+        router: which of them a payment goes to.
+        pacer: how fast.
+        stamp: from the time a payment is sent to its requestedAt, both ms UTC (`attempt.stamp_ms`).
+        attempts_max: sure noes after which a payment is refused; 0: none.
+    """
+
+    processors: tuple[Processor, Processor]
+    router: Router
+    pacer: Pacer
+    stamp: Callable[[int], int]
+    attempts_max: int
+
+
 class Dispatcher:
     """One dispatcher of an instance.
 
     Args:
         custody: the payments in its care, recovered.
         intake: the reading end of its lanes.
-        processors: default and fallback.
-        router: which processor a payment goes to.
+        sending: how payments leave.
         counters: its row.
         clock: wall and ticking clock.
-        pacer: how fast payments leave.
-        attempts_max: sure noes after which a payment is refused; 0: none.
-
-    Attributes:
-        stamp: from the time a payment is sent to its requestedAt, both ms UTC: the same, but with more instances one of
-            the milliseconds that are this one's own (`attempt.stamp_ms`).
         on_quiet: called when nothing is in flight or waiting any more: no settlement is about to follow the last.
     """
 
     def __init__(
         self,
-        *,
         custody: Custody,
         intake: Intake,
-        processors: tuple[Processor, Processor],
-        router: Router,
+        sending: Sending,
         counters: Counters,
         clock: Clock,
-        pacer: Pacer,
-        attempts_max: int,
+        *,
+        on_quiet: Callable[[], None] | None,
     ) -> None:
-        self.stamp: Callable[[int], int] = partial(stamp_ms, place=0, places=1)
-        self.on_quiet: Callable[[], None] = _nobody_listens
         self._custody = custody
         self._intake = intake
-        self._processors = processors
-        self._router = router
+        self._processors, self._router, self._pacer, self._stamp, self._attempts_max = sending
         self._counters = counters
         self._clock = clock
-        self._pacer = pacer
-        self._attempts_max = attempts_max
+        self._on_quiet = on_quiet
         self._attempts: set[asyncio.Task[None]] = set()
         self._turn_is_due = False
         self._gathering_until_ms = 0
         # Whether the next answer is to be followed by a turn: something waits that may go on then, or was put back.
         self._turn_after_answer = False
-        self._outages = Outages([one.name for one in processors])
+        self._outages = Outages([one.name for one in sending.processors])
         self._doorbell: int | None = None  # from `start` to `aclose`: it works
         self._timer: asyncio.TimerHandle | None = None
         self._loop = asyncio.get_running_loop()
-        self._unknowns = Unknowns(custody, processors, clock, wake=self._turn_soon, on_misuse=self._misused)
+        self._unknowns = Unknowns(custody, sending.processors, clock, wake=self._turn_soon, on_misuse=self._misused)
 
     def start(self, doorbell: int) -> None:
         """Begins to work; `doorbell` is the eventfd that workers write while this dispatcher sleeps."""
@@ -152,7 +158,7 @@ class Dispatcher:
         if waiting or rejected:
             self._pacer.look(now_ms)
         now_us = self._clock.wall_us()
-        requested_at_ms = self.stamp(now_us // 1000)
+        requested_at_ms = self._stamp(now_us // 1000)
         self._turn_after_answer = False
         if rejected:
             self._send_first_rejected(now_ms, requested_at_ms)
@@ -208,8 +214,8 @@ class Dispatcher:
         task.result()  # a bug in here reaches the loop's exception handler, which ends the process
         if self._turn_after_answer:
             self._turn_soon()
-        elif not self._attempts and not self._custody.waiting:
-            self.on_quiet()
+        elif self._on_quiet and not self._attempts and not self._custody.waiting:
+            self._on_quiet()
 
     async def _attempt(self, slot: int, kept: Kept) -> None:
         """One attempt from its request to what follows from its answer."""
@@ -276,8 +282,7 @@ class Dispatcher:
 
     def unsettled(self) -> int:
         """How many payments are in a lane, waiting, in flight or unknown."""
-        custody = self._custody
-        return len(self._attempts) + custody.waiting_count() + len(custody.unknown) + self._intake.depth()
+        return self._intake.depth() + self._custody.waiting_count() + len(self._attempts) + len(self._custody.unknown)
 
     async def aclose(self) -> None:
         """Stops at once: no turn comes any more. What was in flight is unknown from now on, as after a crash."""
@@ -293,7 +298,3 @@ class Dispatcher:
         self._custody.show_gauges(0)  # the last flush tells how many are unknown
         if unsettled := self.unsettled():
             _log.warning("%d payments stay unsettled in the segment; this instance's next life pays them", unsettled)
-
-
-def _nobody_listens() -> None:
-    """Without Redis there is nobody to be told."""

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import errno
 import signal
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Coroutine, Iterator
 from functools import partial
 from typing import Any
 
@@ -12,30 +12,25 @@ import uvloop
 
 from server import child
 from server.attempt import stamp_ms
-from server.circuit import HEALTH_FRESH_MS, PROBES_MAX, Circuit
+from server.circuit import HEALTH_FRESH_MS, Circuit
 from server.clock import Clock, SystemClock
 from server.config import Config
 from server.custody import Custody
-from server.dispatcher import Dispatcher
+from server.dispatcher import Dispatcher, Sending
 from server.health import poll_alone, poll_shared
 from server.intake import Intake
+from server.outside import Outside, in_flight_max, outside_of
 from server.pacing import Pacer
-from server.processors import Health, Processor
+from server.processors import Health
 from server.publisher import Publisher
-from server.quota import CpuQuota
-from server.redis_client import RedisClient
 from server.redis_totals import SharedHealth, TotalsHash
 from server.routing import Router, make_policy
-from server.siblings import Sibling, Siblings
-from server.transport import KeepAliveTransport
-from server.unknowns import ASKED_AT_ONCE_MAX
-from server.verification import VERIFIED_AT_ONCE_MAX, verify
+from server.verification import verify
 from server.yielding import catch_up
 from shm import (
     Counters,
     DispatcherCount,
     Journal,
-    Lane,
     Member,
     Phase,
     Segment,
@@ -51,7 +46,6 @@ LOOK_PAUSE_S = 0.1  # at least between two looks at the siblings: they may take 
 INTRODUCED_WITHIN_S = 0.5  # payments do not wait longer for Redis, and only after an absence
 BLIND_BEATS_MAX = 6  # then the process ends: idle connections keep their descriptors, and its successor has none
 LAST_FLUSH_WITHIN_MS = 2500  # two calls to Redis that time out, and a little
-SPARE_CONNECTIONS = ASKED_AT_ONCE_MAX + VERIFIED_AT_ONCE_MAX + PROBES_MAX + 2  # questions, probes, a health poll
 
 
 def serve(config: Config, segment: Segment, index: int, doorbell: int) -> int:
@@ -69,10 +63,11 @@ def serve(config: Config, segment: Segment, index: int, doorbell: int) -> int:
         BrokenInvariant: the journal, its base or the table is damaged.
     """
     with take_role(config.instance, dispatcher_role(index)):
-        counters = segment.dispatcher_counters(index)
+        counters, clock = segment.dispatcher_counters(index), SystemClock()
         child.begin(counters)
+        process = DispatcherProcess(config, segment, index, counters, clock, outside_of(config, clock))
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(DispatcherProcess(config, segment, index, counters, SystemClock()).run(doorbell))
+            runner.run(process.run(doorbell))
         counters.phase = Phase.GONE
     return 0
 
@@ -81,32 +76,35 @@ class DispatcherProcess:
     """One dispatcher with its publisher and pollers, wired.
 
     Who calls whom beside the plain way: custody tells of each change (`_tell_change`), which goes to the publisher and
-    may hurry it; the dispatcher hurries it when nothing is about to follow (`on_quiet`); custody has intake empty the
-    lanes before it forgets (`before_forgetting`); health news go to the circuits.
+    may hurry it; the dispatcher hurries it when nothing is about to follow; custody has intake empty the lanes before
+    it forgets; health news go to the circuits.
 
-    What reaches beyond the process (`_processor`, `_sibling`, `_quota`, `_totals`) is made by methods, so that a
-    simulation can put its own in their place.
+    Args:
+        config: all settings.
+        segment: of its instance.
+        index: its number.
+        counters: its row.
+        clock: wall and ticking clock.
+        outside: what it reaches beyond the segment; closed in the end.
     """
 
-    def __init__(self, config: Config, segment: Segment, index: int, counters: Counters, clock: Clock) -> None:
+    def __init__(
+        self, config: Config, segment: Segment, index: int, counters: Counters, clock: Clock, outside: Outside
+    ) -> None:
         self._config = config
         self._segment = segment
         self._index = index
         self._counters = counters
         self._clock = clock
+        self._outside = outside
         self._journal = segment.journal(index)
-        names = sorted({config.instance, *config.siblings})
-        self._stamp = partial(stamp_ms, place=names.index(config.instance), places=len(names))
         self._publisher: Publisher | None = None
-        self._in_flight_max = config.in_flight_max // config.dispatchers
-        fees_bp = (config.fee_default_bp, config.fee_fallback_bp)
-        policy = make_policy(fees_bp, config.wait_ms_per_fee_point)
-        circuits = (Circuit(self._in_flight_max, config.slow_ms), Circuit(self._in_flight_max, config.slow_ms))
-        self._router = Router(circuits, policy)
+        policy = make_policy((config.fee_default_bp, config.fee_fallback_bp), config.wait_ms_per_fee_point)
+        most = in_flight_max(config)
+        self._router = Router((Circuit(most, config.slow_ms), Circuit(most, config.slow_ms)), policy)
         # A dispatcher that died alone needs no verification: its instance's workers and lanes were there all the time.
         supervised_since_ms = segment.supervisor_counters().started_at_ms
         self._after_absence = counters.get(DispatcherCount.VERIFIED_FOR_MS) != supervised_since_ms
-        self._siblings = Siblings((self._sibling(name) for name in config.siblings), clock)
 
     async def run(self, doorbell: int) -> None:
         """From recovery to the last flush."""
@@ -115,26 +113,26 @@ class DispatcherProcess:
         stop = asyncio.Event()
         loop.add_signal_handler(signal.SIGTERM, stop.set)
         child.hear_stop()
-        urls = (self._config.processor_default_url, self._config.processor_fallback_url)
-        processors = (self._processor(0, urls[0]), self._processor(1, urls[1]))
         lanes = [self._segment.lane(worker, self._index) for worker in range(self._segment.geometry.workers)]
         custody = Custody(lanes, self._segment.table(self._index), self._journal, self._counters, self._tell_change)
         if self._after_absence:  # what waited may have been paid by a sibling meanwhile
             custody.mark_waiting_unverified()
         self._journal.begin_life()  # not before: until here what a predecessor said as it left is the whole truth
-        intake = self._intake(lanes, custody)
-        dispatcher = self._dispatcher(custody, intake, processors)
-        dispatcher.stamp = self._stamp
-        totals = self._totals() if self._config.redis_url else None
-        publisher = self._publisher = self._make_publisher(totals) if totals else None
-        if publisher:
-            dispatcher.on_quiet = publisher.hurry
-            self._siblings.look()
-            publisher.hear_of_purge(self._siblings.last_purge())
+        intake = Intake(
+            lanes,
+            custody,
+            self._counters,
+            self._clock,
+            siblings=self._outside.siblings,
+            after_absence=self._after_absence,
+        )
+        custody.before_forgetting = intake.take
+        publisher = self._publisher = self._make_publisher(self._outside.totals) if self._outside.totals else None
+        dispatcher = self._dispatcher(custody, intake)
         background = [loop.create_task(self._beat(dispatcher))]
         if self._after_absence:
-            background.append(loop.create_task(self._verify(custody, intake, processors)))
-        background += [loop.create_task(work) for work in self._exchange_news(processors, totals)]
+            background.append(loop.create_task(self._verify(custody, intake)))
+        background += [loop.create_task(work) for work in self._exchange_news()]
         for task in background:
             task.add_done_callback(_end_process_on_failure)
         # It shows what is unknown; and recovery took long, but from now on silence is held against it.
@@ -148,39 +146,13 @@ class DispatcherProcess:
         await self._drain(dispatcher)
         await dispatcher.aclose()
         await child.end_tasks(background)
-        if totals and publisher:
+        if publisher:
             await publisher.say_goodbye()
-            await totals.aclose()
-        for processor in processors:
-            await processor.aclose()
-
-    def _exchange_news(
-        self, processors: tuple[Processor, Processor], totals: TotalsHash | None
-    ) -> Iterator[Coroutine[Any, Any, None]]:
-        """What publishes totals and polls health: through Redis, or alone."""
-        if totals and self._publisher:
-            yield self._publisher.run()
-            yield from (poll_shared(one, totals, self._clock) for one in processors)
-        elif self._index == 0:  # the rate that a processor allows is for all dispatchers together
-            yield from (poll_alone(one, self._hear_health) for one in processors)
-
-    def _processor(self, index: int, url: str) -> Processor:
-        connections_max = self._in_flight_max + SPARE_CONNECTIONS
-        timeout_s = self._config.attempt_timeout_ms / 1000
-        transport = KeepAliveTransport(url, connections_max=connections_max)
-        return Processor(index, url, transport=transport, timeout_s=timeout_s)
-
-    def _sibling(self, name: str) -> Sibling:
-        return Sibling(name, self._clock, self._config.stuck_ms, ours=self._config.instance)
-
-    def _quota(self) -> Callable[[], int]:
-        return CpuQuota().throttled_periods
-
-    def _totals(self) -> TotalsHash:
-        return TotalsHash(RedisClient(self._config.redis_url))
+        await self._outside.aclose()
 
     def _make_publisher(self, totals: TotalsHash) -> Publisher:
-        return Publisher(
+        """Makes the publisher, and has it hear of a purge that a sibling remembers and Redis may have forgotten."""
+        publisher = Publisher(
             Member(self._segment.segment_id, self._index),
             self._journal,
             self._segment.roster(self._index),
@@ -189,11 +161,30 @@ class DispatcherProcess:
             flush_s=self._config.flush_ms / 1000,
             hear_shared_health=self._hear_shared_health,
         )
+        self._outside.siblings.look()
+        publisher.hear_of_purge(self._outside.siblings.last_purge())
+        return publisher
 
-    def _intake(self, lanes: list[Lane], custody: Custody) -> Intake:
-        return Intake(
-            lanes, custody, self._counters, self._clock, siblings=self._siblings, after_absence=self._after_absence
+    def _dispatcher(self, custody: Custody, intake: Intake) -> Dispatcher:
+        names = sorted({self._config.instance, *self._config.siblings})
+        sending = Sending(
+            self._outside.processors,
+            self._router,
+            Pacer(self._clock.ticks_ms(), self._outside.throttled_periods),
+            partial(stamp_ms, place=names.index(self._config.instance), places=len(names)),
+            self._config.attempts_max,
         )
+        on_quiet = self._publisher.hurry if self._publisher else None
+        return Dispatcher(custody, intake, sending, self._counters, self._clock, on_quiet=on_quiet)
+
+    def _exchange_news(self) -> Iterator[Coroutine[Any, Any, None]]:
+        """What publishes totals and polls health: through Redis, or alone."""
+        processors, totals = self._outside.processors, self._outside.totals
+        if totals and self._publisher:
+            yield self._publisher.run()
+            yield from (poll_shared(one, totals, self._clock) for one in processors)
+        elif self._index == 0:  # the rate that a processor allows is for all dispatchers together
+            yield from (poll_alone(one, self._hear_health) for one in processors)
 
     def _tell_change(self, requested_at_ms: int) -> None:
         """A payment ended or became unknown: to be published, at once if somebody may be asking for its window now.
@@ -205,24 +196,12 @@ class DispatcherProcess:
             if self._clock.wall_us() // 1000 - requested_at_ms >= OLD_MS:
                 self._publisher.hurry()
 
-    async def _verify(self, custody: Custody, intake: Intake, processors: tuple[Processor, Processor]) -> None:
+    async def _verify(self, custody: Custody, intake: Intake) -> None:
         """Verifies what was found after an absence, then writes down that it has been done."""
         while custody.unverified or intake.has_unverified():
-            await verify(custody, processors, self._siblings, self._clock)
+            await verify(custody, self._outside.processors, self._outside.siblings, self._clock)
             await asyncio.sleep(VERIFY_LOOK_S)
         self._counters.put(DispatcherCount.VERIFIED_FOR_MS, self._segment.supervisor_counters().started_at_ms)
-
-    def _dispatcher(self, custody: Custody, intake: Intake, processors: tuple[Processor, Processor]) -> Dispatcher:
-        return Dispatcher(
-            custody=custody,
-            intake=intake,
-            processors=processors,
-            router=self._router,
-            counters=self._counters,
-            clock=self._clock,
-            pacer=Pacer(self._clock.ticks_ms(), self._quota()),
-            attempts_max=self._config.attempts_max,
-        )
 
     def _hear_health(self, processor: int, health: Health) -> None:
         """News of a processor's health, from whoever polled it."""
@@ -241,7 +220,7 @@ class DispatcherProcess:
             began_ms = self._clock.ticks_ms()
             await catch_up()
             dispatcher.beat(began_ms)
-            blind_beats = 0 if self._siblings.look() else blind_beats + 1
+            blind_beats = 0 if self._outside.siblings.look() else blind_beats + 1
             looked_ms = self._clock.ticks_ms()  # reading one that has died takes a quarter of a second
             await catch_up()
             self._counters.beat(looked_ms * 1000)

@@ -19,7 +19,7 @@ class Intake:
 
     Args:
         lanes: one per web worker.
-        custody: where payments go; it has `take` called here before it forgets any.
+        custody: where payments go.
         counters: the dispatcher's row.
         clock: for the patience with torn slots.
         siblings: whose latest ids count, and all of them while they are absent.
@@ -44,7 +44,6 @@ class Intake:
         self._first = 0  # the lane whose turn it is; the table may have room for few
         # Per lane: what lies below this position was there when an absence ended, and is taken as unverified.
         self._unverified_until = [lane.head if after_absence else 0 for lane in lanes]
-        custody.before_forgetting = self.take
         self._torn_since_ms: dict[int, int] = {}  # lane index -> when the slot at its tail was first seen torn
 
     def take(self) -> bool:

@@ -62,7 +62,7 @@ SERVER_LAYERS = (
     ("transport", "intake"),
     ("processors",),
     ("redis_totals", "unknowns", "verification"),
-    ("health", "purges", "shared_totals"),
+    ("health", "purges", "shared_totals", "outside"),
     ("publisher",),
     # the two jobs
     ("gate", "app", "dispatcher"),

@@ -4,11 +4,13 @@ import asyncio
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Self
 
+from server.attempt import stamp_ms
 from server.circuit import Circuit
 from server.custody import Custody
-from server.dispatcher import Dispatcher
+from server.dispatcher import Dispatcher, Sending
 from server.intake import Intake
 from server.pacing import GATHER_MS, Pacer
 from server.routing import Router, make_policy
@@ -53,9 +55,19 @@ class Scene:
         segment: with any geometry of one dispatcher.
         in_flight_max: payments at once, per processor.
         attempts_max: as the setting.
+        place: which of the instances it is, from 0.
+        places: how many instances there are.
     """
 
-    def __init__(self, segment: Segment, *, in_flight_max: int = 100, attempts_max: int = 0) -> None:
+    def __init__(
+        self,
+        segment: Segment,
+        *,
+        in_flight_max: int = 100,
+        attempts_max: int = 0,
+        place: int = 0,
+        places: int = 1,
+    ) -> None:
         self.clock = FakeClock()
         self.fakes = (FakeProcessor(), FakeProcessor())
         self.processors = (self.fakes[0].processor(0), self.fakes[1].processor(1))
@@ -71,24 +83,18 @@ class Scene:
         policy = make_policy((700, 1000), 1500)
         self.circuits = (Circuit(in_flight_max, SLOW_MS), Circuit(in_flight_max, SLOW_MS))
         self.pacer = Pacer(self.clock.ticks_ms(), lambda: self.throttled_periods)
-        self.dispatcher = Dispatcher(
-            custody=self.custody,
-            intake=Intake(
-                self.lanes,
-                self.custody,
-                self.counters,
-                self.clock,
-                siblings=Siblings([], self.clock),
-                after_absence=False,
-            ),
-            processors=self.processors,
-            router=Router(self.circuits, policy),
-            counters=self.counters,
-            clock=self.clock,
-            pacer=self.pacer,
-            attempts_max=attempts_max,
+        intake = Intake(
+            self.lanes,
+            self.custody,
+            self.counters,
+            self.clock,
+            siblings=Siblings([], self.clock),
+            after_absence=False,
         )
-        self.dispatcher.on_quiet = self._be_quiet
+        self.custody.before_forgetting = intake.take
+        stamp = partial(stamp_ms, place=place, places=places)
+        sending = Sending(self.processors, Router(self.circuits, policy), self.pacer, stamp, attempts_max)
+        self.dispatcher = Dispatcher(self.custody, intake, sending, self.counters, self.clock, on_quiet=self._be_quiet)
         self.doorbell = os.eventfd(0, os.EFD_NONBLOCK)
         self.bugs: list[BaseException] = []
         asyncio.get_running_loop().set_exception_handler(lambda _, context: self.bugs.append(context["exception"]))

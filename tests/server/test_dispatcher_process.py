@@ -15,6 +15,7 @@ from server.circuit import HEALTH_FRESH_MS
 from server.config import Config, load
 from server.custody import Custody
 from server.dispatcher_process import DispatcherProcess
+from server.outside import outside_of
 from server.processors import Health
 from server.redis_client import RedisClient
 from server.redis_totals import SharedHealth, TotalsHash
@@ -224,7 +225,8 @@ class TestPaying:
     def test_old_news_is_none(self, make: Callable[..., Station], age_ms: int, state: str) -> None:
         """What Redis has kept since all instances were down says nothing of a processor now."""
         station, clock = make(), FakeClock()
-        one = DispatcherProcess(station.config, station.segment, 0, station.row, clock)
+        outside = outside_of(station.config, clock)
+        one = DispatcherProcess(station.config, station.segment, 0, station.row, clock, outside)
         told = SharedHealth(Health(failing=True, response_ms_min=5), clock.wall_us() // 1000 - age_ms)
         one._hear_shared_health(0, told)  # noqa: SLF001  as the publisher does
         assert one._router.circuits[0].state.value == state  # noqa: SLF001

@@ -11,10 +11,9 @@ from server import child
 from server.config import Config, load
 from server.custody import Custody
 from server.dispatcher import Dispatcher
-from server.dispatcher_process import BLIND_BEATS_MAX, OLD_MS, SPARE_CONNECTIONS, DispatcherProcess
+from server.dispatcher_process import BLIND_BEATS_MAX, OLD_MS, DispatcherProcess
 from server.intake import Intake
-from server.processors import Processor
-from server.redis_totals import TotalsHash
+from server.outside import outside_of
 from server.siblings import Siblings
 from shm import DispatcherCount, Phase, Segment, State
 from tests.fakes import NOON_MS, FakeClock, FakeProcessor, FakeTotalsHash
@@ -59,31 +58,25 @@ class FakePublisher:
         self.told.append("hurry")
 
 
-class FakedProcess(DispatcherProcess):
-    """A dispatcher's process with fakes for what reaches beyond it.
+class WatchedProcess(DispatcherProcess):
+    """A dispatcher's process that writes down what it does.
 
     Attributes:
-        fakes: the processors.
         hash: the totals.
+        empties_lanes: whether they are emptied before anything is forgotten.
         phases: what it said of itself at each beat.
         flushes_before: how many flushes the hash had got when it began to pay; None before that.
     """
 
-    fakes: tuple[FakeProcessor, FakeProcessor]
     hash: LentHash
+    empties_lanes: bool
     phases: list[Phase | None]
     flushes_before: int | None = None
 
-    def _processor(self, index: int, url: str) -> Processor:
-        return self.fakes[index].processor(index)
-
-    def _totals(self) -> TotalsHash:
-        return self.hash  # type: ignore[return-value]  # the calls that are made, and no others
-
-    def _dispatcher(self, custody: Custody, intake: Intake, processors: tuple[Processor, Processor]) -> Dispatcher:
-        made = super()._dispatcher(custody, intake, processors)
+    def _dispatcher(self, custody: Custody, intake: Intake) -> Dispatcher:
+        made = super()._dispatcher(custody, intake)
         beat, start = made.beat, made.start
-        self.phases = []
+        self.empties_lanes = custody.before_forgetting == intake.take
 
         def watched_beat(heard_ms: int) -> None:
             self.phases.append(self._counters.phase)
@@ -97,10 +90,10 @@ class FakedProcess(DispatcherProcess):
         return made
 
 
-class BrokenProcess(FakedProcess):
+class BrokenProcess(WatchedProcess):
     """One that can't verify."""
 
-    async def _verify(self, custody: Custody, intake: Intake, processors: tuple[Processor, Processor]) -> None:
+    async def _verify(self, custody: Custody, intake: Intake) -> None:
         raise ZeroDivisionError
 
 
@@ -120,15 +113,20 @@ class House:
 
     def live(
         self,
-        condition: Callable[[FakedProcess], bool],
+        condition: Callable[[WatchedProcess], bool],
         message: str,
         *,
         index: int = 0,
-        kind: type[FakedProcess] = FakedProcess,
-    ) -> FakedProcess:
+        kind: type[WatchedProcess] = WatchedProcess,
+    ) -> WatchedProcess:
         """A dispatcher lives until something holds of it; then it is gone as if killed."""
-        one = kind(self.config, self.segment, index, self.segment.dispatcher_counters(index), FakeClock())
-        one.fakes, one.hash, one.phases = self.fakes, self.hash, []
+        clock = FakeClock()
+        default, fallback = self.fakes
+        outside = outside_of(self.config, clock)._replace(processors=(default.processor(0), fallback.processor(1)))
+        if outside.totals:
+            outside = outside._replace(totals=self.hash)  # type: ignore[arg-type]  # the calls that are made, no others
+        one = kind(self.config, self.segment, index, self.segment.dispatcher_counters(index), clock, outside)
+        one.hash, one.phases = self.hash, []
 
         async def begin() -> None:
             task = asyncio.create_task(one.run(doorbell))
@@ -168,7 +166,8 @@ def make() -> Iterator[Callable[..., House]]:
 
 def plain(house: House) -> DispatcherProcess:
     """The process of a dispatcher that is not at work, with nothing faked but its clock."""
-    return DispatcherProcess(house.config, house.segment, 0, house.row, FakeClock())
+    clock = FakeClock()
+    return DispatcherProcess(house.config, house.segment, 0, house.row, clock, outside_of(house.config, clock))
 
 
 class TestShares:
@@ -179,25 +178,6 @@ class TestShares:
         one = plain(make(DISPATCHERS="2", IN_FLIGHT_MAX="100"))
         assert {circuit.limit for circuit in one._router.circuits} == {50}  # noqa: SLF001  what they go by
 
-    def test_connections(self, make: Callable[..., House]) -> None:
-        """Payments that are all in flight leave connections for questions, probes and the health poll."""
-        one = plain(make(IN_FLIGHT_MAX="100"))
-        processor = one._processor(0, "http://127.0.0.1:1")  # noqa: SLF001  a step of its start
-        assert processor._transport._connections_max == 100 + SPARE_CONNECTIONS  # type: ignore[attr-defined]  # noqa: SLF001  what it goes by
-
-    def test_attempt_timeout(self, make: Callable[..., House]) -> None:
-        """An attempt's time-out is in milliseconds among the settings, and in seconds for the client."""
-        one = plain(make(ATTEMPT_TIMEOUT_S="7"))
-        processor = one._processor(0, "http://127.0.0.1:1")  # noqa: SLF001  a step of its start
-        assert processor._timeout_s == 7.0  # noqa: SLF001  what it goes by
-
-    def test_ties_with_a_sibling(self, make: Callable[..., House]) -> None:
-        """The instance whose name sorts first has them, and the other one knows."""
-        one = plain(make())
-        own = one._config.instance  # noqa: SLF001  its settings
-        assert one._sibling(f"{own}-b")._wins_ties is False  # noqa: SLF001  what it goes by
-        assert one._sibling(own[:-1])._wins_ties is True  # noqa: SLF001  what it goes by
-
 
 class TestStart:
     """From recovery to the first payment."""
@@ -206,6 +186,10 @@ class TestStart:
         """What is unknown is shown before it says that it is ready."""
         one = make().live(lambda one: bool(one.phases), "no beat")
         assert one.phases[0] is not Phase.READY
+
+    def test_copies_are_met_before_anything_is_forgotten(self, make: Callable[..., House]) -> None:
+        """What lies in the lanes may be a copy of what is forgotten next."""
+        assert make().live(lambda one: bool(one.phases), "no beat").empties_lanes
 
     def test_introduced(self, make: Callable[..., House]) -> None:
         """After an absence the totals are told that this member is back before anything is paid."""
@@ -287,7 +271,7 @@ class TestBeat:
         """The process ends, as nothing is taken meanwhile; not if it could look at its siblings in between."""
         one, beating = plain(make()), FakeBeating()
         sights = iter([*[False] * BLIND_BEATS_MAX, True, *[False] * (BLIND_BEATS_MAX + 1)])
-        monkeypatch.setattr(one._siblings, "look", lambda: next(sights))  # noqa: SLF001  the only way in
+        monkeypatch.setattr(one._outside.siblings, "look", lambda: next(sights))  # noqa: SLF001  the only way in
         monkeypatch.setattr(child, "BEAT_S", 0)
         with pytest.raises(OSError, match=f"could not be looked at for {BLIND_BEATS_MAX + 1} beats"):
             await one._beat(beating)  # type: ignore[arg-type]  # noqa: SLF001  as its process does
@@ -298,7 +282,7 @@ class TestBeat:
         house = make()
         one, beating = plain(house), FakeBeating()
         house.row.phase = Phase.LEAVING
-        monkeypatch.setattr(one._siblings, "look", lambda: False)  # noqa: SLF001  the only way in
+        monkeypatch.setattr(one._outside.siblings, "look", lambda: False)  # noqa: SLF001  the only way in
         monkeypatch.setattr(child, "BEAT_S", 0)
         leaving = asyncio.ensure_future(one._beat(beating))  # type: ignore[arg-type]  # noqa: SLF001  as its process does
         async with asyncio.timeout(PATIENCE_S):

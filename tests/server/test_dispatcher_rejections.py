@@ -1,12 +1,10 @@
 """The dispatcher and payments that a processor does not want: none is lost, and none stands in the way of others."""
 
 from collections.abc import Iterator
-from functools import partial
 
 import httpx
 import pytest
 
-from server.attempt import stamp_ms
 from server.dispatcher import BUSY_MS
 from server.pacing import BURST, GATHER_MS, LOOK_EVERY_MS, RATE_START_PER_S
 from server.rejections import BARRED_MS
@@ -182,8 +180,7 @@ class TestPace:
 
     async def test_each_with_a_stamp_of_its_own_instance(self, segment: Segment) -> None:
         """As `attempt.stamp_ms` has it, at the second processor too."""
-        async with Scene(segment) as scene:
-            scene.dispatcher.stamp = partial(stamp_ms, place=1, places=2)
+        async with Scene(segment, place=1, places=2) as scene:
             scene.fakes[0].answer = 400
             for number in range(4):
                 await scene.pay(number)

@@ -67,6 +67,7 @@ class Entrance:
             siblings=self.siblings,
             after_absence=waiting_in_lanes > 0,
         )
+        self.custody.before_forgetting = self.intake.take
 
     def publish(self, *numbers: int, lane: int = 0) -> None:
         """A web worker hands payments over."""
@@ -329,6 +330,7 @@ class TestForgetting:
         area = FakeArea(waiting_slots, 2 * 4 * workers)
         custody = Custody(lanes, area.table, area.journal, area.counters, lambda _: None)
         intake = Intake(lanes, custody, area.counters, FakeClock(), siblings=FakeSiblings(), after_absence=False)
+        custody.before_forgetting = intake.take
         accepted, unended = 0, list[int]()
         for what, count in moves:
             for turn in range(count):

@@ -11,7 +11,7 @@ from server import verification
 from server.config import Config, load
 from server.custody import Taking
 from server.dispatcher_process import DispatcherProcess
-from server.processors import Processor
+from server.outside import outside_of
 from server.verification import GATHERED_FOR_MS, VERIFIED_AT_ONCE_MAX
 from shm import DispatcherCount, Ended, Event, Kind, Segment, State
 from tests.fakes import NOON_MS, FakeClock, FakeProcessor, idle
@@ -327,15 +327,6 @@ class TestSiblings:
         assert [record.kind for record in returned.ended()] == [Kind.DUPLICATE]
 
 
-class FakedProcess(DispatcherProcess):
-    """A dispatcher's process whose processors are fakes."""
-
-    fakes: tuple[FakeProcessor, FakeProcessor]
-
-    def _processor(self, index: int, url: str) -> Processor:
-        return self.fakes[index].processor(index)
-
-
 class Instance:
     """An instance with a payment that waits; each `live` is a life of its dispatcher."""
 
@@ -363,8 +354,9 @@ class Instance:
         """A dispatcher lives until something holds; then it is gone as if killed: it stores nothing any more."""
 
         async def begin() -> None:
-            process = FakedProcess(self.config, self.segment, 0, self.row, FakeClock())
-            process.fakes = self.fakes
+            clock, (default, fallback) = FakeClock(), self.fakes
+            outside = outside_of(self.config, clock)._replace(processors=(default.processor(0), fallback.processor(1)))
+            process = DispatcherProcess(self.config, self.segment, 0, self.row, clock, outside)
             task = asyncio.create_task(process.run(doorbell))
             deadline_s = asyncio.get_running_loop().time() + 5
             while not condition():

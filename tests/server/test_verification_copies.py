@@ -94,7 +94,8 @@ class TestEndsInOneGo:
             assert lane.try_publish(copy_of(number))
         clock = FakeClock()
         siblings = Siblings([], clock)
-        Intake([lane], custody, area.counters, clock, siblings=siblings, after_absence=True)
+        intake = Intake([lane], custody, area.counters, clock, siblings=siblings, after_absence=True)
+        custody.before_forgetting = intake.take
         found = {copy_of(number).correlation_id: [FakeCopy(counts=True)] for number in range(40)}
         monkeypatch.setattr(siblings, "copies", lambda _: found)
         copies = verification._Copies(custody, siblings, clock)  # noqa: SLF001  one step of it

@@ -4,20 +4,21 @@ import asyncio
 import contextlib
 import os
 import signal
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Coroutine, Mapping
 from typing import Any, NamedTuple, Protocol, cast
 
 from server.clock import Clock
 from server.config import Config
-from server.dispatcher_process import SPARE_CONNECTIONS, DispatcherProcess
+from server.dispatcher_process import DispatcherProcess
 from server.errors import TotalsUnavailable
 from server.gate import Gate
 from server.local_totals import LocalTotals
+from server.outside import SPARE_CONNECTIONS, Outside, in_flight_max
 from server.processors import Processor
 from server.redis_totals import TotalsHash
-from server.siblings import Sibling
+from server.siblings import Sibling, Siblings
 from server.volume import Volume
-from shm import Counters, Fingerprint, Phase
+from shm import Fingerprint, Phase
 from tests.simulation.loop import Owner
 from tests.simulation.memory import MortalMemory
 from tests.simulation.network import Line
@@ -121,36 +122,24 @@ class SimulatedVolume(Volume):
         return not self._families[instance].plays(role)
 
 
-class SimulatedProcess(DispatcherProcess):
-    """The real dispatcher's process; what it reaches beyond the machine is simulated."""
+def _processor(life: Life, config: Config, processor: SimulatedProcessor, url: str, world: World) -> Processor:
+    """A dispatcher's client of a processor."""
+    timeout_s = config.attempt_timeout_ms / 1000
+    most = in_flight_max(config) + SPARE_CONNECTIONS
+    line = Line(world, life, processor, timeout_s=timeout_s, in_flight_max=most)
+    if not world.plan.wire:
+        return cast("Processor", line)
+    return Processor(processor.index, url, transport=WireTransport(world, line), timeout_s=timeout_s)
 
-    def __init__(self, config: Config, index: int, counters: Counters, life: Life, around: Surroundings) -> None:
-        self._life = life
-        self._around = around
-        super().__init__(config, life.segment, index, counters, around.clock)
 
-    def _processor(self, index: int, url: str) -> Processor:
-        line = Line(
-            self._around.world,
-            self._life,
-            self._around.processors[index],
-            timeout_s=self._config.attempt_timeout_ms / 1000,
-            in_flight_max=self._in_flight_max + SPARE_CONNECTIONS,
-        )
-        if not self._around.world.plan.wire:
-            return cast("Processor", line)
-        transport = WireTransport(self._around.world, line)
-        return Processor(index, url, transport=transport, timeout_s=self._config.attempt_timeout_ms / 1000)
-
-    def _sibling(self, name: str) -> Sibling:
-        volume = SimulatedVolume(self._around.siblings)
-        return Sibling(name, self._clock, self._config.stuck_ms, ours=self._config.instance, volume=volume)
-
-    def _quota(self) -> Callable[[], int]:
-        return lambda: 0
-
-    def _totals(self) -> TotalsHash:
-        return TotalsHash(Connection(self._around.world, self._around.server))
+def _outside(life: Life, config: Config, around: Surroundings) -> Outside:
+    """What a dispatcher reaches, as `server.outside.outside_of` has it."""
+    world, clock, volume = around.world, around.clock, SimulatedVolume(around.siblings)
+    default = _processor(life, config, around.processors[0], config.processor_default_url, world)
+    fallback = _processor(life, config, around.processors[1], config.processor_fallback_url, world)
+    siblings = (Sibling(name, clock, config.stuck_ms, ours=config.instance, volume=volume) for name in config.siblings)
+    totals = TotalsHash(Connection(world, around.server)) if config.redis_url else None
+    return Outside((default, fallback), Siblings(siblings, clock), totals, lambda: 0)
 
 
 def dispatch(life: Life, config: Config, index: int, doorbell: int, around: Surroundings) -> Coroutine[Any, Any, None]:
@@ -159,7 +148,8 @@ def dispatch(life: Life, config: Config, index: int, doorbell: int, around: Surr
     async def live() -> None:
         counters = life.segment.dispatcher_counters(index)
         counters.begin(1, 0)
-        await SimulatedProcess(config, index, counters, life, around).run(doorbell)
+        outside = _outside(life, config, around)
+        await DispatcherProcess(config, life.segment, index, counters, around.clock, outside).run(doorbell)
         counters.phase = Phase.GONE
 
     return live()

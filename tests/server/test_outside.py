@@ -1,0 +1,50 @@
+"""server/outside.py: what the settings come to for one dispatcher."""
+
+from server.config import load
+from server.outside import SPARE_CONNECTIONS, Outside, in_flight_max, outside_of
+from tests.fakes import FakeClock
+
+
+def outside(**settings: str) -> Outside:
+    """What one dispatcher of the instance `test-b` reaches with some settings."""
+    return outside_of(load({"INSTANCE": "test-b", **settings}), FakeClock())
+
+
+class TestOutsideOf:
+    """outside_of: what is made, before anything is asked."""
+
+    def test_connections(self) -> None:
+        """Payments that are all in flight leave connections for questions, probes and the health poll."""
+        for processor in outside(IN_FLIGHT_MAX="100").processors:
+            assert processor._transport._connections_max == 100 + SPARE_CONNECTIONS  # type: ignore[attr-defined]  # noqa: SLF001  what it goes by
+
+    def test_attempt_timeout(self) -> None:
+        """An attempt's time-out is in milliseconds among the settings, and in seconds for the client."""
+        processor, _ = outside(ATTEMPT_TIMEOUT_S="7").processors
+        assert processor._timeout_s == 7.0  # noqa: SLF001  what it goes by
+
+    def test_processors(self) -> None:
+        """Each has its number in shared memory, and its own URL."""
+        made = outside(PROCESSOR_DEFAULT_URL="http://d:1", PROCESSOR_FALLBACK_URL="http://f:2").processors
+        assert [(one.index, str(one._payments_url)) for one in made] == [  # noqa: SLF001  where it sends
+            (0, "http://d:1/payments"),
+            (1, "http://f:2/payments"),
+        ]
+
+    def test_ties_with_a_sibling(self) -> None:
+        """The instance whose name sorts first has them, and the other one knows."""
+        siblings = outside(SIBLINGS="test-a,test-c", REDIS_URL="redis://127.0.0.1:1").siblings
+        assert [one._wins_ties for one in siblings._siblings] == [True, False]  # noqa: SLF001  what they go by
+
+    def test_without_redis(self) -> None:
+        """Totals are kept locally."""
+        assert outside().totals is None
+        assert outside(REDIS_URL="redis://127.0.0.1:1").totals is not None
+
+
+class TestInFlightMax:
+    """in_flight_max."""
+
+    def test_is_shared_out(self) -> None:
+        """What may be in flight is for all dispatchers of the instance together."""
+        assert in_flight_max(load({"INSTANCE": "test", "DISPATCHERS": "2", "IN_FLIGHT_MAX": "100"})) == 50
