@@ -274,9 +274,9 @@ class Dispatcher:
             self._custody.mark_unknown(slot, event, kept.requested_at_ms)
             self._unknowns.add(slot)
 
-    def beat(self, heard_ms: int) -> None:
-        """Called twice a second: shows until when all that came was heard, where payments stand, and what is out."""
-        self._counters.beat(heard_ms * 1000)
+    def beat(self, until_ms: int) -> None:
+        """Shows until when this process has handled what reached it, and where payments stand; logs what is out."""
+        self._counters.beat(until_ms * 1000)
         self._custody.show_gauges(len(self._attempts))
         self._outages.log_changes(self._router.circuits)
 

@@ -99,6 +99,7 @@ class DispatcherProcess:
         self._outside = outside
         self._journal = segment.journal(index)
         self._publisher: Publisher | None = None
+        self._blind_beats = 0
         policy = make_policy((config.fee_default_bp, config.fee_fallback_bp), config.wait_ms_per_fee_point)
         most = in_flight_max(config)
         self._router = Router((Circuit(most, config.slow_ms), Circuit(most, config.slow_ms)), policy)
@@ -129,7 +130,7 @@ class DispatcherProcess:
         custody.before_forgetting = intake.take
         publisher = self._publisher = self._make_publisher(self._outside.totals) if self._outside.totals else None
         dispatcher = self._dispatcher(custody, intake)
-        background = [loop.create_task(self._beat(dispatcher))]
+        background = [loop.create_task(self._keep_house(dispatcher))]
         if self._after_absence:
             background.append(loop.create_task(self._verify(custody, intake)))
         background += [loop.create_task(work) for work in self._exchange_news()]
@@ -214,21 +215,32 @@ class DispatcherProcess:
         if self._clock.wall_us() // 1000 - shared.polled_at_ms <= HEALTH_FRESH_MS:
             self._hear_health(processor, shared.health)
 
-    async def _beat(self, dispatcher: Dispatcher) -> None:
-        blind_beats = 0
+    async def _keep_house(self, dispatcher: Dispatcher) -> None:
+        """Twice a second, until cancelled: shows what has been handled, looks at the siblings, takes up a purge.
+
+        A heartbeat says that all that reached this process before it has been handled: each is a time from before the
+        loop has caught up, stored after that.
+
+        Raises:
+            OSError: the siblings could not be looked at for too long.
+        """
         while True:
             began_ms = self._clock.ticks_ms()
             await catch_up()
             dispatcher.beat(began_ms)
-            blind_beats = 0 if self._outside.siblings.look() else blind_beats + 1
+            self._look_at_siblings()
             looked_ms = self._clock.ticks_ms()  # reading one that has died takes a quarter of a second
             await catch_up()
             self._counters.beat(looked_ms * 1000)
-            if blind_beats > BLIND_BEATS_MAX and self._counters.phase is not Phase.LEAVING:
-                raise OSError(errno.EMFILE, f"siblings could not be looked at for {blind_beats} beats")
             if not self._config.redis_url:
                 _take_up_local_purge(self._segment, self._journal)
             await asyncio.sleep(max(child.BEAT_S - (self._clock.ticks_ms() - began_ms) / 1000, LOOK_PAUSE_S))
+
+    def _look_at_siblings(self) -> None:
+        """Learns what they have accepted; raises what ends the process if that has been impossible for too long."""
+        self._blind_beats = 0 if self._outside.siblings.look() else self._blind_beats + 1
+        if self._blind_beats > BLIND_BEATS_MAX and self._counters.phase is not Phase.LEAVING:
+            raise OSError(errno.EMFILE, f"siblings could not be looked at for {self._blind_beats} beats")
 
     async def _drain(self, dispatcher: Dispatcher) -> None:
         """Settles what can be settled within the time given; the rest stays in the segment."""

@@ -98,17 +98,20 @@ class Counters:
         self._words[_SLEEPING] = 0
         self.beat()
 
-    def beat(self, now_us: int | None = None) -> None:
-        """Called by the row's process about every 0.5 s.
+    def beat(self, until_us: int | None = None) -> None:
+        """Stores the heartbeat; called by the row's process about every 0.5 s.
 
         Args:
-            now_us: µs of CLOCK_MONOTONIC, which is the same in all processes of a machine; None: look.
+            until_us: until when it has handled what reached it, µs of CLOCK_MONOTONIC, which is the same in all
+                processes of a machine. None: it just says that it is alive now, as all but dispatchers do.
         """
-        self._words[_HEARTBEAT] = time.monotonic_ns() // 1000 if now_us is None else now_us
+        self._words[_HEARTBEAT] = time.monotonic_ns() // 1000 if until_us is None else until_us
 
     @property
     def heartbeat_us(self) -> int:
-        """When the process last said it is alive, µs of CLOCK_MONOTONIC; of use only on the same boot."""
+        """When the process was last alive, or until when it has handled what reached it if it is a dispatcher: µs of
+        CLOCK_MONOTONIC, of use only on the same boot.
+        """
         return self._words[_HEARTBEAT]
 
     @property

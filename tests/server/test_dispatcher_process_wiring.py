@@ -78,9 +78,9 @@ class WatchedProcess(DispatcherProcess):
         beat, start = made.beat, made.start
         self.empties_lanes = custody.before_forgetting == intake.take
 
-        def watched_beat(heard_ms: int) -> None:
+        def watched_beat(until_ms: int) -> None:
             self.phases.append(self._counters.phase)
-            beat(heard_ms)
+            beat(until_ms)
 
         def watched_start(doorbell: int) -> None:
             self.flushes_before = len(self.hash.flushes)
@@ -259,13 +259,13 @@ class FakeBeating:
     def __init__(self) -> None:
         self.beats = 0
 
-    def beat(self, heard_ms: int) -> None:
+    def beat(self, until_ms: int) -> None:
         """Counts."""
         self.beats += 1
 
 
-class TestBeat:
-    """DispatcherProcess._beat."""
+class TestKeepHouse:
+    """DispatcherProcess._keep_house."""
 
     async def test_blind_for_too_long(self, make: Callable[..., House], monkeypatch: pytest.MonkeyPatch) -> None:
         """The process ends, as nothing is taken meanwhile; not if it could look at its siblings in between."""
@@ -274,7 +274,7 @@ class TestBeat:
         monkeypatch.setattr(one._outside.siblings, "look", lambda: next(sights))  # noqa: SLF001  the only way in
         monkeypatch.setattr(child, "BEAT_S", 0)
         with pytest.raises(OSError, match=f"could not be looked at for {BLIND_BEATS_MAX + 1} beats"):
-            await one._beat(beating)  # type: ignore[arg-type]  # noqa: SLF001  as its process does
+            await one._keep_house(beating)  # type: ignore[arg-type]  # noqa: SLF001  as its process does
         assert beating.beats == 2 * BLIND_BEATS_MAX + 2
 
     async def test_blind_while_it_leaves(self, make: Callable[..., House], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -284,7 +284,7 @@ class TestBeat:
         house.row.phase = Phase.LEAVING
         monkeypatch.setattr(one._outside.siblings, "look", lambda: False)  # noqa: SLF001  the only way in
         monkeypatch.setattr(child, "BEAT_S", 0)
-        leaving = asyncio.ensure_future(one._beat(beating))  # type: ignore[arg-type]  # noqa: SLF001  as its process does
+        leaving = asyncio.ensure_future(one._keep_house(beating))  # type: ignore[arg-type]  # noqa: SLF001  as its process does
         async with asyncio.timeout(PATIENCE_S):
             while beating.beats < 3 * BLIND_BEATS_MAX:
                 await asyncio.sleep(0)
