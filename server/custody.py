@@ -64,8 +64,8 @@ class Custody:
         waiting: table slots of waiting payments, sent from the left; at first those recovered, the oldest first. New
             ones, verified ones, those lifted out of `rejected` and those sent in vain `IN_FRONT_ATTEMPTS_MAX` times or
             more join at the right; others sent in vain at the left, as they are among the oldest.
-        unverified: table slots of waiting payments that may have been paid elsewhere during an absence; not to be sent
-            before `server/verification.py` has moved them to `waiting`.
+        unverified: table slots of waiting payments that may have been paid elsewhere during an absence, in the order in
+            which `server/verification.py` asks for them; not to be sent before that.
         rejected: waiting payments that one processor has rejected.
         unknown: table slot to requestedAt in ms UTC, of payments whose outcome is unknown.
     """
@@ -90,15 +90,35 @@ class Custody:
         self._forgotten: dict[bytes, int] = {}  # amount in cents by id, while a copy from before may lie in a lane
         self._forgotten_until = deque[tuple[list[int], list[bytes]]]()  # lanes' heads then, and ids: oldest first
         self.waiting: deque[int] = deque(recovered.waiting)
-        self.unverified: deque[int] = deque()
+        self.unverified: dict[int, None] = {}  # a set that keeps its order
         self.rejected = Rejections()
         self.unknown = {slot: self.read(slot).requested_at_ms for slot in recovered.unknown}
         counters.add(DispatcherCount.SET_ASIDE, len(recovered.set_aside))
 
     def mark_waiting_unverified(self) -> None:
         """The whole instance was absent: what waits may have been accepted or paid elsewhere meanwhile."""
-        self.unverified.extend(self.waiting)
+        self.unverified.update(dict.fromkeys(self.waiting))
         self.waiting.clear()
+
+    def mark_verified(self, slot: int) -> None:
+        """Nobody else has paid an unverified payment: it waits like any other, behind those that do already."""
+        del self.unverified[slot]
+        self.waiting.append(slot)
+
+    def verify_last(self, slot: int) -> None:
+        """An unverified payment could not be verified now: it is behind all others that are to be."""
+        del self.unverified[slot]
+        self.unverified[slot] = None
+
+    def end_unverified(self, slot: int, processor: int, requested_at_ms: int) -> None:
+        """An unverified payment is paid elsewhere: it ends as a duplicate, with this processor and requestedAt."""
+        del self.unverified[slot]
+        kept = self.read(slot)._replace(processor=processor, requested_at_ms=requested_at_ms)
+        self.end(slot, Event.FOUND_ELSEWHERE, kept)
+
+    def lift_rejected(self, now_ms: int) -> None:
+        """Has some that one processor has rejected wait for either again, if their time is over."""
+        self.waiting.extend(self.rejected.lift(now_ms))
 
     def knows(self, correlation_id: bytes) -> bool:
         """Whether an id is in the table, or was forgotten while a copy of it may still lie in a lane."""
@@ -117,13 +137,16 @@ class Custody:
             self._expire_forgotten()
         forgotten_cents = self._forgotten.get(payment.correlation_id)
         if forgotten_cents is not None:
-            return self._count_copy(same=forgotten_cents == payment.amount_cents)
+            return self.count_copy(same=forgotten_cents == payment.amount_cents)
         if not self.room:
             return Taking.NO_ROOM
         slot = self._free.pop()
         self._table.insert(slot, payment)
         self._slots[payment.correlation_id] = slot
-        (self.waiting if verified else self.unverified).append(slot)
+        if verified:
+            self.waiting.append(slot)
+        else:
+            self.unverified[slot] = None
         self._counters.add(DispatcherCount.TAKEN)
         return Taking.NEW
 
@@ -131,9 +154,10 @@ class Custody:
         same = self.read(slot).amount_cents == payment.amount_cents
         if not same:
             self._table.count_conflict(slot)
-        return self._count_copy(same=same)
+        return self.count_copy(same=same)
 
-    def _count_copy(self, *, same: bool) -> Taking:
+    def count_copy(self, *, same: bool) -> Taking:
+        """Counts a copy that is not taken: a repetition, or a conflict if its amount is not the same."""
         self._counters.add(DispatcherCount.REPEATED if same else DispatcherCount.CONFLICTS)
         return Taking.REPEATED if same else Taking.CONFLICT
 

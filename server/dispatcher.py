@@ -154,7 +154,7 @@ class Dispatcher:
         """Sends waiting payments, as far as pace and routing allow; returns in how many ms to try again."""
         waiting, rejected = self._custody.waiting, self._custody.rejected
         if rejected:
-            waiting.extend(rejected.lift(now_ms))
+            self._custody.lift_rejected(now_ms)
         if waiting or rejected:
             self._pacer.look(now_ms)
         now_us = self._clock.wall_us()

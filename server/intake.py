@@ -99,8 +99,7 @@ class Intake:
         amount_cents = self._siblings.amount_of(payment)
         if amount_cents is None:
             return False
-        same = amount_cents == payment.amount_cents
-        self._counters.add(DispatcherCount.REPEATED if same else DispatcherCount.CONFLICTS)
+        self._custody.count_copy(same=amount_cents == payment.amount_cents)
         return True
 
     def _set_aside(self, index: int, lane: Lane, position: int) -> bool:

@@ -8,7 +8,7 @@ answered it is not paid at either: the silent one may have it.
 
 import asyncio
 import logging
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 from server.clock import Clock
 from server.copies import Copy
@@ -16,7 +16,6 @@ from server.custody import Custody
 from server.errors import ProcessorError
 from server.processors import Processor
 from server.siblings import Siblings
-from shm import Event, Kept
 
 VERIFIED_AT_ONCE_MAX = 8  # beside what is paid: a processor runs 800 requests at once (Settings, IN_FLIGHT_MAX)
 LOOK_UP_WITHIN_S = 2.0  # what hangs is asked again, so that the others need not wait for it
@@ -43,8 +42,7 @@ async def verify(custody: Custody, processors: tuple[Processor, Processor], sibl
     while custody.unverified:
         undecided = copies.leave_to_siblings()
         # What the lanes bring meanwhile is for the next round, and so are the undecided.
-        slots = iter(list(custody.unverified))
-        custody.unverified.extend(undecided)
+        slots = iter([slot for slot in custody.unverified if slot not in undecided])
         await asyncio.gather(*(asker.ask(slots) for asker in askers))
         undecided_pause_s = await _pause(undecided_pause_s) if undecided else PAUSE_MIN_S
 
@@ -72,32 +70,24 @@ class _Copies:
         self._gathered_at_ms = 0
         self._found: dict[int, list[Copy]] = {}
 
-    def leave_to_siblings(self) -> list[int]:
-        """Ends what a sibling has paid or is going to pay. The slots of which that can't be told yet are returned, and
-        are no longer in `unverified`.
+    def leave_to_siblings(self) -> Collection[int]:
+        """Ends what a sibling has paid or is going to pay; returns the slots of which that can't be told yet.
 
         Each copy is looked at again right before that: a sibling may have begun another life since they were gathered,
         and would leave to this instance what this one leaves to it.
         """
         self._gather()
-        unverified = self._custody.unverified
-        if self._found:  # taken out at first: an end may make room for others, which are unverified in the same slots
-            left = [slot for slot in unverified if slot not in self._found]
-            unverified.clear()
-            unverified.extend(left)
         undecided = dict[int, list[Copy]]()
         for slot, copies in self._found.items():
             kept = self._custody.read(slot)
             found = [copy.wins_over(kept.accepted_at_us) for copy in copies]
             if True in found:
                 self._gathered_for.discard(slot)
-                _end_as_duplicate(slot, kept, self._custody, kept.processor, self._clock.wall_us() // 1000)
+                self._custody.end_unverified(slot, kept.processor, self._clock.wall_us() // 1000)
             elif None in found:
                 undecided[slot] = copies
-            else:
-                unverified.append(slot)
         self._found = undecided
-        return list(undecided)
+        return undecided
 
     def forget(self, slot: int) -> None:
         """A slot has been verified: the next payment in there is another one."""
@@ -150,11 +140,11 @@ class _Asker:
 
 async def _verify_one(slot: int, custody: Custody, processors: tuple[Processor, Processor], silent: set[str]) -> bool:
     """Looks a payment up at both processors. False if one gave no answer: then it comes again after all others."""
-    kept = custody.read(slot)
+    correlation_id = custody.read(slot).correlation_id
     for processor in processors:
         try:
             async with asyncio.timeout(LOOK_UP_WITHIN_S):
-                shown = await processor.show(kept.correlation_id)
+                shown = await processor.show(correlation_id)
         except (ProcessorError, TimeoutError) as error:
             if processor.name not in silent:
                 _log.warning(
@@ -163,18 +153,11 @@ async def _verify_one(slot: int, custody: Custody, processors: tuple[Processor, 
                     str(error) or "no answer in time",
                 )
                 silent.add(processor.name)
-            custody.unverified.remove(slot)
-            custody.unverified.append(slot)
+            custody.verify_last(slot)
             return False
         if shown is not None:
-            custody.unverified.remove(slot)
             requested_at_ms = max(shown.requested_at_ms or 0, 0)  # 0 if it says so in no whole ms since 1970
-            _end_as_duplicate(slot, kept, custody, processor.index, requested_at_ms)
+            custody.end_unverified(slot, processor.index, requested_at_ms)
             return True
-    custody.unverified.remove(slot)
-    custody.waiting.append(slot)
+    custody.mark_verified(slot)
     return True
-
-
-def _end_as_duplicate(slot: int, kept: Kept, custody: Custody, processor: int, requested_at_ms: int) -> None:
-    custody.end(slot, Event.FOUND_ELSEWHERE, kept._replace(processor=processor, requested_at_ms=requested_at_ms))

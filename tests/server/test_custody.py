@@ -109,6 +109,36 @@ class TestTake:
         assert ward.count(DispatcherCount.WAITING) == 1
 
 
+class TestUnverified:
+    """What becomes of those that are to be verified."""
+
+    @pytest.fixture
+    def slots(self, ward: Ward) -> list[int]:
+        """Three of them, taken in this order."""
+        for number in range(3):
+            ward.custody.take(payment(number), verified=False)
+        return list(ward.custody.unverified)
+
+    def test_a_verified_one_waits(self, ward: Ward, slots: list[int]) -> None:
+        """Behind those that do already."""
+        waiting = ward.take(9)
+        ward.custody.mark_verified(slots[1])
+        assert list(ward.custody.unverified) == [slots[0], slots[2]]
+        assert list(ward.custody.waiting) == [waiting, slots[1]]
+
+    def test_one_that_could_not_be_verified_comes_last(self, ward: Ward, slots: list[int]) -> None:
+        """It does not hold up the others."""
+        ward.custody.verify_last(slots[0])
+        assert list(ward.custody.unverified) == [*slots[1:], slots[0]]
+        assert list(ward.custody.waiting) == []
+
+    def test_one_that_is_paid_elsewhere_ends(self, ward: Ward, slots: list[int]) -> None:
+        """As a duplicate, with what is told of the one that was paid."""
+        ward.custody.end_unverified(slots[0], 1, 7_777)
+        assert list(ward.custody.unverified) == slots[1:]
+        assert ward.journal() == [Ended(Kind.DUPLICATE, 1, 7_777, payment(0).amount_cents, slots[0])]
+
+
 class TestRows:
     """What may happen to a payment in its care."""
 

@@ -43,7 +43,7 @@ class TestSeveralSiblings:
         found = {copy_of(1).correlation_id: [FakeCopy(counts=one) for one in counts]}
         monkeypatch.setattr(returned.siblings, "copies", lambda _: found)
         copies = verification._Copies(returned.custody, returned.siblings, returned.clock)  # noqa: SLF001  one step of it
-        assert copies.leave_to_siblings() == []
+        assert not copies.leave_to_siblings()
         assert (list(returned.custody.unverified), len(returned.ended())) == ([], 1)
 
 
@@ -99,7 +99,7 @@ class TestEndsInOneGo:
         found = {copy_of(number).correlation_id: [FakeCopy(counts=True)] for number in range(40)}
         monkeypatch.setattr(siblings, "copies", lambda _: found)
         copies = verification._Copies(custody, siblings, clock)  # noqa: SLF001  one step of it
-        assert copies.leave_to_siblings() == []
+        assert not copies.leave_to_siblings()
         assert area.counters.get(DispatcherCount.TAKEN) == 70
         there = {slot for slot, kept in area.table.scan() if kept and kept.state is State.WAITING}
         assert set(custody.unverified) == there
