@@ -7,7 +7,6 @@ the journal's record, which is the end, comes before the slot's state.
 
 from collections import deque
 from collections.abc import Callable, Sequence
-from enum import Enum, unique
 
 from server.rejections import Rejections
 from server.yielding import give_way
@@ -32,16 +31,6 @@ from shm import (
 IN_FRONT_ATTEMPTS_MAX = 16  # as a probe that takes some 7 s: in most outages the dearer one has it by then
 FOLD_BATCH_MAX = 64  # one base commit for so many records: under half a millisecond at once
 FOLD_PART = 16  # and at most one in so many of the journal's records: the rest stays remembered
-
-
-@unique
-class Taking(Enum):
-    """What became of a payment found in a lane."""
-
-    NEW = "new"
-    REPEATED = "repeated"
-    CONFLICT = "conflict"
-    NO_ROOM = "no room"
 
 
 _COUNTED_ENDS = {Kind.DUPLICATE: DispatcherCount.DUPLICATES, Kind.REFUSED: DispatcherCount.REFUSED}
@@ -126,20 +115,22 @@ class Custody:
             self._expire_forgotten()
         return correlation_id in self._slots or correlation_id in self._forgotten
 
-    def take(self, payment: Accepted, *, verified: bool = True) -> Taking:
-        """Copies a payment from a lane into the table, unless its id is known. The caller then advances the lane,
-        unless there was no room.
+    def take(self, payment: Accepted, *, verified: bool = True) -> bool:
+        """Copies a payment from a lane into the table, or counts it if its id is known; then the caller advances the
+        lane. False if there is no room: then it stays there.
         """
         known = self._slots.get(payment.correlation_id)
         if known is not None:
-            return self._meet_again(known, payment)
+            self._meet_again(known, payment)
+            return True
         if self._forgotten:
             self._expire_forgotten()
         forgotten_cents = self._forgotten.get(payment.correlation_id)
         if forgotten_cents is not None:
-            return self.count_copy(same=forgotten_cents == payment.amount_cents)
+            self.count_copy(same=forgotten_cents == payment.amount_cents)
+            return True
         if not self.room:
-            return Taking.NO_ROOM
+            return False
         slot = self._free.pop()
         self._table.insert(slot, payment)
         self._slots[payment.correlation_id] = slot
@@ -148,18 +139,17 @@ class Custody:
         else:
             self.unverified[slot] = None
         self._counters.add(DispatcherCount.TAKEN)
-        return Taking.NEW
+        return True
 
-    def _meet_again(self, slot: int, payment: Accepted) -> Taking:
+    def _meet_again(self, slot: int, payment: Accepted) -> None:
         same = self.read(slot).amount_cents == payment.amount_cents
         if not same:
             self._table.count_conflict(slot)
-        return self.count_copy(same=same)
+        self.count_copy(same=same)
 
-    def count_copy(self, *, same: bool) -> Taking:
+    def count_copy(self, *, same: bool) -> None:
         """Counts a copy that is not taken: a repetition, or a conflict if its amount is not the same."""
         self._counters.add(DispatcherCount.REPEATED if same else DispatcherCount.CONFLICTS)
-        return Taking.REPEATED if same else Taking.CONFLICT
 
     @property
     def room(self) -> int:

@@ -3,7 +3,7 @@
 import logging
 
 from server.clock import Clock
-from server.custody import Custody, Taking
+from server.custody import Custody
 from server.siblings import Siblings
 from server.yielding import give_way
 from shm import Accepted, Counters, DispatcherCount, Lane
@@ -85,7 +85,7 @@ class Intake:
                     return position
             elif not self._is_elsewhere(payment):
                 verified = position >= self._unverified_until[index]
-                if self._custody.take(payment, verified=verified) is Taking.NO_ROOM:
+                if not self._custody.take(payment, verified=verified):
                     return position
             lane.advance(position + 1)  # each at once: a successor steps over one that is in the table, nothing else
             self._torn_since_ms.pop(index, None)

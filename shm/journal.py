@@ -52,11 +52,9 @@ class Journal:
         """How many times a dispatcher started on this journal."""
         return self._page_words[_LIFE]
 
-    def begin_life(self) -> int:
-        """Called once by each new dispatcher: its number, unlike any before it."""
-        life = self._page_words[_LIFE] + 1
-        self._page_words[_LIFE] = life
-        return life
+    def begin_life(self) -> None:
+        """Counts a new dispatcher, once: its life has a number of its own."""
+        self._page_words[_LIFE] += 1
 
     @property
     def base(self) -> Base:
@@ -99,8 +97,8 @@ class Journal:
         """Called by the dispatcher: whether records must be folded before one can be appended."""
         return self.depth >= self._records
 
-    def append(self, ended: Ended) -> int:
-        """Writes down that a payment ended; returns its position. The store of the head is the commit.
+    def append(self, ended: Ended) -> None:
+        """Writes down that a payment ended, at the head. The store of the head after it is the commit.
 
         The caller has made room by folding.
 
@@ -112,7 +110,6 @@ class Journal:
         head = self._page_words[_HEAD]
         self.put(head, ended)
         self._page_words[_HEAD] = head + 1
-        return head
 
     def put(self, position: int, ended: Ended) -> None:
         """Stores a record without appending it: below the head only in a journal that is being copied into."""

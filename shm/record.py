@@ -32,7 +32,6 @@ class Kept(NamedTuple):
         state: where it stands.
         processor: index of the processor it was last sent to, or that has it; 0 before the first attempt.
         attempts: attempts begun, saturating at 65,535.
-        generation: how often its slot has been taken, modulo 2**32.
         correlation_id: 16 bytes.
         amount_cents: what to pay.
         accepted_at_us: when it was accepted, µs UTC.
@@ -43,7 +42,6 @@ class Kept(NamedTuple):
     state: State
     processor: int
     attempts: int
-    generation: int
     correlation_id: bytes
     amount_cents: int
     accepted_at_us: int
@@ -187,7 +185,6 @@ def unpack_table_slot(slot: bytes) -> Kept | None:
         state,
         word >> layout.STATE_PROCESSOR_SHIFT & layout.STATE_PROCESSOR_MASK,
         word >> layout.STATE_ATTEMPTS_SHIFT & layout.STATE_ATTEMPTS_MAX,
-        generation,
         correlation_id,
         amount_cents,
         accepted_at_us,

@@ -117,7 +117,7 @@ def watch(instance: str, until: float) -> None:
                     assert payment is None or is_right(payment)
                     seen += payment is not None
             for _, kept in segment.table(dispatcher).scan():
-                assert kept is None or kept.state is State.FREE or is_right(Accepted(*kept[4:7]))  # None: busy slot
+                assert kept is None or kept.state is State.FREE or is_right(Accepted(*kept[3:6]))  # None: busy slot
             base = segment.journal(dispatcher).base
             assert base.journal_tail == base.default_payments + base.fallback_payments, "a base was not whole"
     assert seen

@@ -5,7 +5,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from server import custody as custody_module
-from server.custody import Taking
 from shm import (
     ENDED,
     BrokenInvariant,
@@ -44,7 +43,7 @@ class TestTake:
         """It is in the table, last in the queue, and counted."""
         first, second = ward.take(1), ward.take(2)
         assert list(ward.custody.waiting) == [first, second]
-        assert ward.kept(second) == Kept(State.WAITING, 0, 0, 1, *payment(2), 0, 0)
+        assert ward.kept(second) == Kept(State.WAITING, 0, 0, *payment(2), 0, 0)
         assert ward.count(DispatcherCount.TAKEN) == 2
 
     @pytest.mark.parametrize("state", WAYS)
@@ -52,7 +51,7 @@ class TestTake:
         """Wherever the first stands, living or ended, a copy changes nothing."""
         slot = ward.take_to(state)
         before, waiting = ward.kept(slot), list(ward.custody.waiting)
-        assert ward.custody.take(payment(1)) is Taking.REPEATED
+        assert ward.meet(payment(1)) is DispatcherCount.REPEATED
         assert (ward.kept(slot), list(ward.custody.waiting)) == (before, waiting)
         assert (ward.count(DispatcherCount.REPEATED), ward.count(DispatcherCount.TAKEN)) == (1, 1)
 
@@ -61,8 +60,8 @@ class TestTake:
         """The one taken first goes its way; the copy is counted with it and shown."""
         slot = ward.take_to(state)
         before = ward.kept(slot)
-        assert ward.custody.take(payment(1, amount_cents=7)) is Taking.CONFLICT
-        assert ward.custody.take(payment(1, amount_cents=8)) is Taking.CONFLICT
+        assert ward.meet(payment(1, amount_cents=7)) is DispatcherCount.CONFLICTS
+        assert ward.meet(payment(1, amount_cents=8)) is DispatcherCount.CONFLICTS
         assert ward.kept(slot) == before._replace(conflicts=2)
         assert ward.count(DispatcherCount.CONFLICTS) == 2
 
@@ -71,14 +70,14 @@ class TestTake:
         slots = [ward.take(number) for number in range(4)]
         assert ward.custody.room == 0
         before = bytes(ward.area.table_bytes)
-        assert ward.custody.take(payment(9)) is Taking.NO_ROOM
+        assert ward.meet(payment(9)) is None
         assert bytes(ward.area.table_bytes) == before
-        assert ward.custody.take(payment(3)) is Taking.REPEATED
+        assert ward.meet(payment(3)) is DispatcherCount.REPEATED
         ward.tell(slots[1], Event.ATTEMPT_BEGAN)
         ward.tell(slots[1], Event.PAID)
         assert ward.custody.room == 1
-        assert ward.custody.take(payment(9)) is Taking.NEW
-        assert ward.custody.take(payment(1)) is Taking.REPEATED
+        assert ward.meet(payment(9)) is DispatcherCount.TAKEN
+        assert ward.meet(payment(1)) is DispatcherCount.REPEATED
 
     def test_a_predecessor_took_more_than_there_is_room_for(self, ward: Ward) -> None:
         """Slots that are free are left to those that end, and nothing is taken until enough have ended."""
@@ -86,7 +85,7 @@ class TestTake:
             ward.area.table.insert(slot, payment(slot))
         successor = Ward(ward.area)
         assert successor.custody.room == 0
-        assert successor.custody.take(payment(9)) is Taking.NO_ROOM
+        assert successor.meet(payment(9)) is None
 
     def test_a_damaged_slot_takes_room(self, ward: Ward) -> None:
         """There are no more rooms than free slots."""
@@ -97,11 +96,11 @@ class TestTake:
         assert successor.custody.room == 3
         for number in range(10, 13):
             successor.take(number)
-        assert successor.custody.take(payment(13)) is Taking.NO_ROOM
+        assert successor.meet(payment(13)) is None
 
     def test_one_that_is_to_be_verified_does_not_wait(self, ward: Ward) -> None:
         """What lay in a lane during an absence is kept apart, and shown as waiting."""
-        assert ward.custody.take(payment(1), verified=False) is Taking.NEW
+        assert ward.meet(payment(1), verified=False) is DispatcherCount.TAKEN
         assert (list(ward.custody.waiting), list(ward.custody.unverified)) == ([], [ward.slot()])
         assert ward.custody.knows(payment(1).correlation_id)
         assert not ward.custody.knows(payment(2).correlation_id)
@@ -146,11 +145,11 @@ class TestRows:
         """Processor, requestedAt and how many there were; as a successor would find it."""
         slot = ward.take()
         assert ward.custody.begin(slot, 1, 7_777) == 1
-        assert ward.kept(slot) == Kept(State.SENDING, 1, 1, 1, *payment(1), 7_777, 0)
+        assert ward.kept(slot) == Kept(State.SENDING, 1, 1, *payment(1), 7_777, 0)
         assert ward.count(DispatcherCount.ATTEMPTS) == 1
         ward.custody.wait_again(slot, 1)
         assert ward.custody.begin(slot, 0, 8_888) == 2
-        assert ward.kept(slot) == Kept(State.SENDING, 0, 2, 1, *payment(1), 8_888, 0)
+        assert ward.kept(slot) == Kept(State.SENDING, 0, 2, *payment(1), 8_888, 0)
 
     def test_a_sure_no_puts_it_before_those_that_came_later(self, ward: Ward) -> None:
         """It waits again, first in the queue."""
@@ -251,9 +250,9 @@ class TestRows:
         seen: list[State] = []
         append = Journal.append
 
-        def watched_append(journal: Journal, ended: Ended) -> int:
+        def watched_append(journal: Journal, ended: Ended) -> None:
             seen.append(ward.kept(slot).state)
-            return append(journal, ended)
+            append(journal, ended)
 
         monkeypatch.setattr(Journal, "append", watched_append)
         ward.end(slot, Event.PAID)
@@ -312,10 +311,8 @@ class TestFolding:
         assert ward.area.table.state(slots[0]) is State.FREE
         assert ward.count(DispatcherCount.FOLDED) == 1
         assert ward.count(DispatcherCount.OLDEST_REMEMBERED_MS) == SENT_AT_MS + slots[1]
-        assert [ward.custody.take(payment(number)) for number in range(4, -1, -1)] == [
-            *[Taking.REPEATED] * 4,
-            Taking.NEW,
-        ]
+        met = [ward.meet(payment(number)) for number in range(4, -1, -1)]
+        assert met == [*[DispatcherCount.REPEATED] * 4, DispatcherCount.TAKEN]
 
     def test_a_batch_is_counted_as_what_it_was(self, ward: Ward, monkeypatch: pytest.MonkeyPatch) -> None:
         """A journal no longer than a batch folds all it has."""
@@ -347,14 +344,14 @@ class TestFolding:
             ward.take_to(State.SETTLED, number)
         assert ward.area.table.find(payment(0).correlation_id) is None
         assert [ward.custody.knows(payment(number).correlation_id) for number in range(6)] == [*[True] * 5, False]
-        assert ward.custody.take(payment(0)) is Taking.REPEATED
-        assert ward.custody.take(payment(0, 1)) is Taking.CONFLICT
+        assert ward.meet(payment(0)) is DispatcherCount.REPEATED
+        assert ward.meet(payment(0, 1)) is DispatcherCount.CONFLICTS
         assert (ward.count(DispatcherCount.REPEATED), ward.count(DispatcherCount.CONFLICTS)) == (1, 1)
         lanes[0].advance(1)
-        assert ward.custody.take(payment(0)) is Taking.REPEATED
+        assert ward.meet(payment(0)) is DispatcherCount.REPEATED
         assert lanes[1].try_publish(payment(0))
         lanes[1].advance(1)
-        assert ward.custody.take(payment(0)) is Taking.NEW
+        assert ward.meet(payment(0)) is DispatcherCount.TAKEN
 
     def test_copies_are_taken_before(self, ward: Ward) -> None:
         """What is about to be forgotten is still known to whoever takes from the lanes then."""
@@ -423,9 +420,9 @@ class TestAnyCourse:
     def _take(ward: Ward, books: Books, number: int) -> None:
         known = number in books.living or number in books.remembered
         room = len(books.living) < 4
-        expected = Taking.REPEATED if known else Taking.NEW if room else Taking.NO_ROOM
-        assert ward.custody.take(payment(number)) is expected
-        if expected is Taking.NEW:
+        expected = DispatcherCount.REPEATED if known else DispatcherCount.TAKEN if room else None
+        assert ward.meet(payment(number)) is expected
+        if expected is DispatcherCount.TAKEN:
             books.living[number] = State.WAITING
 
     @staticmethod

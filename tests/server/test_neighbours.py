@@ -42,6 +42,13 @@ def at_work(other: OtherInstance, *phases: Phase) -> None:
         other.segment.dispatcher_counters(number).beat(CLOCK.ticks_ms() * 1000)
 
 
+def begin_life(other: OtherInstance, dispatcher: int = 0) -> int:
+    """One of its dispatchers starts; the number of its life."""
+    journal = other.segment.journal(dispatcher)
+    journal.begin_life()
+    return journal.life
+
+
 class TestUnheard:
     """Neighbours.unheard."""
 
@@ -68,7 +75,7 @@ class TestUnheard:
     def test_who_is_frozen(self, other: OtherInstance) -> None:
         """A stopped process holds its lock, and does not hear what its processors answer: after two beats it shows."""
         first, _ = names(other)
-        life = other.segment.journal(0).begin_life()
+        life = begin_life(other)
         other.start()
         at_work(other, Phase.READY)
         clock = FakeClock()
@@ -82,7 +89,7 @@ class TestUnheard:
     def test_who_has_died(self, other: OtherInstance) -> None:
         """From its death until its successor has published, nobody knows what it was sending; a goodbye is no death."""
         first, _ = names(other)
-        life = other.segment.journal(0).begin_life()
+        life = begin_life(other)
         neighbours = Neighbours([other.name], clock=CLOCK)
         died = f"dispatcher {first} has died, and its successor has not published its totals yet"
         other.start()
@@ -105,7 +112,7 @@ class TestUnheard:
         journal = other.segment.journal(0)
         other.start()
         at_work(other, Phase.READY, Phase.READY)
-        life = journal.begin_life()
+        life = begin_life(other)
 
         def succeed(look: str, _: str) -> None:
             if look == "is_role_free" and journal.life == life:
@@ -118,7 +125,7 @@ class TestUnheard:
     def test_whose_row_is_damaged(self, other: OtherInstance) -> None:
         """Nobody can tell whether it has recovered: that is a reason like any other, until its next phase."""
         first, _ = names(other)
-        life = other.segment.journal(0).begin_life()
+        life = begin_life(other)
         neighbours = Neighbours([other.name], clock=CLOCK)
         other.start()
         at_work(other, cast("Phase", 99))
@@ -132,12 +139,11 @@ class TestUnheard:
     def test_who_is_back(self, other: OtherInstance) -> None:
         """A goodbye is that of one life, and ends with the next one's beginning."""
         first, _ = names(other)
-        journal = other.segment.journal(0)
-        life = journal.begin_life()
+        life = begin_life(other)
         neighbours = Neighbours([other.name], clock=CLOCK)
         goodbye = {first: last_flush(life, said_goodbye=True)}
         assert neighbours.unheard(goodbye) is None
-        assert journal.begin_life() == life + 1
+        assert begin_life(other) == life + 1
         assert neighbours.unheard(goodbye) == f"instance {first} is back and has not published its totals yet"
         assert neighbours.unheard({first: last_flush(life + 1, said_goodbye=True)}) is None
 
@@ -154,7 +160,7 @@ class TestUnheard:
     def test_a_segment_without_a_name(self, other: OtherInstance) -> None:
         """Its instance goes on with it, so it counts as before; also whether its dispatchers live."""
         first, second = names(other)
-        lives = {name: other.segment.journal(number).begin_life() for number, name in enumerate((first, second))}
+        lives = {name: begin_life(other, number) for number, name in enumerate((first, second))}
         other.start()
         at_work(other, Phase.READY, Phase.READY)
         neighbours = Neighbours([other.name], clock=CLOCK)
@@ -172,7 +178,7 @@ class TestUnheard:
     def test_its_own_segment_without_a_name(self, other: OtherInstance) -> None:
         """A web worker that is forked after the name was lost knows the segment all the same."""
         first, second = names(other)
-        lives = {name: other.segment.journal(number).begin_life() for number, name in enumerate((first, second))}
+        lives = {name: begin_life(other, number) for number, name in enumerate((first, second))}
         other.start()
         at_work(other, Phase.READY, Phase.READY)
         Segment.unlink(other.name, locks=False)

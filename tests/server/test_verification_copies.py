@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 import pytest
 
 from server import verification
-from server.custody import Custody, Taking
+from server.custody import Custody
 from server.intake import Intake
 from server.siblings import Siblings
 from shm import DispatcherCount, Geometry, Kind, Lane, State
@@ -61,7 +61,7 @@ class TestSlots:
         copies = verification._Copies(custody, returned.siblings, returned.clock)  # noqa: SLF001  one step at a time
         copies.leave_to_siblings()
         custody._fold()  # noqa: SLF001  else it takes as many ends as the journal holds
-        assert custody.take(copy_of(3), verified=False) is Taking.NEW
+        assert custody.take(copy_of(3), verified=False)
         assert list(custody.unverified) == [0]
         copies.leave_to_siblings()
         assert len(returned.ended()) == 2
@@ -74,7 +74,7 @@ class TestSlots:
         returned = Returned(1, siblings=(other.name,))
         copies = verification._Copies(returned.custody, returned.siblings, returned.clock)  # noqa: SLF001  one step at a time
         copies.leave_to_siblings()
-        assert returned.custody.take(copy_of(2), verified=False) is Taking.NEW
+        assert returned.custody.take(copy_of(2), verified=False)
         copies.leave_to_siblings()
         assert [record.kind for record in returned.ended()] == [Kind.DUPLICATE]
         assert len(returned.custody.unverified) == 1

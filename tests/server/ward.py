@@ -2,11 +2,12 @@
 
 from collections.abc import Sequence
 
-from server.custody import Custody, Taking
+from server.custody import Custody
 from shm import Accepted, Counters, DispatcherCount, Ended, Event, Kept, Lane, State
 from tests.server.fake_area import FakeArea
 
 SENT_AT_MS = 5_000
+COUNTED = (DispatcherCount.TAKEN, DispatcherCount.REPEATED, DispatcherCount.CONFLICTS)
 WAYS: dict[State, list[Event]] = {
     State.WAITING: [],
     State.SENDING: [Event.ATTEMPT_BEGAN],
@@ -45,9 +46,17 @@ class Ward:
         self.changed_at_ms = requested_at_ms
         self.shown = self.count(DispatcherCount.UNKNOWN)
 
+    def meet(self, one: Accepted, *, verified: bool = True) -> DispatcherCount | None:
+        """Takes a payment from a lane; gives what it was counted as, once. None: there was no room."""
+        before = [self.count(what) for what in COUNTED]
+        is_taken = self.custody.take(one, verified=verified)
+        counted = [what for what, count in zip(COUNTED, before, strict=True) for _ in range(self.count(what) - count)]
+        assert len(counted) == is_taken
+        return counted[0] if counted else None
+
     def take(self, number: int = 1) -> int:
         """Takes a new payment and gives its slot."""
-        assert self.custody.take(payment(number)) is Taking.NEW
+        assert self.meet(payment(number)) is DispatcherCount.TAKEN
         return self.slot(number)
 
     def slot(self, number: int = 1) -> int:

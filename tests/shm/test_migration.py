@@ -78,7 +78,7 @@ class TestMigrate:
         life.hear(payment(50).correlation_id, Event.FOUND_ELSEWHERE)
 
         def known(segment: Segment) -> list[Kept]:
-            kept = [one._replace(generation=0) for _, one in segment.table(0).scan() if one]
+            kept = [one for _, one in segment.table(0).scan() if one]
             return sorted(kept, key=lambda one: one.correlation_id)
 
         before = known(old)

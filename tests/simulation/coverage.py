@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Iterable
 from enum import Enum, unique
 
+from shm.counters import DispatcherCount
 from shm.states import TRANSITIONS, Event, State
 
 
@@ -72,8 +73,8 @@ class Fault(Enum):
 
 TRANSITIONS_OF_TABLE = tuple((state, event) for state, row in TRANSITIONS.items() for event in row)
 
-TAKINGS = ("new", "repeated", "conflict", "no room")
-"""What a dispatcher makes of a payment in a lane (`server.custody.Taking`)."""
+TAKINGS = (DispatcherCount.TAKEN, DispatcherCount.REPEATED, DispatcherCount.CONFLICTS)
+"""What a dispatcher makes of a payment in a lane (`Custody.take`)."""
 
 Transition = tuple[State, Event]
 
@@ -85,7 +86,7 @@ class Coverage:
         """Nothing met."""
         self.faults: Counter[Fault] = Counter()
         self.transitions: Counter[Transition] = Counter()
-        self.takings: Counter[str] = Counter()
+        self.takings: Counter[DispatcherCount] = Counter()
         self.refusals: Counter[str] = Counter()
         self.exceptions: Counter[str] = Counter()
 
@@ -108,4 +109,4 @@ class Coverage:
         for state, event in TRANSITIONS_OF_TABLE:
             yield f"{state.name} on {event.name}", self.transitions[state, event]
         for taking in TAKINGS:
-            yield f"taken from a lane: {taking}", self.takings[taking]
+            yield f"taken from a lane: {taking.name.lower()}", self.takings[taking]

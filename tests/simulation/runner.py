@@ -9,11 +9,11 @@ from typing import Any, NamedTuple
 from unittest.mock import patch
 
 from server import ledger, redis_totals, siblings
-from server.custody import Custody, Taking
+from server.custody import Custody
 from shm import Accepted, DispatcherCount, Kind
 from tests.simulation.audit import Auditor
 from tests.simulation.clients import Clients
-from tests.simulation.coverage import Coverage, Fault
+from tests.simulation.coverage import TAKINGS, Coverage, Fault
 from tests.simulation.faults import Monkey
 from tests.simulation.instance import Instance
 from tests.simulation.loop import Deadlock
@@ -165,7 +165,6 @@ def run_seed(seed: int, *, tracing: bool = False) -> Outcome:
                 raise
         finally:
             run.close()
-    world.coverage.faults[Fault.TABLE_FULL] += world.coverage.takings[Taking.NO_ROOM.value]
     return Outcome(
         seed,
         world.failures,
@@ -204,13 +203,16 @@ def _small_memories(plan: Plan) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _watched(coverage: Coverage) -> Iterator[None]:
-    """Counts what no store shows: copies met."""
+    """Counts what no store shows: copies met, and full tables."""
     take = Custody.take
 
-    def watched_take(self: Custody, payment: Accepted, **options: Any) -> Taking:
-        taking = take(self, payment, **options)
-        coverage.takings[taking.value] += 1
-        return taking
+    def watched_take(self: Any, payment: Accepted, **options: Any) -> bool:
+        before = [self._counters.get(taking) for taking in TAKINGS]
+        is_taken = take(self, payment, **options)
+        after = [self._counters.get(taking) for taking in TAKINGS]
+        coverage.takings.update(taking for taking, a, b in zip(TAKINGS, before, after, strict=True) if a != b)
+        coverage.faults[Fault.TABLE_FULL] += not is_taken
+        return is_taken
 
     Custody.take = watched_take  # type: ignore[method-assign]
     try:

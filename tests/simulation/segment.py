@@ -48,18 +48,17 @@ class WatchedJournal(Journal):
         self._slots_of = table
         return self
 
-    def begin_life(self) -> int:
+    def begin_life(self) -> None:
         """Tells of the successor."""
         self._member.forgotten_at_us.clear()
-        return super().begin_life()
+        super().begin_life()
 
-    def append(self, ended: Ended) -> int:
+    def append(self, ended: Ended) -> None:
         """Tells of the end."""
-        kept = self._slots_of.read(ended.slot)
-        position = super().append(ended)
+        kept, position = self._slots_of.read(ended.slot), self.head
+        super().append(ended)
         assert kept is not None
         self._truth.ended(self._member, position, kept.correlation_id, ended, kept.state)
-        return position
 
     def commit_base(self, base: Base) -> None:
         """Tells of the base."""

@@ -16,7 +16,7 @@ RECORDS = 8
 
 def kept(state: State, accepted_at_us: int = 1) -> Kept:
     """A payment in a table slot."""
-    return Kept(state, 0, 0, 1, bytes(16), 1990, accepted_at_us, 0, 0)
+    return Kept(state, 0, 0, bytes(16), 1990, accepted_at_us, 0, 0)
 
 
 class ChangingTable:
