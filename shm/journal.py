@@ -40,7 +40,8 @@ class Journal:
         self._view = view
         self._records = records
         self._mask = records - 1
-        self._tail: int | None = None  # the base's journal tail as this process committed it; only the writer's
+        self._tail = 0  # the journal tail of the base in force when the selector was `_tail_selector`
+        self._tail_selector = -1
 
     @property
     def head(self) -> int:
@@ -79,7 +80,6 @@ class Journal:
         start = layout.BASE_COPIES[selector & 1]
         self._page[start : start + layout.BASE_COPY.size] = pack_base(base)
         self._page_words[_SELECTOR] = selector
-        self._tail = base.journal_tail
 
     @property
     def capacity(self) -> int:
@@ -88,13 +88,14 @@ class Journal:
 
     @property
     def depth(self) -> int:
-        """Records not folded yet, as its dispatcher knows it; raises as `base` does when first asked."""
-        if self._tail is None:
-            self._tail = self.base.journal_tail
+        """Records not folded yet; raises as `base` does, which is read only when it is another one."""
+        selector = self._page_words[_SELECTOR]
+        if selector != self._tail_selector:
+            self._tail, self._tail_selector = self.base.journal_tail, selector
         return self._page_words[_HEAD] - self._tail
 
     def is_full(self) -> bool:
-        """Called by the dispatcher: whether records must be folded before one can be appended."""
+        """Whether records must be folded before one can be appended."""
         return self.depth >= self._records
 
     def append(self, ended: Ended) -> None:
@@ -105,7 +106,7 @@ class Journal:
         Raises:
             BrokenInvariant: the journal is full: the record would overwrite one that is not in the base yet.
         """
-        if self.is_full():
+        if self.depth >= self._records:
             raise BrokenInvariant("append to a full journal")
         head = self._page_words[_HEAD]
         self.put(head, ended)

@@ -76,13 +76,17 @@ class TestAppend:
             journal.append(settled(9))
         assert memory.data == before
 
-    def test_fullness_is_known_to_a_successor(self) -> None:
-        """A journal that another process filled or folded is as full for the next one."""
+    def test_fullness_is_known_to_others(self) -> None:
+        """A journal that another process fills or folds is as full for everybody, whenever it was asked before."""
         journal, memory = fresh_journal()
+        other = over(memory)
         for number in range(RECORDS):
+            assert other.depth == number
             journal.append(settled(number))
+        assert other.is_full()
         assert over(memory).is_full()
         journal.fold(1)
+        assert not other.is_full()
         assert not over(memory).is_full()
 
     def test_an_overwritten_record_is_none(self) -> None:
