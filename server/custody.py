@@ -85,22 +85,22 @@ class Custody:
         counters.add(DispatcherCount.SET_ASIDE, len(recovered.set_aside))
 
     def mark_waiting_unverified(self) -> None:
-        """The whole instance was absent: what waits may have been accepted or paid elsewhere meanwhile."""
+        """Has all that waits verified before it is sent: after an absence it may have been paid elsewhere."""
         self.unverified.update(dict.fromkeys(self.waiting))
         self.waiting.clear()
 
     def mark_verified(self, slot: int) -> None:
-        """Nobody else has paid an unverified payment: it waits like any other, behind those that do already."""
+        """Has a payment that nobody else has paid wait like any other, behind those that do already."""
         del self.unverified[slot]
         self.waiting.append(slot)
 
     def verify_last(self, slot: int) -> None:
-        """An unverified payment could not be verified now: it is behind all others that are to be."""
+        """Puts a payment that could not be verified now behind all others that are to be."""
         del self.unverified[slot]
         self.unverified[slot] = None
 
     def end_unverified(self, slot: int, processor: int, requested_at_ms: int) -> None:
-        """An unverified payment is paid elsewhere: it ends as a duplicate, with this processor and requestedAt."""
+        """Ends an unverified payment that is paid elsewhere, as a duplicate with that processor and requestedAt."""
         del self.unverified[slot]
         kept = self.read(slot)._replace(processor=processor, requested_at_ms=requested_at_ms)
         self.end(slot, Event.FOUND_ELSEWHERE, kept)
@@ -183,7 +183,7 @@ class Custody:
         return self._table.begin(slot, processor, requested_at_ms)
 
     def wait_again(self, slot: int, attempts: int) -> None:
-        """A sure no: the payment waits again, before all others, as it is among the oldest.
+        """Has a payment wait again after a sure no, before all others, as it is among the oldest.
 
         After many `attempts` it waits behind them: it may be what both processors fail on, and would be every probe.
         """
@@ -194,7 +194,7 @@ class Custody:
             put(slot)
 
     def mark_unknown(self, slot: int, event: Event, requested_at_ms: int) -> None:
-        """The outcome is unknown, or still is after this event: from now on the payment belongs to its processor."""
+        """Notes that an outcome is unknown, or still is after this event: the payment belongs to its processor now."""
         self._table.apply(slot, event)
         if slot not in self.unknown:  # else it was asked about again, and nothing is new
             self._counters.add(DispatcherCount.UNCLEAR)
@@ -203,7 +203,7 @@ class Custody:
             self._on_change(requested_at_ms)
 
     def end(self, slot: int, event: Event, kept: Kept) -> None:
-        """The payment ended: the journal's record first, which is the end, then the slot's state.
+        """Ends a payment: the journal's record first, which is the end, then the slot's state.
 
         Args:
             slot: its table slot.
@@ -249,7 +249,7 @@ class Custody:
         self._counters.put(DispatcherCount.OLDEST_REMEMBERED_MS, oldest.requested_at_ms if oldest else 0)
 
     def _expire_forgotten(self) -> None:
-        """All that lay in the lanes when these were forgotten has been taken."""
+        """Drops forgotten ids of which no copy can lie in a lane: all that lay there when they went has been taken."""
         while self._forgotten_until:
             heads, ids = self._forgotten_until[0]
             if any(lane.tail < head for lane, head in zip(self._lanes, heads, strict=True)):
@@ -276,5 +276,5 @@ class Custody:
 
 
 def _nothing_to_take() -> bool:
-    """Before intake is there: nothing can be taken first."""
+    """Takes nothing, as long as there is no intake."""
     return False

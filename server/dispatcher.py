@@ -177,7 +177,7 @@ class Dispatcher:
         return BUSY_MS if waiting or rejected else IDLE_MS
 
     def _send_first_rejected(self, now_ms: int, requested_at_ms: int) -> None:
-        """One in each turn to a processor that is well, before all others, who may use up the pace for long."""
+        """Sends one in each turn to a processor that is well, before all others, who may use up the pace for long."""
         for processor, slots in enumerate(self._custody.rejected.queues):
             if slots and self._router.circuits[processor].has_room() and self._pacer.take(now_ms):
                 slot = slots.popleft()
@@ -218,7 +218,7 @@ class Dispatcher:
             self._on_quiet()
 
     async def _attempt(self, slot: int, kept: Kept) -> None:
-        """One attempt from its request to what follows from its answer."""
+        """Makes one attempt, from its request to what follows from its answer."""
         status = 0
         give_way()
         try:

@@ -108,7 +108,7 @@ class DispatcherProcess:
         self._after_absence = counters.get(DispatcherCount.VERIFIED_FOR_MS) != supervised_since_ms
 
     async def run(self, doorbell: int) -> None:
-        """From recovery to the last flush."""
+        """Does all that this process does, from recovery to the last flush."""
         loop = asyncio.get_running_loop()
         child.crash_on_bugs(loop)
         stop = asyncio.Event()
@@ -179,7 +179,7 @@ class DispatcherProcess:
         return Dispatcher(custody, intake, sending, self._counters, self._clock, on_quiet=on_quiet)
 
     def _exchange_news(self) -> Iterator[Coroutine[Any, Any, None]]:
-        """What publishes totals and polls health: through Redis, or alone."""
+        """Gives what publishes totals and polls health: through Redis, or alone."""
         processors, totals = self._outside.processors, self._outside.totals
         if totals and self._publisher:
             yield self._publisher.run()
@@ -188,7 +188,7 @@ class DispatcherProcess:
             yield from (poll_alone(one, self._hear_health) for one in processors)
 
     def _tell_change(self, requested_at_ms: int) -> None:
-        """A payment ended or became unknown: to be published, at once if somebody may be asking for its window now.
+        """Has the end of a payment, or that it is unknown, published: at once if its window may be asked for now.
 
         Without Redis whoever wants totals reads the journal.
         """
@@ -205,13 +205,13 @@ class DispatcherProcess:
         self._counters.put(DispatcherCount.VERIFIED_FOR_MS, self._segment.supervisor_counters().started_at_ms)
 
     def _hear_health(self, processor: int, health: Health) -> None:
-        """News of a processor's health, from whoever polled it."""
+        """Tells the circuit of a processor's health, whoever polled it."""
         self._router.circuits[processor].hear_health(
             failing=health.failing, response_ms_min=health.response_ms_min, now_ms=self._clock.ticks_ms()
         )
 
     def _hear_shared_health(self, processor: int, shared: SharedHealth) -> None:
-        """The same from Redis, where it stays for as long as nobody asks again: while all instances are down."""
+        """Tells the circuit of health that Redis has, unless it is old: it stays there while all instances are down."""
         if self._clock.wall_us() // 1000 - shared.polled_at_ms <= HEALTH_FRESH_MS:
             self._hear_health(processor, shared.health)
 
@@ -258,7 +258,7 @@ async def _introduce(publisher: Publisher) -> None:
 
 
 def _take_up_local_purge(segment: Segment, journal: Journal) -> None:
-    """Without Redis a purge is asked for in the workers' counters."""
+    """Begins the epoch asked for in the workers' counters, as a purge is without Redis."""
     rows = (segment.worker_counters(worker) for worker in range(segment.geometry.workers))
     epoch = max(row.get(WorkerCount.PURGE_EPOCH) for row in rows)
     if epoch > journal.base.epoch:

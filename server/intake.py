@@ -103,7 +103,7 @@ class Intake:
         return True
 
     def _set_aside(self, index: int, lane: Lane, position: int) -> bool:
-        """Whether a torn slot has been so for too long; then it is told of and passed over, never guessed at."""
+        """Passes over a slot that has been torn for too long, counted and logged, never guessed at; False: not yet."""
         since_ms = self._torn_since_ms.setdefault(index, self._clock.ticks_ms())
         if self._clock.ticks_ms() - since_ms < TORN_PATIENCE_MS:
             return False

@@ -42,7 +42,7 @@ class Outside(NamedTuple):
 
 
 def outside_of(config: Config, clock: Clock) -> Outside:
-    """What the settings name. Nothing is connected yet."""
+    """Makes what the settings name. Nothing is connected yet."""
     connections_max = in_flight_max(config) + SPARE_CONNECTIONS
     timeout_s = config.attempt_timeout_ms / 1000
     default, fallback = (

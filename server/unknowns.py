@@ -57,7 +57,7 @@ class Unknowns:
             self.add(slot)
 
     def add(self, slot: int) -> None:
-        """A payment has become unknown."""
+        """Schedules the first question about a payment that has become unknown."""
         queue = self._queues[self._custody.read(slot).processor]
         heapq.heappush(queue.due, (self._clock.ticks_ms() + PAUSE_MIN_MS, slot, PAUSE_MIN_MS * 2))
         self._wake()
@@ -95,7 +95,7 @@ class Unknowns:
         heapq.heappush(queue.due, (self._clock.ticks_ms() + pause_ms, slot, min(pause_ms * 2, PAUSE_MAX_MS)))
 
     async def _find_out(self, kept: Kept) -> Event:
-        """What can be found out now: `PAID`, `SHOWN_OURS`, `SHOWN_OTHER`, or something that decides nothing."""
+        """Finds out what it can now: `PAID`, `SHOWN_OURS`, `SHOWN_OTHER`, or something that decides nothing."""
         processor = self._processors[kept.processor]
         try:
             shown = await processor.show(kept.correlation_id)
@@ -110,7 +110,7 @@ class Unknowns:
         return event_of_status(status) or await self.look_up(kept)
 
     async def look_up(self, kept: Kept) -> Event:
-        """After a 422: whose payment the processor has under this id. `UNCLEAR` if it can't be asked now."""
+        """Asks whose payment the processor has under this id, after a 422. `UNCLEAR` if it can't be asked now."""
         processor = self._processors[kept.processor]
         try:
             shown = await processor.show(kept.correlation_id)
@@ -137,7 +137,7 @@ class _Queue:
         self.free_at_ms = 0  # no question before
 
     def next_at_ms(self) -> int:
-        """When the next question may be asked."""
+        """When the next question may be asked, in ticks of the clock."""
         return max(self.due[0][0], self.free_at_ms)
 
     def has_next(self) -> bool:

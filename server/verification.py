@@ -90,7 +90,7 @@ class _Copies:
         return undecided
 
     def forget(self, slot: int) -> None:
-        """A slot has been verified: the next payment in there is another one."""
+        """Forgets a slot that has been verified: the next payment in there is another one."""
         self._gathered_for.discard(slot)
 
     def _gather(self) -> None:

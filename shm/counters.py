@@ -91,7 +91,7 @@ class Counters:
         self._words = view.cast("Q")
 
     def begin(self, pid: int, started_at_ms: int) -> None:
-        """Called by a new process when the row is its own: it is starting, and its heart beats."""
+        """Takes the row up for a new process: it is starting, and its heart beats."""
         self._words[_PHASE] = Phase.STARTING
         self._words[_PID] = pid
         self._words[_STARTED_AT] = started_at_ms

@@ -158,7 +158,7 @@ class Journal:
         return Base(base.epoch, end, base.epoch_start, folded_until_ms, *totals), slots
 
     def begin_epoch(self, epoch: int, start: int | None = None) -> None:
-        """A purge: totals start again from zero; what is remembered stays remembered.
+        """Begins a purge's epoch: totals start again from zero; what is remembered stays remembered.
 
         Args:
             epoch: its number.
