@@ -23,6 +23,7 @@ from server.outside import Outside, in_flight_max, outside_of
 from server.pacing import Pacer
 from server.processors import Health
 from server.publisher import Publisher
+from server.purges import last_purge
 from server.redis_totals import SharedHealth, TotalsHash
 from server.routing import Router, make_policy
 from server.verification import verify
@@ -163,7 +164,7 @@ class DispatcherProcess:
             hear_shared_health=self._hear_shared_health,
         )
         self._outside.siblings.look()
-        publisher.hear_of_purge(self._outside.siblings.last_purge())
+        publisher.hear_of_purge(last_purge(self._outside.siblings.segments()))
         return publisher
 
     def _dispatcher(self, custody: Custody, intake: Intake) -> Dispatcher:

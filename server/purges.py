@@ -6,9 +6,11 @@ before and after it in the journal.
 """
 
 import logging
+from collections.abc import Iterable
+from contextlib import suppress
 
 from server.redis_totals import FlushAnswer
-from shm import EPOCH_TIMES_FROM, Journal
+from shm import EPOCH_TIMES_FROM, BrokenInvariant, Journal, Segment
 
 _log = logging.getLogger(__name__)
 
@@ -84,3 +86,13 @@ class Purges:
             return
         self._missed = self._missed_until = 0
         _log.info("purge %d: totals start from zero", epoch)
+
+
+def last_purge(segments: Iterable[Segment]) -> int:
+    """The greatest epoch of all journals of some segments, as far as they can be read; 0: there was no purge."""
+    epochs = [0]
+    for segment in segments:
+        for dispatcher in range(segment.geometry.dispatchers):
+            with suppress(BrokenInvariant):  # damaged: its own dispatcher says so
+                epochs.append(segment.journal(dispatcher).base.epoch)
+    return max(epochs)

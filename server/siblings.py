@@ -21,7 +21,6 @@ lane before a full table until some seconds after the sibling's return; instance
 
 import logging
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import suppress
 from enum import Enum, unique
 from functools import partial
 
@@ -34,7 +33,6 @@ from server.volume import THIS_VOLUME, Volume
 from shm import (
     SUPERVISOR,
     Accepted,
-    BrokenInvariant,
     Counters,
     Fingerprint,
     Phase,
@@ -72,6 +70,9 @@ class Sibling:
         stuck_ms: how long a process may hang: a dispatcher here, with what came to it, or the sibling's supervisor.
         ours: the name of the instance that asks.
         volume: where the sibling is seen.
+
+    Attributes:
+        segment: of the sibling, as it is mapped; None if there is none, or none that can be read.
     """
 
     def __init__(self, instance: str, clock: Clock, stuck_ms: int, *, ours: str, volume: Volume = THIS_VOLUME) -> None:
@@ -82,7 +83,7 @@ class Sibling:
         self._clock = clock
         self._stuck_ms = stuck_ms
         self._returning_ms = HAPROXY_RETURNS_MS + stuck_ms
-        self._segment: Segment | None = None
+        self.segment: Segment | None = None
         self._mapped: Fingerprint | None = None  # of what was mapped, or could not be
         self._supervisor: Counters | None = None
         self._workers: list[Counters] = []
@@ -131,7 +132,7 @@ class Sibling:
             return Absence.GONE
         if self._is_leaving():
             return Absence.LEAVING
-        if self._segment is not None and not self._serves(now_ms):
+        if self.segment is not None and not self._serves(now_ms):
             return Absence.SERVING_NOBODY
         return None
 
@@ -146,7 +147,7 @@ class Sibling:
     def _note_presence(self, now_ms: int, life_ms: int, *, was_unwatched: bool) -> None:
         """It is not absent: who has just come back is read, once in a life; who has been back for long is forgotten."""
         self._served_at_ms = now_ms
-        if was_unwatched and self._segment is not None:
+        if was_unwatched and self.segment is not None:
             self._absent_at_ms = now_ms
             self._remember(Absence.UNWATCHED, life_ms)
         elif self._remembered is None:
@@ -181,9 +182,9 @@ class Sibling:
             return  # one that has lost its name (RemoveIPC= of systemd), and perhaps its locks, goes on until it ends
         segment = self._segment_now()
         self._mapped = fingerprint  # read before: what changes in between shows next time
-        if segment is None or self._segment is None or segment.segment_id != self._segment.segment_id:
+        if segment is None or self.segment is None or segment.segment_id != self.segment.segment_id:
             self._let_go(0)  # else it was copied, and remembers the same
-        self._segment = segment
+        self.segment = segment
         self._supervisor, self._workers, lanes, tables = None, [], [], []
         if segment is not None:
             dispatchers = range(segment.geometry.dispatchers)
@@ -229,15 +230,6 @@ class Sibling:
 
     def _is_leaving(self) -> bool:
         return self._supervisor is not None and self._supervisor.phase in _LEAVING
-
-    def last_purge(self) -> int:
-        """The greatest epoch of its journals, as far as they can be read."""
-        epochs = [0]
-        if self._segment is not None:
-            for dispatcher in range(self._segment.geometry.dispatchers):
-                with suppress(BrokenInvariant):  # damaged: its own dispatcher says so
-                    epochs.append(self._segment.journal(dispatcher).base.epoch)
-        return max(epochs)
 
     def copies(self, knows: Callable[[bytes], bool]) -> Iterator[Copy]:
         """Of the ids that this instance knows, those that the sibling has paid or may be going to pay."""
@@ -286,9 +278,9 @@ class Siblings:
                 return amount_cents
         return None
 
-    def last_purge(self) -> int:
-        """The greatest epoch that one of those that could be looked at has taken up; 0: none has."""
-        return max((sibling.last_purge() for sibling in self._siblings), default=0)
+    def segments(self) -> Iterator[Segment]:
+        """The segments that are mapped: of those siblings that could be looked at, and have made one."""
+        return (sibling.segment for sibling in self._siblings if sibling.segment is not None)
 
     def copies(self, knows: Callable[[bytes], bool]) -> dict[bytes, list[Copy]]:
         """Of the ids that this instance knows, those that siblings have paid or may be going to pay."""

@@ -6,11 +6,13 @@ from collections.abc import Iterator
 import pytest
 
 from server import publisher
-from server.purges import Purges
+from server.purges import Purges, last_purge
 from server.redis_totals import FlushAnswer
 from server.totals import Total
+from shm.layout import BASE_PAGE_LENGTH
 from tests.fakes import NOON_MS, idle
 from tests.server.desk import GEOMETRY, Desk
+from tests.server.other_instance import OtherInstance, other_instance
 from tests.server.scene import fresh_segment
 
 
@@ -269,3 +271,18 @@ class TestMissed:
         purges = Purges(desk.journal)
         purges.hear_from_sibling(7)
         assert (purges.is_one_missed, desk.journal.base.epoch) == (False, 0)
+
+
+class TestLastPurge:
+    """last_purge."""
+
+    def test_of_any_dispatcher_of_any_instance(self, other: OtherInstance) -> None:
+        """The greatest, be it running or not, and none of a damaged base."""
+        assert last_purge([]) == last_purge([other.segment]) == 0
+        other.segment.journal(0).begin_epoch(NOON_MS)
+        other.segment.journal(1).begin_epoch(NOON_MS + 5)
+        with other_instance() as another:
+            for segments in ([other.segment, another.segment], [another.segment, other.segment]):
+                assert last_purge(segments) == NOON_MS + 5
+        other.segment.base_page(1)[:] = b"\xff" * BASE_PAGE_LENGTH
+        assert last_purge([other.segment]) == NOON_MS

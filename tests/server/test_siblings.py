@@ -7,7 +7,6 @@ import pytest
 
 from server.siblings import HAPROXY_RETURNS_MS, SERVES_WITHIN_MS, Sibling, Siblings
 from shm import Accepted, Geometry, Phase, Segment, State
-from shm.layout import BASE_PAGE_LENGTH
 from tests.fakes import NOON_MS, FakeClock
 from tests.server.disturbed_volume import DisturbedVolume
 from tests.server.other_instance import (
@@ -454,15 +453,12 @@ class TestCopies:
             assert amount_of(sibling_of(first, clock, ours=second), copy_of(1)) == 1990
 
 
-class TestLastPurge:
-    """Sibling.last_purge."""
+class TestSegments:
+    """Siblings.segments."""
 
-    def test_of_any_dispatcher(self, other: OtherInstance, sibling: Sibling) -> None:
-        """The greatest, be it running or not; none before the segment was looked at, and none of a damaged base."""
-        other.segment.journal(0).begin_epoch(NOON_MS)
-        other.segment.journal(1).begin_epoch(NOON_MS + 5)
-        assert sibling.last_purge() == 0
-        sibling.look()
-        assert sibling.last_purge() == NOON_MS + 5
-        other.segment.base_page(1)[:] = b"\xff" * BASE_PAGE_LENGTH
-        assert sibling.last_purge() == NOON_MS
+    def test_of_those_that_were_looked_at(self, other: OtherInstance, clock: FakeClock) -> None:
+        """Be they running or not, but none before the first look, and none of one that has made none."""
+        siblings = Siblings([sibling_of("test-never-was", clock), sibling_of(other.name, clock)], clock)
+        assert list(siblings.segments()) == []
+        siblings.look()
+        assert [segment.segment_id for segment in siblings.segments()] == [other.segment.segment_id]
