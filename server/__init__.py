@@ -40,6 +40,7 @@ Paying, in a dispatcher:
     attempt        what is sent, and what each answer means
     unknowns       asks what became of those without an answer
     siblings       ids that another instance has accepted
+    presence       when all of them count here
     latest         what one of them accepted last
     copies         which of two instances pays what both have
     verification   asks, after an absence, what was paid meanwhile

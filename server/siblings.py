@@ -6,10 +6,7 @@ asks whether a sibling has accepted that id. Of each sibling it knows two sets o
 
 * latest: what its workers published last (two generations, as at the door), learned by following its lanes, always;
 * remembered: every id in its tables, settled or not, while it is absent, and until HAProxy sends it its ids again; and
-  as long after a time in which nobody here has looked: at a start, or after a freeze.
-
-A sibling is absent when nobody holds its supervisor's lock, when its supervisor is stopping, or when none of its web
-workers is at work.
+  as long after a time in which nobody here has looked: at a start, or after a freeze (`server/presence.py`).
 
 Two instances must never leave a payment to each other: that would lose it. A payment in a table is paid by that
 instance, as nobody else takes its id any more. Of two copies that both lie in lanes the one accepted first counts (in
@@ -21,7 +18,6 @@ lane before a full table until some seconds after the sibling's return; instance
 
 import logging
 from collections.abc import Callable, Iterable, Iterator
-from enum import Enum, unique
 from functools import partial
 
 from server.clock import LONG_AGO_MS, Clock
@@ -29,6 +25,7 @@ from server.config import IDS_FOLLOWED_MIN
 from server.copies import Copy, copies_in, is_first
 from server.hearts import silent_for_ms
 from server.latest import LatestAccepted
+from server.presence import Absence, Presence, Sighting, Unread
 from server.volume import THIS_VOLUME, Volume
 from shm import (
     SUPERVISOR,
@@ -42,23 +39,11 @@ from shm import (
     SegmentNotReady,
 )
 
-HAPROXY_RETURNS_MS = 5000  # HAProxy needs 2 s to send an instance its ids again
 SERVES_WITHIN_MS = 2500  # five beats of a worker; HAProxy leaves one that hangs after three checks, in 3 s or more
 
 _LEAVING = (Phase.LEAVING, Phase.GONE)
 
 _log = logging.getLogger(__name__)
-
-
-@unique
-class Absence(Enum):
-    """Why all that a sibling remembers counts here; the value is the log's word."""
-
-    GONE = "gone"
-    LEAVING = "leaving"
-    SERVING_NOBODY = "serving nobody"
-    RETURNING = "returning"  # it serves, and HAProxy does not send it its ids again yet
-    UNWATCHED = "unwatched for a while"  # it serves; nobody here has looked
 
 
 class Sibling:
@@ -82,82 +67,44 @@ class Sibling:
         self._wins_ties = instance < ours
         self._clock = clock
         self._stuck_ms = stuck_ms
-        self._returning_ms = HAPROXY_RETURNS_MS + stuck_ms
         self.segment: Segment | None = None
         self._mapped: Fingerprint | None = None  # of what was mapped, or could not be
         self._supervisor: Counters | None = None
         self._workers: list[Counters] = []
         self._latest = LatestAccepted([], [], IDS_FOLLOWED_MIN)
-        self._remembered: dict[bytes, int] | None = None  # id to amount in cents, of one that is absent
-        self._read_because: Absence | None = None  # why that was read; None while nothing is kept
-        self._read_in_life_ms = 0  # when the life had begun, ms UTC, in which it was last read or let go
-        self._absent_at_ms = 0  # last seen absent, or read though it was not; ticks, as the next two
-        self._served_at_ms = 0  # last seen not absent
-        self._read_at_ms = 0  # its tables were last read
+        self._presence = Presence(stuck_ms)
+        self._remembered: dict[bytes, int] | None = None  # id to amount in cents, while all that it remembers counts
         self._complained_of = ""
 
     def look(self, *, was_unwatched: bool = False) -> None:
-        """Learns what it has accepted until now. It was unwatched if nobody here has looked for a while.
-
-        | the sibling | which of its ids count here | and until when |
-        | --- | --- | --- |
-        | any | those that its workers published lately | two generations of them |
-        | says that it is leaving | all that it remembers: read now, and again when it is gone | R after it is back |
-        | holds no supervisor's lock | all that it remembers: read now | the same |
-        | has no web worker at work | the same, if it was not read before | the same |
-        | has been back for under R, and was not read before | the same | R after it was read |
-        | was unwatched: old requests may lie here that went there since | the same | the same |
-
-        R is the time until HAProxy sends it its ids again, and `stuck_ms`: 10 s by default.
+        """Learns what it has accepted until now: its latest ids always, all of them when `Presence.decide` says so.
 
         To be called after payments arrived here and before they are taken; and several times a second, or its lanes
         run past.
+
+        Args:
+            was_unwatched: whether nobody here has looked for a while.
         """
         now_ms = self._clock.ticks_ms()
         is_gone = self._is_free(SUPERVISOR)  # first: whatever segment it made and filled before it died is met now
         self._attach()
         self._latest.follow()
-        life_ms = self._supervisor.started_at_ms if self._supervisor else 0
-        absence = self._absence(now_ms, is_gone=is_gone)
-        if absence is None:
-            self._note_presence(now_ms, life_ms, was_unwatched=was_unwatched)
-        else:
-            self._absent_at_ms = now_ms
-            if was_unwatched or self._must_read(absence, life_ms):
-                self._remember(absence, life_ms)
-
-    def _absence(self, now_ms: int, *, is_gone: bool) -> Absence | None:
-        """Why it can't answer for its ids now; None: it can, or has made no segment yet."""
-        if is_gone:
-            return Absence.GONE
-        if self._is_leaving():
-            return Absence.LEAVING
-        if self.segment is not None and not self._serves(now_ms):
-            return Absence.SERVING_NOBODY
-        return None
-
-    def _must_read(self, absence: Absence, life_ms: int) -> bool:
-        """Whether what was read of it, if anything was, is not all that it remembers by now."""
-        if self._remembered is None:
-            return True
-        if absence is Absence.SERVING_NOBODY:  # it has gone to and fro for a while: it may have accepted a lot since
-            return self._served_at_ms - self._read_at_ms >= self._returning_ms
-        return (self._read_because, self._read_in_life_ms) != (absence, life_ms)
-
-    def _note_presence(self, now_ms: int, life_ms: int, *, was_unwatched: bool) -> None:
-        """It is not absent: who has just come back is read, once in a life; who has been back for long is forgotten."""
-        self._served_at_ms = now_ms
-        if was_unwatched and self.segment is not None:
-            self._absent_at_ms = now_ms
-            self._remember(Absence.UNWATCHED, life_ms)
-        elif self._remembered is None:
-            is_young = self._clock.wall_us() // 1000 - life_ms < self._returning_ms
-            if is_young and self._read_in_life_ms != life_ms:
-                self._absent_at_ms = now_ms
-                self._remember(Absence.RETURNING, life_ms)
-        elif now_ms - self._absent_at_ms >= self._returning_ms:
-            self._let_go(life_ms)
+        supervisor = self._supervisor
+        seen = Sighting(
+            is_gone=is_gone,
+            life_ms=0 if supervisor is None else supervisor.started_at_ms,
+            is_leaving=supervisor is not None and supervisor.phase in _LEAVING,
+            has_segment=self.segment is not None,
+            serves=self._serves(now_ms),
+        )
+        decision = self._presence.decide(seen, now_ms, self._clock.wall_us() // 1000, was_unwatched=was_unwatched)
+        if decision is Unread.KEEP:
+            return
+        if decision is Unread.DROP:
+            self._remembered = None
             _log.info("%s answers for its ids itself again", self._instance)
+        else:
+            self._remember(decision, seen.life_ms)
 
     def amount_of(self, payment: Accepted) -> int | None:
         """The amount in cents that this sibling accepted under a payment's id, if that comes first; or None."""
@@ -183,7 +130,10 @@ class Sibling:
         segment = self._segment_now()
         self._mapped = fingerprint  # read before: what changes in between shows next time
         if segment is None or self.segment is None or segment.segment_id != self.segment.segment_id:
-            self._let_go(0)  # else it was copied, and remembers the same
+            self._presence, self._remembered = (
+                Presence(self._stuck_ms),
+                None,
+            )  # else it was copied: it remembers the same
         self.segment = segment
         self._supervisor, self._workers, lanes, tables = None, [], [], []
         if segment is not None:
@@ -218,18 +168,12 @@ class Sibling:
             self._complained_of = str(error)
             _log.warning("ids of %s can't be known, a copy of one may be paid here too: %s", self._instance, error)
 
-    def _remember(self, absence: Absence, life_ms: int) -> None:
-        self._read_because, self._read_in_life_ms = absence, life_ms
-        self._read_at_ms = self._clock.ticks_ms()
+    def _remember(self, because: Absence, life_ms: int) -> None:
+        began_ms = self._clock.ticks_ms()
         self._remembered = None  # first: both at once would be 20 MB more
         self._remembered = {correlation_id: cents for _, _, correlation_id, cents, _ in self._latest.taken()}
-        _log.info("%s is %s; %d of its ids count here", self._instance, absence.value, len(self._remembered))
-
-    def _let_go(self, life_ms: int) -> None:
-        self._remembered, self._read_because, self._read_in_life_ms = None, None, life_ms
-
-    def _is_leaving(self) -> bool:
-        return self._supervisor is not None and self._supervisor.phase in _LEAVING
+        self._presence.has_read(because, life_ms, began_ms)
+        _log.info("%s is %s; %d of its ids count here", self._instance, because.value, len(self._remembered))
 
     def copies(self, knows: Callable[[bytes], bool]) -> Iterator[Copy]:
         """Of the ids that this instance knows, those that the sibling has paid or may be going to pay."""

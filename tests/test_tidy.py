@@ -53,7 +53,7 @@ SERVER_LAYERS = (
     ("config", "totals", "window"),
     ("payments", "totals_header", "ledger"),
     ("attempt", "answers", "totals_rows"),
-    ("circuit", "pacing", "problems"),
+    ("circuit", "pacing", "presence", "problems"),
     ("routing", "outages"),
     # what stands in memory, and the ways out
     ("copies", "latest", "volume", "hearts"),

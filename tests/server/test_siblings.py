@@ -5,7 +5,8 @@ from typing import cast
 
 import pytest
 
-from server.siblings import HAPROXY_RETURNS_MS, SERVES_WITHIN_MS, Sibling, Siblings
+from server.presence import HAPROXY_RETURNS_MS
+from server.siblings import SERVES_WITHIN_MS, Sibling, Siblings
 from shm import Accepted, Geometry, Phase, Segment, State
 from tests.fakes import NOON_MS, FakeClock
 from tests.server.disturbed_volume import DisturbedVolume

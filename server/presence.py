@@ -1,0 +1,129 @@
+"""When all that a sibling remembers counts here, and until when: decided from what each look shows of it.
+
+A sibling is absent when nobody holds its supervisor's lock, when its supervisor is stopping, or when none of its web
+workers is at work. No I/O, no clock: `siblings.Sibling` looks, and reads or drops what it is told to.
+"""
+
+from enum import Enum, unique
+from typing import NamedTuple
+
+HAPROXY_RETURNS_MS = 5000  # HAProxy needs 2 s to send an instance its ids again
+
+
+@unique
+class Absence(Enum):
+    """Why all that a sibling remembers counts here; the value is the log's word."""
+
+    GONE = "gone"
+    LEAVING = "leaving"
+    SERVING_NOBODY = "serving nobody"
+    RETURNING = "returning"  # it serves, and HAProxy does not send it its ids again yet
+    UNWATCHED = "unwatched for a while"  # it serves; nobody here has looked
+
+
+@unique
+class Unread(Enum):
+    """What to do with what was read of a sibling before, if anything, when nothing is to be read now."""
+
+    KEEP = "keep"
+    DROP = "drop"
+
+
+class Sighting(NamedTuple):
+    """What one look shows of a sibling.
+
+    Args:
+        is_gone: nobody holds its supervisor's lock.
+        is_leaving: its supervisor says so.
+        has_segment: else it has accepted nothing.
+        serves: one of its web workers is at work.
+        life_ms: when its supervisor's life began, ms UTC; 0: not known.
+    """
+
+    is_gone: bool
+    is_leaving: bool
+    has_segment: bool
+    serves: bool
+    life_ms: int
+
+
+class Presence:
+    """What is known of a sibling's presence, as long as it has the same segment.
+
+    Args:
+        stuck_ms: how long a process may hang, and what came to it with it.
+    """
+
+    def __init__(self, stuck_ms: int) -> None:
+        self._returning_ms = HAPROXY_RETURNS_MS + stuck_ms
+        self._read_because: Absence | None = None  # why its tables were read; None while nothing of that is kept
+        self._read_in_life_ms = 0  # when the life had begun, ms UTC, in which they were last read or dropped
+        self._read_at_ms = 0  # when they were last read; ticks, as the next two
+        self._needed_at_ms = 0  # when it was last seen absent, or was to be read though it was not
+        self._served_at_ms = 0  # when it was last seen not absent
+
+    def decide(self, seen: Sighting, now_ms: int, wall_ms: int, *, was_unwatched: bool) -> Absence | Unread:
+        """Why all that it remembers is to be read now; or, if it needn't be, whether what was read is kept or dropped.
+
+        | the sibling | which of its ids count here | and until when |
+        | --- | --- | --- |
+        | any | those that its workers published lately | two generations of them |
+        | says that it is leaving | all that it remembers: read now, and again when it is gone | R after it is back |
+        | holds no supervisor's lock | all that it remembers: read now | the same |
+        | has no web worker at work | the same, if it was not read before | the same |
+        | has been back for under R, and was not read before | the same | R after it was read |
+        | was unwatched: old requests may lie here that went there since | the same | the same |
+
+        R is the time until HAProxy sends it its ids again, and `stuck_ms`: 10 s by default.
+
+        Args:
+            seen: what this look shows of it.
+            now_ms: ticks, from before it was looked at.
+            wall_ms: ms UTC.
+            was_unwatched: whether nobody here had looked for a while.
+        """
+        if seen.is_gone:
+            absence = Absence.GONE
+        elif seen.is_leaving:
+            absence = Absence.LEAVING
+        elif seen.has_segment and not seen.serves:
+            absence = Absence.SERVING_NOBODY
+        else:
+            return self._decide_of_present(seen, now_ms, wall_ms, was_unwatched=was_unwatched)
+        self._needed_at_ms = now_ms
+        return absence if was_unwatched or self._is_outdated(absence, seen.life_ms) else Unread.KEEP
+
+    def has_read(self, because: Absence, life_ms: int, now_ms: int) -> None:
+        """All that it remembers was read as `decide` said.
+
+        Args:
+            because: what that said.
+            life_ms: as it was shown.
+            now_ms: ticks, from before it was read.
+        """
+        self._read_because, self._read_in_life_ms, self._read_at_ms = because, life_ms, now_ms
+
+    def _is_outdated(self, absence: Absence, life_ms: int) -> bool:
+        """Whether what was read of an absent one, if anything was, is not all that it remembers by now."""
+        if self._read_because is None:
+            return True
+        if absence is Absence.SERVING_NOBODY:  # it has gone to and fro for a while: it may have accepted a lot since
+            return self._served_at_ms - self._read_at_ms >= self._returning_ms
+        return (self._read_because, self._read_in_life_ms) != (absence, life_ms)
+
+    def _decide_of_present(self, seen: Sighting, now_ms: int, wall_ms: int, *, was_unwatched: bool) -> Absence | Unread:
+        """Of one that is not absent: who has just come back is read, once in a life; after a while that is dropped."""
+        self._served_at_ms = now_ms
+        if was_unwatched and seen.has_segment:
+            self._needed_at_ms = now_ms
+            return Absence.UNWATCHED
+        if self._read_because is None:
+            is_young = wall_ms - seen.life_ms < self._returning_ms
+            if not is_young or self._read_in_life_ms == seen.life_ms:
+                return Unread.KEEP
+            self._needed_at_ms = now_ms
+            return Absence.RETURNING
+        if now_ms - self._needed_at_ms < self._returning_ms:
+            return Unread.KEEP
+        self._read_because, self._read_in_life_ms = None, seen.life_ms
+        return Unread.DROP

@@ -1,0 +1,194 @@
+"""server/presence.py: of whom all counts, and until when; decided from looks that a test makes up."""
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from server.presence import HAPROXY_RETURNS_MS, Absence, Presence, Sighting, Unread
+from tests.fakes import NOON_MS
+
+STUCK_MS = 5000
+RETURNING_MS = HAPROXY_RETURNS_MS + STUCK_MS
+LONG_AGO_MS = NOON_MS - RETURNING_MS
+NOON_TICKS_MS = 1_000_000
+
+PRESENT = Sighting(is_gone=False, is_leaving=False, has_segment=True, serves=True, life_ms=LONG_AGO_MS)
+LEAVING = PRESENT._replace(is_leaving=True)
+GONE = PRESENT._replace(is_gone=True)
+SERVING_NOBODY = PRESENT._replace(serves=False)
+RETURNING = PRESENT._replace(life_ms=LONG_AGO_MS + 1)
+NO_SEGMENT = Sighting(is_gone=False, is_leaving=False, has_segment=False, serves=False, life_ms=0)
+
+
+def next_life(seen: Sighting) -> Sighting:
+    """What is seen of a sibling whose life has begun since."""
+    return seen._replace(life_ms=NOON_MS)
+
+
+class Watch:
+    """Looks at one sibling from noon on, and reads when it is told to.
+
+    Attributes:
+        now_ms: ticks.
+        has_read: whether what was read of it counts now.
+    """
+
+    def __init__(self) -> None:
+        self._presence = Presence(STUCK_MS)
+        self.now_ms = NOON_TICKS_MS
+        self.has_read = False
+
+    @property
+    def wall_ms(self) -> int:
+        """The present, ms UTC."""
+        return NOON_MS + self.now_ms - NOON_TICKS_MS
+
+    def look(self, seen: Sighting, after_ms: int = 0, *, was_unwatched: bool = False) -> Absence | Unread:
+        """What a look after some time says."""
+        self.now_ms += after_ms
+        decision = self._presence.decide(seen, self.now_ms, self.wall_ms, was_unwatched=was_unwatched)
+        if isinstance(decision, Absence):
+            self._presence.has_read(decision, seen.life_ms, self.now_ms)
+            self.has_read = True
+        elif decision is Unread.DROP:
+            assert self.has_read
+            self.has_read = False
+        return decision
+
+
+class TestRead:
+    """Presence.decide: when all that a sibling remembers is read, and why."""
+
+    @pytest.mark.parametrize(
+        ("seen", "watched", "unwatched"),
+        [
+            (PRESENT, Unread.KEEP, Absence.UNWATCHED),
+            (NO_SEGMENT, Unread.KEEP, Unread.KEEP),
+            (RETURNING, Absence.RETURNING, Absence.UNWATCHED),
+            (SERVING_NOBODY, Absence.SERVING_NOBODY, Absence.SERVING_NOBODY),
+            (LEAVING, Absence.LEAVING, Absence.LEAVING),
+            (LEAVING._replace(serves=False), Absence.LEAVING, Absence.LEAVING),
+            (GONE, Absence.GONE, Absence.GONE),
+            (GONE._replace(is_leaving=True, serves=False), Absence.GONE, Absence.GONE),
+            (NO_SEGMENT._replace(is_gone=True), Absence.GONE, Absence.GONE),
+        ],
+    )
+    def test_at_the_first_look(self, seen: Sighting, watched: Absence | Unread, unwatched: Absence | Unread) -> None:
+        """Nothing was read before."""
+        assert Watch().look(seen) is watched
+        assert Watch().look(seen, was_unwatched=True) is unwatched
+
+    @pytest.mark.parametrize(
+        ("before", "seen", "decision"),
+        [
+            (LEAVING, LEAVING, Unread.KEEP),
+            (LEAVING, GONE, Absence.GONE),  # it accepted until its workers had left
+            (GONE, GONE, Unread.KEEP),
+            (GONE, next_life(GONE), Absence.GONE),  # it came and died between two looks
+            (GONE, next_life(LEAVING), Absence.LEAVING),
+            (GONE, next_life(SERVING_NOBODY), Unread.KEEP),  # nothing has come to it since
+            (GONE, next_life(PRESENT), Unread.KEEP),
+            (SERVING_NOBODY, SERVING_NOBODY, Unread.KEEP),
+            (SERVING_NOBODY, LEAVING, Absence.LEAVING),
+            (SERVING_NOBODY, GONE, Absence.GONE),
+            (SERVING_NOBODY, RETURNING, Unread.KEEP),
+            (RETURNING, RETURNING, Unread.KEEP),
+            (RETURNING, SERVING_NOBODY, Unread.KEEP),
+            (RETURNING, GONE, Absence.GONE),
+        ],
+    )
+    def test_after_it_was_read(self, before: Sighting, seen: Sighting, decision: Absence | Unread) -> None:
+        """Again if it may have accepted more since than its latest ids tell; and always after a time without a look."""
+        watch = Watch()
+        assert isinstance(watch.look(before), Absence)
+        assert watch.look(seen, 1) is decision
+        assert isinstance(watch.look(seen, 1, was_unwatched=True), Absence)
+
+    def test_who_goes_to_and_fro(self) -> None:
+        """What it accepts in between is read once it may be a lot: R after it was read last."""
+        watch = Watch()
+        assert watch.look(SERVING_NOBODY) is Absence.SERVING_NOBODY
+        for decision in (Unread.KEEP, Absence.SERVING_NOBODY) * 2:
+            assert watch.look(PRESENT, RETURNING_MS // 2) is Unread.KEEP
+            assert watch.look(SERVING_NOBODY) is decision
+
+    def test_what_was_to_be_read_and_was_not(self) -> None:
+        """It is asked for again until it is done."""
+        presence = Presence(STUCK_MS)
+        for now_ms in range(3):
+            assert presence.decide(GONE, now_ms, NOON_MS, was_unwatched=False) is Absence.GONE
+        presence.has_read(Absence.GONE, GONE.life_ms, 3)
+        assert presence.decide(GONE, 3, NOON_MS, was_unwatched=False) is Unread.KEEP
+
+
+class TestUntilWhen:
+    """Presence.decide: how long what was read counts."""
+
+    @pytest.mark.parametrize("absent", [GONE, LEAVING, SERVING_NOBODY])
+    @pytest.mark.parametrize("is_next_life", [False, True])
+    def test_of_one_that_was_absent(self, absent: Sighting, *, is_next_life: bool) -> None:
+        """However long that was: R after it was seen so last. Then it is not read again, young as that life may be."""
+        watch = Watch()
+        assert isinstance(watch.look(absent), Absence)
+        assert watch.look(absent, 100 * RETURNING_MS) is Unread.KEEP
+        back = PRESENT._replace(life_ms=watch.wall_ms + 1) if is_next_life else PRESENT
+        assert watch.look(back, RETURNING_MS - 1) is Unread.KEEP
+        assert [watch.look(back, 1), watch.look(back)] == [Unread.DROP, Unread.KEEP]
+
+    @pytest.mark.parametrize("was_unwatched", [False, True])
+    def test_of_one_that_serves(self, *, was_unwatched: bool) -> None:
+        """R after it was read."""
+        watch = Watch()
+        assert isinstance(watch.look(RETURNING, was_unwatched=was_unwatched), Absence)
+        assert watch.look(RETURNING, RETURNING_MS - 1) is Unread.KEEP
+        assert [watch.look(RETURNING, 1), watch.look(RETURNING)] == [Unread.DROP, Unread.KEEP]
+
+    def test_of_one_that_seems_to_be_younger(self) -> None:
+        """The clock was set back: all the same it is read once in its life."""
+        watch, seen = Watch(), PRESENT._replace(life_ms=NOON_MS + RETURNING_MS)
+        assert watch.look(seen) is Absence.RETURNING
+        assert [watch.look(seen, RETURNING_MS), watch.look(seen)] == [Unread.DROP, Unread.KEEP]
+
+
+SIGHTINGS = st.sampled_from(
+    [
+        seen._replace(life_ms=life_ms)
+        for seen in (PRESENT, SERVING_NOBODY, LEAVING, GONE)
+        for life_ms in (LONG_AGO_MS, LONG_AGO_MS + 1, NOON_MS, NOON_MS + RETURNING_MS)
+    ]
+)
+AFTER_MS = st.sampled_from([0, 1, 500, RETURNING_MS // 2, RETURNING_MS - 1, RETURNING_MS])
+HISTORIES = st.lists(st.tuples(SIGHTINGS, AFTER_MS, st.booleans()), max_size=8)
+History = list[tuple[Sighting, int, bool]]
+"""What is seen, how long after the look before, and whether that was a time without a look."""
+
+
+def is_absent(seen: Sighting) -> bool:
+    """Whether it can't answer for its ids."""
+    return seen.is_gone or seen.is_leaving or not seen.serves
+
+
+class TestAlways:
+    """Presence.decide: what holds after any history."""
+
+    @settings(max_examples=50)
+    @given(HISTORIES)
+    def test_what_was_read_counts(self, history: History) -> None:
+        """While it is absent, and for exactly R after it was seen so or read last, as after a time without a look."""
+        watch, needed_at_ms = Watch(), 0
+        for seen, after_ms, was_unwatched in history:
+            decision = watch.look(seen, after_ms, was_unwatched=was_unwatched)
+            if is_absent(seen) or isinstance(decision, Absence):
+                needed_at_ms = watch.now_ms
+            assert isinstance(decision, Absence) or not was_unwatched
+            assert watch.has_read == (watch.now_ms - needed_at_ms < RETURNING_MS)
+
+    @settings(max_examples=50)
+    @given(HISTORIES, SIGHTINGS, AFTER_MS)
+    def test_the_same_again_is_not_read(self, history: History, seen: Sighting, after_ms: int) -> None:
+        """Reading takes long: whatever was before, two looks that show the same read once."""
+        watch = Watch()
+        for before, time_ms, was_unwatched in history:
+            watch.look(before, time_ms, was_unwatched=was_unwatched)
+        watch.look(seen)
+        assert not isinstance(watch.look(seen, after_ms), Absence)
