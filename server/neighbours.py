@@ -60,13 +60,6 @@ class _Neighbour(NamedTuple):
     row: Counters
 
 
-class _Mapped(NamedTuple):
-    """A segment, and how it is told from another one of the same name."""
-
-    fingerprint: Fingerprint
-    segment: Segment
-
-
 class Neighbours:
     """All instances of this volume, this one too.
 
@@ -88,9 +81,9 @@ class Neighbours:
         """Looks at nothing yet."""
         self._volume = volume
         self._clock = clock
-        self._own = own
         self._siblings = tuple(siblings)
-        self._mapped: dict[str, _Mapped] = {}  # by sibling's name
+        self._segments = dict(own)  # by instance's name, as the next
+        self._fingerprints: dict[str, Fingerprint] = {}  # of the siblings' among them
         self._neighbours = _members_of(own)
         self._unreadable: str | None = None  # a sentence on a segment that is there and can't be read
 
@@ -170,27 +163,17 @@ class Neighbours:
         One that has lost its name (RemoveIPC= of systemd) stays mapped: its instance may go on with it.
         """
         self._unreadable = None
-        before = dict(self._mapped)
-        try:
-            for instance in self._siblings:
-                self._attach_one(instance)
-        finally:  # whoever was mapped counts from now on, though the next one could not be for want of descriptors
-            if self._mapped != before:
-                siblings = {instance: mapped.segment for instance, mapped in self._mapped.items()}
-                self._neighbours = _members_of({**self._own, **siblings})
-
-    def _attach_one(self, instance: str) -> None:
-        mapped = self._mapped.get(instance)
-        try:
-            fingerprint = self._volume.fingerprint(instance)  # before mapping: what changes in between shows next time
-            if mapped is not None and mapped.fingerprint == fingerprint:
-                return
-            if fingerprint is not None:
-                self._mapped[instance] = _Mapped(fingerprint, self._volume.attach(instance))
-        except (SegmentMissing, SegmentNotReady):
-            pass  # what has this name now has never settled anything
-        except SegmentError as error:
-            self._unreadable = f"what instance {instance} has settled can't be seen: {error}"
+        for instance in self._siblings:
+            try:
+                fingerprint = self._volume.fingerprint(instance)  # before mapping: changes in between show next time
+                if fingerprint is not None and fingerprint != self._fingerprints.get(instance):
+                    self._segments[instance] = self._volume.attach(instance)
+                    self._fingerprints[instance] = fingerprint
+                    self._neighbours = _members_of(self._segments)
+            except (SegmentMissing, SegmentNotReady):
+                pass  # what has this name now has never settled anything
+            except SegmentError as error:
+                self._unreadable = f"what instance {instance} has settled can't be seen: {error}"
 
 
 def _members_of(segments: Mapping[str, Segment]) -> dict[str, _Neighbour]:
