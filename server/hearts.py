@@ -34,20 +34,20 @@ def silent_for_ms(row: Counters, clock: Clock) -> int:
     return clock.ticks_ms() - row.heartbeat_us // 1000
 
 
-def doubt(dispatcher: str, row: Counters, clock: Clock, *, works: bool, if_not: str) -> str | None:
+def reason_for_doubt(dispatcher: str, row: Counters, clock: Clock, *, at_work: bool, otherwise: str) -> str | None:
     """A sentence on a dispatcher that may know less than has happened; None if nothing says so.
 
     Args:
         dispatcher: what it is called in the sentence.
         row: its row of counters.
         clock: ticking clock.
-        works: whether `is_at_work` said so.
-        if_not: what the sentence says of one that is not at work, after its name.
+        at_work: what `is_at_work` said of it.
+        otherwise: how the sentence goes on, after its name, if it is not.
     """
     if row.phase is None:
         return f"the row of dispatcher {dispatcher} is damaged: nobody can tell whether it is at work"
-    if not works:
-        return f"dispatcher {dispatcher} {if_not}"
+    if not at_work:
+        return f"dispatcher {dispatcher} {otherwise}"
     silent_ms = silent_for_ms(row, clock)
     return f"dispatcher {dispatcher} has been silent for {silent_ms} ms" if silent_ms > BEATS_WITHIN_MS else None
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from server.clock import Clock
 from server.errors import TotalsUnavailable
 from server.following import JournalFollower
-from server.hearts import doubt, is_at_work, unknowns_of
+from server.hearts import is_at_work, reason_for_doubt, unknowns_of
 from server.totals import PURGE_POLL_S, PURGE_WITHIN_S, Summary, count_window, counted_from, covering
 from shm import BrokenInvariant, Counters, Segment, WorkerCount
 
@@ -84,9 +84,10 @@ class LocalTotals:
         """Raises TotalsUnavailable if a dispatcher may know less than has happened."""
         try:
             for dispatcher, row in enumerate(self._dispatchers):
-                works = is_at_work(self._is_free, dispatcher, row)
-                if doubted := doubt(str(dispatcher), row, self._clock, works=works, if_not=_NOT_RECOVERED):
-                    raise TotalsUnavailable(doubted)
+                at_work = is_at_work(self._is_free, dispatcher, row)
+                name = str(dispatcher)
+                if reason := reason_for_doubt(name, row, self._clock, at_work=at_work, otherwise=_NOT_RECOVERED):
+                    raise TotalsUnavailable(reason)
         except OSError as error:  # no descriptors
             raise TotalsUnavailable(f"the dispatchers can't be looked at: {error.strerror or error}") from error
 

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from server.clock import Clock
 from server.errors import TotalsUnavailable
-from server.hearts import doubt, is_at_work, unknowns_of
+from server.hearts import is_at_work, reason_for_doubt, unknowns_of
 from server.totals import UnknownRange
 from server.volume import THIS_VOLUME, Volume
 from shm import (
@@ -87,7 +87,7 @@ class Neighbours:
         self._neighbours = _members_of(own)
         self._unreadable: str | None = None  # a sentence on a segment that is there and can't be read
 
-    def unheard(self, last_flushes: Mapping[str, LastFlush]) -> str | None:
+    def reason_for_doubt(self, last_flushes: Mapping[str, LastFlush]) -> str | None:
         """A sentence on a member that may have settled more than Redis and its journal say; None if there is none.
 
         Of one that has died nobody knows what became of the payments it was sending, until its successor says so.
@@ -96,17 +96,17 @@ class Neighbours:
             last_flushes: by member's name.
         """
         try:
-            return self._unheard(last_flushes)
+            return self._reason_for_doubt(last_flushes)
         except OSError as error:  # no descriptors
             return f"the instances of this volume can't be looked at: {error.strerror or error}"
 
-    def _unheard(self, last_flushes: Mapping[str, LastFlush]) -> str | None:
+    def _reason_for_doubt(self, last_flushes: Mapping[str, LastFlush]) -> str | None:
         self._attach()
         if self._unreadable:
             return self._unreadable
         for member, neighbour in self._neighbours.items():
             is_free = partial(self._volume.is_role_free, neighbour.instance)
-            works = is_at_work(is_free, neighbour.dispatcher, neighbour.row)
+            at_work = is_at_work(is_free, neighbour.dispatcher, neighbour.row)
             life = neighbour.journal.life  # afterwards: it is the life of the one that is at work
             if member not in last_flushes:
                 if life:
@@ -114,9 +114,9 @@ class Neighbours:
             elif last_flushes[member].life != life:
                 return f"instance {member} is back and has not published its totals yet"
             elif not last_flushes[member].said_goodbye:
-                doubted = doubt(member, neighbour.row, self._clock, works=works, if_not=_DIED)
-                if doubted:
-                    return doubted
+                reason = reason_for_doubt(member, neighbour.row, self._clock, at_work=at_work, otherwise=_DIED)
+                if reason:
+                    return reason
         return None
 
     def named(self, reason: str) -> str:

@@ -71,8 +71,8 @@ class SharedTotals:
 
     def _with_journals(self, published: dict[str, Levels], last_flushes: dict[str, LastFlush]) -> list[Levels]:
         """What Redis has of each member, and as one more what the journals of this volume have beyond that."""
-        if unheard := self._neighbours.unheard(last_flushes):
-            raise TotalsUnavailable(unheard)
+        if reason := self._neighbours.reason_for_doubt(last_flushes):
+            raise TotalsUnavailable(reason)
         # Before the journals and after: what is settled or becomes unknown in between is told twice, not never.
         before = self._neighbours.unknowns()
         unpublished = Ledger()
@@ -116,8 +116,8 @@ class SharedTotals:
         for row in rows:  # who has taken up this one need not have taken up one that came after it
             if not row.has_taken_up(purge) and not (row.header and row.header.epoch >= epoch):
                 return f"instance {row.name} did not take it up"
-        if unheard := self._neighbours.unheard(_last_flushes(rows)):
-            return unheard
+        if reason := self._neighbours.reason_for_doubt(_last_flushes(rows)):
+            return reason
         if purge.epoch < epoch or not any(row.header and row.header.epoch >= epoch for row in rows):
             return "no instance would remember it"  # if Redis lost it, as they have all said goodbye
         return None

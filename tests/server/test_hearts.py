@@ -4,7 +4,7 @@ from typing import cast
 
 import pytest
 
-from server.hearts import BEATS_WITHIN_MS, doubt, is_at_work, silent_for_ms, unknowns_of
+from server.hearts import BEATS_WITHIN_MS, is_at_work, reason_for_doubt, silent_for_ms, unknowns_of
 from server.totals import UnknownRange
 from shm import Counters, DispatcherCount, Phase
 from shm.layout import COUNTERS_LENGTH
@@ -56,13 +56,13 @@ class TestSilentForMs:
         assert silent_for_ms(row, clock) == 0
 
 
-class TestDoubt:
-    """doubt."""
+class TestReasonForDoubt:
+    """reason_for_doubt."""
 
     @staticmethod
-    def of(row: Counters, clock: FakeClock = CLOCK, *, works: bool = True) -> str | None:
+    def of(row: Counters, clock: FakeClock = CLOCK, *, at_work: bool = True) -> str | None:
         """The sentence on dispatcher 1, if there is one."""
-        return doubt("1", row, clock, works=works, if_not="is away")
+        return reason_for_doubt("1", row, clock, at_work=at_work, otherwise="is away")
 
     def test_none(self, row: Counters) -> None:
         """At work, and its heart beats."""
@@ -70,13 +70,13 @@ class TestDoubt:
 
     def test_not_at_work(self, row: Counters) -> None:
         """It is called by its name, and the rest is what whoever asks says of such a one."""
-        assert self.of(row, works=False) == "dispatcher 1 is away"
+        assert self.of(row, at_work=False) == "dispatcher 1 is away"
 
-    @pytest.mark.parametrize("works", [False, True])
-    def test_a_damaged_row(self, row: Counters, *, works: bool) -> None:
+    @pytest.mark.parametrize("at_work", [False, True])
+    def test_a_damaged_row(self, row: Counters, *, at_work: bool) -> None:
         """Whether it is at work is not known, whatever was made of it."""
         row.phase = cast("Phase", 99)
-        assert self.of(row, works=works) == (
+        assert self.of(row, at_work=at_work) == (
             "the row of dispatcher 1 is damaged: nobody can tell whether it is at work"
         )
 
@@ -87,7 +87,7 @@ class TestDoubt:
         assert self.of(row, clock) is None
         clock.advance(1)
         assert self.of(row, clock) == f"dispatcher 1 has been silent for {BEATS_WITHIN_MS + 1} ms"
-        assert self.of(row, clock, works=False) == "dispatcher 1 is away"
+        assert self.of(row, clock, at_work=False) == "dispatcher 1 is away"
 
 
 class TestUnknownsOf:

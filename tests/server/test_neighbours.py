@@ -49,12 +49,12 @@ def begin_life(other: OtherInstance, dispatcher: int = 0) -> int:
     return journal.life
 
 
-class TestUnheard:
-    """Neighbours.unheard."""
+class TestReasonForDoubt:
+    """Neighbours.reason_for_doubt."""
 
     def test_who_never_lived(self, other: OtherInstance) -> None:
         """A segment whose dispatchers have never started has settled nothing, and no segment neither."""
-        assert Neighbours(["test-never-was", other.name], clock=CLOCK).unheard({}) is None
+        assert Neighbours(["test-never-was", other.name], clock=CLOCK).reason_for_doubt({}) is None
 
     def test_who_never_published(self, other: OtherInstance) -> None:
         """One that has lived is missed, each dispatcher by itself."""
@@ -63,8 +63,10 @@ class TestUnheard:
         other.start()
         at_work(other, Phase.READY, Phase.READY)
         neighbours = Neighbours([other.name], clock=CLOCK)
-        assert neighbours.unheard({first: last_flush(0)}) == (f"instance {second} has not published its totals yet")
-        assert neighbours.unheard({second: last_flush(1)}) is None
+        assert neighbours.reason_for_doubt({first: last_flush(0)}) == (
+            f"instance {second} has not published its totals yet"
+        )
+        assert neighbours.reason_for_doubt({second: last_flush(1)}) is None
 
     def test_names(self, other: OtherInstance) -> None:
         """A member of this volume is shown with the name that people gave to its instance, any other as it is."""
@@ -81,10 +83,12 @@ class TestUnheard:
         clock = FakeClock()
         neighbours = Neighbours([other.name], clock=clock)
         clock.advance(1000)
-        assert neighbours.unheard({first: last_flush(life)}) is None
+        assert neighbours.reason_for_doubt({first: last_flush(life)}) is None
         clock.advance(1)
-        assert neighbours.unheard({first: last_flush(life)}) == f"dispatcher {first} has been silent for 1001 ms"
-        assert neighbours.unheard({first: last_flush(life, said_goodbye=True)}) is None
+        assert (
+            neighbours.reason_for_doubt({first: last_flush(life)}) == f"dispatcher {first} has been silent for 1001 ms"
+        )
+        assert neighbours.reason_for_doubt({first: last_flush(life, said_goodbye=True)}) is None
 
     def test_who_has_died(self, other: OtherInstance) -> None:
         """From its death until its successor has published, nobody knows what it was sending; a goodbye is no death."""
@@ -100,11 +104,11 @@ class TestUnheard:
             Phase.STARTING: died,  # the successor has the lock, and has not begun its life
         }.items():
             at_work(other, phase)
-            assert neighbours.unheard({first: last_flush(life)}) == sentence
+            assert neighbours.reason_for_doubt({first: last_flush(life)}) == sentence
         at_work(other, Phase.READY)
         other.kill()
-        assert neighbours.unheard({first: last_flush(life)}) == died
-        assert neighbours.unheard({first: last_flush(life, said_goodbye=True)}) is None
+        assert neighbours.reason_for_doubt({first: last_flush(life)}) == died
+        assert neighbours.reason_for_doubt({first: last_flush(life, said_goodbye=True)}) is None
 
     def test_who_is_succeeded_while_it_is_looked_at(self, other: OtherInstance) -> None:
         """Whoever holds the lock then has begun a life of its own, and that one has not published."""
@@ -120,7 +124,7 @@ class TestUnheard:
 
         neighbours = Neighbours([other.name], volume=DisturbedVolume(succeed), clock=CLOCK)
         heard = {first: last_flush(life), second: last_flush(0)}
-        assert neighbours.unheard(heard) == f"instance {first} is back and has not published its totals yet"
+        assert neighbours.reason_for_doubt(heard) == f"instance {first} is back and has not published its totals yet"
 
     def test_whose_row_is_damaged(self, other: OtherInstance) -> None:
         """Nobody can tell whether it has recovered: that is a reason like any other, until its next phase."""
@@ -129,12 +133,12 @@ class TestUnheard:
         neighbours = Neighbours([other.name], clock=CLOCK)
         other.start()
         at_work(other, cast("Phase", 99))
-        assert neighbours.unheard({first: last_flush(life)}) == (
+        assert neighbours.reason_for_doubt({first: last_flush(life)}) == (
             f"the row of dispatcher {first} is damaged: nobody can tell whether it is at work"
         )
-        assert neighbours.unheard({first: last_flush(life, said_goodbye=True)}) is None
+        assert neighbours.reason_for_doubt({first: last_flush(life, said_goodbye=True)}) is None
         at_work(other, Phase.LEAVING)
-        assert neighbours.unheard({first: last_flush(life)}) is None
+        assert neighbours.reason_for_doubt({first: last_flush(life)}) is None
 
     def test_who_is_back(self, other: OtherInstance) -> None:
         """A goodbye is that of one life, and ends with the next one's beginning."""
@@ -142,20 +146,20 @@ class TestUnheard:
         life = begin_life(other)
         neighbours = Neighbours([other.name], clock=CLOCK)
         goodbye = {first: last_flush(life, said_goodbye=True)}
-        assert neighbours.unheard(goodbye) is None
+        assert neighbours.reason_for_doubt(goodbye) is None
         assert begin_life(other) == life + 1
-        assert neighbours.unheard(goodbye) == f"instance {first} is back and has not published its totals yet"
-        assert neighbours.unheard({first: last_flush(life + 1, said_goodbye=True)}) is None
+        assert neighbours.reason_for_doubt(goodbye) == f"instance {first} is back and has not published its totals yet"
+        assert neighbours.reason_for_doubt({first: last_flush(life + 1, said_goodbye=True)}) is None
 
     def test_a_segment_that_was_made_anew(self, other: OtherInstance) -> None:
         """It is found at once, and the one before it is forgotten."""
         first, _ = names(other)
         other.segment.journal(0).begin_life()
         neighbours = Neighbours([other.name], clock=CLOCK)
-        assert first in (neighbours.unheard({}) or "")
+        assert first in (neighbours.reason_for_doubt({}) or "")
         Segment.unlink(other.name, locks=False)
         other.segment = Segment.create(other.name, GEOMETRY)
-        assert neighbours.unheard({}) is None
+        assert neighbours.reason_for_doubt({}) is None
 
     def test_a_segment_without_a_name(self, other: OtherInstance) -> None:
         """Its instance goes on with it, so it counts as before; also whether its dispatchers live."""
@@ -165,13 +169,13 @@ class TestUnheard:
         at_work(other, Phase.READY, Phase.READY)
         neighbours = Neighbours([other.name], clock=CLOCK)
         heard = {name: last_flush(life) for name, life in lives.items()}
-        assert neighbours.unheard(heard) is None
+        assert neighbours.reason_for_doubt(heard) is None
         Segment.unlink(other.name, locks=False)
-        assert neighbours.unheard(heard) is None
+        assert neighbours.reason_for_doubt(heard) is None
         other.segment.journal(0).append(Ended(Kind.SETTLED, 0, NOON_MS, 1990, 0))
         assert [ended.amount_cents for ended in neighbours.unpublished(heard)] == [1990]
         other.kill()
-        assert neighbours.unheard(heard) == (
+        assert neighbours.reason_for_doubt(heard) == (
             f"dispatcher {first} has died, and its successor has not published its totals yet"
         )
 
@@ -183,9 +187,9 @@ class TestUnheard:
         at_work(other, Phase.READY, Phase.READY)
         Segment.unlink(other.name, locks=False)
         neighbours = Neighbours([], own={other.name: other.segment}, clock=CLOCK)
-        assert neighbours.unheard({}) == f"instance {first} has not published its totals yet"
+        assert neighbours.reason_for_doubt({}) == f"instance {first} has not published its totals yet"
         heard = {name: last_flush(life) for name, life in lives.items()}
-        assert neighbours.unheard(heard) is None
+        assert neighbours.reason_for_doubt(heard) is None
         other.segment.journal(0).append(Ended(Kind.SETTLED, 0, NOON_MS, 1990, 0))
         assert [ended.amount_cents for ended in neighbours.unpublished(heard)] == [1990]
 
@@ -193,7 +197,7 @@ class TestUnheard:
         """Segments of siblings that are mapped later take nothing away."""
         with other_instance() as own:
             neighbours = Neighbours([other.name], own={own.name: own.segment}, clock=CLOCK)
-            neighbours.unheard({})
+            neighbours.reason_for_doubt({})
             assert sorted(neighbours.unknowns()) == sorted(names(own) + names(other))
 
     def test_another_geometry(self, other: OtherInstance) -> None:
@@ -201,11 +205,11 @@ class TestUnheard:
         first, _ = names(other)
         other.segment.journal(0).begin_life()
         neighbours = Neighbours([other.name], clock=CLOCK)
-        assert neighbours.unheard({first: last_flush(1, said_goodbye=True)}) is None
+        assert neighbours.reason_for_doubt({first: last_flush(1, said_goodbye=True)}) is None
         moved = migrate(other.segment, other.name, GEOMETRY._replace(waiting_slots=64))
         moved.journal(0).begin_life()
-        assert "is back" in (neighbours.unheard({first: last_flush(1, said_goodbye=True)}) or "")
-        assert neighbours.unheard({first: last_flush(2, said_goodbye=True)}) is None
+        assert "is back" in (neighbours.reason_for_doubt({first: last_flush(1, said_goodbye=True)}) or "")
+        assert neighbours.reason_for_doubt({first: last_flush(2, said_goodbye=True)}) is None
 
     def test_a_segment_that_can_not_be_read(self, other: OtherInstance) -> None:
         """Nobody knows what was settled in it, whatever Redis says; until it can be read again."""
@@ -213,9 +217,9 @@ class TestUnheard:
         whole = path.read_bytes()
         path.write_bytes(b"something else" * 1000)
         neighbours = Neighbours([other.name], clock=CLOCK)
-        assert f"what instance {other.name} has settled can't be seen" in (neighbours.unheard({}) or "")
+        assert f"what instance {other.name} has settled can't be seen" in (neighbours.reason_for_doubt({}) or "")
         path.write_bytes(whole)
-        assert neighbours.unheard({}) is None
+        assert neighbours.reason_for_doubt({}) is None
 
     def test_no_descriptors(self, other: OtherInstance) -> None:
         """Who can't look at one instance says so, and has not forgotten by the next time whom it looked at before."""
@@ -227,16 +231,18 @@ class TestUnheard:
                 raise reasons.pop(0)
 
         neighbours = Neighbours([other.name, "test-cannot-be-opened"], volume=DisturbedVolume(refuse), clock=CLOCK)
-        assert neighbours.unheard({}) == "the instances of this volume can't be looked at: no descriptors"
-        assert "can't be seen: it is another user's" in str(neighbours.unheard({}))
+        assert neighbours.reason_for_doubt({}) == "the instances of this volume can't be looked at: no descriptors"
+        assert "can't be seen: it is another user's" in str(neighbours.reason_for_doubt({}))
         assert sorted(neighbours.unknowns()) == names(other)
         reasons.append(OSError("as posix_ipc says it"))  # without a number
-        assert neighbours.unheard({}) == "the instances of this volume can't be looked at: as posix_ipc says it"
+        assert (
+            neighbours.reason_for_doubt({}) == "the instances of this volume can't be looked at: as posix_ipc says it"
+        )
 
     def test_a_segment_in_the_making(self, other: OtherInstance) -> None:
         """Nothing has been settled in it."""
         segment_path(other.name).write_bytes(bytes(4096))
-        assert Neighbours([other.name], clock=CLOCK).unheard({}) is None
+        assert Neighbours([other.name], clock=CLOCK).reason_for_doubt({}) is None
 
 
 class TestUnpublished:
@@ -253,7 +259,7 @@ class TestUnpublished:
     def neighbours(self, other: OtherInstance) -> Neighbours:
         """With the journals of an instance, mapped."""
         made = Neighbours([other.name], clock=CLOCK)
-        made.unheard({})
+        made.reason_for_doubt({})
         return made
 
     @pytest.mark.parametrize("position", range(5))

@@ -216,10 +216,10 @@ def _tell_half() -> list[Patch]:
 def _believe_goodbyes() -> list[Patch]:
     """What Redis says is not held against the journals, so that who is back and has not published is not missed."""
 
-    def unheard(self: Neighbours, last_flushes: Any) -> None:
+    def reason_for_doubt(self: Neighbours, last_flushes: Any) -> None:
         return None
 
-    return [(Neighbours, "unheard", unheard)]
+    return [(Neighbours, "reason_for_doubt", reason_for_doubt)]
 
 
 def _believe_the_dead() -> list[Patch]:
