@@ -31,14 +31,7 @@ class JournalFollower:
     def __init__(self, journal: Journal) -> None:
         self._journal = journal
         self.is_behind = True
-        self.start_over(journal.base)
-
-    def start_over(self, base: Base) -> None:
-        """Begins again from a base."""
-        self.epoch = base.epoch
-        self.position = max(base.journal_tail, base.epoch_start)  # nothing below counts
-        self._base = base
-        self.ledger = Ledger(base.all_time, base.folded_until_ms)
+        self._start_over(journal.base)
 
     def resume(self, epoch: int, position: int, levels: Levels) -> bool:
         """Goes on from published totals that cover everything below `position`; False if the journal doesn't fit.
@@ -49,7 +42,7 @@ class JournalFollower:
         base = self._journal.base
         if epoch != base.epoch or not base.journal_tail <= position <= self._journal.head:
             return False
-        self.start_over(base)
+        self._start_over(base)
         self.position = position
         self.ledger.resume(levels)
         return True
@@ -66,13 +59,20 @@ class JournalFollower:
             head = self._journal.head  # before the base: what a purge between the two lets in belongs to its own epoch
             base = self._journal.base
             if base.epoch != self.epoch or base.journal_tail > self.position:
-                self.start_over(base)
+                self._start_over(base)
                 restarted = True
             end = min(head, self.position + RECORDS_AT_ONCE)
             if self._read_to(end):
                 self.is_behind = end < head
                 return restarted
         raise TotalsUnavailable("settlements are faster than they can be counted")
+
+    def _start_over(self, base: Base) -> None:
+        """Begins again from a base."""
+        self.epoch = base.epoch
+        self.position = max(base.journal_tail, base.epoch_start)  # nothing below counts
+        self._base = base
+        self.ledger = Ledger(base.all_time, base.folded_until_ms)
 
     def _read_to(self, end: int) -> bool:
         for position in range(self.position, end):
