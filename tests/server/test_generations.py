@@ -3,7 +3,7 @@
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from server.generations import Generations, LatestIds
+from server.generations import Generations
 
 
 class TestGenerations:
@@ -27,16 +27,3 @@ class TestGenerations:
         assert recent.get(bytes(16)) == 0
         recent.put(b"1" * 16, 1)
         assert recent.get(bytes(16)) == 0
-
-
-class TestLatestIds:
-    """LatestIds."""
-
-    @given(st.lists(st.tuples(st.integers(0, 2**63 - 1), st.integers(1, 2**50)), min_size=1, max_size=5))
-    def test_the_first_accepted_counts(self, accepted: list[tuple[int, int]]) -> None:
-        """In whatever order several payments with one id are met."""
-        latest = LatestIds(4)
-        for amount_cents, accepted_at_us in accepted:
-            latest.add(bytes(16), amount_cents, accepted_at_us)
-        first = min(accepted, key=lambda one: one[1])
-        assert latest.get(bytes(16)) == first

@@ -3,8 +3,10 @@
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from server.latest import LatestAccepted
+from server.latest import LatestAccepted, LatestIds
 from tests.fakes import NOON_MS
 from tests.server.other_instance import GEOMETRY, OtherInstance, copy_of, other_instance
 
@@ -29,6 +31,19 @@ def latest(other: OtherInstance) -> LatestAccepted:
 def known(latest: LatestAccepted, *numbers: int) -> list[int]:
     """Which of these ids it knows."""
     return [number for number in numbers if latest.get(copy_of(number).correlation_id) is not None]
+
+
+class TestLatestIds:
+    """LatestIds."""
+
+    @given(st.lists(st.tuples(st.integers(0, 2**63 - 1), st.integers(1, 2**50)), min_size=1, max_size=5))
+    def test_the_first_accepted_counts(self, accepted: list[tuple[int, int]]) -> None:
+        """In whatever order several payments with one id are met."""
+        latest = LatestIds(4)
+        for amount_cents, accepted_at_us in accepted:
+            latest.add(bytes(16), amount_cents, accepted_at_us)
+        first = min(accepted, key=lambda one: one[1])
+        assert latest.get(bytes(16)) == first
 
 
 class TestLatestAccepted:
