@@ -14,7 +14,7 @@ from operator import attrgetter
 from server.clock import Clock
 from server.errors import LookupUnavailable
 from server.generations import Generations
-from server.lookup import Lookup, SiblingLookup, dispatcher_of
+from server.lookup import Lookup, SiblingLookup
 from server.payments import Acceptance, Payment, PaymentStatus
 from shm import Counters, Segment, Table, WorkerCount
 
@@ -76,6 +76,7 @@ class Gate:
         dispatchers = range(segment.geometry.dispatchers)
         self.leaving = False
         self._lanes = [segment.lane(worker, dispatcher) for dispatcher in dispatchers]
+        self._dispatcher_of = segment.geometry.dispatcher_of
         self._own = Lookup(segment)
         self._siblings = SiblingLookup(siblings)
         self._sleepers = [segment.dispatcher_counters(dispatcher) for dispatcher in dispatchers]
@@ -113,7 +114,7 @@ class Gate:
                 return Acceptance.REPEATED
             self._counters.add(WorkerCount.CONFLICTS)
             return Acceptance.CONFLICT
-        dispatcher = dispatcher_of(correlation_id, len(self._lanes)) if len(self._lanes) > 1 else 0
+        dispatcher = self._dispatcher_of(correlation_id) if len(self._lanes) > 1 else 0
         if not self._lanes[dispatcher].try_publish((correlation_id, amount_cents, self._clock.wall_us())):
             self._counters.add(WorkerCount.FULL)
             return Acceptance.FULL

@@ -1,7 +1,6 @@
 """Where a payment stands, found by searching an instance's shared memory. Takes milliseconds for a miss."""
 
 from collections.abc import Iterable
-from zlib import crc32
 
 from server.errors import LookupUnavailable
 from server.payments import PaymentStatus
@@ -19,11 +18,6 @@ from shm import (
 )
 
 
-def dispatcher_of(correlation_id: bytes, dispatchers: int) -> int:
-    """Which dispatcher an id belongs to: the same in every worker and every life."""
-    return crc32(correlation_id) % dispatchers
-
-
 class Lookup:
     """All lanes and tables of one instance.
 
@@ -33,12 +27,13 @@ class Lookup:
 
     def __init__(self, segment: Segment) -> None:
         workers, dispatchers = range(segment.geometry.workers), range(segment.geometry.dispatchers)
+        self._dispatcher_of = segment.geometry.dispatcher_of
         self._lanes = [[segment.lane(worker, dispatcher) for worker in workers] for dispatcher in dispatchers]
         self._tables = [segment.table(dispatcher) for dispatcher in dispatchers]
 
     def find(self, correlation_id: bytes) -> PaymentStatus | None:
         """Where a payment stands there: in a lane, in the table, or nowhere."""
-        dispatcher = dispatcher_of(correlation_id, len(self._tables))
+        dispatcher = self._dispatcher_of(correlation_id)
         accepted = self._find_in_lanes(dispatcher, correlation_id)  # first: what is taken meanwhile is in the table
         kept = self._tables[dispatcher].find(correlation_id)
         if kept is not None:

@@ -42,6 +42,7 @@ record      16 amount, cents    24 table slot (u32)    28 CRC-32 (u32) of bytes 
 
 import struct
 from typing import NamedTuple
+from zlib import crc32
 
 MAGIC = int.from_bytes(b"GATEWAY\x01", "little")
 VERSION = 1
@@ -177,6 +178,12 @@ class Geometry(NamedTuple):
     def size(self) -> int:
         """Bytes of the whole segment."""
         return self.areas_offset + self.dispatchers * self.area_length
+
+    def dispatcher_of(self, correlation_id: bytes) -> int:
+        """Which dispatcher an id belongs to. The same for every process and version: in that one's lanes and table is
+        what was accepted under this id before.
+        """
+        return crc32(correlation_id) % self.dispatchers
 
     def counters_offset(self, index: int) -> int:
         """Where the counters of process `index` begin: 0 supervisor, then the workers, then the dispatchers."""

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from server.errors import LookupUnavailable
-from server.lookup import Lookup, SiblingLookup, dispatcher_of
+from server.lookup import Lookup, SiblingLookup
 from server.payments import PaymentStatus
 from shm import Accepted, Event, Kept, Segment, SegmentForbidden, State, Table
 from tests.fakes import NOON_MS
@@ -35,7 +35,7 @@ def payment_for(dispatcher: int, amount_cents: int = 1990) -> Accepted:
     return next(
         copy_of(number, amount_cents)
         for number in numbers
-        if dispatcher_of(copy_of(number).correlation_id, GEOMETRY.dispatchers) == dispatcher
+        if GEOMETRY.dispatcher_of(copy_of(number).correlation_id) == dispatcher
     )
 
 

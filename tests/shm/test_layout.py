@@ -57,6 +57,12 @@ class TestGeometry:
         assert geometry.table_slots == geometry.waiting_slots + geometry.journal_records
         assert geometry.table_slots < 2**32
 
+    def test_an_id_belongs_to_the_same_dispatcher_for_ever(self) -> None:
+        """A segment that was made by an earlier version has its payments there."""
+        ids = [number.to_bytes(16, "big") for number in range(6)]
+        found = {count: [GOOD._replace(dispatchers=count).dispatcher_of(one) for one in ids] for count in (1, 2, 8)}
+        assert found == {1: [0, 0, 0, 0, 0, 0], 2: [1, 1, 1, 1, 0, 0], 8: [5, 3, 1, 7, 4, 2]}
+
     @given(geometries)
     def test_possible_geometries_have_no_problem(self, geometry: Geometry) -> None:
         """Numbers within the bounds are fine."""
