@@ -49,7 +49,7 @@ Paying, in a dispatcher:
 The way to a processor:
     processors     its three calls
     health         who asks for its health, and when
-    addresses      where a processor's name leads now
+    resolver       where a processor's name leads now
     transport      requests over connections that are kept
     connection     one of them
 

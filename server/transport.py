@@ -34,8 +34,8 @@ from typing import NamedTuple
 
 import httpx
 
-from server.addresses import Addresses
 from server.connection import FRAMING_FIELDS, Connection, MalformedAnswer
+from server.resolver import Resolver
 
 UNACKNOWLEDGED_MS = 5_000
 """How long the peer's kernel may leave bytes unacknowledged (TCP_USER_TIMEOUT, RFC 5482): it does that at once however
@@ -82,7 +82,7 @@ class KeepAliveTransport(httpx.AsyncBaseTransport):
         self._host = origin.raw_host.decode("ascii")
         self._host.encode("idna")  # a label too long, or an empty one, is a ValueError here and not at each look-up
         self._port = origin.port or 80
-        self._addresses = Addresses(self._host, self._port)
+        self._addresses = Resolver(self._host, self._port)
         self._connections_max = connections_max
         self._connections: set[Connection] = set()
         self._making = 0  # connections on their way into that set

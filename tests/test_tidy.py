@@ -57,7 +57,7 @@ SERVER_LAYERS = (
     ("routing", "outages"),
     # what stands in memory, and the ways out
     ("copies", "latest", "volume", "hearts"),
-    ("addresses", "connection", "redis_client", "redis_scripts", "following", "custody"),
+    ("resolver", "connection", "redis_client", "redis_scripts", "following", "custody"),
     ("siblings", "neighbours", "lookup", "quota", "local_totals"),
     ("transport", "intake"),
     ("processors",),

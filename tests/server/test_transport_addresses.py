@@ -5,7 +5,7 @@ import asyncio
 import httpx
 import pytest
 
-from server import addresses as module
+from server import resolver as module
 from server.connection import Connection
 from tests.fakes import idle
 from tests.server.fake_peer import OK, FakeLookUp, Talk, failure, until

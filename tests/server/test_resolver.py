@@ -1,12 +1,12 @@
-"""server/addresses.py: an address is believed for a second, and never longer than the last loss."""
+"""server/resolver.py: an address is believed for a second, and never longer than the last loss."""
 
 import asyncio
 from collections.abc import Callable
 
 import pytest
 
-from server import addresses as module
-from server.addresses import ADDRESSES_MAX, Addresses
+from server import resolver as module
+from server.resolver import ADDRESSES_MAX, Resolver
 from tests.fakes import idle
 from tests.server.fake_peer import PATIENCE_S
 
@@ -52,36 +52,36 @@ def advance(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
     return set_on
 
 
-async def found_by(addresses: Addresses) -> tuple[str, ...]:
+async def found_by(resolver: Resolver) -> tuple[str, ...]:
     """What is found, within the test's patience."""
     async with asyncio.timeout(PATIENCE_S):
-        return (await addresses.find())[0]
+        return (await resolver.find())[0]
 
 
-async def leads_to(addresses: Addresses, address: str, doubts: int) -> bool:
+async def leads_to(resolver: Resolver, address: str, doubts: int) -> bool:
     """Whether the name still leads there, within the test's patience."""
     async with asyncio.timeout(PATIENCE_S):
-        return await addresses.leads_to(address, doubts)
+        return await resolver.leads_to(address, doubts)
 
 
-def finding(addresses: Addresses) -> asyncio.Task[tuple[str, ...]]:
+def finding(resolver: Resolver) -> asyncio.Task[tuple[str, ...]]:
     """Somebody who waits for the addresses."""
-    return asyncio.ensure_future(found_by(addresses))
+    return asyncio.ensure_future(found_by(resolver))
 
 
 class TestFind:
-    """Addresses.find."""
+    """Resolver.find."""
 
     async def test_one_look_up_for_all_of_a_second(self, server: NameServer, advance: Callable[[float], None]) -> None:
         """Those who come together wait for the same one; who comes a second later asks anew."""
-        addresses = Addresses("peer.test", 80)
-        waiting = [finding(addresses) for _ in range(3)]
+        resolver = Resolver("peer.test", 80)
+        waiting = [finding(resolver) for _ in range(3)]
         await idle()
         await server.answer("10.0.0.1", "10.0.0.2", "10.0.0.1")
         assert [await one for one in waiting] == [("10.0.0.1", "10.0.0.2")] * 3
-        assert await found_by(addresses) == ("10.0.0.1", "10.0.0.2")
+        assert await found_by(resolver) == ("10.0.0.1", "10.0.0.2")
         advance(FOR_S)
-        later = finding(addresses)
+        later = finding(resolver)
         await idle()
         await server.answer("10.0.0.3")
         assert await later == ("10.0.0.3",)
@@ -89,39 +89,39 @@ class TestFind:
 
     async def test_a_few_addresses(self, server: NameServer) -> None:
         """Of a name with many only a few are tried."""
-        addresses = Addresses("peer.test", 80)
-        found = finding(addresses)
+        resolver = Resolver("peer.test", 80)
+        found = finding(resolver)
         await idle()
         await server.answer(*(f"10.0.0.{number}" for number in range(ADDRESSES_MAX + 2)))
         assert len(await found) == ADDRESSES_MAX
 
     async def test_a_slow_name_server(self, server: NameServer) -> None:
         """However many give up meanwhile, it is asked once; who comes when it has answered needs not wait."""
-        addresses = Addresses("peer.test", 80)
+        resolver = Resolver("peer.test", 80)
         for _ in range(20):
             with pytest.raises(TimeoutError):
-                await asyncio.wait_for(found_by(addresses), 0.002)
+                await asyncio.wait_for(found_by(resolver), 0.002)
         assert len(server.asked) == 1
         await server.answer("10.0.0.1")
-        assert await found_by(addresses) == ("10.0.0.1",)
+        assert await found_by(resolver) == ("10.0.0.1",)
         assert len(server.asked) == 1
 
     async def test_failures(self, server: NameServer) -> None:
         """Everybody who waits is told; and nobody complains when they have given up. The next one asks anew."""
         complaints: list[dict[str, object]] = []
         asyncio.get_running_loop().set_exception_handler(lambda _, context: complaints.append(context))
-        addresses = Addresses("peer.test", 80)
-        waiting = [finding(addresses) for _ in range(2)]
+        resolver = Resolver("peer.test", 80)
+        waiting = [finding(resolver) for _ in range(2)]
         await idle()
         server.asked[-1].set_exception(OSError("no such name"))
         for one in waiting:
             with pytest.raises(OSError, match="no such name"):
                 await one
         with pytest.raises(TimeoutError):
-            await asyncio.wait_for(found_by(addresses), 0.002)
+            await asyncio.wait_for(found_by(resolver), 0.002)
         server.asked[-1].set_exception(OSError("no such name"))
         await idle()
-        again = finding(addresses)
+        again = finding(resolver)
         await idle()
         await server.answer("10.0.0.1")
         assert await again == ("10.0.0.1",)
@@ -129,25 +129,25 @@ class TestFind:
 
 
 class TestLeadsTo:
-    """Addresses.leads_to."""
+    """Resolver.leads_to."""
 
-    async def known(self, server: NameServer) -> Addresses:
+    async def known(self, server: NameServer) -> Resolver:
         """Two addresses, looked up just now."""
-        addresses = Addresses("peer.test", 80)
-        found = finding(addresses)
+        resolver = Resolver("peer.test", 80)
+        found = finding(resolver)
         await idle()
         await server.answer("10.0.0.1", "10.0.0.2")
         await found
-        return addresses
+        return resolver
 
     async def test_kept_to(self, server: NameServer, advance: Callable[[float], None]) -> None:
         """The one that took a connection is the only one that is tried, until the next look-up."""
-        addresses = await self.known(server)
-        _, doubts = await addresses.find()
-        assert await leads_to(addresses, "10.0.0.2", doubts)
-        assert await found_by(addresses) == ("10.0.0.2",)
+        resolver = await self.known(server)
+        _, doubts = await resolver.find()
+        assert await leads_to(resolver, "10.0.0.2", doubts)
+        assert await found_by(resolver) == ("10.0.0.2",)
         advance(FOR_S)
-        later = finding(addresses)
+        later = finding(resolver)
         await idle()
         await server.answer("10.0.0.1", "10.0.0.2")
         assert await later == ("10.0.0.1", "10.0.0.2")
@@ -156,37 +156,37 @@ class TestLeadsTo:
         self, server: NameServer, advance: Callable[[float], None]
     ) -> None:
         """A connection begun before a newer look-up is good only if that has found its address, too."""
-        addresses = await self.known(server)
+        resolver = await self.known(server)
         advance(FOR_S)
-        later = finding(addresses)
+        later = finding(resolver)
         await idle()
         await server.answer("10.0.0.2")
         await later
-        _, doubts = await addresses.find()
-        assert not await leads_to(addresses, "10.0.0.1", doubts)
-        assert await leads_to(addresses, "10.0.0.2", doubts)
+        _, doubts = await resolver.find()
+        assert not await leads_to(resolver, "10.0.0.1", doubts)
+        assert await leads_to(resolver, "10.0.0.2", doubts)
 
     @pytest.mark.parametrize("now", ["10.0.0.1", "10.0.0.9"])
     async def test_a_loss_meanwhile(self, server: NameServer, now: str) -> None:
         """A connection begun before a loss is good only if the name still leads there."""
-        addresses = await self.known(server)
-        _, doubts = await addresses.find()
-        addresses.doubt()
-        asking = asyncio.ensure_future(leads_to(addresses, "10.0.0.1", doubts))
+        resolver = await self.known(server)
+        _, doubts = await resolver.find()
+        resolver.doubt()
+        asking = asyncio.ensure_future(leads_to(resolver, "10.0.0.1", doubts))
         await idle()
         await server.answer(now)
         assert await asking == (now == "10.0.0.1")
 
     async def test_a_loss_while_it_is_asked(self, server: NameServer) -> None:
         """Whoever got an address that was asked for before the loss has it looked at again before it is used."""
-        addresses = Addresses("peer.test", 80)
-        asking = [asyncio.ensure_future(addresses.find())]
+        resolver = Resolver("peer.test", 80)
+        asking = [asyncio.ensure_future(resolver.find())]
         await idle()
-        addresses.doubt()
-        asking.append(asyncio.ensure_future(addresses.find()))
+        resolver.doubt()
+        asking.append(asyncio.ensure_future(resolver.find()))
         await server.answer("10.0.0.1")
         assert [await one for one in asking] == [(("10.0.0.1",), 0)] * 2
-        using = [asyncio.ensure_future(leads_to(addresses, "10.0.0.1", 0)) for _ in asking]
+        using = [asyncio.ensure_future(leads_to(resolver, "10.0.0.1", 0)) for _ in asking]
         await idle()
         assert not any(one.done() for one in using)
         await server.answer("10.0.0.2")
@@ -195,17 +195,17 @@ class TestLeadsTo:
 
     async def test_losses_without_end(self, server: NameServer) -> None:
         """What began after the connection was made is good enough, though there was another loss since."""
-        addresses = await self.known(server)
-        _, doubts = await addresses.find()
-        addresses.doubt()
-        others = finding(addresses)
+        resolver = await self.known(server)
+        _, doubts = await resolver.find()
+        resolver.doubt()
+        others = finding(resolver)
         await idle()
-        addresses.doubt()
-        using = asyncio.ensure_future(leads_to(addresses, "10.0.0.1", doubts))
+        resolver.doubt()
+        using = asyncio.ensure_future(leads_to(resolver, "10.0.0.1", doubts))
         for _ in range(2):
             await idle()
             assert not using.done()
-            addresses.doubt()
+            resolver.doubt()
             await server.answer("10.0.0.1")
         assert await using
         await others
@@ -213,42 +213,42 @@ class TestLeadsTo:
 
     async def test_looked_up_since_the_loss(self, server: NameServer) -> None:
         """By somebody else: once is enough."""
-        addresses = await self.known(server)
-        _, doubts = await addresses.find()
-        addresses.doubt()
-        others = finding(addresses)
+        resolver = await self.known(server)
+        _, doubts = await resolver.find()
+        resolver.doubt()
+        others = finding(resolver)
         await idle()
         await server.answer("10.0.0.2")
         await others
-        assert [await leads_to(addresses, address, doubts) for address in ("10.0.0.1", "10.0.0.2")] == [False, True]
+        assert [await leads_to(resolver, address, doubts) for address in ("10.0.0.1", "10.0.0.2")] == [False, True]
         assert len(server.asked) == 2
 
     async def test_no_connection(self, server: NameServer) -> None:
         """It is looked up again for the next one; what is being asked meanwhile is good."""
-        addresses = await self.known(server)
-        addresses.expire()
-        found = finding(addresses)
+        resolver = await self.known(server)
+        resolver.expire()
+        found = finding(resolver)
         await idle()
-        addresses.expire()
+        resolver.expire()
         await server.answer("10.0.0.3")
-        assert await found == await found_by(addresses) == ("10.0.0.3",)
+        assert await found == await found_by(resolver) == ("10.0.0.3",)
         assert len(server.asked) == 2
 
 
 class TestClose:
-    """Addresses.aclose."""
+    """Resolver.aclose."""
 
     async def test_ends_what_is_under_way(self, server: NameServer) -> None:
         """Who waits for it is told, and nothing is begun any more."""
-        addresses = Addresses("peer.test", 80)
-        found = finding(addresses)
+        resolver = Resolver("peer.test", 80)
+        found = finding(resolver)
         await idle()
-        await addresses.aclose()
-        for one in (found, finding(addresses)):
+        await resolver.aclose()
+        for one in (found, finding(resolver)):
             with pytest.raises(ConnectionAbortedError):
                 await one
         assert [asked.cancelled() for asked in server.asked] == [True]
 
     async def test_never_used(self) -> None:
         """There is nothing to end."""
-        await Addresses("peer.test", 80).aclose()
+        await Resolver("peer.test", 80).aclose()

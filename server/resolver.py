@@ -15,8 +15,8 @@ ADDRESSES_FOR_S = 1.0
 """How long new connections go by one look-up."""
 
 
-class Addresses:
-    """The addresses of one name.
+class Resolver:
+    """Looks up the addresses of one name.
 
     There is one look-up at a time: uvloop does two at once for the whole process (libuv's "slow" work), so that a name
     that hangs leaves one to the other processor. It goes on when those who wait for it have given up, or a slow name
@@ -87,7 +87,7 @@ class Addresses:
             raise ConnectionAbortedError("the name is not looked up any more")
         if self._looking_up is None:
             self._looking_up = asyncio.get_running_loop().create_task(self._ask())
-            self._looking_up.add_done_callback(self._hear)
+            self._looking_up.add_done_callback(self._on_looked_up)
         done, _ = await asyncio.wait({self._looking_up})
         if self._closed:
             raise ConnectionAbortedError("the name is not looked up any more")
@@ -102,7 +102,7 @@ class Addresses:
             self._until_s = loop.time() + ADDRESSES_FOR_S
         return doubts
 
-    def _hear(self, task: "asyncio.Task[int]") -> None:
+    def _on_looked_up(self, task: "asyncio.Task[int]") -> None:
         self._looking_up = None
         if not task.cancelled():
             task.exception()  # taken up: who waited for it may be gone, and asyncio would complain
