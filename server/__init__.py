@@ -40,7 +40,7 @@ Paying, in a dispatcher:
     attempt        what is sent, and what each answer means
     unknowns       asks what became of those without an answer
     siblings       ids that another instance has accepted
-    presence       when all of them count here
+    presence       when all ids of a sibling count here
     latest         what one of them accepted last
     copies         which of two instances pays what both have
     verification   asks, after an absence, what was paid meanwhile
@@ -59,7 +59,7 @@ Totals:
     ledger         one member's settled payments, by minute, second and millisecond
     following      a ledger that follows a journal
     local_totals   a web worker's reader of them without Redis
-    shared_totals  and the one with Redis
+    shared_totals  a web worker's reader of them with Redis
     publisher      keeps Redis equal to a journal
     purges         where a journal begins to count anew
     redis_totals   what Redis is asked

@@ -17,16 +17,16 @@ class DisturbedVolume(Volume):
         self._before = before
 
     def fingerprint(self, instance: str) -> Fingerprint | None:
-        """After that."""
+        """What the real one says, after `before`."""
         self._before("fingerprint", instance)
         return super().fingerprint(instance)
 
     def attach(self, instance: str) -> Segment:
-        """After that."""
+        """Maps the real one's, after `before`."""
         self._before("attach", instance)
         return super().attach(instance)
 
     def is_role_free(self, instance: str, role: str) -> bool:
-        """After that."""
+        """What the real one says, after `before`."""
         self._before("is_role_free", instance)
         return super().is_role_free(instance, role)

@@ -72,7 +72,7 @@ class TestPurge:
         assert desk.shown(None, None) == Total(3, 5970)
 
     async def test_what_the_hash_took_of_a_predecessor(self, desk: Desk) -> None:
-        """The same, the dispatcher having been replaced meanwhile."""
+        """A dispatcher that was replaced told the hash, another member tells of the purge: what came since counts."""
         desk.settle(2, requested_at_ms=NOON_MS - 1)
         desk.settle(3, requested_at_ms=NOON_MS)
         await desk.flush()
