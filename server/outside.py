@@ -1,6 +1,6 @@
 """What a dispatcher reaches beyond its instance's memory: processors, siblings, Redis, its CPU quota."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from server.circuit import PROBES_MAX
@@ -14,6 +14,7 @@ from server.siblings import Sibling, Siblings
 from server.transport import KeepAliveTransport
 from server.unknowns import ASKED_AT_ONCE_MAX
 from server.verification import VERIFIED_AT_ONCE_MAX
+from shm import Counters
 
 SPARE_CONNECTIONS = ASKED_AT_ONCE_MAX + VERIFIED_AT_ONCE_MAX + PROBES_MAX + 2  # questions, probes, a health poll
 
@@ -41,8 +42,14 @@ class Outside(NamedTuple):
             await processor.aclose()
 
 
-def outside_of(config: Config, clock: Clock) -> Outside:
-    """Makes what the settings name. Nothing is connected yet."""
+def outside_of(config: Config, clock: Clock, workers: Sequence[Counters]) -> Outside:
+    """Makes what the settings name. Nothing is connected yet.
+
+    Args:
+        config: all settings.
+        clock: wall and ticking clock.
+        workers: the rows of the instance's web workers.
+    """
     connections_max = in_flight_max(config) + SPARE_CONNECTIONS
     timeout_s = config.attempt_timeout_ms / 1000
     default, fallback = (
@@ -51,7 +58,7 @@ def outside_of(config: Config, clock: Clock) -> Outside:
     )
     siblings = (Sibling(name, clock, config.stuck_ms, ours=config.instance) for name in config.siblings)
     totals = TotalsHash(RedisClient(config.redis_url)) if config.redis_url else None
-    return Outside((default, fallback), Siblings(siblings, clock), totals, CpuQuota().throttled_periods)
+    return Outside((default, fallback), Siblings(siblings, clock, workers), totals, CpuQuota().throttled_periods)
 
 
 def in_flight_max(config: Config) -> int:

@@ -1,7 +1,8 @@
 """When all that a sibling remembers counts here, and until when: decided from what each look shows of it.
 
-A sibling is absent when nobody holds its supervisor's lock, when its supervisor is stopping, or when none of its web
-workers is at work. No I/O, no clock: `siblings.Sibling` looks, and reads or drops what it is told to.
+A sibling is absent when nobody holds its supervisor's lock, when its supervisor is stopping, or when one of its web
+workers is not at work: then HAProxy sends that one's ids elsewhere. No I/O, no clock: `siblings.Sibling` looks, and
+reads or drops what it is told to.
 """
 
 from enum import Enum, unique
@@ -16,9 +17,9 @@ class Absence(Enum):
 
     GONE = "gone"
     LEAVING = "leaving"
-    SERVING_NOBODY = "serving nobody"
+    SHORT_OF_WORKERS = "short of web workers"
     RETURNING = "returning"  # it serves, and HAProxy does not send it its ids again yet
-    UNWATCHED = "unwatched for a while"  # it serves; nobody here has looked
+    UNWATCHED = "unwatched for a while"  # it serves; nobody here has looked, or served
 
 
 @unique
@@ -36,14 +37,14 @@ class Sighting(NamedTuple):
         is_gone: nobody holds its supervisor's lock.
         is_leaving: its supervisor says so.
         has_segment: else it has accepted nothing.
-        serves: one of its web workers is at work.
+        away: the numbers of its web workers that are not at work.
         life_ms: when its supervisor's life began, ms UTC; 0: not known.
     """
 
     is_gone: bool
     is_leaving: bool
     has_segment: bool
-    serves: bool
+    away: frozenset[int]
     life_ms: int
 
 
@@ -60,7 +61,9 @@ class Presence:
         self._read_in_life_ms = 0  # when the life had begun, ms UTC, in which they were last read or dropped
         self._read_at_ms = 0  # when they were last read; ticks, as the next two
         self._needed_at_ms = 0  # when it was last seen absent, or was to be read though it was not
-        self._served_at_ms = 0  # when it was last seen not absent
+        self._away = frozenset[int]()  # web workers, at the last look
+        self._looked_at_ms = 0
+        self._served_at_ms = 0  # until when the one served that went away last
 
     def decide(self, seen: Sighting, now_ms: int, wall_ms: int, *, was_unwatched: bool) -> Absence | Unread:
         """Why all that it remembers is to be read now; or, if it needn't be, whether what was read is kept or dropped.
@@ -70,7 +73,7 @@ class Presence:
         | any | those that its workers published lately | two generations of them |
         | says that it is leaving | all that it remembers: read now, and again when it is gone | R after it is back |
         | holds no supervisor's lock | all that it remembers: read now | the same |
-        | has no web worker at work | the same, if it was not read before | the same |
+        | has a web worker that is not at work | the same, if it was not read before | the same |
         | has been back for under R, and was not read before | the same | R after it was read |
         | was unwatched: old requests may lie here that went there since | the same | the same |
 
@@ -80,14 +83,17 @@ class Presence:
             seen: what this look shows of it.
             now_ms: ticks, from before it was looked at.
             wall_ms: ms UTC.
-            was_unwatched: whether nobody here had looked for a while.
+            was_unwatched: whether nobody here had looked, or served, for a while.
         """
+        if not seen.away <= self._away:
+            self._served_at_ms = self._looked_at_ms
+        self._away, self._looked_at_ms = seen.away, now_ms
         if seen.is_gone:
             absence = Absence.GONE
         elif seen.is_leaving:
             absence = Absence.LEAVING
-        elif seen.has_segment and not seen.serves:
-            absence = Absence.SERVING_NOBODY
+        elif seen.away:
+            absence = Absence.SHORT_OF_WORKERS
         else:
             return self._decide_of_present(seen, now_ms, wall_ms, was_unwatched=was_unwatched)
         self._needed_at_ms = now_ms
@@ -107,13 +113,12 @@ class Presence:
         """Whether what was read of an absent one, if anything was, is not all that it remembers by now."""
         if self._read_because is None:
             return True
-        if absence is Absence.SERVING_NOBODY:  # it has gone to and fro for a while: it may have accepted a lot since
+        if absence is Absence.SHORT_OF_WORKERS:  # one goes to and fro: it may have accepted a lot since
             return self._served_at_ms - self._read_at_ms >= self._returning_ms
         return (self._read_because, self._read_in_life_ms) != (absence, life_ms)
 
     def _decide_of_present(self, seen: Sighting, now_ms: int, wall_ms: int, *, was_unwatched: bool) -> Absence | Unread:
         """Of one that is not absent: who has just come back is read, once in a life; after a while that is dropped."""
-        self._served_at_ms = now_ms
         if was_unwatched and seen.has_segment:
             self._needed_at_ms = now_ms
             return Absence.UNWATCHED

@@ -6,7 +6,8 @@ asks whether a sibling has accepted that id. Of each sibling it knows two sets o
 
 * latest: what its workers published last (two generations, as at the door), learned by following its lanes, always;
 * remembered: every id in its tables, settled or not, while it is absent, and until HAProxy sends it its ids again; and
-  as long after a time in which nobody here has looked: at a start, or after a freeze (`server/presence.py`).
+  as long after a time in which nobody here has looked or one of our own web workers was away: at a start, after a
+  freeze, and so on (`server/presence.py`). What lay in that one's socket may have been sent to the sibling since.
 
 Two instances must never leave a payment to each other: that would lose it. A payment in a table is paid by that
 instance, as nobody else takes its id any more. Of two copies that both lie in lanes the one accepted first counts (in
@@ -17,7 +18,7 @@ lane before a full table until some seconds after the sibling's return; instance
 """
 
 import logging
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 
 from server.clock import LONG_AGO_MS, Clock
@@ -44,6 +45,21 @@ SERVES_WITHIN_MS = 2500  # five beats of a worker; HAProxy leaves one that hangs
 _LEAVING = (Phase.LEAVING, Phase.GONE)
 
 _log = logging.getLogger(__name__)
+
+
+def away_of(workers: Sequence[Counters], now_ms: int) -> frozenset[int]:
+    """The numbers of those web workers that are not at work: HAProxy sends their ids elsewhere.
+
+    Args:
+        workers: the rows of all of an instance.
+        now_ms: ticks.
+    """
+    silent_since_us = (now_ms - SERVES_WITHIN_MS) * 1000
+    return frozenset(
+        number
+        for number, row in enumerate(workers)
+        if row.phase is not Phase.READY or row.heartbeat_us <= silent_since_us
+    )
 
 
 class Sibling:
@@ -83,7 +99,7 @@ class Sibling:
         run past.
 
         Args:
-            was_unwatched: whether nobody here has looked for a while.
+            was_unwatched: whether nobody here has looked, or served, for a while.
         """
         now_ms = self._clock.ticks_ms()
         is_gone = self._is_free(SUPERVISOR)  # first: whatever segment it made and filled before it died is met now
@@ -95,7 +111,7 @@ class Sibling:
             life_ms=0 if supervisor is None else supervisor.started_at_ms,
             is_leaving=supervisor is not None and supervisor.phase in _LEAVING,
             has_segment=self.segment is not None,
-            serves=self._serves(now_ms),
+            away=away_of(self._workers, now_ms),
         )
         decision = self._presence.decide(seen, now_ms, self._clock.wall_us() // 1000, was_unwatched=was_unwatched)
         if decision is Unread.KEEP:
@@ -130,10 +146,8 @@ class Sibling:
         segment = self._segment_now()
         self._mapped = fingerprint  # read before: what changes in between shows next time
         if segment is None or self.segment is None or segment.segment_id != self.segment.segment_id:
-            self._presence, self._remembered = (
-                Presence(self._stuck_ms),
-                None,
-            )  # else it was copied: it remembers the same
+            self._presence = Presence(self._stuck_ms)  # else it was copied: it remembers the same
+            self._remembered = None
         self.segment = segment
         self._supervisor, self._workers, lanes, tables = None, [], [], []
         if segment is not None:
@@ -147,11 +161,6 @@ class Sibling:
 
     def _beats(self) -> bool:
         return self._supervisor is not None and silent_for_ms(self._supervisor, self._clock) < self._stuck_ms
-
-    def _serves(self, now_ms: int) -> bool:
-        """Whether a web worker is at work: while none is, HAProxy sends that sibling's ids here."""
-        silent_since_us = (now_ms - SERVES_WITHIN_MS) * 1000
-        return any(row.phase is Phase.READY and row.heartbeat_us > silent_since_us for row in self._workers)
 
     def _segment_now(self) -> Segment | None:
         try:
@@ -187,12 +196,15 @@ class Siblings:
     Args:
         siblings: one for each name in SIBLINGS.
         clock: ticking clock.
+        workers: the rows of the web workers of the instance that asks.
     """
 
-    def __init__(self, siblings: Iterable[Sibling], clock: Clock) -> None:
+    def __init__(self, siblings: Iterable[Sibling], clock: Clock, workers: Sequence[Counters]) -> None:
         self._siblings = list(siblings)
         self._clock = clock
+        self._workers = workers
         self._looked_at_ms = LONG_AGO_MS
+        self._served_at_ms = LONG_AGO_MS  # when all of ours were last seen at work
         self._is_blind = False
 
     def look(self) -> bool:
@@ -200,7 +212,9 @@ class Siblings:
         it can, nobody knows whether a payment that comes here is a copy.
         """
         began_ms = self._clock.ticks_ms()
-        was_unwatched = began_ms - self._looked_at_ms > SERVES_WITHIN_MS
+        serves = not away_of(self._workers, began_ms)
+        since_ms = min(self._looked_at_ms, self._served_at_ms) if serves else self._looked_at_ms
+        was_unwatched = began_ms - since_ms > SERVES_WITHIN_MS
         try:
             for sibling in self._siblings:
                 sibling.look(was_unwatched=was_unwatched)
@@ -212,6 +226,8 @@ class Siblings:
         self._is_blind = False
         # Else what was frozen in the midst of it counts as time without a look; reading all may take as long by itself.
         self._looked_at_ms = self._clock.ticks_ms() if was_unwatched else began_ms
+        if serves or was_unwatched:
+            self._served_at_ms = self._looked_at_ms
         return True
 
     def amount_of(self, payment: Accepted) -> int | None:

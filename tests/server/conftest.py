@@ -66,3 +66,9 @@ def pair(totals: TotalsHash) -> Iterator[list[Published]]:
     """Two members."""
     with members(totals) as made:
         yield made
+
+
+@pytest.fixture
+def forgetful(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of living siblings hardly anything is known: one or two of their latest ids."""
+    monkeypatch.setattr("server.siblings.IDS_FOLLOWED_MIN", 1)

@@ -5,17 +5,21 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
 from server.clock import Clock
-from server.siblings import Sibling
+from server.presence import HAPROXY_RETURNS_MS
+from server.siblings import Sibling, Siblings
 from server.volume import THIS_VOLUME, Volume
 from shm import Accepted, DispatcherCount, Event, Geometry, Phase, RoleLock, Segment, State
-from tests.fakes import NOON_MS
+from tests.fakes import NOON_MS, FakeClock
 from tests.shm.processes import end, forked
 from tests.shm.segments import fresh_instance
 
 GEOMETRY = Geometry(workers=2, dispatchers=2, lane_slots=8, waiting_slots=32, journal_records=8)
 NEVER_SILENT_US = 10**15  # a beat of the far future
 LONG_AGO_MS = NOON_MS - 3_600_000
+LATER_MS = NOON_MS + 1
+EARLIER_MS = NOON_MS - 1
 STUCK_MS = 5000  # STUCK_S's default
+RETURNING_MS = HAPROXY_RETURNS_MS + STUCK_MS
 _WAYS = {
     State.WAITING: [],
     State.SENDING: [Event.ATTEMPT_BEGAN],
@@ -34,6 +38,20 @@ def copy_of(number: int, amount_cents: int = 1990, *, accepted_ms: int = NOON_MS
 def sibling_of(name: str, clock: Clock, *, ours: str = "", volume: Volume = THIS_VOLUME) -> Sibling:
     """What the instance `ours` knows of another one; by default one whose name sorts before all others."""
     return Sibling(name, clock, STUCK_MS, ours=ours, volume=volume)
+
+
+def amount_of(sibling: Sibling | Siblings, payment: Accepted) -> int | None:
+    """A payment arrives here: what was accepted under its id by one who is absent now."""
+    sibling.look()
+    return sibling.amount_of(payment)
+
+
+def pass_time(sibling: Sibling | Siblings, clock: FakeClock, ms: int) -> None:
+    """Time goes by, and the sibling is looked at twice a second."""
+    while ms > 0:
+        clock.advance(min(ms, 500))
+        sibling.look()
+        ms -= 500
 
 
 class OtherInstance:

@@ -7,7 +7,7 @@ from tests.fakes import FakeClock
 
 def outside(**settings: str) -> Outside:
     """What one dispatcher of the instance `test-b` reaches with some settings."""
-    return outside_of(load({"INSTANCE": "test-b", **settings}), FakeClock())
+    return outside_of(load({"INSTANCE": "test-b", **settings}), FakeClock(), [])
 
 
 class TestOutsideOf:

@@ -12,12 +12,12 @@ RETURNING_MS = HAPROXY_RETURNS_MS + STUCK_MS
 LONG_AGO_MS = NOON_MS - RETURNING_MS
 NOON_TICKS_MS = 1_000_000
 
-PRESENT = Sighting(is_gone=False, is_leaving=False, has_segment=True, serves=True, life_ms=LONG_AGO_MS)
+PRESENT = Sighting(is_gone=False, is_leaving=False, has_segment=True, away=frozenset(), life_ms=LONG_AGO_MS)
 LEAVING = PRESENT._replace(is_leaving=True)
 GONE = PRESENT._replace(is_gone=True)
-SERVING_NOBODY = PRESENT._replace(serves=False)
+SHORT_OF_WORKERS = PRESENT._replace(away=frozenset({0}))
 RETURNING = PRESENT._replace(life_ms=LONG_AGO_MS + 1)
-NO_SEGMENT = Sighting(is_gone=False, is_leaving=False, has_segment=False, serves=False, life_ms=0)
+NO_SEGMENT = Sighting(is_gone=False, is_leaving=False, has_segment=False, away=frozenset(), life_ms=0)
 
 
 def next_life(seen: Sighting) -> Sighting:
@@ -65,11 +65,11 @@ class TestRead:
             (PRESENT, Unread.KEEP, Absence.UNWATCHED),
             (NO_SEGMENT, Unread.KEEP, Unread.KEEP),
             (RETURNING, Absence.RETURNING, Absence.UNWATCHED),
-            (SERVING_NOBODY, Absence.SERVING_NOBODY, Absence.SERVING_NOBODY),
+            (SHORT_OF_WORKERS, Absence.SHORT_OF_WORKERS, Absence.SHORT_OF_WORKERS),
             (LEAVING, Absence.LEAVING, Absence.LEAVING),
-            (LEAVING._replace(serves=False), Absence.LEAVING, Absence.LEAVING),
+            (LEAVING._replace(away=frozenset({0})), Absence.LEAVING, Absence.LEAVING),
             (GONE, Absence.GONE, Absence.GONE),
-            (GONE._replace(is_leaving=True, serves=False), Absence.GONE, Absence.GONE),
+            (GONE._replace(is_leaving=True, away=frozenset({0})), Absence.GONE, Absence.GONE),
             (NO_SEGMENT._replace(is_gone=True), Absence.GONE, Absence.GONE),
         ],
     )
@@ -86,14 +86,14 @@ class TestRead:
             (GONE, GONE, Unread.KEEP),
             (GONE, next_life(GONE), Absence.GONE),  # it came and died between two looks
             (GONE, next_life(LEAVING), Absence.LEAVING),
-            (GONE, next_life(SERVING_NOBODY), Unread.KEEP),  # nothing has come to it since
+            (GONE, next_life(SHORT_OF_WORKERS), Unread.KEEP),  # nothing has come to it since
             (GONE, next_life(PRESENT), Unread.KEEP),
-            (SERVING_NOBODY, SERVING_NOBODY, Unread.KEEP),
-            (SERVING_NOBODY, LEAVING, Absence.LEAVING),
-            (SERVING_NOBODY, GONE, Absence.GONE),
-            (SERVING_NOBODY, RETURNING, Unread.KEEP),
+            (SHORT_OF_WORKERS, SHORT_OF_WORKERS, Unread.KEEP),
+            (SHORT_OF_WORKERS, LEAVING, Absence.LEAVING),
+            (SHORT_OF_WORKERS, GONE, Absence.GONE),
+            (SHORT_OF_WORKERS, RETURNING, Unread.KEEP),
             (RETURNING, RETURNING, Unread.KEEP),
-            (RETURNING, SERVING_NOBODY, Unread.KEEP),
+            (RETURNING, SHORT_OF_WORKERS, Unread.KEEP),
             (RETURNING, GONE, Absence.GONE),
         ],
     )
@@ -107,10 +107,10 @@ class TestRead:
     def test_who_goes_to_and_fro(self) -> None:
         """What it accepts in between is read once it may be a lot: R after it was read last."""
         watch = Watch()
-        assert watch.look(SERVING_NOBODY) is Absence.SERVING_NOBODY
-        for decision in (Unread.KEEP, Absence.SERVING_NOBODY) * 2:
+        assert watch.look(SHORT_OF_WORKERS) is Absence.SHORT_OF_WORKERS
+        for decision in (Unread.KEEP, Absence.SHORT_OF_WORKERS) * 2:
             assert watch.look(PRESENT, RETURNING_MS // 2) is Unread.KEEP
-            assert watch.look(SERVING_NOBODY) is decision
+            assert watch.look(SHORT_OF_WORKERS) is decision
 
     def test_what_was_to_be_read_and_was_not(self) -> None:
         """It is asked for again until it is done."""
@@ -124,7 +124,7 @@ class TestRead:
 class TestUntilWhen:
     """Presence.decide: how long what was read counts."""
 
-    @pytest.mark.parametrize("absent", [GONE, LEAVING, SERVING_NOBODY])
+    @pytest.mark.parametrize("absent", [GONE, LEAVING, SHORT_OF_WORKERS])
     @pytest.mark.parametrize("is_next_life", [False, True])
     def test_of_one_that_was_absent(self, absent: Sighting, *, is_next_life: bool) -> None:
         """However long that was: R after it was seen so last. Then it is not read again, young as that life may be."""
@@ -153,7 +153,7 @@ class TestUntilWhen:
 SIGHTINGS = st.sampled_from(
     [
         seen._replace(life_ms=life_ms)
-        for seen in (PRESENT, SERVING_NOBODY, LEAVING, GONE)
+        for seen in (PRESENT, SHORT_OF_WORKERS, LEAVING, GONE)
         for life_ms in (LONG_AGO_MS, LONG_AGO_MS + 1, NOON_MS, NOON_MS + RETURNING_MS)
     ]
 )
@@ -165,7 +165,7 @@ History = list[tuple[Sighting, int, bool]]
 
 def is_absent(seen: Sighting) -> bool:
     """Whether it can't answer for its ids."""
-    return seen.is_gone or seen.is_leaving or not seen.serves
+    return seen.is_gone or seen.is_leaving or bool(seen.away)
 
 
 class TestAlways:

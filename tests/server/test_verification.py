@@ -354,7 +354,9 @@ class Instance:
 
         async def begin() -> None:
             clock, (default, fallback) = FakeClock(), self.fakes
-            outside = outside_of(self.config, clock)._replace(processors=(default.processor(0), fallback.processor(1)))
+            outside = outside_of(self.config, clock, [])._replace(
+                processors=(default.processor(0), fallback.processor(1))
+            )
             process = DispatcherProcess(self.config, self.segment, 0, self.row, clock, outside)
             task = asyncio.create_task(process.run(doorbell))
             deadline_s = asyncio.get_running_loop().time() + 5

@@ -139,7 +139,8 @@ def _outside(life: Life, config: Config, around: Surroundings) -> Outside:
     fallback = _processor(life, config, around.processors[1], config.processor_fallback_url, world)
     siblings = (Sibling(name, clock, config.stuck_ms, ours=config.instance, volume=volume) for name in config.siblings)
     totals = TotalsHash(Connection(world, around.server)) if config.redis_url else None
-    return Outside((default, fallback), Siblings(siblings, clock), totals, lambda: 0)
+    workers = [life.segment.worker_counters(worker) for worker in range(config.web_workers)]
+    return Outside((default, fallback), Siblings(siblings, clock, workers), totals, lambda: 0)
 
 
 def dispatch(life: Life, config: Config, index: int, doorbell: int, around: Surroundings) -> Coroutine[Any, Any, None]:

@@ -20,7 +20,7 @@ def bank() -> Iterator[Bank]:
 @pytest.fixture
 def listening() -> Iterator[None]:
     """The bench heeds signals, and the tests' own way comes back afterwards."""
-    before = {number: signal.getsignal(number) for number in stopping.SIGNALS}
+    before = {number: signal.signal(number, signal.SIG_DFL) for number in stopping.SIGNALS}  # nohup: one is ignored
     stopping.listen()
     yield
     for number, handler in before.items():
