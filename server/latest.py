@@ -20,9 +20,11 @@ class LatestIds:
 
     def add(self, correlation_id: bytes, amount_cents: int, accepted_at_us: int) -> None:
         """The next one learned; of several with one id the first accepted counts, in whatever order they are met."""
+        number = accepted_at_us << _AMOUNT_BITS | amount_cents
         known = self._numbers.get(correlation_id)
-        if known is None or accepted_at_us < known >> _AMOUNT_BITS:
-            self._numbers.put(correlation_id, accepted_at_us << _AMOUNT_BITS | amount_cents)
+        if known is not None and known >> _AMOUNT_BITS <= accepted_at_us:
+            number = known
+        self._numbers.put(correlation_id, number)  # known or not: now it is among the latest
 
     def get(self, correlation_id: bytes) -> tuple[int, int] | None:
         """Amount in cents and time of acceptance (µs UTC) of an id, or None."""

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from server.latest import LatestAccepted, LatestIds
@@ -44,6 +44,16 @@ class TestLatestIds:
             latest.add(bytes(16), amount_cents, accepted_at_us)
         first = min(accepted, key=lambda one: one[1])
         assert latest.get(bytes(16)) == first
+
+    @given(st.lists(st.integers(0, 9), min_size=1, max_size=40))
+    @example([0, 1, 2, 3, 4, 0, 5, 6])
+    def test_who_comes_again_is_among_the_latest(self, numbers: list[int]) -> None:
+        """A client repeats what a web worker has forgotten: it is published once more."""
+        latest = LatestIds(SIZE)
+        for time_us, number in enumerate(numbers):
+            latest.add(copy_of(number).correlation_id, 1990, time_us)
+        last = list(dict.fromkeys(reversed(numbers)))[:SIZE]
+        assert [number for number in last if latest.get(copy_of(number).correlation_id) is None] == []
 
 
 class TestLatestAccepted:
