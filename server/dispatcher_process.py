@@ -107,6 +107,7 @@ class DispatcherProcess:
         most = in_flight_max(config)
         self._router = Router((Circuit(most, config.slow_ms), Circuit(most, config.slow_ms)), policy)
         # A dispatcher that died alone needs no verification: its instance's workers and lanes were there all the time.
+        # Unless its predecessor was not through with it: then it begins again, with all that waits by now.
         supervised_since_ms = segment.supervisor_counters().started_at_ms
         self._after_absence = counters.get(DispatcherCount.VERIFIED_FOR_MS) != supervised_since_ms
 
