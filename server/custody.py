@@ -49,7 +49,7 @@ class Custody:
 
     Attributes:
         before_forgetting: called until it returns False before ended payments are forgotten: takes the copies of them
-            that lie in the lanes. It is intake's, which is made after this.
+            that lie in the lanes. `Intake.take`, put here once there is an intake.
         waiting: table slots of waiting payments, sent from the left; at first those recovered, the oldest first. New
             ones, verified ones, those lifted out of `rejected` and those sent in vain `IN_FRONT_ATTEMPTS_MAX` times or
             more join at the right; others sent in vain at the left, as they are among the oldest.

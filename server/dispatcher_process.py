@@ -66,8 +66,7 @@ def serve(config: Config, segment: Segment, index: int, doorbell: int) -> int:
     with take_role(config.instance, dispatcher_role(index)):
         counters, clock = segment.dispatcher_counters(index), SystemClock()
         child.begin(counters)
-        workers = [segment.worker_counters(worker) for worker in range(segment.geometry.workers)]
-        outside = outside_of(config, clock, workers)
+        outside = outside_of(config, segment, clock)
         process = DispatcherProcess(config, segment, index, counters, clock, outside)
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(process.run(doorbell))

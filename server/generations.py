@@ -1,4 +1,4 @@
-"""A bounded memory of the ids put in last, by id."""
+"""A bounded memory: the ids put in last, each with a number."""
 
 
 class Generations:

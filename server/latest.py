@@ -19,7 +19,7 @@ class LatestIds:
         self._numbers = Generations(size)
 
     def add(self, correlation_id: bytes, amount_cents: int, accepted_at_us: int) -> None:
-        """The next one learned; of several with one id the first accepted counts, in whatever order they are met."""
+        """Takes in the next one; of several with one id the first accepted counts, in whatever order they are met."""
         number = accepted_at_us << _AMOUNT_BITS | amount_cents
         known = self._numbers.get(correlation_id)
         if known is not None and known >> _AMOUNT_BITS <= accepted_at_us:

@@ -10,7 +10,7 @@ CENTS_DIGITS = 2
 """Decimals an amount may have: a cent is the smallest unit that the processors store."""
 
 CENTS_END = 10**18
-"""Cents that no amount has; `parse_cents` tells no greater ones."""
+"""More cents than any amount has; `parse_cents` returns nothing beyond it."""
 
 _SECOND_MS = 1_000
 _SECOND_US = 1_000_000

@@ -16,7 +16,7 @@ _log = logging.getLogger(__name__)
 
 
 class Outages:
-    """What the log has of the processors.
+    """What has been logged of the processors.
 
     Args:
         names: of the processors, by index.

@@ -1,6 +1,6 @@
 """What a dispatcher reaches beyond its instance's memory: processors, siblings, Redis, its CPU quota."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import NamedTuple
 
 from server.circuit import PROBES_MAX
@@ -14,7 +14,7 @@ from server.siblings import Sibling, Siblings
 from server.transport import KeepAliveTransport
 from server.unknowns import ASKED_AT_ONCE_MAX
 from server.verification import VERIFIED_AT_ONCE_MAX
-from shm import Counters
+from shm import Segment
 
 SPARE_CONNECTIONS = ASKED_AT_ONCE_MAX + VERIFIED_AT_ONCE_MAX + PROBES_MAX + 2  # questions, probes, a health poll
 
@@ -42,13 +42,13 @@ class Outside(NamedTuple):
             await processor.aclose()
 
 
-def outside_of(config: Config, clock: Clock, workers: Sequence[Counters]) -> Outside:
+def outside_of(config: Config, segment: Segment, clock: Clock) -> Outside:
     """Makes what the settings name. Nothing is connected yet.
 
     Args:
         config: all settings.
+        segment: of the instance.
         clock: wall and ticking clock.
-        workers: the rows of the instance's web workers.
     """
     connections_max = in_flight_max(config) + SPARE_CONNECTIONS
     timeout_s = config.attempt_timeout_ms / 1000
@@ -57,6 +57,7 @@ def outside_of(config: Config, clock: Clock, workers: Sequence[Counters]) -> Out
         for index, url in enumerate((config.processor_default_url, config.processor_fallback_url))
     )
     siblings = (Sibling(name, clock, config.stuck_ms, ours=config.instance) for name in config.siblings)
+    workers = [segment.worker_counters(worker) for worker in range(segment.geometry.workers)]
     totals = TotalsHash(RedisClient(config.redis_url)) if config.redis_url else None
     return Outside((default, fallback), Siblings(siblings, clock, workers), totals, CpuQuota().throttled_periods)
 

@@ -59,11 +59,11 @@ class Presence:
         self._returning_ms = HAPROXY_RETURNS_MS + stuck_ms
         self._read_because: Absence | None = None  # why its tables were read; None while nothing of that is kept
         self._read_in_life_ms = 0  # when the life had begun, ms UTC, in which they were last read or dropped
-        self._read_at_ms = 0  # when they were last read; ticks, as the next two
+        self._read_at_ms = 0  # when they were last read; ticks, as the next three
         self._needed_at_ms = 0  # when it was last seen absent, or was to be read though it was not
-        self._away = frozenset[int]()  # web workers, at the last look
-        self._looked_at_ms = 0
-        self._served_at_ms = 0  # until when the one served that went away last
+        self._looked_at_ms = 0  # when `decide` was last asked
+        self._served_at_ms = 0  # until when that web worker served that went away last
+        self._away = frozenset[int]()  # the web workers that were away at the last look
 
     def decide(self, seen: Sighting, now_ms: int, wall_ms: int, *, was_unwatched: bool) -> Absence | Unread:
         """Why all that it remembers is to be read now; or, if it needn't be, whether what was read is kept or dropped.
@@ -73,7 +73,7 @@ class Presence:
         | any | those that its workers published lately | two generations of them |
         | says that it is leaving | all that it remembers: read now, and again when it is gone | R after it is back |
         | holds no supervisor's lock | all that it remembers: read now | the same |
-        | has a web worker that is not at work | the same, if it was not read before | the same |
+        | has a web worker away | the same, if it was not read since that one served; R apart at least | the same |
         | has been back for under R, and was not read before | the same | R after it was read |
         | was unwatched: old requests may lie here that went there since | the same | the same |
 
@@ -100,7 +100,7 @@ class Presence:
         return absence if was_unwatched or self._is_outdated(absence, seen.life_ms) else Unread.KEEP
 
     def has_read(self, because: Absence, life_ms: int, now_ms: int) -> None:
-        """All that it remembers was read as `decide` said.
+        """Notes that all it remembers was read, as `decide` said.
 
         Args:
             because: what that said.
@@ -113,8 +113,8 @@ class Presence:
         """Whether what was read of an absent one, if anything was, is not all that it remembers by now."""
         if self._read_because is None:
             return True
-        if absence is Absence.SHORT_OF_WORKERS:  # one goes to and fro: it may have accepted a lot since
-            return self._served_at_ms - self._read_at_ms >= self._returning_ms
+        if absence is Absence.SHORT_OF_WORKERS:  # who served after it was read may have accepted a lot since
+            return self._served_at_ms > self._read_at_ms and self._looked_at_ms - self._read_at_ms >= self._returning_ms
         return (self._read_because, self._read_in_life_ms) != (absence, life_ms)
 
     def _decide_of_present(self, seen: Sighting, now_ms: int, wall_ms: int, *, was_unwatched: bool) -> Absence | Unread:

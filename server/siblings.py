@@ -6,8 +6,8 @@ asks whether a sibling has accepted that id. Of each sibling it knows two sets o
 
 * latest: what its workers published last (two generations, as at the door), learned by following its lanes, always;
 * remembered: every id in its tables, settled or not, while it is absent, and until HAProxy sends it its ids again; and
-  as long after a time in which nobody here has looked or one of our own web workers was away: at a start, after a
-  freeze, and so on (`server/presence.py`). What lay in that one's socket may have been sent to the sibling since.
+  as long after a time in which nobody here looked (a start, a freeze) or one of our own web workers was away: what lay
+  in its socket may have been sent to the sibling since (`server/presence.py` decides).
 
 Two instances must never leave a payment to each other: that would lose it. A payment in a table is paid by that
 instance, as nobody else takes its id any more. Of two copies that both lie in lanes the one accepted first counts (in

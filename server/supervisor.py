@@ -206,9 +206,13 @@ class Supervisor:
             if info is not None and info.si_signo in _STOPS and _now_ms() - self._stop_requested_at_ms >= SAME_MS:
                 return False
             self._reap()
-            if kind == "worker":
-                self._fill_roles("dispatcher")
+            self._replace_dispatchers(kind)
+        self._replace_dispatchers(kind)
         return True
+
+    def _replace_dispatchers(self, leaving: str) -> None:
+        if leaving == "worker":
+            self._fill_roles("dispatcher")
 
     def _kill_all(self, kind: str | None = None) -> None:
         """Ends whoever still lives, of a kind or of all; what they had in hand stays in the segment."""

@@ -82,7 +82,7 @@ class KeepAliveTransport(httpx.AsyncBaseTransport):
         self._host = origin.raw_host.decode("ascii")
         self._host.encode("idna")  # a label too long, or an empty one, is a ValueError here and not at each look-up
         self._port = origin.port or 80
-        self._addresses = Resolver(self._host, self._port)
+        self._resolver = Resolver(self._host, self._port)
         self._connections_max = connections_max
         self._connections: set[Connection] = set()
         self._making = 0  # connections on their way into that set
@@ -145,7 +145,7 @@ class KeepAliveTransport(httpx.AsyncBaseTransport):
         self._closed = True
         for connection in tuple(self._connections):
             connection.fail(ConnectionAbortedError("the transport was closed"))
-        await self._addresses.aclose()
+        await self._resolver.aclose()
         if self.connections_open:
             await self._all_lost.wait()
 
@@ -154,7 +154,7 @@ class KeepAliveTransport(httpx.AsyncBaseTransport):
             connection, _ = self._idle.popitem()
             if connection.is_usable():
                 return connection
-            self._addresses.doubt()  # now: the loop tells of the loss when the next one has been made already
+            self._resolver.doubt()  # now: the loop tells of the loss when the next one has been made already
             connection.drop()
         return None
 
@@ -178,7 +178,7 @@ class KeepAliveTransport(httpx.AsyncBaseTransport):
 
     async def _connect_to_any(self, timeout_s: float) -> Connection:
         """Connects to the first address that takes it; the time is shared out among them."""
-        addresses, doubts = await self._addresses.find()
+        addresses, doubts = await self._resolver.find()
         failure, is_made = OSError("the name has no address"), False
         try:
             for address in addresses:
@@ -193,7 +193,7 @@ class KeepAliveTransport(httpx.AsyncBaseTransport):
             raise failure
         finally:
             if not is_made:  # or the caller has given up
-                self._addresses.expire()
+                self._resolver.expire()
             del failure  # breaks the cycle error -> traceback -> this frame -> error
 
     async def _connect_to(self, address: str, doubts: int) -> Connection:
@@ -203,7 +203,7 @@ class KeepAliveTransport(httpx.AsyncBaseTransport):
             transport, _ = await loop.create_connection(lambda: connection, address, self._port)
             _notice_a_cut_network(transport.get_extra_info("socket"))
             self._require_usable(connection)
-            if not await self._addresses.leads_to(address, doubts):
+            if not await self._resolver.leads_to(address, doubts):
                 raise ConnectionAbortedError("the name leads elsewhere by now")
             self._require_usable(connection)  # still, after a look-up
         except BaseException:
@@ -215,13 +215,13 @@ class KeepAliveTransport(httpx.AsyncBaseTransport):
         if self._closed:
             raise ConnectionAbortedError("the transport was closed")
         if not connection.is_usable():
-            self._addresses.doubt()
+            self._resolver.doubt()
             raise ConnectionResetError("closed by the peer before anything was sent")
 
     def _forget(self, connection: Connection) -> None:
         was_used = connection in self._connections  # else it was given up here
         if was_used and (not connection.answered or connection.keep_alive):  # lost, not closed as its answer said
-            self._addresses.doubt()
+            self._resolver.doubt()
         self._connections.discard(connection)
         self._idle.pop(connection, None)
         self._tell_all_lost()

@@ -103,7 +103,8 @@ class Counters:
 
         Args:
             until_us: until when it has handled what reached it, µs of CLOCK_MONOTONIC, which is the same in all
-                processes of a machine. None: it just says that it is alive now, as all do but dispatchers at work.
+                processes of a machine. None: it just says that it is alive now, as every process does but a dispatcher
+                at work.
         """
         self._words[_HEARTBEAT] = time.monotonic_ns() // 1000 if until_us is None else until_us
 

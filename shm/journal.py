@@ -80,6 +80,7 @@ class Journal:
         start = layout.BASE_COPIES[selector & 1]
         self._page[start : start + layout.BASE_COPY.size] = pack_base(base)
         self._page_words[_SELECTOR] = selector
+        self._tail, self._tail_selector = base.journal_tail, selector
 
     @property
     def capacity(self) -> int:

@@ -29,7 +29,7 @@ def patient(counters: Counters) -> int:
 
 
 def lingering(counters: Counters) -> int:
-    """The same, and ends a while later, as web workers do that let their clients finish."""
+    """Beats until told to stop, and ends a while later, as web workers do that let their clients finish."""
     status = _beat_until_told(counters)
     time.sleep(0.7)
     return status

@@ -225,7 +225,7 @@ class TestPaying:
     def test_old_news_is_none(self, make: Callable[..., Station], age_ms: int, state: str) -> None:
         """What Redis has kept since all instances were down says nothing of a processor now."""
         station, clock = make(), FakeClock()
-        outside = outside_of(station.config, clock, [])
+        outside = outside_of(station.config, station.segment, clock)
         one = DispatcherProcess(station.config, station.segment, 0, station.row, clock, outside)
         told = SharedHealth(Health(failing=True, response_ms_min=5), clock.wall_us() // 1000 - age_ms)
         one._hear_shared_health(0, told)  # noqa: SLF001  as the publisher does

@@ -2,12 +2,16 @@
 
 from server.config import load
 from server.outside import SPARE_CONNECTIONS, Outside, in_flight_max, outside_of
+from shm import Phase, Segment
 from tests.fakes import FakeClock
+from tests.server.other_instance import GEOMETRY
+from tests.shm.segments import fresh_instance
 
 
 def outside(**settings: str) -> Outside:
     """What one dispatcher of the instance `test-b` reaches with some settings."""
-    return outside_of(load({"INSTANCE": "test-b", **settings}), FakeClock(), [])
+    with fresh_instance() as name:
+        return outside_of(load({"INSTANCE": "test-b", **settings}), Segment.create(name, GEOMETRY), FakeClock())
 
 
 class TestOutsideOf:
@@ -35,6 +39,11 @@ class TestOutsideOf:
         """The instance whose name sorts first has them, and the other one knows."""
         siblings = outside(SIBLINGS="test-a,test-c", REDIS_URL="redis://127.0.0.1:1").siblings
         assert [one._wins_ties for one in siblings._siblings] == [True, False]  # noqa: SLF001  what they go by
+
+    def test_own_web_workers(self) -> None:
+        """The siblings know whether all of them are at work."""
+        workers = outside(SIBLINGS="test-a", REDIS_URL="redis://127.0.0.1:1").siblings._workers  # noqa: SLF001  the same
+        assert [row.phase for row in workers] == [Phase.NONE] * GEOMETRY.workers
 
     def test_without_redis(self) -> None:
         """Totals are kept locally."""

@@ -112,6 +112,23 @@ class TestRead:
             assert watch.look(PRESENT, RETURNING_MS // 2) is Unread.KEEP
             assert watch.look(SHORT_OF_WORKERS) is decision
 
+    def test_who_stays_away(self) -> None:
+        """What it accepted until it went is read once, however long the others go on."""
+        watch = Watch()
+        assert watch.look(SHORT_OF_WORKERS) is Absence.SHORT_OF_WORKERS
+        assert {watch.look(SHORT_OF_WORKERS, 500) for _ in range(3 * RETURNING_MS // 500)} == {Unread.KEEP}
+
+    @pytest.mark.parametrize("then", [frozenset({1}), frozenset({0, 1})])
+    def test_another_goes_away(self, then: frozenset[int]) -> None:
+        """It served until after the first was read for, and may have accepted a lot: it is read R after that."""
+        watch = Watch()
+        assert watch.look(SHORT_OF_WORKERS) is Absence.SHORT_OF_WORKERS
+        assert watch.look(SHORT_OF_WORKERS, RETURNING_MS - 2) is Unread.KEEP
+        later = PRESENT._replace(away=then)
+        assert watch.look(later, 1) is Unread.KEEP
+        assert watch.look(later, 1) is Absence.SHORT_OF_WORKERS
+        assert watch.look(later, RETURNING_MS) is Unread.KEEP
+
     def test_what_was_to_be_read_and_was_not(self) -> None:
         """It is asked for again until it is done."""
         presence = Presence(STUCK_MS)
@@ -150,10 +167,11 @@ class TestUntilWhen:
         assert [watch.look(seen, RETURNING_MS), watch.look(seen)] == [Unread.DROP, Unread.KEEP]
 
 
+AWAY = (frozenset({0}), frozenset({1}), frozenset({0, 1}))
 SIGHTINGS = st.sampled_from(
     [
         seen._replace(life_ms=life_ms)
-        for seen in (PRESENT, SHORT_OF_WORKERS, LEAVING, GONE)
+        for seen in (PRESENT, *(PRESENT._replace(away=away) for away in AWAY), LEAVING, GONE)
         for life_ms in (LONG_AGO_MS, LONG_AGO_MS + 1, NOON_MS, NOON_MS + RETURNING_MS)
     ]
 )
@@ -186,9 +204,9 @@ class TestAlways:
     @settings(max_examples=50)
     @given(HISTORIES, SIGHTINGS, AFTER_MS)
     def test_the_same_again_is_not_read(self, history: History, seen: Sighting, after_ms: int) -> None:
-        """Reading takes long: whatever was before, two looks that show the same read once."""
+        """Reading takes long: whatever was before, of looks that show the same one reads, or one more R after that."""
         watch = Watch()
         for before, time_ms, was_unwatched in history:
             watch.look(before, time_ms, was_unwatched=was_unwatched)
-        watch.look(seen)
-        assert not isinstance(watch.look(seen, after_ms), Absence)
+        looks = [watch.look(seen, RETURNING_MS), *(watch.look(seen, after_ms) for _ in range(3))]
+        assert not any(isinstance(decision, Absence) for decision in looks[1:])

@@ -305,9 +305,9 @@ class TestClosing:
                 await asyncio.sleep(0.01)
                 return True
 
-            monkeypatch.setattr(talk.transport._addresses, "leads_to", leads_there)  # noqa: SLF001  the moment in it
+            monkeypatch.setattr(talk.transport._resolver, "leads_to", leads_there)  # noqa: SLF001  the moment in it
             assert type(await failure(talk.call(connect=5.0, read=5.0))) is httpx.ConnectError
-            assert talk.transport._addresses._doubts == 1  # noqa: SLF001  it may have been another one's by then
+            assert talk.transport._resolver._doubts == 1  # noqa: SLF001  it may have been another one's by then
             assert talk.transport.connections_open == 0
 
     async def test_waits_for_those_being_made(self, monkeypatch: pytest.MonkeyPatch) -> None:

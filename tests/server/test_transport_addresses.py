@@ -121,7 +121,7 @@ class TestAddresses:
             else:
                 assert type(await failure(second)) is httpx.ConnectError
                 assert await other.ended()
-            assert talk.transport._addresses._doubts == 1  # noqa: SLF001  a connection given up here is no loss
+            assert talk.transport._resolver._doubts == 1  # noqa: SLF001  a connection given up here is no loss
 
     async def test_addresses_in_turn(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """Of several addresses the first that takes the connection is used, and kept to."""
@@ -130,7 +130,7 @@ class TestAddresses:
                 asyncio.get_running_loop(), "getaddrinfo", FakeLookUp(["127.0.0.2", "127.0.0.3", "127.0.0.1"])
             )
             assert (await talk.exchange())[1].status_code == 200
-            assert (await talk.transport._addresses.find())[0] == ("127.0.0.1",)  # noqa: SLF001  what comes next goes there
+            assert (await talk.transport._resolver.find())[0] == ("127.0.0.1",)  # noqa: SLF001  what comes next goes there
 
     async def test_an_address_that_hangs(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """It takes its share of the connect time-out, and leaves the others theirs."""

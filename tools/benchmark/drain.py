@@ -64,7 +64,7 @@ def gone_at_ns(
 
 
 def caught_up_at_ns(observed: Observed, recovered_ns: int, rate_per_s: int) -> int | None:
-    """Return the same by counts alone, for processors that list no rows: when no more waited than always does."""
+    """Return when no more waited than always does, by counts alone: for processors that list no rows."""
     accepted, intervals = 0, iter(observed.tally.intervals)
     interval = next(intervals, None)
     last_ns = recovered_ns

@@ -1,4 +1,4 @@
-"""From a load that was observed to its sheet: answered, stored and used in each phase, and in all."""
+"""From a load that was observed to its sheet: what was answered, stored and used in each phase and in all of them."""
 
 from __future__ import annotations
 

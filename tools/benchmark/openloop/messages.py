@@ -31,7 +31,7 @@ class Began(NamedTuple):
 
 
 class Interval(NamedTuple):
-    """What happened to one kind of request since the last one, all of it in one phase.
+    """What happened to one kind of request since the interval before, all of it in one phase.
 
     Attributes:
         at_ns: when it ends.
