@@ -66,7 +66,7 @@ def serve(config: Config, segment: Segment, index: int, doorbell: int) -> int:
     with take_role(config.instance, dispatcher_role(index)):
         counters, clock = segment.dispatcher_counters(index), SystemClock()
         child.begin(counters)
-        outside = outside_of(config, segment, clock)
+        outside = outside_of(config, segment, index, clock)
         process = DispatcherProcess(config, segment, index, counters, clock, outside)
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(process.run(doorbell))
@@ -246,11 +246,23 @@ class DispatcherProcess:
             raise OSError(errno.EMFILE, f"siblings could not be looked at for {self._blind_beats} beats")
 
     async def _drain(self, dispatcher: Dispatcher) -> None:
-        """Settles what can be settled within the time given; the rest stays in the segment."""
+        """Settles what can be settled within the time given; the rest stays in the segment.
+
+        Several things end independently of each other, so this looks instead of being told. At first it waits: if the
+        whole process group was told to stop, the supervisor is about to say so.
+        """
         deadline_ms = self._clock.ticks_ms() + self._config.drain_ms
-        # Several things end independently of each other, so this looks instead of being told.
-        while dispatcher.unsettled() and self._clock.ticks_ms() < deadline_ms:  # noqa: ASYNC110
+        while True:
             await asyncio.sleep(DRAIN_LOOK_S)
+            if self._clock.ticks_ms() >= deadline_ms or not (dispatcher.unsettled() or self._may_accept_still()):
+                return
+
+    def _may_accept_still(self) -> bool:
+        """Whether the instance is stopping, and has web workers that have not ended: nobody comes after this one."""
+        if self._segment.supervisor_counters().phase is not Phase.LEAVING:
+            return False
+        rows = (self._segment.worker_counters(worker) for worker in range(self._segment.geometry.workers))
+        return any(row.phase is not Phase.GONE for row in rows)
 
 
 async def _introduce(publisher: Publisher) -> None:

@@ -42,12 +42,13 @@ class Outside(NamedTuple):
             await processor.aclose()
 
 
-def outside_of(config: Config, segment: Segment, clock: Clock) -> Outside:
+def outside_of(config: Config, segment: Segment, index: int, clock: Clock) -> Outside:
     """Makes what the settings name. Nothing is connected yet.
 
     Args:
         config: all settings.
         segment: of the instance.
+        index: the dispatcher's number.
         clock: wall and ticking clock.
     """
     connections_max = in_flight_max(config) + SPARE_CONNECTIONS
@@ -57,9 +58,10 @@ def outside_of(config: Config, segment: Segment, clock: Clock) -> Outside:
         for index, url in enumerate((config.processor_default_url, config.processor_fallback_url))
     )
     siblings = (Sibling(name, clock, config.stuck_ms, ours=config.instance) for name in config.siblings)
-    workers = [segment.worker_counters(worker) for worker in range(segment.geometry.workers)]
+    workers = range(segment.geometry.workers)
+    rows, lanes = [segment.worker_counters(one) for one in workers], [segment.lane(one, index) for one in workers]
     totals = TotalsHash(RedisClient(config.redis_url)) if config.redis_url else None
-    return Outside((default, fallback), Siblings(siblings, clock, workers), totals, CpuQuota().throttled_periods)
+    return Outside((default, fallback), Siblings(siblings, clock, rows, lanes), totals, CpuQuota().throttled_periods)
 
 
 def in_flight_max(config: Config) -> int:

@@ -33,6 +33,7 @@ from shm import (
     Accepted,
     Counters,
     Fingerprint,
+    Lane,
     Phase,
     Segment,
     SegmentError,
@@ -197,14 +198,19 @@ class Siblings:
         siblings: one for each name in SIBLINGS.
         clock: ticking clock.
         workers: the rows of the web workers of the instance that asks.
+        lanes: from each of them to the dispatcher that asks.
     """
 
-    def __init__(self, siblings: Iterable[Sibling], clock: Clock, workers: Sequence[Counters]) -> None:
+    def __init__(
+        self, siblings: Iterable[Sibling], clock: Clock, workers: Sequence[Counters], lanes: Sequence[Lane]
+    ) -> None:
         self._siblings = list(siblings)
         self._clock = clock
         self._workers = workers
         self._looked_at_ms = LONG_AGO_MS
-        self._served_at_ms = LONG_AGO_MS  # when all of ours were last seen at work
+        self._lanes = lanes
+        self._heads = [lane.head for lane in lanes]  # at the last look
+        self._served_at_ms = [LONG_AGO_MS] * len(workers)  # when each of ours was last seen at work
         self._is_blind = False
 
     def look(self) -> bool:
@@ -212,8 +218,9 @@ class Siblings:
         it can, nobody knows whether a payment that comes here is a copy.
         """
         began_ms = self._clock.ticks_ms()
-        serves = not away_of(self._workers, began_ms)
-        since_ms = min(self._looked_at_ms, self._served_at_ms) if serves else self._looked_at_ms
+        heads = [lane.head for lane in self._lanes]
+        serving = self._serving(heads, began_ms)
+        since_ms = min([self._looked_at_ms, *(self._served_at_ms[number] for number in serving)])
         was_unwatched = began_ms - since_ms > SERVES_WITHIN_MS
         try:
             for sibling in self._siblings:
@@ -226,9 +233,15 @@ class Siblings:
         self._is_blind = False
         # Else what was frozen in the midst of it counts as time without a look; reading all may take as long by itself.
         self._looked_at_ms = self._clock.ticks_ms() if was_unwatched else began_ms
-        if serves or was_unwatched:
-            self._served_at_ms = self._looked_at_ms
+        self._heads = heads
+        for number in range(len(self._workers)) if was_unwatched else serving:
+            self._served_at_ms[number] = self._looked_at_ms
         return True
+
+    def _serving(self, heads: list[int], now_ms: int) -> list[int]:
+        """The numbers of our web workers that are at work, or have published since the last look."""
+        away = away_of(self._workers, now_ms)
+        return [number for number, head in enumerate(heads) if number not in away or head != self._heads[number]]
 
     def amount_of(self, payment: Accepted) -> int | None:
         """The amount in cents that a sibling accepted under a payment's id, if that comes first; or None."""

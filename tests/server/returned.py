@@ -25,7 +25,7 @@ class Returned:
         self.clock = FakeClock()
         self.fakes = (FakeProcessor(), FakeProcessor())
         self.processors = (self.fakes[0].processor(0), self.fakes[1].processor(1))
-        self.siblings = Siblings([sibling_of(name, self.clock) for name in siblings], self.clock, [])
+        self.siblings = Siblings([sibling_of(name, self.clock) for name in siblings], self.clock, [], [])
         for number in numbers:
             self.custody.take(copy_of(number), verified=False)
 

@@ -88,7 +88,7 @@ class Scene:
             self.custody,
             self.counters,
             self.clock,
-            siblings=Siblings([], self.clock, []),
+            siblings=Siblings([], self.clock, [], []),
             after_absence=False,
         )
         self.custody.before_forgetting = intake.take

@@ -18,7 +18,7 @@ class TestWaitingCopies:
         self, other: OtherInstance, clock: FakeClock, *, accepted_ms: int = NOON_MS, known: int = 99
     ) -> dict[int, bool | None]:
         """Which of the payments up to `known` are there as well, and whether copies accepted then are left to them."""
-        copies = Siblings([sibling_of(other.name, clock)], clock, []).copies(
+        copies = Siblings([sibling_of(other.name, clock)], clock, [], []).copies(
             lambda key: int.from_bytes(key, "big") <= known
         )
         return {int.from_bytes(key, "big"): copy.wins_over(accepted_ms * 1000) for key, (copy,) in copies.items()}
@@ -85,7 +85,7 @@ class TestWaitingCopies:
         other.start()
         other.has_verified()
         other.take(copy_of(1, accepted_ms=LATER_MS))
-        copies = Siblings([sibling_of(other.name, clock)], clock, []).copies(lambda _: True)
+        copies = Siblings([sibling_of(other.name, clock)], clock, [], []).copies(lambda _: True)
         (copy,) = copies[copy_of(1).correlation_id]
         assert copy.wins_over(NOON_MS * 1000) is True
         other.kill()
@@ -117,14 +117,14 @@ class TestWaitingCopies:
 
     def test_nobody(self, clock: FakeClock) -> None:
         """A sibling without a segment has nothing."""
-        assert Siblings([sibling_of("test-never-was", clock)], clock, []).copies(lambda _: True) == {}
+        assert Siblings([sibling_of("test-never-was", clock)], clock, [], []).copies(lambda _: True) == {}
 
     def test_of_several(self, other: OtherInstance, clock: FakeClock) -> None:
         """All of them are told."""
         with other_instance() as third:
             other.take(copy_of(1), State.SETTLED)
             third.take(copy_of(1))
-            copies = Siblings([sibling_of(third.name, clock), sibling_of(other.name, clock)], clock, []).copies(
+            copies = Siblings([sibling_of(third.name, clock), sibling_of(other.name, clock)], clock, [], []).copies(
                 lambda _: True
             )
             found = [copy.wins_over(EARLIER_MS * 1000) for copy in copies[copy_of(1).correlation_id]]

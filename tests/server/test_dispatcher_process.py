@@ -225,7 +225,7 @@ class TestPaying:
     def test_old_news_is_none(self, make: Callable[..., Station], age_ms: int, state: str) -> None:
         """What Redis has kept since all instances were down says nothing of a processor now."""
         station, clock = make(), FakeClock()
-        outside = outside_of(station.config, station.segment, clock)
+        outside = outside_of(station.config, station.segment, 0, clock)
         one = DispatcherProcess(station.config, station.segment, 0, station.row, clock, outside)
         told = SharedHealth(Health(failing=True, response_ms_min=5), clock.wall_us() // 1000 - age_ms)
         one._hear_shared_health(0, told)  # noqa: SLF001  as the publisher does
@@ -292,6 +292,22 @@ class TestStopping:
         await station.wait_for(lambda: set(station.states(*range(10))) <= {State.SENDING, State.SETTLED}, "not sent")
         assert await station.stop() == 0
         assert set(station.states(*range(10))) == {State.SETTLED}
+
+    async def test_web_workers_outlast_the_first_word(self, make: Callable[..., Station]) -> None:
+        """The whole process group was told to stop: it pays what they accept until they have ended, and then leaves."""
+        station = make(DRAIN_S="30")
+        await station.start()
+        worker = station.segment.worker_counters(0)
+        worker.phase = Phase.LEAVING
+        os.kill(station.pid, signal.SIGTERM)
+        station.segment.supervisor_counters().phase = Phase.LEAVING
+        await station.wait_for(lambda: station.row.phase is Phase.LEAVING, "it does not hear")
+        await asyncio.sleep(10 * dispatcher_process.DRAIN_LOOK_S)
+        station.accept(1)
+        await station.wait_settled(1)
+        assert station.row.phase is Phase.LEAVING
+        worker.phase = Phase.GONE
+        assert await station.wait_end() == 0
 
     async def test_leaves_the_rest(self, make: Callable[..., Station]) -> None:
         """What can't be settled in time stays, and the next life settles it, stored once."""

@@ -122,7 +122,7 @@ class House:
         """A dispatcher lives until something holds of it; then it is gone as if killed."""
         clock = FakeClock()
         default, fallback = self.fakes
-        outside = outside_of(self.config, self.segment, clock)
+        outside = outside_of(self.config, self.segment, 0, clock)
         outside = outside._replace(processors=(default.processor(0), fallback.processor(1)))
         if outside.totals:
             outside = outside._replace(totals=self.hash)  # type: ignore[arg-type]  # the calls that are made, no others
@@ -169,7 +169,7 @@ def plain(house: House) -> DispatcherProcess:
     """The process of a dispatcher that is not at work, with nothing faked but its clock."""
     clock = FakeClock()
     return DispatcherProcess(
-        house.config, house.segment, 0, house.row, clock, outside_of(house.config, house.segment, clock)
+        house.config, house.segment, 0, house.row, clock, outside_of(house.config, house.segment, 0, clock)
     )
 
 

@@ -30,7 +30,7 @@ class FakeSiblings(Siblings):
     """Siblings that are absent and had accepted what a test says."""
 
     def __init__(self) -> None:
-        super().__init__([], FakeClock(), [])
+        super().__init__([], FakeClock(), [], [])
         self.amounts: dict[bytes, int] = {}
         self.looks = 0
         self.dies_at = b""

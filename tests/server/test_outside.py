@@ -4,14 +4,14 @@ from server.config import load
 from server.outside import SPARE_CONNECTIONS, Outside, in_flight_max, outside_of
 from shm import Phase, Segment
 from tests.fakes import FakeClock
-from tests.server.other_instance import GEOMETRY
+from tests.server.other_instance import GEOMETRY, copy_of
 from tests.shm.segments import fresh_instance
 
 
 def outside(**settings: str) -> Outside:
     """What one dispatcher of the instance `test-b` reaches with some settings."""
     with fresh_instance() as name:
-        return outside_of(load({"INSTANCE": "test-b", **settings}), Segment.create(name, GEOMETRY), FakeClock())
+        return outside_of(load({"INSTANCE": "test-b", **settings}), Segment.create(name, GEOMETRY), 1, FakeClock())
 
 
 class TestOutsideOf:
@@ -42,8 +42,14 @@ class TestOutsideOf:
 
     def test_own_web_workers(self) -> None:
         """The siblings know whether all of them are at work."""
-        workers = outside(SIBLINGS="test-a", REDIS_URL="redis://127.0.0.1:1").siblings._workers  # noqa: SLF001  the same
-        assert [row.phase for row in workers] == [Phase.NONE] * GEOMETRY.workers
+        with fresh_instance() as name:
+            config, segment = load({"INSTANCE": "test-b"}), Segment.create(name, GEOMETRY)
+            for worker in range(GEOMETRY.workers):
+                segment.worker_counters(worker).phase = Phase(worker)
+                assert segment.lane(worker, 1).try_publish(copy_of(worker))
+            siblings = outside_of(config, segment, 1, FakeClock()).siblings
+            assert [row.phase for row in siblings._workers] == [Phase(0), Phase(1)]  # noqa: SLF001  what they go by
+            assert [lane.peek(0) for lane in siblings._lanes] == [copy_of(0), copy_of(1)]  # noqa: SLF001  the same
 
     def test_without_redis(self) -> None:
         """Totals are kept locally."""

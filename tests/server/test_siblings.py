@@ -379,7 +379,7 @@ class TestSegments:
 
     def test_of_those_that_were_looked_at(self, other: OtherInstance, clock: FakeClock) -> None:
         """Be they running or not, but none before the first look, and none of one that has made none."""
-        siblings = Siblings([sibling_of("test-never-was", clock), sibling_of(other.name, clock)], clock, [])
+        siblings = Siblings([sibling_of("test-never-was", clock), sibling_of(other.name, clock)], clock, [], [])
         assert list(siblings.segments()) == []
         siblings.look()
         assert [segment.segment_id for segment in siblings.segments()] == [other.segment.segment_id]

@@ -34,7 +34,7 @@ class TestIntake:
         other.publish(copy_of(2))
         area = FakeArea(waiting_slots=8)
         custody = Custody([own], area.table, area.journal, area.counters, lambda _: None)
-        siblings = Siblings([sibling_of("test-never-was", clock), sibling_of(other.name, clock)], clock, [])
+        siblings = Siblings([sibling_of("test-never-was", clock), sibling_of(other.name, clock)], clock, [], [])
         intake = Intake([own], custody, area.counters, clock, siblings=siblings, after_absence=False)
         custody.take(copy_of(4))
         other.take(copy_of(4))
@@ -62,7 +62,7 @@ class TestIntake:
 
         sibling = sibling_of(other.name, clock, volume=DisturbedVolume(refuse))
         intake = Intake(
-            [own], custody, area.counters, clock, siblings=Siblings([sibling], clock, []), after_absence=False
+            [own], custody, area.counters, clock, siblings=Siblings([sibling], clock, [], []), after_absence=False
         )
         assert own.try_publish(copy_of(1, accepted_ms=LATER_MS))
         assert [intake.take() for _ in range(3)] == [False] * 3

@@ -3,7 +3,7 @@
 import pytest
 
 from server.siblings import SERVES_WITHIN_MS, Sibling, Siblings
-from shm import Phase
+from shm import Lane, Phase
 from tests.fakes import FakeClock
 from tests.server.other_instance import (
     EARLIER_MS,
@@ -22,6 +22,11 @@ from tests.server.other_instance import (
 pytestmark = pytest.mark.usefixtures("forgetful")
 
 
+def lanes_of(here: OtherInstance) -> list[Lane]:
+    """The lanes of our own instance to the dispatcher that asks."""
+    return [here.segment.lane(worker, 0) for worker in range(GEOMETRY.workers)]
+
+
 class TestUnwatched:
     """Siblings.look."""
 
@@ -32,7 +37,7 @@ class TestUnwatched:
         other.take(copy_of(1, accepted_ms=EARLIER_MS))
         other.take(copy_of(2))
         other.start()
-        siblings = Siblings([sibling_of(other.name, clock)], clock, [])
+        siblings = Siblings([sibling_of(other.name, clock)], clock, [], [])
         assert amount_of(siblings, copy_of(1)) == 1990
         pass_time(siblings, clock, RETURNING_MS)
         assert amount_of(siblings, copy_of(1)) is None
@@ -55,7 +60,7 @@ class TestUnwatched:
         with other_instance() as here:
             here.start()
             rows = [here.segment.worker_counters(worker) for worker in range(GEOMETRY.workers)]
-            siblings = Siblings([sibling_of(other.name, clock)], clock, rows)
+            siblings = Siblings([sibling_of(other.name, clock)], clock, rows, lanes_of(here))
             pass_time(siblings, clock, 2 * RETURNING_MS)
             for away_ms, found in ((SERVES_WITHIN_MS, None), (SERVES_WITHIN_MS + 1, 1990)):
                 assert amount_of(siblings, copy_of(1)) is None
@@ -69,6 +74,42 @@ class TestUnwatched:
                 rows[1].beat(NEVER_SILENT_US)
                 assert amount_of(siblings, copy_of(1)) == found
 
+    def test_one_of_ours_after_another(self, other: OtherInstance, clock: FakeClock) -> None:
+        """Each has its own absence, be others away or not."""
+        other.take(copy_of(1, accepted_ms=EARLIER_MS))
+        other.take(copy_of(2))
+        other.start()
+        with other_instance() as here:
+            here.start()
+            rows = [here.segment.worker_counters(worker) for worker in range(GEOMETRY.workers)]
+            siblings = Siblings([sibling_of(other.name, clock)], clock, rows, lanes_of(here))
+            pass_time(siblings, clock, 2 * RETURNING_MS)
+            for row in rows:
+                row.phase = Phase.GONE
+                pass_time(siblings, clock, 2 * RETURNING_MS)
+            assert amount_of(siblings, copy_of(1)) is None
+            rows[0].phase = Phase.READY
+            assert amount_of(siblings, copy_of(1)) == 1990
+
+    @pytest.mark.parametrize("phase", [Phase.GONE, Phase.LEAVING])
+    def test_one_of_ours_was_back_for_a_moment(self, other: OtherInstance, clock: FakeClock, phase: Phase) -> None:
+        """It read what lay in its socket, and is away again when that is taken from its lane."""
+        other.take(copy_of(1, accepted_ms=EARLIER_MS))
+        other.take(copy_of(2))
+        other.start()
+        with other_instance() as here:
+            here.start()
+            rows = [here.segment.worker_counters(worker) for worker in range(GEOMETRY.workers)]
+            siblings = Siblings([sibling_of(other.name, clock)], clock, rows, lanes_of(here))
+            pass_time(siblings, clock, 2 * RETURNING_MS)
+            rows[1].phase = phase
+            pass_time(siblings, clock, 2 * RETURNING_MS)
+            assert amount_of(siblings, copy_of(1)) is None
+            here.publish(copy_of(1), worker=1, dispatcher=0)
+            assert amount_of(siblings, copy_of(1)) == 1990
+            pass_time(siblings, clock, 2 * RETURNING_MS)
+            assert amount_of(siblings, copy_of(1)) is None
+
     def test_a_start_without_workers(self, other: OtherInstance, clock: FakeClock) -> None:
         """All is read at once; and again when they are at work, unless that is soon."""
         other.take(copy_of(1, accepted_ms=EARLIER_MS))
@@ -76,7 +117,7 @@ class TestUnwatched:
         with other_instance() as here:
             rows = [here.segment.worker_counters(worker) for worker in range(GEOMETRY.workers)]
             for starting_ms, found in ((SERVES_WITHIN_MS, None), (SERVES_WITHIN_MS + 1, 1990)):
-                siblings = Siblings([sibling_of(other.name, clock)], clock, rows)
+                siblings = Siblings([sibling_of(other.name, clock)], clock, rows, lanes_of(here))
                 assert amount_of(siblings, copy_of(1)) == 1990
                 other.take(copy_of(2, accepted_ms=EARLIER_MS))
                 other.take(copy_of(3))
@@ -89,7 +130,7 @@ class TestUnwatched:
 
     def test_absent_before_and_after_a_time_without_a_look(self, other: OtherInstance, clock: FakeClock) -> None:
         """Nobody knows whether it served in between."""
-        siblings = Siblings([sibling_of(other.name, clock)], clock, [])
+        siblings = Siblings([sibling_of(other.name, clock)], clock, [], [])
         other.start()
         other.say(Phase.LEAVING)
         siblings.look()
@@ -120,7 +161,7 @@ class TestUnwatched:
                     clock.advance(SERVES_WITHIN_MS + 1)
 
         other.start()
-        siblings = Siblings([Slow(other.name, clock, STUCK_MS, ours="")], clock, [])
+        siblings = Siblings([Slow(other.name, clock, STUCK_MS, ours="")], clock, [], [])
         for _ in range(6):
             siblings.look()
         assert reads == [1, 4]

@@ -354,7 +354,7 @@ class Instance:
 
         async def begin() -> None:
             clock, (default, fallback) = FakeClock(), self.fakes
-            outside = outside_of(self.config, self.segment, clock)._replace(
+            outside = outside_of(self.config, self.segment, 0, clock)._replace(
                 processors=(default.processor(0), fallback.processor(1))
             )
             process = DispatcherProcess(self.config, self.segment, 0, self.row, clock, outside)

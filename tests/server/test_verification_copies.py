@@ -93,7 +93,7 @@ class TestEndsInOneGo:
         for number in range(100, 130):
             assert lane.try_publish(copy_of(number))
         clock = FakeClock()
-        siblings = Siblings([], clock, [])
+        siblings = Siblings([], clock, [], [])
         intake = Intake([lane], custody, area.counters, clock, siblings=siblings, after_absence=True)
         custody.before_forgetting = intake.take
         found = {copy_of(number).correlation_id: [FakeCopy(counts=True)] for number in range(40)}

@@ -132,15 +132,16 @@ def _processor(life: Life, config: Config, processor: SimulatedProcessor, url: s
     return Processor(processor.index, url, transport=WireTransport(world, line), timeout_s=timeout_s)
 
 
-def _outside(life: Life, config: Config, around: Surroundings) -> Outside:
+def _outside(life: Life, config: Config, index: int, around: Surroundings) -> Outside:
     """What a dispatcher reaches, as `server.outside.outside_of` has it."""
     world, clock, volume = around.world, around.clock, SimulatedVolume(around.siblings)
     default = _processor(life, config, around.processors[0], config.processor_default_url, world)
     fallback = _processor(life, config, around.processors[1], config.processor_fallback_url, world)
     siblings = (Sibling(name, clock, config.stuck_ms, ours=config.instance, volume=volume) for name in config.siblings)
     totals = TotalsHash(Connection(world, around.server)) if config.redis_url else None
-    workers = [life.segment.worker_counters(worker) for worker in range(config.web_workers)]
-    return Outside((default, fallback), Siblings(siblings, clock, workers), totals, lambda: 0)
+    workers, segment = range(config.web_workers), life.segment
+    rows, lanes = [segment.worker_counters(one) for one in workers], [segment.lane(one, index) for one in workers]
+    return Outside((default, fallback), Siblings(siblings, clock, rows, lanes), totals, lambda: 0)
 
 
 def dispatch(life: Life, config: Config, index: int, doorbell: int, around: Surroundings) -> Coroutine[Any, Any, None]:
@@ -149,7 +150,7 @@ def dispatch(life: Life, config: Config, index: int, doorbell: int, around: Surr
     async def live() -> None:
         counters = life.segment.dispatcher_counters(index)
         counters.begin(1, 0)
-        outside = _outside(life, config, around)
+        outside = _outside(life, config, index, around)
         await DispatcherProcess(config, life.segment, index, counters, around.clock, outside).run(doorbell)
         counters.phase = Phase.GONE
 
