@@ -40,8 +40,8 @@ class TestRoleLock:
                 pass
 
     def test_a_file_removed_before_it_was_locked(self, instance: str, monkeypatch: pytest.MonkeyPatch) -> None:
-        """Whoever clears up may do so right then; the role is held on the file that others find."""
-        path, lock = lock_path(instance, "worker-0"), fcntl.flock
+        """Whoever clears up may do so right then; the role is held on the file that others find, and on no other."""
+        path, lock, before = lock_path(instance, "worker-0"), fcntl.flock, open_descriptors()
 
         def flock(descriptor: int, how: int) -> None:
             monkeypatch.setattr(fcntl, "flock", lock)
@@ -53,6 +53,7 @@ class TestRoleLock:
             assert not is_role_free(instance, "worker-0")
             with pytest.raises(RoleTaken):
                 RoleLock(instance, "worker-0")
+        assert open_descriptors() == before
 
     def test_giving_up_twice_closes_nobody_elses_file(self, instance: str) -> None:
         """A second release does nothing, even if the descriptor's number is in use again."""

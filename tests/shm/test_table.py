@@ -135,6 +135,15 @@ class TestApply:
         assert table.apply(2, Event.SURE_NO) is State.UNKNOWN
         assert table.read(2) == Kept(State.UNKNOWN, 1, 1, *payment(1), 5_000, 0)
 
+    @pytest.mark.parametrize(("tried", "found"), [(0, 1), (1, 0)])
+    def test_found_at_the_other_processor(self, tried: int, found: int) -> None:
+        """A processor that is given takes the place of the one tried before."""
+        table = table_with(State.WAITING)
+        table.begin(2, tried, 5_000)
+        table.apply(2, Event.SURE_NO)
+        assert table.apply(2, Event.FOUND_ELSEWHERE, found) is State.DUPLICATE
+        assert table.read(2) == Kept(State.DUPLICATE, found, 1, 1, *payment(1), 5_000, 0)
+
     def test_what_the_state_table_lacks_is_refused(self) -> None:
         """An event that cannot happen changes nothing."""
         table = table_with(State.SETTLED)
