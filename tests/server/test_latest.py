@@ -87,6 +87,22 @@ class TestLatestAccepted:
         latest.follow()
         assert 1 in known(latest, 1)
 
+    def test_taken_while_it_looks(self, other: OtherInstance, monkeypatch: pytest.MonkeyPatch) -> None:
+        """What leaves its lane for a table that has been looked at by then is met in the lane."""
+        lane, table = other.segment.lane(1, 1), other.segment.table(1)
+        ids, taken = table.ids, iter((1, 2))  # one after each time that the table is read
+
+        def ids_too_soon() -> Iterator[tuple[int, int, bytes, int, int]]:
+            yield from list(ids())
+            other.take(copy_of(next(taken)))
+            lane.advance(lane.tail + 1)
+
+        monkeypatch.setattr(table, "ids", ids_too_soon)
+        latest = LatestAccepted([lane], [table], SIZE)
+        other.publish(copy_of(1), copy_of(2))
+        latest.follow()
+        assert known(latest, 1, 2) == [1, 2]
+
     def test_taken(self, other: OtherInstance, latest: LatestAccepted) -> None:
         """What lies in a lane is not taken yet; of what is, every table's is told."""
         other.publish(copy_of(1))
