@@ -135,6 +135,13 @@ class TestFlush:
         found = await hand.write((0, 1, 2), (0, 1, 1))
         assert (found.applied, found.epoch, found.is_purged) == (False, NOON_MS, True)
 
+    async def test_earlier_epoch_and_an_older_state(self, redis: RedisServer, hand: Hand, totals: TotalsHash) -> None:
+        """A write of before a purge does not even remove a header: it would keep readers waiting, perhaps for ever."""
+        await hand.write((0, 1, 1), None)
+        await totals.raise_epoch(NOON_MS, follows=0)
+        assert not (await hand.write((0, 1, 6), (0, 1, 5))).applied
+        assert content(redis)[f"{ME}|h"] == header().to_text()
+
     async def test_two_purges(self, hand: Hand, totals: TotalsHash) -> None:
         """Each has a number of its own, though they come in one millisecond, or the clock was set back between them."""
         await hand.write((0, 1, 1), None)
