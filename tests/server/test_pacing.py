@@ -67,6 +67,15 @@ class TestTake:
             sent.append(container.sent())
         assert sent == [RATE_START_PER_S // 1000] * 3
 
+    def test_an_outage_gathers_no_more_than_a_bucket(self) -> None:
+        """What piled up meanwhile leaves at the rate all the same, not as fast as can be."""
+        container, sent = Container().emptied(), 0
+        container.now_ms += 30_000
+        for _ in range(BUCKET_MS):
+            sent += container.sent()
+            container.now_ms += 1
+        assert sent <= 2 * BUCKET_MS * RATE_START_PER_S // 1000
+
     @given(st.lists(st.integers(0, 50), max_size=200), st.integers(0, 5))
     def test_never_more_than_rate_and_bucket(self, pauses_ms: list[int], looks: int) -> None:
         """Whatever the rhythm of asking, no more pass than bucket and rate gave, nor than a burst per millisecond."""
