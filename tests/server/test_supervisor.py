@@ -10,8 +10,7 @@ from typing import cast
 
 import pytest
 
-from server import supervisor
-from server.children import PAUSE_MIN_MS
+from server import child, supervisor
 from server.config import load
 from server.supervisor import Supervisor
 from shm import Counters, Phase, Segment, SupervisorCount
@@ -144,24 +143,18 @@ class TestRoles:
             family.wait_ready()
             assert family.count(SupervisorCount.KILLS_OF_STUCK) == 0
 
-    def test_a_fork_that_fails(self, instance: str, monkeypatch: pytest.MonkeyPatch) -> None:
-        """It is tried again, with a pause; nobody else is the worse for it."""
+    def test_a_child_stays_in_its_own_stack(self, instance: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Whatever fails there, even what should catch it: below are the supervisor's loop and sockets."""
         config = load({"INSTANCE": instance, "LANE_SLOTS": "8", "WAITING_SLOTS": "8", "JOURNAL_RECORDS": "16"})
-        one = Supervisor(config, Segment.create(instance, config.geometry), [])
-        tries = 0
-
-        def fork() -> int:
-            nonlocal tries
-            tries += 1
-            raise BlockingIOError("Resource temporarily unavailable")
-
-        monkeypatch.setattr(os, "fork", fork)
-        for _ in range(2):
+        one, mine = Supervisor(config, Segment.create(instance, config.geometry), []), os.getpid()
+        monkeypatch.setattr(child, "run", refuse(MemoryError()))
+        try:
             one._fill_roles()  # noqa: SLF001  what `run` does in a loop
-        assert tries == 2 * 2  # a dispatcher and a worker: at once, once more, and then after a pause
-        time.sleep(PAUSE_MIN_MS / 1000)
-        one._fill_roles()  # noqa: SLF001  the same
-        assert tries == 3 * 2
+        finally:
+            if os.getpid() != mine:
+                os._exit(0)
+        statuses = [os.waitpid(born.pid, 0)[1] for born in one._children.alive().values()]  # noqa: SLF001  its memory of them
+        assert [os.waitstatus_to_exitcode(status) for status in statuses] == [child.EXIT_CRASH] * 2
 
     def test_a_pause_of_all(self, tmp_path: Path) -> None:
         """Who could not beat because nobody ran is not killed for it."""
