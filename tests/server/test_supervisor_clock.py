@@ -2,16 +2,20 @@
 
 import gc
 import os
+import re
 import signal
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
 from server.children import PAUSE_MIN_MS
 from server.config import load
+from server.redis_client import CALL_TIMEOUT_S
 from server.supervisor import LOOK_MS, SAME_MS, START_WITHIN_MS, Supervisor, stop_within_ms
+from server.worker import STOP_WITHIN_S
 from shm import Phase, Segment, SupervisorCount
 from tests.shm.segments import fresh_instance
 
@@ -218,3 +222,21 @@ class TestStop:
         machine.run(machine.get_ready, machine.stop)
         assert machine.now_ms <= machine.told_at_ms + 2 * LOOK_MS
         assert machine.row.get(SupervisorCount.DEATHS) == 0
+
+
+class TestStopWithin:
+    """stop_within_ms."""
+
+    def test_there_is_time_for_all(self) -> None:
+        """For requests under way, and for the last flush: without it, summaries wait for the dispatcher to return."""
+        within_ms = stop_within_ms(load({"LEAVE_S": "1", "DRAIN_S": "4"}))
+        assert within_ms["worker"] > (1 + STOP_WITHIN_S) * 1000
+        assert within_ms["dispatcher"] > (4 + 2 * CALL_TIMEOUT_S) * 1000
+        assert list(within_ms) == ["worker", "dispatcher"]
+
+    def test_docker_waits_longer(self) -> None:
+        """As docker-compose.yml has it, with the defaults."""
+        compose = (Path(__file__).parents[2] / "docker-compose.yml").read_text(encoding="utf-8")
+        grace = re.search(r"^x-app:.*?stop_grace_period: (\d+)s", compose, re.DOTALL | re.MULTILINE)
+        assert grace is not None
+        assert int(grace[1]) * 1000 > sum(stop_within_ms(load({})).values())
