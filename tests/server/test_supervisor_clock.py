@@ -90,7 +90,11 @@ class Machine:
         """Stands for `os.kill`."""
         self.sent.append((self.now_ms, pid, number))
         if self.obedient or number == signal.SIGKILL:
-            self._ended.append((pid, 0 if number == signal.SIGTERM else number))
+            self.end(pid, 0 if number == signal.SIGTERM else number)
+
+    def end(self, pid: int, status: int) -> None:
+        """A child ends, with a status as `os.waitpid` tells it."""
+        self._ended.append((pid, status))
 
     def waitpid(self, _: int, how: int) -> tuple[int, int]:
         """Stands for `os.waitpid`."""
@@ -216,6 +220,16 @@ class TestStop:
         machine.run(machine.get_ready, machine.stop, again)
         assert machine.killed() == killed
         assert (machine.now_ms == machine.told_at_ms + later_ms) is (later_ms == SAME_MS)
+
+    def test_told_once_more_as_it_ended(self, machine: Machine) -> None:
+        """That is no death either; before anybody was told, it is one."""
+        machine.run(
+            machine.get_ready,
+            lambda: machine.end(WORKER, signal.SIGTERM),
+            machine.stop,
+            lambda: machine.end(DISPATCHER, signal.SIGTERM),
+        )
+        assert machine.row.get(SupervisorCount.DEATHS) == 1
 
     def test_whoever_ends_is_not_waited_for(self, machine: Machine) -> None:
         """Nor is it a death."""
