@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import uvloop
@@ -114,6 +115,12 @@ class TestRun:
     def test_parent_died_before(self) -> None:
         """A child whose parent is gone already ends at once."""
         assert status_of(lambda: child.run("worker-0", 1 << 30, lambda: 0)) == child.EXIT_CRASH
+
+    def test_a_kernel_that_will_not(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A child that would outlive its parent does not begin."""
+        monkeypatch.setattr(child, "_libc", SimpleNamespace(prctl=lambda *_: -1))
+        with pytest.raises(OSError, match="PR_SET_PDEATHSIG"):
+            child.die_with_parent(os.getppid())
 
     @pytest.mark.slow
     def test_parent_dies_later(self) -> None:

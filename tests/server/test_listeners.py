@@ -41,6 +41,7 @@ class TestUnix:
         """They are in the folder, named after instance and worker, for owner and group."""
         made = listen(UnixListen(folder), "app1", 2)
         assert sorted(path.name for path in folder.iterdir()) == ["app1-0.sock", "app1-1.sock"]
+        assert stat.S_IMODE(folder.stat().st_mode) & 0o007 == 0
         for worker, listener in enumerate(made):
             mode = (folder / f"app1-{worker}.sock").lstat().st_mode
             assert (stat.S_ISSOCK(mode), stat.S_IMODE(mode)) == (True, SOCKET_MODE)

@@ -148,6 +148,23 @@ class TestForks:
         assert [(os.get_blocking(doorbell), os.get_inheritable(doorbell)) for doorbell in doorbells] == [(False, False)]
 
 
+class TestDeaths:
+    """What is told of them."""
+
+    @pytest.mark.parametrize(
+        ("status", "how"),
+        [
+            (3 << 8, "status 3"),
+            (signal.SIGKILL, "signal SIGKILL"),
+            (signal.SIGRTMIN + 5, f"signal {signal.SIGRTMIN + 5}"),
+        ],
+    )
+    def test_how(self, machine: Machine, caplog: pytest.LogCaptureFixture, status: int, how: str) -> None:
+        """By its status, or by the signal."""
+        machine.run(machine.get_ready, lambda: machine.end(WORKER, status), machine.stop)
+        assert [record.getMessage() for record in caplog.records] == [f"worker-0 ended with {how}"]
+
+
 class TestHearts:
     """Who is silent is killed."""
 

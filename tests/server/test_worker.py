@@ -6,7 +6,7 @@ import signal
 import socket
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 
 import pytest
 
@@ -102,9 +102,9 @@ class Office:
         return ended[0]
 
 
-@pytest.fixture
-def office() -> Iterator[Office]:
-    """An office whose worker is at work."""
+@contextmanager
+def working() -> Iterator[Office]:
+    """Gives an office whose worker is at work."""
     with fresh_instance() as instance:
         made = Office(instance)
         made.start()
@@ -112,6 +112,13 @@ def office() -> Iterator[Office]:
             yield made
         finally:
             made.close()
+
+
+@pytest.fixture
+def office() -> Iterator[Office]:
+    """An office whose worker is at work."""
+    with working() as made:
+        yield made
 
 
 class TestServing:
@@ -184,6 +191,14 @@ class TestServing:
         status, body = office.ask("GET", "/payments-summary?from=2025-07-15T12:34:57Z&to=2025-07-15T12:34:58Z")
         assert (status, b'"totalRequests":2,"totalAmount":2.00' in body) == (200, True)
 
+    def test_an_idle_connection(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """It is kept for as long as was set, not for uvicorn's five seconds: HAProxy must be the one to close it."""
+        monkeypatch.setattr(worker, "KEEP_ALIVE_S", 0.05)
+        with working() as office, socket.create_connection(office.listener.getsockname(), PATIENCE_S) as client:
+            begun_s = time.monotonic()
+            assert client.recv(1) == b""
+            assert time.monotonic() - begun_s < 3
+
     def test_successor_knows(self, office: Office) -> None:
         """After a crash, repeats of what lies in the lane are known at the door."""
         assert office.pay(1) == 202
@@ -240,6 +255,15 @@ class TestLeaving:
             client.settimeout(PATIENCE_S)
             assert client.recv(100).startswith(b"HTTP/1.1 202")
         assert office.wait_end() == 0
+
+    def test_request_without_end(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """It is not waited for longer than a moment."""
+        monkeypatch.setattr(worker, "STOP_WITHIN_S", 0.2)
+        with working() as office, socket.create_connection(office.listener.getsockname()) as client:
+            client.sendall(b"POST /payments HTTP/1.1\r\nHost: x\r\nContent-Length: 70\r\n\r\n{")
+            office.wait_for_beat()
+            os.kill(office.pid, signal.SIGTERM)
+            assert office.wait_end() == 0
 
 
 class TestStart:
