@@ -84,6 +84,17 @@ class TestRun:
 
         assert run(work) == child.EXIT_CRASH
 
+    def test_last_words(self, tmp_path: Path) -> None:
+        """What it has written comes out, though the process ends without tidying up."""
+
+        def work() -> int:
+            sys.stderr = (tmp_path / "log").open("w")
+            sys.stderr.write("why")
+            return 0
+
+        assert run(work) == 0
+        assert (tmp_path / "log").read_text() == "why"
+
     def test_signals(self) -> None:
         """A stop waits until it is listened to; nothing else is as in the supervisor, and Ctrl-C is not for a child."""
 
@@ -93,10 +104,14 @@ class TestRun:
             usual = {signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGCHLD)}
             return 0 if (blocked, ignored, usual) == ({signal.SIGTERM}, {signal.SIG_IGN}, {signal.SIG_DFL}) else 1
 
+        others = {signal.SIGINT: signal.SIG_DFL, signal.SIGHUP: signal.SIG_DFL, signal.SIGTERM: signal.SIG_IGN}
         previous = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGCHLD})
+        handlers = {number: signal.signal(number, handler) for number, handler in others.items()}
         try:
             assert run(look) == 0
         finally:
+            for number, handler in handlers.items():
+                signal.signal(number, handler)
             signal.pthread_sigmask(signal.SIG_SETMASK, previous)
 
     def test_told_before_it_listens(self) -> None:

@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
+from server import retire
 from server.redis_client import RedisClient
 from server.redis_scripts import HASH
 from server.redis_totals import TotalsHash
@@ -37,6 +38,11 @@ class TestCheck:
         half = HEADER._replace(is_whole=0)
         assert check(DEAD._replace(header=half), NAME, purge=Purge(1, 1), is_here=False) == half
 
+    def test_not_behind_a_purge_that_redis_has_lost(self) -> None:
+        """What it published is of after that purge, and counts."""
+        later = HEADER._replace(epoch=1)
+        assert check(DEAD._replace(header=later), NAME, purge=Purge(1, 0), is_here=False) == later
+
     @pytest.mark.parametrize("said_goodbye", [0, 1, RETIRED])
     def test_behind_a_purge_that_redis_has_lost(self, said_goodbye: int) -> None:
         """Nobody can tell whether what it published counts."""
@@ -64,6 +70,15 @@ class TestCheck:
         """Each with the reason why not."""
         with pytest.raises(Refusal, match=reason):
             check(member, NAME, purge=Purge(0, 0), is_here=is_here)
+
+
+class TestMembersHere:
+    """members_here."""
+
+    def test_a_segment_that_goes(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """While it is looked for: it is not here."""
+        monkeypatch.setattr(retire, "instances_present", lambda: ["removed-just-now"])
+        assert retire.members_here() == set()
 
 
 class TestTable:
@@ -156,6 +171,22 @@ class TestMain:
             segment_path(other.name).write_bytes(b"something else" * 1000)
             assert main([member.name]) == EXIT_REFUSED
             assert "It may be here: segment " in capsys.readouterr().err
+
+    def test_lives_after_all(
+        self, redis: RedisServer, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """Nobody is told that it was retired if it has published since it was looked at."""
+
+        async def refuse(*_: object) -> bool:
+            await asyncio.sleep(0)
+            return False
+
+        monkeypatch.setenv("REDIS_URL", redis.url)
+        monkeypatch.setattr(TotalsHash, "retire", refuse)
+        _, gone = self.run(redis, self.settle)
+        redis.ask(f"HSET {HASH} {gone}|seen 0")
+        assert main([gone]) == EXIT_REFUSED
+        assert "it lives" in capsys.readouterr().err
 
     async def test_published_meanwhile(self, redis: RedisServer, totals: TotalsHash) -> None:
         """A goodbye is said for the header that was looked at, and for no other."""

@@ -204,6 +204,7 @@ class TestServing:
         assert office.pay(1) == 202
         end(office.pid)
         office.start()
+        assert office.row.pid == office.pid
         assert [office.pay(1), office.pay(1, "20.00")] == [202, 409]
         assert office.segment.lane(0, 0).depth == 1
 
