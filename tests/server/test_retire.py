@@ -1,7 +1,11 @@
 """`python -m server.retire`: a member that never comes back is no reason for doubt any more, and no other is."""
 
 import asyncio
+import os
+import subprocess
+import sys
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 
 import pytest
 
@@ -20,6 +24,7 @@ from tests.server.naive_totals import Settled
 from tests.server.other_instance import other_instance
 from tests.shm.segments import segment_path
 
+ROOT = Path(__file__).parents[2]
 ONE = Settled(0, NOON_MS, 1990)
 NAME = "babac77403e8eace.0"
 HEADER = Header(*[0] * len(Header._fields))._replace(is_whole=1, default_payments=7, unknown_payments=2)
@@ -32,6 +37,11 @@ class TestCheck:
     def test_the_dead(self) -> None:
         """One that was not heard of for three beats, whose segment is not here."""
         assert check(DEAD, NAME, purge=Purge(0, 0), is_here=False) == HEADER
+
+    def test_unknown_after_its_goodbye(self) -> None:
+        """Nobody else will ask what became of those."""
+        header = HEADER._replace(said_goodbye=1)
+        assert check(DEAD._replace(header=header), NAME, purge=Purge(0, 0), is_here=False) == header
 
     def test_half_written_and_purged(self) -> None:
         """What is missing of it counts no more."""
@@ -198,6 +208,13 @@ class TestMain:
             assert not await totals.retire(member.name, found.header)
             _, (left,) = await totals.members()
             assert left.header != found.header
+
+    def test_as_a_program(self) -> None:
+        """It is started by its name, and ends with its status."""
+        environment = {name: value for name, value in os.environ.items() if name != "REDIS_URL"}
+        command = [sys.executable, "-m", "server.retire"]
+        result = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+        assert (result.returncode, result.stderr[:9], result.stdout) == (EXIT_WRONG_SETTING, "REDIS_URL", "")
 
     def test_settings(self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
         """Without Redis there are no members, and a Redis that is away is told."""
