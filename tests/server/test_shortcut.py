@@ -155,6 +155,7 @@ class TestSameAnswers:
             ([b"hello\r\n\r\n"], 0),
             ([request_of(*USUAL)[:9], request_of(*USUAL), request_of(*USUAL)], 0),
             ([request_of(*USUAL) + b"x"], 1),
+            ([request_of(*USUAL, "X: \xe9"), b"hello\r\n\r\n"], 1),
             ([request_of(*USUAL) + request_of(*USUAL) + b"GET\r\n\r\n"], 2),
             ([request_of(*USUAL) + request_of("Host: x", "Transfer-Encoding: chunked", body=b"z\r\n")], 1),
             ([request_of("Host: x", "Transfer-Encoding: chunked", body=b"z\r\n")], 0),
@@ -421,6 +422,19 @@ class TestConnection:
             assert not answer.done()
             protocols[0].flow.resume_writing()
             assert (await answer).startswith(b"HTTP/1.1 202 ")
+            writer.close()
+
+    async def test_who_has_all_answers_is_idle(self, protocols: list[ShortcutProtocol]) -> None:
+        """Though the last but one took the ordinary way, whose timer is off by then."""
+        async with serving(FakeGate(), shortcut=True) as port, asyncio.timeout(5):
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            for fields in ((*USUAL, "X: \xe9"), USUAL):
+                writer.write(request_of(*fields))
+                await reader.readuntil(b"\r\n\r\n")
+            for _ in range(2):
+                assert not protocols[0].transport.is_closing()
+                protocols[0]._close_if_idle()  # noqa: SLF001  the idle timer's call
+            assert protocols[0].transport.is_closing()
             writer.close()
 
     async def test_who_waits_for_an_answer_is_not_idle(self, protocols: list[ShortcutProtocol]) -> None:

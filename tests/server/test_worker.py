@@ -191,6 +191,13 @@ class TestServing:
         status, body = office.ask("GET", "/payments-summary?from=2025-07-15T12:34:57Z&to=2025-07-15T12:34:58Z")
         assert (status, b'"totalRequests":2,"totalAmount":2.00' in body) == (200, True)
 
+    def test_what_is_not_http(self, office: Office) -> None:
+        """It is refused in our own words: the protocol is ours."""
+        with socket.create_connection(office.listener.getsockname(), PATIENCE_S) as client:
+            client.sendall(b"hello\r\n\r\n")
+            with client.makefile("rb") as answer:
+                assert b"application/problem+json" in answer.read()
+
     def test_an_idle_connection(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """It is kept for as long as was set, not for uvicorn's five seconds: HAProxy must be the one to close it."""
         monkeypatch.setattr(worker, "KEEP_ALIVE_S", 0.05)
