@@ -78,11 +78,12 @@ class TestFlush:
 
     async def test_next(self, redis: RedisServer, hand: Hand) -> None:
         """What builds on what is there changes the fields it names and no others."""
-        await hand.write((0, 1, 1), None, {"m5": b"five", "m6": b"six", "s7": b"seven"})
-        found = await hand.write((0, 1, 2), (0, 1, 1), {"m6": b"6"}, {"s7", "never there"})
+        await hand.write((0, 1, 1), None, {"m5": b"five", "m6": b"six", "s7": b"seven", "s8": b"eight"})
+        found = await hand.write((0, 1, 2), (0, 1, 1), {"m6": b"6"}, {"s7", "s8"})
         assert (found.applied, found.header) == (True, header())
-        here = content(redis)
-        assert (here[f"{ME}|m5"], here[f"{ME}|m6"], f"{ME}|s7" in here) == ("five", "6", False)
+        assert (await hand.write((0, 1, 3), (0, 1, 2), dropped={"never there"})).applied
+        here = {name: value for name, value in content(redis).items() if not name.endswith("|h")}
+        assert here == {f"{ME}|m5": "five", f"{ME}|m6": "6", "roster": ME}
 
     async def test_repeated_and_late(self, redis: RedisServer, hand: Hand) -> None:
         """A write that comes again, or after a newer one, changes nothing."""

@@ -113,12 +113,13 @@ class TestHealthPolls:
             assert await totals.lease_health_poll(1) == most_ms
         await asyncio.gather(*(client.aclose() for client in clients))
 
-    async def test_shared(self, totals: TotalsHash, pair: list[Published]) -> None:
+    @pytest.mark.parametrize("processor", [0, 1])
+    async def test_shared(self, totals: TotalsHash, pair: list[Published], processor: int) -> None:
         """What was found is told with every flush."""
         shared = SharedHealth(Health(failing=True, response_ms_min=20), NOON_MS)
-        await totals.share_health(1, shared)
+        await totals.share_health(processor, shared)
         await pair[0].flush()
-        assert pair[0].news == [(1, shared)]
+        assert pair[0].news == [(processor, shared)]
 
     async def test_of_another_program(self, redis: RedisServer, totals: TotalsHash, pair: list[Published]) -> None:
         """A poll that can't be read is no poll: publishing goes on, and the next poll is heard of."""
