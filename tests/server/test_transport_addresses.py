@@ -129,12 +129,12 @@ class TestAddresses:
             monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", FakeLookUp(["127.0.0.1"]))
             monkeypatch.setattr(module, "ADDRESSES_FOR_S", 60)
             await talk.exchange(b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 0\r\n\r\n")
-            monkeypatch.setattr(talk.transport._addresses, "leads_to", lambda *_: asyncio.Future())  # noqa: SLF001  it hangs
+            monkeypatch.setattr(talk.transport._resolver, "leads_to", lambda *_: asyncio.Future())  # noqa: SLF001  it hangs
             call = talk.call(connect=5.0)
             await asyncio.sleep(0)  # the kernel has made the connection by now
             talk.accept_at_once().close()
             assert type(await failure(call)) is httpx.ConnectError
-            assert talk.transport._addresses._doubts == 1  # noqa: SLF001  nobody else has seen it
+            assert talk.transport._resolver._doubts == 1  # noqa: SLF001  nobody else has seen it
 
     async def test_addresses_in_turn(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """Of several addresses the first that takes the connection is used, and kept to."""

@@ -142,7 +142,7 @@ class TestApply:
         table.begin(2, tried, 5_000)
         table.apply(2, Event.SURE_NO)
         assert table.apply(2, Event.FOUND_ELSEWHERE, found) is State.DUPLICATE
-        assert table.read(2) == Kept(State.DUPLICATE, found, 1, 1, *payment(1), 5_000, 0)
+        assert table.read(2) == Kept(State.DUPLICATE, found, 1, *payment(1), 5_000, 0)
 
     def test_what_the_state_table_lacks_is_refused(self) -> None:
         """An event that cannot happen changes nothing."""
