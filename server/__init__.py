@@ -87,7 +87,8 @@ The words, where one is not the field's own:
 - life: counted up by each dispatcher that starts on a journal
 - epoch: a purge, by its number; totals count from the last one
 - fold: an ended payment's record goes into the sums of the journal's base, and the payment is forgotten
-- absence: the whole instance was down, and its clients may have gone to a sibling
+- absence: the whole instance was down, and its clients may have gone to a sibling; a sibling is absent, too, while it
+  stops or lacks a web worker
 - unverified: accepted before an absence: asked for everywhere before it is sent
 - unknown: sent, and nobody knows whether it arrived: it belongs to that processor until that is known
 """

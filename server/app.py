@@ -62,7 +62,7 @@ class PaymentGate(Protocol):
         """True once this worker is about to stop."""
 
     def accept(self, payment: Payment) -> Acceptance:
-        """Commits a payment to the ring, or says why not; committed when it returns."""
+        """Commits a payment to its lane, or says why not."""
 
     def find(self, correlation_id: bytes) -> PaymentStatus | None:
         """The payment taken first under this id; None if never seen or forgotten. Raises LookupUnavailable if that

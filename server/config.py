@@ -196,9 +196,10 @@ SETTINGS: dict[str, Setting] = {
     "flush_ms": Setting("FLUSH_MS", "12", _whole(1, 20), "milliseconds", "the longest that a settlement waits for "
         "others before its totals go to Redis; with none about to follow it does not wait"),
     "leave_ms": Setting("LEAVE_S", "1.5", _seconds("0", "60"), "seconds", "a stopping worker answers 404 on /health "
-        "this long before it stops listening: three checks of HAProxy. With more, raise `stop_grace_period`"),
+        "this long before it stops listening: three checks of HAProxy"),
     "drain_ms": Setting("DRAIN_S", "5", _seconds("0", "600"), "seconds", "a stopping dispatcher settles what it can "
-        "this long; the rest stays in the segment. With more, raise `stop_grace_period` in docker-compose.yml"),
+        "this long; the rest stays in the segment. Keep `stop_grace_period` in docker-compose.yml above LEAVE_S + "
+        "DRAIN_S + 7.5 s"),
     "stuck_ms": Setting("STUCK_S", "5", _seconds("1", "600"), "seconds", "a process whose heart has not beaten this "
         "long is killed and replaced (60 s while it starts); ten beats, so that a starved machine kills nobody. Keep "
         "it below HAProxy's `timeout server` (10 s)"),

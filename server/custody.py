@@ -28,7 +28,7 @@ from shm import (
     recover,
 )
 
-IN_FRONT_ATTEMPTS_MAX = 16  # as a probe that takes some 7 s: in most outages the dearer one has it by then
+IN_FRONT_ATTEMPTS_MAX = 16  # so many probes take some 7 s: in most outages the dearer one has it by then
 FOLD_BATCH_MAX = 64  # one base commit for so many records: under half a millisecond at once
 FOLD_PART = 16  # and at most one in so many of the journal's records: the rest stays remembered
 

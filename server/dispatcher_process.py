@@ -42,11 +42,14 @@ from shm import (
 
 OLD_MS = 1000  # what was requested longer ago is published at once: an audit's window ends 1.5 s ago
 DRAIN_LOOK_S = 0.02
+TOLD_TOGETHER_S = 0.2  # if the whole process group is told to stop, its supervisor has said so by then
 VERIFY_LOOK_S = 0.01
 LOOK_PAUSE_S = 0.1  # at least between two looks at the siblings: they may take long
 INTRODUCED_WITHIN_S = 0.5  # payments do not wait longer for Redis, and only after an absence
-BLIND_BEATS_MAX = 6  # then the process ends: idle connections keep their descriptors, and its successor has none
-LAST_FLUSH_WITHIN_MS = 2500  # two calls to Redis that time out, and a little
+BLIND_BEATS_MAX = (
+    6  # then the process ends: idle connections keep their descriptors, and its successor begins without any
+)
+LAST_FLUSH_WITHIN_MS = 3500  # three calls to Redis that time out, and a little
 
 
 def serve(config: Config, segment: Segment, index: int, doorbell: int) -> int:
@@ -79,7 +82,7 @@ class DispatcherProcess:
 
     Who calls whom beside the plain way: custody tells of each change (`_tell_change`), which goes to the publisher and
     may hurry it; the dispatcher hurries it when nothing is about to follow; custody has intake empty the lanes before
-    it forgets; health news go to the circuits.
+    it forgets; health news goes to the circuits.
 
     Args:
         config: all settings.
@@ -248,17 +251,18 @@ class DispatcherProcess:
     async def _drain(self, dispatcher: Dispatcher) -> None:
         """Settles what can be settled within the time given; the rest stays in the segment.
 
-        Several things end independently of each other, so this looks instead of being told. At first it waits: if the
-        whole process group was told to stop, the supervisor is about to say so.
+        Several things end independently of each other, so this looks instead of being told.
         """
         deadline_ms = self._clock.ticks_ms() + self._config.drain_ms
-        while True:
-            await asyncio.sleep(DRAIN_LOOK_S)
-            if self._clock.ticks_ms() >= deadline_ms or not (dispatcher.unsettled() or self._may_accept_still()):
+        await asyncio.sleep(min(TOLD_TOGETHER_S, self._config.drain_ms / 1000))
+        # In this order: a web worker that has ended publishes no more.
+        while self._may_accept_still() or dispatcher.unsettled():
+            if self._clock.ticks_ms() >= deadline_ms:
                 return
+            await asyncio.sleep(DRAIN_LOOK_S)
 
     def _may_accept_still(self) -> bool:
-        """Whether the instance is stopping, and has web workers that have not ended: nobody comes after this one."""
+        """Whether the instance is stopping and has web workers that have not ended: they may accept still."""
         if self._segment.supervisor_counters().phase is not Phase.LEAVING:
             return False
         rows = (self._segment.worker_counters(worker) for worker in range(self._segment.geometry.workers))

@@ -16,7 +16,8 @@ from server.unknowns import ASKED_AT_ONCE_MAX
 from server.verification import VERIFIED_AT_ONCE_MAX
 from shm import Segment
 
-SPARE_CONNECTIONS = ASKED_AT_ONCE_MAX + VERIFIED_AT_ONCE_MAX + PROBES_MAX + 2  # questions, probes, a health poll
+SPARE_CONNECTIONS = ASKED_AT_ONCE_MAX + VERIFIED_AT_ONCE_MAX + PROBES_MAX + 2
+"""Connections beside those of payments: for questions, probes and one more of them, and a health poll."""
 
 
 class Outside(NamedTuple):

@@ -8,7 +8,7 @@ reads or drops what it is told to.
 from enum import Enum, unique
 from typing import NamedTuple
 
-HAPROXY_RETURNS_MS = 5000  # HAProxy needs 2 s to send an instance its ids again
+HAPROXY_RETURNS_MS = 5000  # HAProxy needs up to 2 s to send an instance its ids again
 
 
 @unique
@@ -73,7 +73,7 @@ class Presence:
         | any | those that its workers published lately | two generations of them |
         | says that it is leaving | all that it remembers: read now, and again when it is gone | R after it is back |
         | holds no supervisor's lock | all that it remembers: read now | the same |
-        | has a web worker away | the same, if it was not read since that one served; R apart at least | the same |
+        | has a web worker away | the same, if it was not read since that one served; at most once in R | the same |
         | has been back for under R, and was not read before | the same | R after it was read |
         | was unwatched: old requests may lie here that went there since | the same | the same |
 

@@ -93,6 +93,7 @@ class Supervisor:
         try:
             pid = os.fork()
         except OSError as error:  # no memory or too many processes: the others live on
+            row.phase = Phase.GONE
             _log.error("%s can't be started now: %s", role, error)
             self._children.put_off(role, _now_ms())
             return

@@ -38,9 +38,13 @@ async def verify(custody: Custody, processors: tuple[Processor, Processor], sibl
     copies = _Copies(custody, siblings, clock)
     silent = set[str]()  # names of processors that have given no answer
     askers = [_Asker(custody, processors, copies, silent) for _ in range(VERIFIED_AT_ONCE_MAX)]
+    undecided: Collection[int]
     undecided_pause_s = PAUSE_MIN_S
     while custody.unverified:
-        undecided = copies.leave_to_siblings()
+        try:
+            undecided = copies.leave_to_siblings()
+        except OSError:  # no descriptor to look with: nobody can tell now; if that lasts, this process ends
+            undecided = set(custody.unverified)
         # What the lanes bring meanwhile is for the next round, and so are the undecided.
         slots = iter([slot for slot in custody.unverified if slot not in undecided])
         await asyncio.gather(*(asker.ask(slots) for asker in askers))

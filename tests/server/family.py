@@ -25,17 +25,6 @@ Life = Callable[[Counters], int]
 
 def patient(counters: Counters) -> int:
     """Beats until told to stop."""
-    return _beat_until_told(counters)
-
-
-def lingering(counters: Counters) -> int:
-    """Beats until told to stop, and ends a while later, as web workers do that let their clients finish."""
-    status = _beat_until_told(counters)
-    time.sleep(0.7)
-    return status
-
-
-def _beat_until_told(counters: Counters) -> int:
     told: list[int] = []
     signal.signal(signal.SIGTERM, lambda number, _: told.append(number))
     child.hear_stop()
@@ -44,6 +33,13 @@ def _beat_until_told(counters: Counters) -> int:
         counters.beat()
         time.sleep(0.005)
     return 0
+
+
+def lingering(counters: Counters) -> int:
+    """Beats until told to stop, and ends a while later, as web workers do that let their clients finish."""
+    status = patient(counters)
+    time.sleep(2.0)
+    return status
 
 
 def stubborn(counters: Counters) -> int:
@@ -159,7 +155,7 @@ def running(
         settings: of the environment.
     """
     with fresh_instance() as instance:
-        small = {"WEB_WORKERS": "2", "LANE_SLOTS": "8", "WAITING_SLOTS": "8", "JOURNAL_RECORDS": "32", "LEAVE_S": "0"}
+        small = {"WEB_WORKERS": "2", "LANE_SLOTS": "8", "WAITING_SLOTS": "8", "JOURNAL_RECORDS": "32", "LEAVE_S": "5"}
         config = load({"INSTANCE": instance, **small, **settings})
         segment = Segment.create(instance, config.geometry)
         diary = folder / "diary"

@@ -345,7 +345,7 @@ class TestHealth:
         assert told(probing(), 5).may_probe(NOW_MS, 2)
 
     def test_no_probe_to_one_that_is_known_to_be_slow(self) -> None:
-        """Unless there is no other way left, or the news are old."""
+        """Unless there is no other way left, or the news is old."""
         circuit = told(opened(ago_ms=PROBE_PAUSE_MIN_MS), SLOW_MS + 1)
         assert not circuit.may_probe(NOW_MS, 1)
         assert circuit.may_probe(NOW_MS, 1, even_if_slow=True)

@@ -253,7 +253,8 @@ class TestPaying:
             mine = range(40 * attempt, 40 * (attempt + 1))
             station.accept(*mine)
             await station.wait_for(lambda: set(station.states(*mine)) == {State.SENDING}, "not sent")  # noqa: B023
-            await asyncio.sleep(0.1)  # connections are made
+            limit = station.processors[0].processor.payments_limit
+            await station.wait_for(lambda: limit.running == len(mine), "not arrived")  # noqa: B023
             os.kill(station.pid, signal.SIGSTOP)
             await asyncio.sleep(2.0)  # the answers come, and the time of four beats passes
             assert set(station.states(*mine)) == {State.SENDING}
@@ -285,8 +286,10 @@ class TestStopping:
         assert time.monotonic() - begun_s < 5
         assert station.row.phase is Phase.GONE
 
-    async def test_drains(self, station: Station) -> None:
+    async def test_drains(self, make: Callable[..., Station]) -> None:
         """What can be settled within the time given is."""
+        station = make(DRAIN_S="10")
+        await station.start()
         station.processors[0].processor.settings.delay_ms = 100
         station.accept(*range(10))
         await station.wait_for(lambda: set(station.states(*range(10))) <= {State.SENDING, State.SETTLED}, "not sent")

@@ -281,7 +281,7 @@ class TestKeepHouse:
         assert beating.beats == 2 * BLIND_BEATS_MAX + 2
 
     async def test_blind_while_it_leaves(self, make: Callable[..., House], monkeypatch: pytest.MonkeyPatch) -> None:
-        """There is no successor then, and what is in flight has until the end."""
+        """There may be no successor then, and what is in flight has until the end."""
         house = make()
         one, beating = plain(house), FakeBeating()
         house.row.phase = Phase.LEAVING
@@ -292,6 +292,35 @@ class TestKeepHouse:
             while beating.beats < 3 * BLIND_BEATS_MAX:
                 await asyncio.sleep(0)
         leaving.cancel()
+
+
+class TestDrain:
+    """DispatcherProcess._drain."""
+
+    async def test_what_the_last_worker_leaves(
+        self, make: Callable[..., House], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """It published in the moment in which it ended: whether it has ended is looked at first."""
+        one, lane, taken = plain(make()), list[int](), list[int]()
+
+        class Draining:
+            """Takes what is in the lane when it is asked."""
+
+            def unsettled(self) -> int:
+                """How many there were."""
+                taken.extend(lane)
+                lane.clear()
+                return 0
+
+        looks = iter([True, False])
+
+        def may_accept_still() -> bool:
+            lane.append(1)
+            return next(looks)
+
+        monkeypatch.setattr(one, "_may_accept_still", may_accept_still)
+        await one._drain(Draining())  # type: ignore[arg-type]  # noqa: SLF001  as its process does
+        assert (lane, len(taken)) == ([], 2)
 
 
 class TestPublishing:

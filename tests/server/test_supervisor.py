@@ -93,9 +93,12 @@ class TestRoles:
     def test_short_lives(self, tmp_path: Path) -> None:
         """Children that die at once are tried again with growing pauses, not without end at once."""
         with running(tmp_path, worker_life=lambda _: 1) as family:
+            family.wait_for(
+                lambda: family.pids()[0] != 0 and family.count(SupervisorCount.FORKS) > 4, "not tried again"
+            )
             time.sleep(1.0)
             forks = family.count(SupervisorCount.FORKS) - 1
-            assert 2 * 2 <= forks <= 2 * 6  # at 0, 0, 0.1, 0.3, 0.7 s, or later on a busy machine
+            assert 2 * 2 <= forks <= 2 * 7  # at 0, 0, 0.1, 0.3, 0.7, 1.5, 3.1 s, or later on a busy machine
             assert is_alive(family.pids()[0])
 
     def test_leaving_unasked(self, tmp_path: Path) -> None:
@@ -119,7 +122,7 @@ class TestRoles:
 
     def test_a_damaged_row(self, tmp_path: Path) -> None:
         """Whoever beats in it lives on, and so does the supervisor; who is silent in it is killed as ever."""
-        with running(tmp_path, dispatcher_life=silent, STUCK_S="2") as family:
+        with running(tmp_path, dispatcher_life=silent, STUCK_S="2", DRAIN_S="0.2") as family:
             family.wait_ready()
             before = family.pids()
             for row in family.rows():
@@ -127,7 +130,7 @@ class TestRoles:
             family.wait_for(lambda: family.pids()[0] != before[0], "the silent one is not replaced")
             assert family.pids()[1:] == before[1:]
             assert family.rows()[0].phase in {Phase.STARTING, Phase.READY}  # mended with the successor
-            assert family.count(SupervisorCount.KILLS_OF_STUCK) == 1
+            assert family.count(SupervisorCount.KILLS_OF_STUCK) >= 1
             family.tell()
             assert family.wait_end() == 0
             assert [row.phase for row in family.rows()] == [Phase.GONE] * 3
@@ -270,7 +273,7 @@ class TestStop:
     @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
     def test_a_dispatcher_ends_before_the_workers(self, tmp_path: Path, number: int) -> None:
         """It is replaced, so that what the workers still accept is paid; systemd tells the whole group at once."""
-        with running(tmp_path, worker_life=lingering, LEAVE_S="2") as family:
+        with running(tmp_path, worker_life=lingering) as family:
             family.wait_ready()
             family.tell()
             row = family.segment.supervisor_counters()
@@ -283,7 +286,7 @@ class TestStop:
 
     def test_a_worker_dies_while_stopping(self, tmp_path: Path) -> None:
         """A web worker is not replaced any more, nor is a dispatcher that is told and has to be killed."""
-        with running(tmp_path, lingering, stubborn, LEAVE_S="2", DRAIN_S="0.2") as family:
+        with running(tmp_path, lingering, stubborn, DRAIN_S="0.2") as family:
             family.wait_ready()
             family.tell()
             row = family.segment.supervisor_counters()

@@ -1,6 +1,7 @@
 """server/verification.py: what is done with the copies that siblings have, round by round."""
 
-from collections.abc import Iterator, Sequence
+import errno
+from collections.abc import Callable, Iterator, Sequence
 
 import pytest
 
@@ -45,6 +46,25 @@ class TestSeveralSiblings:
         copies = verification._Copies(returned.custody, returned.siblings, returned.clock)  # noqa: SLF001  one step of it
         assert not copies.leave_to_siblings()
         assert (list(returned.custody.unverified), len(returned.ended())) == ([], 1)
+
+
+class TestWithoutDescriptors:
+    """Siblings can't be looked at."""
+
+    async def test_for_a_while(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Nothing is decided meanwhile, and the process goes on; it ends itself if that lasts."""
+        returned = Returned(1, 2)
+        looks = iter(range(2))
+
+        def copies(_: Callable[[bytes], bool]) -> dict[bytes, list[FakeCopy]]:
+            if next(looks) == 0:
+                raise OSError(errno.EMFILE, "no descriptors")
+            assert len(returned.custody.unverified) == 2
+            return {copy_of(1).correlation_id: [FakeCopy(counts=True)]}
+
+        monkeypatch.setattr(returned.siblings, "copies", copies)
+        await returned.verify()
+        assert (returned.waiting(), len(returned.ended())) == ([2], 1)
 
 
 class TestSlots:
