@@ -42,10 +42,10 @@ cents, above zero and at most the configured limit. Plain, as one is made per re
 class Acceptance(Enum):
     """What became of a payment at the door."""
 
-    ACCEPTED = auto()  # committed to the ring: it will be paid
+    ACCEPTED = auto()  # committed to its lane: it will be paid
     REPEATED = auto()  # same id and amount as one remembered: charged once, so nothing to do
     CONFLICT = auto()  # same id as one remembered, another amount: turned away
-    FULL = auto()  # no room in the ring: turned away, the client may try again
+    FULL = auto()  # no room in its lane: turned away, the client may try again
 
 
 class PaymentStatus(NamedTuple):
