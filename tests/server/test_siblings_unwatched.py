@@ -1,9 +1,11 @@
 """server/siblings.py: after a time in which nobody here looked or served, all that siblings remember counts."""
 
+from collections.abc import Iterator
+
 import pytest
 
 from server.siblings import SERVES_WITHIN_MS, Sibling, Siblings
-from shm import Lane, Phase
+from shm import Phase
 from tests.fakes import FakeClock
 from tests.server.other_instance import (
     EARLIER_MS,
@@ -22,9 +24,41 @@ from tests.server.other_instance import (
 pytestmark = pytest.mark.usefixtures("forgetful")
 
 
-def lanes_of(here: OtherInstance) -> list[Lane]:
-    """The lanes of our own instance to the dispatcher that asks."""
-    return [here.segment.lane(worker, 0) for worker in range(GEOMETRY.workers)]
+class Ours:
+    """Our own instance, which looks at another one whose oldest id is not among its latest.
+
+    Attributes:
+        here: the instance.
+        rows: of its web workers.
+    """
+
+    def __init__(self, here: OtherInstance, other: OtherInstance, clock: FakeClock) -> None:
+        self.here = here
+        self.rows = [here.segment.worker_counters(worker) for worker in range(GEOMETRY.workers)]
+        self._other = other
+        self._clock = clock
+        other.take(copy_of(1, accepted_ms=EARLIER_MS))
+        other.take(copy_of(2))
+        other.start()
+
+    def look(self) -> Siblings:
+        """A dispatcher begins to look."""
+        lanes = [self.here.segment.lane(worker, 0) for worker in range(GEOMETRY.workers)]
+        return Siblings([sibling_of(self._other.name, self._clock)], self._clock, self.rows, lanes)
+
+    def look_for_long(self) -> Siblings:
+        """A dispatcher has looked for a while, with all web workers at work."""
+        self.here.start()
+        siblings = self.look()
+        pass_time(siblings, self._clock, 2 * RETURNING_MS)
+        return siblings
+
+
+@pytest.fixture
+def ours(other: OtherInstance, clock: FakeClock) -> Iterator[Ours]:
+    """Our own instance."""
+    with other_instance() as here:
+        yield Ours(here, other, clock)
 
 
 class TestUnwatched:
@@ -52,81 +86,55 @@ class TestUnwatched:
         assert amount_of(siblings, copy_of(3)) is None
 
     @pytest.mark.parametrize("how", ["dead", "starting", "hung"])
-    def test_after_a_time_without_a_worker_of_ours(self, other: OtherInstance, clock: FakeClock, how: str) -> None:
+    def test_after_a_time_without_a_worker_of_ours(self, ours: Ours, clock: FakeClock, how: str) -> None:
         """A request may have lain in its socket that its client has sent there since; the dispatcher lives on."""
-        other.take(copy_of(1, accepted_ms=EARLIER_MS))
-        other.take(copy_of(2))
-        other.start()
-        with other_instance() as here:
-            here.start()
-            rows = [here.segment.worker_counters(worker) for worker in range(GEOMETRY.workers)]
-            siblings = Siblings([sibling_of(other.name, clock)], clock, rows, lanes_of(here))
-            pass_time(siblings, clock, 2 * RETURNING_MS)
-            for away_ms, found in ((SERVES_WITHIN_MS, None), (SERVES_WITHIN_MS + 1, 1990)):
-                assert amount_of(siblings, copy_of(1)) is None
-                if how == "hung":
-                    rows[1].beat((clock.ticks_ms() - SERVES_WITHIN_MS) * 1000)
-                else:
-                    rows[1].phase = Phase.GONE if how == "dead" else Phase.STARTING
-                pass_time(siblings, clock, away_ms)
-                assert amount_of(siblings, copy_of(1)) is None
-                rows[1].phase = Phase.READY
-                rows[1].beat(NEVER_SILENT_US)
-                assert amount_of(siblings, copy_of(1)) == found
-
-    def test_one_of_ours_after_another(self, other: OtherInstance, clock: FakeClock) -> None:
-        """Each has its own absence, be others away or not."""
-        other.take(copy_of(1, accepted_ms=EARLIER_MS))
-        other.take(copy_of(2))
-        other.start()
-        with other_instance() as here:
-            here.start()
-            rows = [here.segment.worker_counters(worker) for worker in range(GEOMETRY.workers)]
-            siblings = Siblings([sibling_of(other.name, clock)], clock, rows, lanes_of(here))
-            pass_time(siblings, clock, 2 * RETURNING_MS)
-            for row in rows:
-                row.phase = Phase.GONE
-                pass_time(siblings, clock, 2 * RETURNING_MS)
+        siblings, row = ours.look_for_long(), ours.rows[1]
+        for away_ms, found in ((SERVES_WITHIN_MS, None), (SERVES_WITHIN_MS + 1, 1990)):
             assert amount_of(siblings, copy_of(1)) is None
-            rows[0].phase = Phase.READY
-            assert amount_of(siblings, copy_of(1)) == 1990
+            if how == "hung":
+                row.beat((clock.ticks_ms() - SERVES_WITHIN_MS) * 1000)
+            else:
+                row.phase = Phase.GONE if how == "dead" else Phase.STARTING
+            pass_time(siblings, clock, away_ms)
+            assert amount_of(siblings, copy_of(1)) is None
+            row.phase = Phase.READY
+            row.beat(NEVER_SILENT_US)
+            assert amount_of(siblings, copy_of(1)) == found
+
+    def test_one_of_ours_after_another(self, ours: Ours, clock: FakeClock) -> None:
+        """Each has its own absence, be others away or not."""
+        siblings = ours.look_for_long()
+        for row in ours.rows:
+            row.phase = Phase.GONE
+            pass_time(siblings, clock, 2 * RETURNING_MS)
+        assert amount_of(siblings, copy_of(1)) is None
+        ours.rows[0].phase = Phase.READY
+        assert amount_of(siblings, copy_of(1)) == 1990
 
     @pytest.mark.parametrize("phase", [Phase.GONE, Phase.LEAVING])
-    def test_one_of_ours_was_back_for_a_moment(self, other: OtherInstance, clock: FakeClock, phase: Phase) -> None:
+    def test_one_of_ours_was_back_for_a_moment(self, ours: Ours, clock: FakeClock, phase: Phase) -> None:
         """It read what lay in its socket, and is away again when that is taken from its lane."""
-        other.take(copy_of(1, accepted_ms=EARLIER_MS))
-        other.take(copy_of(2))
-        other.start()
-        with other_instance() as here:
-            here.start()
-            rows = [here.segment.worker_counters(worker) for worker in range(GEOMETRY.workers)]
-            siblings = Siblings([sibling_of(other.name, clock)], clock, rows, lanes_of(here))
-            pass_time(siblings, clock, 2 * RETURNING_MS)
-            rows[1].phase = phase
-            pass_time(siblings, clock, 2 * RETURNING_MS)
-            assert amount_of(siblings, copy_of(1)) is None
-            here.publish(copy_of(1), worker=1, dispatcher=0)
-            assert amount_of(siblings, copy_of(1)) == 1990
-            pass_time(siblings, clock, 2 * RETURNING_MS)
-            assert amount_of(siblings, copy_of(1)) is None
+        siblings = ours.look_for_long()
+        ours.rows[1].phase = phase
+        pass_time(siblings, clock, 2 * RETURNING_MS)
+        assert amount_of(siblings, copy_of(1)) is None
+        ours.here.publish(copy_of(1), worker=1, dispatcher=0)
+        assert amount_of(siblings, copy_of(1)) == 1990
+        pass_time(siblings, clock, 2 * RETURNING_MS)
+        assert amount_of(siblings, copy_of(1)) is None
 
-    def test_a_start_without_workers(self, other: OtherInstance, clock: FakeClock) -> None:
+    @pytest.mark.parametrize(("starting_ms", "found"), [(SERVES_WITHIN_MS, None), (SERVES_WITHIN_MS + 1, 1990)])
+    def test_a_start_without_workers(
+        self, ours: Ours, other: OtherInstance, clock: FakeClock, starting_ms: int, found: int | None
+    ) -> None:
         """All is read at once; and again when they are at work, unless that is soon."""
-        other.take(copy_of(1, accepted_ms=EARLIER_MS))
-        other.start()
-        with other_instance() as here:
-            rows = [here.segment.worker_counters(worker) for worker in range(GEOMETRY.workers)]
-            for starting_ms, found in ((SERVES_WITHIN_MS, None), (SERVES_WITHIN_MS + 1, 1990)):
-                siblings = Siblings([sibling_of(other.name, clock)], clock, rows, lanes_of(here))
-                assert amount_of(siblings, copy_of(1)) == 1990
-                other.take(copy_of(2, accepted_ms=EARLIER_MS))
-                other.take(copy_of(3))
-                pass_time(siblings, clock, starting_ms)
-                here.start()
-                assert amount_of(siblings, copy_of(2)) == found
-                here.close()
-                for row in rows:
-                    row.phase = Phase.GONE
+        siblings = ours.look()
+        assert amount_of(siblings, copy_of(1)) == 1990
+        other.take(copy_of(3, accepted_ms=EARLIER_MS))
+        other.take(copy_of(4))
+        pass_time(siblings, clock, starting_ms)
+        ours.here.start()
+        assert amount_of(siblings, copy_of(3)) == found
 
     def test_absent_before_and_after_a_time_without_a_look(self, other: OtherInstance, clock: FakeClock) -> None:
         """Nobody knows whether it served in between."""
