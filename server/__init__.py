@@ -80,7 +80,8 @@ The words, where one is not the field's own:
 - dispatcher: a process; its loop is dispatcher.py; its totals are a *member* of the Redis hash
 - lane, table, journal: of a segment (`shm/__init__.py`): what was accepted, what is in care, what ended
 - turn: what a dispatcher does between two waits
-- heart: a process writes the time into its row twice a second; one that stops is killed
+- heart: twice a second a process writes into its row that it lives, and a dispatcher until when it has handled what
+  came; one that stops is killed
 - sibling: another instance, as far as its ids count here
 - neighbour: a dispatcher of this volume, as far as its totals are concerned
 - header: what a member says of itself with each flush; goodbye: with its last one, if it stops in order
