@@ -270,6 +270,7 @@ class FakeBeating:
 class TestKeepHouse:
     """DispatcherProcess._keep_house."""
 
+    @pytest.mark.slow
     async def test_blind_for_too_long(self, make: Callable[..., House], monkeypatch: pytest.MonkeyPatch) -> None:
         """The process ends, as nothing is taken meanwhile; not if it could look at its siblings in between."""
         one, beating = plain(make()), FakeBeating()
@@ -280,6 +281,7 @@ class TestKeepHouse:
             await one._keep_house(beating)  # type: ignore[arg-type]  # noqa: SLF001  as its process does
         assert beating.beats == 2 * BLIND_BEATS_MAX + 2
 
+    @pytest.mark.slow
     async def test_blind_while_it_leaves(self, make: Callable[..., House], monkeypatch: pytest.MonkeyPatch) -> None:
         """There may be no successor then, and what is in flight has until the end."""
         house = make()

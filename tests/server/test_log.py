@@ -166,6 +166,7 @@ class TestNotWritten:
 class TestInstance:
     """`python -m server`."""
 
+    @pytest.mark.slow
     def test_goes_on_without_a_reader(self) -> None:
         """Its log is set up with this handler: more lines than a pipe holds do not stop the process."""
         program = (

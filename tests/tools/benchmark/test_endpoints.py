@@ -113,6 +113,7 @@ class TestGateway:
         Gateway(bank.gateway.url).purge()
         assert [(asked.method, asked.path) for asked in bank.gateway.asked] == [("POST", "/purge-payments")]
 
+    @pytest.mark.slow
     def test_waits_for_one_that_has_just_started(self, bank: Bank) -> None:
         """A 503 passes by itself; one that stays is a sentence in the end."""
         bank.starting = 2

@@ -96,6 +96,7 @@ class TestRequireDocker:
 class TestComposed:
     """Composed."""
 
+    @pytest.mark.slow
     def test_start(self, fake: FakeDocker, composed: Composed, said: list[str]) -> None:
         """Processors first: the gateway's file needs their network."""
         composed.start()
@@ -137,6 +138,7 @@ class TestComposed:
         composed.look_after()
         assert composed.status() == "accepted 5  settled: default 3, fallback 1  waiting 1"
 
+    @pytest.mark.slow
     def test_stop_without_volumes(self, fake: FakeDocker, composed: Composed) -> None:
         """When the start failed before there were any."""
         composed.stop()
@@ -148,6 +150,7 @@ class TestComposed:
             "processors down",
         ]
 
+    @pytest.mark.slow
     @pytest.mark.parametrize(("unsettled", "down"), [(0, "gateway down --volumes"), (3, "gateway down")])
     def test_stop(self, fake: FakeDocker, composed: Composed, said: list[str], unsettled: int, down: str) -> None:
         """Instances first; volumes with unsettled payments stay, and their segments are named."""
@@ -164,6 +167,7 @@ class TestComposed:
             for number in ((1, 2) if unsettled else ())
         ]
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("case", ["*--json) echo not json ;;", "*--json) echo no way >&2; exit 3 ;;"])
     def test_in_doubt_volumes_stay(self, fake: FakeDocker, composed: Composed, said: list[str], case: str) -> None:
         """What can't be read may hold payments."""
@@ -172,6 +176,7 @@ class TestComposed:
         assert fake.calls()[-2] == "gateway down"
         assert "stays, its segments could not be read" in said[-1]
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("fails", ["stop app1 app2", "volume ls --quiet"])
     def test_what_can_not_be_stopped_in_order_is_taken_down(
         self, fake: FakeDocker, composed: Composed, fails: str
@@ -182,6 +187,7 @@ class TestComposed:
             composed.stop()
         assert fake.calls()[-2:] == ["gateway down", "processors down"]
 
+    @pytest.mark.slow
     def test_processors_are_stopped_whatever_happens(self, fake: FakeDocker, composed: Composed) -> None:
         """Their containers have names that others may need."""
         fake.answer(f"*{PROJECT}*down*) echo no >&2; exit 1 ;;")

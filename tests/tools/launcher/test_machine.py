@@ -137,6 +137,7 @@ class TestRequireNobodyRuns:
 class TestOnlyRun:
     """only_run."""
 
+    @pytest.mark.slow
     def test_one_at_a_time(self) -> None:
         """A second one is told whose turn it is, also while the first clears up; nothing of the lock is left."""
         instance = unique_instance()
