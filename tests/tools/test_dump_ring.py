@@ -105,6 +105,16 @@ class TestDumpRing:
         shown = subprocess.run(["sh", "-c", command], capture_output=True, text=True, timeout=LIMIT_S, check=True)
         assert (shown.stdout.count("\n"), shown.stderr) == (1, "")
 
+    @pytest.mark.parametrize("further", [[], ["--watch", "30"]])
+    def test_a_full_disk(self, filled: Filled, further: list[str]) -> None:
+        """One sentence, no traceback, also as the process ends."""
+        command = [str(PROGRAM), filled.instance, *further]
+        with Path("/dev/full").open("w") as full:
+            shown = subprocess.run(
+                command, stdout=full, stderr=subprocess.PIPE, text=True, timeout=LIMIT_S, check=False
+            )
+        assert (shown.returncode, shown.stderr) == (4, "dump_ring: No space left on device\n")
+
 
 class TestModule:
     """`python -m tools.ring_view`, the way in where there is no `.venv`."""

@@ -132,8 +132,8 @@ def taken_up(instances: Sequence[str]) -> list[str]:
         except (SegmentError, BrokenInvariant):
             continue  # none, or one about which the instance itself will speak
         if unsettled or settled:
-            sentence = f"taking up segment {segment_name(instance)} of an earlier run: {unsettled} payments to settle"
-            told.append(sentence + (f"; {settled} settled, of which the processors know nothing" if settled else ""))
+            sentence = f"taking up segment {segment_name(instance)} of an earlier run: payments to settle: {unsettled}"
+            told.append(sentence + (f"; settled, and unknown to the processors: {settled}" if settled else ""))
     return told
 
 

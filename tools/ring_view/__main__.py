@@ -1,6 +1,7 @@
 """`python -m tools.ring_view`, which `tools/dump_ring` starts: looks into a segment and prints what is there."""
 
 import argparse
+import os
 import signal
 import sys
 import time
@@ -19,6 +20,7 @@ from tools.ring_view.text import list_text, search_text, snapshot_text
 EXIT_OK = 0
 EXIT_NOT_FOUND = 1
 EXIT_NO_SEGMENT = 3
+EXIT_REFUSED = 4
 EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells say it
 
 LIMIT_DEFAULT = 20  # a screenful
@@ -31,7 +33,7 @@ It maps the segment read-only and touches no lock, so a running instance never n
 "taken at", give or take the time the look took. Ages are counted to that moment.
 
 exit status: 0 shown; 1 that id was never seen, or is no longer remembered; 2 wrong usage; 3 no such
-segment, or not readable
+segment, or not readable; 4 the system refused something: the disk is full, there are no descriptors
 
 In Docker the segments are in the apps' volume. A container of its own looks without using up the CPU share of the
 instance (docker compose exec app1 works as well, from that share):
@@ -131,7 +133,7 @@ def main(arguments: Sequence[str] | None = None, *, sleep: Callable[[float], Non
     except SegmentError as error:
         print(f"dump_ring: {error}", file=sys.stderr)
         return EXIT_NO_SEGMENT
-    print(to_json(view) if options.json else as_text(view))
+    print(to_json(view) if options.json else as_text(view), flush=True)
     if options.id is not None and isinstance(view, Search) and not view.matching:
         print(f"dump_ring: {options.id} was never seen here, or is no longer remembered", file=sys.stderr)
         return EXIT_NOT_FOUND
@@ -164,6 +166,10 @@ def start() -> int:
         return main()
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
+    except OSError as error:  # segments' own are SegmentErrors
+        print(f"dump_ring: {error.strerror or error}", file=sys.stderr)
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # where the rest of it goes as the process ends
+        return EXIT_REFUSED
 
 
 if __name__ == "__main__":

@@ -169,14 +169,14 @@ class TestTakenUp:
         filled.wait(1)
         filled.publish(2)
         told = taken_up([filled.instance, unique_instance()])
-        assert told == [f"taking up segment /gateway-{filled.instance} of an earlier run: 2 payments to settle"]
+        assert told == [f"taking up segment /gateway-{filled.instance} of an earlier run: payments to settle: 2"]
 
     def test_settled_payments_are_told(self, filled: Filled) -> None:
         """Summaries count them, and simulated processors begin empty."""
         filled.settle(1, 0)
         filled.settle(2, 1)
         (told,) = taken_up([filled.instance])
-        assert told.endswith(": 0 payments to settle; 2 settled, of which the processors know nothing")
+        assert told.endswith("payments to settle: 0; settled, and unknown to the processors: 2")
 
     def test_an_empty_segment_is_not(self, filled: Filled) -> None:
         """Nothing in it makes a difference."""
