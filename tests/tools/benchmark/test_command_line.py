@@ -110,9 +110,10 @@ class TestMain:
             pipe.write("still open\n")
             pipe.flush()
 
-    def test_what_can_not_be_run_is_two(self, capsys: pytest.CaptureFixture[str]) -> None:
+    def test_what_can_not_be_run_is_two(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         """A sentence instead of a traceback."""
-        assert main(["preview", "--target", f"http://127.0.0.1:{free_port()}"]) == 2
+        path = str(tmp_path / "result.json")
+        assert main(["preview", "--target", f"http://127.0.0.1:{free_port()}", "--json", path]) == 2
         assert "bench: Nothing answers at" in capsys.readouterr().out
 
     def test_a_constant_rate_is_measured_and_written_alike(
