@@ -58,7 +58,9 @@ class Presence:
     def __init__(self, stuck_ms: int) -> None:
         self._returning_ms = HAPROXY_RETURNS_MS + stuck_ms
         self._read_because: Absence | None = None  # why its tables were read; None while nothing of that is kept
-        self._read_in_life_ms = 0  # when the life had begun, ms UTC, in which they were last read or dropped
+        self._read_in_life_ms = 0  # when the life had begun, ms UTC, in which they were last read
+        self._known_life_ms = 0  # and the life before which it has accepted nothing that was not read
+        self._was_going = False  # whether it was gone or leaving at the last look
         self._read_at_ms = 0  # when they were last read; ticks, as the next three
         self._needed_at_ms = 0  # when it was last seen absent, or was to be read though it was not
         self._looked_at_ms = 0  # when `decide` was last asked
@@ -74,7 +76,7 @@ class Presence:
         | says that it is leaving | all that it remembers: read now, and again when it is gone | R after it is back |
         | holds no supervisor's lock | all that it remembers: read now | the same |
         | has a web worker away | the same, if it was not read since that one served; at most once in R | the same |
-        | has been back for under R, and was not read before | the same | R after it was read |
+        | has been back for under R, and was not read since or right before that | the same | R after it was read |
         | was unwatched: old requests may lie here that went there since | the same | the same |
 
         R is the time until HAProxy sends it its ids again, and `stuck_ms`: 10 s by default.
@@ -88,6 +90,9 @@ class Presence:
         if not seen.away <= self._away:
             self._served_at_ms = self._looked_at_ms
         self._away, self._looked_at_ms = seen.away, now_ms
+        if self._was_going and self._read_because in {Absence.GONE, Absence.LEAVING}:
+            self._known_life_ms = seen.life_ms
+        self._was_going = seen.is_gone or seen.is_leaving
         if seen.is_gone:
             absence = Absence.GONE
         elif seen.is_leaving:
@@ -108,6 +113,7 @@ class Presence:
             now_ms: ticks, from before it was read.
         """
         self._read_because, self._read_in_life_ms, self._read_at_ms = because, life_ms, now_ms
+        self._known_life_ms = life_ms
 
     def _is_outdated(self, absence: Absence, life_ms: int) -> bool:
         """Whether what was read of an absent one, if anything was, is not all that it remembers by now."""
@@ -122,13 +128,10 @@ class Presence:
         if was_unwatched and seen.has_segment:
             self._needed_at_ms = now_ms
             return Absence.UNWATCHED
-        if self._read_because is None:
-            is_young = wall_ms - seen.life_ms < self._returning_ms
-            if not is_young or self._read_in_life_ms == seen.life_ms:
-                return Unread.KEEP
-            self._needed_at_ms = now_ms
+        if wall_ms - seen.life_ms < self._returning_ms and self._known_life_ms != seen.life_ms:
+            self._needed_at_ms = now_ms  # whatever is kept of it: that may be dropped before its ids come there again
             return Absence.RETURNING
-        if now_ms - self._needed_at_ms < self._returning_ms:
+        if self._read_because is None or now_ms - self._needed_at_ms < self._returning_ms:
             return Unread.KEEP
-        self._read_because, self._read_in_life_ms = None, seen.life_ms
+        self._read_because = None
         return Unread.DROP

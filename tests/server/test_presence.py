@@ -91,8 +91,9 @@ class TestRead:
             (SHORT_OF_WORKERS, SHORT_OF_WORKERS, Unread.KEEP),
             (SHORT_OF_WORKERS, LEAVING, Absence.LEAVING),
             (SHORT_OF_WORKERS, GONE, Absence.GONE),
-            (SHORT_OF_WORKERS, RETURNING, Unread.KEEP),
+            (SHORT_OF_WORKERS, next_life(PRESENT), Absence.RETURNING),  # its others served until it was gone
             (RETURNING, RETURNING, Unread.KEEP),
+            (RETURNING, next_life(PRESENT), Absence.RETURNING),
             (RETURNING, SHORT_OF_WORKERS, Unread.KEEP),
             (RETURNING, GONE, Absence.GONE),
         ],
@@ -141,8 +142,10 @@ class TestRead:
 class TestUntilWhen:
     """Presence.decide: how long what was read counts."""
 
-    @pytest.mark.parametrize("absent", [GONE, LEAVING, SHORT_OF_WORKERS])
-    @pytest.mark.parametrize("is_next_life", [False, True])
+    @pytest.mark.parametrize(
+        ("absent", "is_next_life"),
+        [(GONE, False), (GONE, True), (LEAVING, False), (LEAVING, True), (SHORT_OF_WORKERS, False)],
+    )
     def test_of_one_that_was_absent(self, absent: Sighting, *, is_next_life: bool) -> None:
         """However long that was: R after it was seen so last. Then it is not read again, young as that life may be."""
         watch = Watch()
@@ -159,6 +162,24 @@ class TestUntilWhen:
         assert isinstance(watch.look(RETURNING, was_unwatched=was_unwatched), Absence)
         assert watch.look(RETURNING, RETURNING_MS - 1) is Unread.KEEP
         assert [watch.look(RETURNING, 1), watch.look(RETURNING)] == [Unread.DROP, Unread.KEEP]
+
+    @pytest.mark.parametrize("before", [GONE, SHORT_OF_WORKERS, RETURNING])
+    def test_of_one_that_was_gone_between_two_looks(self, before: Sighting) -> None:
+        """R after it was seen to be back, however soon what was kept of it before would have been dropped."""
+        watch = Watch()
+        assert isinstance(watch.look(before), Absence)
+        assert watch.look(PRESENT._replace(life_ms=before.life_ms), 1) is Unread.KEEP
+        back = PRESENT._replace(life_ms=watch.wall_ms + RETURNING_MS - 2)
+        assert watch.look(back, RETURNING_MS - 2) is Absence.RETURNING
+        assert watch.look(back, RETURNING_MS - 1) is Unread.KEEP
+        assert [watch.look(back, 1), watch.look(back)] == [Unread.DROP, Unread.KEEP]
+
+    def test_of_one_that_is_ready_late(self) -> None:
+        """It was read when it was gone, and accepts nothing before its web workers are there."""
+        watch = Watch()
+        assert watch.look(GONE) is Absence.GONE
+        assert watch.look(next_life(SHORT_OF_WORKERS), 500) is Unread.KEEP
+        assert watch.look(next_life(PRESENT), 500) is Unread.KEEP
 
     def test_of_one_that_seems_to_be_younger(self) -> None:
         """The clock was set back: all the same it is read once in its life."""
