@@ -1,10 +1,12 @@
 """Clients: they send payments, repeat what was not answered, and send copies, some with another amount.
 
-An id is pinned to one instance, as HAProxy does, and comes to another only while its own is down. Where the plan has
-`OTHER_INSTANCE`, copies are sent to both although both live: the design's known exception (*One id at two instances*).
+An id is pinned to one web worker, as HAProxy does, and comes to another only while that one is down for HAProxy. Where
+the plan has `OTHER_INSTANCE`, copies are sent straight to an instance, whichever HAProxy would choose: the design's
+known exception (*One id at two instances*).
 """
 
 import asyncio
+from functools import partial
 
 from server.payments import Acceptance, Payment
 from tests.simulation.coverage import Fault
@@ -15,7 +17,7 @@ from tests.simulation.world import World
 
 ANSWER_WITHIN_S = 0.5
 TRIES_MAX = 6
-PAUSE_S = 0.4
+COPY_WITHIN_S = 4
 
 
 class Clients:
@@ -55,35 +57,41 @@ class Clients:
             world.later(at_s, self._begin, correlation_id, rng.randint(1, 10 ** rng.randint(1, 8)))
 
     def _begin(self, correlation_id: bytes, amount_cents: int) -> None:
-        instance = self._world.rng.choice(self._instances)
-        self._spawn(correlation_id, amount_cents, instance)
+        self._spawn(correlation_id, amount_cents, None)
         while self._world.chance(Fault.COPY):
             self._scheduled += 1
-            self._world.later(self._world.rng.random() ** 3 * 4, self._copy, correlation_id, amount_cents, instance)
+            self._world.later(self._copied_after_s(), self._copy, correlation_id, amount_cents)
 
-    def _copy(self, correlation_id: bytes, amount_cents: int, instance: Instance) -> None:
+    def _copied_after_s(self) -> float:
+        plan, part = self._world.plan, self._world.rng.random()
+        return part * plan.faults_s if plan.absences else part**3 * COPY_WITHIN_S
+
+    def _copy(self, correlation_id: bytes, amount_cents: int) -> None:
+        straight = None
         if len(self._instances) > 1 and self._world.chance(Fault.OTHER_INSTANCE):
-            instance = self._world.rng.choice(self._instances)
+            straight = self._world.rng.choice(self._instances)
         if self._world.chance(Fault.OTHER_AMOUNT):
             amount_cents += 1
-        self._spawn(correlation_id, amount_cents, instance)
+        self._spawn(correlation_id, amount_cents, straight)
 
-    def _spawn(self, correlation_id: bytes, amount_cents: int, instance: Instance) -> None:
+    def _spawn(self, correlation_id: bytes, amount_cents: int, straight: Instance | None) -> None:
         self._scheduled -= 1
-        worker = correlation_id[2] % instance.config.web_workers
-        if instance.config.web_workers > 1 and self._world.chance(Fault.OTHER_WORKER):
-            worker = 1 - worker
+        other_worker = self._world.chance(Fault.OTHER_WORKER)
         self._truth.sent[correlation_id].add(amount_cents)
-        work = self._send((correlation_id, amount_cents), instance, worker)
+        work = self._send((correlation_id, amount_cents), straight, other_worker=other_worker)
         task = self._world.loop.create_task(work, context=self._world.context)
         self._busy.add(task)
         task.add_done_callback(self._busy.discard)
 
-    async def _send(self, payment: Payment, instance: Instance, worker: int) -> None:
+    async def _send(self, payment: Payment, straight: Instance | None, *, other_worker: bool) -> None:
         """Sends one payment until it is answered for good, or the client gives up."""
         world = self._world
         correlation_id, amount_cents = payment
         for _ in range(TRIES_MAX):
+            instance, worker = self._server_of(correlation_id)
+            if straight is not None and straight.up:
+                instance = straight
+            worker = (worker + other_worker) % instance.config.web_workers
             acceptance = await self._ask(payment, instance, worker)
             if world.tracing:
                 short = correlation_id.hex()[:4]
@@ -94,36 +102,48 @@ class Clients:
             if acceptance is Acceptance.CONFLICT:
                 return
             world.note(Fault.NO_ANSWER if acceptance is None else Fault.LANE_FULL)
-            await asyncio.sleep(world.rng.random() * PAUSE_S)
-            if acceptance is None and not instance.up:
-                instance = self._other_than(instance)
+            await asyncio.sleep(world.rng.random() * world.plan.patience_s)
 
-    def _other_than(self, instance: Instance) -> Instance:
-        """Where HAProxy sends an id while its own instance is down."""
-        other = next((one for one in self._instances if one is not instance and one.up), instance)
-        if other is not instance:
-            self._world.note(Fault.FAILED_OVER)
-        return other
+    def _server_of(self, correlation_id: bytes) -> tuple[Instance, int]:
+        """Where HAProxy sends an id now: to its own worker, or the next that is up; to its own if none is."""
+        servers = [(one, number) for one in self._instances for number in range(one.config.web_workers)]
+        first = correlation_id[2] % len(servers)
+        now_s = self._world.loop.time()
+        for instance, number in servers[first:] + servers[:first]:
+            if instance.attendance.seats[number].is_up(now_s):
+                if (instance, number) != servers[first]:
+                    self._world.note(Fault.FAILED_OVER)
+                return instance, number
+        return servers[first]
 
     async def _ask(self, payment: Payment, instance: Instance, worker: int) -> Acceptance | None:
         """One request and its answer; None if there is none."""
         world = self._world
-        life = next((life for role, life in instance.lives.items() if role == ("worker", worker)), None)
-        if life is None or life.gate is None:
-            return None
         answer: asyncio.Future[Acceptance | None] = world.loop.create_future()
+        if not instance.hand_over(worker, partial(self._accept, instance, worker, payment, answer)):
+            return None
         give_up = world.loop.call_later(ANSWER_WITHIN_S, _settle, answer, None)
-        world.loop.call_later(world.latency_s(), self._accept, life, payment, answer, context=life.context)
         try:
             return await answer
         finally:
             give_up.cancel()
 
-    def _accept(self, life: Life, payment: Payment, answer: "asyncio.Future[Acceptance | None]") -> None:
+    def _accept(
+        self,
+        instance: Instance,
+        worker: int,
+        payment: Payment,
+        answer: "asyncio.Future[Acceptance | None]",
+        life: Life,
+    ) -> None:
         """Runs in the worker's process."""
         if life.gate is None:
             return
+        if answer.done():
+            self._world.note(Fault.READ_LATE)
         acceptance = life.gate.accept(payment)
+        if acceptance is Acceptance.ACCEPTED:
+            instance.has_accepted(worker, payment[0])
         self._world.later(self._world.latency_s(), _settle, answer, acceptance)
 
 

@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Iterable
 from enum import Enum, unique
 
+from server.presence import Absence, Unread
 from shm.counters import DispatcherCount
 from shm.states import TRANSITIONS, Event, State
 
@@ -23,6 +24,10 @@ class Fault(Enum):
     DISPATCHER_STOPPED = "dispatcher stopped in order"
     STOPPED_LATE = "orderly stop took too long"
     PAUSED = "process frozen"
+    KILLED_AS_STUCK = "frozen process killed by its supervisor"
+    WORKER_AWAY = "web worker away for seconds"
+    FAMILY_FROZEN = "instance frozen with all its processes"
+    REPLACED_IN_STOP = "dispatcher replaced during an orderly stop"
     COPIED = "segment copied into another geometry"
 
     PROCESSOR_DELAY = "processor's delay changed"
@@ -60,7 +65,9 @@ class Fault(Enum):
     OTHER_AMOUNT = "client sent another amount"
     OTHER_WORKER = "client sent a copy to another worker"
     OTHER_INSTANCE = "client sent a copy to another instance"
-    FAILED_OVER = "client reached another instance, its own being down"
+    FAILED_OVER = "client sent elsewhere, its own worker being down"
+    UNREAD = "request left unread in a socket"
+    READ_LATE = "request read after its client had turned away"
     NO_ANSWER = "client got no answer"
     LANE_FULL = "lane full"
     TABLE_FULL = "table full"
@@ -76,6 +83,9 @@ TRANSITIONS_OF_TABLE = tuple((state, event) for state, row in TRANSITIONS.items(
 TAKINGS = (DispatcherCount.TAKEN, DispatcherCount.REPEATED, DispatcherCount.CONFLICTS)
 """What a dispatcher makes of a payment in a lane (`Custody.take`)."""
 
+DECISIONS = (*Absence, Unread.DROP)
+"""What a dispatcher makes of a sibling (`Presence.decide`), but for leaving all as it is."""
+
 Transition = tuple[State, Event]
 
 
@@ -87,6 +97,7 @@ class Coverage:
         self.faults: Counter[Fault] = Counter()
         self.transitions: Counter[Transition] = Counter()
         self.takings: Counter[DispatcherCount] = Counter()
+        self.decisions: Counter[Absence | Unread] = Counter()
         self.refusals: Counter[str] = Counter()
         self.exceptions: Counter[str] = Counter()
 
@@ -95,6 +106,7 @@ class Coverage:
         self.faults.update(other.faults)
         self.transitions.update(other.transitions)
         self.takings.update(other.takings)
+        self.decisions.update(other.decisions)
         self.refusals.update(other.refusals)
         self.exceptions.update(other.exceptions)
 
@@ -103,10 +115,12 @@ class Coverage:
         return [name for name, count in self.rows() if count == 0]
 
     def rows(self) -> Iterable[tuple[str, int]]:
-        """Every fault, transition and taking with how often it was met."""
+        """Every fault, transition, taking and decision with how often it was met."""
         for fault in Fault:
             yield fault.value, self.faults[fault]
         for state, event in TRANSITIONS_OF_TABLE:
             yield f"{state.name} on {event.name}", self.transitions[state, event]
         for taking in TAKINGS:
             yield f"taken from a lane: {taking.name.lower()}", self.takings[taking]
+        for decision in DECISIONS:
+            yield f"a sibling's ids: {decision.value}", self.decisions[decision]

@@ -13,6 +13,13 @@ STEPS_S = (-7200, -60, -1.5, -0.2, 0.2, 1.5, 60, 7200, 300_000)
 
 STUCK_S = 4.0  # longer than most orderly stops may take
 
+ABSENCES = (2, 6)  # of a plan that has them: how many
+FREEZES_S = ((0, 2), (2, 8), (8, 25))  # before HAProxy turns elsewhere; about then; and for longer than R
+TURN_S = (8, 14)  # from one web worker's absence to the next one's: about R
+TURN_AWAY_S = (4, 16)
+HANGS_CHANCE = 0.5
+SOON_S = 0.3  # a dispatcher looks at its siblings every 0.5 s
+
 
 class Monkey:
     """Does what the plan says, at random times, to random victims; and undoes all of it in the end.
@@ -43,6 +50,8 @@ class Monkey:
             Fault.INSTANCE_STOPPED: self._stop_instance,
             Fault.DISPATCHER_STOPPED: self._stop_dispatcher,
             Fault.PAUSED: self._pause,
+            Fault.WORKER_AWAY: self._keep_worker_away,
+            Fault.FAMILY_FROZEN: self._freeze,
             Fault.PROCESSOR_DELAY: self._delay,
             Fault.PROCESSOR_FAILING: self._fail,
             Fault.REDIS_AWAY: self._redis_away,
@@ -61,6 +70,8 @@ class Monkey:
             act = self._acts.get(rng.choice(world.plan.events))
             if act is not None:
                 world.later(rng.random() * world.plan.faults_s, act)
+        if world.plan.absences:
+            self._start_absences()
         if world.plan.siege:
             for processor in self._processors:
                 processor.failing = True
@@ -70,6 +81,21 @@ class Monkey:
             for _ in range(6):
                 world.later(rng.random() * world.plan.faults_s, self._server.keep_copy)
 
+    def _start_absences(self) -> None:
+        """Of few kinds in one run: what matters is often how one absence follows another of its kind."""
+        world, rng = self._world, self._world.rng
+        acts = (
+            self._keep_worker_away,
+            self._keep_workers_away_in_turn,
+            self._freeze,
+            self._restart_soon,
+            self._stop_instance,
+            self._kill_instance,
+        )
+        kinds = rng.sample(acts, rng.choice((1, 1, 2)))
+        for _ in range(rng.randint(*ABSENCES)):
+            world.later(rng.random() * world.plan.faults_s, rng.choice(kinds))
+
     def undo(self) -> None:
         """From now on nothing goes wrong, and what was down is up."""
         for processor in self._processors:
@@ -78,8 +104,9 @@ class Monkey:
         self._redis_up()
         for instance in self._instances:
             self._restart(instance)
+            self._server.disturb()
+            instance.mend()
             for life in instance.lives.values():
-                self._resume(life)
                 if life.memory is not None:
                     life.memory.live()
 
@@ -105,18 +132,27 @@ class Monkey:
         if self._world.rng.random() < 0.5:
             self._redis_emptied()
 
+    def _restart_soon(self) -> None:
+        """So soon that siblings may not see that it was gone, and HAProxy does."""
+        instance = self._world.rng.choice(self._instances)
+        self._world.note(Fault.INSTANCE_KILLED)
+        instance.kill_supervisor()
+        self._world.later(DYING_S + self._world.rng.random() * SOON_S, self._restart, instance)
+
     def _kill_supervisor(self, instance: Instance) -> None:
         instance.kill_supervisor()
         self._world.later(DYING_S + self._world.rng.random() ** 2 * 4, self._restart, instance)
 
     def _stop_instance(self) -> None:
         instance = self._world.rng.choice(self._instances)
+        if instance.frozen:
+            return
         self._world.note(Fault.INSTANCE_STOPPED)
         instance.stop()
         world, restart_s = self._world, self._world.rng.random() * 6
-        stuck = [life for role, life in instance.lives.items() if role.kind == "dispatcher"]
+        stuck = [(role, life) for role, life in instance.lives.items() if role.kind == "dispatcher"]
         if stuck and world.loop.time() < world.plan.faults_s - STUCK_S and world.rng.random() < 0.5:
-            stuck[0].paused = True
+            instance.pause(*stuck[0])
             restart_s += STUCK_S
         world.later(restart_s, self._restart, instance)
 
@@ -132,17 +168,60 @@ class Monkey:
 
     def _pause(self) -> None:
         if victim := self._victim(self._world.rng.choice(("worker", "dispatcher"))):
-            self._world.note(Fault.PAUSED)
-            self._server.disturb()
-            victim[2].paused = True
-            self._world.say(f"{victim[2]} is frozen")
-            self._world.later(self._world.rng.random() ** 2 * 6, self._resume, victim[2])
+            instance, role, life = victim
+            if not life.paused:
+                self._world.note(Fault.PAUSED)
+                self._server.disturb()
+                instance.pause(role, life)
+                self._world.later(self._world.rng.random() ** 2 * 6, self._resume, instance, role, life)
 
-    def _resume(self, life: Life) -> None:
-        if life.paused and not life.dead:
+    def _resume(self, instance: Instance, role: Role, life: Life) -> None:
+        if not instance.frozen:
             self._server.disturb()
-            self._world.say(f"{life} goes on")
-            self._world.loop.resume(life)
+            instance.resume(role, life)
+
+    def _keep_worker_away(self) -> None:
+        if victim := self._victim("worker"):
+            self._keep_away(victim[0], victim[1], self._freeze_s())
+
+    def _keep_workers_away_in_turn(self) -> None:
+        """One goes before the other is back, or soon after; and long after its siblings have read for the first."""
+        world, rng = self._world, self._world.rng
+        instance = rng.choice(self._instances)
+        workers, after_s = instance.config.web_workers, 0.0
+        for number in (*rng.sample(range(workers), workers), rng.randrange(workers)):
+            role = Role("worker", number)
+            world.later(after_s, self._keep_away, instance, role, rng.uniform(*TURN_AWAY_S))
+            after_s += rng.uniform(*TURN_S)
+
+    def _keep_away(self, instance: Instance, role: Role, for_s: float) -> None:
+        """A web worker hangs, dies again and again, or does not start."""
+        world = self._world
+        if not world.faulty:
+            return
+        world.note(Fault.WORKER_AWAY)
+        world.say(f"{instance.number}/{role} is away for {for_s:.1f} s")
+        life = instance.lives.get(role)
+        if life is not None and world.rng.random() < HANGS_CHANCE:
+            instance.pause(role, life)
+            world.later(for_s, self._resume, instance, role, life)
+        instance.keep_away(role, for_s, kills=life is None or not life.paused)
+
+    def _freeze_s(self) -> float:
+        return self._world.rng.uniform(*self._world.rng.choice(FREEZES_S))
+
+    def _freeze(self) -> None:
+        instance = self._world.rng.choice(self._instances)
+        if instance.supervised and not instance.frozen:
+            self._world.note(Fault.FAMILY_FROZEN)
+            self._server.disturb()
+            self._world.say(f"instance {instance.number} is frozen")
+            instance.freeze()
+            self._world.later(self._freeze_s(), self._thaw, instance)
+
+    def _thaw(self, instance: Instance) -> None:
+        self._server.disturb()
+        instance.thaw(self._world.rng.choice((0.01, 0.5)))
 
     def _delay(self) -> None:
         processor = self._world.rng.choice(self._processors)

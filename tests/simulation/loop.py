@@ -115,9 +115,11 @@ class VirtualLoop(asyncio.BaseEventLoop):
             return
         raise Deadlock("nothing is left to happen")
 
-    def resume(self, owner: Owner) -> None:
-        """Lets a paused owner go on."""
+    def resume(self, owner: Owner, *, timers_first: bool = False) -> None:
+        """Lets a paused owner go on with what came meanwhile: in that order, or timers before the rest."""
         owner.paused = False
+        if timers_first:
+            owner.held.sort(key=lambda handle: not isinstance(handle, asyncio.TimerHandle))
         self._ready.extend(owner.held)  # type: ignore[attr-defined]
         owner.held.clear()
 

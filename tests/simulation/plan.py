@@ -11,6 +11,8 @@ from server.config import Config, load
 from shm import Geometry
 from tests.simulation.coverage import Fault
 
+ABSENCES_PART = 0.1  # such a run takes four times as long as others
+
 _RARE = {Fault.REJECTED: 0.3, Fault.OTHER_INSTANCE: 0.35, Fault.PURGE: 0.35, Fault.CLOCK: 0.3, Fault.REDIS_CLOCK: 0.15}
 """How many of the seeds have a fault; half of them where nothing is said."""
 
@@ -51,6 +53,8 @@ EVENTS = (
     Fault.INSTANCE_STOPPED,
     Fault.DISPATCHER_STOPPED,
     Fault.PAUSED,
+    Fault.WORKER_AWAY,
+    Fault.FAMILY_FROZEN,
     Fault.PROCESSOR_DELAY,
     Fault.PROCESSOR_FAILING,
     Fault.REDIS_AWAY,
@@ -82,6 +86,9 @@ class Plan:
         asks: how many summaries are asked for during the faults.
         siege: whether both processors fail for long, copies wait at both instances, and one of these dies meanwhile:
             what an instance that returns must find out is met too rarely by chance.
+        absences: whether the run goes on for far longer than HAProxy takes to send ids elsewhere and back, with web
+            workers and instances away for that long, and clients who don't give up before.
+        patience_s: longest pause of a client before it tries again.
         wire: whether the real client of processors is between dispatcher and network.
         detail_bytes_max, minutes_max: how much a ledger keeps at its finer levels.
         piece_bytes: how much of it is sent at once.
@@ -101,6 +108,8 @@ class Plan:
     waiting_max: int
     asks: int
     siege: bool
+    absences: bool
+    patience_s: float
     wire: bool
     detail_bytes_max: int
     minutes_max: int
@@ -122,23 +131,30 @@ def draw_plan(seed: int) -> Plan:
     redis = rng.random() < 0.92
     chances = {fault: most * rng.random() for fault, most in _CHANCES.items() if fault in enabled}
     events = tuple(event for event in EVENTS if event in enabled)
-    config = _draw_config(rng, redis=redis, rejecting=rng.random() < 0.15)
+    absences = redis and rng.random() < ABSENCES_PART
+    config = _draw_config(rng, redis=redis, rejecting=rng.random() < 0.15, absences=absences)
     in_lanes = config.lane_slots * config.web_workers * config.dispatchers
-    siege = redis and rng.random() < 0.08
+    siege = redis and not absences and rng.random() < 0.08
     if siege:
         chances |= {Fault.COPY: 0.6, Fault.OTHER_INSTANCE: 0.6}
+    if absences:
+        chances[Fault.COPY] = 0.6
+        events = tuple(event for event in events if event is not Fault.CLOCK)  # it decides which copy was the first
     return Plan(
         seed=seed,
-        instances=(2 if siege else rng.choice((1, 2, 2))) if redis else 1,
+        instances=(2 if siege or absences else rng.choice((1, 2, 2))) if redis else 1,
         siege=siege,
+        absences=absences,
+        patience_s=1.5 if absences else 0.4,
         wire=rng.random() < 0.1,
         detail_bytes_max=rng.choice((1 << 20, 1 << 20, 16 * 2, 16 * 8)),
         minutes_max=rng.choice((2880, 2880, 2)),
         piece_bytes=rng.choice((1 << 17, 1)),
-        sibling_ids_max=rng.choice((1 << 15, in_lanes)),  # fewer than fit the lanes would be a setting gone wrong
+        # Fewer than fit the lanes would be a setting gone wrong.
+        sibling_ids_max=in_lanes if absences else rng.choice((1 << 15, in_lanes)),
         config=config,
-        faults_s=rng.uniform(1, 6),
-        payments=rng.randint(3, 50),
+        faults_s=rng.uniform(15, 40) if absences else rng.uniform(1, 6),
+        payments=rng.randint(40, 90) if absences else rng.randint(3, 50),
         bursts=rng.random() < 0.4,
         events=events,
         events_count=rng.randint(1, 10) if events else 0,
@@ -164,9 +180,13 @@ def draw_geometry(rng: Random, *, dispatchers: int, in_lanes_max: int = 1 << 15)
     return Geometry(workers, dispatchers, lane_slots, rng.choice((2, 4, 8, 16, 32)), records)
 
 
-def _draw_config(rng: Random, *, redis: bool, rejecting: bool) -> Config:
-    """The settings of every instance when it first starts."""
+def _draw_config(rng: Random, *, redis: bool, rejecting: bool, absences: bool) -> Config:
+    """The settings of every instance when it first starts; with `absences` it remembers far more than its latest."""
     geometry = draw_geometry(rng, dispatchers=rng.choice((1, 1, 2)))
+    if absences:
+        geometry = geometry._replace(
+            workers=rng.choice((1, 2, 2)), lane_slots=rng.choice((2, 2, 4)), waiting_slots=32, journal_records=64
+        )
     return load(
         {
             "REDIS_URL": "redis://simulated" if redis else "",
@@ -183,5 +203,6 @@ def _draw_config(rng: Random, *, redis: bool, rejecting: bool) -> Config:
             "FLUSH_MS": str(rng.choice((1, 5, 20))),
             "DRAIN_S": str(rng.choice((0, "0.2", 2))),
             "LEAVE_S": str(rng.choice((0, "0.3"))),
+            "STUCK_S": str(rng.choice((1, 1, 2, 5))),
         }
     )

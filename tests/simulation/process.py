@@ -7,6 +7,7 @@ import signal
 from collections.abc import Coroutine, Mapping
 from typing import Any, NamedTuple, Protocol, cast
 
+from server.child import BEAT_S
 from server.clock import Clock
 from server.config import Config
 from server.dispatcher_process import DispatcherProcess
@@ -18,7 +19,8 @@ from server.processors import Processor
 from server.redis_totals import TotalsHash
 from server.siblings import Sibling, Siblings
 from server.volume import Volume
-from shm import Fingerprint, Phase
+from shm import Counters, Fingerprint, Phase
+from tests.simulation.absences import Returns
 from tests.simulation.loop import Owner
 from tests.simulation.memory import MortalMemory
 from tests.simulation.network import Line
@@ -29,7 +31,6 @@ from tests.simulation.wire import WireTransport
 from tests.simulation.world import World
 
 FOLLOW_S = 1.0  # as `server.worker` does
-NEVER_SILENT_US = 10**15  # a beat of the far future: no web worker hangs
 
 
 class Life(Owner):
@@ -43,17 +44,21 @@ class Life(Owner):
         gate: a worker's way in, while it is ready.
         local: a worker's reader of totals when there is no Redis.
         began_at_s: when it was forked.
+        paused_at_s: when it was frozen last.
+        returns: a dispatcher's, and its web workers', from absences.
         memory: what it dies at, if it is going to die at a store.
         task: its work.
     """
 
-    def __init__(self, name: str, segment: SimulatedSegment) -> None:
+    def __init__(self, name: str, segment: SimulatedSegment, returns: Returns) -> None:
         super().__init__()
         self.name = name
         self.segment = segment
+        self.returns = returns
         self.gate: Gate | None = None
         self.local: LocalTotals | None = None
         self.began_at_s = 0.0
+        self.paused_at_s = 0.0
         self.memory: MortalMemory | None = None
         self.task: asyncio.Task[None]
 
@@ -81,6 +86,12 @@ class Family(Protocol):
 
     def fingerprint(self) -> Fingerprint:
         """What tells that segment from another one it had."""
+
+    def worker_serves(self, life: "Life", worker: int) -> None:
+        """A web worker of it begins to read its socket."""
+
+    def worker_leaves(self, worker: int) -> None:
+        """A web worker of it says so from now on."""
 
 
 class Surroundings(NamedTuple):
@@ -173,6 +184,11 @@ def serve(
             with contextlib.suppress(TotalsUnavailable):
                 await local.follow()
 
+    def beat(counters: Counters) -> None:
+        counters.beat(around.clock.ticks_ms() * 1000)
+        if life.gate is not None:
+            world.loop.call_later(BEAT_S, beat, counters)
+
     async def live() -> None:
         counters = life.segment.worker_counters(index)
         counters.begin(1, 0)
@@ -191,12 +207,14 @@ def serve(
         if not config.redis_url:
             life.local = LocalTotals(life.segment, counters, lambda role: not around.home.plays(role), around.clock)
             following = world.loop.create_task(follow(life.local))
-        counters.beat(NEVER_SILENT_US)
+        beat(counters)
         counters.phase = Phase.READY
+        around.home.worker_serves(life, index)
         with contextlib.suppress(asyncio.CancelledError):
             await stop
         life.gate.leaving = True
         counters.phase = Phase.LEAVING
+        around.home.worker_leaves(index)
         done = world.loop.create_future()
         world.loop.call_later(config.leave_ms / 1000, done.set_result, None)
         await done

@@ -10,6 +10,7 @@ from unittest.mock import patch
 
 from server import ledger, redis_totals, siblings
 from server.custody import Custody
+from server.presence import Absence, Presence, Unread
 from shm import Accepted, DispatcherCount, Kind
 from tests.simulation.audit import Auditor
 from tests.simulation.clients import Clients
@@ -203,8 +204,8 @@ def _small_memories(plan: Plan) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _watched(coverage: Coverage) -> Iterator[None]:
-    """Counts what no store shows: copies met, and full tables."""
-    take = Custody.take
+    """Counts what no store shows: copies met, full tables, and what is made of a sibling."""
+    take, decide = Custody.take, Presence.decide
 
     def watched_take(self: Any, payment: Accepted, **options: Any) -> bool:
         before = [self._counters.get(taking) for taking in TAKINGS]
@@ -214,8 +215,11 @@ def _watched(coverage: Coverage) -> Iterator[None]:
         coverage.faults[Fault.TABLE_FULL] += not is_taken
         return is_taken
 
-    Custody.take = watched_take  # type: ignore[method-assign]
-    try:
+    def watched_decide(self: Any, *arguments: Any, **options: Any) -> Absence | Unread:
+        decision = decide(self, *arguments, **options)
+        if decision is not Unread.KEEP:
+            coverage.decisions[decision] += 1
+        return decision
+
+    with patch.object(Custody, "take", watched_take), patch.object(Presence, "decide", watched_decide):
         yield
-    finally:
-        Custody.take = take  # type: ignore[method-assign]

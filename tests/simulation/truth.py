@@ -10,7 +10,8 @@ from typing import NamedTuple, Protocol
 from server.attempt import Shown
 from server.clock import Clock
 from server.config import Config
-from shm import Accepted, Base, Ended, Kind, State
+from shm import Accepted, Base, Ended, Kind, Member, State
+from tests.simulation.absences import Returns
 from tests.simulation.coverage import Fault
 from tests.simulation.world import World
 
@@ -81,6 +82,12 @@ class Family(Protocol):
     def answers_for(self, payment: Accepted) -> bool:
         """Whether it is absent for long enough to be noticed, and has accepted this payment's id before."""
 
+    def returns_of(self, dispatcher: int) -> Returns | None:
+        """When a dispatcher of it came back from absences; None if it is dead."""
+
+    def claims(self, correlation_id: bytes, taken_at_s: float, returns: Returns) -> str | None:
+        """What an id is that it remembers, if a sibling's dispatcher with those returns must know it now; else None."""
+
 
 class Truth:
     """What really happened in a run.
@@ -94,6 +101,7 @@ class Truth:
         rejected: of each processor, the ids that it, or what is in front of it, has rejected; set once they exist.
         sent: id to every amount any client asked for.
         takes: id to the instances that took it into their care, once per time.
+        taken_at_s: (instance, id) to when it last did, virtual time.
         permitted: id to how many times it may be charged more than once: the design's known exceptions.
         counted: (processor, id) to the instance that counted its row.
         ended_as: id to the kinds of its ends.
@@ -108,6 +116,7 @@ class Truth:
         self.rejected: tuple[set[bytes], ...] = ()
         self.sent: defaultdict[bytes, set[int]] = defaultdict(set)
         self.takes: defaultdict[bytes, list[int]] = defaultdict(list)
+        self.taken_at_s: dict[tuple[int, bytes], float] = {}
         self.permitted: Counter[bytes] = Counter()
         self.counted: dict[tuple[int, bytes], int] = {}
         self.ended_as: defaultdict[bytes, set[Kind]] = defaultdict(set)
@@ -137,9 +146,21 @@ class Truth:
             if family.number != member.instance and family.answers_for(payment):
                 self._world.fail(f"{member.name} took {_short(correlation_id)}, which an absent instance has accepted")
             elif family.number in takes and member.instance not in takes:
+                self._check_claim(member, family, correlation_id)
                 # What lay in a lane during an absence is not to be paid if a sibling has it.
                 self.permitted[correlation_id] += doubted.get(correlation_id) != accepted_at_us
         takes.append(member.instance)
+        self.taken_at_s[member.instance, correlation_id] = self._world.loop.time()
+
+    def _check_claim(self, member: MemberTruth, family: Family, correlation_id: bytes) -> None:
+        """What another instance has taken and remembers is not to be taken, wherever it is within the promise."""
+        returns = self.families[member.instance].returns_of(Member.parse(member.name).dispatcher)
+        remembered = any(correlation_id in one.known for one in self.members.values() if one.instance == family.number)
+        if returns is None or not remembered or self._world.coverage.faults[Fault.CLOCK]:
+            return
+        claim = family.claims(correlation_id, self.taken_at_s[family.number, correlation_id], returns)
+        if claim:
+            self._world.fail(f"{member.name} took {_short(correlation_id)}, which is {claim}")
 
     def began(self, member: MemberTruth, correlation_id: bytes) -> None:
         """An attempt is about to be made."""
