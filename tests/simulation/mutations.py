@@ -23,9 +23,8 @@ from server.totals_header import Header
 from server.unknowns import Unknowns
 from shm import STATE_KINDS, Accepted, Ended, Event, Kept, Lane, State, layout, states
 from shm.record import pack_lane_slot
+from tests.simulation.presence_mutations import PRESENCE_MUTATIONS, Patch
 from tests.simulation.redis_model import RedisModel, Reply
-
-Patch = tuple[Any, str, Any]
 
 
 def _publish_before_packing() -> list[Patch]:
@@ -272,7 +271,7 @@ MUTATIONS: dict[str, Callable[[], list[Patch]]] = {
     "keep-a-siblings-old-segment": _keep_a_siblings_old_segment,
     "return-unverified": _return_unverified,
     "forget-at-once": _forget_at_once,
-}
+} | PRESENCE_MUTATIONS
 
 
 @contextlib.contextmanager
