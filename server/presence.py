@@ -59,8 +59,8 @@ class Presence:
         self._returning_ms = HAPROXY_RETURNS_MS + stuck_ms
         self._read_because: Absence | None = None  # why its tables were read; None while nothing of that is kept
         self._read_in_life_ms = 0  # when the life had begun, ms UTC, in which they were last read
-        self._known_life_ms = 0  # and the life before which it has accepted nothing that was not read
-        self._was_going = False  # whether it was gone or leaving at the last look
+        self._known_life_ms = 0  # the life up to which all that it accepted was read, or is among the latest
+        self._was_going = False  # whether it was gone or leaving, and no later life has been seen
         self._read_at_ms = 0  # when they were last read; ticks, as the next three
         self._needed_at_ms = 0  # when it was last seen absent, or was to be read though it was not
         self._looked_at_ms = 0  # when `decide` was last asked
@@ -75,7 +75,7 @@ class Presence:
         | any | those that its workers published lately | two generations of them |
         | says that it is leaving | all that it remembers: read now, and again when it is gone | R after it is back |
         | holds no supervisor's lock | all that it remembers: read now | the same |
-        | has a web worker away | the same, if it was not read since that one served; at most once in R | the same |
+        | has a web worker away | the same, if not read since that one served; at most once in R and life | the same |
         | has been back for under R, and was not read since or right before that | the same | R after it was read |
         | was unwatched: old requests may lie here that went there since | the same | the same |
 
@@ -90,9 +90,10 @@ class Presence:
         if not seen.away <= self._away:
             self._served_at_ms = self._looked_at_ms
         self._away, self._looked_at_ms = seen.away, now_ms
-        if self._was_going and self._read_because in {Absence.GONE, Absence.LEAVING}:
-            self._known_life_ms = seen.life_ms
-        self._was_going = seen.is_gone or seen.is_leaving
+        if self._was_going and self._read_because in {Absence.GONE, Absence.LEAVING}:  # else reading it has failed
+            self._known_life_ms = seen.life_ms  # since it was read it has accepted nothing, or little if it was leaving
+        is_same_life = seen.life_ms == self._read_in_life_ms  # a supervisor holds its lock before its life begins
+        self._was_going = seen.is_gone or seen.is_leaving or (self._was_going and is_same_life)
         if seen.is_gone:
             absence = Absence.GONE
         elif seen.is_leaving:
@@ -120,7 +121,8 @@ class Presence:
         if self._read_because is None:
             return True
         if absence is Absence.SHORT_OF_WORKERS:  # who served after it was read may have accepted a lot since
-            return self._served_at_ms > self._read_at_ms and self._looked_at_ms - self._read_at_ms >= self._returning_ms
+            is_due = self._looked_at_ms - self._read_at_ms >= self._returning_ms
+            return life_ms != self._known_life_ms or (is_due and self._served_at_ms > self._read_at_ms)
         return (self._read_because, self._read_in_life_ms) != (absence, life_ms)
 
     def _decide_of_present(self, seen: Sighting, now_ms: int, wall_ms: int, *, was_unwatched: bool) -> Absence | Unread:

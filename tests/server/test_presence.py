@@ -92,9 +92,10 @@ class TestRead:
             (SHORT_OF_WORKERS, LEAVING, Absence.LEAVING),
             (SHORT_OF_WORKERS, GONE, Absence.GONE),
             (SHORT_OF_WORKERS, next_life(PRESENT), Absence.RETURNING),  # its others served until it was gone
+            (SHORT_OF_WORKERS, next_life(SHORT_OF_WORKERS), Absence.SHORT_OF_WORKERS),  # likewise
             (RETURNING, RETURNING, Unread.KEEP),
             (RETURNING, next_life(PRESENT), Absence.RETURNING),
-            (RETURNING, SHORT_OF_WORKERS, Unread.KEEP),
+            (RETURNING, RETURNING._replace(away=frozenset({0})), Unread.KEEP),
             (RETURNING, GONE, Absence.GONE),
         ],
     )
@@ -168,16 +169,21 @@ class TestUntilWhen:
         """R after it was seen to be back, however soon what was kept of it before would have been dropped."""
         watch = Watch()
         assert isinstance(watch.look(before), Absence)
-        assert watch.look(PRESENT._replace(life_ms=before.life_ms), 1) is Unread.KEEP
+        between = next_life(PRESENT) if before is GONE else PRESENT._replace(life_ms=before.life_ms)
+        assert watch.look(between, 1) is Unread.KEEP
         back = PRESENT._replace(life_ms=watch.wall_ms + RETURNING_MS - 2)
         assert watch.look(back, RETURNING_MS - 2) is Absence.RETURNING
         assert watch.look(back, RETURNING_MS - 1) is Unread.KEEP
         assert [watch.look(back, 1), watch.look(back)] == [Unread.DROP, Unread.KEEP]
 
-    def test_of_one_that_is_ready_late(self) -> None:
-        """It was read when it was gone, and accepts nothing before its web workers are there."""
+    @pytest.mark.parametrize("starting", [PRESENT, SHORT_OF_WORKERS])
+    def test_of_one_that_is_ready_late(self, starting: Sighting) -> None:
+        """It was read when it was gone, and accepts nothing before its web workers are there. Its rows are at first
+        those of its predecessor.
+        """
         watch = Watch()
         assert watch.look(GONE) is Absence.GONE
+        assert watch.look(starting._replace(life_ms=GONE.life_ms), 500) is Unread.KEEP
         assert watch.look(next_life(SHORT_OF_WORKERS), 500) is Unread.KEEP
         assert watch.look(next_life(PRESENT), 500) is Unread.KEEP
 
