@@ -1,8 +1,9 @@
 """Which addresses a processor's name leads to now.
 
 Two processors that are restarted may come back with each other's address, and what is meant for one would be stored at
-the other. So what was found is believed for a second, and not at all once a connection was lost since it was asked for:
-before a new connection is used, `leads_to` sees that the name leads there after the last loss.
+the other. So what was found says for a second where to try; but before a new connection is used, `leads_to` sees that
+the name leads there by a look-up that has begun since it was made. Whoever takes an address over after that knows
+nothing of the connection, and ends it.
 """
 
 import asyncio
@@ -33,6 +34,7 @@ class Resolver:
         self._found: tuple[str, ...] = ()
         self._proven: str | None = None  # the one of these that took a connection
         self._doubts = 0  # how often what was known has become doubtful
+        self._begun = 0  # look-ups
         self._until_s = 0.0  # then the name is looked up again, on the loop's clock
         self._looking_up: asyncio.Task[int] | None = None
         self._closed = False
@@ -46,26 +48,25 @@ class Resolver:
         """A connection could not be made: the name is looked up again for the next one."""
         self._until_s = 0.0
 
-    async def find(self) -> tuple[tuple[str, ...], int]:
-        """The addresses to try, in their order, or the one that took a connection since; and how many doubts there were
-        when they were looked up, for `leads_to`.
+    async def find(self) -> tuple[str, ...]:
+        """The addresses to try, in their order, or the one that took a connection since.
 
         Raises:
             OSError: the name can't be looked up, or `aclose` was called.
         """
-        asked = self._doubts if self._is_fresh() else await self._look_up()
-        return (self._found if self._proven is None else (self._proven,)), asked
+        if asyncio.get_running_loop().time() >= self._until_s:
+            await self._look_up()
+        return self._found if self._proven is None else (self._proven,)
 
-    async def leads_to(self, address: str, doubts: int) -> bool:
-        """Whether the name still leads to an address that took a connection, looked up when there were so many doubts.
+    async def leads_to(self, address: str) -> bool:
+        """Whether the name leads, from now on, to an address that has taken a connection.
 
         Raises:
             OSError: as `find`.
         """
-        least = self._doubts
-        if doubts != least and not self._is_fresh():
-            while await self._look_up() < least:
-                pass  # it had begun before the last loss; the next one has not
+        begun = self._begun
+        while await self._look_up() <= begun:
+            pass  # it had begun before; the next one has not
         if address not in self._found:
             return False
         self._proven = address
@@ -78,11 +79,8 @@ class Resolver:
             self._looking_up.cancel()
             await asyncio.wait({self._looking_up})
 
-    def _is_fresh(self) -> bool:
-        return asyncio.get_running_loop().time() < self._until_s
-
     async def _look_up(self) -> int:
-        """Waits for a look-up, a new one if none is under way; returns how many doubts there were when it began."""
+        """Waits for a look-up, a new one if none is under way; returns its number."""
         if self._closed:
             raise ConnectionAbortedError("the name is not looked up any more")
         if self._looking_up is None:
@@ -95,12 +93,14 @@ class Resolver:
 
     async def _ask(self) -> int:
         loop, doubts = asyncio.get_running_loop(), self._doubts
+        self._begun += 1
+        number = self._begun
         found = await loop.getaddrinfo(self._host, self._port, type=socket.SOCK_STREAM)
         self._found = tuple(dict.fromkeys(str(info[4][0]) for info in found))[:ADDRESSES_MAX]
         self._proven = None
         if doubts == self._doubts:
             self._until_s = loop.time() + ADDRESSES_FOR_S
-        return doubts
+        return number
 
     def _on_looked_up(self, task: "asyncio.Task[int]") -> None:
         self._looking_up = None

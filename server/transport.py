@@ -178,13 +178,13 @@ class KeepAliveTransport(httpx.AsyncBaseTransport):
 
     async def _connect_to_any(self, timeout_s: float) -> Connection:
         """Connects to the first address that takes it; the time is shared out among them."""
-        addresses, doubts = await self._resolver.find()
+        addresses = await self._resolver.find()
         failure, is_made = OSError("the name has no address"), False
         try:
             for address in addresses:
                 try:
                     async with asyncio.timeout(timeout_s / len(addresses)):
-                        connection = await self._connect_to(address, doubts)
+                        connection = await self._connect_to(address)
                 except OSError as error:
                     failure = error
                 else:
@@ -196,14 +196,14 @@ class KeepAliveTransport(httpx.AsyncBaseTransport):
                 self._resolver.expire()
             del failure  # breaks the cycle error -> traceback -> this frame -> error
 
-    async def _connect_to(self, address: str, doubts: int) -> Connection:
+    async def _connect_to(self, address: str) -> Connection:
         loop = asyncio.get_running_loop()
         connection = Connection(loop, self._forget)
         try:
             transport, _ = await loop.create_connection(lambda: connection, address, self._port)
             _notice_a_cut_network(transport.get_extra_info("socket"))
             self._require_usable(connection)
-            if not await self._resolver.leads_to(address, doubts):
+            if not await self._resolver.leads_to(address):
                 raise ConnectionAbortedError("the name leads elsewhere by now")
             self._require_usable(connection)  # still, after a look-up
         except BaseException:

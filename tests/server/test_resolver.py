@@ -1,4 +1,4 @@
-"""server/resolver.py: an address is believed for a second, and never longer than the last loss."""
+"""server/resolver.py: an address is tried for a second, and believed by a look-up after the connection alone."""
 
 import asyncio
 from collections.abc import Callable
@@ -55,18 +55,23 @@ def advance(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
 async def found_by(resolver: Resolver) -> tuple[str, ...]:
     """What is found, within the test's patience."""
     async with asyncio.timeout(PATIENCE_S):
-        return (await resolver.find())[0]
+        return await resolver.find()
 
 
-async def leads_to(resolver: Resolver, address: str, doubts: int) -> bool:
-    """Whether the name still leads there, within the test's patience."""
+async def leads_to(resolver: Resolver, address: str) -> bool:
+    """Whether the name leads there, within the test's patience."""
     async with asyncio.timeout(PATIENCE_S):
-        return await resolver.leads_to(address, doubts)
+        return await resolver.leads_to(address)
 
 
 def finding(resolver: Resolver) -> asyncio.Task[tuple[str, ...]]:
     """Somebody who waits for the addresses."""
     return asyncio.ensure_future(found_by(resolver))
+
+
+def using(resolver: Resolver, address: str) -> asyncio.Task[bool]:
+    """Somebody whose connection to an address has just been made."""
+    return asyncio.ensure_future(leads_to(resolver, address))
 
 
 class TestFind:
@@ -140,11 +145,36 @@ class TestLeadsTo:
         await found
         return resolver
 
+    @pytest.mark.parametrize("now", ["10.0.0.1", "10.0.0.9"])
+    async def test_looked_up_again(self, server: NameServer, now: str) -> None:
+        """However fresh what is known: the address may have been somebody else's when it took the connection."""
+        resolver = await self.known(server)
+        asking = using(resolver, "10.0.0.1")
+        await idle()
+        assert not asking.done()
+        await server.answer(now)
+        assert await asking == (now == "10.0.0.1")
+        assert len(server.asked) == 2
+
+    async def test_one_look_up_for_all_that_were_made_meanwhile(self, server: NameServer) -> None:
+        """One that had begun before does not tell; the next one tells all."""
+        resolver = await self.known(server)
+        asking = [using(resolver, "10.0.0.1")]
+        await idle()
+        asking += [using(resolver, address) for address in ("10.0.0.1", "10.0.0.2")]
+        await server.answer("10.0.0.1")
+        assert [one.done() for one in asking] == [True, False, False]
+        await server.answer("10.0.0.2")
+        assert [await one for one in asking] == [True, False, True]
+        assert len(server.asked) == 3
+
     async def test_kept_to(self, server: NameServer, advance: Callable[[float], None]) -> None:
         """The one that took a connection is the only one that is tried, until the next look-up."""
         resolver = await self.known(server)
-        _, doubts = await resolver.find()
-        assert await leads_to(resolver, "10.0.0.2", doubts)
+        asking = using(resolver, "10.0.0.2")
+        await idle()
+        await server.answer("10.0.0.1", "10.0.0.2")
+        assert await asking
         assert await found_by(resolver) == ("10.0.0.2",)
         advance(FOR_S)
         later = finding(resolver)
@@ -152,76 +182,18 @@ class TestLeadsTo:
         await server.answer("10.0.0.1", "10.0.0.2")
         assert await later == ("10.0.0.1", "10.0.0.2")
 
-    async def test_looked_up_by_somebody_else_meanwhile(
-        self, server: NameServer, advance: Callable[[float], None]
-    ) -> None:
-        """A connection begun before a newer look-up is good only if that has found its address, too."""
-        resolver = await self.known(server)
-        advance(FOR_S)
-        later = finding(resolver)
-        await idle()
-        await server.answer("10.0.0.2")
-        await later
-        _, doubts = await resolver.find()
-        assert not await leads_to(resolver, "10.0.0.1", doubts)
-        assert await leads_to(resolver, "10.0.0.2", doubts)
-
-    @pytest.mark.parametrize("now", ["10.0.0.1", "10.0.0.9"])
-    async def test_a_loss_meanwhile(self, server: NameServer, now: str) -> None:
-        """A connection begun before a loss is good only if the name still leads there."""
-        resolver = await self.known(server)
-        _, doubts = await resolver.find()
-        resolver.doubt()
-        asking = asyncio.ensure_future(leads_to(resolver, "10.0.0.1", doubts))
-        await idle()
-        await server.answer(now)
-        assert await asking == (now == "10.0.0.1")
-
-    async def test_a_loss_while_it_is_asked(self, server: NameServer) -> None:
-        """Whoever got an address that was asked for before the loss has it looked at again before it is used."""
-        resolver = Resolver("peer.test", 80)
-        asking = [asyncio.ensure_future(resolver.find())]
-        await idle()
-        resolver.doubt()
-        asking.append(asyncio.ensure_future(resolver.find()))
-        await server.answer("10.0.0.1")
-        assert [await one for one in asking] == [(("10.0.0.1",), 0)] * 2
-        using = [asyncio.ensure_future(leads_to(resolver, "10.0.0.1", 0)) for _ in asking]
-        await idle()
-        assert not any(one.done() for one in using)
-        await server.answer("10.0.0.2")
-        assert [await one for one in using] == [False, False]
-        assert len(server.asked) == 2
-
     async def test_losses_without_end(self, server: NameServer) -> None:
-        """What began after the connection was made is good enough, though there was another loss since."""
+        """What began after the connection was made is good enough, though others were lost since; not to find by."""
         resolver = await self.known(server)
-        _, doubts = await resolver.find()
-        resolver.doubt()
-        others = finding(resolver)
+        asking = using(resolver, "10.0.0.1")
         await idle()
         resolver.doubt()
-        using = asyncio.ensure_future(leads_to(resolver, "10.0.0.1", doubts))
-        for _ in range(2):
-            await idle()
-            assert not using.done()
-            resolver.doubt()
-            await server.answer("10.0.0.1")
-        assert await using
-        await others
-        assert len(server.asked) == 3
-
-    async def test_looked_up_since_the_loss(self, server: NameServer) -> None:
-        """By somebody else: once is enough."""
-        resolver = await self.known(server)
-        _, doubts = await resolver.find()
-        resolver.doubt()
-        others = finding(resolver)
+        await server.answer("10.0.0.1")
+        assert await asking
+        found = finding(resolver)
         await idle()
-        await server.answer("10.0.0.2")
-        await others
-        assert [await leads_to(resolver, address, doubts) for address in ("10.0.0.1", "10.0.0.2")] == [False, True]
-        assert len(server.asked) == 2
+        await server.answer("10.0.0.3")
+        assert await found == ("10.0.0.3",)
 
     async def test_no_connection(self, server: NameServer) -> None:
         """It is looked up again for the next one; what is being asked meanwhile is good."""

@@ -300,7 +300,7 @@ class TestClosing:
         async with asyncio.timeout(PATIENCE_S), Talk(host="peer.test") as talk:
             monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", FakeLookUp(["127.0.0.1"]))
 
-            async def leads_there(_address: str, _doubts: int) -> bool:
+            async def leads_there(_address: str) -> bool:
                 (await talk.accept()).close()
                 await asyncio.sleep(0.01)
                 return True
@@ -317,7 +317,7 @@ class TestClosing:
             monkeypatch.setattr(loop, "getaddrinfo", FakeLookUp(["127.0.0.1"]))
             refused = loop.create_future()
 
-            async def refuse_late(_address: str, _doubts: int) -> Connection:
+            async def refuse_late(_address: str) -> Connection:
                 await refused
                 raise ConnectionRefusedError
 
