@@ -190,7 +190,7 @@ class TestStopping:
             assert settled(trial.ready().wait_for("waiting 0")) == 6
             assert trial.end() == 0
             assert trial.left() == []
-        assert sum(int(line.split()[-4]) for line in told) == 6
+        assert sum(int(line.split()[-1]) for line in told) == 6
 
     def test_a_second_ctrl_c_stops_at_once(self) -> None:
         """Without waiting for payments that can't be settled now; they stay all the same."""
