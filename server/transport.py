@@ -12,6 +12,7 @@ a free connection.
 | all connections busy                                              | `PoolTimeout`         | surely not   |
 | name not found, connection refused, host unreachable, closed here | `ConnectError`        | surely not   |
 | connection made, but closed by the peer before it was written to  | `ConnectError`        | surely not   |
+| connection made, but the name leads elsewhere (`resolver.py`)     | `ConnectError`        | surely not   |
 | no connection within the connect time-out                         | `ConnectTimeout`      | surely not   |
 | `HEAD`, `CONNECT`, or a line break within the head                | `LocalProtocolError`  | surely not   |
 | an idle connection was closed, or has bytes nobody asked for      | no error: another one is taken or made |
