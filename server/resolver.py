@@ -3,7 +3,7 @@
 Two processors that are restarted may come back with each other's address, and what is meant for one would be stored at
 the other. So what was found says for a second where to try; but before a new connection is used, `leads_to` sees that
 the name leads there by a look-up that has begun since it was made. Whoever takes an address over after that knows
-nothing of the connection, and ends it.
+nothing of the connection, and ends it. (So a name server must answer within the connect time-out.)
 """
 
 import asyncio
@@ -13,7 +13,7 @@ ADDRESSES_MAX = 4
 """How many addresses of one name are tried: a processor's name leads to one, or to one per protocol or copy of it."""
 
 ADDRESSES_FOR_S = 1.0
-"""How long new connections go by one look-up."""
+"""How long one look-up says where to try."""
 
 
 class Resolver:
