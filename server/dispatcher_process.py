@@ -46,9 +46,7 @@ TOLD_TOGETHER_S = 0.2  # if the whole process group is told to stop, its supervi
 VERIFY_LOOK_S = 0.01
 LOOK_PAUSE_S = 0.1  # at least between two looks at the siblings: they may take long
 INTRODUCED_WITHIN_S = 0.5  # payments do not wait longer for Redis, and only after an absence
-BLIND_BEATS_MAX = (
-    6  # then the process ends: idle connections keep their descriptors, and its successor begins without any
-)
+BLIND_BEATS_MAX = 6  # then it ends: idle connections keep their descriptors, and its successor begins without any
 LAST_FLUSH_WITHIN_MS = 3500  # three calls to Redis that time out, and a little
 
 
