@@ -16,6 +16,7 @@ from server.clock import Clock
 from server.errors import TotalsUnavailable
 from server.hearts import is_at_work, reason_for_doubt, unknowns_of
 from server.totals import UnknownRange
+from server.totals_header import Header
 from server.volume import THIS_VOLUME, Volume
 from shm import (
     BrokenInvariant,
@@ -33,22 +34,6 @@ from shm import (
 
 UNPUBLISHED_MAX = 4096  # records of a member that are added to a summary: some 15 ms; more have waited for a second
 _DIED = "has died, and its successor has not published its totals yet"
-
-
-class LastFlush(NamedTuple):
-    """What Redis has of a member since its last flush.
-
-    Args:
-        epoch: the purge that its totals count from.
-        life: which of its lives sent it.
-        position: the journal position that its totals reach to.
-        said_goodbye: whether that life ended in order.
-    """
-
-    epoch: int
-    life: int
-    position: int
-    said_goodbye: bool
 
 
 class _Neighbour(NamedTuple):
@@ -87,20 +72,20 @@ class Neighbours:
         self._neighbours = _members_of(own)
         self._unreadable: str | None = None  # a sentence on a segment that is there and can't be read
 
-    def reason_for_doubt(self, last_flushes: Mapping[str, LastFlush]) -> str | None:
+    def reason_for_doubt(self, headers: Mapping[str, Header]) -> str | None:
         """A sentence on a member that may have settled more than Redis and its journal say; None if there is none.
 
         Of one that has died nobody knows what became of the payments it was sending, until its successor says so.
 
         Args:
-            last_flushes: by member's name.
+            headers: what each member said of itself with its last flush, by its name.
         """
         try:
-            return self._reason_for_doubt(last_flushes)
+            return self._reason_for_doubt(headers)
         except OSError as error:  # no descriptors
             return f"the instances of this volume can't be looked at: {error.strerror or error}"
 
-    def _reason_for_doubt(self, last_flushes: Mapping[str, LastFlush]) -> str | None:
+    def _reason_for_doubt(self, headers: Mapping[str, Header]) -> str | None:
         self._attach()
         if self._unreadable:
             return self._unreadable
@@ -108,12 +93,12 @@ class Neighbours:
             is_free = partial(self._volume.is_role_free, neighbour.instance)
             at_work = is_at_work(is_free, neighbour.dispatcher, neighbour.row)
             life = neighbour.journal.life  # afterwards: it is the life of the one that is at work
-            if member not in last_flushes:
+            if member not in headers:
                 if life:
                     return f"instance {member} has not published its totals yet"
-            elif last_flushes[member].life != life:
+            elif headers[member].life != life:
                 return f"instance {member} is back and has not published its totals yet"
-            elif not last_flushes[member].said_goodbye:
+            elif not headers[member].said_goodbye:
                 reason = reason_for_doubt(member, neighbour.row, self._clock, at_work=at_work, otherwise=_DIED)
                 if reason:
                     return reason
@@ -131,26 +116,26 @@ class Neighbours:
         """Payments whose outcome is unknown, by member's name: Redis is a moment behind with them, too."""
         return {member: unknowns_of(neighbour.row) for member, neighbour in self._neighbours.items()}
 
-    def unpublished(self, last_flushes: Mapping[str, LastFlush]) -> Iterator[Ended]:
+    def unpublished(self, headers: Mapping[str, Header]) -> Iterator[Ended]:
         """What was settled since the last flush of each, to be added to what Redis said.
 
         Raises:
             TotalsUnavailable: it can't be read exactly.
         """
         for member, neighbour in self._neighbours.items():
-            if member in last_flushes and not last_flushes[member].said_goodbye:
+            if member in headers and not headers[member].said_goodbye:
                 try:
-                    yield from self._since(member, last_flushes[member], neighbour.journal)
+                    yield from self._since(member, headers[member], neighbour.journal)
                 except BrokenInvariant as error:
                     raise TotalsUnavailable(f"what instance {member} has settled can't be read: {error}") from error
 
-    def _since(self, member: str, last_flush: LastFlush, journal: Journal) -> Iterator[Ended]:
+    def _since(self, member: str, header: Header, journal: Journal) -> Iterator[Ended]:
         head = journal.head
-        if journal.base.epoch != last_flush.epoch:
+        if journal.base.epoch != header.epoch:
             raise TotalsUnavailable(f"instance {member} has not published yet that it took up the last purge")
-        if head - last_flush.position > UNPUBLISHED_MAX:
-            raise TotalsUnavailable(f"instance {member} has not published {head - last_flush.position} settlements")
-        for position in range(last_flush.position, head):
+        if head - header.position > UNPUBLISHED_MAX:
+            raise TotalsUnavailable(f"instance {member} has not published {head - header.position} settlements")
+        for position in range(header.position, head):
             ended = journal.read(position)
             if ended is None:
                 raise TotalsUnavailable(f"instance {member} settles faster than can be counted")

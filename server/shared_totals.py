@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from server.clock import Clock
 from server.errors import TotalsUnavailable
 from server.ledger import Ledger
-from server.neighbours import LastFlush, Neighbours
+from server.neighbours import Neighbours
 from server.redis_totals import TotalsHash
 from server.totals import (
     PURGE_POLL_S,
@@ -23,6 +23,7 @@ from server.totals import (
     covering,
     touched,
 )
+from server.totals_header import Header
 from server.totals_rows import Purge, Row, member_levels
 
 _NOBODY = "no instance has published its totals yet"
@@ -67,20 +68,20 @@ class SharedTotals:
         purge, rows = await self._totals.read_window(touched(from_ms, to_ms))
         if not rows:
             raise TotalsUnavailable(_NOBODY)
-        return self._with_journals({row.name: member_levels(row, purge) for row in rows}, _last_flushes(rows))
+        return self._with_journals({row.name: member_levels(row, purge) for row in rows}, _headers_of(rows))
 
-    def _with_journals(self, published: dict[str, Levels], last_flushes: dict[str, LastFlush]) -> list[Levels]:
+    def _with_journals(self, published: dict[str, Levels], headers: dict[str, Header]) -> list[Levels]:
         """What Redis has of each member, and as one more what the journals of this volume have beyond that."""
-        if reason := self._neighbours.reason_for_doubt(last_flushes):
+        if reason := self._neighbours.reason_for_doubt(headers):
             raise TotalsUnavailable(reason)
         # Before the journals and after: what is settled or becomes unknown in between is told twice, not never.
         before = self._neighbours.unknowns()
         unpublished = Ledger()
-        for ended in self._neighbours.unpublished(last_flushes):
+        for ended in self._neighbours.unpublished(headers):
             unpublished.add(ended.processor, ended.requested_at_ms, ended.amount_cents)
         after = self._neighbours.unknowns()
         for name in published.keys() & before.keys():
-            if not last_flushes[name].said_goodbye:
+            if not headers[name].said_goodbye:
                 unknowns = covering(published[name].unknowns, covering(before[name], after[name]))
                 published[name] = published[name]._replace(unknowns=unknowns)
         return [*published.values(), unpublished.levels()]
@@ -116,7 +117,7 @@ class SharedTotals:
         for row in rows:  # who has taken up this one need not have taken up one that came after it
             if not row.has_taken_up(purge) and not (row.header and row.header.epoch >= epoch):
                 return f"instance {row.name} did not take it up"
-        if reason := self._neighbours.reason_for_doubt(_last_flushes(rows)):
+        if reason := self._neighbours.reason_for_doubt(_headers_of(rows)):
             return reason
         if purge.epoch < epoch or not any(row.header and row.header.epoch >= epoch for row in rows):
             return "no instance would remember it"  # if Redis lost it, as they have all said goodbye
@@ -127,10 +128,6 @@ class SharedTotals:
         await self._totals.aclose()
 
 
-def _last_flushes(rows: list[Row]) -> dict[str, LastFlush]:
-    """What the rows of a summary say of their members' lives."""
-    return {
-        row.name: LastFlush(row.header.epoch, row.header.life, row.header.position, bool(row.header.said_goodbye))
-        for row in rows
-        if row.header is not None
-    }
+def _headers_of(rows: list[Row]) -> dict[str, Header]:
+    """The headers that the hash has, by member's name."""
+    return {row.name: row.header for row in rows if row.header is not None}

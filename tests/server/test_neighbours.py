@@ -7,7 +7,9 @@ from typing import cast
 import pytest
 
 from server.errors import TotalsUnavailable
-from server.neighbours import LastFlush, Neighbours
+from server.ledger import Ledger
+from server.neighbours import Neighbours
+from server.totals_header import Header
 from shm import Base, Ended, Journal, Kind, Member, Phase, Segment, SegmentForbidden, migrate
 from shm.layout import BASE_PAGE_LENGTH
 from tests.fakes import NOON_MS, FakeClock
@@ -30,9 +32,12 @@ def names(other: OtherInstance) -> list[str]:
     return [str(Member(other.segment.segment_id, number)) for number in range(GEOMETRY.dispatchers)]
 
 
-def last_flush(life: int, position: int = 0, *, epoch: int = 0, said_goodbye: bool = False) -> LastFlush:
-    """What Redis has."""
-    return LastFlush(epoch, life, position, said_goodbye)
+def last_flush(life: int, position: int = 0, *, epoch: int = 0, said_goodbye: bool = False) -> Header:
+    """What a member said of itself with it."""
+    levels = Ledger().levels()
+    return Header.of(
+        levels, epoch=epoch, life=life, flush=1, position=position, is_whole=True, said_goodbye=said_goodbye
+    )
 
 
 def at_work(other: OtherInstance, *phases: Phase) -> None:

@@ -9,11 +9,12 @@ import pytest
 from server import shared_totals as module
 from server.clock import SystemClock
 from server.errors import TotalsUnavailable
-from server.neighbours import LastFlush, Neighbours
+from server.neighbours import Neighbours
 from server.redis_client import RedisClient
 from server.redis_totals import TotalsHash
 from server.shared_totals import SharedTotals
 from server.totals import Summary, Total
+from server.totals_header import Header
 from shm import DispatcherCount, Ended, Phase
 from tests.fakes import NOON_MS
 from tests.redis_server import RedisServer
@@ -104,13 +105,13 @@ class TestSummary:
         await member.flush()
         unpublished = Neighbours.unpublished
 
-        def a_moment_later(neighbours: Neighbours, last_flushes: Mapping[str, LastFlush]) -> Iterator[Ended]:
+        def a_moment_later(neighbours: Neighbours, headers: Mapping[str, Header]) -> Iterator[Ended]:
             row = other.segment.dispatcher_counters(0)
             row.put(DispatcherCount.UNKNOWN_LEAST_MS, NOON_MS)
             row.put(DispatcherCount.UNKNOWN_GREATEST_MS, NOON_MS)
             row.put(DispatcherCount.UNKNOWN, 1)
             member.settle(ONE)
-            yield from unpublished(neighbours, last_flushes)
+            yield from unpublished(neighbours, headers)
 
         monkeypatch.setattr(Neighbours, "unpublished", a_moment_later)
         assert await reader.summary(None, None) == Summary(Total(1, 1990), Total(0, 0), unknown=1)
@@ -126,8 +127,8 @@ class TestSummary:
         row.put(DispatcherCount.UNKNOWN, 1)
         unpublished = Neighbours.unpublished
 
-        def a_moment_before(neighbours: Neighbours, last_flushes: Mapping[str, LastFlush]) -> Iterator[Ended]:
-            yield from [*unpublished(neighbours, last_flushes)]
+        def a_moment_before(neighbours: Neighbours, headers: Mapping[str, Header]) -> Iterator[Ended]:
+            yield from [*unpublished(neighbours, headers)]
             member.settle(ONE)
             row.put(DispatcherCount.UNKNOWN, 0)
 

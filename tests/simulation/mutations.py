@@ -215,7 +215,7 @@ def _tell_half() -> list[Patch]:
 def _believe_goodbyes() -> list[Patch]:
     """What Redis says is not held against the journals, so that who is back and has not published is not missed."""
 
-    def reason_for_doubt(self: Neighbours, last_flushes: Any) -> None:
+    def reason_for_doubt(self: Neighbours, headers: Any) -> None:
         return None
 
     return [(Neighbours, "reason_for_doubt", reason_for_doubt)]
@@ -233,7 +233,7 @@ def _believe_the_dead() -> list[Patch]:
 def _trust_in_redis() -> list[Patch]:
     """What the journals have and Redis has not yet is left out of summaries."""
 
-    def unpublished(self: Neighbours, last_flushes: Any) -> Iterator[Ended]:
+    def unpublished(self: Neighbours, headers: Any) -> Iterator[Ended]:
         return iter(())
 
     return [(Neighbours, "unpublished", unpublished)]
