@@ -14,7 +14,7 @@ from server.processors import HEALTH_EVERY_MS, Health
 from server.redis_client import RedisClient, Word
 from server.totals import Levels, Touched
 from server.totals_header import RETIRED, Header, Version
-from server.totals_rows import Purge, Row, levels_of, parse_header, parse_rows
+from server.totals_rows import Purge, Row, parse_header, parse_rows
 
 FIELDS_AT_ONCE = 128  # of a member that is read: up to a megabyte, all detail there is
 LEASE_AGAIN_MS = 100  # for one that ran out while it was looked at
@@ -140,7 +140,7 @@ class TotalsHash:
                 raise TotalsUnavailable("the totals changed while they were read")
             fields.update((name.removeprefix(prefix), value) for name, value in zip(some, values, strict=True))
         header = parse_header(header_text)
-        return None if header is None else (header, levels_of(header, fields))
+        return None if header is None else (header, header.levels(fields))
 
     async def read_window(self, needed: Touched | None) -> tuple[Purge, list[Row]]:
         """The last purge, and of everyone on the hash's roster what a window touches, all at one instant.

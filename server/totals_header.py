@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from server.totals import Levels, UnknownRange
-from server.totals_fields import Field
+from server.totals_fields import by_number
 from shm import AllTime
 
 FORMAT = 2
@@ -96,8 +96,11 @@ class Header(NamedTuple):
             int(said_goodbye),
         )
 
-    def levels(self, minutes: Mapping[int, Field], details: Mapping[int, Field]) -> Levels:
-        """What a member has that sent this header, with those of its fields that are wanted, by their numbers."""
+    def levels(self, fields: Mapping[bytes, bytes]) -> Levels:
+        """What a member has that sent this header, with those of its fields that are wanted, by name; names of other
+        things are passed over.
+        """
+        minutes, details = by_number(fields)
         return Levels(
             all_time=self.all_time,
             minutes=minutes,

@@ -5,7 +5,6 @@ from typing import Any, NamedTuple
 from server.errors import TotalsUnavailable
 from server.ledger import NO_UNKNOWNS, Ledger
 from server.totals import Levels
-from server.totals_fields import by_number
 from server.totals_header import RETIRED, Header
 
 SEEN_WITHIN_MS = 1500  # three beats of the publisher
@@ -104,9 +103,4 @@ def member_levels(row: Row, purge: Purge) -> Levels:
         raise TotalsUnavailable(f"instance {name} has not been heard of for {silent_ms} ms")
     if row.is_behind(purge):
         raise TotalsUnavailable(f"instance {name} has not taken up the last purge yet")
-    return levels_of(header, fields)
-
-
-def levels_of(header: Header, fields: dict[bytes, bytes]) -> Levels:
-    """A member's levels, of its header and its fields by name; names of other things are passed over."""
-    return header.levels(*by_number(fields))
+    return header.levels(fields)

@@ -19,7 +19,6 @@ from server.processors import Health, Processor
 from server.redis_totals import FlushAnswer, SharedHealth
 from server.totals import Levels
 from server.totals_header import Header, Version
-from server.totals_rows import levels_of
 
 NOON_MS = 1_752_582_896_000
 """2025-07-15T12:34:56Z."""
@@ -262,7 +261,7 @@ class FakeTotalsHash:
         """What it has, as a reader of totals sees it."""
         header = self.header
         assert header is not None
-        return levels_of(header, {name.encode(): value for name, value in self.fields.items()})
+        return header.levels({name.encode(): value for name, value in self.fields.items()})
 
     @staticmethod
     def _answer_or_not(*, lost: bool) -> None:

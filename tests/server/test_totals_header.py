@@ -74,9 +74,9 @@ class TestLevels:
         assert (type(header.is_whole), type(header.said_goodbye)) == (int, int)  # as text they are 0 or 1
 
     def test_there_and_back(self) -> None:
-        """With the fields that were read beside the header."""
+        """With the fields that were read beside the header; what else a member has is passed over."""
         header = Header.of(self.LEVELS, epoch=0, life=1, flush=1, position=0, is_whole=True, said_goodbye=False)
-        assert header.levels(self.LEVELS.minutes, self.LEVELS.details) == self.LEVELS
+        assert header.levels({b"h": b"", b"seen": b"1", b"m7": b"minute", b"s420": b"second"}) == self.LEVELS
 
 
 class TestVersion:

@@ -3,13 +3,12 @@
 import pytest
 
 from server.errors import TotalsUnavailable
-from server.totals import Summary, Total, UnknownRange, count_window
+from server.totals import Summary, Total, count_window
 from server.totals_header import RETIRED, Header
 from server.totals_rows import (
     SEEN_WITHIN_MS,
     Purge,
     Row,
-    levels_of,
     member_levels,
     parse_header,
     parse_rows,
@@ -32,12 +31,12 @@ class TestMemberLevels:
     def test_who_lives(self, silent_ms: int) -> None:
         """Its levels as they are."""
         levels = member_levels(row(silent_ms=silent_ms), Purge(4, 4))
-        assert levels == levels_of(HEADER, FIELDS)
+        assert levels == HEADER.levels(FIELDS)
 
     def test_who_said_goodbye(self) -> None:
         """Its silence is no reason for doubt."""
         header = HEADER._replace(said_goodbye=1)
-        assert member_levels(row(header, silent_ms=10**9), Purge(4, 0)) == levels_of(header, FIELDS)
+        assert member_levels(row(header, silent_ms=10**9), Purge(4, 0)) == header.levels(FIELDS)
 
     @pytest.mark.parametrize("is_whole", [0, 1])
     def test_who_said_goodbye_before_a_purge(self, is_whole: int) -> None:
@@ -90,17 +89,6 @@ class TestHasTakenUp:
     def test_a_goodbye_before_a_purge_of_another_hash(self) -> None:
         """This one was told of it by a member, and may have taken that goodbye after it."""
         assert not row(HEADER._replace(said_goodbye=1)).has_taken_up(Purge(HEADER.epoch + 1, HEADER.epoch))
-
-
-class TestLevelsOf:
-    """levels_of."""
-
-    def test_names(self) -> None:
-        """Minutes and seconds by their numbers; what else a member has is passed over."""
-        levels = levels_of(HEADER, {b"h": b"", b"seen": b"1", b"m7": b"minute", b"s420": b"second"})
-        assert (levels.minutes, levels.details) == ({7: b"minute"}, {420: b"second"})
-        assert levels.all_time == HEADER[9:13]
-        assert levels.unknowns == UnknownRange(*HEADER[13:16])
 
 
 class TestParseRows:
