@@ -26,22 +26,14 @@ async def poll_shared(processor: Processor, totals: TotalsHash, clock: Clock) ->
             begun_ms = clock.ticks_ms()
             again_ms = await totals.lease_health_poll(processor.index)
             if not again_ms:
-                await _poll_for_all(processor, totals, clock)
+                health = await _ask(processor)
+                if health is not None:
+                    await totals.share_health(processor.index, SharedHealth(health, clock.wall_us() // 1000))
                 again_ms = max(begun_ms + HEALTH_EVERY_MS - clock.ticks_ms(), LEASE_AGAIN_MS)
         except TotalsUnavailable as error:
             again_ms = FAILED_MS
             _log.debug("health of %s is not shared: %s", processor.name, error)
         await asyncio.sleep(again_ms / 1000)
-
-
-async def _poll_for_all(processor: Processor, totals: TotalsHash, clock: Clock) -> None:
-    try:
-        health = await processor.health()
-    except ProcessorError as error:
-        _log.debug("no health of %s: %s", processor.name, error)
-        return
-    if health is not None:
-        await totals.share_health(processor.index, SharedHealth(health, clock.wall_us() // 1000))
 
 
 async def poll_alone(processor: Processor, hear_health: Callable[[int, Health], None]) -> None:
@@ -52,10 +44,16 @@ async def poll_alone(processor: Processor, hear_health: Callable[[int, Health], 
         hear_health: told (processor, what it said of itself).
     """
     while True:
-        try:
-            health = await processor.health()
-            if health is not None:
-                hear_health(processor.index, health)
-        except ProcessorError as error:
-            _log.debug("no health of %s: %s", processor.name, error)
+        health = await _ask(processor)
+        if health is not None:
+            hear_health(processor.index, health)
         await asyncio.sleep(HEALTH_EVERY_MS / 1000)
+
+
+async def _ask(processor: Processor) -> Health | None:
+    """What a processor says of itself; None if it gives no answer, or was asked too often."""
+    try:
+        return await processor.health()
+    except ProcessorError as error:
+        _log.debug("no health of %s: %s", processor.name, error)
+        return None
