@@ -135,33 +135,36 @@ class _Asker:
     async def ask(self, slots: Iterator[int]) -> None:
         """Verifies what others have left of these slots."""
         for slot in slots:
-            if await _verify_one(slot, self._custody, self._processors, self._silent):
+            if await self._verify(slot):
                 self._copies.forget(slot)
                 self._pause_s = PAUSE_MIN_S
             else:
                 self._pause_s = await _pause(self._pause_s)
 
+    async def _verify(self, slot: int) -> bool:
+        """Looks a payment up at both processors. False if one gave no answer: then it comes again after all others."""
+        correlation_id = self._custody.read(slot).correlation_id
+        for processor in self._processors:
+            try:
+                async with asyncio.timeout(LOOK_UP_WITHIN_S):
+                    shown = await processor.show(correlation_id)
+            except (ProcessorError, TimeoutError) as error:
+                self._complain(processor.name, str(error) or "no answer in time")
+                self._custody.verify_last(slot)
+                return False
+            if shown is not None:
+                requested_at_ms = max(shown.requested_at_ms or 0, 0)  # 0 if it says so in no whole ms since 1970
+                self._custody.end_unverified(slot, processor.index, requested_at_ms)
+                return True
+        self._custody.mark_verified(slot)
+        return True
 
-async def _verify_one(slot: int, custody: Custody, processors: tuple[Processor, Processor], silent: set[str]) -> bool:
-    """Looks a payment up at both processors. False if one gave no answer: then it comes again after all others."""
-    correlation_id = custody.read(slot).correlation_id
-    for processor in processors:
-        try:
-            async with asyncio.timeout(LOOK_UP_WITHIN_S):
-                shown = await processor.show(correlation_id)
-        except (ProcessorError, TimeoutError) as error:
-            if processor.name not in silent:
-                _log.warning(
-                    "what waited before the start is not paid until both processors have answered, and %s has not: %s",
-                    processor.name,
-                    str(error) or "no answer in time",
-                )
-                silent.add(processor.name)
-            custody.verify_last(slot)
-            return False
-        if shown is not None:
-            requested_at_ms = max(shown.requested_at_ms or 0, 0)  # 0 if it says so in no whole ms since 1970
-            custody.end_unverified(slot, processor.index, requested_at_ms)
-            return True
-    custody.mark_verified(slot)
-    return True
+    def _complain(self, name: str, reason: str) -> None:
+        """Logs that a processor gives no answer, once for all askers."""
+        if name not in self._silent:
+            self._silent.add(name)
+            _log.warning(
+                "what waited before the start is not paid until both processors have answered, and %s has not: %s",
+                name,
+                reason,
+            )
