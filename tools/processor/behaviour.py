@@ -38,9 +38,7 @@ class Processor:
         settings: what it starts with; the admin endpoints change it.
         clock: seconds, only going forward.
         call_later: `call_later(seconds, callback, *arguments)` on the same clock.
-        payments_limit: who may run a payment or look one up.
-        health_limit: who may ask for the health.
-        store: the rows.
+        payments_limit: who may run a payment or look one up; None: as many as at the contest's.
     """
 
     def __init__(
@@ -50,13 +48,11 @@ class Processor:
         clock: Callable[[], float],
         call_later: Callable[..., Any],
         payments_limit: RunningLimit[Exchange] | None = None,
-        health_limit: WindowLimit[Exchange] | None = None,
-        store: PaymentStore | None = None,
     ) -> None:
         self.settings = settings
-        self.store = store if store is not None else PaymentStore()
+        self.store = PaymentStore()
         self.payments_limit = payments_limit if payments_limit is not None else RunningLimit()
-        self.health_limit = health_limit if health_limit is not None else WindowLimit()
+        self.health_limit = WindowLimit[Exchange]()
         self._api = Api(settings, self.store)
         self._clock = clock
         self._call_later = call_later

@@ -67,17 +67,13 @@ class RunningLimit(Generic[W]):
 
 
 class WindowLimit(Generic[W]):
-    """One per window of `window_s`, and `waiting_max` more that wait for a window of their own.
+    """One per window of `HEALTH_WINDOW_S`, and `HEALTH_WAITING_MAX` more that wait for a window of their own.
 
     Windows follow one another without a gap, used or not: two calls may be close together on either side of an edge.
     Times are seconds of any clock that only goes forward.
     """
 
-    def __init__(
-        self, window_s: float = HEALTH_WINDOW_S, waiting_max: int = HEALTH_WAITING_MAX, idle_s: float = HEALTH_IDLE_S
-    ) -> None:
-        self._window_s = window_s
-        self._waiting_max = waiting_max
+    def __init__(self, idle_s: float = HEALTH_IDLE_S) -> None:
         self._idle_s = idle_s
         self._waiting: OrderedDict[W, None] = OrderedDict()
         self._began_s: float | None = None
@@ -93,7 +89,7 @@ class WindowLimit(Generic[W]):
         """When `roll` should be called; None if nobody waits."""
         if self._began_s is None or not self._waiting:
             return None
-        return self._began_s + self._window_s
+        return self._began_s + HEALTH_WINDOW_S
 
     def enter(self, waiter: W, now_s: float) -> Passage:
         """Ask for the present window. `LATER`: a `roll` will return the waiter. First give `roll` the time it is."""
@@ -103,7 +99,7 @@ class WindowLimit(Generic[W]):
         if self._free_since_s is not None:
             self._free_since_s = None
             return Passage.NOW
-        if len(self._waiting) < self._waiting_max:
+        if len(self._waiting) < HEALTH_WAITING_MAX:
             self._waiting[waiter] = None
             return Passage.LATER
         return Passage.REFUSED
@@ -113,15 +109,15 @@ class WindowLimit(Generic[W]):
         passed: list[W] = []
         if self._began_s is None:
             return passed
-        windows = max(0, int((now_s - self._began_s) // self._window_s))
+        windows = max(0, int((now_s - self._began_s) // HEALTH_WINDOW_S))
         while windows and self._waiting:
             passed.append(self._waiting.popitem(last=False)[0])
-            self._began_s += self._window_s
+            self._began_s += HEALTH_WINDOW_S
             windows -= 1
         if windows:
             if self._free_since_s is None:
-                self._free_since_s = self._began_s + self._window_s
-            self._began_s += windows * self._window_s
+                self._free_since_s = self._began_s + HEALTH_WINDOW_S
+            self._began_s += windows * HEALTH_WINDOW_S
         return passed
 
     def abandon(self, waiter: W) -> bool:
