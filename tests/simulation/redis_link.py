@@ -47,7 +47,6 @@ class SimulatedRedis:
         slow_s: how long it takes for each.
         clock_step_ms: how far its clock has been moved.
         watch: told of what is carried out.
-        lost_data_at_s: when it last lost or went back on its data.
         disturbed_at_s: when anything last went wrong between it and anybody.
     """
 
@@ -58,7 +57,6 @@ class SimulatedRedis:
         self.slow_s = 0.0
         self.clock_step_ms = 0
         self.watch = watch
-        self.lost_data_at_s = -1.0
         self.disturbed_at_s = -1.0
         self._world = world
         self._copies: deque[dict[bytes, bytes]] = deque(maxlen=COPIES_KEPT)
@@ -84,7 +82,6 @@ class SimulatedRedis:
 
     def lose_data(self) -> None:
         """It is restarted without persistence."""
-        self.lost_data_at_s = self._world.loop.time()
         self.model.empty()
 
     def restore(self) -> None:
