@@ -36,8 +36,8 @@ def die_with_parent(parent: int) -> None:
         os._exit(EXIT_CRASH)
 
 
-def hear_stop() -> None:
-    """Lets SIGTERM through, from now on and if it came before: whatever is to be done about it is in place."""
+def unblock_sigterm() -> None:
+    """Lets SIGTERM through, also one that came before: to be called once its handler is in place."""
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
 
 
@@ -75,7 +75,7 @@ async def end_tasks(tasks: Collection[asyncio.Task[None]]) -> None:
 
 
 def run(name: str, parent: int, work: Callable[[], int]) -> int:
-    """Called in the child: does its work from beginning to end. SIGTERM waits until it calls `hear_stop`.
+    """Called in the child: does its work from beginning to end. SIGTERM waits until it calls `unblock_sigterm`.
 
     Args:
         name: of its role, for the log.

@@ -45,8 +45,10 @@ DRAIN_LOOK_S = 0.02
 TOLD_TOGETHER_S = 0.2  # if the whole process group is told to stop, its supervisor has said so by then
 VERIFY_LOOK_S = 0.01
 LOOK_PAUSE_S = 0.1  # at least between two looks at the siblings: they may take long
-INTRODUCED_WITHIN_S = 0.5  # payments do not wait longer for Redis, and only after an absence
-BLIND_BEATS_MAX = 6  # then it ends: idle connections keep their descriptors, and its successor begins without any
+FIRST_FLUSH_WITHIN_S = 0.5  # payments do not wait longer for Redis, and only after an absence
+# In a row, at the siblings. Then the process ends: idle connections keep their descriptors, and its successor begins
+# without any.
+FAILED_LOOKS_MAX = 6
 LAST_FLUSH_WITHIN_MS = 3500  # three calls to Redis that time out, and a little
 
 
@@ -78,7 +80,7 @@ def serve(config: Config, segment: Segment, index: int, doorbell: int) -> int:
 class DispatcherProcess:
     """One dispatcher with its publisher and pollers, wired.
 
-    Who calls whom beside the plain way: custody tells of each change (`_tell_change`), which goes to the publisher and
+    Who calls whom beside the plain way: custody tells of each change (`_note_change`), which goes to the publisher and
     may hurry it; the dispatcher hurries it when nothing is about to follow; custody has intake empty the lanes before
     it forgets; health news goes to the circuits.
 
@@ -102,7 +104,7 @@ class DispatcherProcess:
         self._outside = outside
         self._journal = segment.journal(index)
         self._publisher: Publisher | None = None
-        self._blind_beats = 0
+        self._failed_looks = 0
         policy = make_policy((config.fee_default_bp, config.fee_fallback_bp), config.wait_ms_per_fee_point)
         most = in_flight_max(config)
         self._router = Router((Circuit(most, config.slow_ms), Circuit(most, config.slow_ms)), policy)
@@ -117,9 +119,9 @@ class DispatcherProcess:
         child.crash_on_bugs(loop)
         stop = asyncio.Event()
         loop.add_signal_handler(signal.SIGTERM, stop.set)
-        child.hear_stop()
+        child.unblock_sigterm()
         lanes = [self._segment.lane(worker, self._index) for worker in range(self._segment.geometry.workers)]
-        custody = Custody(lanes, self._segment.table(self._index), self._journal, self._counters, self._tell_change)
+        custody = Custody(lanes, self._segment.table(self._index), self._journal, self._counters, self._note_change)
         if self._after_absence:  # what waited may have been paid by a sibling meanwhile
             custody.mark_waiting_unverified()
         self._journal.begin_life()  # not before: until here what a predecessor said as it left is the whole truth
@@ -134,17 +136,17 @@ class DispatcherProcess:
         custody.before_forgetting = intake.take
         publisher = self._publisher = self._make_publisher(self._outside.totals) if self._outside.totals else None
         dispatcher = self._dispatcher(custody, intake)
-        background = [loop.create_task(self._keep_house(dispatcher))]
+        background = [loop.create_task(self._beat_regularly(dispatcher))]
         if self._after_absence:
             background.append(loop.create_task(self._verify(custody, intake)))
-        background += [loop.create_task(work) for work in self._exchange_news()]
+        background += [loop.create_task(work) for work in self._publishing_and_polling()]
         for task in background:
             task.add_done_callback(_end_process_on_failure)
         # It shows what is unknown; and recovery took long, but from now on silence is held against it.
         dispatcher.beat(self._clock.ticks_ms())
         self._counters.phase = Phase.READY
         if publisher and self._after_absence:
-            await _introduce(publisher)
+            await _wait_for_first_flush(publisher)
         dispatcher.start(doorbell)
         await stop.wait()
         self._counters.phase = Phase.LEAVING
@@ -182,8 +184,8 @@ class DispatcherProcess:
         on_quiet = self._publisher.hurry if self._publisher else None
         return Dispatcher(custody, intake, sending, self._counters, self._clock, on_quiet=on_quiet)
 
-    def _exchange_news(self) -> Iterator[Coroutine[Any, Any, None]]:
-        """Gives what publishes totals and polls health: through Redis, or alone."""
+    def _publishing_and_polling(self) -> Iterator[Coroutine[Any, Any, None]]:
+        """What publishes totals and polls the processors' health, as coroutines: through Redis, or alone."""
         processors, totals = self._outside.processors, self._outside.totals
         if totals and self._publisher:
             yield self._publisher.run()
@@ -191,7 +193,7 @@ class DispatcherProcess:
         elif self._index == 0:  # the rate that a processor allows is for all dispatchers together
             yield from (poll_alone(one, self._hear_health) for one in processors)
 
-    def _tell_change(self, requested_at_ms: int) -> None:
+    def _note_change(self, requested_at_ms: int) -> None:
         """Has the end of a payment, or that it is unknown, published: at once if its window may be asked for now.
 
         Without Redis whoever wants totals reads the journal.
@@ -219,7 +221,7 @@ class DispatcherProcess:
         if self._clock.wall_us() // 1000 - shared.polled_at_ms <= HEALTH_FRESH_MS:
             self._hear_health(processor, shared.health)
 
-    async def _keep_house(self, dispatcher: Dispatcher) -> None:
+    async def _beat_regularly(self, dispatcher: Dispatcher) -> None:
         """Twice a second, until cancelled: shows what has been handled, looks at the siblings, takes up a purge.
 
         A heartbeat says that all that reached this process before it has been handled: each is a time from before the
@@ -242,9 +244,9 @@ class DispatcherProcess:
 
     def _look_at_siblings(self) -> None:
         """Learns what they have accepted; raises what ends the process if that has been impossible for too long."""
-        self._blind_beats = 0 if self._outside.siblings.look() else self._blind_beats + 1
-        if self._blind_beats > BLIND_BEATS_MAX and self._counters.phase is not Phase.LEAVING:
-            raise OSError(errno.EMFILE, f"siblings could not be looked at for {self._blind_beats} beats")
+        self._failed_looks = 0 if self._outside.siblings.look() else self._failed_looks + 1
+        if self._failed_looks > FAILED_LOOKS_MAX and self._counters.phase is not Phase.LEAVING:
+            raise OSError(errno.EMFILE, f"siblings could not be looked at for {self._failed_looks} beats")
 
     async def _drain(self, dispatcher: Dispatcher) -> None:
         """Settles what can be settled within the time given; the rest stays in the segment.
@@ -267,11 +269,11 @@ class DispatcherProcess:
         return any(row.phase is not Phase.GONE for row in rows)
 
 
-async def _introduce(publisher: Publisher) -> None:
+async def _wait_for_first_flush(publisher: Publisher) -> None:
     """Undoes a predecessor's goodbye in the totals before anything is paid, if Redis answers soon enough."""
     with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(INTRODUCED_WITHIN_S):
-            await publisher.introduced.wait()
+        async with asyncio.timeout(FIRST_FLUSH_WITHIN_S):
+            await publisher.first_flush_done.wait()
 
 
 def _take_up_local_purge(segment: Segment, journal: Journal) -> None:

@@ -72,7 +72,7 @@ class Publisher:
         self._purges = Purges(journal)
         self._health_told: tuple[SharedHealth | None, SharedHealth | None] = (None, None)  # with the last answer
         self._redis_is_away = False
-        self.introduced = asyncio.Event()  # set with the first flush of this life: a predecessor's goodbye is undone
+        self.first_flush_done = asyncio.Event()  # of this life: a predecessor's goodbye is undone by it
         self._pending = asyncio.Event()  # set: something is to be flushed
         self._pending.set()  # what a predecessor did not get to publish is late already
         self._hurry = asyncio.Event()
@@ -196,7 +196,7 @@ class Publisher:
             self._counters.add(DispatcherCount.FLUSHES)
             if header.is_whole:
                 self._counters.put(DispatcherCount.PUBLISHED, header.position)
-            self.introduced.set()
+            self.first_flush_done.set()
             return True
         self._counters.add(DispatcherCount.REWRITES)
         if answer.epoch > header.epoch:

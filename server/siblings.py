@@ -211,7 +211,7 @@ class Siblings:
         self._lanes = lanes
         self._heads = [lane.head for lane in lanes]  # at the last look
         self._served_at_ms = [LONG_AGO_MS] * len(workers)  # when each of ours was last seen at work
-        self._is_blind = False
+        self._has_failed_to_look = False
 
     def look(self) -> bool:
         """Learns what every sibling has accepted until now; False if that can't be done for want of descriptors: until
@@ -226,11 +226,11 @@ class Siblings:
             for sibling in self._siblings:
                 sibling.look(was_unwatched=was_unwatched)
         except OSError as error:
-            if not self._is_blind:  # it is tried several times a second
+            if not self._has_failed_to_look:  # it is tried several times a second
                 _log.error("siblings can't be looked at, and nothing is taken from the lanes meanwhile: %s", error)
-            self._is_blind = True
+            self._has_failed_to_look = True
             return False
-        self._is_blind = False
+        self._has_failed_to_look = False
         # Else what was frozen in the midst of it counts as time without a look; reading all may take as long by itself.
         self._looked_at_ms = self._clock.ticks_ms() if was_unwatched else began_ms
         self._heads = heads

@@ -49,7 +49,7 @@ class _Server(uvicorn.Server):
         await super().startup(sockets)
         self._counters.beat()  # the start may have taken long, and from now on silence is a reason to be killed
         self._counters.phase = Phase.READY
-        child.hear_stop()
+        child.unblock_sigterm()
 
     async def main_loop(self) -> None:
         """Beats until told to stop. uvicorn's own loop wakes up ten times a second: most of what an idle worker did."""
@@ -105,13 +105,14 @@ def serve(config: Config, segment: Segment, worker: int, listener: socket.socket
 
 
 async def _serve(config: Config, segment: Segment, gate: Gate, counters: Counters, listener: socket.socket) -> None:
+    clock = SystemClock()
     totals: SharedTotals | LocalTotals
     if config.redis_url:
-        neighbours = Neighbours(config.siblings, own={config.instance: segment}, clock=SystemClock())
-        totals = SharedTotals(TotalsHash(RedisClient(config.redis_url)), neighbours, SystemClock())
+        neighbours = Neighbours(config.siblings, own={config.instance: segment}, clock=clock)
+        totals = SharedTotals(TotalsHash(RedisClient(config.redis_url)), neighbours, clock)
     else:
         is_free = partial(THIS_VOLUME.is_role_free, config.instance)
-        totals = LocalTotals(segment, counters, is_free, SystemClock())
+        totals = LocalTotals(segment, counters, is_free, clock)
     app = build_app(gate, totals, amount_cents_max=config.amount_max_cents, purge_enabled=config.purge_enabled)
     settings = uvicorn.Config(
         app,

@@ -27,7 +27,7 @@ def patient(counters: Counters) -> int:
     """Beats until told to stop."""
     told: list[int] = []
     signal.signal(signal.SIGTERM, lambda number, _: told.append(number))
-    child.hear_stop()
+    child.unblock_sigterm()
     counters.phase = Phase.READY
     while not told:
         counters.beat()

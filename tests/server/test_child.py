@@ -122,7 +122,7 @@ class TestRun:
             os.kill(os.getpid(), signal.SIGTERM)
             signal.signal(signal.SIGTERM, lambda number, _: told.append(number))
             before = len(told)
-            child.hear_stop()
+            child.unblock_sigterm()
             return 0 if (before, told) == (0, [signal.SIGTERM]) else 1
 
         assert run(work) == 0

@@ -11,7 +11,7 @@ from server import child
 from server.config import Config, load
 from server.custody import Custody
 from server.dispatcher import Dispatcher
-from server.dispatcher_process import BLIND_BEATS_MAX, OLD_MS, DispatcherProcess
+from server.dispatcher_process import FAILED_LOOKS_MAX, OLD_MS, DispatcherProcess
 from server.intake import Intake
 from server.outside import outside_of
 from server.siblings import Siblings
@@ -194,7 +194,7 @@ class TestStart:
         """What lies in the lanes may be a copy of what is forgotten next."""
         assert make().live(lambda one: bool(one.phases), "no beat").empties_lanes
 
-    def test_introduced(self, make: Callable[..., House]) -> None:
+    def test_first_flush(self, make: Callable[..., House]) -> None:
         """After an absence the totals are told that this member is back before anything is paid."""
         house = make(**WITH_REDIS)
         house.return_from_absence()
@@ -267,31 +267,33 @@ class FakeBeating:
         self.beats += 1
 
 
-class TestKeepHouse:
-    """DispatcherProcess._keep_house."""
+class TestBeatRegularly:
+    """DispatcherProcess._beat_regularly."""
 
     @pytest.mark.slow
-    async def test_blind_for_too_long(self, make: Callable[..., House], monkeypatch: pytest.MonkeyPatch) -> None:
+    async def test_look_fails_for_too_long(self, make: Callable[..., House], monkeypatch: pytest.MonkeyPatch) -> None:
         """The process ends, as nothing is taken meanwhile; not if it could look at its siblings in between."""
         one, beating = plain(make()), FakeBeating()
-        sights = iter([*[False] * BLIND_BEATS_MAX, True, *[False] * (BLIND_BEATS_MAX + 1)])
+        sights = iter([*[False] * FAILED_LOOKS_MAX, True, *[False] * (FAILED_LOOKS_MAX + 1)])
         monkeypatch.setattr(one._outside.siblings, "look", lambda: next(sights))  # noqa: SLF001  the only way in
         monkeypatch.setattr(child, "BEAT_S", 0)
-        with pytest.raises(OSError, match=f"could not be looked at for {BLIND_BEATS_MAX + 1} beats"):
-            await one._keep_house(beating)  # type: ignore[arg-type]  # noqa: SLF001  as its process does
-        assert beating.beats == 2 * BLIND_BEATS_MAX + 2
+        with pytest.raises(OSError, match=f"could not be looked at for {FAILED_LOOKS_MAX + 1} beats"):
+            await one._beat_regularly(beating)  # type: ignore[arg-type]  # noqa: SLF001  as its process does
+        assert beating.beats == 2 * FAILED_LOOKS_MAX + 2
 
     @pytest.mark.slow
-    async def test_blind_while_it_leaves(self, make: Callable[..., House], monkeypatch: pytest.MonkeyPatch) -> None:
+    async def test_look_fails_while_it_leaves(
+        self, make: Callable[..., House], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         """There may be no successor then, and what is in flight has until the end."""
         house = make()
         one, beating = plain(house), FakeBeating()
         house.row.phase = Phase.LEAVING
         monkeypatch.setattr(one._outside.siblings, "look", lambda: False)  # noqa: SLF001  the only way in
         monkeypatch.setattr(child, "BEAT_S", 0)
-        leaving = asyncio.ensure_future(one._keep_house(beating))  # type: ignore[arg-type]  # noqa: SLF001  as its process does
+        leaving = asyncio.ensure_future(one._beat_regularly(beating))  # type: ignore[arg-type]  # noqa: SLF001  as its process does
         async with asyncio.timeout(PATIENCE_S):
-            while beating.beats < 3 * BLIND_BEATS_MAX:
+            while beating.beats < 3 * FAILED_LOOKS_MAX:
                 await asyncio.sleep(0)
         leaving.cancel()
 
@@ -340,5 +342,5 @@ class TestPublishing:
         """Somebody may be asking for their window now."""
         one, publisher = plain(make()), FakePublisher()
         one._publisher = publisher  # type: ignore[assignment]  # noqa: SLF001  the calls that are made, and no others
-        one._tell_change(NOON_MS - age_ms)  # noqa: SLF001  as custody does
+        one._note_change(NOON_MS - age_ms)  # noqa: SLF001  as custody does
         assert publisher.told == told

@@ -266,17 +266,17 @@ class TestStart:
         assert fields == {f"m{NOON_S // 60 + 1}", f"s{NOON_S + 61}"}
         assert second.shown(NOON_MS, NOON_MS + 61_000) == Total(4, 7960)
 
-    async def test_introduced(self, desk: Desk) -> None:
+    async def test_first_flush(self, desk: Desk) -> None:
         """Not before the hash has taken a flush, whatever else it answered."""
         desk.totals.away = True
         assert not await desk.flush(1)
-        assert not desk.publisher.introduced.is_set()
+        assert not desk.publisher.first_flush_done.is_set()
         desk.totals.away = False
         desk.totals.epoch = 1
         assert not await desk.flush()
-        assert not desk.publisher.introduced.is_set()
+        assert not desk.publisher.first_flush_done.is_set()
         assert await desk.flush()
-        assert desk.publisher.introduced.is_set()
+        assert desk.publisher.first_flush_done.is_set()
 
     async def test_predecessors_last_flush_comes_late(self, segment: Segment) -> None:
         """One that is taken after the successor has read is no base for that one, which writes everything again."""
