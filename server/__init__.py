@@ -76,20 +76,22 @@ For all of them:
     notation       how money, times and ids are written
     errors         what can go wrong
 
-The words, where one is not the field's own:
-- dispatcher: a process; its loop is dispatcher.py; its totals are a *member* of the Redis hash
-- lane, table, journal: of a segment (`shm/__init__.py`): what was accepted, what is in care, what ended
+The words that this program uses in a sense of its own:
+- dispatcher: a process, and its main loop (dispatcher.py)
+- lane, table, journal: parts of a segment (`shm/__init__.py`): for payments just accepted, being paid, and ended
+- door: a web worker, where payments come in; doorbell: the eventfd by which it wakes a dispatcher
 - turn: what a dispatcher does between two waits
-- heart: twice a second a process writes into its row that it lives, and a dispatcher until when it has handled what
-  came; one that stops is killed
-- sibling: another instance, as far as its ids count here
-- neighbour: a dispatcher of this volume, as far as its totals are concerned
-- header: what a member says of itself with each flush; goodbye: with its last one, if it stops in order
-- life: counted up by each dispatcher that starts on a journal
-- epoch: a purge, by its number; totals count from the last one
-- fold: an ended payment's record goes into the sums of the journal's base, and the payment is forgotten
-- absence: the whole instance was down, and its clients may have gone to a sibling; a sibling is absent, too, while it
-  stops or lacks a web worker
-- unverified: accepted before an absence: asked for everywhere before it is sent
+- row: a process's counters in the segment; heart: the heartbeat there, stored twice a second. A dispatcher's says until
+  when it has handled what reached it. A process whose heart stops is killed
+- sibling: another instance on this volume: an id that it has accepted is not paid here as well
+- member: a dispatcher in the Redis hash: it publishes its own totals there, and a summary adds up all members
+- neighbour: a dispatcher on this volume, own or a sibling's, whose journal is read beside Redis for a summary
+- header: what a member says of itself with each flush; goodbye: a word in its last header, if it stops in order
+- life: one dispatcher's time on a journal; its number is counted up at each start
+- epoch: the number of a purge; totals count from the last one
+- to fold: to add the oldest journal records to the sums in the journal's base; those payments are then forgotten
+- absence: a time in which an instance was down, so that its clients may have gone to a sibling; a sibling is absent,
+  too, while it stops or lacks a web worker
+- unverified: accepted before an absence: looked up at siblings and processors before it is sent
 - unknown: sent, and nobody knows whether it arrived: it belongs to that processor until that is known
 """

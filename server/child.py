@@ -83,7 +83,7 @@ def run(name: str, parent: int, work: Callable[[], int]) -> int:
         work: the role; returns the exit status.
 
     Returns:
-        The exit status. The caller ends the process with it at once: the rest of the supervisor's stack is not its.
+        The exit status. The caller ends the process with it at once: the frames above it are the supervisor's.
     """
     for number in (signal.SIGTERM, signal.SIGCHLD):
         signal.signal(number, signal.SIG_DFL)

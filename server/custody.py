@@ -48,11 +48,11 @@ class Custody:
         on_change: called with the requestedAt (ms UTC) of a payment that ended or became unknown: to be published.
 
     Attributes:
-        before_forgetting: called until it returns False before ended payments are forgotten: takes the copies of them
-            that lie in the lanes. `Intake.take`, put here once there is an intake.
-        waiting: table slots of waiting payments, sent from the left; at first those recovered, the oldest first. New
-            ones, verified ones, those lifted out of `rejected` and those sent in vain `IN_FRONT_ATTEMPTS_MAX` times or
-            more join at the right; others sent in vain at the left, as they are among the oldest.
+        before_forgetting: called, until it returns False, before ended payments are forgotten, to take any copies of
+            them out of the lanes: `Intake.take`, set once there is an intake.
+        waiting: table slots of waiting payments, sent from the left. At first it holds those recovered, the oldest at
+            the left. At the right join new ones, verified ones, those lifted out of `rejected`, and those sent in vain
+            `IN_FRONT_ATTEMPTS_MAX` times or more; others sent in vain go back to the left, being among the oldest.
         unverified: table slots of waiting payments that may have been paid elsewhere during an absence, in the order in
             which `server/verification.py` asks for them; not to be sent before that.
         rejected: waiting payments that one processor has rejected.

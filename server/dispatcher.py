@@ -98,7 +98,7 @@ class Dispatcher:
 
     def _hear(self, doorbell: int) -> None:
         os.eventfd_read(doorbell)
-        self._gathering_until_ms = 0  # only a ring that comes late meets a gathering: it ends it
+        self._gathering_until_ms = 0  # no ring is due while payments gather: one that comes late ends that
         self._turn()
 
     def _turn_soon(self) -> None:

@@ -22,7 +22,7 @@ class JournalFollower:
         epoch: the purge that the ledger counts from.
         position: the next journal position to be read.
         ledger: the totals of everything below that.
-        is_behind: whether more is to be read than the last `follow` did.
+        is_behind: whether the last `follow` left records unread.
 
     Raises:
         BrokenInvariant: the journal's base is damaged.

@@ -55,7 +55,7 @@ class Intake:
             tail = lane.tail
             end = min(lane.head, tail + share)
             if tail < end:
-                if not self._siblings.look():  # now, not before: who died accepted its copies before these came here
+                if not self._siblings.look():  # not earlier: a sibling that died accepted its copies before these came
                     return False
                 give_way()
                 reached = self._take_from(index, lane, tail, end)

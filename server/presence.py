@@ -57,14 +57,14 @@ class Presence:
 
     def __init__(self, stuck_ms: int) -> None:
         self._returning_ms = HAPROXY_RETURNS_MS + stuck_ms
-        self._read_because: Absence | None = None  # why its tables were read; None while nothing of that is kept
+        self._read_because: Absence | None = None  # why its tables were read; None: nothing that was read is kept
         self._read_in_life_ms = 0  # when the life had begun, ms UTC, in which they were last read
         self._known_life_ms = 0  # the life up to which all that it accepted was read, or is among the latest
         self._was_going = False  # whether it was gone or leaving, and no later life has been seen
         self._read_at_ms = 0  # when they were last read; ticks, as the next three
-        self._needed_at_ms = 0  # when it was last seen absent, or was to be read though it was not
+        self._needed_at_ms = 0  # when it was last seen absent, or was to be read for another reason
         self._looked_at_ms = 0  # when `decide` was last asked
-        self._served_at_ms = 0  # until when that web worker served that went away last
+        self._served_at_ms = 0  # until when the web worker that went away last still served
         self._away = frozenset[int]()  # the web workers that were away at the last look
 
     def decide(self, seen: Sighting, now_ms: int, wall_ms: int, *, was_unwatched: bool) -> Absence | Unread:
@@ -74,7 +74,7 @@ class Presence:
         | --- | --- | --- |
         | any | those that its workers published lately | two generations of them |
         | says that it is leaving | all that it remembers: read now, and again when it is gone | R after it is back |
-        | holds no supervisor's lock | all that it remembers: read now | the same |
+        | is gone: nobody holds its supervisor's lock | all that it remembers: read now | the same |
         | has a web worker away | the same, if not read since that one served; at most once in R and life | the same |
         | has been back for under R, and was not read since or right before that | the same | R after it was read |
         | was unwatched: old requests may lie here that went there since | the same | the same |

@@ -54,12 +54,12 @@ class Purges:
     def _settled_before(self, answer: FlushAnswer) -> int:
         """The journal position below which everything was settled before a purge, whatever the clocks said; 0: unknown.
 
-        Two things are sure. What the hash had of this member when the purge came was settled before it; it has taken
-        nothing of this member since, so that is what the header it still has reaches to. And if an earlier purge was
-        missed, this one had not come yet when Redis last told of that one: what was settled by then was settled before.
+        Two positions are sure. The one in the header that the hash still has of this member: it has taken nothing of
+        this member since the purge. And, if an earlier purge was missed, the one reached when Redis last told of that:
+        this purge had not come yet.
 
-        Neither is sure if the hash knows of this purge only from another member, having been emptied since, or being a
-        copy: then what it has, and what it told of the missed one, may be of after this one.
+        Neither is sure if the hash was told of this purge by another member, because it was emptied since, or is an
+        older copy: that header, and what was told of the missed purge, may be from after this one.
         """
         if not answer.is_purged:
             return 0

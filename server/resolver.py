@@ -1,9 +1,10 @@
 """Which addresses a processor's name leads to now.
 
 Two processors that are restarted may come back with each other's address, and what is meant for one would be stored at
-the other. So what was found says for a second where to try; but before a new connection is used, `leads_to` sees that
-the name leads there by a look-up that has begun since it was made. Whoever takes an address over after that knows
-nothing of the connection, and ends it. (So a name server must answer within the connect time-out.)
+the other. So the addresses that a look-up finds are only where to try, for a second. Before a new connection is used,
+`leads_to` makes sure that the name leads to its address, by a look-up that began after the connection was made. If
+another server takes the address over after that, it knows nothing of the connection and ends it. (So a name server must
+answer within the connect time-out.)
 """
 
 import asyncio
