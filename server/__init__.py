@@ -1,6 +1,64 @@
 """One instance of the payment gateway: a supervisor, its web workers and its dispatchers.
 
-Where to find what; which file may import which is in `tests/test_tidy.py`.
+Where to find what, in an order to read it in; which file may import which is in `tests/test_tidy.py`.
+
+The door, in a web worker:
+    shortcut       the usual payment in one step
+    app            every other request
+    payments       a body becomes a payment or a refusal
+    window         a query becomes the window of a summary
+    answers        what is answered
+    problems       what is answered when something is wrong
+    gate           commits the payment to its lane
+    generations    the ids seen lately
+    lookup         where a payment stands
+
+Paying, in a dispatcher:
+    intake         takes payments from the lanes
+    custody        keeps table and journal in step with what happens to each payment
+    dispatcher     the main loop: what is done next
+    pacing         how fast payments are sent
+    yielding       gives the core to other processes in between
+    quota          how often the container was frozen, its CPU quota being used up
+    routing        which processor a payment goes to
+    circuit        what is known of one processor, and how many payments it may have at once
+    outages        what is logged of processors that fail
+    attempt        what is sent to a processor, and what each of its answers means
+    rejections     payments that one processor has rejected, waiting for the other
+    unknowns       asks what became of payments without a clear answer
+    outside        all that a dispatcher reaches beyond shared memory
+
+The way to a processor:
+    processors     its three calls: pay, show, health
+    health         who asks for its health, and when
+    transport      requests over kept connections
+    connection     one of those connections
+    resolver       where a processor's name leads now
+
+From the journal to a summary (docs/summaries.md):
+    following      reads a journal into a ledger, record by record
+    ledger         one member's settled payments, by minute, second and millisecond
+    totals_fields  the fields that a ledger consists of: names and bytes
+    publisher      keeps the Redis hash equal to a journal
+    purges         where a journal begins to count anew
+    totals_header  what a member says of itself in the hash
+    redis_totals   the calls to the hash
+    redis_scripts  the scripts that Redis runs for them
+    redis_client   one connection to Redis
+    totals_rows    what the hash has of a member
+    totals         the totals of a window, counted from all members' fields
+    shared_totals  a web worker's reader of totals with Redis
+    neighbours     the journals on this volume, read beside Redis
+    hearts         whether a dispatcher is at work, by its row and lock
+    local_totals   a web worker's reader of totals without Redis
+
+One id, two instances:
+    volume         what can be seen of other instances
+    siblings       ids that another instance has accepted
+    presence       when all ids that a sibling remembers count here
+    latest         the ids that a sibling accepted last
+    copies         which of two instances pays what both have
+    verification   asks, after an absence, what was paid meanwhile
 
 The instance and its processes:
     __main__       from the settings to the exit status
@@ -13,66 +71,10 @@ The instance and its processes:
     child          what every child does first and last
     worker         a web worker's process
     dispatcher_process  a dispatcher's process
-    retire         `python -m server.retire`: the end of one that never comes back
-
-The door, in a web worker:
-    shortcut       the usual payment in one step
-    app            every other request
-    payments       a body becomes a payment or a refusal
-    window         a query becomes the window of a summary
-    answers        what is answered
-    problems       what is answered when something is wrong
-    gate           the payment is committed to its lane
-    generations    the ids seen lately
-    lookup         where a payment stands
-
-Paying, in a dispatcher:
-    intake         from the lanes
-    custody        into table and journal, in step with what happens
-    rejections     what one processor has rejected waits for the other
-    dispatcher     what is done next
-    pacing         how fast
-    yielding       who else gets the core in between
-    quota          whether the container was frozen meanwhile
-    routing        to which processor
-    circuit        what is known of one
-    outages        what the log is told of them
-    attempt        what is sent, and what each answer means
-    unknowns       asks what became of those without an answer
-    siblings       ids that another instance has accepted
-    presence       when all ids of a sibling count here
-    latest         what one of them accepted last
-    copies         which of two instances pays what both have
-    verification   asks, after an absence, what was paid meanwhile
-    outside        what a dispatcher reaches beyond shared memory
-
-The way to a processor:
-    processors     its three calls
-    health         who asks for its health, and when
-    resolver       where a processor's name leads now
-    transport      requests over connections that are kept
-    connection     one of them
-
-Totals:
-    totals         the totals of a window
-    totals_fields  what they are counted from: names and bytes
-    ledger         one member's settled payments, by minute, second and millisecond
-    following      a ledger that follows a journal
-    local_totals   a web worker's reader of them without Redis
-    shared_totals  a web worker's reader of them with Redis
-    publisher      keeps Redis equal to a journal
-    purges         where a journal begins to count anew
-    redis_totals   what Redis is asked
-    redis_scripts  what Redis runs
-    redis_client   one connection to it
-    totals_header  what a member says of itself there
-    totals_rows    what Redis says of a member
-    neighbours     the journals of this volume, read beside Redis
-    hearts         what a dispatcher's row and lock say of it
+    retire         `python -m server.retire`: the end of an instance that never comes back
 
 For all of them:
     clock          what time it is
-    volume         what is seen of other instances
     notation       how money, times and ids are written
     errors         what can go wrong
 
