@@ -39,17 +39,8 @@ class Reading:
 
 
 @dataclass(frozen=True, slots=True)
-class Usage:
-    """What was used between two readings; memory is that of the later one."""
-
-    cpu_ns: int
-    periods: int
-    throttled_periods: int
-    throttled_ns: int
-    memory_bytes: int
-    memory_peak_bytes: int
-    memory_limit_bytes: int | None
-    cpus_limit: float | None
+class Usage(Reading):
+    """What was used between two readings; memory and limits are those of the later one."""
 
 
 def used(start: Reading, end: Reading) -> Usage | None:
