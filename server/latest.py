@@ -49,8 +49,8 @@ class LatestAccepted:
         self._latest = LatestIds(size)
 
     def follow(self) -> None:
-        """Learns what was published since the last time. To be called often, or the lanes run past: then, as at first,
-        all that the tables have is looked at.
+        """Learns what was published since the last time. To be called often, before the lanes' slots are used again:
+        what was missed, as everything at first, is looked for in the tables, all of which takes long.
         """
         if not self._follow():
             self._begin()

@@ -96,8 +96,8 @@ class Sibling:
     def look(self, *, was_unwatched: bool = False) -> None:
         """Learns what it has accepted until now: its latest ids always, all of them when `Presence.decide` says so.
 
-        To be called after payments arrived here and before they are taken; and several times a second, or its lanes
-        run past.
+        To be called after payments arrived here and before they are taken; and several times a second, before the
+        slots of its lanes are used again.
 
         Args:
             was_unwatched: whether nobody here has looked, or served, for a while.

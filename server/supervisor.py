@@ -20,7 +20,7 @@ from server.config import Config
 from shm import Counters, Phase, Segment, SegmentError, SupervisorCount, segment_name
 
 LOOK_MS = 500  # how often heartbeats are looked at
-SAME_MS = 500  # signals this close together are one wish: `timeout` sends its own twice
+SAME_MS = 500  # signals this close together count as one: `timeout` sends its own twice
 START_WITHIN_MS = 60_000  # a full table is read in 1.4 s, but a starved container may give a tenth of a core
 _STOPS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
