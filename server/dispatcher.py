@@ -156,7 +156,7 @@ class Dispatcher:
         if rejected:
             self._custody.lift_rejected(now_ms)
         if waiting or rejected:
-            self._pacer.look(now_ms)
+            self._pacer.adapt(now_ms)
         now_us = self._clock.wall_us()
         requested_at_ms = self._stamp(now_us // 1000)
         self._turn_after_answer = False

@@ -16,8 +16,8 @@ from collections.abc import Callable
 RATE_START_PER_S = 1000  # payments per second; a backlog of the contest's longest outage is gone in seconds
 RATE_MIN_PER_S = 100  # a frozen instance must still pay
 RATE_MAX_PER_S = 8000  # above what one dispatcher can do
-RATE_STEP_PER_S = 100  # added per look, if at least half of the rate was used since the last
-LOOK_EVERY_MS = 100  # the period of the kernel's bandwidth control
+RATE_STEP_PER_S = 100  # added each time, if at least half of the rate was used since the last
+ADAPT_EVERY_MS = 100  # the period of the kernel's bandwidth control
 GATHER_MS = 200  # while payments keep coming the dispatcher takes them this often: one wake-up for several
 BUCKET_MS = GATHER_MS  # of the rate: what has gathered leaves at once
 BURST = 8  # payments that may be sent within a millisecond: they take about half of it
@@ -40,7 +40,7 @@ class Pacer:
         self._burst_left = BURST  # in this millisecond
         self._throttled_periods = throttled_periods
         self._throttled: int | None = None
-        self._looked_at_ms = now_ms - LOOK_EVERY_MS
+        self._adapted_at_ms = now_ms - ADAPT_EVERY_MS
         self._taken = 0  # since then
 
     def take(self, now_ms: int) -> bool:
@@ -61,10 +61,10 @@ class Pacer:
         """After `take` has said no: in how many milliseconds a whole burst may be sent."""
         return max(-(-(BURST * _MS_PER_S - self._milli_tokens) // self.rate_per_s), 1)
 
-    def look(self, now_ms: int) -> None:
-        """Called while something waits: adapts the rate, ten times a second at most."""
-        passed_ms = now_ms - self._looked_at_ms
-        if passed_ms < LOOK_EVERY_MS:
+    def adapt(self, now_ms: int) -> None:
+        """Adapts the rate, ten times a second at most; called while something waits."""
+        passed_ms = now_ms - self._adapted_at_ms
+        if passed_ms < ADAPT_EVERY_MS:
             return
         throttled = self._throttled_periods()
         if self._throttled is not None and throttled > self._throttled:
@@ -72,5 +72,5 @@ class Pacer:
         elif 2 * self._taken * _MS_PER_S >= self.rate_per_s * passed_ms:
             self.rate_per_s = min(self.rate_per_s + RATE_STEP_PER_S, RATE_MAX_PER_S)
         self._throttled = throttled
-        self._looked_at_ms = now_ms
+        self._adapted_at_ms = now_ms
         self._taken = 0

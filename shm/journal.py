@@ -30,15 +30,15 @@ class Journal:
     Args:
         page: the base page, 4,096 bytes.
         view: the records, 32 bytes each.
-        records: how many records there is room for, a power of two.
+        records: how many records there is room for, a power of two; from then on its `capacity`.
     """
 
     def __init__(self, page: memoryview, view: memoryview, records: int) -> None:
         """Stores nothing."""
+        self.capacity = records
         self._page = page
         self._page_words = page.cast("Q")
         self._view = view
-        self._records = records
         self._mask = records - 1
         self._tail = 0  # the journal tail of the base in force when the selector was `_tail_selector`
         self._tail_selector = -1
@@ -83,11 +83,6 @@ class Journal:
         self._tail, self._tail_selector = base.journal_tail, selector
 
     @property
-    def capacity(self) -> int:
-        """How many records there is room for."""
-        return self._records
-
-    @property
     def depth(self) -> int:
         """Records not folded yet; raises as `base` does, which is read only when it is another one."""
         selector = self._page_words[_SELECTOR]
@@ -97,7 +92,7 @@ class Journal:
 
     def is_full(self) -> bool:
         """Whether records must be folded before one can be appended."""
-        return self.depth >= self._records
+        return self.depth >= self.capacity
 
     def append(self, ended: Ended) -> None:
         """Writes down that a payment ended, at the head. The store of the head after it is the commit.
@@ -107,7 +102,7 @@ class Journal:
         Raises:
             BrokenInvariant: the journal is full: the record would overwrite one that is not in the base yet.
         """
-        if self.depth >= self._records:
+        if self.is_full():
             raise BrokenInvariant("append to a full journal")
         head = self._page_words[_HEAD]
         self.put(head, ended)

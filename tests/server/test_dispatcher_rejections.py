@@ -6,7 +6,7 @@ import httpx
 import pytest
 
 from server.dispatcher import BUSY_MS
-from server.pacing import BURST, GATHER_MS, LOOK_EVERY_MS, RATE_START_PER_S
+from server.pacing import ADAPT_EVERY_MS, BURST, GATHER_MS, RATE_START_PER_S
 from server.rejections import BARRED_MS
 from server.unknowns import PAUSE_MIN_MS
 from shm import DispatcherCount, Geometry, Kind, Segment, State
@@ -173,9 +173,9 @@ class TestPace:
         async with Scene(segment) as scene:
             scene.fakes[0].answer, scene.fakes[1].answer = 400, 500
             await scene.pay()
-            await scene.pass_time(LOOK_EVERY_MS)
+            await scene.pass_time(ADAPT_EVERY_MS)
             scene.throttled_periods = 1
-            await scene.pass_time(LOOK_EVERY_MS)
+            await scene.pass_time(ADAPT_EVERY_MS)
             assert scene.pacer.rate_per_s == RATE_START_PER_S // 2
 
     async def test_each_with_a_stamp_of_its_own_instance(self, segment: Segment) -> None:

@@ -5,9 +5,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from server.pacing import (
+    ADAPT_EVERY_MS,
     BUCKET_MS,
     BURST,
-    LOOK_EVERY_MS,
     RATE_MAX_PER_S,
     RATE_MIN_PER_S,
     RATE_START_PER_S,
@@ -23,16 +23,16 @@ class Container:
         self.throttled_periods = frozen_before
         self.now_ms = 1000
         self.pacer = Pacer(self.now_ms, lambda: self.throttled_periods)
-        self.pacer.look(self.now_ms)
+        self.pacer.adapt(self.now_ms)
 
-    def look(self, *, freezes: int = 0, in_use_ms: int = LOOK_EVERY_MS) -> int:
+    def look(self, *, freezes: int = 0, in_use_ms: int = ADAPT_EVERY_MS) -> int:
         """Looks one period later, after so many freezes, the pace having been used for so long; the rate then."""
-        for ms in range(LOOK_EVERY_MS):
+        for ms in range(ADAPT_EVERY_MS):
             self.now_ms += 1
             if ms < in_use_ms:
                 self.sent()
         self.throttled_periods += freezes
-        self.pacer.look(self.now_ms)
+        self.pacer.adapt(self.now_ms)
         return self.pacer.rate_per_s
 
     def sent(self) -> int:
@@ -92,7 +92,7 @@ class TestTake:
         assert passed <= (max(RATE_START_PER_S, rate) * BUCKET_MS + passed_ms * rate) // 1000
         assert passed <= BURST * (passed_ms + 1)
 
-    @given(st.integers(0, 10), st.integers(0, 3), st.integers(0, 2 * LOOK_EVERY_MS))
+    @given(st.integers(0, 10), st.integers(0, 3), st.integers(0, 2 * ADAPT_EVERY_MS))
     def test_says_when_a_burst_is_there(self, looks: int, freezes: int, asks: int) -> None:
         """After the time it names, and not before, a whole burst may be sent."""
         container = Container()
@@ -136,7 +136,7 @@ class TestLook:
         container = Container()
         container.sent()
         container.now_ms += 30_000
-        container.pacer.look(container.now_ms)
+        container.pacer.adapt(container.now_ms)
         assert container.pacer.rate_per_s == RATE_START_PER_S
 
     def test_halves_on_a_freeze(self) -> None:
@@ -158,5 +158,5 @@ class TestLook:
         container.look()
         container.throttled_periods += 1
         for _ in range(10):
-            container.pacer.look(container.now_ms + LOOK_EVERY_MS - 1)
+            container.pacer.adapt(container.now_ms + ADAPT_EVERY_MS - 1)
         assert container.pacer.rate_per_s == RATE_START_PER_S + RATE_STEP_PER_S
