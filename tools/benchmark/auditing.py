@@ -1,7 +1,5 @@
 """The contest's audit, made by the bench itself: both sides are asked the same question while payments go on."""
 
-from __future__ import annotations
-
 from tools.benchmark.endpoints import Gateway, Processors
 from tools.benchmark.errors import EndpointError
 from tools.benchmark.events import Summaries, Totals

@@ -1,7 +1,5 @@
 """The score card of one run under the contest's load: everything measured, and what was wrong with it. Pure."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from decimal import Decimal
 

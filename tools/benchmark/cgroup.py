@@ -5,8 +5,6 @@ admin-guide/cgroup-v2.rst. Version 1 gives nanoseconds, version 2 microseconds; 
 nanoseconds and bytes.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import PurePosixPath

@@ -3,8 +3,6 @@
 It is started in a session of its own: a Ctrl-C at the keyboard reaches the bench alone, which then ends the child.
 """
 
-from __future__ import annotations
-
 import contextlib
 import os
 import selectors

@@ -1,7 +1,5 @@
 """What follows from the options of a command line: the scenario, the processors, what is measured, in which turn."""
 
-from __future__ import annotations
-
 import argparse
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """The bench's commands and options; `tools/bench` only calls `main`."""
 
-from __future__ import annotations
-
 import argparse
 import os
 import secrets
@@ -78,7 +76,7 @@ def parser() -> argparse.ArgumentParser:
     return top
 
 
-def _add_open_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def _add_open_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Add the commands of constant rates."""
     add = _adder(commands.add_parser("saturate", help="a constant rate, accepted and settled"), against=True)
     add("--rate", type=_at_least_one, default=3000, metavar="N", help="payments per second (%(default)s)")

@@ -1,7 +1,5 @@
 """Several runs together: each target's medians, and their ratios. Pure."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from math import isinf
 from statistics import median

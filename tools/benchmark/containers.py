@@ -1,7 +1,5 @@
 """Containers and compose projects, through the `docker` command. `parse` and `limits_of` are pure."""
 
-from __future__ import annotations
-
 import json
 import shutil
 import subprocess

@@ -1,7 +1,5 @@
 """Decoded JSON to checked dataclasses: a member missing, unknown or of another type is a sentence. Pure."""
 
-from __future__ import annotations
-
 import dataclasses
 import typing
 from typing import Any, Literal

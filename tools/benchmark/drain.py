@@ -1,7 +1,5 @@
 """`bench drain`: both processors fail for a while; how soon after it is the backlog gone, and does accepting suffer."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass

@@ -3,8 +3,6 @@
 Standard library only: this is a few dozen requests around the load, none of them measured.
 """
 
-from __future__ import annotations
-
 import http.client
 import json
 import socket

@@ -3,8 +3,6 @@
 An event of another shape is None to `parse`, and its line is kept as a remark for when the run fails.
 """
 
-from __future__ import annotations
-
 import json
 from dataclasses import dataclass
 from typing import Any, NamedTuple

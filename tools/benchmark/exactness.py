@@ -1,7 +1,5 @@
 """Is a summary exactly what the processors say? Windows to ask them for, and the comparison."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass, field

@@ -1,7 +1,5 @@
 """Runs k6 on `load.js`: writes its plan, listens to its events, asks how far it is, and ends it, whatever happens."""
 
-from __future__ import annotations
-
 import contextlib
 import json
 import resource

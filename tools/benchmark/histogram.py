@@ -4,8 +4,6 @@ The idea of HdrHistogram (Gil Tene): each power of two is split into the same nu
 percentile is at most 0.8 % too high, and values below 256 are exact. Values are whole microseconds.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping
 
 from tools.benchmark.latencies import NONE, Latency
@@ -45,7 +43,7 @@ class Histogram:
         if value_us > self.max_us:  # noqa: PLR1730 - a call of max() costs as much as all the rest
             self.max_us = value_us
 
-    def add(self, other: Histogram) -> None:
+    def add(self, other: "Histogram") -> None:
         """Count everything that another one has counted."""
         for number, count in other.bins.items():
             self.bins[number] = self.bins.get(number, 0) + count

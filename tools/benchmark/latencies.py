@@ -1,7 +1,5 @@
 """Latencies of a run as k6 reports them: exact percentiles over all requests of a kind, in milliseconds. Pure."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any

@@ -1,7 +1,5 @@
 """Reads what containers and the machine have used so far: a meter is read when the load starts and when it ends."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Collection
 from dataclasses import dataclass

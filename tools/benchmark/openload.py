@@ -1,7 +1,5 @@
 """Runs the open-loop generator: hands it its plan, listens to its messages, and ends it, whatever happens."""
 
-from __future__ import annotations
-
 import fcntl
 import sys
 import time

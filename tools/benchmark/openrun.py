@@ -1,7 +1,5 @@
 """Open-loop loads on one target, one after the other: prepared, metered, audited, settled and checked."""
 
-from __future__ import annotations
-
 import dataclasses
 import secrets
 import time

@@ -14,8 +14,6 @@ It looks at no audits: a payment under way for longer than an audit looks back m
 minded would earn a little less.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from decimal import Decimal

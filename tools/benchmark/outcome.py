@@ -3,8 +3,6 @@
 `card` is the outcome of the contest's load, `sheet` that of an open-loop command.
 """
 
-from __future__ import annotations
-
 import dataclasses
 from abc import ABC, abstractmethod
 from collections.abc import Sequence

@@ -6,8 +6,6 @@ as evenly spread as random ones. `run` is fresh for every run: a gateway remembe
 would rightly never be charged. Amounts follow from `seed` instead, so that a load can be made again.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from hashlib import sha256
 from typing import NamedTuple

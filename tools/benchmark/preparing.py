@@ -1,7 +1,5 @@
 """Before and after a load: which containers to meter, processors set and emptied, processors calm again."""
 
-from __future__ import annotations
-
 from typing import NamedTuple
 
 from tools.benchmark import containers, stopping

@@ -1,7 +1,5 @@
 """The line that shows where a run is: rewritten each second on a terminal, written now and then into a file."""
 
-from __future__ import annotations
-
 import shutil
 import time
 from collections.abc import Callable

@@ -4,8 +4,6 @@ Asked once all is quiet. With the processors' rows every payment is looked at; w
 processors list none) only counts and sums are, and a payment charged twice can hide behind one that was lost.
 """
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """Score cards and comparisons as text for a terminal. Pure."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 

@@ -1,7 +1,5 @@
 """From a load that was observed to its sheet: what was answered, stored and used in each phase and in all of them."""
 
-from __future__ import annotations
-
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Any

@@ -1,7 +1,5 @@
 """One run under the contest's load, in order: prepare, meter, load, settle, check. Returns its score card."""
 
-from __future__ import annotations
-
 import dataclasses
 import secrets
 import time

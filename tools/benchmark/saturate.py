@@ -1,7 +1,5 @@
 """`bench saturate`: a constant rate of payments, accepted and settled; the highest such rate; and twice as much."""
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -4,8 +4,6 @@ A scenario file (`scenarios/*.json`) has the members of `Scenario`; the members 
 classes below, so nothing about a load is in code. Lengths are in the unit their name ends with, money in cents.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import json
 import random

@@ -6,8 +6,6 @@ rinha.js). Of the money nothing is rounded.
 Money is in cents until the fees are taken, then a Decimal of cents; nothing passes through a float.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from decimal import ROUND_HALF_UP, Decimal
 

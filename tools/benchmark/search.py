@@ -1,7 +1,5 @@
 """Searches the highest rate that is sustained: up or down until one is and one is not, then by halves. Pure."""
 
-from __future__ import annotations
-
 RATE_MIN = 10
 RATE_MAX = 50_000
 CLOSE_ENOUGH = 1.05  # between the best that is sustained and the least that is not

@@ -1,7 +1,5 @@
 """After a load: wait until everything accepted is settled, then look whether the money is right."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable, Mapping
 

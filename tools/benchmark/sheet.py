@@ -1,7 +1,5 @@
 """The result of an open-loop command: phases, goals, costs, and what was wrong. Pure."""
 
-from __future__ import annotations
-
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from math import inf

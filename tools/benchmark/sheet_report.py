@@ -1,7 +1,5 @@
 """The sheet of an open-loop command as text for a terminal. Pure."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from datetime import UTC, datetime
 

@@ -1,7 +1,5 @@
 """Several runs in one sitting: targets in turn, each result shown and written at once, medians and ratios last."""
 
-from __future__ import annotations
-
 import errno
 import json
 import os

@@ -4,8 +4,6 @@ What has a bound is filled first, by many payments in a short time: a table on i
 hide what grows without one.
 """
 
-from __future__ import annotations
-
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass

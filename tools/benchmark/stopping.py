@@ -4,8 +4,6 @@ A second one would leave processors failing, a generator or containers running. 
 own; whoever can't wait for them has SIGQUIT.
 """
 
-from __future__ import annotations
-
 import contextlib
 import signal
 from collections.abc import Iterator

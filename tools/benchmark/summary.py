@@ -1,7 +1,5 @@
 """`bench summary`: a million settled payments, then summaries of all kinds of windows while payments go on."""
 
-from __future__ import annotations
-
 import random
 import time
 from dataclasses import dataclass

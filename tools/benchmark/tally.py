@@ -1,7 +1,5 @@
 """Adds up the messages of the open-loop generator: per phase, per interval, and which payments failed. Pure."""
 
-from __future__ import annotations
-
 import dataclasses
 from collections import Counter
 from dataclasses import dataclass
@@ -22,7 +20,7 @@ class Counts:
     statuses: Counter[int] = dataclasses.field(default_factory=Counter)
     latencies: dict[str, Histogram] = dataclasses.field(default_factory=dict)
 
-    def add(self, more: Interval | Counts) -> None:
+    def add(self, more: "Interval | Counts") -> None:
         """Count what one interval, or several together, brought."""
         self.sent += more.sent
         self.held += more.held

@@ -1,7 +1,5 @@
 """What is measured: what runs already, the gateway's own compose file, another one's, the floor or the hop."""
 
-from __future__ import annotations
-
 import contextlib
 import time
 from collections.abc import Callable, Iterator

@@ -1,7 +1,5 @@
 """Pieces of reports, as text for a terminal: tables, numbers, money, latencies, findings, audits, faults. Pure."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal

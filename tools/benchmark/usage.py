@@ -1,7 +1,5 @@
 """What a run used, as text: containers, processors, generator, machine. Pure."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 
 from tools.benchmark.meters import Metered

@@ -1,7 +1,5 @@
 """The generator's process: a plan in, messages out. See the package's docstring."""
 
-from __future__ import annotations
-
 import asyncio
 import gc
 import resource

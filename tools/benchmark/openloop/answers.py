@@ -1,7 +1,5 @@
 """Bytes from a connection to whole answers, with httptools' parser. Pure."""
 
-from __future__ import annotations
-
 from typing import NamedTuple
 
 import httptools

@@ -1,7 +1,5 @@
 """One connection of the generator: writes a request, reads its answer, then is free for the next one."""
 
-from __future__ import annotations
-
 import asyncio
 import os
 from typing import Protocol, cast
@@ -22,13 +20,13 @@ class Owner(Protocol):
 
     known: dict[bytes, Answer]
 
-    def on_free(self, connection: Connection) -> None:
+    def on_free(self, connection: "Connection") -> None:
         """Use a connection that has become free."""
 
-    def on_answer(self, connection: Connection, answer: Answer) -> None:
+    def on_answer(self, connection: "Connection", answer: Answer) -> None:
         """Take in the answer to what is under way there; the connection is not free yet."""
 
-    def on_lost(self, connection: Connection) -> None:
+    def on_lost(self, connection: "Connection") -> None:
         """Take in that a connection is gone, with what may have been under way."""
 
 

@@ -3,8 +3,6 @@
 Moments are `time.monotonic_ns()`, which is one clock for all processes of a machine.
 """
 
-from __future__ import annotations
-
 import json
 from collections import Counter
 from typing import Any, NamedTuple

@@ -1,7 +1,5 @@
 """What the generator is to do, as both ends of its pipe know it. Pure."""
 
-from __future__ import annotations
-
 import dataclasses
 import json
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """What is sent: payments by their number, summaries of random windows; as whole HTTP/1.1 requests. Pure."""
 
-from __future__ import annotations
-
 import random
 import time
 from collections import Counter

@@ -1,7 +1,5 @@
 """When requests are due: constant rates, phase after phase. Pure."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 

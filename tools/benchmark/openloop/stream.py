@@ -1,7 +1,5 @@
 """Sends one kind of request when it is due, over connections that stay open, one request at a time on each."""
 
-from __future__ import annotations
-
 import asyncio
 import time
 from collections import deque

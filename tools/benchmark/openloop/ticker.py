@@ -4,8 +4,6 @@ It wakes within some 50 µs of its time; the loops' own timers count whole milli
 latency. Python has it from 3.13 on (`os.timerfd_create`); this works on 3.11 too.
 """
 
-from __future__ import annotations
-
 import ctypes
 import os
 import time

@@ -1,7 +1,5 @@
 """Random windows of a summary, of every kind that costs a gateway something else to answer. Pure."""
 
-from __future__ import annotations
-
 import random
 from datetime import UTC, datetime
 from typing import NamedTuple
