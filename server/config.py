@@ -146,9 +146,9 @@ SETTINGS: dict[str, Setting] = {
     "instance": Setting("INSTANCE", "local", _instance, "name", "names the segment `/gateway-<INSTANCE>`: keep it "
         "the same over restarts, never a host name, or accepted payments are not found again"),
     "siblings": Setting("SIBLINGS", "", _siblings, "names", "all other instances whose segments are in the same "
-        "/dev/shm, separated by commas: ids that one of them accepted are not paid again here (its latest ones; all "
-        "that it remembers while it or one of its web workers is down, and for a while after this one started, stood "
-        "still or lacked one). Needs REDIS_URL"),
+        "/dev/shm, separated by commas: ids that one of them accepted are not paid again here. Its latest ids always "
+        "count; all that it remembers, while it or one of its web workers is down, and for a while after this instance "
+        "started, stood still or lacked a web worker. Needs REDIS_URL"),
     "listen": Setting("LISTEN", "tcp:127.0.0.1:9999", parse_listen, "address", "`unix:/folder` (made if missing): "
         "worker n on `<folder>/<INSTANCE>-<n>.sock`, for HAProxy; `tcp:host:port`: worker n on port + n"),
     "processor_default_url": Setting("PROCESSOR_DEFAULT_URL", "http://payment-processor-default:8080",
