@@ -11,6 +11,10 @@ A `Circuit` is
 * **half-open**: the newest probe is under way; if it fails, the circuit is open again. If it has no answer after
   `PROBE_AGAIN_MS` another may follow, as the first may sleep until long after the outage.
 
+A probe without a clear answer (a proxy's 502, a reset) becomes unknown and belongs to this processor from then on, so
+the outage binds payments that the other processor would pay. Unknown payments are asked about all the time, and one
+that is paid ends the outage as a probe would. So the more of them there are, the rarer are the probes.
+
 Any success ends an outage, whenever its request was begun. What that took tells nothing, as the request may have slept
 through the outage: how slow the processor is has to be found out anew.
 
@@ -29,6 +33,8 @@ PROBE_PAUSE_MIN_MS = 100  # an outage costs ten failed calls a second at first
 PROBE_PAUSE_MAX_MS = 500  # and two later; a recovery is noticed within half a second
 PROBE_AGAIN_MS = 500  # the same where calls sleep before they fail
 PROBES_MAX = 4  # payments asleep there at once: each of them is paid late
+UNKNOWN_FEW = 8  # unknown payments; each time as many make the pause between probes longer by PROBE_PAUSE_MAX_MS
+UNKNOWN_PAUSE_MAX_MS = 60_000  # a day of such an outage binds 2,000 payments per dispatcher instead of 170,000
 LIMIT_AFTER_OUTAGE = 4
 LIMIT_MIN = 1
 HEALTH_FRESH_MS = 11_000  # two polls of 5.3 s and a little: older news says nothing
@@ -49,12 +55,16 @@ class Circuit:
     Args:
         limit_max: requests at once.
         slow_ms: slower than this is slow.
+
+    Attributes:
+        unknown: how many unknown payments belong to this processor; counted by `Unknowns`.
     """
 
     def __init__(self, limit_max: int, slow_ms: int) -> None:
         """Begins closed, with nothing known."""
         self.state = CircuitState.CLOSED
         self.limit = limit_max
+        self.unknown = 0
         self.probe_at_ms = 0  # when another probe is due, in an outage
         self.recovered_at_ms = LONG_AGO_MS  # when a probe ended the last outage
         self._limit_max = limit_max
@@ -96,19 +106,27 @@ class Circuit:
     def may_probe(self, now_ms: int, probes_max: int, *, even_if_slow: bool = False) -> bool:
         """Whether one payment may go there as a probe.
 
-        In an outage: once a probe is due and fewer than `probes_max` are under way. When it is closed: only if nothing
-        is in flight. Never if a fresh health poll says that it is slow, unless `even_if_slow`.
+        In an outage: once a probe is due and fewer than `probes_max` are under way; the more payments are unknown
+        there, the later. When it is closed: only if nothing is in flight. Never if a fresh health poll says that it is
+        slow, unless `even_if_slow`.
         """
         if self._is_slow_by_poll(now_ms) and not even_if_slow:
             return False
         if self.state is CircuitState.CLOSED:
             return not self._begun
-        return now_ms >= self.probe_at_ms and self._has_room_for_probe(probes_max)
+        is_due = now_ms >= max(self.probe_at_ms, self._touched_at_ms + self._pause_for_unknown_ms())
+        return is_due and self._has_room_for_probe(probes_max)
 
     def may_probe_out_of_turn(self, since_ms: int) -> bool:
-        """Whether it may be probed out of turn, as no probe of its outage was begun since then."""
+        """Whether it may be probed out of turn, as no probe of its outage was begun since then, and few payments are
+        unknown there.
+        """
         silent = self.state is not CircuitState.CLOSED and self._touched_at_ms < since_ms
-        return silent and self._has_room_for_probe(PROBES_MAX + 1)  # the others may all be asleep
+        # One more than usual, as the others may all be asleep.
+        return silent and self.unknown < UNKNOWN_FEW and self._has_room_for_probe(PROBES_MAX + 1)
+
+    def _pause_for_unknown_ms(self) -> int:
+        return min(self.unknown // UNKNOWN_FEW * PROBE_PAUSE_MAX_MS, UNKNOWN_PAUSE_MAX_MS)
 
     def _has_room_for_probe(self, probes_max: int) -> bool:
         return len(self._uncounted) < probes_max and len(self._begun) < self._limit_max + probes_max
@@ -178,6 +196,12 @@ class Circuit:
         if token == self._newest_probe:
             self.state = CircuitState.OPEN
             self.probe_at_ms = self._touched_at_ms  # at once
+
+    def hear_paid(self, now_ms: int) -> None:
+        """Notes that an unknown payment, sent there again, was paid just now."""
+        if self.state is not CircuitState.CLOSED:
+            self._close(now_ms)
+            self.recovered_at_ms = now_ms
 
     def hear_health(self, *, failing: bool, response_ms_min: int, now_ms: int) -> None:
         """Takes in what a health poll has found that is new to this dispatcher."""

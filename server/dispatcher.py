@@ -82,13 +82,13 @@ class Dispatcher:
         self._attempts: set[asyncio.Task[None]] = set()
         self._turn_is_due = False
         self._gathering_until_ms = 0
-        # Whether the next answer is to be followed by a turn: something waits that may go on then, or was put back.
-        self._turn_after_answer = False
+        self._turn_after_answer = False  # whether something waits that may go on after the next answer, or was put back
         self._outages = Outages([one.name for one in sending.processors])
         self._doorbell: int | None = None  # from `start` to `aclose`: it works
         self._timer: asyncio.TimerHandle | None = None
         self._loop = asyncio.get_running_loop()
-        self._unknowns = Unknowns(custody, sending.processors, clock, wake=self._turn_soon, on_misuse=self._misused)
+        processors, circuits = sending.processors, sending.router.circuits
+        self._unknowns = Unknowns(custody, processors, circuits, clock, wake=self._turn_soon, on_misuse=self._misused)
 
     def start(self, doorbell: int) -> None:
         """Begins to work; `doorbell` is the eventfd that workers write while this dispatcher sleeps."""

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from functools import partial
 
 from server.attempt import compare, event_of_error, event_of_status, is_misuse
+from server.circuit import Circuit
 from server.clock import Clock
 from server.custody import Custody
 from server.errors import ProcessorError
@@ -33,6 +34,7 @@ class Unknowns:
     Args:
         custody: whose payments these are.
         processors: default and fallback.
+        circuits: of both; told how many payments are unknown there, and when one of them is paid.
         clock: for the pauses.
         wake: called when a question has ended or a new one has come, so that `ask_due` is to be called in time.
         on_misuse: told the processor and the status of an answer that blames the question itself.
@@ -42,6 +44,7 @@ class Unknowns:
         self,
         custody: Custody,
         processors: tuple[Processor, Processor],
+        circuits: tuple[Circuit, Circuit],
         clock: Clock,
         *,
         wake: Callable[[], None],
@@ -49,6 +52,7 @@ class Unknowns:
     ) -> None:
         self._custody = custody
         self._processors = processors
+        self._circuits = circuits
         self._clock = clock
         self._wake = wake
         self._on_misuse = on_misuse
@@ -58,7 +62,9 @@ class Unknowns:
 
     def add(self, slot: int) -> None:
         """Schedules the first question about a payment that has become unknown."""
-        queue = self._queues[self._custody.read(slot).processor]
+        processor = self._custody.read(slot).processor
+        self._circuits[processor].unknown += 1
+        queue = self._queues[processor]
         heapq.heappush(queue.due, (self._clock.ticks_ms() + PAUSE_MIN_MS, slot, PAUSE_MIN_MS * 2))
         self._wake()
 
@@ -88,6 +94,9 @@ class Unknowns:
         event = await self._find_out(kept)
         if next_state(State.UNKNOWN, event) in ENDED:
             queue.pause_ms = 0
+            self._circuits[kept.processor].unknown -= 1
+            if event is Event.PAID:  # being shown tells nothing: that works in an outage, too
+                self._circuits[kept.processor].hear_paid(self._clock.ticks_ms())
             self._custody.end(slot, event, kept)
             return
         queue.pause_ms = UNDECIDED_PAUSE_MS

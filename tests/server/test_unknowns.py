@@ -6,11 +6,13 @@ from collections.abc import Iterator
 import httpx
 import pytest
 
+from server.circuit import CircuitState
 from server.custody import Custody
 from server.notation import format_instant_ms
 from server.unknowns import ASKED_AT_ONCE_MAX, PAUSE_MAX_MS, PAUSE_MIN_MS, UNDECIDED_PAUSE_MS, Unknowns
 from shm import DispatcherCount, Ended, Event, Geometry, Kind, Segment, State
 from tests.fakes import NOON_MS, Answer, FakeClock, FakeProcessor, Paid, idle
+from tests.server.routing_model import fresh
 from tests.server.scene import fresh_segment, hanging, payment, text_of
 
 GEOMETRY = Geometry(workers=1, dispatchers=1, lane_slots=2, waiting_slots=64, journal_records=64)
@@ -43,7 +45,10 @@ class Ward:
         self.changes = self.wakes = 0
         self.misuses: list[tuple[int, int]] = []
         processors = (self.fakes[0].processor(0), self.fake.processor(1))
-        self.unknowns = Unknowns(self.custody, processors, self.clock, wake=self._wake, on_misuse=self._note_misuse)
+        self.circuits = (fresh(), fresh())
+        self.unknowns = Unknowns(
+            self.custody, processors, self.circuits, self.clock, wake=self._wake, on_misuse=self._note_misuse
+        )
 
     def _note_misuse(self, processor: int, status: int) -> None:
         self.misuses.append((processor, status))
@@ -263,6 +268,37 @@ class TestWake:
         assert (ward.unknowns.due_in_ms(1000), ward.unknowns.due_in_ms(20)) == (PAUSE_MIN_MS, 20)
         ward.clock.advance(PAUSE_MIN_MS - 1)
         assert ward.unknowns.due_in_ms(1000) == 1
+
+
+class TestCircuits:
+    """What a processor's circuit learns from the questions."""
+
+    async def test_how_many_are_unknown(self, segment: Segment) -> None:
+        """Each one counts at its own processor, from the first question to its end."""
+        ward = Ward(segment, payments=3)
+        assert [circuit.unknown for circuit in ward.circuits] == [0, 3]
+        ward.fake.answer = 502
+        ward.store()
+        await ward.pass_time()
+        assert [circuit.unknown for circuit in ward.circuits] == [0, 2]
+
+    @pytest.mark.parametrize(("answer", "state"), [(200, CircuitState.CLOSED), (500, CircuitState.OPEN)])
+    async def test_paid_ends_an_outage(self, segment: Segment, answer: Answer, state: CircuitState) -> None:
+        """At the processor that paid, and only if it did."""
+        ward = Ward(segment)
+        for circuit in ward.circuits:
+            circuit.hear_health(failing=True, response_ms_min=0, now_ms=ward.clock.ticks_ms())
+        ward.fake.answer = answer
+        await ward.pass_time()
+        assert [circuit.state for circuit in ward.circuits] == [CircuitState.OPEN, state]
+
+    async def test_shown_does_not(self, segment: Segment) -> None:
+        """Processors show payments in an outage, too."""
+        ward = Ward(segment)
+        ward.circuits[1].hear_health(failing=True, response_ms_min=0, now_ms=ward.clock.ticks_ms())
+        ward.store()
+        assert await ward.pass_time() is State.SETTLED
+        assert ward.circuits[1].state is CircuitState.OPEN
 
 
 class TestEnd:
