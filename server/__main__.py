@@ -30,6 +30,7 @@ from shm import (
     Segment,
     SegmentError,
     SegmentForbidden,
+    SegmentLock,
     SegmentMissing,
     SegmentNotReady,
     discard_unfinished,
@@ -89,7 +90,9 @@ def _run(config: Config) -> int:
     _require_locks(config)
     sockets = listeners.listen(config.listen, config.instance, config.web_workers)
     try:
-        Supervisor(config, open_segment(config), sockets).run()
+        segment = open_segment(config)
+        with SegmentLock(config.instance):
+            Supervisor(config, segment, sockets).run()
     finally:
         listeners.close(sockets)
     return EXIT_STOPPED
@@ -100,6 +103,7 @@ def open_segment(config: Config) -> Segment:
 
     Raises:
         SegmentError: there is one that can't be taken up, or no room for a new one.
+        RoleTaken: there is one of another geometry, and another process uses it.
     """
     discard_unfinished(config.instance)
     try:
@@ -111,7 +115,8 @@ def open_segment(config: Config) -> Segment:
         Segment.unlink(config.instance, locks=False)
         segment = Segment.create(config.instance, config.geometry)
     if segment.geometry != config.geometry:
-        segment = migrate(segment, config.instance, config.geometry)
+        with SegmentLock(config.instance):
+            segment = migrate(segment, config.instance, config.geometry)
         _log.info("segment %016x was copied into one of another geometry", segment.segment_id)
     _log.info("segment %016x, %d bytes", segment.segment_id, segment.geometry.size)
     return segment

@@ -17,7 +17,7 @@ from collections.abc import Callable
 from server import child, dispatcher_process, worker
 from server.children import Children, Role, roles_of
 from server.config import Config
-from shm import Counters, Phase, Segment, SegmentError, SupervisorCount, segment_name
+from shm import Counters, Phase, Segment, SegmentError, SupervisorCount, lock_paths, segment_name
 
 LOOK_MS = 500  # how often heartbeats are looked at
 SAME_MS = 500  # signals this close together count as one: `timeout` sends its own twice
@@ -50,6 +50,8 @@ class Supervisor:
         self._awake_since_us = 0
         self._fingerprint = Segment.fingerprint(config.instance)
         self._is_nameless = False
+        self._locks = lock_paths(config.instance)  # all there are, made before the start
+        self._lacks_locks = False
 
     def run(self) -> None:
         """Lives until told to stop."""
@@ -64,6 +66,7 @@ class Supervisor:
             self._fill_roles()
             self._look_at_hearts()
             self._look_at_name()
+            self._look_at_locks()
             self._handle(self._next_signal(LOOK_MS))
         self._counters.phase = Phase.GONE
 
@@ -172,6 +175,16 @@ class Supervisor:
             return False
         except OSError:  # no descriptor to look with: that says nothing
             return True
+
+    def _look_at_locks(self) -> None:
+        """Logs, once, that lock files were removed: the processes look dead from outside from then on."""
+        if not self._lacks_locks and not all(path.exists() for path in self._locks):
+            self._lacks_locks = True
+            _log.critical(
+                "lock files of %s were removed while in use: its processes look dead to others, and summaries are"
+                " refused, until it is stopped and started again",
+                self._config.instance,
+            )
 
     def _stop_in_order(self) -> None:
         """Stops web workers first, so that nothing new comes in; then the dispatchers, which settle what they can.

@@ -1,4 +1,4 @@
-"""Who may write: one lock per role of an instance, freed by the kernel when its holder dies."""
+"""Who may write: one lock per role of an instance, and one on its segment, freed by the kernel when the holder dies."""
 
 import fcntl
 import os
@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import Self
 
 from shm.errors import RoleTaken
-from shm.names import MODE, lock_path
+from shm.names import MODE, lock_path, segment_name, segment_path
 
 TAKEN_WITHIN_S = 2.0  # who was killed is reaped by then, and who only looks (`is_role_free`) has long let go
 RETRY_S = 0.05
@@ -17,21 +17,16 @@ OPENINGS_MAX = 8  # a file that is removed that often is not our business
 _NONE = -1  # no descriptor
 
 
-class RoleLock:
-    """The right to write what a role writes: a lock on an empty file beside the segment, freed by the kernel at death.
+class _FileLock:
+    """A lock on a file, freed by the kernel when its holder dies.
 
     Taken on a descriptor opened *after* the fork: an inherited one would outlive its owner.
-
-    Raises:
-        RoleTaken: another living process holds it.
-        OSError: the file can't be opened; names it.
     """
 
-    def __init__(self, instance: str, role: str) -> None:
-        """Takes the lock of `role` (`supervisor`, `worker-0`, `dispatcher-0`) without waiting."""
-        path = lock_path(instance, role)
+    def __init__(self, path: Path, flags: int, taken: str) -> None:
+        """Takes it without waiting; `taken` is what RoleTaken says."""
         for _ in range(OPENINGS_MAX):
-            self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, MODE)
+            self._descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC | flags, MODE)
             try:
                 fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
@@ -40,7 +35,7 @@ class RoleLock:
                 return
             self.release()  # it was removed between opening and locking, and the next one would get another file
         self.release()
-        raise RoleTaken(f"another process is {role} of {instance}")
+        raise RoleTaken(taken)
 
     def release(self) -> None:
         """Gives the role up, once; dying does the same."""
@@ -57,6 +52,39 @@ class RoleLock:
     ) -> None:
         """Gives the role up."""
         self.release()
+
+
+class RoleLock(_FileLock):
+    """The right to write what a role writes: a lock on an empty file beside the segment.
+
+    Raises:
+        RoleTaken: another living process holds it.
+        OSError: the file can't be opened; names it.
+    """
+
+    def __init__(self, instance: str, role: str) -> None:
+        """Takes the lock of `role` (`supervisor`, `worker-0`, `dispatcher-0`) without waiting."""
+        super().__init__(lock_path(instance, role), os.O_CREAT, f"another process is {role} of {instance}")
+
+
+class SegmentLock(_FileLock):
+    """A lock on the segment itself, held by its supervisor and, inherited, by all children.
+
+    The lock files of roles are empty, and somebody may remove them as rubbish under a running instance. This one can't
+    be lost without the segment, so a second instance still can't write to it.
+
+    Raises:
+        RoleTaken: another living instance has it.
+        OSError: the segment's file can't be opened; names it.
+    """
+
+    def __init__(self, instance: str) -> None:
+        """Takes it without waiting: whoever died has freed the supervisor's role no sooner."""
+        super().__init__(
+            segment_path(instance),
+            0,
+            f"another process uses segment {segment_name(instance)}, though its lock files were removed: stop it first",
+        )
 
 
 def make_lock_file(instance: str, role: str) -> None:

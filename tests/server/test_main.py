@@ -12,7 +12,7 @@ from server.__main__ import EXIT_CANNOT_START, EXIT_WRONG_SETTING, main, open_se
 from server.config import Config, load
 from server.endpoints import TcpListen
 from server.supervisor import Supervisor
-from shm import Accepted, Geometry, RoleLock, RoleTaken, Segment, SegmentError
+from shm import Accepted, Geometry, RoleLock, RoleTaken, Segment, SegmentError, SegmentLock
 from shm.names import lock_path
 from tests.shm.segments import fresh_instance, refuse, segment_path
 
@@ -77,6 +77,13 @@ class TestMain:
         with RoleLock(instance, "supervisor"):
             assert main() == EXIT_CANNOT_START
         assert f"an instance named {instance} is running already" in caplog.text
+
+    def test_running_already_without_its_lock_files(self, instance: str, caplog: pytest.LogCaptureFixture) -> None:
+        """Nor if somebody took the empty files for rubbish: the segment itself is locked."""
+        open_segment(config_of(instance))
+        with SegmentLock(instance):
+            assert main() == EXIT_CANNOT_START
+        assert f"another process uses segment /gateway-{instance}, though its lock files were removed" in caplog.text
 
     def test_no_lock_to_be_had(
         self, instance: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
@@ -164,9 +171,12 @@ class TestSegment:
                 RoleLock(instance, "supervisor")
 
     def test_other_geometry(self, instance: str) -> None:
-        """One of another geometry with nothing unsettled is copied."""
+        """One of another geometry with nothing unsettled is copied, if nobody uses it."""
         first = open_segment(config_of(instance))
-        copied = open_segment(config_of(instance, WEB_WORKERS="2", JOURNAL_RECORDS="32"))
+        other = config_of(instance, WEB_WORKERS="2", JOURNAL_RECORDS="32")
+        with SegmentLock(instance), pytest.raises(RoleTaken):
+            open_segment(other)
+        copied = open_segment(other)
         assert copied.segment_id == first.segment_id
         assert copied.geometry == Geometry(2, 1, 8, 8, 32)
 

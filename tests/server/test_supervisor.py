@@ -13,7 +13,7 @@ import pytest
 from server import child, supervisor
 from server.config import load
 from server.supervisor import Supervisor
-from shm import Counters, Phase, Segment, SupervisorCount
+from shm import Counters, Phase, RoleLock, Segment, SupervisorCount, lock_path
 from tests.server.family import Event, is_alive, lingering, patient, running, silent, stubborn, with_orphan
 from tests.shm.segments import fresh_instance, refuse, segment_path
 
@@ -51,6 +51,23 @@ class TestName:
             segment_path(instance).rmdir()
         assert [record.levelname for record in caplog.records] == ["CRITICAL"]
         assert f"segment /gateway-{instance} was removed or replaced while in use" in caplog.text
+
+
+class TestLocks:
+    """Whether its processes can be seen to live."""
+
+    def test_removed_while_in_use(self, instance: str, caplog: pytest.LogCaptureFixture) -> None:
+        """It is told, and only once."""
+        config = load({"INSTANCE": instance, "LANE_SLOTS": "2", "WAITING_SLOTS": "2", "JOURNAL_RECORDS": "4"})
+        with RoleLock(instance, "supervisor"), RoleLock(instance, "dispatcher-0"):
+            parent = Supervisor(config, Segment.create(instance, config.geometry), [])
+            parent._look_at_locks()  # noqa: SLF001
+            assert caplog.records == []
+            lock_path(instance, "dispatcher-0").unlink()
+            for _ in range(2):
+                parent._look_at_locks()  # noqa: SLF001
+        assert [record.levelname for record in caplog.records] == ["CRITICAL"]
+        assert f"lock files of {instance} were removed while in use" in caplog.text
 
 
 class TestRoles:

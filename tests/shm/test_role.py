@@ -7,8 +7,10 @@ from pathlib import Path
 import pytest
 
 from shm.errors import RoleTaken
-from shm.names import lock_path
-from shm.role import RETRY_S, RoleLock, is_role_free, make_lock_file, take_role
+from shm.layout import Geometry
+from shm.names import lock_path, segment_path
+from shm.role import RETRY_S, RoleLock, SegmentLock, is_role_free, make_lock_file, take_role
+from shm.segment import Segment
 from tests.shm.processes import end, forked
 from tests.shm.segments import open_descriptors, refuse
 
@@ -127,6 +129,34 @@ class TestRoleLockAcrossProcesses:
         """A forked child may close its copy of the supervisor's lock; the supervisor keeps it."""
         with RoleLock(instance, "supervisor") as lock, forked(lock.release), pytest.raises(RoleTaken):
             RoleLock(instance, "supervisor")
+
+
+class TestSegmentLock:
+    """SegmentLock: one instance at a segment, whatever becomes of lock files."""
+
+    def test_one_holder_at_a_time(self, instance: str) -> None:
+        """The second is refused, and told what to do."""
+        Segment.create(instance, Geometry(1, 1, 2, 2, 2))
+        with (
+            SegmentLock(instance),
+            pytest.raises(RoleTaken, match=f"uses segment /gateway-{instance}.*: stop it first"),
+        ):
+            SegmentLock(instance)
+        SegmentLock(instance).release()
+
+    def test_it_is_of_the_segment_that_has_the_name(self, instance: str) -> None:
+        """A new one in its place is nobody's."""
+        Segment.create(instance, Geometry(1, 1, 2, 2, 2))
+        with SegmentLock(instance):
+            Segment.unlink(instance)
+            Segment.create(instance, Geometry(1, 1, 2, 2, 2))
+            SegmentLock(instance).release()
+
+    def test_without_a_segment(self, instance: str) -> None:
+        """It makes none."""
+        with pytest.raises(FileNotFoundError, match=f"gateway-{instance}"):
+            SegmentLock(instance)
+        assert not segment_path(instance).exists()
 
 
 class TestTakeRole:

@@ -9,6 +9,7 @@ from shm import (
     RoleTaken,
     Segment,
     SegmentError,
+    SegmentLock,
     SegmentMissing,
     SegmentNotReady,
     count_unsettled,
@@ -76,6 +77,7 @@ def _nobody_lives(instance: str, sleep: Callable[[float], None]) -> Iterator[Seg
         except (SegmentMissing, SegmentNotReady):  # its maker died before anything was accepted
             yield None
             return
+        roles.enter_context(SegmentLock(instance))
         for worker in range(segment.geometry.workers):
             roles.enter_context(take(worker_role(worker)))
         for dispatcher in range(segment.geometry.dispatchers):
