@@ -1,9 +1,8 @@
 """Where every byte of a segment is. Layout only: no behaviour, and no offset is written down anywhere else.
 
-All numbers are little-endian, unsigned and 8-byte aligned unless said otherwise; "word" means such a u64. Every word
-has one writer at a time, named in brackets. Bodies are written first and the word that makes them true last, with one
-aligned 8-byte store (`memoryview.cast("Q")`; `struct.pack_into` clears its target first and another process does read
-the zero). x86-64 keeps that order of stores; other processors need not, so records carry their sequence and a checksum.
+All numbers are unsigned, little-endian, 8 bytes long and 8-byte aligned, unless said otherwise; such a number is called
+a *word*. Each word has one writer at a time, named in brackets. How a writer makes a change visible, and why that is
+safe, is said below the map.
 
 ```text
 segment   +----------+----------+---------+-----+---------+--------------+-----+
@@ -17,19 +16,20 @@ header       0 magic, written last    8 version    16 size in bytes    24 worker
             40 lane slots            48 table slots    56 journal records    64 created at, ms UTC
             72 segment id, random, never 0    80 CRC-32 of bytes 8..79              [supervisor, once]
 
-counters     0 heartbeat, µs of the machine's monotonic clock    8 pid    16 phase    24 started at, ms UTC
+counters     0 heartbeat, µs of CLOCK_MONOTONIC    8 pid    16 phase    24 started at, ms UTC
             32 sleeping (1: wants its eventfd written)    64.. counts, one word each (see counters.py)
             [the process; heartbeat and phase by the supervisor before its start and after its end]
 
 lane slot    0 sequence = position + 1    8 id, 16 bytes    24 amount, cents    32 accepted at, µs UTC
-            40 CRC-32 (u32) of bytes 0..39
+            40 CRC-32 (u32) of bytes 0..39    44 padding, zero
 
-table slot   0 state word    8 CRC-32 (u32) of bytes 16..47 and generation    12 mark, 4 bytes    16 id, 16 bytes
+table slot   0 state word    8 CRC-32 (u32) of bytes 16..47 and generation (u32)    12 mark, 4 bytes    16 id, 16 bytes
             32 amount, cents    40 accepted at, µs UTC    48 requestedAt, ms UTC (word)    56 conflicts (word)
-state word   bits 0..7 state    8..15 processor    16..31 attempts, saturating    32..63 generation: times the slot was
-            taken; it is in the checksum too, so that a reader sees that another payment took the slot meanwhile
+state word   bits 0..7 state    8..15 processor    16..31 attempts, at most 65,535
+            32..63 generation: times the slot was taken, modulo 2**32. The CRC covers it, so that the body of one
+            payment does not go with the state word of another
 
-base page    0 selector: commits so far, the copy in force is selector % 2    8 life: times a dispatcher started
+base page    0 selector: commits so far; the copy in force is selector % 2    8 life: times a dispatcher started
             64 journal head: records ever appended; its store is the settlement    128 base copy 0    256 base copy 1
            512 roster length    576.. roster, 16 bytes a member: segment id, dispatcher
 base copy    0 epoch    8 journal tail    16 epoch start: first position that counts    24 folded until, ms UTC
@@ -38,6 +38,29 @@ base copy    0 epoch    8 journal tail    16 epoch start: first position that co
 journal      0 sequence = position + 1    8 requestedAt, ms UTC (48 bits), processor (8), kind (8)
 record      16 amount, cents    24 table slot (u32)    28 CRC-32 (u32) of bytes 0..27
 ```
+
+**Commits.** A word can be stored in one step, a body of several words can't. So a writer stores the body first, and
+then one word that makes it count: the magic, a lane's head, a slot's state word, a journal's head, a base's selector or
+a roster's length. No reader believes a body that its word does not vouch for. This relies on two things.
+
+*The word is stored in one step.* `memoryview.cast("Q")` does so: CPython copies the 8 bytes with a `memcpy` of constant
+size (`pack_single` in Objects/memoryobject.c), for which an optimizing compiler emits one move (seen in the machine
+code of CPython 3.11 by GCC 12), and x86-64 guarantees that an aligned move of 8 bytes is one access. Loads are the
+same. `struct.pack_into` won't do: it clears its target before it packs, and another process was seen to read the zero.
+
+*The body's stores come before the word's.* Each is a C call of its own out of the interpreter's loop, which the
+compiler can't reorder; so in the program they do. What follows depends on who looks:
+
+- After a crash: a process is killed between two instructions, on any processor, so all stores before that point have
+  been made and none after it. Of the body any part may be there (`memmove` may go in any order). The word is whole or
+  not there. That is all that recovery needs.
+- While the writer runs: x86-64 lets no other processor see a store before an earlier one (a string move is a store as
+  well), nor a load before an earlier one (Intel 64 SDM, volume 3, "Memory Ordering"). Processors with a weaker order,
+  such as aarch64, may show the word before the body. A reader there notices nearly always, by sequence or CRC-32 (which
+  misses one random mixture in 2**32); but no checksum covers a slot's requestedAt and conflicts, nor the roster.
+
+x86-64 does let a load overtake an earlier store to another word. Nothing in this package relies on that order; the
+wake-up of a sleeping dispatcher would, so its sleep is bounded (`IDLE_MS` in server/dispatcher.py).
 """
 
 import struct
@@ -48,7 +71,7 @@ MAGIC = int.from_bytes(b"GATEWAY\x01", "little")
 VERSION = 1
 
 WORD = 8
-CACHE_LINE = 64  # what keeps two writers' words from slowing each other on every processor we know
+CACHE_LINE = 64  # of x86-64; words of two writers on one line would slow each other down (false sharing)
 PAGE = 4096
 
 HEADER_LENGTH = PAGE
@@ -81,9 +104,9 @@ TABLE_MARK = 12
 TABLE_ID = 16
 TABLE_REQUESTED_AT = 48
 TABLE_CONFLICTS = 56
-MARK = b"\xffid:"  # before each id, so that a search for one (the nil UUID too) meets nothing but ids
+MARK = b"\xffid:"  # before each id: a search for both hardly meets other bytes, not even for the nil UUID
 TABLE_SLOT_IDENTITY = struct.Struct("<16sQQ")  # id, amount in cents, accepted at in µs: what the checksum covers
-TABLE_SLOT_BODY = struct.Struct("<I4s16sQQQQ")  # checksum, mark, identity, requestedAt, conflicts: all but the state
+TABLE_SLOT_BODY = struct.Struct("<I4s16sQQQQ")  # checksum, mark, identity, requestedAt, conflicts
 TABLE_SLOT = struct.Struct("<QI4s16sQQQQ")
 GENERATION = struct.Struct("<I")
 
@@ -108,21 +131,21 @@ ROSTER_MEMBER = struct.Struct("<QQ")
 ROSTER_MEMBERS_MAX = 64  # instances x dispatchers ever seen, retired ones too; two are usual
 
 JOURNAL_RECORD_LENGTH = 32
-JOURNAL_RECORD_BODY = struct.Struct("<QQQI")  # sequence, when and where and how, amount in cents, table slot
+JOURNAL_RECORD_BODY = struct.Struct("<QQQI")  # sequence, (requestedAt, processor, kind), amount in cents, table slot
 JOURNAL_RECORD = struct.Struct("<QQQII")  # the body and its checksum
 JOURNAL_REQUESTED_AT_MASK = (1 << 48) - 1  # ms UTC until the year 10889
 JOURNAL_PROCESSOR_SHIFT = 48
 JOURNAL_KIND_SHIFT = 56
 JOURNAL_BYTE_MASK = 0xFF
 
-WORKERS_MAX = 16  # one takes over 3,000 payments a second (docs/performance.md): more than processors take
-DISPATCHERS_MAX = 8  # each with a connection to Redis and its own part of the memory
-SLOTS_MIN = 2  # two journal records are one cache line: areas begin on one
-SLOTS_MAX = 1 << 24  # waiting slots, or records: 2 GiB of table, far beyond need, and a bound on a damaged header
+WORKERS_MAX = 16  # one accepts over 3,000 payments a second (docs/performance.md), more than the processors take
+DISPATCHERS_MAX = 8  # each has a connection to Redis and its own part of the memory
+SLOTS_MIN = 2  # two journal records fill a cache line, so the table after them begins on one
+SLOTS_MAX = 1 << 24  # of a lane, or waiting, or records: a table is 2 GiB at most, far beyond need
 
 
 class Geometry(NamedTuple):
-    """What decides a segment's size and where things are in it.
+    """The numbers that decide a segment's size and where everything in it begins. Offsets and lengths are in bytes.
 
     Args:
         workers: web workers, 1 to `WORKERS_MAX`.
@@ -170,7 +193,7 @@ class Geometry(NamedTuple):
 
     @property
     def areas_offset(self) -> int:
-        """Where the first dispatcher's area begins, on a page."""
+        """Where the first dispatcher's area begins: the first page after the lanes."""
         end = self.lanes_offset + self.workers * self.dispatchers * self.lane_length
         return -(-end // PAGE) * PAGE
 
@@ -180,8 +203,10 @@ class Geometry(NamedTuple):
         return self.areas_offset + self.dispatchers * self.area_length
 
     def dispatcher_of(self, correlation_id: bytes) -> int:
-        """Which dispatcher an id belongs to. The same for every process and version: in that one's lanes and table is
-        what was accepted under this id before.
+        """The dispatcher that an id belongs to: the CRC-32 of its 16 bytes, modulo the number of dispatchers.
+
+        All processes and all versions must agree on it: what was accepted under this id before lies in that
+        dispatcher's lanes and table.
         """
         return crc32(correlation_id) % self.dispatchers
 
@@ -198,7 +223,7 @@ class Geometry(NamedTuple):
         return self.areas_offset + dispatcher * self.area_length
 
     def problem(self) -> str | None:
-        """A sentence on what is wrong with these numbers, or None."""
+        """A sentence on the first number that is out of bounds, or None if all are possible."""
         bounds = {"workers": WORKERS_MAX, "dispatchers": DISPATCHERS_MAX, "waiting_slots": SLOTS_MAX}
         for name, most in bounds.items():
             if not 1 <= getattr(self, name) <= most:
@@ -210,7 +235,7 @@ class Geometry(NamedTuple):
         return None
 
 
-# What breaks if one of these fails: words would straddle cache lines or pages and stop being single stores, records
+# If one of these failed, a word could straddle two cache lines and its store would no longer be one access, records
 # would overlap, or a checksum would cover the wrong bytes.
 assert HEADER_BODY_OFFSET + HEADER_BODY.size == HEADER_CHECKSUM_OFFSET, "the header's checksum follows its body"
 assert LANE_SLOT.size == LANE_SLOT_LENGTH == CACHE_LINE, "a lane slot is one cache line"
