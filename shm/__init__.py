@@ -2,19 +2,19 @@
 
 This package imports nothing of HTTP or asyncio, and a processor is an index to it.
 
-    layout     where every byte is, and who may write it
-    states     what can happen to a payment
+    layout     where every byte is, who may write it, and why a reader never sees half a change
+    states     the states of a payment and the transitions between them
     record     payments to bytes and back
-    lane       from one web worker to one dispatcher
-    table      every payment in a dispatcher's care
-    journal    every payment that ended, and what the forgotten ones come to
+    lane       the ring buffer from one web worker to one dispatcher
+    table      every payment in a dispatcher's care, and those that ended and are remembered
+    journal    the payments that ended, in order, and the totals of those already forgotten
     counters   what each process counts, and whether it lives
-    roster     every member of the totals ever heard of
+    roster     every dispatcher ever heard of whose totals belong to the summary
     recovery   what a dead dispatcher left, and what becomes of it
-    segment    the shared memory that holds all of them
-    migration  a segment of another geometry
-    role       who may write
-    names      what things are called in /dev/shm
+    segment    the shared memory object that holds all of them
+    migration  copies a segment into one of another geometry
+    role       locks that say which process may write
+    names      names of segments and locks in /dev/shm
     errors     what can go wrong
 """
 

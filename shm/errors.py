@@ -5,15 +5,16 @@
     * SegmentMissing        no segment of that name
     * SegmentExists         asked to create one that is there
     * SegmentNotReady       being created right now, or its creator died half-way
-    * SegmentIncompatible   another magic, version, size or an impossible geometry; damaged; no file; or its payments
-                            have to end first, before it can be copied into another geometry
+    * SegmentIncompatible   another magic, version or size; an impossible geometry; a damaged header; not a plain file;
+                            or it can't be copied into the geometry wanted (unsettled payments, damage, or another
+                            number of dispatchers)
     * SegmentFull           no room in /dev/shm for a segment of that size
     * SegmentForbidden      another user's, or no right to make one
   * RoleTaken               another living process holds the role's lock
   * IllegalTransition       the state table has no such row: a bug
   * BrokenInvariant         memory says what no correct writer can have written: a bug, or damage
 
-A full lane is not an error but a return value; whoever appends to a journal asks it first whether it is full.
+A full lane and a full roster are return values, not errors. Whoever appends to a journal asks first whether it is full.
 """
 
 
@@ -38,7 +39,7 @@ class SegmentNotReady(SegmentError):
 
 
 class SegmentIncompatible(SegmentError):
-    """The segment was made by another version, is damaged, can't take the geometry wanted, or is none of ours."""
+    """The segment is another version's, damaged or not ours at all, or the geometry wanted is impossible for it."""
 
 
 class SegmentFull(SegmentError):

@@ -1,6 +1,6 @@
-"""Payments to bytes and back: pure, one function each way per kind of record.
+"""Payments to bytes and back: pure, one function each way per kind of record. The bytes are those of `shm/layout.py`.
 
-Unpacking checks what the bytes claim: a record whose sequence or checksum is not right is None, never a guess.
+Unpacking checks what it reads: a record whose sequence or checksum is wrong is None, never a guess.
 """
 
 from enum import IntEnum, unique
@@ -16,7 +16,7 @@ class Accepted(NamedTuple):
 
     Args:
         correlation_id: 16 bytes.
-        amount_cents: what to pay.
+        amount_cents: what to pay, in cents.
         accepted_at_us: when it was accepted, µs UTC.
     """
 
@@ -31,12 +31,14 @@ class Kept(NamedTuple):
     Args:
         state: where it stands.
         processor: index of the processor it was last sent to, or that has it; 0 before the first attempt.
-        attempts: attempts begun, saturating at 65,535.
+        attempts: attempts begun; stays at 65,535 once it has reached that.
         correlation_id: 16 bytes.
-        amount_cents: what to pay.
+        amount_cents: what to pay, in cents.
         accepted_at_us: when it was accepted, µs UTC.
-        requested_at_ms: the requestedAt last sent, ms UTC; 0 before the first attempt.
-        conflicts: copies with another amount that were accepted and then dropped.
+        requested_at_ms: the requestedAt of the last attempt, ms UTC; 0 before the first one. Of a payment that waits it
+            may be of an attempt never made: it is stored before the state, and a crash in between leaves it alone.
+        conflicts: copies with another amount that were accepted and then dropped. A crash between the count and the
+            lane's tail has the same copy counted again.
     """
 
     state: State
@@ -63,12 +65,12 @@ class Ended(NamedTuple):
 
     Args:
         kind: how it ended. Only settled payments count in totals.
-        processor: index of the processor that has it (settled, duplicate) or was asked last (refused); of one that is
-            left to a sibling, that of its last attempt, 0 if it was never sent.
-        requested_at_ms: requestedAt, ms UTC. Of a settled one as stored at that processor; of a refused one the one
-            sent last; of a duplicate the one sent last, or as stored there if it was found after an absence (0 if it
-            shows no whole ms since 1970), or, if it is left to a sibling, when that was decided.
-        amount_cents: what was accepted here.
+        processor: index of a processor. Settled or duplicate: the one that has the payment. Refused: the one asked
+            last. Left to another instance (a duplicate): the one of the last attempt, 0 if there was none.
+        requested_at_ms: ms UTC, below 2**48. Settled: the requestedAt stored at that processor. Refused: the one sent
+            last. Duplicate: the one sent last; if it was found at a processor after an absence, the one stored there
+            (0 if that is not in whole ms since 1970); if it was left to another instance, when that was decided.
+        amount_cents: what was accepted here, in cents.
         slot: its table slot.
     """
 
@@ -80,17 +82,17 @@ class Ended(NamedTuple):
 
 
 PROCESSOR_NAMES = ("default", "fallback")
-"""What the processors are called, by their index."""
+"""The names of the processors, by their index."""
 
 AllTime = tuple[int, int, int, int]
-"""Settled payments and their cents: at default, then at fallback. Those of processor p are at 2 * p and 2 * p + 1."""
+"""Settled payments and their cents at default, then the same at fallback: those of processor p are at 2p and 2p + 1."""
 
 
 class Base(NamedTuple):
-    """What the folded part of a journal comes to.
+    """The totals of a journal's folded records, and where the records that are still in it begin.
 
     Args:
-        epoch: number of the last purge.
+        epoch: number of the last purge; 0 before the first one.
         journal_tail: position of the oldest record not folded.
         epoch_start: first position whose record counts in this epoch.
         folded_until_ms: one past the greatest requestedAt ever folded in this epoch, ms UTC; 0 if none.
@@ -119,9 +121,11 @@ class Base(NamedTuple):
 EMPTY_BASE = Base(0, 0, 0, 0, 0, 0, 0, 0)
 
 EPOCH_TIMES_FROM = 10**12
-"""From here on (2001) a purge's number is its time, ms UTC; smaller ones are counted: by 0.1.0, or without Redis."""
+"""An epoch from here on is the time of its purge, ms UTC (10**12 lies in 2001). A smaller one is a count of purges, as
+version 0.1.0 kept and instances without Redis keep.
+"""
 
-# Bytes after the body of each kind of record: the checksum, and padding if there is any.
+# Bytes after the body of each kind of record: the checksum, then zeros if there is room left.
 _LANE_REST = layout.LANE_SLOT_LENGTH - layout.LANE_SLOT_BODY.size
 _JOURNAL_REST = layout.JOURNAL_RECORD_LENGTH - layout.JOURNAL_RECORD_BODY.size
 _BASE_REST = layout.BASE_COPY.size - layout.BASE_BODY.size
@@ -129,20 +133,20 @@ _BASE_REST = layout.BASE_COPY.size - layout.BASE_BODY.size
 _KINDS = {int(kind): kind for kind in Kind}
 
 KIND_STATES = {Kind.SETTLED: State.SETTLED, Kind.DUPLICATE: State.DUPLICATE, Kind.REFUSED: State.REFUSED}
-"""The slot state that belongs to each kind of journal record."""
+"""The state of a table slot, by the kind of its journal record."""
 
 STATE_KINDS = {state: kind for kind, state in KIND_STATES.items()}
-"""The kind of journal record that belongs to each state of a payment that ended."""
+"""The kind of a payment's journal record, by the state it ended in."""
 
 
 def pack_lane_slot(position: int, payment: tuple[bytes, int, int]) -> bytes:
-    """The 64 bytes of the lane slot that holds `payment`, with the fields of `Accepted`, at `position`."""
+    """The 64 bytes of the lane slot at `position` that holds `payment`: the fields of an `Accepted`, as any tuple."""
     body = layout.LANE_SLOT_BODY.pack(position + 1, *payment)
     return body + crc32(body).to_bytes(_LANE_REST, "little")
 
 
 def unpack_lane_slot(position: int, slot: bytes) -> Accepted | None:
-    """The payment in a lane slot, or None while the slot does not hold the one of `position`."""
+    """The payment in the 64 bytes of a lane slot, or None if they are not, or not wholly, the record of `position`."""
     sequence, correlation_id, amount_cents, accepted_at_us, checksum = layout.LANE_SLOT.unpack(slot)
     if sequence != position + 1 or checksum != crc32(slot[: layout.LANE_SLOT_BODY.size]):
         return None
@@ -150,7 +154,7 @@ def unpack_lane_slot(position: int, slot: bytes) -> Accepted | None:
 
 
 def pack_state(state: State, processor: int, attempts: int, generation: int) -> int:
-    """The state word of a table slot; attempts saturate, the generation wraps."""
+    """The state word of a table slot. More than 65,535 attempts become 65,535; the generation is taken modulo 2**32."""
     return (
         state
         | processor << layout.STATE_PROCESSOR_SHIFT
@@ -160,7 +164,7 @@ def pack_state(state: State, processor: int, attempts: int, generation: int) -> 
 
 
 def pack_table_body(payment: Accepted, generation: int) -> bytes:
-    """All of a fresh table slot but its state word: no attempt yet, no conflicts."""
+    """The 56 bytes of a fresh table slot after its state word: no attempt yet, no conflicts."""
     identity = layout.TABLE_SLOT_IDENTITY.pack(*payment)
     return layout.TABLE_SLOT_BODY.pack(_table_checksum(identity, generation), layout.MARK, *payment, 0, 0)
 
@@ -170,7 +174,10 @@ def _table_checksum(identity: bytes, generation: int) -> int:
 
 
 def unpack_table_slot(slot: bytes) -> Kept | None:
-    """The payment in a table slot; None if the slot is damaged. A free slot's payment is meaningless."""
+    """The payment in the 64 bytes of a table slot; None if they are damaged: an unknown state, or a wrong mark or CRC.
+
+    Of a free slot only the state means anything: the rest may be anything, so it is not checked.
+    """
     word, checksum, mark, correlation_id, amount_cents, accepted_at_us, requested_at_ms, conflicts = (
         layout.TABLE_SLOT.unpack(slot)
     )
@@ -205,7 +212,7 @@ def pack_journal_record(position: int, ended: Ended) -> bytes:
 
 
 def unpack_journal_record(position: int, record: bytes) -> Ended | None:
-    """The ended payment in a journal record, or None if it does not hold the one of `position`."""
+    """The ended payment in the 32 bytes of a journal record, or None if they are not, or not wholly, of `position`."""
     sequence, what, amount_cents, slot, checksum = layout.JOURNAL_RECORD.unpack(record)
     if sequence != position + 1 or checksum != crc32(record[: layout.JOURNAL_RECORD_BODY.size]):
         return None
@@ -225,7 +232,10 @@ def pack_base(base: Base) -> bytes:
 
 
 def unpack_base(copy: bytes) -> Base | None:
-    """The base in one of its copies, or None if damaged. A copy never written is the empty base."""
+    """The base in the 72 bytes of one of its copies, or None if they are damaged.
+
+    A copy never written, all zero, is the empty base. (The CRC-32 of 64 zero bytes is not zero.)
+    """
     *numbers, checksum = layout.BASE_COPY.unpack(copy)
     if not any(numbers) and not checksum:
         return EMPTY_BASE

@@ -1,16 +1,17 @@
-"""The states of a payment and every way from one to another. They live here and nowhere else.
+"""The states of a payment and every transition between them. They live here and nowhere else.
 
-A payment is *accepted* while it lies in a lane, and has a table slot from then on. The slot's state word holds one of
-`State`; `TRANSITIONS` is the whole table, walked by a test. What is not listed is an `IllegalTransition` that names
-the state and the event. Where it is not obvious, a comment says what a crash at that point leaves behind.
+A payment is *accepted* while it lies in a lane. Once its dispatcher has taken it, it has a table slot, whose state word
+holds one of `State`. `TRANSITIONS` is the whole table, and a test walks it. A pair that it does not list is an
+`IllegalTransition` that names the state and the event. Where it is not obvious, a comment says what a crash at that
+point leaves behind.
 
-Three rules that the table alone does not say:
+Three rules explain the table:
 
 1. An unknown payment belongs to its processor for ever: no event leads from `UNKNOWN` to `WAITING`.
-2. The journal decides what ended: a record whose sequence lies below the journal's head *is* the end, whatever the
-   slot says (`shm/recovery.py` replays it).
-3. A conflict is not a state of the payment taken first but a copy with another amount that was accepted at the door
-   and is dropped by the dispatcher; it is counted in that payment's slot if that is in the same table.
+2. The journal decides what ended. A record below the journal's head *is* the end of its payment, whatever the slot
+   says (`shm/recovery.py` replays it).
+3. A conflict is not a state. It is a copy of a payment with another amount that a web worker accepted. The dispatcher
+   drops the copy and, if the first payment is in its table, counts the conflict in that payment's slot.
 """
 
 from enum import IntEnum, unique
@@ -38,22 +39,22 @@ class Event(IntEnum):
     TAKEN = 1  # copied from a lane
     ATTEMPT_BEGAN = 2  # processor and requestedAt chosen, about to be sent
     PAID = 3  # 200
-    SURE_NO = 4  # 429, 500, 503, or no connection: the processor has not stored it and never will
-    REJECTED = 5  # 400 or 413 (the first of them is a SURE_NO), or a sure no after the last attempt allowed
+    SURE_NO = 4  # 429, 500, 503, or no connection: the processor has not stored it and this attempt never will
+    REJECTED = 5  # 400 or 413 by both processors (by the first alone it is a SURE_NO), or a sure no to the last attempt
     SHOWN_OURS = 6  # the processor shows it with the requestedAt and amount sent from here
     SHOWN_OTHER = 7  # the processor shows it with another requestedAt or amount
     UNCLEAR = 8  # hang-up, time-out, malformed or unexpected answer
     CRASHED = 9  # the dispatcher died and its successor found it so
-    FOUND_ELSEWHERE = 10  # at a processor or in the sibling's segment, after an absence
+    FOUND_ELSEWHERE = 10  # found at a processor or in another instance's segment, after this instance was down
     FOLDED = 11  # its journal record was folded into the base: forgotten
 
 
 STATES = {int(state): state for state in State}
-"""By number. Calling `State` is a call into Python, several times for each payment."""
+"""Each state by its number: a cheaper look-up than the call `State(number)`, made several times per payment."""
 
 TRANSITIONS: dict[State, dict[Event, State]] = {
     State.FREE: {
-        Event.TAKEN: State.WAITING,  # crash: still in the lane, taken again
+        Event.TAKEN: State.WAITING,  # crash before: still in the lane, taken again
     },
     State.WAITING: {
         Event.ATTEMPT_BEGAN: State.SENDING,  # crash before: waits again
@@ -73,7 +74,7 @@ TRANSITIONS: dict[State, dict[Event, State]] = {
         Event.PAID: State.SETTLED,
         Event.SHOWN_OURS: State.SETTLED,
         Event.SHOWN_OTHER: State.DUPLICATE,
-        Event.SURE_NO: State.UNKNOWN,  # an earlier request may still be asleep in the processor
+        Event.SURE_NO: State.UNKNOWN,  # says nothing of an earlier request, which the processor may store later
         Event.REJECTED: State.UNKNOWN,
         Event.UNCLEAR: State.UNKNOWN,
         Event.CRASHED: State.UNKNOWN,
@@ -84,7 +85,7 @@ TRANSITIONS: dict[State, dict[Event, State]] = {
 }
 
 ENDED = frozenset({State.SETTLED, State.DUPLICATE, State.REFUSED})
-"""States with a journal record, remembered until that record is folded."""
+"""States of a payment that has a journal record. It is remembered until that record is folded."""
 
 UNSETTLED = frozenset({State.WAITING, State.SENDING, State.UNKNOWN})
 """States of a payment that was accepted and has not ended: never thrown away."""
@@ -94,7 +95,7 @@ def next_state(state: State, event: Event) -> State:
     """The state that `event` leads to from `state`.
 
     Raises:
-        IllegalTransition: the table has no such row; a bug in the caller, never bad luck.
+        IllegalTransition: the table does not list this pair; a bug in the caller, never bad luck.
     """
     try:
         return TRANSITIONS[state][event]
