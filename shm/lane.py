@@ -1,13 +1,24 @@
 """A lane: the ring buffer that hands accepted payments from one web worker to one dispatcher, in order.
 
-One writer per word: the worker stores slots and the head, the dispatcher stores the tail. Head and tail count records
-ever published and ever taken; the slot of position p is p modulo the number of slots (Lamport, *Proving the
-Correctness of Multiprocess Programs*, 1977: one producer and one consumer need no lock).
+One producer and one consumer need no lock (Lamport, *Proving the Correctness of Multiprocess Programs*, 1977). The
+worker alone stores slots and the head, the dispatcher alone stores the tail. Head and tail count the payments ever
+published and ever taken, so they never wrap around. The payment at position p lies in slot p modulo the number of
+slots. A published payment has a position with tail <= p < head.
 
-Publishing: 1. see that head - tail leaves room, 2. store the slot, 3. store the head (the commit).
-Taking: 1. see that the head is past the tail, 2. copy the slot and check its sequence and checksum, 3. keep the copy,
-4. store the tail. A crash between 3 and 4 leaves it in both: the successor steps over it before anything else
-(`shm/recovery.py`).
+Publishing, by the worker:
+    1. see that head - tail is less than the number of slots;
+    2. store the slot;
+    3. store the head: the commit. A crash before it leaves a slot that nobody takes for published.
+Taking, by the dispatcher:
+    1. see that the tail is below the head;
+    2. copy the slot, and check its sequence and checksum;
+    3. keep the copy in the table;
+    4. store the tail. A crash before it leaves the payment in lane and table; the successor stores the tail past it
+       before anything else (`shm/recovery.py`).
+
+The worker stores into a slot again only after it has loaded a tail past that slot, and the dispatcher stores that tail
+only after it has kept the copy: so what is published and not taken is never overwritten. Why the head is not seen
+before its slot is said in `shm/layout.py`.
 """
 
 from shm import layout
@@ -19,15 +30,15 @@ _TAIL = layout.LANE_TAIL // layout.WORD
 
 
 class Lane:
-    """One lane over any writable buffer of `Geometry.lane_length` bytes; over a read-only one, only reading works.
+    """One lane over any writable buffer; over a read-only one, reading works and a store is a TypeError.
 
     Args:
-        view: the lane's bytes.
+        view: the lane's bytes, `Geometry.lane_length` of them.
         slots: how many slots it has, a power of two.
     """
 
     def __init__(self, view: memoryview, slots: int) -> None:
-        """Looks at memory only when asked to: making a lane stores nothing."""
+        """Neither loads nor stores anything."""
         self._view = view
         self._words = view.cast("Q")
         self._slots = slots
@@ -45,13 +56,15 @@ class Lane:
 
     @property
     def depth(self) -> int:
-        """Payments published and not yet taken; only an indication while both sides run, never negative."""
-        tail = self.tail
+        """Payments published and not yet taken: an indication while either side runs, and never negative."""
+        tail = self.tail  # first: a head loaded later is not below it
         return max(self.head - tail, 0)
 
     def try_publish(self, payment: tuple[bytes, int, int]) -> bool:
-        """Called by the worker: hands over a payment, the fields of an `Accepted`. False if the lane is full, and then
-        nothing was stored.
+        """Called by the worker: publishes a payment, given as the fields of an `Accepted` in any tuple.
+
+        Returns:
+            Whether it was published. False: the lane is full, and nothing was stored.
         """
         head = self._words[_HEAD]
         if head - self._words[_TAIL] >= self._slots:
@@ -62,17 +75,18 @@ class Lane:
         return True
 
     def peek(self, position: int) -> Accepted | None:
-        """The payment at `position`, below the head; None while its slot does not hold it: torn, or overwritten since.
+        """The payment at `position`, or None if its slot does not hold it whole. To be asked for below the head only.
 
-        Between tail and head None means torn: on a processor that reorders stores it comes right soon. At or above the
-        head, what a dead worker left may read whole: it was never accepted, and the next payment takes its place.
+        None below the tail: the slot has been used again. None between tail and head: the slot is damaged, or, on a
+        processor that reorders stores, not visible yet. At or above the head there may be a whole record by a worker
+        that died before it stored the head: it was never accepted, and the next payment overwrites it.
         """
-        start = layout.LANE_SLOTS_OFFSET + (position & self._mask) * layout.LANE_SLOT_LENGTH
-        return unpack_lane_slot(position, bytes(self._view[start : start + layout.LANE_SLOT_LENGTH]))
+        return unpack_lane_slot(position, self.peek_raw(position))
 
     def find(self, correlation_id: bytes) -> Accepted | None:
-        """The oldest payment with this id between tail and head, for those who don't follow. A slot's checksum is
-        looked at only where the id is the same: those of a full lane take milliseconds.
+        """The oldest payment with this id between tail and head, or None. For any process.
+
+        A checksum is verified only where the id is the same: verifying all of a full lane would take milliseconds.
         """
         for position in range(self.tail, self.head):
             start = layout.LANE_SLOTS_OFFSET + (position & self._mask) * layout.LANE_SLOT_LENGTH + layout.LANE_ID
@@ -83,15 +97,15 @@ class Lane:
         return None
 
     def peek_raw(self, position: int) -> bytes:
-        """The 64 bytes of a slot as they are, for whoever has to report a damaged one."""
+        """The 64 bytes of the slot that `position` has, unchecked, to report a damaged one."""
         start = layout.LANE_SLOTS_OFFSET + (position & self._mask) * layout.LANE_SLOT_LENGTH
         return bytes(self._view[start : start + layout.LANE_SLOT_LENGTH])
 
     def advance(self, tail: int) -> None:
-        """Called by the dispatcher: everything below `tail` is in its table now, so the slots may be used again.
+        """Called by the dispatcher: stores the tail. It has dealt with all below `tail`, whose slots may be used again.
 
         Raises:
-            BrokenInvariant: `tail` is past the head, which would lose payments yet to come, or goes back.
+            BrokenInvariant: `tail` is past the head, which would lose payments yet to come, or below the present tail.
         """
         if not self.tail <= tail <= self.head:
             raise BrokenInvariant(f"lane tail {self.tail} may not become {tail}: its head is {self.head}")
