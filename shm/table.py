@@ -1,9 +1,23 @@
-"""A table: every payment in one dispatcher's care, waiting or in flight, and the recently ended ones.
+"""A table: every payment in one dispatcher's care, waiting or in flight, and those that ended and are remembered.
 
-A flat array of slots, written by its dispatcher alone. A slot's state word is stored last and makes the rest true;
-every change of it goes through the table of `shm/states.py`, but for a replay, where the journal decides, and a restore
-into a copy of the segment. Workers and tools only read, and check the state word again after copying. Which slot holds
-which id is the dispatcher's own dict, rebuilt by scanning.
+A flat array of slots, written by its dispatcher alone. Which slot holds which id is known by the dispatcher's own dict,
+which its successor builds anew from a scan; everyone else searches.
+
+A slot's state word is stored last and makes the rest of the slot count. It changes by the transitions of
+`shm/states.py` only, with two exceptions: a replay, where the journal decides, and a restore into a new segment.
+
+Workers, tools and other instances read while the dispatcher writes. They copy the slot between two loads of its state
+word (`read`, a sequence lock), and believe the copy only if the word was the same all along. That a believed copy never
+holds parts of two payments follows from the order of the dispatcher's stores:
+
+1. Before a slot gets another payment's body, its state word becomes FREE. So whoever has copied a byte of the new body
+   then loads FREE or a later word (x86-64 keeps the order of stores, and of loads).
+2. The word from before does not come back, as each payment in a slot has another generation (2**32 of them).
+3. If the word was FREE from the start, the copy is of a free slot, and nobody looks at the rest of it.
+
+Only requestedAt (while a payment waits) and the count of conflicts may change under the same word; each is an aligned
+word of its own. On a processor with a weaker order the checksum notices a body that does not belong to the word, as it
+covers the generation.
 """
 
 from collections.abc import Callable, Iterator
@@ -17,17 +31,19 @@ _SLOT_WORDS = layout.TABLE_SLOT_LENGTH // layout.WORD
 _REQUESTED_AT = layout.TABLE_REQUESTED_AT // layout.WORD
 _CONFLICTS = layout.TABLE_CONFLICTS // layout.WORD
 
-_FINDS_MAX = 64  # slots an id may have left in the course of time, and chance finds, before a search gives up
-_COPIES_MAX = 8  # tries to copy a slot that its dispatcher keeps changing
+_FINDS_MAX = 64  # matches that a search looks at: freed slots that still show the id, and the same bytes by chance
+_COPIES_MAX = 8  # tries to copy a slot that its dispatcher keeps changing; each takes about a microsecond
 
 
 class Table:
-    """One table over any buffer of `Geometry.table_length` bytes. Making one stores nothing.
+    """One table over any buffer; over a read-only one, reading works and a store is a TypeError. Making one stores
+    nothing.
 
     Args:
-        view: the table's bytes.
+        view: the table's bytes, `Geometry.table_length` of them.
         slots: how many slots it has.
-        search: finds bytes in the table: (needle, start) to offset, or -1. The segment gives `mmap.find`.
+        search: finds bytes in the table, as `bytes.find` does: takes what to find and the offset to begin at, and
+            returns the offset of the first match, or -1. A segment gives `mmap.find`.
     """
 
     def __init__(self, view: memoryview, slots: int, search: Callable[[bytes, int], int]) -> None:
@@ -41,7 +57,9 @@ class Table:
         return self._slots
 
     def insert(self, slot: int, payment: Accepted) -> None:
-        """Puts a payment taken from a lane into a free slot; the state word's store is the commit.
+        """Puts a payment taken from a lane into a free slot: the body first, then the state word, which is the commit.
+
+        A crash before the commit leaves a free slot. Its generation is one more than that of the slot's last payment.
 
         Raises:
             IllegalTransition: the slot is not free.
@@ -57,8 +75,10 @@ class Table:
     def begin(self, slot: int, processor: int, requested_at_ms: int) -> int:
         """Writes down an attempt before it is made: requestedAt first, then state, processor and attempts as one word.
 
+        A crash before that word leaves a payment that waits: nothing was sent.
+
         Returns:
-            How many attempts have been begun, this one included.
+            How many attempts have been begun, this one included; never more than 65,536.
 
         Raises:
             IllegalTransition: the payment is not waiting.
@@ -73,7 +93,7 @@ class Table:
         return attempts
 
     def apply(self, slot: int, event: Event, processor: int | None = None) -> State:
-        """Changes a slot's state by `event`, and its processor if one is given; returns the new state.
+        """Changes a slot's state by `event`, and its processor if one is given, in one store; returns the new state.
 
         Raises:
             IllegalTransition: the state table has no such row.
@@ -89,14 +109,19 @@ class Table:
         return state
 
     def replay(self, slot: int, state: State, processor: int) -> None:
-        """Makes a slot say what its journal record says; for recovery, since the journal decides."""
+        """Stores the state and the processor that the payment's journal record says, whatever the slot said before.
+
+        For recovery, as the journal decides. Attempts and generation stay.
+        """
         word = self._words[slot * _SLOT_WORDS]
         attempts = word >> layout.STATE_ATTEMPTS_SHIFT & layout.STATE_ATTEMPTS_MAX
         generation = word >> layout.STATE_GENERATION_SHIFT
         self._words[slot * _SLOT_WORDS] = pack_state(state, processor, attempts, generation)
 
     def restore(self, slot: int, kept: Kept) -> None:
-        """Puts a payment and all that is known of it into a free slot; for a table that is being copied into.
+        """Puts a payment and all that is known of it into a free slot of a new table that nobody else uses yet.
+
+        Several commits, so a crash may leave half of it: the caller throws the new table away then.
 
         Raises:
             IllegalTransition: the slot is not free.
@@ -110,7 +135,7 @@ class Table:
         self._words[index] = pack_state(kept.state, kept.processor, kept.attempts, generation)
 
     def count_conflict(self, slot: int) -> None:
-        """One more copy of this payment with another amount was accepted and then dropped."""
+        """Counts one more copy of this payment that has another amount and is dropped."""
         self._words[slot * _SLOT_WORDS + _CONFLICTS] += 1
 
     def state(self, slot: int) -> State:
@@ -126,7 +151,9 @@ class Table:
         return state
 
     def read(self, slot: int) -> Kept | None:
-        """A slot's payment, copied whole: the state word is the same before and after. None if it is damaged."""
+        """A slot's payment, copied whole as the top of this file says. Its state is FREE if the slot is free now, and
+        then nothing else of it means anything. None: damaged, or the dispatcher changed it during each of eight tries.
+        """
         index = slot * _SLOT_WORDS
         start = slot * layout.TABLE_SLOT_LENGTH
         for _ in range(_COPIES_MAX):
@@ -137,7 +164,10 @@ class Table:
         return None
 
     def find(self, correlation_id: bytes) -> Kept | None:
-        """The payment with this id by searching memory, for those without the dispatcher's dict. Takes milliseconds."""
+        """The payment with this id, found by searching the whole table: for processes without the dispatcher's dict.
+
+        None: there is none, or not among the first 64 matches. A miss reads all slots: about 2 ms for 200,000.
+        """
         offset = 0
         for _ in range(_FINDS_MAX):
             offset = self._search(layout.MARK + correlation_id, offset)
@@ -152,8 +182,10 @@ class Table:
         return None
 
     def ids(self) -> Iterator[tuple[int, int, bytes, int, int]]:
-        """Slot, state, id, amount in cents and time of acceptance (µs UTC) of every slot that is not free, as fast as
-        can be: checksums are not checked, and the state is a plain number.
+        """Slot, state (a plain number), id, amount in cents and time of acceptance (µs UTC) of all that is not free.
+
+        As fast as can be, so nothing is checked: of a slot that is damaged, or taken anew at that moment, the fields
+        may be of different payments.
         """
         for slot, fields in enumerate(layout.TABLE_SLOT.iter_unpack(self._view)):
             word, _, _, correlation_id, amount_cents, accepted_at_us, _, _ = fields
@@ -162,7 +194,9 @@ class Table:
                 yield slot, state, correlation_id, amount_cents, accepted_at_us
 
     def scan(self) -> Iterator[tuple[int, Kept | None]]:
-        """Every slot that is not free with its payment, or with None where damaged; in slot order."""
+        """Every slot that is not free with its payment, or with None where `read` gives None; in slot order."""
         for slot in range(self._slots):
             if self._words[slot * _SLOT_WORDS] & layout.STATE_MASK:
-                yield slot, self.read(slot)
+                kept = self.read(slot)
+                if kept is None or kept.state is not State.FREE:  # it may have been freed since the line above
+                    yield slot, kept
