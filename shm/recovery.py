@@ -1,21 +1,25 @@
 """What a dead dispatcher left in its table and journal, and what becomes of each leftover.
 
-Run by the successor before anything else, holding the role's lock. Running it again, or dying in the middle of it,
-changes nothing that matters.
+Run by the successor before anything else, holding the role's lock. First the journal is replayed into the table, then
+every slot is looked at, then the lanes.
 
 | found | fate |
 | --- | --- |
-| journal record between tail and head | its slot is made to say the same: the journal decides |
-| slot ended, no such record | freed: its record was folded, and the dispatcher died before freeing the slot |
+| journal record between tail and head | its slot gets the same state and processor: the journal decides |
+| slot ended, no such record | freed: its record was folded, and the dispatcher died before it freed the slot |
 | slot waiting | waits again |
 | slot sending | becomes unknown: asked for again at the same processor with the same requestedAt |
 | slot unknown | stays unknown |
-| slot damaged | set aside: left as it is, counted, never guessed at |
-| record above the head | never happened; overwritten by the next |
-| payment at the tail of a lane and in the table | stepped over: it was taken, and the tail not stored yet |
+| slot damaged | set aside: counted, not used, and not repaired but for what its record says |
+| payment at the tail of a lane that is in the table too | the tail is stored past it: it has been taken already |
+| record at or above the head | nothing: it has not happened, and the next one overwrites it |
 
-The last line can't wait for the lane's turn: a payment is known only as long as it is remembered, and nobody promises
-that its lane's turn comes before it has ended and been forgotten.
+A successor may die at any store of this, and the next one comes to the same end, byte for byte: each fate is at most
+one store of a word, and doing it again changes nothing. The journal is not stored to, so the same slots have a record
+each time, and a tail only moves past what stays in the table.
+
+The tails can't wait until the dispatcher takes from the lanes again. A payment is known only as long as it is
+remembered: by then it may have ended and been forgotten, and would be taken for a new one.
 """
 
 from array import array
@@ -34,11 +38,11 @@ class Recovered(NamedTuple):
     """What a dispatcher starts with.
 
     Args:
-        slots: id to table slot, of every payment in the table.
-        free: free slots, lowest last so that `pop` gives the lowest; 4 bytes each (a list of numbers takes 36).
+        slots: id to table slot, of every payment in the table that can be read.
+        free: free slots, lowest last so that `pop` gives the lowest. An array, of 4 bytes each: a list takes 36.
         waiting: slots of waiting payments, oldest acceptance first.
-        unknown: slots of payments whose outcome is unknown.
-        set_aside: slots that are damaged.
+        unknown: slots of payments whose outcome is unknown, in slot order.
+        set_aside: slots that are damaged, in slot order.
     """
 
     slots: dict[bytes, int]
@@ -49,10 +53,16 @@ class Recovered(NamedTuple):
 
 
 def recover(lanes: Sequence[Lane], table: Table, journal: Journal) -> Recovered:
-    """Brings table, journal and tails of lanes to agree, and tells what is in the table.
+    """Makes the table and the lanes' tails agree with the journal; returns what is in the table.
+
+    Args:
+        lanes: all lanes to this dispatcher; their workers may be publishing meanwhile.
+        table: the dispatcher's.
+        journal: the dispatcher's.
 
     Raises:
-        BrokenInvariant: a journal record between tail and head, or the base, is damaged.
+        BrokenInvariant: a journal record between tail and head, or the base, is damaged. Totals with a hole in them
+            are not guessed at.
     """
     recorded = _replay(table, journal)
     slots: dict[bytes, int] = {}
@@ -81,7 +91,7 @@ def recover(lanes: Sequence[Lane], table: Table, journal: Journal) -> Recovered:
 
 
 def _replay(table: Table, journal: Journal) -> set[int]:
-    """Makes every slot say what its journal record says; returns the slots that have a record."""
+    """Stores in every slot with a journal record what that record says; returns these slots."""
     recorded = set()
     for position in range(journal.base.journal_tail, journal.head):
         ended = journal.read(position)
@@ -95,7 +105,8 @@ def _replay(table: Table, journal: Journal) -> set[int]:
 def _step_over(lane: Lane, slots: dict[bytes, int], table: Table) -> None:
     """Stores the tail past the payments that a predecessor has taken already.
 
-    That is one at most, as the tail is stored after each; a repetition after it may go with it.
+    That is one at most, as a dispatcher stores the tail after each. Copies, with the same amount, of payments in the
+    table may follow it; they are passed as well, as they would be dropped anyway.
     """
     tail = position = lane.tail
     while position < lane.head and _is_taken(lane.peek(position), slots, table):
@@ -105,7 +116,7 @@ def _step_over(lane: Lane, slots: dict[bytes, int], table: Table) -> None:
 
 
 def _is_taken(payment: Accepted | None, slots: dict[bytes, int], table: Table) -> bool:
-    """Whether the table has this payment. Not with another amount: that is a conflict, and yet to be counted."""
+    """Whether the table has this id with this amount. With another amount it is a conflict, which is still to count."""
     if payment is None or payment.correlation_id not in slots:
         return False
     kept = table.read(slots[payment.correlation_id])
