@@ -1,8 +1,9 @@
-"""A fixed row of words per process: heartbeat, pid, phase, counts. Read by all, written by that process
-alone; heartbeat and phase by the supervisor while nobody plays the role.
+"""A row of words per process: heartbeat, pid, phase, counts. Any process may read it.
 
-Counts live on when a process is replaced: its successor goes on counting in the same row. A gauge is
-overwritten with its newest value.
+Only its own process stores to it; while there is none, the supervisor stores its heartbeat and phase. A row belongs to
+a role, so counts outlive the process: its successor goes on counting. A *gauge* is no count but the newest value.
+
+Each word is stored on its own. A reader may see some words from before a change and some from after it.
 """
 
 import time
@@ -20,7 +21,7 @@ _COUNTS = layout.COUNTERS_COUNTS // layout.WORD
 
 @unique
 class Phase(IntEnum):
-    """Where a process stands in its life. Zeroed memory reads as `NONE`."""
+    """The stages of a process's life. Zeroed memory reads as `NONE`."""
 
     NONE = 0
     STARTING = 1
@@ -34,7 +35,7 @@ _PHASES = {int(phase): phase for phase in Phase}
 
 @unique
 class SupervisorCount(IntEnum):
-    """What the supervisor counts."""
+    """The supervisor's counts: each member is the index of its word."""
 
     FORKS = 0
     DEATHS = 1
@@ -43,25 +44,25 @@ class SupervisorCount(IntEnum):
 
 @unique
 class WorkerCount(IntEnum):
-    """What a web worker counts."""
+    """A web worker's counts: each member is the index of its word."""
 
     ACCEPTED = 0
     REPEATED = 1  # same id and amount again: 202, not handed over again
     CONFLICTS = 2  # same id, other amount: 409
     FULL = 3  # lane full: 503
-    LOOKUPS = 4
+    LOOKUPS = 4  # of GET /payments/{id}
     PURGE_EPOCH = 5  # gauge: the epoch asked for by POST /purge-payments while totals are kept locally
     LOOKUPS_REFUSED = 6  # beyond LOOKUPS_PER_S: 429
 
 
 @unique
 class DispatcherCount(IntEnum):
-    """What a dispatcher counts."""
+    """A dispatcher's counts: each member is the index of its word."""
 
-    TAKEN = 0
+    TAKEN = 0  # new payments
     REPEATED = 1  # id known, same amount: nothing to do
     CONFLICTS = 2  # id known, other amount
-    SET_ASIDE = 3  # torn lane slots, and damaged table slots (these anew at each start): an alarm if ever above zero
+    SET_ASIDE = 3  # damaged lane slots, and damaged table slots (counted again at each start): above zero is an alarm
     ATTEMPTS = 4
     SURE_NOS = 5
     UNCLEAR = 6  # attempts whose outcome was unknown
@@ -77,21 +78,30 @@ class DispatcherCount(IntEnum):
     FLUSHES_FAILED = 16
     REWRITES = 17  # times everything was written to Redis again
     PUBLISHED = 18  # gauge: journal position that the Redis hash has
-    MISCONFIGURED = 19  # answers that say "you asked wrongly" (400, 401, 404 …): an alarm if ever above zero
+    MISCONFIGURED = 19  # answers that blame the request (400, 401, 404 …): above zero is an alarm
     OLDEST_REMEMBERED_MS = 20  # gauge: requestedAt of the oldest remembered payment, ms UTC; 0 while none was folded
-    UNKNOWN_LEAST_MS = 21  # gauge: least and greatest requestedAt of the unknown, ms UTC
-    UNKNOWN_GREATEST_MS = 22
-    VERIFIED_FOR_MS = 23  # gauge: start of the supervisor (ms UTC) after which all that waited was verified
+    UNKNOWN_LEAST_MS = 21  # gauge: least requestedAt of the unknown payments, ms UTC; 0 if there are none
+    UNKNOWN_GREATEST_MS = 22  # gauge: the greatest likewise
+    VERIFIED_FOR_MS = 23  # gauge: when the supervisor started (ms UTC) for whose instance all that waited is verified
 
 
 class Counters:
-    """One process's row over `layout.COUNTERS_LENGTH` bytes. Making one stores nothing."""
+    """One process's row over `layout.COUNTERS_LENGTH` bytes. Making one stores nothing.
+
+    Args:
+        view: the row's bytes; over read-only ones, reading works and a store is a TypeError.
+    """
 
     def __init__(self, view: memoryview) -> None:
         self._words = view.cast("Q")
 
     def begin(self, pid: int, started_at_ms: int) -> None:
-        """Takes the row up for a new process: it is starting, and its heart beats."""
+        """Called by a new process: stores who it is, that it is starting and awake, and a first heartbeat.
+
+        Args:
+            pid: its pid in its own container.
+            started_at_ms: when it started, ms UTC.
+        """
         self._words[_PHASE] = Phase.STARTING
         self._words[_PID] = pid
         self._words[_STARTED_AT] = started_at_ms
@@ -102,17 +112,14 @@ class Counters:
         """Stores the heartbeat; called by the row's process about every 0.5 s.
 
         Args:
-            until_us: until when it has handled what reached it, µs of CLOCK_MONOTONIC, which is the same in all
-                processes of a machine. None: it just says that it is alive now, as every process does but a dispatcher
-                at work.
+            until_us: until when a dispatcher at work has handled all that reached it, µs of CLOCK_MONOTONIC, which is
+                the same clock in all processes of a machine. None: now, which is what all others say.
         """
         self._words[_HEARTBEAT] = time.monotonic_ns() // 1000 if until_us is None else until_us
 
     @property
     def heartbeat_us(self) -> int:
-        """When the process was last alive, or until when it has handled what reached it if it is a dispatcher: µs of
-        CLOCK_MONOTONIC, of use only on the same boot.
-        """
+        """The heartbeat stored last, as `beat` says: µs of CLOCK_MONOTONIC, which means nothing after another boot."""
         return self._words[_HEARTBEAT]
 
     @property
@@ -127,7 +134,7 @@ class Counters:
 
     @property
     def phase(self) -> Phase | None:
-        """Where the process stands in its life; None: the word is damaged, until the process stores its next phase."""
+        """The stage of the process's life. None while the word is damaged: its next store makes it right again."""
         return _PHASES.get(self._words[_PHASE])
 
     @phase.setter
@@ -144,13 +151,13 @@ class Counters:
         self._words[_SLEEPING] = sleeping
 
     def add(self, count: IntEnum, by: int = 1) -> None:
-        """Counts; the row's own process only (a load and a store)."""
+        """Adds `by` to a count. Called by the row's own process only: it is a load and a store."""
         self._words[_COUNTS + count] += by
 
     def put(self, gauge: IntEnum, value: int) -> None:
-        """Stores a gauge."""
+        """Stores the newest value of a gauge. Called by the row's own process only."""
         self._words[_COUNTS + gauge] = value
 
     def get(self, count: IntEnum) -> int:
-        """Reads a count or gauge, from any process."""
+        """The value of a count or gauge, for any process."""
         return self._words[_COUNTS + count]

@@ -1,4 +1,10 @@
-"""Who may write: one lock per role of an instance, and one on its segment, freed by the kernel when the holder dies."""
+"""Which process may write: one file lock (flock(2)) per role of an instance, and one on its segment, freed by the kernel
+when the holder dies.
+
+Whoever plays a role takes its lock before its first store, so a word never has two writers. flock locks belong to an
+open file description: a descriptor that a child inherits keeps the lock after the parent has closed its own or died.
+So every process opens the file of its role itself, after the fork.
+"""
 
 import fcntl
 import os
@@ -11,20 +17,23 @@ from typing import Self
 from shm.errors import RoleTaken
 from shm.names import MODE, lock_path, segment_name, segment_path
 
-TAKEN_WITHIN_S = 2.0  # who was killed is reaped by then, and who only looks (`is_role_free`) has long let go
+TAKEN_WITHIN_S = 2.0  # by then a killed predecessor is gone, and `is_role_free` of others has long let go
 RETRY_S = 0.05
-OPENINGS_MAX = 8  # a file that is removed that often is not our business
+OPENINGS_MAX = 8  # a clean-up may remove the file between opening and locking it, but not this often
 _NONE = -1  # no descriptor
 
 
 class _FileLock:
-    """A lock on a file, freed by the kernel when its holder dies.
+    """The exclusive lock of a file, held until `release`, the end of a `with`, or the process's end.
 
-    Taken on a descriptor opened *after* the fork: an inherited one would outlive its owner.
+    Args:
+        path: of the file.
+        flags: more of them for `open`.
+        taken: what RoleTaken says.
     """
 
     def __init__(self, path: Path, flags: int, taken: str) -> None:
-        """Takes it without waiting; `taken` is what RoleTaken says."""
+        """Takes it, without waiting."""
         for _ in range(OPENINGS_MAX):
             self._descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC | flags, MODE)
             try:
@@ -33,12 +42,12 @@ class _FileLock:
                 break
             if _is_at(path, self._descriptor):
                 return
-            self.release()  # it was removed between opening and locking, and the next one would get another file
+            self.release()  # removed between opening and locking: the next process would lock another file
         self.release()
         raise RoleTaken(taken)
 
     def release(self) -> None:
-        """Gives the role up, once; dying does the same."""
+        """Gives the role up. A second call does nothing."""
         descriptor, self._descriptor = self._descriptor, _NONE
         if descriptor != _NONE:
             os.close(descriptor)
@@ -55,7 +64,11 @@ class _FileLock:
 
 
 class RoleLock(_FileLock):
-    """The right to write what a role writes: a lock on an empty file beside the segment.
+    """The right to write what a role writes: the lock of an empty file beside the segment.
+
+    Args:
+        instance: of which the role is.
+        role: `supervisor`, `worker-0`, `dispatcher-0`, …
 
     Raises:
         RoleTaken: another living process holds it.
@@ -63,15 +76,18 @@ class RoleLock(_FileLock):
     """
 
     def __init__(self, instance: str, role: str) -> None:
-        """Takes the lock of `role` (`supervisor`, `worker-0`, `dispatcher-0`) without waiting."""
+        """Takes it, without waiting."""
         super().__init__(lock_path(instance, role), os.O_CREAT, f"another process is {role} of {instance}")
 
 
 class SegmentLock(_FileLock):
-    """A lock on the segment itself, held by its supervisor and, inherited, by all children.
+    """The lock of the segment's own file, held by its supervisor and by the children that inherit it.
 
-    The lock files of roles are empty, and somebody may remove them as rubbish under a running instance. This one can't
+    The lock files of roles are empty, and somebody may remove them as rubbish under a running instance. This lock can't
     be lost without the segment, so a second instance still can't write to it.
+
+    Args:
+        instance: whose segment it is.
 
     Raises:
         RoleTaken: another living instance has it.
@@ -79,7 +95,7 @@ class SegmentLock(_FileLock):
     """
 
     def __init__(self, instance: str) -> None:
-        """Takes it without waiting: whoever died has freed the supervisor's role no sooner."""
+        """Takes it, without waiting: the supervisor's role was not free before this lock was."""
         super().__init__(
             segment_path(instance),
             0,
@@ -88,8 +104,9 @@ class SegmentLock(_FileLock):
 
 
 def make_lock_file(instance: str, role: str) -> None:
-    """Makes the file of a role's lock, if there is none, and leaves the lock alone: whoever takes it for a moment makes
-    a dead process look alive to its siblings.
+    """Makes the file of a role's lock if there is none, without taking the lock.
+
+    Taken for a moment only, it would make a dead process look alive to other instances.
 
     Raises:
         OSError: the file can't be opened for writing; names it.
@@ -98,7 +115,7 @@ def make_lock_file(instance: str, role: str) -> None:
 
 
 def _is_at(path: Path, descriptor: int) -> bool:
-    """Whether a path still leads to an open file."""
+    """Whether a path still leads to the file that a descriptor has open."""
     try:
         there = path.stat()
     except FileNotFoundError:
@@ -109,10 +126,16 @@ def _is_at(path: Path, descriptor: int) -> bool:
 def take_role(
     instance: str, role: str, *, within_s: float = TAKEN_WITHIN_S, sleep: Callable[[float], None] = time.sleep
 ) -> RoleLock:
-    """The lock of a role, waiting a little for whoever has just died or only looks.
+    """The lock of a role, waited for a little: its holder may have just been killed, or may only be looking.
+
+    Args:
+        instance: of which the role is.
+        role: as for `RoleLock`.
+        within_s: how long to try, in seconds.
+        sleep: waits so many seconds.
 
     Raises:
-        RoleTaken: another living process holds it.
+        RoleTaken: another living process held it all the time.
         OSError: the file can't be opened; names it.
     """
     for _ in range(round(within_s / RETRY_S)):
@@ -126,17 +149,18 @@ def take_role(
 def is_role_free(instance: str, role: str) -> bool:
     """Whether nobody plays a role now, in any container that mounts the same /dev/shm.
 
-    It holds the lock, shared, for a few microseconds to find out: `take_role` tries again for a moment.
+    To find out it takes the lock, shared, for a few microseconds. That may make a `RoleLock` fail; `take_role` tries
+    again. False, too, if the file is another user's: who can't be looked at must not be taken for dead.
 
     Raises:
-        OSError: this process has no descriptors left.
+        OSError: the file can't be opened, as when this process has no descriptors left.
     """
     try:
         descriptor = os.open(lock_path(instance, role), os.O_RDONLY | os.O_CLOEXEC)
     except FileNotFoundError:
         return True
     except PermissionError:
-        return False  # another user's: whoever plays it can't be told from here, and must not be taken for dead
+        return False
     try:
         fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:

@@ -1,8 +1,8 @@
 """The roster: every member (a dispatcher of an instance) whose totals belong to the summary.
 
-Kept in each dispatcher's area beside the Redis hash, so that a Redis that comes back empty can be told who is missing
-and an instance that is down is never silently left out. Grows only: nobody can vouch for a member whose segment is
-gone, so nothing takes it off.
+Redis has it too. Each dispatcher keeps it in its area, so that a Redis that comes back empty can be told who is
+missing, and the totals of an instance that is down are never silently left out. It only grows: if a member's segment is
+gone, nobody knows whether its totals still count, so no member is ever removed from it.
 """
 
 from typing import NamedTuple
@@ -24,35 +24,42 @@ class Member(NamedTuple):
     dispatcher: int
 
     def __str__(self) -> str:
-        """As in the names of the Redis hash's fields: 16 hexadecimal digits, a dot, the index."""
+        """Its name, as in the fields of the Redis hash: 16 hexadecimal digits, a dot, the index."""
         return f"{self.segment_id:016x}.{self.dispatcher}"
 
     @classmethod
     def parse(cls, text: str) -> "Member":
-        """The reverse of `str`.
+        """The member with this name, the inverse of `str`.
 
         Raises:
-            ValueError: not a member's name.
+            ValueError: it is no member's name.
         """
         segment_id, dispatcher = text.split(".")
         return cls(int(segment_id, 16), int(dispatcher))
 
 
 class Roster:
-    """The roster over a dispatcher's base page; written by that dispatcher alone. Making one stores nothing."""
+    """The roster in a dispatcher's base page of 4,096 bytes, written by that dispatcher alone.
+
+    Making one stores nothing. Over a read-only page, reading works and a store is a TypeError.
+    """
 
     def __init__(self, page: memoryview) -> None:
         self._page = page
         self._words = page.cast("Q")
 
     def members(self) -> list[Member]:
-        """Everyone on it, oldest first."""
+        """All members, in the order in which they were added."""
         length = min(self._words[_LENGTH], layout.ROSTER_MEMBERS_MAX)
         page = bytes(self._page[layout.ROSTER_MEMBERS : _offset(length)])
         return [Member(*numbers) for numbers in layout.ROSTER_MEMBER.iter_unpack(page)]
 
     def add(self, member: Member) -> bool:
-        """Adds a member unless it is there; False if the roster is full. The length's store is the commit."""
+        """Adds a member unless it is there. The member is stored first, then the length, which is the commit.
+
+        Returns:
+            Whether it is on the roster now. False: the roster is full, with 64 members.
+        """
         members = self.members()
         if member in members:
             return True
