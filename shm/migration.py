@@ -1,12 +1,13 @@
-"""A segment of another geometry: what must outlive it is copied into a new one, which then takes its name.
+"""Copies a segment into one of another geometry, which then takes its name.
 
-Only when nothing is unsettled: no payment in a lane, waiting, sending or unknown. Copied are the segment's id, and a
-purge asked for, and for every dispatcher its base, roster, life, journal records (published or not) and the payments
-remembered with them.
-Nobody but the caller, who holds the supervisor's lock, may have the old segment mapped for writing.
+That is done only when nothing is unsettled: no payment in a lane, waiting, sending or unknown. What is copied: the
+segment's id, a purge asked for without Redis, and for every dispatcher its base, roster, life, journal records
+(published or not) and the payments that they are of. Counts and heartbeats begin again at zero.
 
-The new segment is built under a name of its own and moved over the old one at the end: a crash on the way leaves the
-old one as it was, and the unfinished copy is thrown away by the next start.
+The caller holds the supervisor's lock. Nobody else may have the old segment mapped for writing.
+
+The new segment is built under a name of its own, and rename(2) puts it in the place of the old one at the end. A crash
+before that leaves the old one as it was, and the next start throws the unfinished copy away.
 """
 
 from pathlib import Path
@@ -23,12 +24,21 @@ _UNFINISHED = ".next"  # no instance's name: the dot keeps it out of the pattern
 
 
 def migrate(old: Segment, instance: str, geometry: Geometry) -> Segment:
-    """The segment of `instance` with another geometry, holding what the old one remembered.
+    """Replaces the segment of an instance by one of another geometry that holds what the old one remembered.
+
+    Args:
+        old: the present segment.
+        instance: whose.
+        geometry: of the new one. If its journals are smaller, the oldest records are folded into the base.
+
+    Returns:
+        The new segment.
 
     Raises:
-        SegmentIncompatible: it holds unsettled payments, or is damaged, or the number of dispatchers changes (ids are
-            spread over them and each keeps totals of its own, so neither could be moved).
-        SegmentFull: no room for both at once.
+        SegmentIncompatible: the old one holds unsettled payments or is damaged, or the number of dispatchers changes.
+            (Ids are spread over the dispatchers, and each keeps totals of its own that can't be split.)
+        SegmentFull: there is no room for both at once.
+        SegmentForbidden: as `Segment.create`.
     """
     if geometry.dispatchers != old.geometry.dispatchers:
         raise SegmentIncompatible(
@@ -41,20 +51,22 @@ def migrate(old: Segment, instance: str, geometry: Geometry) -> Segment:
             f"segment {segment_name(instance)} has another geometry ({_describe(old.geometry)}) and holds {unsettled} "
             "unsettled payments: start with the old settings until they are settled"
         )
-    unfinished = _unfinished(instance)
     discard_unfinished(instance)
     new = Segment.create(instance + _UNFINISHED, geometry, segment_id=old.segment_id)
     try:
         copy_remembered(old, new)
     except BrokenInvariant as error:
-        unfinished.unlink()
+        discard_unfinished(instance)
         raise SegmentIncompatible(f"segment {segment_name(instance)} can't be copied: {error}") from error
-    unfinished.rename(segment_path(instance))
+    _unfinished(instance).rename(segment_path(instance))
     return new
 
 
 def discard_unfinished(instance: str) -> None:
-    """Throws away what a migration that was killed has left; the caller holds the supervisor's lock."""
+    """Removes the unfinished copy of a migration that was killed, if there is one.
+
+    The caller holds the supervisor's lock.
+    """
     _unfinished(instance).unlink(missing_ok=True)
 
 
@@ -67,7 +79,10 @@ def _describe(geometry: Geometry) -> str:
 
 
 def count_unsettled(segment: Segment) -> int:
-    """Accepted payments that have not ended, damaged slots included; one both in a lane and in a table counts twice."""
+    """How many accepted payments have not ended. A damaged slot counts as one, as nobody knows whether it has ended.
+
+    A payment that is both in a lane and in a table, as a crash may leave it, counts twice.
+    """
     geometry = segment.geometry
     count = 0
     for dispatcher in range(geometry.dispatchers):
@@ -77,7 +92,7 @@ def count_unsettled(segment: Segment) -> int:
 
 
 def copy_remembered(old: Segment, new: Segment) -> None:
-    """Copies what must outlive a segment without unsettled payments into a fresh one with as many dispatchers.
+    """Copies what must be kept of a segment without unsettled payments into a fresh one with as many dispatchers.
 
     Raises:
         BrokenInvariant: a base, a record or a remembered payment is damaged.
@@ -88,13 +103,16 @@ def copy_remembered(old: Segment, new: Segment) -> None:
 
 
 def _copy_purge(old: Segment, new: Segment) -> None:
-    """Copies a purge asked for without Redis: dispatchers that have not taken it up yet would never agree otherwise."""
+    """Copies the last purge asked for without Redis: without it, dispatchers that have not begun its epoch never would.
+
+    Into one worker's row, as the greatest number of all rows counts.
+    """
     rows = (old.worker_counters(worker) for worker in range(old.geometry.workers))
     new.worker_counters(0).put(WorkerCount.PURGE_EPOCH, max(row.get(WorkerCount.PURGE_EPOCH) for row in rows))
 
 
 def _copy_area(old: Segment, new: Segment, dispatcher: int) -> None:
-    """Copies one dispatcher's area; records that no longer fit are folded into the new base."""
+    """Copies one dispatcher's area. Records that don't fit are folded into the new base; the rest get slots 0, 1, …"""
     new.base_page(dispatcher)[:] = old.base_page(dispatcher)
     source, target = old.journal(dispatcher), new.journal(dispatcher)
     old_table, new_table = old.table(dispatcher), new.table(dispatcher)

@@ -1,9 +1,11 @@
 """The segment: one POSIX shared memory object per instance, mapped by all its processes. Only user of posix_ipc.
 
-Created in one go with its space reserved (a later page fault without room would be a SIGBUS) and its magic written
-last. Attached without a size: posix_ipc truncates a live segment otherwise. It outlives every process, and the
-container if /dev/shm is a volume: an instance removes one only if its maker died before the magic, when nothing can
-have been accepted, and replaces one only by its copy with another geometry.
+- *Created* with all its space reserved at once: a page fault without room would later be a SIGBUS. The magic is stored
+  last, so a segment whose creator died half-way is known by it.
+- *Attached* without giving a size: with one, posix_ipc would set the size of a segment that is in use (ftruncate(2)).
+- *Lasting*: it outlives every process, and the container too if /dev/shm is a volume. An instance removes its segment
+  only if that has no magic, so that nothing can have been accepted into it, and replaces it only by a copy with another
+  geometry (`shm/migration.py`).
 """
 
 import mmap
@@ -37,11 +39,11 @@ from shm.table import Table
 
 
 class Fingerprint(NamedTuple):
-    """What tells a segment from any other that has had its name.
+    """What tells a segment from any other that has had the same name. It takes both.
 
     Args:
-        inode: the number of its file: another one if it was copied into another geometry, which keeps the id.
-        header: its bytes, the random id among them: the file system gives a number again.
+        inode: the number of its file. A copy with another geometry keeps the segment's id, but is another file.
+        header: the 4,096 bytes of its header, with the random id. The file system gives a number to a later file again.
     """
 
     inode: int
@@ -49,7 +51,7 @@ class Fingerprint(NamedTuple):
 
 
 class Segment:
-    """An attached segment. Hands out its parts, each a view that stores nothing until told to.
+    """A mapped segment. Hands out its parts: each call makes a new view of the same memory, and stores nothing.
 
     Args:
         memory: the mapping, of `geometry.size` bytes.
@@ -68,13 +70,19 @@ class Segment:
 
     @classmethod
     def create(cls, instance: str, geometry: Geometry, *, segment_id: int | None = None) -> Self:
-        """Makes a new segment, all zero but its header, with a random id unless one is given.
+        """Makes a new segment, all zero but its header.
+
+        Args:
+            instance: whose; it gets the name `/gateway-<instance>`.
+            geometry: what has to fit.
+            segment_id: of the segment whose place it takes; None: a random number, never 0.
 
         Raises:
             SegmentExists: there is one already.
-            SegmentFull: /dev/shm has no room.
+            SegmentFull: /dev/shm has no room, or another reason why its memory can't be had, which is named.
             SegmentForbidden: /dev/shm is not ours to write.
             SegmentIncompatible: the geometry is impossible.
+            OSError: this process has no descriptors left.
         """
         if problem := geometry.problem():
             raise SegmentIncompatible(problem)
@@ -86,7 +94,7 @@ class Segment:
         except posix_ipc.PermissionsError:
             raise SegmentForbidden(f"segment {name} may not be made: no permission in {SHM_FOLDER}") from None
         try:
-            # From no bytes to all of them in one step: no attacher ever maps a page that is not there.
+            # Its size goes from 0 to all in one step: who attaches meanwhile never maps a page that is not there.
             os.posix_fallocate(handle.fd, 0, geometry.size)
             memory = mmap.mmap(handle.fd, geometry.size)
         except OSError as error:
@@ -101,13 +109,17 @@ class Segment:
 
     @classmethod
     def attach(cls, instance: str, *, read_only: bool = False) -> Self:
-        """Maps the segment of an instance, whatever its geometry.
+        """Maps the segment of an instance, whatever its geometry, and stores nothing.
+
+        Args:
+            instance: whose.
+            read_only: whether every store through this mapping is to be a TypeError.
 
         Raises:
             SegmentMissing: there is none.
             SegmentForbidden: it is another user's.
             SegmentNotReady: it has no magic (yet).
-            SegmentIncompatible: its header is another version's, damaged, or does not fit its size; or it is no file.
+            SegmentIncompatible: its header is another version's, damaged, or does not fit its size; or no plain file.
             OSError: this process has no descriptors left.
         """
         name = segment_name(instance)
@@ -129,12 +141,11 @@ class Segment:
 
     @staticmethod
     def fingerprint(instance: str) -> Fingerprint | None:
-        """What tells the segment that has an instance's name now from any other that had it: one that was made anew has
-        another id, one that was copied into another geometry is another file. None if there is none.
+        """The fingerprint of the segment that has an instance's name now, without mapping it; None if there is none.
 
         Raises:
             SegmentForbidden: it is another user's.
-            SegmentIncompatible: it is no file.
+            SegmentIncompatible: it is not a plain file.
             OSError: as `attach`.
         """
         name = segment_name(instance)
@@ -151,11 +162,11 @@ class Segment:
 
     @staticmethod
     def unlink(instance: str, *, locks: bool = True) -> None:
-        """Removes an instance's segment and its lock files; whoever has it mapped keeps what it sees.
+        """Removes an instance's segment and its lock files; processes that have it mapped keep their mapping.
 
         Args:
             instance: whose.
-            locks: False while the caller holds one of them.
+            locks: whether to remove the lock files, too. Not while the caller holds one of them.
 
         Raises:
             SegmentMissing: there is none.
@@ -177,7 +188,7 @@ class Segment:
         return Lane(view, self.geometry.lane_slots)
 
     def journal(self, dispatcher: int) -> Journal:
-        """A dispatcher's journal and base."""
+        """A dispatcher's journal, with its base."""
         offset = self.geometry.area_offset(dispatcher)
         records = self._part(offset + layout.BASE_PAGE_LENGTH, self.geometry.journal_length)
         return Journal(self.base_page(dispatcher), records, self.geometry.journal_records)
@@ -216,11 +227,13 @@ class Segment:
 
 
 def _search(memory: mmap.mmap, base: int, length: int, needle: bytes, start: int) -> int:
+    """Finds bytes in one part of a mapping; offsets are from that part's `base`. -1: not found."""
     found = memory.find(needle, base + start, base + length)
     return found if found < 0 else found - base
 
 
 def _write_header(memory: mmap.mmap, geometry: Geometry, segment_id: int, created_at_ms: int) -> None:
+    """Stores the body and its checksum, then the magic."""
     body = layout.HEADER_BODY.pack(
         layout.VERSION,
         geometry.size,
@@ -240,8 +253,13 @@ def _write_header(memory: mmap.mmap, geometry: Geometry, segment_id: int, create
 
 
 def _require_file(instance: str) -> Path:
-    """The path of a segment, if there is a plain file: who opens a pipe waits for its other end, and posix_ipc has
-    several words for folders and links.
+    """The path of a segment, if it leads to a plain file.
+
+    Opening a pipe would wait for its other end, and for folders and links posix_ipc raises various errors.
+
+    Raises:
+        SegmentMissing: there is nothing.
+        SegmentIncompatible: it is no plain file.
     """
     path = segment_path(instance)
     try:
@@ -254,6 +272,7 @@ def _require_file(instance: str) -> Path:
 
 
 def _read_header(header: bytes, length: int, name: str) -> tuple[Geometry, int, int]:
+    """Geometry, id and time of creation (ms UTC) from a header that fits the file's length, or as `attach` raises."""
     magic = int.from_bytes(header[: layout.WORD], "little")
     if magic == 0:
         raise SegmentNotReady(f"segment {name} has no magic: it is being created, or its creator died half-way")
