@@ -8,14 +8,13 @@ from shm import layout
 from shm.journal import Journal
 from shm.lane import Lane
 from shm.layout import Geometry
-from shm.record import KIND_STATES, Accepted, Ended, Kept, Kind
+from shm.record import STATE_KINDS, Accepted, Ended, Kept, Kind
 from shm.recovery import recover
 from shm.states import ENDED, Event, State, next_state
 from shm.table import Table
 from tests.shm.memory import Memory
 
 GEOMETRY = Geometry(workers=1, dispatchers=1, lane_slots=4, waiting_slots=3, journal_records=4)
-KINDS = {state: kind for kind, state in KIND_STATES.items()}
 
 
 def fresh_memory() -> Memory:
@@ -104,7 +103,7 @@ class Miniature:
         if state in ENDED:
             if self.journal.is_full():
                 self.forget(1)
-            how = Ended(KINDS[state], kept.processor, kept.requested_at_ms, kept.amount_cents, slot)
+            how = Ended(STATE_KINDS[state], kept.processor, kept.requested_at_ms, kept.amount_cents, slot)
             self.journal.append(how)
         self.table.apply(slot, event)
 

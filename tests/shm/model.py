@@ -8,9 +8,9 @@ from dataclasses import dataclass, field, replace
 from itertools import dropwhile
 from typing import NamedTuple
 
-from shm.record import EMPTY_BASE, Accepted, Base, Kind
+from shm.record import EMPTY_BASE, STATE_KINDS, Accepted, Base, Kind
 from shm.states import ENDED, Event, State, next_state
-from tests.shm.miniature import GEOMETRY, KINDS, Miniature
+from tests.shm.miniature import GEOMETRY, Miniature
 
 
 class Row(NamedTuple):
@@ -98,7 +98,7 @@ class Model:
             return [self.with_row(correlation_id, row._replace(state=state))]
         steps = self.forget(1) if len(self.ends) == GEOMETRY.journal_records else []
         model = steps[-1] if steps else self
-        end = End(correlation_id, KINDS[state], row.processor, row.requested_at_ms, row.amount_cents)
+        end = End(correlation_id, STATE_KINDS[state], row.processor, row.requested_at_ms, row.amount_cents)
         ended = model.with_row(correlation_id, row._replace(state=state))
         return [*steps, replace(ended, ends=(*model.ends, end))]
 

@@ -52,7 +52,7 @@ class TestCounters:
         successor.add(WorkerCount.ACCEPTED)
         assert row.get(WorkerCount.ACCEPTED) == 7
 
-    def test_a_gauge_is_stored_whole(self) -> None:
+    def test_a_gauge_holds_what_was_put_last(self) -> None:
         """A gauge holds what was put last."""
         row, _ = fresh_row()
         row.put(DispatcherCount.WAITING, 2**63)
@@ -73,14 +73,14 @@ class TestCounters:
         assert row.sleeping
 
     @pytest.mark.parametrize("phase", Phase)
-    def test_phases(self, phase: Phase) -> None:
+    def test_each_phase_can_be_stored_and_read(self, phase: Phase) -> None:
         """Each phase can be stored and read."""
         row, _ = fresh_row()
         row.phase = phase
         assert row.phase is phase
 
     @pytest.mark.parametrize("word", [max(Phase) + 1, 2**64 - 1])
-    def test_a_damaged_phase(self, word: int) -> None:
+    def test_a_damaged_phase_is_none_until_the_next_store(self, word: int) -> None:
         """It is none, and no error: whoever looks at another's row must not end of it. The next store mends it."""
         row, _ = fresh_row()
         row.phase = cast("Phase", word)

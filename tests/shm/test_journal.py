@@ -40,8 +40,8 @@ class TestAppend:
         assert journal.head == 3
         assert [journal.read(position) for position in range(3)] == [settled(number) for number in range(3)]
 
-    def test_record_then_head(self) -> None:
-        """Appending is two stores: the record, then the head."""
+    def test_appending_is_two_stores(self) -> None:
+        """Appending is two stores; what a death at each of them leaves is the next test."""
         journal, memory = fresh_journal()
         journal.append(settled(0))
         assert memory.stores == 2
@@ -155,7 +155,7 @@ class TestFold:
             journal.fold(2)
         assert journal.base == EMPTY_BASE
 
-    def test_it_can_be_worked_out_without_doing_it(self) -> None:
+    def test_folded_gives_what_fold_does_and_stores_nothing(self) -> None:
         """What a fold would come to can be known while nothing is stored."""
         journal, memory = fresh_journal()
         for number in range(4):
@@ -232,7 +232,7 @@ class TestBase:
         assert journal.fold(3) == [51, 52, 53]
         assert journal.base == Base(7, 4, 3, 1_004, 0, 0, 1, 103)
 
-    def test_an_epoch_that_began_earlier(self) -> None:
+    def test_an_epoch_can_begin_below_the_head(self) -> None:
         """It is heard of late: what was settled since counts, whether it is folded later or not."""
         journal, _ = fresh_journal()
         for number in range(4):
@@ -243,7 +243,7 @@ class TestBase:
         journal.fold(2)
         assert journal.base == Base(1_002, 3, 2, 1_003, 1, 102, 0, 0)
 
-    def test_only_settlements_are_looked_at(self) -> None:
+    def test_first_requested_since_passes_over_duplicates(self) -> None:
         """A duplicate has whatever time a processor showed."""
         journal, _ = fresh_journal()
         journal.append(settled(1)._replace(kind=Kind.DUPLICATE, requested_at_ms=9_999))
@@ -255,7 +255,9 @@ class TestBase:
         ("at_ms", "position", "found"),
         [(0, 0, 1), (1_001, 0, 1), (1_002, 0, 2), (1_002, 3, 3), (1_003, 1, 3), (1_004, 0, 4), (0, 4, 4)],
     )
-    def test_first_requested_since(self, at_ms: int, position: int, found: int) -> None:
+    def test_first_requested_since_begins_at_the_position_or_the_tail(
+        self, at_ms: int, position: int, found: int
+    ) -> None:
         """From a position or the tail on; the head if there is none."""
         journal, _ = fresh_journal()
         for number in range(4):

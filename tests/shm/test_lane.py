@@ -90,8 +90,8 @@ class TestPublish:
         fill(lane, range(7, 9))
         assert [lane.peek(position) for position in range(1, 5)] == [payment(number) for number in (1, 2, 7, 8)]
 
-    def test_slot_then_head(self) -> None:
-        """Publishing is two stores: the slot, then the head."""
+    def test_publishing_is_two_stores(self) -> None:
+        """Publishing is two stores; what a death at each of them leaves is the test above."""
         memory = Memory(LENGTH)
         fill(Lane(memory.view(), SLOTS), range(1))
         assert memory.stores == 2
@@ -131,7 +131,7 @@ class TestTake:
         data[layout.LANE_SLOTS_OFFSET : layout.LANE_SLOTS_OFFSET + 64] = whole
         assert lane.peek(0) == payment(0)
 
-    def test_find(self) -> None:
+    def test_find_gives_the_oldest_between_tail_and_head(self) -> None:
         """What lies between tail and head is found by its id, the oldest of equal ones; a torn slot is passed over."""
         lane, data = fresh_lane()
         fill(lane, range(3))

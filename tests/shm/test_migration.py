@@ -132,7 +132,7 @@ class TestMigrate:
 
     @settings(max_examples=25, suppress_health_check=[HealthCheck.too_slow])
     @given(st.integers(0, 40), st.integers(1, 6), st.integers(1, 6), st.integers(1, 3))
-    def test_any_geometry(self, count: int, records: int, lane: int, workers: int) -> None:
+    def test_totals_are_the_same_under_any_geometry(self, count: int, records: int, lane: int, workers: int) -> None:
         """Whatever the two geometries, the totals are the same and as many ids are remembered as fit."""
         with fresh_instance() as instance:
             old = Segment.create(instance, OLD)
@@ -148,7 +148,7 @@ class TestRefusals:
     """What is never copied, and leaves everything as it was."""
 
     @pytest.mark.parametrize("events", [None, [], [Event.ATTEMPT_BEGAN], [Event.ATTEMPT_BEGAN, Event.UNCLEAR]])
-    def test_unsettled_payments(self, instance: str, old: Segment, events: list[Event] | None) -> None:
+    def test_unsettled_payments_are_refused(self, instance: str, old: Segment, events: list[Event] | None) -> None:
         """A payment in a lane, waiting, sending or unknown keeps its segment, and the sentence says how many."""
         life = life_of(old, 1)
         life.publish(payment(1))
@@ -164,13 +164,13 @@ class TestRefusals:
             migrate(old, instance, LARGER)
         assert segment_path(instance).read_bytes() == before
 
-    def test_another_number_of_dispatchers(self, instance: str, old: Segment) -> None:
+    def test_another_number_of_dispatchers_is_refused(self, instance: str, old: Segment) -> None:
         """Ids are spread over dispatchers by a hash, so their number is fixed while a segment lives."""
         with pytest.raises(SegmentIncompatible, match="has 2 dispatchers, which can't change to 3 while it exists"):
             migrate(old, instance, LARGER._replace(dispatchers=3))
 
     @pytest.mark.parametrize("geometry", [LARGER, SMALLER], ids=["copied", "folded"])
-    def test_a_damaged_record(self, instance: str, old: Segment, geometry: Geometry) -> None:
+    def test_a_damaged_record_is_refused(self, instance: str, old: Segment, geometry: Geometry) -> None:
         """A journal with a hole is neither copied nor folded; the old segment stays and the copy is gone."""
         live(old, 0, 8)
         path = segment_path(instance)
@@ -182,7 +182,9 @@ class TestRefusals:
         assert list(path.parent.glob(f"{path.name}*")) == [path]
         assert path.read_bytes() == content
 
-    def test_a_death_on_the_way(self, instance: str, old: Segment, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_a_death_on_the_way_leaves_the_old_segment(
+        self, instance: str, old: Segment, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         """Dying during the copy leaves the old segment as it was; the next try throws the unfinished copy away."""
         before = live(old, 0, 20)
         with monkeypatch.context() as patch:
@@ -211,7 +213,7 @@ class TestCountUnsettled:
         life.hear(payment(1).correlation_id, Event.PAID)
         assert count_unsettled(old) == 3
 
-    def test_a_damaged_slot_may_be_unsettled(self, instance: str, old: Segment) -> None:
+    def test_a_damaged_slot_counts(self, instance: str, old: Segment) -> None:
         """A slot that can't be read counts: nobody knows whether it was settled."""
         life_of(old, 0).table.insert(0, payment(1))
         life_of(old, 0).table.insert(1, payment(2))

@@ -146,7 +146,7 @@ class TestAnyOrder:
     """Random interleavings of publish, take, begin, hear, forget, purge and death; a failure is made small."""
 
     @pytest.mark.slow
-    def test_any_order(self) -> None:
+    def test_memory_agrees_with_the_model_in_any_order(self) -> None:
         """Whatever happens in whatever order, memory says what the model says."""
         run_state_machine_as_test(Instance, settings=settings(max_examples=60, stateful_step_count=100))
 
@@ -155,13 +155,13 @@ class TestLongLife:
     """The same operations as often as they come in real life, over many laps of lane and journal."""
 
     @pytest.mark.parametrize("seed", range(4))
-    def test_laps_and_deaths(self, seed: int) -> None:
+    def test_memory_agrees_with_the_model_over_laps_and_deaths(self, seed: int) -> None:
         """After some hundred operations memory says what the model says."""
         instance = live_long(seed, operations=400)
         assert instance.life.lane.head > 10 * GEOMETRY.lane_slots
 
     @pytest.mark.slow
-    def test_thousands_of_laps_and_deaths(self) -> None:
+    def test_memory_agrees_with_the_model_over_thousands_of_laps(self) -> None:
         """The same holds over many seeds; each journal laps several times."""
         for seed in range(100, 115):
             instance = live_long(seed, operations=1_000)

@@ -31,19 +31,19 @@ class TestInstancePattern:
 class TestNames:
     """segment_name, segment_path, roles, lock_path, lock_paths and instances_present."""
 
-    def test_segment_name(self) -> None:
+    def test_a_segment_is_named_after_its_instance(self) -> None:
         """Segments are named after their instance, for posix_ipc with a slash."""
         assert names.segment_name("app1") == "/gateway-app1"
 
-    def test_segment_path(self, folder: Path) -> None:
+    def test_a_segment_is_a_file_of_the_folder(self, folder: Path) -> None:
         """That is a file of the folder."""
         assert names.segment_path("named-here-alone") == folder / "gateway-named-here-alone"
 
-    def test_lock_path(self, folder: Path) -> None:
+    def test_each_role_has_a_lock_file(self, folder: Path) -> None:
         """Each role has a file of its own beside the segment."""
         assert names.lock_path("app1", "worker-0") == folder / "gateway-app1.worker-0.lock"
 
-    def test_roles(self) -> None:
+    def test_roles_are_named_the_same_in_every_version(self) -> None:
         """As they are in the names of locks, which instances of several versions share."""
         roles = (names.SUPERVISOR, names.worker_role(0), names.dispatcher_role(12))
         assert roles == ("supervisor", "worker-0", "dispatcher-12")
@@ -57,7 +57,7 @@ class TestNames:
             "gateway-app1.worker-0.lock",
         ]
 
-    def test_instances_present(self, folder: Path) -> None:
+    def test_instances_present_are_those_with_a_segment(self, folder: Path) -> None:
         """Segments are listed by instance in order; locks and strangers' files are not."""
         for name in ("gateway-b", "gateway-a", "gateway-a.supervisor.lock", "gateway-", "sem.x", "gateway-UPPER"):
             (folder / name).touch()

@@ -1,5 +1,7 @@
 """shm/record.py: what goes in comes out, and damage never comes out as a payment."""
 
+from collections.abc import Iterator
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -29,17 +31,13 @@ from tests.shm.strategies import bases, ended, payments, positions
 PAYMENT = Accepted(bytes(range(16)), 1990, 1_752_581_696_789_000)
 SETTLED = Ended(Kind.SETTLED, 1, 1_752_581_696_789, 1990, 77)
 GENERATIONS = st.integers(0, 2**32 - 1)
-ONE_BYTE = st.integers(1, 255)  # what a byte is xored with: any change of it
 
 
-def with_byte_changed(data: bytes, index: int, change: int) -> bytes:
-    """The same bytes but one."""
-    return data[:index] + bytes([data[index] ^ change]) + data[index + 1 :]
-
-
-def every_bit_flipped(data: bytes, indexes: range) -> list[bytes]:
-    """As many copies as there are bits in these bytes, each with another one flipped."""
-    return [with_byte_changed(data, index, 1 << bit) for index in indexes for bit in range(8)]
+def every_byte_changed(data: bytes, indexes: range) -> Iterator[bytes]:
+    """Copies of `data` that differ from it in one of these bytes: 255 for each, so all there are."""
+    for index in indexes:
+        for change in range(1, 256):
+            yield data[:index] + bytes([data[index] ^ change]) + data[index + 1 :]
 
 
 def table_slot(payment: Accepted, state: State, generation: int) -> bytes:
@@ -66,15 +64,10 @@ class TestLaneSlot:
         """Memory never written holds no payment."""
         assert unpack_lane_slot(0, bytes(64)) is None
 
-    def test_any_flipped_bit_is_noticed(self) -> None:
-        """Of the body and its checksum no bit can change unnoticed."""
-        whole = range(layout.LANE_SLOT_BODY.size + 4)
-        assert not any(unpack_lane_slot(9, slot) for slot in every_bit_flipped(pack_lane_slot(9, PAYMENT), whole))
-
-    @given(st.integers(0, layout.LANE_SLOT_BODY.size + 3), ONE_BYTE)
-    def test_any_changed_byte_is_noticed(self, index: int, change: int) -> None:
+    def test_any_changed_byte_is_noticed(self) -> None:
         """Of the body and its checksum no byte can change unnoticed."""
-        assert unpack_lane_slot(9, with_byte_changed(pack_lane_slot(9, PAYMENT), index, change)) is None
+        whole = range(layout.LANE_SLOT_BODY.size + 4)
+        assert not any(unpack_lane_slot(9, slot) for slot in every_byte_changed(pack_lane_slot(9, PAYMENT), whole))
 
     @given(positions, payments, payments, st.integers(0, 64))
     def test_a_mixture_of_two_is_none_or_whole(self, position: int, old: Accepted, new: Accepted, cut: int) -> None:
@@ -106,19 +99,11 @@ class TestTableSlot:
         slot = pack_state(State.WAITING, 0, 0, 2**32).to_bytes(8, "little") + pack_table_body(PAYMENT, 2**32)
         assert slot == table_slot(PAYMENT, State.WAITING, 0)
 
-    def test_any_flipped_bit_of_identity_is_noticed(self) -> None:
-        """Of checksum, mark, id, amount, time of acceptance and generation no bit can change unnoticed."""
-        slot = table_slot(PAYMENT, State.WAITING, 3)
-        generation = range(4, 8)
-        covered = range(layout.TABLE_BODY, layout.TABLE_REQUESTED_AT)
-        damaged = every_bit_flipped(slot, generation) + every_bit_flipped(slot, covered)
+    def test_any_changed_byte_of_identity_is_noticed(self) -> None:
+        """Of generation, checksum, mark, id, amount and time of acceptance no byte can change unnoticed."""
+        covered = range(layout.STATE_GENERATION_SHIFT // 8, layout.TABLE_REQUESTED_AT)
+        damaged = every_byte_changed(table_slot(PAYMENT, State.WAITING, 3), covered)
         assert not any(unpack_table_slot(copy) for copy in damaged)
-
-    @given(st.integers(layout.TABLE_BODY, layout.TABLE_REQUESTED_AT - 1), ONE_BYTE)
-    def test_any_changed_byte_of_identity_is_noticed(self, index: int, change: int) -> None:
-        """Of checksum, mark, id, amount and time of acceptance no byte can change unnoticed."""
-        slot = table_slot(PAYMENT, State.UNKNOWN, 3)
-        assert unpack_table_slot(with_byte_changed(slot, index, change)) is None
 
     @pytest.mark.parametrize("value", [len(State), 127, 255])
     def test_an_unknown_state_is_damage(self, value: int) -> None:
@@ -161,15 +146,10 @@ class TestJournalRecord:
         """Memory never written holds no record."""
         assert unpack_journal_record(0, bytes(32)) is None
 
-    def test_any_flipped_bit_is_noticed(self) -> None:
-        """No bit of a record can change unnoticed."""
-        record = pack_journal_record(9, SETTLED)
-        assert not any(unpack_journal_record(9, copy) for copy in every_bit_flipped(record, range(32)))
-
-    @given(st.integers(0, 31), ONE_BYTE)
-    def test_any_changed_byte_is_noticed(self, index: int, change: int) -> None:
+    def test_any_changed_byte_is_noticed(self) -> None:
         """No byte of a record can change unnoticed."""
-        assert unpack_journal_record(9, with_byte_changed(pack_journal_record(9, SETTLED), index, change)) is None
+        record = pack_journal_record(9, SETTLED)
+        assert not any(unpack_journal_record(9, copy) for copy in every_byte_changed(record, range(32)))
 
     def test_each_kind_has_its_state(self) -> None:
         """Kinds of ends and ended states belong together one to one."""
@@ -192,10 +172,10 @@ class TestBase:
         assert unpack_base(bytes(layout.BASE_COPY.size)) == EMPTY_BASE
 
     @pytest.mark.parametrize("base", [EMPTY_BASE, Base(3, 100, 40, 1_752_581_696_789, 5, 9950, 2, 3980)])
-    def test_any_flipped_bit_is_noticed(self, base: Base) -> None:
-        """No bit of a copy can change unnoticed."""
+    def test_any_changed_byte_is_noticed(self, base: Base) -> None:
+        """No byte of a copy can change unnoticed."""
         copy = pack_base(base)
-        assert not any(unpack_base(flipped) for flipped in every_bit_flipped(copy, range(len(copy))))
+        assert not any(unpack_base(changed) for changed in every_byte_changed(copy, range(len(copy))))
 
     @given(bases, bases, st.integers(0, 72))
     def test_a_mixture_of_two_is_none_or_whole(self, old: Base, new: Base, cut: int) -> None:

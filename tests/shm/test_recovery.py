@@ -228,7 +228,7 @@ class TestAgain:
         life.publish(payment(7))
         return memory
 
-    def test_twice_is_once(self) -> None:
+    def test_a_second_recovery_changes_nothing(self) -> None:
         """A second recovery changes no byte and finds the same."""
         memory = self.everything()
         first = Miniature.over(memory)
@@ -236,19 +236,3 @@ class TestAgain:
         second = Miniature.over(memory)
         assert memory.data == before
         assert second.recovered == first.recovered
-
-    def test_a_death_at_any_store_of_it_changes_nothing(self) -> None:
-        """Recovery interrupted at any of its stores, and run again, comes to the same memory."""
-        whole = self.everything()
-        before = whole.stores
-        Miniature.over(whole)
-        stores = whole.stores - before
-        assert stores > 5
-        for count in range(stores):
-            memory = self.everything()
-            memory.die_at(count)
-            with pytest.raises(Died):
-                Miniature.over(memory)
-            memory.live()
-            Miniature.over(memory)
-            assert memory.data == whole.data

@@ -41,7 +41,9 @@ class TestRoleLock:
             with RoleLock(instance, "worker-0"):
                 pass
 
-    def test_a_file_removed_before_it_was_locked(self, instance: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_a_file_removed_before_it_was_locked_is_made_anew(
+        self, instance: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         """Whoever clears up may do so right then; the role is held on the file that others find, and on no other."""
         path, lock, before = lock_path(instance, "worker-0"), fcntl.flock, open_descriptors()
 
@@ -162,12 +164,12 @@ class TestSegmentLock:
 class TestTakeRole:
     """take_role: the right to write, for a successor."""
 
-    def test_free(self, instance: str) -> None:
+    def test_a_free_role_is_taken_at_once(self, instance: str) -> None:
         """A free role is taken at once, and nobody else has it."""
         with take_role(instance, "worker-0", sleep=refuse(AssertionError())), pytest.raises(RoleTaken):
             RoleLock(instance, "worker-0")
 
-    def test_taken(self, instance: str) -> None:
+    def test_a_role_that_stays_taken_is_refused_in_the_end(self, instance: str) -> None:
         """A role that stays taken is given up after the time given."""
         slept: list[float] = []
         with RoleLock(instance, "worker-0"), pytest.raises(RoleTaken):
@@ -175,7 +177,7 @@ class TestTakeRole:
         assert sum(slept) == pytest.approx(1.0)
         assert max(slept) == RETRY_S
 
-    def test_freed_meanwhile(self, instance: str) -> None:
+    def test_a_role_freed_meanwhile_is_taken(self, instance: str) -> None:
         """A predecessor's lock that goes while it is waited for is taken."""
         held = RoleLock(instance, "worker-0")
         take_role(instance, "worker-0", sleep=lambda _: held.release()).release()
@@ -184,7 +186,7 @@ class TestTakeRole:
 class TestIsRoleFree:
     """is_role_free."""
 
-    def test_follows_the_lock(self, instance: str) -> None:
+    def test_a_role_is_free_while_nobody_holds_its_lock(self, instance: str) -> None:
         """Nobody's before and after, and asking leaves nothing behind."""
         before = open_descriptors()
         assert is_role_free(instance, "worker-0")
@@ -193,7 +195,7 @@ class TestIsRoleFree:
         assert is_role_free(instance, "worker-0")
         assert open_descriptors() == before
 
-    def test_another_users(self, instance: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_another_users_role_is_not_free(self, instance: str, monkeypatch: pytest.MonkeyPatch) -> None:
         """Whoever plays it can't be told, and is not taken for dead."""
         monkeypatch.setattr(os, "open", refuse(PermissionError("not yours")))
         assert not is_role_free(instance, "worker-0")
@@ -202,14 +204,14 @@ class TestIsRoleFree:
 class TestMakeLockFile:
     """make_lock_file."""
 
-    def test_leaves_the_lock_alone(self, instance: str) -> None:
+    def test_making_the_file_leaves_the_lock_alone(self, instance: str) -> None:
         """Whether somebody has it or not: it would make a dead process look alive, if only for a moment."""
         make_lock_file(instance, "worker-0")
         assert lock_path(instance, "worker-0").stat().st_size == 0
         with RoleLock(instance, "worker-0"):
             make_lock_file(instance, "worker-0")
 
-    def test_one_that_can_not_be_opened(self, instance: str) -> None:
+    def test_a_file_that_can_not_be_opened_is_named(self, instance: str) -> None:
         """It is named."""
         path = lock_path(instance, "worker-0")
         path.mkdir()

@@ -205,14 +205,14 @@ class TestAttach:
             Segment.attach(instance)
 
     @pytest.mark.usefixtures("segment")
-    def test_a_folder_that_is_closed(self, instance: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_a_segment_in_a_closed_folder_is_forbidden(self, instance: str, monkeypatch: pytest.MonkeyPatch) -> None:
         """As the volume's, once somebody has changed its mode: the segment in it is out of reach."""
         monkeypatch.setattr(Path, "lstat", refuse(PermissionError(errno.EACCES, "closed")))
         for look in (Segment.attach, Segment.fingerprint):
             with pytest.raises(SegmentForbidden, match=f"^segment /gateway-{instance} is another user's$"):
                 look(instance)
 
-    def test_no_descriptors_say_nothing_of_a_segment(self, segment: Segment, instance: str) -> None:
+    def test_without_descriptors_it_is_neither_missing_nor_damaged(self, segment: Segment, instance: str) -> None:
         """Who can't look must not take it for missing or damaged."""
         limits = resource.getrlimit(resource.RLIMIT_NOFILE)
         resource.setrlimit(resource.RLIMIT_NOFILE, (3, limits[1]))
@@ -227,7 +227,7 @@ class TestAttach:
         assert segment.geometry == GEOMETRY
 
     @pytest.mark.parametrize("content", [b"", bytes(5), bytes(GEOMETRY.size)])
-    def test_half_made_is_not_ready(self, instance: str, content: bytes) -> None:
+    def test_a_half_made_segment_is_not_ready(self, instance: str, content: bytes) -> None:
         """Without magic, of whatever size, it is being created or was left half-way; it stays as it is."""
         segment_path(instance).write_bytes(content)
         with pytest.raises(SegmentNotReady, match="has no magic: it is being created, or its creator died half-way$"):
@@ -359,7 +359,7 @@ class TestNoFile:
     """Something else has the name of a segment."""
 
     @pytest.mark.parametrize("make", [os.mkdir, os.mkfifo, lambda path: path.symlink_to(path)])
-    def test_is_a_sentence(self, instance: str, make: Callable[[Path], None]) -> None:
+    def test_what_is_no_plain_file_is_refused(self, instance: str, make: Callable[[Path], None]) -> None:
         """Nobody reads it, nobody waits for a pipe's other end, and nothing is left open."""
         path = segment_path(instance)
         make(path)
@@ -381,11 +381,11 @@ class TestNoFile:
 class TestFingerprint:
     """Segment.fingerprint."""
 
-    def test_of_nothing(self, instance: str) -> None:
+    def test_a_missing_segment_has_none(self, instance: str) -> None:
         """There is none."""
         assert Segment.fingerprint(instance) is None
 
-    def test_same_segment(self, instance: str) -> None:
+    def test_stores_do_not_change_it(self, instance: str) -> None:
         """Whatever is stored in it, it stays the same; and nothing is left open."""
         segment = Segment.create(instance, GEOMETRY)
         before = open_descriptors()
@@ -394,7 +394,7 @@ class TestFingerprint:
         assert Segment.fingerprint(instance) == first
         assert open_descriptors() == before
 
-    def test_another_of_the_same_name(self, instance: str) -> None:
+    def test_a_later_segment_of_the_same_name_has_another(self, instance: str) -> None:
         """It has another id, even where the file system gives it the number of the file before."""
         Segment.create(instance, GEOMETRY)
         first = Segment.fingerprint(instance)
@@ -425,11 +425,6 @@ class TestUnlink:
             assert [path.name for path in segment_path(instance).parent.glob(f"gateway-{instance}*")] == [
                 f"gateway-{instance}.supervisor.lock"
             ]
-
-    def test_the_name_is_free_again(self, instance: str, segment: Segment) -> None:
-        """A new segment of the same name is another one."""
-        Segment.unlink(instance)
-        assert Segment.create(instance, GEOMETRY).segment_id != segment.segment_id
 
     def test_none_is_a_sentence(self, instance: str) -> None:
         """A segment that isn't there is named."""

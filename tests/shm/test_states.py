@@ -39,7 +39,7 @@ class TestNextState:
     """next_state: one answer for each pair of state and event."""
 
     @pytest.mark.parametrize(("state", "event"), PAIRS, ids=lambda member: member.name)
-    def test_every_pair(self, state: State, event: Event) -> None:
+    def test_every_pair_leads_to_its_state_or_is_refused(self, state: State, event: Event) -> None:
         """A listed pair leads to its state; any other is an error that names the state and the event."""
         expected = TABLE[event][state]
         if expected is None:
@@ -51,10 +51,6 @@ class TestNextState:
 
 class TestTransitions:
     """What the table as a whole makes sure of."""
-
-    def test_each_state_has_a_row(self) -> None:
-        """No state is missing from the table."""
-        assert set(TRANSITIONS) == set(State)
 
     def test_an_unknown_payment_stays_at_its_processor(self) -> None:
         """No way leads from unknown back to waiting or sending, short of the slot's being freed."""

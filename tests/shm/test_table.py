@@ -311,7 +311,7 @@ class TestFind:
         memory.data[2 * layout.TABLE_SLOT_LENGTH + layout.TABLE_BODY] ^= 1
         assert table.find(payment(1).correlation_id) is None
 
-    def test_gives_up_in_the_end(self) -> None:
+    def test_gives_up_after_64_matches(self) -> None:
         """A search is bounded: after 64 slots that held the id once, it is as good as not there."""
         table, _ = fresh_table(70)
         for slot in range(64):
