@@ -15,9 +15,10 @@ holds parts of two payments follows from the order of the dispatcher's stores:
 2. The word from before does not come back, as each payment in a slot has another generation (2**32 of them).
 3. If the word was FREE from the start, the copy is of a free slot, and nobody looks at the rest of it.
 
-Only requestedAt (while a payment waits) and the count of conflicts may change under the same word; each is an aligned
-word of its own. On a processor with a weaker order the checksum notices a body that does not belong to the word, as it
-covers the generation.
+Only requestedAt (while a payment waits) and the count of conflicts may change under the same word. Each is an aligned
+word of its own, and `memcpy` is relied on to load it whole, as it does although no manual promises it of vector moves;
+other processes show these two and decide nothing by them. On a processor with a weaker order the checksum notices a
+body that does not belong to the word, as it covers the generation.
 """
 
 from collections.abc import Callable, Iterator
@@ -36,8 +37,9 @@ _COPIES_MAX = 8  # tries to copy a slot that its dispatcher keeps changing; each
 
 
 class Table:
-    """One table over any buffer; over a read-only one, reading works and a store is a TypeError. Making one stores
-    nothing.
+    """One table over any buffer. Making one stores nothing.
+
+    Over a read-only buffer, reading works and a store is a TypeError.
 
     Args:
         view: the table's bytes, `Geometry.table_length` of them.

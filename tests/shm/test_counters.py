@@ -28,7 +28,7 @@ class TestCounters:
     """Counters: heartbeat, pid, phase, counts."""
 
     def test_zeroed_memory_is_nobody(self) -> None:
-        """A row never used has no pid, no heartbeat, no phase, and does not sleep."""
+        """A row never used has no pid, no heartbeat and no phase, and asks for no wake-up."""
         row, _ = fresh_row()
         assert (row.pid, row.heartbeat_us, row.phase, row.started_at_ms) == (0, 0, Phase.NONE, 0)
         assert not row.sleeping
@@ -81,7 +81,7 @@ class TestCounters:
 
     @pytest.mark.parametrize("word", [max(Phase) + 1, 2**64 - 1])
     def test_a_damaged_phase_is_none_until_the_next_store(self, word: int) -> None:
-        """It is none, and no error: whoever looks at another's row must not end of it. The next store mends it."""
+        """It reads as None and raises nothing: a damaged row must not end the processes that look at it."""
         row, _ = fresh_row()
         row.phase = cast("Phase", word)
         assert row.phase is None

@@ -77,7 +77,7 @@ class TestAppend:
         assert memory.data == before
 
     def test_fullness_is_known_to_others(self) -> None:
-        """A journal that another process fills or folds is as full for everybody, whenever it was asked before."""
+        """What another process appends or folds is seen at once, although a journal remembers the tail it has read."""
         journal, memory = fresh_journal()
         other = over(memory)
         for number in range(RECORDS):
@@ -156,7 +156,7 @@ class TestFold:
         assert journal.base == EMPTY_BASE
 
     def test_folded_gives_what_fold_does_and_stores_nothing(self) -> None:
-        """What a fold would come to can be known while nothing is stored."""
+        """It gives the base and the slots of a fold, and stores nothing."""
         journal, memory = fresh_journal()
         for number in range(4):
             journal.append(settled(number))
@@ -233,7 +233,7 @@ class TestBase:
         assert journal.base == Base(7, 4, 3, 1_004, 0, 0, 1, 103)
 
     def test_an_epoch_can_begin_below_the_head(self) -> None:
-        """It is heard of late: what was settled since counts, whether it is folded later or not."""
+        """A purge may be heard of late. What was settled since counts, folded later or not."""
         journal, _ = fresh_journal()
         for number in range(4):
             journal.append(settled(number))
@@ -244,7 +244,7 @@ class TestBase:
         assert journal.base == Base(1_002, 3, 2, 1_003, 1, 102, 0, 0)
 
     def test_first_requested_since_passes_over_duplicates(self) -> None:
-        """A duplicate has whatever time a processor showed."""
+        """Only settlements are looked at: a duplicate may have any requestedAt."""
         journal, _ = fresh_journal()
         journal.append(settled(1)._replace(kind=Kind.DUPLICATE, requested_at_ms=9_999))
         journal.append(settled(2))

@@ -70,7 +70,7 @@ class TestMigrate:
         assert [new.journal(dispatcher).life for dispatcher in range(2)] == [1, 1]
 
     def test_what_is_known_of_each_is_copied(self, instance: str, old: Segment) -> None:
-        """Attempts, processor, requestedAt and conflicts, also of one that was never sent from here."""
+        """Attempts, processor, requestedAt and conflicts are the same, also of a payment never sent from here."""
         live(old, 0, 6)
         life = life_of(old, 0)
         life.publish(payment(50))
@@ -86,7 +86,7 @@ class TestMigrate:
         assert known(migrate(old, instance, LARGER)) == before
 
     def test_a_purge_asked_for_is_copied(self, instance: str, old: Segment) -> None:
-        """Some dispatchers may have taken it up and others not: they must come to agree."""
+        """Some dispatchers may have begun its epoch and others not: those must still hear of it."""
         old.worker_counters(old.geometry.workers - 1).put(WorkerCount.PURGE_EPOCH, 7)
         assert migrate(old, instance, LARGER).worker_counters(0).get(WorkerCount.PURGE_EPOCH) == 7
 

@@ -1,4 +1,4 @@
-"""shm/names.py: what things are called in /dev/shm."""
+"""shm/names.py: names of segments and lock files in /dev/shm."""
 
 from pathlib import Path
 
@@ -36,7 +36,7 @@ class TestNames:
         assert names.segment_name("app1") == "/gateway-app1"
 
     def test_a_segment_is_a_file_of_the_folder(self, folder: Path) -> None:
-        """That is a file of the folder."""
+        """Its file is in the folder of shared memory."""
         assert names.segment_path("named-here-alone") == folder / "gateway-named-here-alone"
 
     def test_each_role_has_a_lock_file(self, folder: Path) -> None:
@@ -44,7 +44,7 @@ class TestNames:
         assert names.lock_path("app1", "worker-0") == folder / "gateway-app1.worker-0.lock"
 
     def test_roles_are_named_the_same_in_every_version(self) -> None:
-        """As they are in the names of locks, which instances of several versions share."""
+        """They are in the names of lock files, which instances of several versions look at."""
         roles = (names.SUPERVISOR, names.worker_role(0), names.dispatcher_role(12))
         assert roles == ("supervisor", "worker-0", "dispatcher-12")
 

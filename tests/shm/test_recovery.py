@@ -198,6 +198,17 @@ class TestDamage:
         assert 0 not in found.free
         assert memory.data[TABLE_START : TABLE_START + layout.TABLE_SLOT_LENGTH] == before
 
+    def test_a_damaged_slot_with_a_record_is_set_aside(self) -> None:
+        """Its record is replayed into its state word and still counts; the slot is not used."""
+        life, memory = life_with(1)
+        sending(life, 1)
+        life.journal.append(Ended(Kind.SETTLED, 1, 5_000, 101, 0))
+        memory.data[TABLE_START + layout.TABLE_ID] ^= 0x80
+        successor = Miniature.over(memory)
+        assert successor.recovered.set_aside == [0]
+        assert successor.table.state(0) is State.SETTLED
+        assert successor.totals() == (1, 101)
+
     def test_a_damaged_record_stops_the_start(self) -> None:
         """Totals with a hole in them are not guessed at: the position is named."""
         life, memory = life_with(1)

@@ -44,7 +44,7 @@ class TestRoleLock:
     def test_a_file_removed_before_it_was_locked_is_made_anew(
         self, instance: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """Whoever clears up may do so right then; the role is held on the file that others find, and on no other."""
+        """Somebody may remove it just then. The role is held on the file that others find, and on no other."""
         path, lock, before = lock_path(instance, "worker-0"), fcntl.flock, open_descriptors()
 
         def flock(descriptor: int, how: int) -> None:
@@ -187,7 +187,7 @@ class TestIsRoleFree:
     """is_role_free."""
 
     def test_a_role_is_free_while_nobody_holds_its_lock(self, instance: str) -> None:
-        """Nobody's before and after, and asking leaves nothing behind."""
+        """Free before and after it is held, and asking leaves no descriptor open."""
         before = open_descriptors()
         assert is_role_free(instance, "worker-0")
         with RoleLock(instance, "worker-0"):
@@ -196,7 +196,7 @@ class TestIsRoleFree:
         assert open_descriptors() == before
 
     def test_another_users_role_is_not_free(self, instance: str, monkeypatch: pytest.MonkeyPatch) -> None:
-        """Whoever plays it can't be told, and is not taken for dead."""
+        """Nobody can tell from here whether it is played, so it is not taken for free."""
         monkeypatch.setattr(os, "open", refuse(PermissionError("not yours")))
         assert not is_role_free(instance, "worker-0")
 
@@ -205,14 +205,14 @@ class TestMakeLockFile:
     """make_lock_file."""
 
     def test_making_the_file_leaves_the_lock_alone(self, instance: str) -> None:
-        """Whether somebody has it or not: it would make a dead process look alive, if only for a moment."""
+        """The file is made whether somebody holds the lock or not. Taking it would make a dead process look alive."""
         make_lock_file(instance, "worker-0")
         assert lock_path(instance, "worker-0").stat().st_size == 0
         with RoleLock(instance, "worker-0"):
             make_lock_file(instance, "worker-0")
 
     def test_a_file_that_can_not_be_opened_is_named(self, instance: str) -> None:
-        """It is named."""
+        """The error has its path."""
         path = lock_path(instance, "worker-0")
         path.mkdir()
         try:

@@ -100,7 +100,7 @@ class TestCreate:
         assert not segment_path(instance).exists()
 
     def test_a_full_folder_is_a_sentence(self, instance: str, monkeypatch: pytest.MonkeyPatch) -> None:
-        """What a full /dev/shm says comes with the size that was asked for."""
+        """A full /dev/shm is named with the size that was asked for."""
         monkeypatch.setattr(os, "posix_fallocate", refuse(OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))))
         with pytest.raises(
             SegmentFull, match=f"^no room for {GEOMETRY.size} bytes in /dev/shm: No space left on device$"
@@ -206,14 +206,14 @@ class TestAttach:
 
     @pytest.mark.usefixtures("segment")
     def test_a_segment_in_a_closed_folder_is_forbidden(self, instance: str, monkeypatch: pytest.MonkeyPatch) -> None:
-        """As the volume's, once somebody has changed its mode: the segment in it is out of reach."""
+        """Somebody may have changed the mode of the volume's folder: then the segment in it is out of reach."""
         monkeypatch.setattr(Path, "lstat", refuse(PermissionError(errno.EACCES, "closed")))
         for look in (Segment.attach, Segment.fingerprint):
             with pytest.raises(SegmentForbidden, match=f"^segment /gateway-{instance} is another user's$"):
                 look(instance)
 
     def test_without_descriptors_it_is_neither_missing_nor_damaged(self, segment: Segment, instance: str) -> None:
-        """Who can't look must not take it for missing or damaged."""
+        """A process that can't open the segment now must not take it for missing or damaged."""
         limits = resource.getrlimit(resource.RLIMIT_NOFILE)
         resource.setrlimit(resource.RLIMIT_NOFILE, (3, limits[1]))
         try:
@@ -360,7 +360,7 @@ class TestNoFile:
 
     @pytest.mark.parametrize("make", [os.mkdir, os.mkfifo, lambda path: path.symlink_to(path)])
     def test_what_is_no_plain_file_is_refused(self, instance: str, make: Callable[[Path], None]) -> None:
-        """Nobody reads it, nobody waits for a pipe's other end, and nothing is left open."""
+        """A folder, pipe or link is named and not opened: nobody waits for a pipe's other end."""
         path = segment_path(instance)
         make(path)
         before = open_descriptors()
@@ -382,11 +382,11 @@ class TestFingerprint:
     """Segment.fingerprint."""
 
     def test_a_missing_segment_has_none(self, instance: str) -> None:
-        """There is none."""
+        """No segment, no fingerprint."""
         assert Segment.fingerprint(instance) is None
 
     def test_stores_do_not_change_it(self, instance: str) -> None:
-        """Whatever is stored in it, it stays the same; and nothing is left open."""
+        """Whatever is stored in a segment, its fingerprint stays the same. Nothing is left open."""
         segment = Segment.create(instance, GEOMETRY)
         before = open_descriptors()
         first = Segment.fingerprint(instance)
@@ -395,7 +395,7 @@ class TestFingerprint:
         assert open_descriptors() == before
 
     def test_a_later_segment_of_the_same_name_has_another(self, instance: str) -> None:
-        """It has another id, even where the file system gives it the number of the file before."""
+        """Its id is another one, even if the file system gives the new file the number of the old one."""
         Segment.create(instance, GEOMETRY)
         first = Segment.fingerprint(instance)
         Segment.unlink(instance)
