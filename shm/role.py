@@ -1,4 +1,4 @@
-"""Which process may write: one file lock (flock(2)) per role of an instance, and one on its segment, freed by the kernel
+"""Which process may write: a file lock (flock(2)) per role of an instance, and one on its segment, freed by the kernel
 when the holder dies.
 
 Whoever plays a role takes its lock before its first store, so a word never has two writers. flock locks belong to an
