@@ -155,8 +155,8 @@ SETTINGS: dict[str, Setting] = {
         parse_processor_url, "URL", "the cheaper processor, by the contest's name"),
     "processor_fallback_url": Setting("PROCESSOR_FALLBACK_URL", "http://payment-processor-fallback:8080",
         parse_processor_url, "URL", "the dearer processor, by the contest's name"),
-    "redis_url": Setting("REDIS_URL", "", parse_redis_url, "URL", "totals between instances; empty: this instance "
-        "is the only one and keeps its own"),
+    "redis_url": Setting("REDIS_URL", "", parse_redis_url, "URL", "totals between the instances "
+        "of this gateway, and no other; empty: this instance is the only one and keeps its own"),
     "web_workers": Setting("WEB_WORKERS", "1", _whole(1, WORKERS_MAX), "processes", "accept payments; more than one "
         "burns the CPU quota faster without accepting more. haproxy.cfg needs a server line for each"),
     "dispatchers": Setting("DISPATCHERS", "1", _whole(1, DISPATCHERS_MAX), "processes", "pay; one keeps several "

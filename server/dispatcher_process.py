@@ -167,6 +167,7 @@ class DispatcherProcess:
             totals,
             flush_s=self._config.flush_ms / 1000,
             hear_shared_health=self._hear_shared_health,
+            hear_member=self._outside.siblings.hear_member,
         )
         self._outside.siblings.look()
         publisher.hear_of_purge(last_purge(self._outside.siblings.segments()))

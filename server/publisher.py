@@ -45,6 +45,7 @@ class Publisher:
         flush_s: the longest from the first settlement to its flush.
         hear_shared_health: told (processor, what was found) of a shared poll that is new here; the first may be of any
             age.
+        hear_member: told of each member of another segment on the hash's roster that this one's roster did not have.
     """
 
     def __init__(
@@ -57,6 +58,7 @@ class Publisher:
         *,
         flush_s: float,
         hear_shared_health: Callable[[int, SharedHealth], None],
+        hear_member: Callable[[Member], None],
     ) -> None:
         self._member = str(member)
         self._journal = journal
@@ -65,6 +67,7 @@ class Publisher:
         self._totals = totals
         self._flush_s = flush_s
         self._hear_shared_health = hear_shared_health
+        self._hear_member = hear_member
         self._life = journal.life
         self._flush_number = 0
         self._follower = JournalFollower(journal)
@@ -232,13 +235,20 @@ class Publisher:
             return
         for name in members:
             try:
-                reason = None if self._roster.add(Member.parse(name)) else "it is full"
+                reason = None if self._add(Member.parse(name)) else "it is full"
             except ValueError:
                 reason = "that is no member's name"
             if reason and name not in self._left_out:
                 self._left_out.add(name)
                 _log.critical("%r is not put on the roster: %s", name, reason)
         self._members = tuple(map(str, self._roster.members()))
+
+    def _add(self, member: Member) -> bool:
+        is_new = member not in self._roster.members()
+        is_there = self._roster.add(member)
+        if is_new and is_there and member.segment_id != Member.parse(self._member).segment_id:
+            self._hear_member(member)
+        return is_there
 
     def _pass_on(self, health: tuple[SharedHealth | None, SharedHealth | None]) -> None:
         for processor, shared in enumerate(health):

@@ -34,6 +34,7 @@ from shm import (
     Counters,
     Fingerprint,
     Lane,
+    Member,
     Phase,
     Segment,
     SegmentError,
@@ -78,7 +79,7 @@ class Sibling:
     """
 
     def __init__(self, instance: str, clock: Clock, stuck_ms: int, *, ours: str, volume: Volume = THIS_VOLUME) -> None:
-        self._instance = instance
+        self.instance = instance
         self._volume = volume
         self._is_free = partial(volume.is_role_free, instance)
         self._wins_ties = instance < ours
@@ -119,7 +120,7 @@ class Sibling:
             return
         if decision is Unread.DROP:
             self._remembered = None
-            _log.info("%s answers for its ids itself again", self._instance)
+            _log.info("%s answers for its ids itself again", self.instance)
         else:
             self._remember(decision, seen.life_ms)
 
@@ -138,7 +139,7 @@ class Sibling:
     def _attach(self) -> None:
         """Maps the segment that has the sibling's name now, if it is another than the one that is mapped."""
         try:
-            fingerprint = self._volume.fingerprint(self._instance)
+            fingerprint = self._volume.fingerprint(self.instance)
         except SegmentError as error:
             fingerprint = None
             self._complain(error)
@@ -165,7 +166,7 @@ class Sibling:
 
     def _segment_now(self) -> Segment | None:
         try:
-            return self._volume.attach(self._instance)
+            return self._volume.attach(self.instance)
         except SegmentMissing:
             pass  # it has never accepted anything
         except SegmentError as error:
@@ -176,14 +177,14 @@ class Sibling:
     def _complain(self, error: SegmentError) -> None:
         if str(error) != self._complained_of:  # it is met several times a second
             self._complained_of = str(error)
-            _log.warning("ids of %s can't be known, a copy of one may be paid here too: %s", self._instance, error)
+            _log.warning("ids of %s can't be known, a copy of one may be paid here too: %s", self.instance, error)
 
     def _remember(self, because: Absence, life_ms: int) -> None:
         began_ms = self._clock.ticks_ms()
         self._remembered = None  # first: both at once would be 20 MB more
         self._remembered = {correlation_id: cents for _, _, correlation_id, cents, _ in self._latest.taken()}
         self._presence.has_read(because, life_ms, began_ms)
-        _log.info("%s is %s; %d of its ids count here", self._instance, because.value, len(self._remembered))
+        _log.info("%s is %s; %d of its ids count here", self.instance, because.value, len(self._remembered))
 
     def copies(self, knows: Callable[[bytes], bool]) -> Iterator[Copy]:
         """Of the ids that this instance knows, those that the sibling has paid or may be going to pay."""
@@ -254,6 +255,17 @@ class Siblings:
     def segments(self) -> Iterator[Segment]:
         """The segments that are mapped: of those siblings that could be looked at, and have made one."""
         return (sibling.segment for sibling in self._siblings if sibling.segment is not None)
+
+    def hear_member(self, member: Member) -> None:
+        """Warns of a member of the totals that is a dispatcher of none of them: SIBLINGS may lack its instance."""
+        self.look()
+        if member.segment_id not in [segment.segment_id for segment in self.segments()]:
+            _log.warning(
+                "totals are shared with %s, which is of no instance in SIBLINGS (%s): name it there if it runs on this"
+                " machine, or payments may be charged twice; another gateway needs a Redis of its own",
+                member,
+                ",".join(sibling.instance for sibling in self._siblings),
+            )
 
     def copies(self, knows: Callable[[bytes], bool]) -> dict[bytes, list[Copy]]:
         """Of the ids that this instance knows, those that siblings have paid or may be going to pay."""

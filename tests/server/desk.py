@@ -24,6 +24,7 @@ class Desk:
         self.roster = segment.roster(0)
         self.counters: Counters = segment.dispatcher_counters(0)
         self.news: list[tuple[int, SharedHealth]] = []
+        self.met: list[Member] = []
         self.member = Member(segment.segment_id, 0)
         self.publisher = Publisher(
             self.member,
@@ -33,6 +34,7 @@ class Desk:
             self.totals,  # type: ignore[arg-type]  # the calls a publisher makes, and no others
             flush_s=0.0,
             hear_shared_health=lambda *news: self.news.append(news),
+            hear_member=self.met.append,
         )
 
     def settle(self, payments: int = 1, *, requested_at_ms: int = NOON_MS, amount_cents: int = 1990) -> None:

@@ -56,6 +56,7 @@ class Published:
             totals,
             flush_s=0.0,
             hear_shared_health=lambda *news: self.news.append(news),
+            hear_member=lambda _: None,
         )
 
     def settle(self, *payments: Settled) -> None:

@@ -15,7 +15,7 @@ from server.dispatcher_process import FAILED_LOOKS_MAX, OLD_MS, DispatcherProces
 from server.intake import Intake
 from server.outside import outside_of
 from server.siblings import Siblings
-from shm import DispatcherCount, Phase, Segment, State
+from shm import DispatcherCount, Member, Phase, Segment, State
 from tests.fakes import NOON_MS, FakeClock, FakeProcessor, FakeTotalsHash
 from tests.server.other_instance import copy_of, other_instance
 from tests.server.scene import text_of
@@ -329,6 +329,23 @@ class TestDrain:
 
 class TestPublishing:
     """Who tells the publisher."""
+
+    @pytest.mark.parametrize(("siblings", "is_told"), [("named", False), ("another", True), ("none", True)])
+    def test_a_member_of_the_totals(
+        self,
+        make: Callable[..., House],
+        caplog: pytest.LogCaptureFixture,
+        siblings: str,
+        is_told: bool,  # noqa: FBT001
+    ) -> None:
+        """One that is of no instance in SIBLINGS is told of: ids that it has accepted are not known here."""
+        with other_instance() as other:
+            names = {"named": other.name, "another": f"{other.name}-b", "none": ""}[siblings]
+            house = make(**WITH_REDIS, SIBLINGS=names)
+            house.hash.roster = [str(Member(other.segment.segment_id, 1)), str(Member(house.segment.segment_id, 1))]
+            house.live(lambda _: len(house.segment.roster(0).members()) == 3, "not heard of")
+            told = [record for record in caplog.records if "totals are shared with" in record.message]
+            assert [f"SIBLINGS ({names})" in record.message for record in told] == [True] * is_told
 
     def test_quiet(self, make: Callable[..., House]) -> None:
         """When the last payment is settled nobody waits for others to follow."""

@@ -222,7 +222,7 @@ class TestAnswers:
         other = Member(77, 1)
         desk.totals.roster = [str(other)]
         await desk.flush()
-        assert desk.roster.members() == [desk.member, other]
+        assert (desk.roster.members(), desk.met) == ([desk.member, other], [other])
         desk.totals.empty()
         await desk.flush()
         assert desk.totals.roster == [str(desk.member), str(other)]
@@ -239,7 +239,7 @@ class TestAnswers:
         desk.totals.roster = ["", "elsewhere", "x.1", str(Member(77, 1))]
         for _ in range(3):
             assert await desk.flush(1)
-        assert desk.roster.members() == [desk.member, Member(77, 1)]
+        assert (desk.roster.members(), desk.met) == ([desk.member, Member(77, 1)], [Member(77, 1)])
         assert caplog.text.count("that is no member's name") == 3
 
 
