@@ -1,1 +1,1 @@
-"""Programs for people and what they are made of: start everything, test, simulate, measure, look inside."""
+"""The programs that users start, and their code: run everything, test, simulate, measure, look into shared memory."""

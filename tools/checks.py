@@ -1,9 +1,9 @@
-"""What `./tools/test` runs: format, lint, types, tests; each step is run whatever became of the one before.
+"""What `./tools/test` runs: format, lint, types, tests. A step runs even if an earlier one failed.
 
 Only the standard library is used: the command line is read before `.venv` exists.
 """
 
-from __future__ import annotations  # an older Python shall reach the sentence that says it is too old
+from __future__ import annotations  # an older Python must get as far as the message that it is too old
 
 import argparse
 import shlex
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from pathlib import Path
     from types import FrameType
 
-ASK_TIMEOUT_S = 60  # an engine that has not answered by then hangs
-STOP_WAIT_S = 30  # for a step that was interrupted: its tests stop the processes they started
+ASK_TIMEOUT_S = 60  # an engine that takes longer than this hangs
+STOP_WAIT_S = 30  # for an interrupted step, whose tests must stop the processes they started
 EXIT_TERMINATED = 143  # 128 + SIGTERM, as shells say it
 
 FAST = "not slow and not containers"
@@ -39,7 +39,7 @@ class Step(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """What became of a step: exit status and seconds."""
+    """The result of a step: exit status and seconds."""
 
     name: str
     status: int
@@ -47,7 +47,7 @@ class Outcome(NamedTuple):
 
 
 class Choice(NamedTuple):
-    """What the person asked for.
+    """What the command line asks for.
 
     Args:
         tests: pytest's marker expression.
@@ -97,7 +97,7 @@ def steps_of(choice: Choice, python: str) -> list[Step]:
     """List the steps in order: the quick ones first.
 
     Args:
-        choice: what the person asked for.
+        choice: what the command line asks for.
         python: the Python whose ruff, mypy and pytest are meant.
     """
     pytest = [python, "-m", "pytest", "-m", choice.tests]
@@ -113,7 +113,7 @@ def steps_of(choice: Choice, python: str) -> list[Step]:
 
 
 def require_programs(choice: Choice) -> None:
-    """See that the programs exist which the tests start.
+    """Make sure that the programs exist which the tests start.
 
     Raises:
         SetupError: one is missing and can't be installed here.
@@ -129,7 +129,7 @@ def require_programs(choice: Choice) -> None:
 
 
 def _succeeds(*command: str | Path) -> bool:
-    """Tell whether a question to a program is answered, in time and with exit status 0."""
+    """Tell whether a command ends in time and with exit status 0."""
     try:
         return subprocess.run(command, check=False, capture_output=True, timeout=ASK_TIMEOUT_S).returncode == 0
     except subprocess.TimeoutExpired:
@@ -141,7 +141,7 @@ def run_command(command: Sequence[str]) -> int:
     with subprocess.Popen(command, cwd=ROOT) as process:
         try:
             return process.wait()
-        except KeyboardInterrupt:  # the terminal has told the command too
+        except KeyboardInterrupt:  # the terminal has sent it to the command too
             _await_end(process)
             raise
         except SystemExit:  # SIGTERM, which reaches this process alone
@@ -176,7 +176,7 @@ def run_steps(
 
 
 def verdict(outcome: Outcome) -> str:
-    """Say in a line what became of a step."""
+    """Return a line on the result of a step."""
     word = "ok" if outcome.status == 0 else f"FAILED (exit status {outcome.status})"
     return f"{outcome.name}: {word}, {outcome.took_s:.1f} s"
 
@@ -190,7 +190,7 @@ def main(arguments: Sequence[str]) -> int:
     """Run what the command line asks for.
 
     Returns:
-        Exit status: 0 if every step was well, 1 if one wasn't or couldn't begin, 2 for a wrong command line.
+        Exit status: 0 if every step passed, 1 if one failed or couldn't begin, 2 for a wrong command line.
     """
     choice = read_command_line(arguments)
     reexec(dev=True)

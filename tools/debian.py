@@ -1,15 +1,15 @@
-"""Debian packages a tool needs: found, or installed without starting the services that come with them.
+"""Finds the Debian packages that a tool needs, or installs them without starting the services that come with them.
 
 Debian starts a daemon as soon as its package is installed, and at every boot from then on. Neither is wanted here:
 the tools start HAProxy and Redis themselves, on their own ports. So while apt runs, a `policy-rc.d` that forbids
-every start stands in its place (Debian Policy § 9.3.3.1, invoke-rc.d(8)), and the service is disabled afterwards.
-A policy that was there before comes back, even after an interrupted run: the next one restores it first.
+every start is installed (Debian Policy § 9.3.3.1, invoke-rc.d(8)), and the service is disabled afterwards. A policy
+that was there before is restored, after an interrupted run by the next one.
 
 Only the standard library is used, and nothing newer than Python 3.8 in the syntax: `tools/environment.py` needs this
 file before anything is installed.
 """
 
-from __future__ import annotations  # an older Python shall reach the sentence that says it is too old
+from __future__ import annotations  # an older Python must get as far as the message that it is too old
 
 import contextlib
 import fcntl
@@ -24,10 +24,10 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-APT_TIMEOUT_S = 600  # a slow mirror on a slow line; a hung one still ends
+APT_TIMEOUT_S = 600  # enough for a slow mirror on a slow line, and ends a hung one
 APT_LOCK_WAIT_S = 300  # unattended-upgrades holds dpkg's lock for minutes on a fresh machine
 POLICY_DENIED = 101  # exit status of a policy-rc.d: action forbidden
-OUTPUT_LINES_SHOWN = 8  # of a failed command, in the sentence about it
+OUTPUT_LINES_SHOWN = 8  # of a failed command's output, shown in the error
 ADMIN_FOLDERS = "/usr/local/sbin:/usr/sbin:/sbin"  # where daemons are; not in the PATH of Debian's ordinary users
 
 POLICY_TEXT = (
@@ -36,7 +36,7 @@ POLICY_TEXT = (
 
 
 class SetupError(Exception):
-    """This machine lacks something that could not be put right; the message is a sentence for the person before it."""
+    """This machine lacks something that can't be installed; the message is for the user."""
 
 
 def run_command(command: Sequence[str]) -> subprocess.CompletedProcess[str]:
@@ -62,7 +62,7 @@ def run_command(command: Sequence[str]) -> subprocess.CompletedProcess[str]:
 
 @dataclass(frozen=True)
 class Machine:
-    """What of the machine is asked and touched; tests give their own.
+    """The parts of the machine that are used here; tests pass their own.
 
     Args:
         is_root: packages may be installed.
@@ -83,12 +83,12 @@ def this_machine() -> Machine:
 
 
 def say(sentence: str) -> None:
-    """Tell the person what is being done; stderr, because a tool's own output may be read by a program."""
+    """Tell the user what is being done; on stderr, because a program may read the tool's own output."""
     print(sentence, file=sys.stderr, flush=True)
 
 
 def last_lines(output: str) -> str:
-    """Return the end of a command's output, indented, for a sentence about its failure."""
+    """Return the end of a command's output, indented, for an error message."""
     lines = [line for line in output.splitlines() if line.strip()]
     return "\n".join(f"  {line}" for line in lines[-OUTPUT_LINES_SHOWN:])
 
@@ -123,7 +123,7 @@ def install_packages(packages: Sequence[str], why: str, machine: Machine) -> Non
 
     Args:
         packages: names known to apt.
-        why: beginning of the sentence, e.g. "`haproxy` is missing".
+        why: how the message begins, e.g. "`haproxy` is missing".
         machine: where.
 
     Raises:
@@ -144,12 +144,12 @@ def install_packages(packages: Sequence[str], why: str, machine: Machine) -> Non
 
 
 def _apt_install(packages: Sequence[str], why: str, machine: Machine) -> None:
-    """Install, and if that fails once more after an update: a fresh machine has no lists, an old one stale ones."""
+    """Install; if that fails, update and try once more: a fresh machine has no package lists, an old one stale ones."""
     apt = ["env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "-q", "-o", f"DPkg::Lock::Timeout={APT_LOCK_WAIT_S}"]
     install = [*apt, "install", "-y", "--no-install-recommends", *packages]
     if machine.run(install).returncode == 0:
         return
-    machine.run([*apt, "update"])  # one broken source among many fails it; what counts is the install
+    machine.run([*apt, "update"])  # its status is ignored: one broken source among many fails it
     result = machine.run(install)
     if result.returncode != 0:
         message = f"{why}, and apt-get could not install {' '.join(packages)}:\n{last_lines(result.stdout)}"
@@ -166,7 +166,7 @@ def _disable_service(package: str, machine: Machine) -> None:
 
 @contextlib.contextmanager
 def services_forbidden(machine: Machine) -> Iterator[None]:
-    """Forbid every start of a service by `policy-rc.d` for as long as this lasts, then put back what was there.
+    """Forbid every start of a service by `policy-rc.d` inside the block, then restore what was there.
 
     One process of ours at a time: the lock is on the policy's folder, so that no file is left for it.
     """
@@ -192,7 +192,7 @@ def services_forbidden(machine: Machine) -> Iterator[None]:
 
 
 def _restore_policy(policy: Path, kept: Path) -> None:
-    """Remove a policy of ours and put back the one kept for the time."""
+    """Remove our policy and restore the one that was kept."""
     if policy.is_file() and policy.read_bytes() == POLICY_TEXT.encode("ascii"):
         policy.unlink()
     if kept.is_symlink() or kept.exists():

@@ -1,4 +1,4 @@
-"""The project's own Python environment, `.venv`, made and kept in step with the lock files.
+"""Makes the project's own Python environment, `.venv`, and keeps it in step with the lock files.
 
 A program in `tools/` starts with the machine's `python3` and continues in `.venv`:
 
@@ -7,19 +7,19 @@ A program in `tools/` starts with the machine's `python3` and continues in `.ven
     reexec(dev=False)
     import httpx  # third-party packages from here on
 
-How it stays whole:
+How it stays consistent:
 
 - `.venv/locked` says what is installed: the Python, and the lock files by their hashes. It is written last; while
-  packages change it does not exist. If it says what is wanted, nothing is done (under a millisecond).
+  packages change it does not exist. If it matches what is wanted, nothing is done (under a millisecond).
 - One process works at a time, holding a lock on the project's folder. The installer inherits that lock, so one that
   outlives its parent still keeps the others out.
-- `.venv.unfinished` lies beside the environment while it is worked on. Whoever finds it there, holding the lock,
-  knows that an earlier set-up was cut off, and starts anew.
+- `.venv.unfinished` exists while the environment is being changed. A process that holds the lock and finds it knows
+  that an earlier set-up was interrupted, and starts anew.
 
 Only the standard library is used, and nothing newer than Python 3.8 in the syntax.
 """
 
-from __future__ import annotations  # an older Python shall reach the sentence that says it is too old
+from __future__ import annotations  # an older Python must get as far as the message that it is too old
 
 import contextlib
 import fcntl
@@ -38,8 +38,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
 PYTHON_MIN = (3, 11)  # requires-python in pyproject.toml
-ASK_TIMEOUT_S = 60  # a Python that has not started by then is no use
-INSTALL_TIMEOUT_S = 900  # all packages are about 150 MB; a line of 200 kB/s still makes it
+ASK_TIMEOUT_S = 60  # a Python that takes longer to start is broken
+INSTALL_TIMEOUT_S = 900  # all packages are about 150 MB: enough at 200 kB/s
 EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells say it
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -52,7 +52,7 @@ class Environment:
 
     Args:
         root: folder with the lock files; `.venv` is made in it.
-        base: a Python outside of any environment, which makes it.
+        base: a Python outside of any environment, with which it is made.
         machine: where missing parts of Python may be installed.
     """
 
@@ -97,7 +97,7 @@ class Environment:
         return [f"python {os.path.realpath(self.python)}", *(f"{name} {digests[name]}" for name in names)]
 
     def _is_current(self, *, dev: bool) -> bool:
-        """Tell whether the environment is whole and holds what is wanted."""
+        """Tell whether the environment is complete and holds what is wanted."""
         if self.unfinished.exists() or not self.python.exists():
             return False
         try:
@@ -107,7 +107,7 @@ class Environment:
         return set(self._wanted(dev=dev)) <= set(stamped)
 
     def _is_usable(self) -> bool:
-        """Tell whether packages can be installed into what is there: it starts, is itself, and has a pip."""
+        """Tell whether packages can be installed into what is there: its Python starts, has that prefix, and a pip."""
         if self.unfinished.exists() or not self.python.exists():
             return False
         question = "import sys, pip; print(sys.prefix)"
@@ -125,7 +125,7 @@ class Environment:
 
     @contextlib.contextmanager
     def _lock(self) -> Iterator[int]:
-        """Hold the project folder's lock, saying so if that means waiting; gives its descriptor."""
+        """Hold the project folder's lock, with a message if it must be waited for; yields its descriptor."""
         folder = os.open(self.root, os.O_RDONLY | os.O_DIRECTORY)
         try:
             try:
@@ -153,14 +153,14 @@ class Environment:
         name = LOCK_DEV if dev else LOCK_RUNTIME
         say(f"environment: installing {name} into .venv")
         pip = [str(self.python), "-m", "pip", "--disable-pip-version-check", "--no-input", "install", "--quiet"]
-        # --no-deps: the lock file is whole, and some pips take an extra (coverage[toml]) for a package without a pin
+        # --no-deps: the lock file is complete, and some pips take an extra (coverage[toml]) for an unpinned package
         hashed = ["--no-deps", "--require-hashes", "--only-binary", ":all:", "--requirement", str(self.root / name)]
-        self._step([*pip, *hashed], lock, f"install {name} (that takes a way to a package index)")
+        self._step([*pip, *hashed], lock, f"install {name} (this needs access to a package index)")
         self.stamp.write_text("".join(f"{line}\n" for line in self._wanted(dev=dev)), encoding="utf-8")
         self.unfinished.unlink()
 
     def _require_venv(self) -> None:
-        """See that the base Python can make environments: Debian keeps that part in a package of its own."""
+        """Make sure that the base Python can make environments: Debian has that part in a package of its own."""
         importlib.invalidate_caches()
         if all(importlib.util.find_spec(name) is not None for name in ("venv", "ensurepip")):
             return
@@ -168,7 +168,7 @@ class Environment:
         install_packages([package], "this Python can't make environments (venv or ensurepip is missing)", self.machine)
 
     def _step(self, command: Sequence[str], lock: int, what: str) -> None:
-        """Run one step of the set-up, the lock inherited; a failure is a sentence with the end of its output."""
+        """Run one step of the set-up, which inherits the lock; the error for a failure has the end of its output."""
         try:
             result = subprocess.run(
                 command,
@@ -213,9 +213,9 @@ def ensure(*, dev: bool) -> Path:
 def reexec(*, dev: bool) -> None:
     """Go on in `.venv`: return if this process runs in it, else start the same command line there and never return.
 
-    What can't be put right ends the process with a sentence and exit status 1. Ctrl-C raises KeyboardInterrupt only
-    while it works, so that no installer is left behind; one while the other Python starts waits until this is called
-    there, as what runs before any program (`.pth` files of packages among it) loses it.
+    If `.venv` can't be made, the process ends with a message and exit status 1. Ctrl-C raises KeyboardInterrupt only
+    while `.venv` is being made, so that no installer is left behind. While the other Python starts, Ctrl-C is held back
+    until this function is called there: code that runs before any program (such as packages' `.pth` files) loses it.
     """
     _open_closed_outputs()
     usual = signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -238,12 +238,12 @@ def reexec(*, dev: bool) -> None:
 
 
 def _open_closed_outputs() -> None:
-    """Give outputs that are closed (`>&-`) a place to go: Python has none then, and writing is an AttributeError."""
+    """Open closed outputs (`>&-`) to the null device: Python has none then, and writing is an AttributeError."""
     sys.stdout = sys.stdout or Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 - open to the end
     sys.stderr = sys.stderr or Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115
 
 
 def _go_on_in(python: Path) -> NoReturn:
-    """Replace this process by the same command line under another Python, Ctrl-C put off until `reexec` there."""
+    """Replace this process by the same command line under another Python; Ctrl-C is held back until `reexec` there."""
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     os.execv(python, [str(python), *sys.orig_argv[1:]])

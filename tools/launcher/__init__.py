@@ -1,7 +1,8 @@
 """The code of `tools/run`: the whole gateway on one machine, from the processors to HAProxy.
 
-`options` says what was asked for and `plan` what has to run for it (both pure); `machine` looks whether it can,
-`fleet` runs it and keeps it running, `docker` does the same with Compose; `folder` is a run's own, `status` looks into
-the segments, `leftovers` names or removes them in the end. `stopping` is how Ctrl-C is heeded, `screen` and `tail` are
-what the person sees.
+- `options` (pure): the command line. `plan` (pure): which services it needs.
+- `machine`: checks that they can run here. `fleet`: runs them and keeps them running. `docker`: the same with Compose.
+- `folder`: a run's own folder. `status`: counts payments in the segments. `leftovers`: removes the segments at the
+  end, or names those that stay.
+- `stopping`: handles Ctrl-C. `screen` and `tail`: what the user sees.
 """

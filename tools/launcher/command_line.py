@@ -13,7 +13,7 @@ from tools.launcher.errors import LaunchError, Stop
 from tools.launcher.fleet import Fleet
 from tools.launcher.folder import own_folder
 from tools.launcher.leftovers import clear
-from tools.launcher.machine import find_programs, only_run, require_nobody_runs, require_ports, taken_up
+from tools.launcher.machine import exclusive_run, find_programs, found_segments, require_nobody_runs, require_ports
 from tools.launcher.options import Options
 from tools.launcher.plan import instances_of, ports_of, services_of
 from tools.launcher.screen import Screen, this_screen
@@ -40,16 +40,16 @@ def start(options: Options) -> int:
     """Runs everything until it is told to stop; returns the exit status.
 
     Raises:
-        KeyboardInterrupt: Ctrl-C, SIGTERM or SIGHUP while it was looked whether it can run; nothing was started.
+        KeyboardInterrupt: Ctrl-C, SIGTERM or SIGHUP during the checks, before anything was started.
     """
     screen, stopping = this_screen(), Stopping()
-    stopping.interrupt()  # until there is something to stop in order
+    stopping.interrupt()  # as long as there is nothing to stop in order
     try:
         if options.docker:
             require_ports(ports_of(options), DOCKER_REMEDY)
             _run_in_docker(options, screen, stopping)
         else:
-            require_nobody_runs(instances_of(options))  # before its ports: another one needs others than a second run
+            require_nobody_runs(instances_of(options))  # before the ports: other ones would not help
             require_ports(ports_of(options), "stop what uses it, or choose another (see --help)")
             _run_here(options, screen, stopping)
     except Stop:
@@ -65,11 +65,11 @@ def _run_here(options: Options, screen: Screen, stopping: Stopping) -> None:
     instances = instances_of(options)
     programs = find_programs(single=options.single)
     stopping.listen()
-    with only_run(instances), own_folder() as folder:
+    with exclusive_run(instances), own_folder() as folder:
         require_nobody_runs(instances)
         fleet = Fleet(services_of(options, programs, folder), ROOT, stopping.pause, screen.say)
         try:
-            for told in taken_up(instances):
+            for told in found_segments(instances):
                 screen.say(told)
             for service in fleet.start():
                 screen.say(f"  {service.name:20} {service.about}")
@@ -95,7 +95,7 @@ def _run_in_docker(options: Options, screen: Screen, stopping: Stopping) -> None
             _show(options, screen, stopping, composed.look_after, composed.status)
         finally:
             screen.say("")
-            stopping.ignore()  # Docker is asked to stop them in order, and that is bounded
+            stopping.ignore()  # Docker stops the containers in order, within bounded time
             composed.stop()
 
 
@@ -112,7 +112,7 @@ def _show(
     look_after: Callable[[], None],
     status: Callable[[], str],
 ) -> None:
-    """Shows how payments are doing, until it is told to stop or the time is over."""
+    """Shows the status of payments until it is told to stop or the time is over."""
     now_s = time.monotonic()
     end_s = None if options.seconds is None else now_s + options.seconds
     next_status_s = now_s
@@ -128,7 +128,7 @@ def _show(
 
 def _wind_up(fleet: Fleet, screen: Screen, stopping: Stopping) -> None:
     """Stops everything; a further signal stops it at once."""
-    stopping.heed()
+    stopping.acknowledge()
     screen.say("")
     try:
         fleet.stop()

@@ -1,7 +1,7 @@
-"""`tools/run --docker`: the same with Docker Compose, from the project's two compose files.
+"""`tools/run --docker`: runs everything with Docker Compose, from the project's two compose files.
 
-The gateway runs under a project name of its own, so that its volumes are never those of a gateway that somebody else
-has started from the same file.
+The gateway has a project name of its own here. So its volumes are never those of a gateway that was started from the
+same file by other means.
 """
 
 import contextlib
@@ -27,16 +27,16 @@ GATEWAY = ("docker", "compose", "--project-name", PROJECT, "--project-directory"
 PROCESSORS_FILE = ROOT / "tools" / "processor" / "docker-compose.yml"
 PROCESSORS = ("docker", "compose", "--project-directory", str(PROCESSORS_FILE.parent), "--file", str(PROCESSORS_FILE))
 INSTANCES = ("app1", "app2")
-LOOKER = f"{PROJECT}-status"  # name of the container that looks into the segments
+LOOKER = f"{PROJECT}-status"  # name of the container that reads the segments
 START_WITHIN_S = 900.0  # the first build downloads the base images and all packages
-COMMAND_WITHIN_S = 60.0  # any other command; an instance takes up to 14 s to stop
+COMMAND_WITHIN_S = 60.0  # for any other command; an instance takes up to 14 s to stop
 LOOK_S = 0.1
-WORDS_MAX = 2000  # characters of what a failed command said
+WORDS_MAX = 2000  # characters of a failed command's output
 NO_STATUS = "(looking into the segments)"
 
 
 def require_docker() -> None:
-    """Sees that there is a Docker engine with Compose v2 that may be used.
+    """Makes sure that there is a Docker engine with Compose v2 that may be used.
 
     Raises:
         LaunchError: there isn't; says what to do.
@@ -59,9 +59,9 @@ class Composed:
     """The containers of one run.
 
     Args:
-        folder: of this run, for what the commands say.
+        folder: of this run, for the commands' output.
         pause: waits so many seconds, or raises Stop.
-        say: tells the person a sentence.
+        say: shows a message to the user.
     """
 
     def __init__(self, folder: Path, pause: Callable[[float], None], say: Callable[[str], None]) -> None:
@@ -92,7 +92,7 @@ class Composed:
             self._say(f"  {name:20} {about}")
 
     def _start_looking(self) -> None:
-        """Starts a container that looks into the segments: in the instances' own it would take from their share."""
+        """Starts a container that reads the segments: in the instances' own it would use up their CPU share."""
         with (self._folder / "status.log").open("ab") as log, Path(status.__file__).open(encoding="utf-8") as source:
             self._looker = subprocess.Popen(
                 [*self._in_a_container("--name", LOOKER), "-c", source.read(), *INSTANCES],
@@ -105,14 +105,14 @@ class Composed:
 
     @staticmethod
     def _in_a_container(*options: str) -> list[str]:
-        """Begins a command that runs Python beside the instances: with their volumes, but not from their share."""
+        """Begins a command that runs Python beside the instances: with their volumes, but not on their CPU share."""
         return [*GATEWAY, "run", "--rm", "--no-deps", "--no-TTY", *options, "--entrypoint", "python", INSTANCES[0]]
 
     def look_after(self) -> None:
-        """Does nothing: Docker itself starts again what dies."""
+        """Does nothing: Docker itself restarts what dies."""
 
     def status(self) -> str:
-        """Reads how payments were doing when they were last looked at."""
+        """Reads the last status that the container has printed."""
         for line in self._seen.lines():
             numbers = line.split()
             if len(numbers) == len(status.Status._fields) and all(number.isdecimal() for number in numbers):
@@ -146,7 +146,7 @@ class Composed:
             self._run(*GATEWAY, "down", *remove)
 
     def _end_looker(self) -> None:
-        """Ends the container that looks; if it does not go, it must not keep the others running."""
+        """Ends the container that reads the segments; if it does not end, the others are stopped all the same."""
         with contextlib.suppress(subprocess.TimeoutExpired):
             subprocess.run(
                 ["docker", "rm", "--force", LOOKER], capture_output=True, check=False, timeout=COMMAND_WITHIN_S
@@ -156,7 +156,7 @@ class Composed:
             self._looker.wait()
 
     def _unsettled(self) -> list[str]:
-        """Makes a sentence for each segment that stays; a segment that can't be read stays."""
+        """Makes a message for each segment that stays; a segment that can't be read stays."""
         if not self._run("docker", "volume", "ls", "--quiet", "--filter", f"name=^{PROJECT}_shm$").strip():
             return []
         told = []
@@ -178,7 +178,7 @@ class Composed:
         return json.loads(self._run(*self._in_a_container(), "-m", "tools.ring_view", "--json", *instance))
 
     def _run(self, *command: str, within_s: float | None = None) -> str:
-        """Runs a command to its end and returns what it printed; a run that is to end interrupts it.
+        """Runs a command to its end and returns what it printed; the end of the run interrupts it.
 
         Raises:
             LaunchError: it failed, or took too long.

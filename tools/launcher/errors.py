@@ -1,9 +1,9 @@
-"""How a run can end before its time."""
+"""The errors that end a run early."""
 
 
 class LaunchError(Exception):
-    """The run can't begin or go on; the sentence says why and what helps."""
+    """The run can't begin or go on; the message says why and what to do."""
 
 
 class Stop(Exception):
-    """Somebody wants the run to end: Ctrl-C, a signal, or nobody reads what it says any more."""
+    """The run is to end: Ctrl-C, another signal, or nobody reads its output any more."""

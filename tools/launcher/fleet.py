@@ -14,21 +14,21 @@ from tools.launcher.errors import LaunchError
 from tools.launcher.plan import Service, stop_groups
 from tools.launcher.tail import Tail
 
-UP_WITHIN_S = 30.0  # a slow machine compiles the modules first
+UP_WITHIN_S = 30.0  # a slow machine has to compile the modules first
 LOOK_S = 0.05
 RESTART_PAUSE_S = 0.5  # between two starts of the same service
-BEGINNING_S = 1.0  # programs say a lot when they begin
+BEGINNING_S = 1.0  # a program that starts logs a lot of routine lines
 SHORT_LIFE_S = 3.0
-SHORT_LIVES_MAX = 5  # in a row: what ends them so soon does not go away by itself
-LAST_WORDS_MAX = 15  # lines
-KILLED_WITHIN_S = 5.0  # what SIGKILL does not end by then hangs in the kernel
+SHORT_LIVES_MAX = 5  # early deaths in a row: the cause will not go away by itself
+LOG_END_LINES = 15
+KILLED_WITHIN_S = 5.0  # a process that SIGKILL does not end by then hangs in the kernel
 _PR_SET_PDEATHSIG = 1  # prctl(2)
 
 _libc = ctypes.CDLL(None)
 
 
 class _Running:
-    """A service and the process that is it now."""
+    """A service and its present process."""
 
     def __init__(self, service: Service, process: subprocess.Popen[bytes]) -> None:
         self.service = service
@@ -36,27 +36,27 @@ class _Running:
         self.tail = Tail(service.log)
         self.started_at_s = time.monotonic()
         self.short_lives = 0
-        self.first_words: list[str] = []
+        self.early_lines: list[str] = []
 
     def lives(self) -> bool:
         """Tells whether the process has not ended."""
         return self.process.poll() is None
 
-    def succeed(self, process: subprocess.Popen[bytes]) -> None:
-        """Goes on with another process."""
+    def replace(self, process: subprocess.Popen[bytes]) -> None:
+        """Replaces the process by another one."""
         self.process = process
         self.started_at_s = time.monotonic()
-        self.first_words = []
+        self.early_lines = []
 
-    def news(self) -> list[str]:
-        """Reads what it has logged since the last look; how it has begun is of interest only if that was its end."""
+    def new_lines(self) -> list[str]:
+        """Reads what it has logged since the last call; its first lines count only if it died right after its start."""
         lines = self.tail.lines()
         if self.service.is_gateway or time.monotonic() - self.started_at_s > BEGINNING_S:
             return lines
-        self.first_words = [*self.first_words, *lines][-LAST_WORDS_MAX:]
+        self.early_lines = [*self.early_lines, *lines][-LOG_END_LINES:]
         if self.lives():
             return []
-        words, self.first_words = self.first_words, []
+        words, self.early_lines = self.early_lines, []
         return words
 
 
@@ -67,7 +67,7 @@ class Fleet:
         services: what runs, in the order of starting.
         root: the project's folder, where they run.
         pause: waits so many seconds, or raises Stop.
-        say: tells the person a sentence, or what a service has logged.
+        say: shows the user a message, or what a service has logged.
     """
 
     def __init__(
@@ -80,7 +80,7 @@ class Fleet:
         self._running: dict[str, _Running] = {}
 
     def start(self) -> Iterator[Service]:
-        """Starts one service after the other, each when the one before is up; yields each that is.
+        """Starts the services one after the other, each when the one before is up; yields each once it is up.
 
         Raises:
             LaunchError: one ended, or was not up in time.
@@ -112,20 +112,20 @@ class Fleet:
             if not running.lives():
                 raise LaunchError(
                     f"{service.name} ended with status {running.process.returncode} while it was started"
-                    f"{_last_words(running.tail)}"
+                    f"{_log_end(running.tail)}"
                 )
             if time.monotonic() > deadline_s:
-                raise LaunchError(f"{service.name} was not up within {UP_WITHIN_S:.0f} s{_last_words(running.tail)}")
+                raise LaunchError(f"{service.name} was not up within {UP_WITHIN_S:.0f} s{_log_end(running.tail)}")
             self._pause(LOOK_S)
 
     def look_after(self) -> None:
-        """Tells what the services have logged, and starts again what has died.
+        """Shows what the services have logged, and restarts those that have died.
 
         Raises:
             LaunchError: one dies as soon as it is started, again and again.
         """
         for running in self._running.values():
-            has_died = not running.lives()  # before its last words are read
+            has_died = not running.lives()  # before the end of its log is read
             self._tell(running)
             if has_died:
                 self._replace(running)
@@ -140,14 +140,14 @@ class Fleet:
             raise LaunchError(
                 f"{service.name} ended {SHORT_LIVES_MAX} times right after its start, last with status {status}"
             )
-        running.succeed(self._spawn(service))
+        running.replace(self._spawn(service))
         self._say(f"{service.name} ended with status {status}; started again")
 
     def stop(self) -> None:
         """Stops everything in order, and kills what does not stop in time.
 
         Raises:
-            Stop: raised by `pause`; what still runs then runs on.
+            Stop: raised by `pause`; services that have not stopped yet go on running.
         """
         for group in stop_groups(self._services):
             members = [self._running[service.name] for service in group if service.name in self._running]
@@ -176,7 +176,7 @@ class Fleet:
             _kill(running.process)
 
     def _tell(self, running: _Running) -> None:
-        for line in running.news():
+        for line in running.new_lines():
             self._say(f"{running.service.name}: {line}")
 
 
@@ -190,9 +190,9 @@ def _takes_connections(listens: int | Path) -> bool:
     return True
 
 
-def _last_words(tail: Tail) -> str:
-    """Reads the end of a service's log, for a sentence on why it did not start."""
-    lines = tail.lines()[-LAST_WORDS_MAX:]
+def _log_end(tail: Tail) -> str:
+    """Reads the end of a service's log, for the message on why it did not start."""
+    lines = tail.lines()[-LOG_END_LINES:]
     return ":" + "".join(f"\n  {line}" for line in lines) if lines else ""
 
 
@@ -203,7 +203,7 @@ def _kill(process: subprocess.Popen[bytes]) -> None:
 
 
 def end_with_parent(parent: int) -> None:
-    """Has the kernel send this process, a child, SIGTERM when the launcher dies, however that comes about."""
+    """Runs in the child: has the kernel send it SIGTERM when the launcher dies, for whatever reason."""
     _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
-    if os.getppid() != parent:  # it died before the call
+    if os.getppid() != parent:  # the launcher died before the call
         os._exit(1)

@@ -1,4 +1,4 @@
-"""A run's own folder, for sockets and logs; gone when it ends, or, after one was killed, with a later run."""
+"""A run's own folder, for sockets and logs; removed when the run ends, or by a later run if it was killed."""
 
 import fcntl
 import os
@@ -10,12 +10,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 PREFIX = "gateway-run-"
-NEW_S = 60.0  # a folder this young may not be locked by its run yet
+NEW_S = 60.0  # a younger folder may not be locked by its run yet
 
 
 @contextmanager
 def own_folder(parent: Path | None = None) -> Iterator[Path]:
-    """Makes a folder, after removing those that killed runs have left, and removes it in the end.
+    """Makes a folder, after removing those that killed runs have left, and removes it at the end.
 
     Args:
         parent: where; None: the system's place for temporary files.
@@ -33,7 +33,7 @@ def own_folder(parent: Path | None = None) -> Iterator[Path]:
 
 
 def remove_stale(parent: Path) -> None:
-    """Removes the folders whose runs are dead; another user's stay."""
+    """Removes the folders whose runs are dead; another user's folders stay."""
     for folder in parent.glob(f"{PREFIX}*"):
         lock = _try_lock(folder)
         if lock is None:
@@ -44,7 +44,7 @@ def remove_stale(parent: Path) -> None:
 
 
 def _try_lock(folder: Path) -> int | None:
-    """A descriptor that holds the folder's lock, the sign that its run lives; None if it is not to be had."""
+    """Takes the folder's lock, which shows that its run lives; returns its descriptor, or None if it can't be had."""
     try:
         descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
     except OSError:  # gone, no folder, or another user's

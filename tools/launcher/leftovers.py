@@ -1,4 +1,4 @@
-"""What a run leaves in /dev/shm: nothing, or a segment that still holds accepted payments."""
+"""Removes a run's segments from /dev/shm, unless they still hold accepted payments."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -23,16 +23,16 @@ from shm import (
     worker_role,
 )
 
-DEAD_WITHIN_S = 3.0  # killed processes are gone in milliseconds; a machine may be starved
+DEAD_WITHIN_S = 3.0  # killed processes end in milliseconds, on a starved machine later
 
 
 def clear(instances: Sequence[str], sleep: Callable[[float], None]) -> list[str]:
     """Removes the segments of stopped instances, unless one of them holds unsettled payments or can't be looked at.
 
-    Their totals belong together: one that was missing would keep the others' summaries at 503.
+    All stay or none: with one missing, the others would answer summaries with 503.
 
     Returns:
-        A sentence for each segment that stays.
+        A message for each segment that stays.
     """
     began = [instance for instance in instances if lock_path(instance, SUPERVISOR).exists()]
     with ExitStack() as held:
@@ -50,7 +50,7 @@ def clear(instances: Sequence[str], sleep: Callable[[float], None]) -> list[str]
 
 def _reason_to_stay(instance: str, sleep: Callable[[float], None], held: ExitStack) -> str | None:
     try:
-        segment = held.enter_context(_nobody_lives(instance, sleep))
+        segment = held.enter_context(_all_roles_held(instance, sleep))
     except OSError as error:
         return f"{error.filename} can't be opened ({error.strerror}): another user's, or not writable"
     except (RoleTaken, SegmentError) as error:
@@ -62,11 +62,11 @@ def _reason_to_stay(instance: str, sleep: Callable[[float], None], held: ExitSta
 
 
 @contextmanager
-def _nobody_lives(instance: str, sleep: Callable[[float], None]) -> Iterator[Segment | None]:
-    """Holds every role of an instance, so that nobody accepts or settles meanwhile; its segment, None if it has none.
+def _all_roles_held(instance: str, sleep: Callable[[float], None]) -> Iterator[Segment | None]:
+    """Holds every role of an instance, so that no process accepts or settles; gives its segment, None if it has none.
 
     Raises:
-        RoleTaken: somebody plays one.
+        RoleTaken: a process has one.
         SegmentError: the segment can't be read.
     """
     take = partial(take_role, instance, within_s=DEAD_WITHIN_S, sleep=sleep)
@@ -74,7 +74,7 @@ def _nobody_lives(instance: str, sleep: Callable[[float], None]) -> Iterator[Seg
         roles.enter_context(take(SUPERVISOR))
         try:
             segment = Segment.attach(instance, read_only=True)
-        except (SegmentMissing, SegmentNotReady):  # its maker died before anything was accepted
+        except (SegmentMissing, SegmentNotReady):  # its creator died before anything was accepted
             yield None
             return
         roles.enter_context(SegmentLock(instance))

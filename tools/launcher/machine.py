@@ -1,4 +1,4 @@
-"""Whether this machine can do the run: free ports, programs, nobody else's instances. Asked before anything starts."""
+"""Checks before anything starts: free ports, installed programs, no other instances of the same names."""
 
 import errno
 import socket
@@ -23,23 +23,23 @@ from tools.environment import ROOT
 from tools.launcher.errors import LaunchError
 from tools.launcher.plan import Programs
 
-LOOKED_AT_S = 0.2  # whoever only looks whether an instance lives holds its lock for microseconds
+LOOKED_AT_S = 0.2  # a process that only checks whether an instance lives holds its lock for microseconds
 PACKAGES = {"haproxy": "haproxy", "redis-server": "redis-server"}  # by command, Debian's names
 
 
 def require_ports(ports: Mapping[int, str], remedy: str) -> None:
-    """Sees that every port of 127.0.0.1 can be listened on.
+    """Makes sure that every port of 127.0.0.1 can be listened on.
 
     Args:
-        ports: what each is for.
-        remedy: what helps if one is in use.
+        ports: what each is for, by number.
+        remedy: what to do if one is in use.
 
     Raises:
         LaunchError: one can't; names it.
     """
     for port, whose in ports.items():
         with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # no wait for connections of an earlier run
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # ignore closed connections of earlier runs
             try:
                 probe.bind(("127.0.0.1", port))
             except OSError as error:
@@ -49,7 +49,7 @@ def require_ports(ports: Mapping[int, str], remedy: str) -> None:
 
 
 def find_programs(*, single: bool, machine: Machine | None = None) -> Programs:
-    """Finds what has to be started, installing the Debian packages that are missing.
+    """Finds the programs to start, and installs missing Debian packages.
 
     Args:
         single: neither HAProxy nor Redis is needed.
@@ -78,10 +78,10 @@ def find_programs(*, single: bool, machine: Machine | None = None) -> Programs:
 
 
 def require_nobody_runs(instances: Sequence[str]) -> None:
-    """Sees that no instance of these names lives: they would fight for one segment.
+    """Makes sure that no instance of these names runs: both would need the same segment.
 
     Raises:
-        LaunchError: one does, or its lock is another user's.
+        LaunchError: one runs, or its lock is another user's.
     """
     for instance in instances:
         if not lock_path(instance, SUPERVISOR).exists():
@@ -100,13 +100,13 @@ def require_nobody_runs(instances: Sequence[str]) -> None:
 
 
 @contextmanager
-def only_run(instances: Sequence[str]) -> Iterator[None]:
-    """Holds the right to run these instances: two that look for free ports at the same time both find them.
+def exclusive_run(instances: Sequence[str]) -> Iterator[None]:
+    """Locks these instances for this run: the check of the ports does not keep out a run that starts at the same time.
 
     Raises:
         LaunchError: another run has it, or its lock is another user's.
     """
-    name, role = f"run-{instances[0]}", "run"  # not one of the instance's own locks, which go with its segment
+    name, role = f"run-{instances[0]}", "run"  # not one of the instance's own locks, which are removed with its segment
     try:
         lock = take_role(name, role, within_s=LOOKED_AT_S)
     except RoleTaken:
@@ -122,15 +122,15 @@ def only_run(instances: Sequence[str]) -> Iterator[None]:
             lock_path(name, role).unlink(missing_ok=True)
 
 
-def taken_up(instances: Sequence[str]) -> list[str]:
-    """A sentence for each segment that an earlier run left with payments, settled or not."""
+def found_segments(instances: Sequence[str]) -> list[str]:
+    """Makes a message for each segment that an earlier run left with payments, settled or not."""
     told = []
     for instance in instances:
         try:
             segment = Segment.attach(instance, read_only=True)
             unsettled, settled = count_unsettled(segment), _count_settled(segment)
         except (SegmentError, BrokenInvariant):
-            continue  # none, or one about which the instance itself will speak
+            continue  # none, or one that the instance itself will report
         if unsettled or settled:
             sentence = f"taking up segment {segment_name(instance)} of an earlier run: payments to settle: {unsettled}"
             told.append(sentence + (f"; settled, and unknown to the processors: {settled}" if settled else ""))
@@ -138,7 +138,7 @@ def taken_up(instances: Sequence[str]) -> list[str]:
 
 
 def _count_settled(segment: Segment) -> int:
-    """The payments that a summary counts."""
+    """Counts the payments that a summary counts."""
     journals = [segment.journal(dispatcher) for dispatcher in range(segment.geometry.dispatchers)]
     totals = [journal.folded(journal.capacity)[0].all_time for journal in journals]
     return sum(default + fallback for default, _, fallback, _ in totals)

@@ -1,6 +1,6 @@
-"""What `tools/run` was asked for. Standard library only: the command line is read before `.venv` exists."""
+"""The command line of `tools/run`. Standard library only, because it is read before `.venv` exists."""
 
-from __future__ import annotations  # an older Python shall reach the sentence that says it is too old
+from __future__ import annotations  # an older Python must get as far as the message that it is too old
 
 import argparse
 from typing import TYPE_CHECKING, NamedTuple
@@ -25,13 +25,13 @@ exit status: 0 stopped as it was told; 1 could not start or go on; 2 wrong usage
 
 
 class Options(NamedTuple):
-    """The choices of one run.
+    """The options of one run.
 
     Args:
         docker: with Docker Compose instead of processes of this machine.
         single: one instance with one web worker, without HAProxy and Redis.
-        port: where payments come in.
-        stats_port: where operators look (HAProxy's statistics).
+        port: for clients.
+        stats_port: for operators (HAProxy's statistics).
         processor_ports: of the simulated default and fallback processor.
         seconds: how long to run; None: until Ctrl-C.
     """
@@ -45,7 +45,7 @@ class Options(NamedTuple):
 
 
 def read_command_line(arguments: Sequence[str]) -> Options:
-    """The options on the command line; ends the process with a sentence if they make no sense."""
+    """Reads the options; ends the process with a message if they make no sense."""
     parser = _parser()
     chosen = parser.parse_args(arguments)
     default_port, fallback_port = chosen.processor_ports

@@ -1,4 +1,4 @@
-"""What has to run for which options, in the order of starting: pure."""
+"""Which services run for which options, in the order of starting. Pure."""
 
 import signal
 from pathlib import Path
@@ -16,15 +16,15 @@ class Service(NamedTuple):
     """One program of the run.
 
     Args:
-        name: for people.
+        name: shown to the user.
         command: its argument list.
-        environment: variables it needs beside the usual ones.
+        environment: variables it needs in addition to the inherited ones.
         listens: a TCP port of 127.0.0.1, or the path of a unix socket, that takes connections once it is up.
         log: file for what it prints.
-        about: what is worth knowing about it, for people.
-        is_gateway: an instance: stopped first, and all it says is for people.
-        stop_rank: what is stopped together has the same; the lowest first.
-        stop_signal: tells it to stop in order.
+        about: a note on it, shown to the user.
+        is_gateway: whether it is an instance: stopped first, and its whole log is shown.
+        stop_rank: services of the same rank are stopped together, the lowest rank first.
+        stop_signal: makes it stop in order.
         stop_within_s: how long that may take.
     """
 
@@ -41,7 +41,7 @@ class Service(NamedTuple):
 
 
 class Programs(NamedTuple):
-    """Where the programs are.
+    """Paths of the programs.
 
     Args:
         python: of the project's environment.
@@ -62,7 +62,7 @@ def instances_of(options: Options) -> tuple[str, ...]:
 
 
 def ports_of(options: Options) -> dict[int, str]:
-    """Every TCP port of the run and whose it is."""
+    """Every TCP port of the run and what it is for."""
     if options.docker:
         return {port: whose for whose, port in DOCKER_PORTS.items()}
     ports = {options.port: "payments"}
@@ -74,7 +74,7 @@ def ports_of(options: Options) -> dict[int, str]:
 
 
 def services_of(options: Options, programs: Programs, folder: Path) -> list[Service]:
-    """Everything to be started, first to last.
+    """The services in the order of starting.
 
     Args:
         options: what was asked for.
@@ -83,7 +83,7 @@ def services_of(options: Options, programs: Programs, folder: Path) -> list[Serv
     """
     services = [_processor(options, programs, folder, index) for index in range(len(PROCESSOR_NAMES))]
     if options.single:
-        # Said outright, so that no REDIS_URL or SIBLINGS of the person's own environment is meant.
+        # Set explicitly, so that a REDIS_URL or SIBLINGS of the user's own environment has no effect.
         alone = {"LISTEN": f"tcp:127.0.0.1:{options.port}", "WEB_WORKERS": "1", "REDIS_URL": "", "SIBLINGS": ""}
         return [*services, _instance("local", options, programs, folder, alone, options.port)]
     redis = folder / "redis.sock"

@@ -1,4 +1,4 @@
-"""What the person sees: lines that stay, and under them one line that is written over."""
+"""What the user sees: lines that stay, and under them a status line that is overwritten."""
 
 import os
 import shutil
@@ -14,8 +14,8 @@ class Screen:
 
     Args:
         out: where to write.
-        is_live: whether a line can be written over; if not, the status line is written only when it changes.
-        columns: how wide it is, asked anew each time.
+        is_live: whether a line can be overwritten; if not, the status line is written only when it changes.
+        columns: returns the present width.
     """
 
     def __init__(
@@ -34,7 +34,7 @@ class Screen:
         self._write(f"{over}{text}\n")
 
     def show(self, status: str) -> None:
-        """Writes the line that is written over, cut to what fits."""
+        """Overwrites the status line, cut to the width."""
         if self._is_live:
             self._write(f"\r{status[: self._columns() - 1]}\033[K")
         elif status != self._status:
@@ -58,7 +58,7 @@ class Screen:
 
 
 def _silence(out: TextIO) -> None:
-    """Sends nowhere what the stream still holds, so that closing it at exit raises nothing."""
+    """Redirects what the stream still holds to the null device, so that closing it at exit raises nothing."""
     try:
         descriptor = out.fileno()
     except OSError:  # not a real file

@@ -1,7 +1,7 @@
-"""One line on how payments are doing, from the counters in the segments; read-only.
+"""The status line on payments, from the counters in the segments; read-only.
 
-Also a program of its own (`python -c "$(cat status.py)" app1 app2`): it prints a line of numbers a second until it is
-told to stop. `tools/run --docker` runs it so in a container beside the instances', where this file is not.
+Also a program of its own (`python -c "$(cat status.py)" app1 app2`), which prints a line of numbers a second until it
+is told to stop. `tools/run --docker` runs it in a container beside the instances', whose image lacks this file.
 """
 
 import signal
@@ -23,7 +23,7 @@ class Status(NamedTuple):
         default: settled at the default processor.
         fallback: settled at the fallback processor.
         waiting: accepted and not ended: in lanes, waiting, in flight, unknown.
-        unknown: of those, with unknown outcome.
+        unknown: how many of the waiting have an unknown outcome.
     """
 
     accepted: int
@@ -33,7 +33,7 @@ class Status(NamedTuple):
     unknown: int
 
     def __str__(self) -> str:
-        """Writes it as one line for people."""
+        """Returns the status line."""
         text = (
             f"accepted {self.accepted:,}  settled: default {self.default:,}, fallback {self.fallback:,}"
             f"  waiting {self.waiting:,}"
@@ -42,7 +42,7 @@ class Status(NamedTuple):
 
 
 class Watch:
-    """Looks into the segments of some instances."""
+    """Reads the segments of some instances."""
 
     def __init__(self, instances: Sequence[str]) -> None:
         """Attaches when asked for the first time."""
@@ -50,7 +50,7 @@ class Watch:
         self._segments: dict[str, Segment] = {}
 
     def look(self) -> Status:
-        """Counts how payments are doing now. An instance whose segment is not there counts nothing."""
+        """Counts the payments now. An instance without a segment adds nothing."""
         accepted = default = fallback = waiting = unknown = 0
         for instance in self._instances:
             segment = self._attach(instance)

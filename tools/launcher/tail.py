@@ -1,14 +1,14 @@
-"""What a program has written to its log since one last looked."""
+"""Reads what a program has written to its log since the last call."""
 
 import os
 from pathlib import Path
 
 READ_BYTES_MAX = 65_536  # per look
-LOG_BYTES_MAX = 1 << 20  # 1 MiB: then it is emptied, once everything in it has been read
+LOG_BYTES_MAX = 1 << 20  # 1 MiB: a longer log is emptied once all of it has been read
 
 
 class Tail:
-    """The end of a log that others append to (opened with O_APPEND, so that it can be emptied under them).
+    """The end of a log that others append to (opened with O_APPEND, so that it can be emptied meanwhile).
 
     Args:
         path: of the log; it may not be there yet.
@@ -20,7 +20,7 @@ class Tail:
         self._unfinished = b""
 
     def lines(self) -> list[str]:
-        """The lines written since the last call; what has no end of line yet comes with the next."""
+        """Returns the lines written since the last call; an unfinished line comes with a later call."""
         try:
             with self._path.open("rb") as log:
                 log.seek(self._position)

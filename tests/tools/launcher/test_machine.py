@@ -15,7 +15,7 @@ from tools.debian import SetupError
 from tools.environment import ROOT
 from tools.launcher.errors import LaunchError
 from tools.launcher.leftovers import clear
-from tools.launcher.machine import find_programs, only_run, require_nobody_runs, require_ports, taken_up
+from tools.launcher.machine import exclusive_run, find_programs, found_segments, require_nobody_runs, require_ports
 from tools.launcher.plan import Programs
 
 
@@ -135,18 +135,18 @@ class TestRequireNobodyRuns:
 
 
 class TestOnlyRun:
-    """only_run."""
+    """exclusive_run."""
 
     @pytest.mark.slow
     def test_one_at_a_time(self) -> None:
         """A second one is told whose turn it is, also while the first clears up; nothing of the lock is left."""
         instance = unique_instance()
-        with only_run([instance, "other"]):
+        with exclusive_run([instance, "other"]):
             Segment.create(instance, Geometry(1, 1, 4, 4, 4))
             RoleLock(instance, "supervisor").release()
             for _ in range(2):
                 with pytest.raises(LaunchError, match=f"another tools/run has {instance} and other"):
-                    only_run([instance, "other"]).__enter__()
+                    exclusive_run([instance, "other"]).__enter__()
                 assert clear([instance], time.sleep) == []
         assert not lock_path(f"run-{instance}", "run").exists()
 
@@ -158,26 +158,26 @@ class TestOnlyRun:
 
         monkeypatch.setattr("tools.launcher.machine.take_role", refuse)
         with pytest.raises(LaunchError, match="/dev/shm/lock can't be opened"):
-            only_run([filled.instance]).__enter__()
+            exclusive_run([filled.instance]).__enter__()
 
 
 class TestTakenUp:
-    """taken_up."""
+    """found_segments."""
 
     def test_unsettled_payments_are_told(self, filled: Filled) -> None:
         """With their number."""
         filled.wait(1)
         filled.publish(2)
-        told = taken_up([filled.instance, unique_instance()])
+        told = found_segments([filled.instance, unique_instance()])
         assert told == [f"taking up segment /gateway-{filled.instance} of an earlier run: payments to settle: 2"]
 
     def test_settled_payments_are_told(self, filled: Filled) -> None:
         """Summaries count them, and simulated processors begin empty."""
         filled.settle(1, 0)
         filled.settle(2, 1)
-        (told,) = taken_up([filled.instance])
+        (told,) = found_segments([filled.instance])
         assert told.endswith("payments to settle: 0; settled, and unknown to the processors: 2")
 
     def test_an_empty_segment_is_not(self, filled: Filled) -> None:
         """Nothing in it makes a difference."""
-        assert taken_up([filled.instance]) == []
+        assert found_segments([filled.instance]) == []

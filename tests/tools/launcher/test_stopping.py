@@ -91,7 +91,7 @@ class TestStopping:
     def test_while_winding_up_only_a_further_signal_counts(self, stopping: Stopping, time: Time) -> None:
         """The first is being heeded already."""
         signal.raise_signal(signal.SIGINT)
-        stopping.heed()
+        stopping.acknowledge()
         stopping.pause(1)
         time.signals[101.5] = signal.SIGINT
         with pytest.raises(Stop):
@@ -100,7 +100,7 @@ class TestStopping:
     def test_two_at_once_are_one_wish(self, stopping: Stopping, time: Time) -> None:
         """`timeout` sends its signal to the process and to its group."""
         signal.raise_signal(signal.SIGTERM)
-        stopping.heed()
+        stopping.acknowledge()
         time.signals[100 + SAME_S / 2] = signal.SIGTERM
         stopping.pause(1)
 
