@@ -1,13 +1,13 @@
 """Starts one simulated payment processor: `python3 -m tools.processor --name default --port 8001`.
 
-Needs httptools, orjson and uvloop; where they aren't at hand it goes on in the project's own environment, which it
+Needs httptools, orjson and uvloop. If this Python lacks them, it goes on in the project's own environment, which it
 makes first.
 """
 
 import _signal  # type: ignore[import-not-found]  # built in, where `signal` takes a while to load
 
 if __name__ == "__main__":
-    # Until it listens, Ctrl-C ends the process: KeyboardInterrupt among imports is a traceback, or gets lost.
+    # Until it listens, Ctrl-C ends the process: a KeyboardInterrupt during imports is a traceback, or gets lost.
     _signal.signal(_signal.SIGINT, _signal.SIG_DFL)
 
 import argparse

@@ -1,4 +1,4 @@
-"""The endpoints: a request in, a whole HTTP answer out. No time, no network, no limits: `behaviour` adds those."""
+"""The endpoints: a request in, a complete HTTP answer out. `behaviour` adds time and limits, `server` the network."""
 
 import logging
 from dataclasses import dataclass
@@ -28,7 +28,7 @@ from tools.processor.wire import (
 LOGGER = logging.getLogger(__name__)
 
 DELAY_MS_MAX = 600_000
-"""Ten minutes; more than any client waits."""
+"""Ten minutes: longer than any client waits."""
 RETRY_AFTER_S = 5
 """What the contest's processor sends with each 429: its health window."""
 QUERY_FIELDS_MAX = 16
@@ -58,7 +58,7 @@ METHODS = {
 
 
 class Request(NamedTuple):
-    """What of a request matters here; `target` is the path with its query, as sent."""
+    """The parts of a request that are used; `target` is the path with its query, as sent."""
 
     method: bytes
     target: bytes
@@ -69,7 +69,7 @@ class Request(NamedTuple):
 
 @unique
 class Gate(Enum):
-    """The limit a request passes before it is looked at."""
+    """The limit that a request must pass before it is handled."""
 
     NONE = 1
     PAYMENTS = 2
@@ -78,7 +78,7 @@ class Gate(Enum):
 
 @dataclass(slots=True)
 class Settings:
-    """What the admin endpoints change, and what they don't.
+    """A processor's settings; the admin endpoints can change some of them.
 
     Attributes:
         name: shown by `GET /` only.
@@ -96,7 +96,7 @@ class Settings:
 
 
 def message(status: HTTPStatus, text: str) -> bytes:
-    """Return an answer with a sentence in it."""
+    """Return an answer with a message in it."""
     return http_answer(status, orjson.dumps({"message": text}))
 
 
@@ -143,7 +143,7 @@ class Api:
             return message(HTTPStatus.BAD_REQUEST, str(error))
 
     def pay(self, payment: Payment) -> bytes:
-        """Store a payment, unless failing: the moment the flag is read is now."""
+        """Store a payment, unless the failing flag is set now."""
         if self.settings.failing:
             return FAILED
         storing = self.store.add(payment)
@@ -192,7 +192,7 @@ class Api:
         return http_answer(HTTPStatus.OK, text.encode())
 
     def _answer_admin(self, path: bytes, query: bytes, request: Request) -> bytes:
-        """Answer an admin request of the right method, if it knows the token."""
+        """Answer an admin request of the right method, if it has the token."""
         if request.token is None or request.token.decode("latin-1") != self.settings.token:
             return UNAUTHORIZED
         if path == SUMMARY:
@@ -223,7 +223,7 @@ class Api:
         return http_answer(HTTPStatus.OK, text.encode())
 
     def _configure(self, path: bytes, request: Request) -> bytes:
-        """Answer `PUT /admin/configurations/...`: change one setting and say what it was."""
+        """Answer `PUT /admin/configurations/...`: change one setting and answer with its old value."""
         if not _is_json(request.content_type):
             return UNSUPPORTED
         members = parse_object(request.body)
@@ -249,7 +249,7 @@ class Api:
 
 
 def _is_json(content_type: bytes | None) -> bool:
-    """Tell whether a body is said to be JSON, with or without parameters."""
+    """Tell whether a Content-Type is JSON, with or without parameters."""
     if content_type == b"application/json":
         return True
     return content_type is not None and content_type.partition(b";")[0].strip().lower() == b"application/json"

@@ -1,14 +1,14 @@
-"""What happens to a request, in which order, and when: limits, delay, failure, storing. Clock and timers are given.
+"""The steps of a request and their timing: limits, delay, failure, storing. Clock and timers are arguments.
 
-A payment's way, each step once and in this order (`Endpoints.cs`: limiter, then body, then the filters
-`MaybeSimulateDelay` and `MaybeSimulateFailure`, then the insert):
+A payment goes through these steps (`Endpoints.cs`: limiter, then body, then the filters `MaybeSimulateDelay` and
+`MaybeSimulateFailure`, then the insert):
 
-1. a place among the 800 running, or one among the 500 waiting, or a 429: surely not stored;
-2. the body is read: 400 or 415 at once;
-3. the delay *of this moment* is slept, whether or not the client stays;
-4. the failing flag of *that* moment: 500, not stored;
-5. stored: 200; or here already: 422;
-6. the place goes to the oldest waiting.
+1. It gets a place among the 800 running or the 500 waiting, else a 429: surely not stored.
+2. The body is read: 400 or 415 at once.
+3. It sleeps for the delay that is set *at this moment*, whether or not the client stays.
+4. If the failing flag is set *now*, after the delay: 500, not stored.
+5. It is stored: 200; if its id was here already: 422.
+6. Its place goes to the oldest waiting payment.
 """
 
 from collections.abc import Callable
@@ -23,7 +23,7 @@ MS_PER_S = 1_000
 
 
 class Exchange(Protocol):
-    """One request and the way back to whoever sent it; told apart by identity."""
+    """One request and the way back to its client; compared by identity."""
 
     request: Request
 
@@ -35,10 +35,10 @@ class Processor:
     """One payment processor.
 
     Args:
-        settings: what it starts with; the admin endpoints change it.
-        clock: seconds, only going forward.
+        settings: at the start; the admin endpoints change them.
+        clock: monotonic, in seconds.
         call_later: `call_later(seconds, callback, *arguments)` on the same clock.
-        payments_limit: who may run a payment or look one up; None: as many as at the contest's.
+        payments_limit: of payments and their look-ups; None: the contest's.
     """
 
     def __init__(
@@ -59,7 +59,7 @@ class Processor:
         self._roll_is_due = False
 
     def begin(self, exchange: Exchange) -> None:
-        """Take a request in; its answer comes now, later, or (its client having left while it waited) never."""
+        """Take a request; its answer comes now, later, or never (if its client leaves while it waits)."""
         gate = gate_of(exchange.request)
         if gate is Gate.PAYMENTS:
             passage = self.payments_limit.enter(exchange)
@@ -74,12 +74,12 @@ class Processor:
             exchange.answer(TOO_MANY)
 
     def abandon(self, exchange: Exchange) -> None:
-        """Forget the request of a client that has gone, if it still waits; one that runs goes on."""
+        """Forget a waiting request whose client has gone; a running one goes on."""
         if not self.payments_limit.abandon(exchange):
             self.health_limit.abandon(exchange)
 
     def _run(self, exchange: Exchange) -> bool:
-        """Run a request that has a place, and tell whether it is done with already."""
+        """Run a request that has a place, and tell whether it has ended already."""
         request = exchange.request
         if request.method != b"POST":
             exchange.answer(self._api.answer(request))
@@ -96,18 +96,18 @@ class Processor:
         return True
 
     def _wake(self, exchange: Exchange, payment: Payment) -> None:
-        """Go on with a payment whose delay is over."""
+        """Continue a payment whose delay is over."""
         exchange.answer(self._api.pay(payment))
         self._leave()
 
     def _leave(self) -> None:
-        """Give a place back, and run whoever gets it; a loop, since many may be done at once after a long delay."""
+        """Give a place back, and run the request that gets it; a loop, as that one may end at once and free it too."""
         while (waiter := self.payments_limit.leave()) is not None:
             if not self._run(waiter):
                 return
 
     def _enter_health(self, exchange: Exchange) -> Passage:
-        """Ask the health limit, and answer if the window is free."""
+        """Answer a health request if the window is free; else let it wait or refuse it."""
         now_s = self._clock()
         self._answer_health(self.health_limit.roll(now_s))
         passage = self.health_limit.enter(exchange, now_s)
@@ -118,19 +118,19 @@ class Processor:
         return passage
 
     def _answer_health(self, exchanges: list[Exchange]) -> None:
-        """Answer those whose window has come."""
+        """Answer the health requests whose window has come."""
         for exchange in exchanges:
             exchange.answer(self._api.answer(exchange.request))
 
     def _watch_window(self, now_s: float) -> None:
-        """Have `_roll` called at the next window if somebody waits for it."""
+        """Schedule `_roll` for the next window if a request waits for it."""
         next_s = self.health_limit.next_window_s
         if next_s is not None and not self._roll_is_due:
             self._roll_is_due = True
             self._call_later(max(0.0, next_s - now_s), self._roll)
 
     def _roll(self) -> None:
-        """Answer those whose window has begun, and wait for the next one if there is need."""
+        """Answer the requests whose window has begun, and wait for the next one if needed."""
         self._roll_is_due = False
         now_s = self._clock()
         self._answer_health(self.health_limit.roll(now_s))

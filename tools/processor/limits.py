@@ -1,6 +1,6 @@
-"""The two limits of the contest's processor as state machines: who runs now, who waits, who is turned away. Pure.
+"""The two limits of the contest's processor as state machines: which request runs, waits or is refused. Pure.
 
-Whoever asks is any hashable thing; the caller keeps it and is told when its turn comes. Both serve the oldest first.
+A request is any hashable object; the caller keeps it and is told when its turn comes. Both serve the oldest first.
 Numbers and rules: `Endpoints.cs` (`AddConcurrencyLimiter`, `AddFixedWindowLimiter`) and, for what those mean,
 `ConcurrencyLimiter.cs` and `FixedWindowRateLimiter.cs` of .NET.
 """
@@ -15,15 +15,15 @@ WAITING_MAX = 500
 HEALTH_WINDOW_S = 5.0
 HEALTH_WAITING_MAX = 2
 HEALTH_IDLE_S = 10.0
-"""A limiter unused for so long is thrown away; the next call starts its windows anew."""
+"""A limiter unused for this long is discarded; the next call starts its windows anew."""
 
 W = TypeVar("W")
-"""Whoever asks; hashable."""
+"""A request; hashable."""
 
 
 @unique
 class Passage(Enum):
-    """The answer to whoever asks to run."""
+    """Whether a request may run."""
 
     NOW = 1
     LATER = 2
@@ -70,7 +70,7 @@ class WindowLimit(Generic[W]):
     """One per window of `HEALTH_WINDOW_S`, and `HEALTH_WAITING_MAX` more that wait for a window of their own.
 
     Windows follow one another without a gap, used or not: two calls may be close together on either side of an edge.
-    Times are seconds of any clock that only goes forward.
+    Times are seconds of any monotonic clock.
     """
 
     def __init__(self, idle_s: float = HEALTH_IDLE_S) -> None:
@@ -92,7 +92,7 @@ class WindowLimit(Generic[W]):
         return self._began_s + HEALTH_WINDOW_S
 
     def enter(self, waiter: W, now_s: float) -> Passage:
-        """Ask for the present window. `LATER`: a `roll` will return the waiter. First give `roll` the time it is."""
+        """Ask for the present window. `LATER`: a `roll` will return the waiter. Call `roll` with the time first."""
         if self._began_s is None or (self._free_since_s is not None and now_s - self._free_since_s >= self._idle_s):
             self._began_s = now_s
             self._free_since_s = now_s
@@ -105,7 +105,7 @@ class WindowLimit(Generic[W]):
         return Passage.REFUSED
 
     def roll(self, now_s: float) -> list[W]:
-        """Go on to the window of `now_s`, and return whose turn has come, oldest first."""
+        """Go on to the window of `now_s`, and return the waiters whose turn has come, oldest first."""
         passed: list[W] = []
         if self._began_s is None:
             return passed

@@ -1,8 +1,7 @@
 """HTTP/1.1 over TCP for one processor: an asyncio Protocol around httptools' parser.
 
-Requests of one connection are answered one after the other, each begun when the one before is answered, as Kestrel does
-it for the contest's processor; those sent ahead wait in the connection. Light on purpose: one object per request, one
-write per answer.
+Requests of one connection are handled one after the other, as Kestrel does it for the contest's processor; those sent
+ahead wait in the connection. To use little CPU it makes one object per request and one write per answer.
 """
 
 import asyncio
@@ -25,13 +24,13 @@ CONNECTIONS_MAX = 4_096
 """Three times what the payments limit lets run and wait; one more is closed at once."""
 BACKLOG = 4_096
 ACCEPTED_WITHIN_TURNS = 4
-"""Turns of the loop until who was accepted has a connection that can be closed: a task that makes it, and its call."""
+"""Turns of the loop until an accepted socket has a connection that can be closed: its task, and the task's callback."""
 AHEAD_MAX = 16
-"""Requests sent ahead on one connection before it is read no further."""
+"""Requests that may be sent ahead on one connection; with more, reading pauses."""
 REQUEST_BYTES_MAX = 65_536
 """Head and body together; a payment has under 400."""
 GC_THRESHOLD = 50_000
-"""Objects made before the collector looks; the default of 700 looks several times per hundred payments, for nothing."""
+"""Objects made between two garbage collections; the default of 700 means several per hundred payments, for nothing."""
 
 CONTENT_TYPE = b"content-type"
 RINHA_TOKEN = b"x-rinha-token"
@@ -45,8 +44,8 @@ class HttpExchange:
 
     Attributes:
         request: what was asked.
-        keep_alive: whether the connection stays after the answer.
-        refusal: the answer, if there is nothing to ask the processor.
+        keep_alive: whether the connection stays open after the answer.
+        refusal: the answer, if the request does not reach the processor.
     """
 
     __slots__ = ("_connection", "keep_alive", "refusal", "request")
@@ -110,16 +109,16 @@ class HttpConnection(asyncio.Protocol):
             self.close()
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - why it went is all one
-        """Forget what wasn't begun; what runs goes on without a client."""
+        """Forget the requests that have not begun; running ones go on without a client."""
         self._connections.discard(self)
         self._transport = None
-        del self._parser  # it holds this object's methods: the cycle ends here
+        del self._parser  # it refers to this object's methods: this breaks the cycle
         self._ahead.clear()
         if self._current is not None:
             self._processor.abandon(self._current)
 
     def data_received(self, data: bytes) -> None:
-        """Read requests out of the bytes; the callbacks below are called on the way."""
+        """Parse requests; the parser calls the callbacks below."""
         if self._deaf:
             return
         self._unfinished_bytes += len(data)
@@ -154,14 +153,14 @@ class HttpConnection(asyncio.Protocol):
         self._body = self._body + body if self._body else body
 
     def on_message_complete(self) -> None:
-        """Put the request, which is whole, behind those before it."""
+        """Queue the complete request behind those before it."""
         self._unfinished_bytes = 0
         parser = self._parser
         request = Request(parser.get_method(), self._target, self._body, self._content_type, self._token)
         self._ahead.append(HttpExchange(self, request, keep_alive=parser.should_keep_alive()))
 
     def _refuse(self, answer: bytes) -> None:
-        """Answer what can't be read, in its turn, and listen no more."""
+        """Answer a malformed request, in its turn, and read no more."""
         if not self._deaf:
             self._deaf = True
             self._ahead.append(HttpExchange(self, Request(b"", b""), keep_alive=False, refusal=answer))
@@ -179,7 +178,7 @@ class HttpConnection(asyncio.Protocol):
         self._read_or_not()
 
     def _read_or_not(self) -> None:
-        """Stop reading from who sends too far ahead; go on later."""
+        """Stop reading while the client has sent too many requests ahead."""
         reading = len(self._ahead) < AHEAD_MAX
         if reading is not self._reading and self._transport is not None and not self._transport.is_closing():
             self._reading = reading
@@ -223,7 +222,7 @@ class ProcessorServer:
     """A processor on a TCP port, in the running event loop; an async context manager.
 
     Args:
-        settings: what the processor starts with.
+        settings: the processor's, at the start.
         host: address to listen on.
         port: port to listen on; 0 takes a free one.
     """
@@ -238,11 +237,11 @@ class ProcessorServer:
 
     @property
     def url(self) -> str:
-        """Where it listens."""
+        """Its address."""
         return f"http://{self.host}:{self.port}"
 
     async def __aenter__(self) -> Self:
-        """Start to listen.
+        """Start listening.
 
         Raises:
             OSError: the address can't be had.
@@ -254,13 +253,13 @@ class ProcessorServer:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        """Stop to listen and close every connection; payments still asleep are gone with the process."""
+        """Stop listening and close every connection; payments that still sleep are lost with the process."""
         self._server.close()
         for _turn in range(ACCEPTED_WITHIN_TURNS):
             await asyncio.sleep(0)
         for connection in list(self._connections):
             connection.close()
-        await asyncio.sleep(0)  # closed connections are told so by the loop's next turn
+        await asyncio.sleep(0)  # the loop's next turn calls `connection_lost` of the closed ones
 
 
 async def serve(settings: Settings, host: str, port: int) -> None:
@@ -273,7 +272,7 @@ async def serve(settings: Settings, host: str, port: int) -> None:
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})  # put off by `reexec`, if that started this Python
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})  # held back by `reexec`, if that started this Python
     async with ProcessorServer(settings, host=host, port=port) as server:
         gc.collect()
         gc.freeze()

@@ -14,12 +14,12 @@ ROWS_MAX = 3_000_000
 """Thirty of the contest's final tests, or an hour of `bench soak` and what fills it; 0.9 GB (290 bytes a row)."""
 
 Row = tuple[int, int]
-"""(requested_at_us, amount_cents). A plain tuple: the garbage collector stops looking at it, at a NamedTuple never."""
+"""(requested_at_us, amount_cents). A plain tuple: the garbage collector stops tracking it, unlike a NamedTuple."""
 
 
 @unique
 class Storing(Enum):
-    """What became of a payment handed over."""
+    """Whether a payment was stored."""
 
     STORED = 1
     ALREADY_HERE = 2

@@ -1,4 +1,4 @@
-"""`python -m tools.ring_view`, which `tools/dump_ring` starts: looks into a segment and prints what is there."""
+"""`python -m tools.ring_view`, which `tools/dump_ring` starts: prints what a segment holds."""
 
 import argparse
 import os
@@ -25,18 +25,18 @@ EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells say it
 
 LIMIT_DEFAULT = 20  # a screenful
 LIMIT_MAX = 1_000_000  # bounds memory: about 500 bytes a payment
-WATCH_S_MIN, WATCH_S_MAX = 0.5, 3600.0  # a look at 200,000 payments takes up to a second of CPU time
+WATCH_S_MIN, WATCH_S_MAX = 0.5, 3600.0  # reading 200,000 payments takes up to a second of CPU time
 HOME_AND_CLEAR = "\x1b[H\x1b[J"  # ECMA-48: cursor to the top, erase what is below
 
 EPILOG = """\
-It maps the segment read-only and touches no lock, so a running instance never notices; what it prints is true of
-"taken at", give or take the time the look took. Ages are counted to that moment.
+It maps the segment read-only and touches no lock, so it never disturbs a running instance. What it prints is the state
+at "taken at", give or take the time the reading took. Ages are counted to that moment.
 
 exit status: 0 shown; 1 that id was never seen, or is no longer remembered; 2 wrong usage; 3 no such
 segment, or not readable; 4 the system refused something: the disk is full, there are no descriptors
 
-In Docker the segments are in the apps' volume. A container of its own looks without using up the CPU share of the
-instance (docker compose exec app1 works as well, from that share):
+In Docker the segments are in the instances' volume. Read them from a container of its own, which leaves the instance
+its CPU share (docker compose exec app1 works as well, on that share):
   docker compose run --rm --no-deps --entrypoint python app1 -m tools.ring_view app1
 """
 
@@ -44,7 +44,7 @@ View = Snapshot | Search | list[Listed]
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    """The command line; a wrong one ends the program with a sentence and exit status 2."""
+    """Reads the command line; a wrong one ends the program with a message and exit status 2."""
     parser = argparse.ArgumentParser(
         prog="dump_ring",
         description="Look into an instance's shared memory, running or left over.",
@@ -97,7 +97,7 @@ def _seconds(text: str) -> float:
 
 
 def look(options: argparse.Namespace) -> View:
-    """Looks once, as asked for. The segment is mapped anew each time: it may have been replaced.
+    """Reads the segment once. It is mapped anew each time: it may have been replaced.
 
     Raises:
         SegmentError: there is none, or it can't be read.
@@ -113,7 +113,7 @@ def look(options: argparse.Namespace) -> View:
 
 
 def as_text(view: View) -> str:
-    """Writes a look as people get to see it."""
+    """Writes a view as text."""
     match view:
         case Snapshot():
             return snapshot_text(view)
@@ -124,7 +124,7 @@ def as_text(view: View) -> str:
 
 
 def main(arguments: Sequence[str] | None = None, *, sleep: Callable[[float], None] = time.sleep) -> int:
-    """Looks once, or again and again; returns the exit status."""
+    """Shows a view once, or again and again; returns the exit status."""
     options = parse(arguments)
     if options.watch is not None:
         return watch(options, sleep)
@@ -141,7 +141,7 @@ def main(arguments: Sequence[str] | None = None, *, sleep: Callable[[float], Non
 
 
 def watch(options: argparse.Namespace, sleep: Callable[[float], None]) -> int:
-    """Looks every so many seconds until Ctrl-C; a segment that goes away is waited for. JSON comes a look a line."""
+    """Shows a view every so many seconds until Ctrl-C; waits for a segment that is gone. JSON is one line per view."""
     clear = HOME_AND_CLEAR if sys.stdout.isatty() and not options.json else ""
     try:
         while True:
@@ -159,16 +159,16 @@ def watch(options: argparse.Namespace, sleep: Callable[[float], None]) -> int:
 
 
 def start() -> int:
-    """The program: quiet when its reader goes away (`dump_ring app1 | head`) and on Ctrl-C."""
+    """Runs the program; no traceback when its reader goes away (`dump_ring app1 | head`) or on Ctrl-C."""
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         return main()
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
-    except OSError as error:  # segments' own are SegmentErrors
+    except OSError as error:  # those about a segment are SegmentErrors
         print(f"dump_ring: {error.strerror or error}", file=sys.stderr)
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # where the rest of it goes as the process ends
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # Python flushes the rest there at its end
         return EXIT_REFUSED
 
 

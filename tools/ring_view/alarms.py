@@ -1,4 +1,4 @@
-"""What a healthy segment never shows, a sentence each. Pure."""
+"""Finds what a healthy segment never shows, one message each. Pure."""
 
 from collections.abc import Iterator, Mapping, Sequence
 
@@ -9,11 +9,11 @@ ALARMING: Mapping[str, str] = {
     "set_aside": "torn lane slots or damaged table slots were set aside",
     "misconfigured": "answers said that the processor was asked wrongly (400, 401, 404 …): see its URL",
 }
-"""Counts that mean trouble if ever above zero."""
+"""Counts that mean trouble if they are above zero."""
 
 
 def find_alarms(processes: Sequence[Process], lanes: Sequence[LaneView], areas: Sequence[Area]) -> Iterator[str]:
-    """All alarms of a look."""
+    """Finds all alarms of a view."""
     supervisors = (process for process in processes if process.role == SUPERVISOR)
     running = any(process.alive and process.phase != LEAVING for process in supervisors)
     for process in processes:
@@ -34,7 +34,7 @@ def _of_process(process: Process, *, running: bool) -> Iterator[str]:
         yield f"{process.role}: its phase is damaged"
     if running and not process.alive:
         yield f"{process.role}: not running, though its supervisor is"
-    elif process.alive and process.stale and process.phase != STARTING:  # recovery of a full table does not beat
+    elif process.alive and process.stale and process.phase != STARTING:  # no heartbeats during recovery
         yield f"{process.role}: holds its lock and its heart does not beat"
     for count, meaning in ALARMING.items():
         value = process.counts.get(count, 0)

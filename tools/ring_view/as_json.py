@@ -1,4 +1,4 @@
-"""A look for programs: JSON whose numbers are exact. Every amount is there in cents and as decimal text."""
+"""A view as JSON with exact numbers: every amount is in cents and as decimal text."""
 
 import json
 from dataclasses import asdict
@@ -10,12 +10,12 @@ AMOUNT_CENTS = "amount_cents"
 
 
 def decimal_text(amount_cents: int) -> str:
-    """An amount with its two decimals, without a float on the way."""
+    """Writes an amount with two decimals, without using a float."""
     return f"{amount_cents // 100}.{amount_cents % 100:02d}"
 
 
 def to_json(view: Snapshot | Search | list[Listed], *, indent: int | None = 2) -> str:
-    """The JSON text of a look.
+    """Writes a view as JSON text.
 
     Args:
         view: what was seen.
@@ -33,7 +33,7 @@ def to_json(view: Snapshot | Search | list[Listed], *, indent: int | None = 2) -
 
 
 def _with_amounts(plain: Any) -> Any:
-    """Puts `amount` beside every `amount_cents`, at any depth."""
+    """Adds `amount` beside every `amount_cents`, at any depth."""
     if isinstance(plain, dict):
         whole = {}
         for key, value in plain.items():

@@ -1,4 +1,4 @@
-"""What a dispatcher's area holds: its table tallied by state, its journal summed up. Reads only, whatever changes."""
+"""A dispatcher's area: its table counted by state, its journal summed up. Only reads, while others write."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -8,8 +8,8 @@ from typing import NamedTuple
 from shm import Base, BrokenInvariant, Journal, Kept, Kind, State, Table
 from tools.ring_view.snapshot import JournalView, Money, StateTally, TableView, processor_name
 
-SUMS_MAX = 8  # times a journal is read if its writer keeps overtaking the reader; each takes up to 0.2 s
-DAMAGED_SHOWN_MAX = 16  # slots named one by one; the rest is only counted
+SUMS_MAX = 8  # how often a journal is read if its writer keeps overtaking the reader; each reading takes up to 0.2 s
+DAMAGED_SHOWN_MAX = 16  # slots that are listed; the rest is only counted
 
 
 @dataclass(slots=True)
@@ -36,11 +36,11 @@ class _Tally:
 
 @dataclass(slots=True)
 class Scan:
-    """One pass over a table: gives its payments and remembers what could not be read.
+    """One pass over a table: yields its payments and remembers what could not be read.
 
     Args:
-        damaged: slots that were not readable at a second look either.
-        changed: how many were, or had become free meanwhile.
+        damaged: slots that were not readable the second time either.
+        changed: how many slots were readable the second time, or free.
     """
 
     table: Table
@@ -48,12 +48,12 @@ class Scan:
     changed: int = 0
 
     def __iter__(self) -> Iterator[tuple[int, Kept]]:
-        """Every payment with its slot; those that needed a second look come last."""
+        """Yields every payment with its slot; those that were read a second time come last."""
         doubtful = []
         for slot, kept in self.table.scan():
             if kept is None:
                 doubtful.append(slot)
-            elif kept.state is not State.FREE:  # freed between two looks
+            elif kept.state is not State.FREE:  # freed between the two readings
                 yield slot, kept
         for slot in doubtful:
             kept = self.table.read(slot)
@@ -66,7 +66,7 @@ class Scan:
 
 
 def view_table(table: Table, now_us: int) -> tuple[TableView, int]:
-    """A table by state, and how many slots changed while they were read.
+    """Counts a table by state, and the slots that changed while they were read.
 
     Args:
         table: over a mapping that others may write.
@@ -88,21 +88,21 @@ def _finish(tally: _Tally, now_us: int) -> StateTally:
 
 
 def age_ms(at_us: int, now_us: int) -> int:
-    """Whole milliseconds from one moment to another, both µs UTC; 0 for what happened after the look began."""
+    """Whole milliseconds from one moment to another, both µs UTC; 0 for what happened after the reading began."""
     return max(now_us - at_us, 0) // 1000
 
 
 def state_name(state: State) -> str:
-    """A state as people read it."""
+    """A state's name in the output."""
     return state.name.lower()
 
 
 def view_journal(journal: Journal, records: int) -> JournalView:
-    """A journal with its totals as of one head.
+    """Reads a journal with its totals as of one head.
 
-    A base and the records between its tail and a head come to the same whatever is folded meanwhile, as long as none of
-    those records is overwritten before it is read. A reader is far faster than a writer, so that is rare; it is seen
-    (the record's sequence is another, and so is the base), and the journal is read again.
+    A base and the records between its tail and a head have the same sum whatever is folded meanwhile, as long as none
+    of these records is overwritten before it is read. That is rare, as a reader is far faster than a writer. It is
+    detected by the record's sequence and the changed base, and the journal is read again.
 
     Args:
         journal: over a mapping that others may write.
@@ -125,14 +125,14 @@ def view_journal(journal: Journal, records: int) -> JournalView:
 
 
 class _Sums(NamedTuple):
-    """What the records come to: how many of each kind, and the settled ones of this epoch by processor index."""
+    """Sums of the records: how many of each kind, and the settled ones of this epoch by processor index."""
 
     kinds: dict[Kind, int]
     settled: dict[int, Money]
 
 
 def _sum(journal: Journal, base: Base, head: int, records: int) -> _Sums | str:
-    """What the records from the base's tail to `head` come to; a sentence if one of them can't be read."""
+    """Sums up the records from the base's tail to `head`; returns a message if one of them can't be read."""
     if not 0 <= head - base.journal_tail <= records:
         return f"head {head} and tail {base.journal_tail} do not fit {records} records"
     kinds = dict.fromkeys(Kind, 0)

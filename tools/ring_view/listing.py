@@ -1,4 +1,4 @@
-"""The segments in /dev/shm at a glance: whose they are, and who runs. Tables are not scanned."""
+"""A list of the segments in /dev/shm: their instances, and the roles that run. Tables are not scanned."""
 
 from collections.abc import Iterable
 
@@ -11,12 +11,12 @@ UNSETTLED_GAUGES = tuple(DispatcherCount[state.name].name.lower() for state in U
 
 
 def list_segments(holders: Holders, moment: Moment) -> list[Listed]:
-    """Every segment there is, by instance; one that can't be read is listed with the reason."""
+    """Lists every segment, by instance; one that can't be read is listed with the reason."""
     return [look_at(instance, holders, moment) for instance in instances_present()]
 
 
 def look_at(instance: str, holders: Holders, moment: Moment) -> Listed:
-    """One segment at a glance."""
+    """Makes a segment's row of the list."""
     try:
         segment = Segment.attach(instance, read_only=True)
     except SegmentError as error:
@@ -37,5 +37,5 @@ def look_at(instance: str, holders: Holders, moment: Moment) -> Listed:
 
 
 def _in_tables(processes: Iterable[Process]) -> int:
-    """Payments not ended as the dispatchers counted them last."""
+    """Counts the payments that have not ended, as the dispatchers counted them last."""
     return sum(process.counts.get(gauge, 0) for process in processes for gauge in UNSETTLED_GAUGES)

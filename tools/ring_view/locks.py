@@ -1,6 +1,6 @@
-"""Who holds a role's lock, without trying it: the kernel's own list is read instead.
+"""Finds the holder of a role's lock in the kernel's list, without trying the lock.
 
-Trying a lock means holding it for a moment, in which its rightful process could be turned away. The list (proc(5),
+Trying a lock means holding it for a moment, in which the process that needs it could be turned away. The list (proc(5),
 /proc/locks) shows only the locks of processes that can be seen from here: not those of another container.
 """
 
@@ -14,7 +14,7 @@ KERNEL_LIST = Path("/proc/locks")
 
 
 class FileKey(NamedTuple):
-    """What the kernel's list knows of a file."""
+    """A file as the kernel's list identifies it."""
 
     major: int
     minor: int
@@ -26,7 +26,7 @@ Holders = dict[FileKey, int]
 
 
 def parse_locks(text: str) -> Holders:
-    """The exclusive flocks in the kernel's list: `1: FLOCK  ADVISORY  WRITE 6852 fe:00:1458358 0 EOF`.
+    """Parses the exclusive flocks in the kernel's list: `1: FLOCK  ADVISORY  WRITE 6852 fe:00:1458358 0 EOF`.
 
     Lines of other kinds, and of processes that wait for a lock (`1: -> FLOCK …`), are passed over.
     """
@@ -42,7 +42,7 @@ def parse_locks(text: str) -> Holders:
 
 
 def read_locks(path: Path = KERNEL_LIST) -> Holders:
-    """The locks held now, as far as they can be seen from here; none where the kernel shows no list."""
+    """Reads the locks held now, as far as they can be seen from here; none if the kernel shows no list."""
     try:
         return parse_locks(path.read_text("ascii"))
     except OSError:
@@ -50,7 +50,7 @@ def read_locks(path: Path = KERNEL_LIST) -> Holders:
 
 
 def role_holder(holders: Holders, instance: str, role: str) -> int | None:
-    """The pid that plays `role` of an instance; None if nobody does, as far as can be seen from here."""
+    """Returns the pid that has `role` in an instance; None if none has, as far as can be seen from here."""
     try:
         status = lock_path(instance, role).stat()
     except OSError:

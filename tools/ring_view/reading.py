@@ -1,4 +1,4 @@
-"""A whole look into a segment that is mapped read-only."""
+"""Takes a snapshot of a segment that is mapped read-only."""
 
 from collections.abc import Iterable
 
@@ -19,20 +19,20 @@ from tools.ring_view.contents import age_ms, view_journal, view_table
 from tools.ring_view.locks import Holders, role_holder
 from tools.ring_view.snapshot import Area, Clock, Header, LaneView, Moment, Money, Process, Snapshot
 
-AHEAD_US_MAX = 5_000_000  # a beat may follow the start of a look; one further ahead is of the machine's last boot
-PEEKS_MAX = 8  # looks at a lane's oldest payment that its dispatcher keeps taking
+AHEAD_US_MAX = 5_000_000  # a heartbeat may come after the reading began; one further ahead is of an earlier boot
+PEEKS_MAX = 8  # attempts to read a lane's oldest payment while its dispatcher keeps taking them
 
 Counts = type[SupervisorCount] | type[WorkerCount] | type[DispatcherCount]
 
 
 def take_snapshot(segment: Segment, instance: str, holders: Holders, clock: Clock) -> Snapshot:
-    """Looks at everything once, lanes first: a payment seen in a lane may be seen in its table too, but not in neither.
+    """Reads everything once, lanes first: so a payment may be seen in its lane and in its table, but not in neither.
 
     Args:
         segment: attached, read-only.
         instance: whose it is.
         holders: the locks held now.
-        clock: read when the look begins and when it ends.
+        clock: read when the reading begins and when it ends.
     """
     moment = clock()
     processes = read_processes(segment, instance, holders, moment)
@@ -59,14 +59,14 @@ def take_snapshot(segment: Segment, instance: str, holders: Holders, clock: Cloc
 
 
 def read_header(segment: Segment, instance: str) -> Header:
-    """What the segment says of itself."""
+    """Reads the segment's header."""
     geometry = {**segment.geometry._asdict(), "table_slots": segment.geometry.table_slots}
     size = segment.geometry.size
     return Header(instance, f"{segment.segment_id:016x}", VERSION, segment.created_at_ms, size, geometry)
 
 
 def read_processes(segment: Segment, instance: str, holders: Holders, moment: Moment) -> tuple[Process, ...]:
-    """Every row of counters with the holder of its role."""
+    """Reads every row of counters with the holder of its role."""
     rows: list[tuple[str, Counters, Counts]] = [(SUPERVISOR, segment.supervisor_counters(), SupervisorCount)]
     workers, dispatchers = range(segment.geometry.workers), range(segment.geometry.dispatchers)
     rows += [(worker_role(index), segment.worker_counters(index), WorkerCount) for index in workers]
@@ -94,14 +94,14 @@ def _read_process(role: str, counters: Counters, counts: Counts, lock_pid: int |
 
 
 def read_lanes(segment: Segment, now_us: int) -> Iterable[LaneView]:
-    """Every lane, with the age of its oldest payment."""
+    """Reads every lane, with the age of its oldest payment."""
     for worker in range(segment.geometry.workers):
         for dispatcher in range(segment.geometry.dispatchers):
             yield read_lane(segment.lane(worker, dispatcher), worker, dispatcher, segment.geometry.lane_slots, now_us)
 
 
 def read_lane(lane: Lane, worker: int, dispatcher: int, slots: int, now_us: int) -> LaneView:
-    """One lane; looked at again while its head, tail and oldest payment do not belong together."""
+    """Reads one lane; again while its head, tail and oldest payment do not fit together."""
     problem = None
     oldest_age_ms = None
     tail = head = 0

@@ -1,4 +1,4 @@
-"""Looking for payments in lanes and tables: by id, or by state."""
+"""Searches lanes and tables for payments, by id or by state."""
 
 import heapq
 from collections.abc import Collection, Iterable, Iterator
@@ -11,11 +11,11 @@ from tools.ring_view.snapshot import Clock, Payment, Search, processor_name
 
 ACCEPTED = "accepted"
 STATES = (ACCEPTED, *(state_name(state) for state in State if state is not State.FREE))
-"""What can be looked for: in the lanes, then in the tables."""
+"""The states that can be searched for: in the lanes, then in the tables."""
 
 
 class Counted:
-    """Payments passing by, counted."""
+    """Counts the payments of an iterator."""
 
     def __init__(self, payments: Iterable[Payment]) -> None:
         self._payments = payments
@@ -32,7 +32,7 @@ class Searcher:
 
     Args:
         segment: attached, read-only.
-        clock: read when the look begins and when it ends.
+        clock: read when the search begins and when it ends.
     """
 
     def __init__(self, segment: Segment, clock: Clock) -> None:
@@ -42,11 +42,11 @@ class Searcher:
         self._unreadable = 0
 
     def by_state(self, instance: str, states: Collection[str], limit: int) -> Search:
-        """The payments in any of `states`, at most `limit` of them, the oldest acceptances first."""
+        """Finds the payments in any of `states`, at most `limit` of them, the oldest acceptances first."""
         return self._finish(instance, self._in_states(states), limit)
 
     def by_id(self, instance: str, correlation_id: UUID, limit: int) -> Search:
-        """Every copy of a payment: one in a table, and those still in a lane."""
+        """Finds every copy of a payment: one in a table, and those still in a lane."""
         return self._finish(instance, self._with_id(correlation_id.bytes), limit)
 
     def _finish(self, instance: str, found: Iterable[Payment], limit: int) -> Search:
@@ -84,7 +84,7 @@ class Searcher:
                 yield self._from_table(f"dispatcher-{dispatcher}", kept)
 
     def _in_lanes(self) -> Iterator[tuple[str, Accepted]]:
-        """What lies between each lane's tail and head; a slot taken and used again meanwhile is passed over."""
+        """Yields what is between each lane's tail and head; skips a slot that was taken and used again meanwhile."""
         geometry = self._segment.geometry
         for worker in range(geometry.workers):
             for dispatcher in range(geometry.dispatchers):

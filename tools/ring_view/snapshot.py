@@ -1,4 +1,4 @@
-"""What a look into a segment shows, as plain data. Ages are milliseconds before the moment it was taken."""
+"""What a view of a segment shows, as plain data. Ages are milliseconds before the moment it was taken."""
 
 import time
 from collections.abc import Callable, Mapping
@@ -16,7 +16,7 @@ _UNSETTLED = frozenset(state.name.lower() for state in UNSETTLED)
 
 
 class Moment(NamedTuple):
-    """When a look is taken, by both clocks.
+    """When a view is taken, by both clocks.
 
     Args:
         utc_us: µs UTC.
@@ -32,7 +32,7 @@ class Moment(NamedTuple):
         return cls(time.time_ns() // 1000, time.monotonic_ns() // 1000)
 
     def ms_until(self, later: "Moment") -> int:
-        """Whole milliseconds that passed, whatever happened to the calendar clock."""
+        """Whole milliseconds that passed, by the monotonic clock."""
         return (later.monotonic_us - self.monotonic_us) // 1000
 
 
@@ -41,7 +41,7 @@ Clock = Callable[[], Moment]
 
 @dataclass(frozen=True, slots=True)
 class Money:
-    """Some payments and what they come to."""
+    """A number of payments and their sum."""
 
     count: int = 0
     amount_cents: int = 0
@@ -52,7 +52,7 @@ class Money:
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """What a segment says of itself; the id is 16 hexadecimal digits."""
+    """A segment's header; the id is 16 hexadecimal digits."""
 
     instance: str
     segment_id: str
@@ -69,8 +69,8 @@ class Process:
     Args:
         role: `supervisor`, `worker-0`, `dispatcher-0`.
         phase: as it wrote last; None if damaged.
-        lock_pid: who holds the role's lock, as seen from here; None if nobody, or from another container.
-        heartbeat_age_ms: None if its heart never beat, or beat before the machine's last start.
+        lock_pid: the holder of the role's lock; None if there is none, or it can't be seen (another container's).
+        heartbeat_age_ms: None if there was no heartbeat since the machine's last start.
         counts: by name; gauges are the last value stored.
     """
 
@@ -85,12 +85,12 @@ class Process:
 
     @property
     def alive(self) -> bool:
-        """Whether it runs: its lock is held, or, seen from another container, its heart beat and it said no goodbye."""
+        """Whether it runs: its lock is held, or (in another container) its heart beats and it said no goodbye."""
         return self.lock_pid is not None or not (self.stale or self.phase == GONE)
 
     @property
     def stale(self) -> bool:
-        """Whether its heart has stopped."""
+        """Whether its heartbeat has stopped."""
         return self.heartbeat_age_ms is None or self.heartbeat_age_ms > HEARTBEAT_STALE_MS
 
 
@@ -123,7 +123,7 @@ class LaneView:
     """One lane; the age is that of the oldest payment in it.
 
     Args:
-        problem: a sentence if head and tail can't be right, or a slot below the head stays torn.
+        problem: a message if head and tail can't be right, or a slot below the head stays torn.
     """
 
     worker: int
@@ -138,7 +138,7 @@ class LaneView:
 
 @dataclass(frozen=True, slots=True)
 class StateTally:
-    """The payments of one state in a table, with the ages of the one accepted first and the one accepted last."""
+    """The payments of one state in a table, with the ages of the first and the last accepted one."""
 
     count: int
     amount_cents: int
@@ -152,7 +152,7 @@ class TableView:
 
     Args:
         states: by state; states that no slot is in are left out.
-        damaged: how many slots are not free and not readable either, also at a second look.
+        damaged: how many slots are neither free nor readable, also the second time.
         damaged_slots: the first of them.
     """
 
@@ -171,7 +171,7 @@ class JournalView:
         kinds: records between tail and head, by kind.
         base: totals of the folded records of this epoch, by processor.
         totals: of this epoch by processor: the base and the records after it.
-        problem: a sentence if the totals could not be read; they are empty then.
+        problem: a message if the totals could not be read; they are empty then.
     """
 
     head: int
@@ -199,15 +199,15 @@ class Area:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """A whole look.
+    """A view of a whole segment.
 
     Args:
         taken_at_ms: when it began, ms UTC. A running instance went on meanwhile.
         took_ms: how long it took.
-        changed: slots that could not be copied at first since they were changing.
+        changed: slots that could not be copied at first because they were changing.
         processes: supervisor, workers, dispatchers.
         totals: since the epoch, all dispatchers together; None if one of them could not be read.
-        alarms: sentences, none if all is well.
+        alarms: messages, none if all is well.
     """
 
     header: Header
@@ -236,12 +236,12 @@ class Snapshot:
 
 @dataclass(frozen=True, slots=True)
 class Search:
-    """Payments looked for.
+    """The result of a search.
 
     Args:
         payments: the oldest acceptances first, at most as many as asked for.
         matching: how many there are in all.
-        unreadable: slots that could not be looked at.
+        unreadable: slots that could not be read.
     """
 
     header: Header
@@ -254,10 +254,10 @@ class Search:
 
 @dataclass(frozen=True, slots=True)
 class Listed:
-    """A segment found in /dev/shm, at a glance.
+    """A row of the list of segments in /dev/shm.
 
     Args:
-        problem: a sentence if it can't be read; nothing else is known then.
+        problem: a message if it can't be read; nothing else is known then.
         alive: the roles that run.
         unsettled: payments in lanes, and in the tables as the dispatchers last counted them.
     """
@@ -273,5 +273,5 @@ class Listed:
 
 
 def processor_name(index: int) -> str:
-    """What people call a processor."""
+    """A processor's name in the output."""
     return PROCESSOR_NAMES[index] if index < len(PROCESSOR_NAMES) else f"processor {index}"

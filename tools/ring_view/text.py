@@ -1,4 +1,4 @@
-"""A look for people: plain lines. Pure; nothing is read here."""
+"""A view as lines of text. Pure: nothing is read here."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
@@ -18,7 +18,7 @@ Row = Sequence[str]
 
 
 def age_text(age_ms: int | None) -> str:
-    """An age in the two units that matter: `0.4 s`, `3 min 20 s`, `2 d 5 h`; `-` for None."""
+    """An age in its two largest units: `0.4 s`, `3 min 20 s`, `2 d 5 h`; `-` for None."""
     if age_ms is None:
         return "-"
     if age_ms < MINUTE_MS:
@@ -31,7 +31,7 @@ def age_text(age_ms: int | None) -> str:
 
 
 def time_text(at_ms: int | None) -> str:
-    """A moment, ms UTC, as ISO 8601; `-` for none, and for 0, which is how memory says so."""
+    """A moment, ms UTC, as ISO 8601; `-` for None, and for 0, which means none in memory."""
     if not at_ms:
         return "-"
     try:
@@ -42,23 +42,23 @@ def time_text(at_ms: int | None) -> str:
 
 
 def epoch_text(epoch: int) -> str:
-    """The number of a purge, and the time that it is, if it is one."""
+    """The number of a purge and, if it is a time, that time."""
     return f"{epoch} ({time_text(epoch)})" if epoch >= EPOCH_TIMES_FROM else str(epoch)
 
 
 def size_text(size_bytes: int) -> str:
-    """A size as people say it."""
+    """A size in KiB or MiB."""
     return f"{size_bytes / MIB:.1f} MiB" if size_bytes >= MIB else f"{size_bytes / KIB:.1f} KiB"
 
 
 def amount_text(amount_cents: int) -> str:
-    """An amount with its thousands apart."""
+    """An amount with thousands separators."""
     whole, fraction = decimal_text(amount_cents).split(".")
     return f"{int(whole):,}.{fraction}"
 
 
 def columns(head: Row, rows: Iterable[Row], left: int = 1) -> Iterator[str]:
-    """Lines of a table: the first `left` columns to the left, the others, numbers, to the right."""
+    """Lines of a table: the first `left` columns are aligned left, the others, numbers, right."""
     lines = [head, *rows]
     widths = [max(len(line[column]) for line in lines) for column in range(len(head))]
     for line in lines:
@@ -127,7 +127,7 @@ def _process_row(process: Process) -> Row:
 
 
 def _counts(process: Process) -> Iterator[str]:
-    """The counts by name, wrapped; an alarming one above zero is marked."""
+    """The counts by name, wrapped; those that are an alarm are marked."""
     yield ""
     yield f"COUNTS of {process.role}"
     line = ""
@@ -216,7 +216,7 @@ def _totals(view: Snapshot) -> Iterator[str]:
 
 
 def search_text(view: Search) -> str:
-    """The payments found, and how many there are beside them."""
+    """The payments found, and how many there are in all."""
     found = f"payments shown {len(view.payments):,} of {view.matching:,}"
     unread = f", slots not readable: {view.unreadable:,}" if view.unreadable else ""
     lines = [f"{view.header.instance}: {found}, taken at {time_text(view.taken_at_ms)} in {view.took_ms:,} ms{unread}"]
@@ -241,7 +241,7 @@ def search_text(view: Search) -> str:
 
 
 def list_text(listed: Sequence[Listed]) -> str:
-    """The segments there are, a line each."""
+    """The list of segments, one per line."""
     if not listed:
         return "There is no segment of a gateway in /dev/shm."
     head = ("instance", "alive", "id", "size", "created at", "supervisor", "not ended")
