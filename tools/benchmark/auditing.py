@@ -1,4 +1,4 @@
-"""The contest's audit, made by the bench itself: both sides are asked the same question while payments go on."""
+"""The contest's audit, made by the bench: gateway and processors are asked for the same window during the load."""
 
 from tools.benchmark.endpoints import Gateway, Processors
 from tools.benchmark.errors import EndpointError
@@ -9,7 +9,7 @@ AUDIT_EVERY_S = 10.0  # as in the contest's final
 
 
 def audit(gateway: Gateway, processors: Processors, now_ms: int) -> Summaries:
-    """Compare the window that the contest's final asks for; a side that does not answer has None."""
+    """Compare the window that the contest's final asks for; None for a side that does not answer."""
     return compare(gateway, processors, Window("recent", now_ms - RECENT_START_MS, now_ms - CLOSED_MS), now_ms)
 
 

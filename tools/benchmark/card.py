@@ -14,10 +14,10 @@ from tools.benchmark.score import Score
 
 @dataclass(frozen=True, slots=True)
 class Settled:
-    """What was paid, (default, fallback): when the load ended, and once all was quiet.
+    """What was paid, (default, fallback): when the load ended, and once everything was settled.
 
     Attributes:
-        at_end: by the side that the scenario's rules take the money from.
+        at_end: as told by the side that the scenario's rules take the money from.
         waiting_at_end: accepted and not yet at a processor when the load ended.
         quiet_s: seconds from the end of the load until everything accepted was settled; None if it never was.
         findings: what is wrong with the money; None if the two sides could not be compared.
@@ -46,7 +46,7 @@ class Card(Outcome):
         return per_payment_us(self.used.cpu_ns, self.answered.accepted)
 
     def faults(self) -> list[str]:
-        """Return a sentence for everything that must not happen in any run; none for a good one."""
+        """Return a message for everything that must not happen in any run; none for a good one."""
         answered, wrong = self.answered, []
         if answered.refused or answered.unanswered:
             wrong.append(f"{answered.refused:,} payments refused, {answered.unanswered:,} not answered.")

@@ -1,4 +1,4 @@
-"""What a container used, out of its cgroup's files, version 1 and version 2. Pure: the files' texts are arguments.
+"""What a container used, from its cgroup's files, version 1 and version 2. Pure: the files' texts are arguments.
 
 Sources, in Linux's Documentation: scheduler/sched-bwc.rst, admin-guide/cgroup-v1/{cpuacct,memory}.rst and
 admin-guide/cgroup-v2.rst. Version 1 gives nanoseconds, version 2 microseconds; here it is all
@@ -22,8 +22,8 @@ class Reading:
     """Counters since the container's start, and its limits; None where there is no limit.
 
     `memory_peak_bytes` is the highest charge ever, cached file pages included. `memory_bytes` is what is in use now,
-    less the file pages that the kernel would drop first: the sum of its parts, as the charge itself runs ahead by up to
-    64 pages per core, which is 7 % of a small container on two (cgroup-v1/memory.rst, 5.5: "a fuzz value").
+    without the file pages that the kernel would drop first. It is the sum of its parts, because the charge itself is
+    ahead by up to 64 pages per core: 7 % of a small container on two cores (cgroup-v1/memory.rst, 5.5: "a fuzz value").
     """
 
     cpu_ns: int
@@ -42,7 +42,7 @@ class Usage(Reading):
 
 
 def used(start: Reading, end: Reading) -> Usage | None:
-    """Return what was used in between, or None if the counters began anew (the container was started again)."""
+    """Return what was used in between, or None if the counters began anew (the container was restarted)."""
     if end.cpu_ns < start.cpu_ns or end.periods < start.periods:
         return None
     return Usage(
@@ -127,7 +127,7 @@ def _read_v2(folder: str, read_text: ReadText) -> Reading:
 
 
 def _kernel_bytes(memory: dict[str, int]) -> int:
-    """Return what the kernel itself holds for a cgroup of version 2; before Linux 5.18 its parts have no sum."""
+    """Return the kernel's own memory in a cgroup of version 2; before Linux 5.18 there is no sum of its parts."""
     if "kernel" in memory:
         return memory["kernel"]
     return sum(memory.get(part, 0) for part in ("kernel_stack", "pagetables", "percpu", "slab"))

@@ -1,6 +1,6 @@
-"""A child process that says things line by line: started, listened to, and ended whatever happens.
+"""A child process that prints lines: started, read, and ended whatever happens.
 
-It is started in a session of its own: a Ctrl-C at the keyboard reaches the bench alone, which then ends the child.
+It is started in a session of its own, so that a Ctrl-C reaches only the bench, which then ends the child.
 """
 
 import contextlib
@@ -23,7 +23,7 @@ _READ_BYTES = 65_536
 def started(
     command: Sequence[str], *, stdout: int, stderr: int, stdin: int = subprocess.DEVNULL, folder: Path | None = None
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """Start a command, and see that it is gone when the block is left."""
+    """Start a command, and make sure that it has ended when the block is left."""
     process = subprocess.Popen(
         command, stdin=stdin, stdout=stdout, stderr=stderr, cwd=folder, start_new_session=True, bufsize=0
     )
@@ -36,11 +36,11 @@ def started(
                     process.send_signal(signal.SIGINT)
                     with contextlib.suppress(subprocess.TimeoutExpired):
                         process.wait(timeout=STOP_S)
-                process.kill()  # does nothing to one that has ended
+                process.kill()  # does nothing if it has ended
 
 
 def lines(stream: IO[bytes], tick_s: float) -> Iterator[str]:
-    """Yield whole lines as they come, and an empty one whenever a tick passes in silence, until the stream ends."""
+    """Yield whole lines as they come, and an empty one for each tick without a line, until the stream ends."""
     rest = b""
     with selectors.DefaultSelector() as selector:
         selector.register(stream, selectors.EVENT_READ)

@@ -1,4 +1,4 @@
-"""What follows from the options of a command line: the scenario, the processors, what is measured, in which turn."""
+"""What follows from the command line's options: the scenario, the processors, the targets and their order."""
 
 import argparse
 from pathlib import Path
@@ -12,7 +12,7 @@ from tools.benchmark.scenario import Rules, Scenario
 from tools.benchmark.targets import Target
 
 GATEWAY = "http://localhost:9999"
-BARE = {"floor", "hop"}  # they settle nothing: what a gateway is compared with
+BARE = {"floor", "hop"}  # what a gateway is compared with; they settle nothing
 
 
 def scenario_of(options: argparse.Namespace, seed: int) -> Scenario:
@@ -32,17 +32,17 @@ def processors_of(options: argparse.Namespace) -> Processors:
     if len(urls) != len(SIDES):
         raise OptionError("--processors takes two addresses with a comma between: default, fallback.")
     for url in urls:
-        targets.local_port(url)  # raises for what is no address
+        targets.local_port(url)  # raises if it is no address
     default, fallback = (Processor(name, url, options.token) for name, url in zip(SIDES, urls, strict=True))
     return default, fallback
 
 
 def targets_of(options: argparse.Namespace, rules: Rules) -> list[Target]:
-    """Return what is to be measured, in turn; raises BenchError.
+    """Return the targets, in the order of measuring; raises BenchError.
 
-    A gateway that runs already, or whose address was given, is measured as it is, and floor or hop beside it on a port
-    of its own. With `--against` and nothing running, each is started for its run and stopped after it; so are floor and
-    hop at any time.
+    A gateway that runs already, or whose address was given, is measured as it is, with floor or hop beside it on a port
+    of its own. With `--against` and nothing running, each target is started for its run and stopped after it. Floor and
+    hop always are.
     """
     url = (options.target or GATEWAY).rstrip("/")
     port = targets.local_port(url)

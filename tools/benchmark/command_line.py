@@ -31,7 +31,7 @@ EXIT_INTERRUPTED = 130
 RESULTS = targets.ROOT / "bench-results"
 CONNECTIONS = 64
 _SEED_MAX = 1_000_000
-SECONDS_MIN, SECONDS_MAX = 0.1, 86_400.0  # of a wait: looking all the time would disturb what is measured
+SECONDS_MIN, SECONDS_MAX = 0.1, 86_400.0  # between two looks while waiting: more of them would disturb the measurement
 PROCESSORS = "http://localhost:8001,http://localhost:8002"
 
 DESCRIPTION = """\
@@ -106,7 +106,7 @@ def _add_fill(add: Callable[..., argparse.Action]) -> None:
 
 
 def _adder(command: argparse.ArgumentParser, *, against: bool) -> Callable[..., argparse.Action]:
-    """Add the options that all of them have, and return the method that adds more."""
+    """Add the options that all commands have, and return the method that adds more."""
     if against:
         _add_against(command)
     _add_options(command)
@@ -175,12 +175,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return _to_its_end(options, Screen(sys.stdout))
     except UnreadError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python, as it ends, writes once more
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python writes the rest at its end
         return EXIT_INTERRUPTED
 
 
 def _to_its_end(options: argparse.Namespace, screen: Screen) -> int:
-    """Carry out the command; what ends it is a sentence. Raises UnreadError."""
+    """Carry out the command; an error becomes a message. Raises UnreadError."""
     try:
         return _bench(options, screen)
     except BenchError as error:
@@ -218,7 +218,7 @@ def _result(outcome: Outcome, lines: Iterable[str]) -> Result:
 
 
 def _open_measure(options: argparse.Namespace, seed: int, screen: Screen) -> Callable[[Target], Result]:
-    """Return what measures a target once at a constant rate."""
+    """Return the function that measures a target once at a constant rate."""
     processors = processors_of(options)
 
     def measure(target: Target) -> Result:

@@ -7,14 +7,14 @@ from statistics import median
 Figures = Mapping[str, float | None]
 """Figures of one run or one target by name (units in the name); None where a run has none.
 
-Infinite, of a run alone, is the time of what never came.
+In a single run, the time of something that never came is infinite.
 """
 
 
 def medians(by_run: Sequence[Figures]) -> dict[str, float | None]:
     """Return the median of every figure over the runs that have it; all runs are of one target.
 
-    What never came is longer than anything; None if it is so in the middle, as JSON has no infinity.
+    What never came counts as longer than anything. If that is the median, it is None, as JSON has no infinity.
     """
     names = dict.fromkeys(name for run in by_run for name in run)
     known = {name: [value for run in by_run if (value := run.get(name)) is not None] for name in names}

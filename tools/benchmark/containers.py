@@ -12,7 +12,7 @@ from tools.benchmark.errors import DockerError
 
 ASK_TIMEOUT_S = 20.0
 START_TIMEOUT_S = 900.0  # images may have to be built
-STOP_TIMEOUT_S = 60.0  # docker kills what has not ended within the file's `stop_grace_period`, 10 s unless it says so
+STOP_TIMEOUT_S = 60.0  # docker kills what has not ended within the file's `stop_grace_period` (by default 10 s)
 LAST_WORDS = 400  # characters of docker's complaint worth showing
 
 _PROJECT = "com.docker.compose.project"
@@ -25,8 +25,8 @@ class Container:
 
     Attributes:
         service: its compose service, or its name if compose did not start it.
-        ports: those it publishes on this machine.
-        direct: by such a port, (address, port) of the container itself.
+        ports: published on this machine.
+        direct: by published port, the container's own (address, port).
     """
 
     container_id: str
@@ -57,7 +57,7 @@ def parse(inspected: Any) -> list[Container]:
 
 
 def beside_port(containers: list[Container], port: int) -> list[Container]:
-    """Return the containers of the compose project that publishes this port, or the one container that does."""
+    """Return the containers of the compose project that publishes this port, or the single container that does."""
     for container in containers:
         if port in container.ports:
             whole = [each for each in containers if each.project == container.project]
@@ -66,12 +66,12 @@ def beside_port(containers: list[Container], port: int) -> list[Container]:
 
 
 def address_of(containers: list[Container], port: int) -> tuple[str, int] | None:
-    """Return where the container that publishes this port listens itself; None if no container does, or it hides it."""
+    """Return the own address of the container that publishes this port; None if there is none, or it can't be known."""
     return next((each.direct[port] for each in containers if port in each.direct), None)
 
 
 def running() -> list[Container]:
-    """Return all running containers; none if there is no docker here. Raises DockerError if docker does not tell."""
+    """Return all running containers; none if there is no docker here. Raises DockerError if docker does not answer."""
     if shutil.which("docker") is None:
         return []
     ids = _run(["docker", "ps", "--quiet", "--no-trunc"], ASK_TIMEOUT_S).split()
@@ -79,7 +79,7 @@ def running() -> list[Container]:
         return []
     inspected = _end_of(["docker", "inspect", *ids], ASK_TIMEOUT_S)
     try:
-        return parse(json.loads(inspected.stdout))  # whatever its status: one may have ended since `ps`
+        return parse(json.loads(inspected.stdout))  # its status is ignored: a container may have ended since `ps`
     except ValueError as error:
         raise DockerError(f"`docker inspect …` failed: {inspected.stderr.strip()[-LAST_WORDS:]}") from error
 
@@ -114,7 +114,7 @@ class ComposeProject:
     def stop(self) -> None:
         """Stop and remove the containers, and the volumes unless they are to stay; raises DockerError.
 
-        In a session of its own: a Ctrl-C at the keyboard would reach docker, too, which then leaves them running.
+        In a session of its own: a Ctrl-C would reach docker too, which would then leave them running.
         """
         words = ["down", *([] if self._keep_volumes else ["--volumes"])]
         _run(self._command(*words), STOP_TIMEOUT_S, own_session=True)
@@ -131,7 +131,7 @@ class ComposeProject:
 
 
 def _run(command: list[str], timeout_s: float, *, own_session: bool = False) -> str:
-    """Run a command and return what it prints; raises DockerError with its last words."""
+    """Run a command and return what it prints; raises DockerError with the end of its output."""
     done = _end_of(command, timeout_s, own_session=own_session)
     if done.returncode:
         raise DockerError(f"`{_said(command)} …` failed: {done.stderr.strip()[-LAST_WORDS:]}")

@@ -1,4 +1,4 @@
-"""Decoded JSON to checked dataclasses: a member missing, unknown or of another type is a sentence. Pure."""
+"""Decoded JSON to checked dataclasses; a member that is missing, unknown or of a wrong type is an error. Pure."""
 
 import dataclasses
 import typing
@@ -8,7 +8,7 @@ from tools.benchmark.errors import ScenarioError
 
 
 def build(kind: Any, value: object, where: str) -> Any:
-    """Build `kind` (a dataclass, a tuple of them, int, bool, str or Literal) of a JSON value found at `where`."""
+    """Build `kind` (a dataclass, a tuple of them, int, bool, str or Literal) from a JSON value found at `where`."""
     if isinstance(kind, type) and dataclasses.is_dataclass(kind):
         if not isinstance(value, dict):
             refuse(where, "an object")

@@ -1,4 +1,4 @@
-"""`bench drain`: both processors fail for a while; how soon after it is the backlog gone, and does accepting suffer."""
+"""`bench drain`: both processors fail for a while. How soon is the backlog gone after it, and does accepting suffer?"""
 
 import time
 from collections.abc import Collection, Sequence
@@ -27,7 +27,7 @@ _NS_PER_S = 1e9
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """So many payments a second, through a calm, an outage and a drain of so many seconds."""
+    """The rate, and the seconds of calm, outage and drain."""
 
     rate_per_s: int
     calm_s: int
@@ -45,12 +45,12 @@ def phases_of(ask: Ask) -> list[Phase]:
 def gone_at_ns(
     stored: tuple[Sequence[str], Sequence[str]], early: Collection[str], polls: Sequence[Poll]
 ) -> int | None:
-    """Return when the last early payment was seen to be stored; None if not all of them were by the last poll.
+    """Return when the last early payment was seen to be stored; None if not all were stored by the last poll.
 
     Args:
         stored: ids at each processor, in the order of storing.
         early: ids of the payments that were due before the recovery.
-        polls: how many each had stored when, in order.
+        polls: how many each processor had stored at which moment, in order.
     """
     if len(early) > sum(each in early for side in stored for each in side):
         return None
@@ -62,7 +62,7 @@ def gone_at_ns(
 
 
 def caught_up_at_ns(observed: Observed, recovered_ns: int, rate_per_s: int) -> int | None:
-    """Return when no more waited than always does, by counts alone: for processors that list no rows."""
+    """Return when no more payments waited than usual, by counts alone: for processors that list no rows."""
     accepted, intervals = 0, iter(observed.tally.intervals)
     interval = next(intervals, None)
     last_ns = recovered_ns
@@ -78,7 +78,7 @@ def caught_up_at_ns(observed: Observed, recovered_ns: int, rate_per_s: int) -> i
 
 
 class _Outage:
-    """Makes the processors fail, and answer again, when the phases begin."""
+    """Switches the processors to failing and back when the phases begin."""
 
     def __init__(self, processors: Processors) -> None:
         self._processors = processors
@@ -127,7 +127,7 @@ def measure(setup: Setup, ask: Ask, screen: Screen) -> Sheet:
 
 
 def _gone_at_ns(run: OpenRun, observed: Observed, recovered_ns: int, ask: Ask) -> int | None:
-    """Ask for the rows and find out when the last payment of before the recovery was stored."""
+    """Get the rows and find out when the last payment from before the recovery was stored."""
     default, fallback = (processor.rows() for processor in run.setup.processors)
     polls = [poll for poll in observed.polls if poll.at_ns > recovered_ns]
     if default is None or fallback is None:

@@ -1,6 +1,6 @@
-"""The gateway and the processors as the bench talks to them: their testing endpoints, over plain HTTP.
+"""Clients for the endpoints of gateway and processors that the bench needs, over plain HTTP.
 
-Standard library only: this is a few dozen requests around the load, none of them measured.
+The standard library is fast enough: these are a few dozen requests around the load, and none is measured.
 """
 
 import http.client
@@ -20,11 +20,11 @@ from tools.benchmark.scenario import Condition
 
 TIMEOUT_S = 10.0
 ROWS_TIMEOUT_S = 60.0  # a million rows are some 60 MB of JSON
-PURGE_PATIENCE_S = 10.0  # an instance that has just started is heard of within a second or two
+PURGE_PATIENCE_S = 10.0  # the others hear of an instance that has just started within a second or two
 PURGE_PAUSE_S = 0.2
 TOKEN = "123"  # noqa: S105 - the contest's public one
 _CENTS = 100
-# Past a proxy of the environment (http_proxy): it would answer for who does not, or not know this machine.
+# Ignores a proxy of the environment (http_proxy): it would answer in place of a server that is down, or not reach here.
 _DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
@@ -37,7 +37,7 @@ def free_port() -> int:
 
 
 class Endpoint:
-    """One HTTP origin. Every method raises EndpointError if it can't be reached or answers otherwise than agreed."""
+    """One HTTP origin. Every method raises EndpointError if it can't be reached or gives an unexpected answer."""
 
     def __init__(self, name: str, url: str, headers: dict[str, str] | None = None) -> None:
         self.name = name
@@ -56,7 +56,7 @@ class Endpoint:
             raise EndpointError(f"{self.name}: {method} {self.url}{path} answered {status}. {text}".rstrip())
 
     def try_ask(self, method: str, path: str, body: object = None, timeout_s: float = TIMEOUT_S) -> tuple[int, bytes]:
-        """Send one request and return status and body, whatever they are."""
+        """Send one request and return its status and body, also of an error."""
         data = None if body is None else json.dumps(body).encode()
         headers = self._headers | ({} if data is None else {"Content-Type": "application/json"})
         request = urllib.request.Request(f"{self.url}{path}", data, headers, method=method)  # noqa: S310 - see Target
@@ -90,13 +90,13 @@ class Endpoint:
 
 
 class Gateway(Endpoint):
-    """What is measured: the gateway's totals and purge."""
+    """The target's totals and purge."""
 
     def __init__(self, url: str) -> None:
         super().__init__("gateway", url)
 
     def totals(self, query: str = "") -> tuple[Totals, Totals]:
-        """Return everything settled since the purge, (default, fallback); or in the window that `query` says."""
+        """Return what was settled since the purge, (default, fallback); or in the window of `query`."""
         return self.read_totals(self.ask("GET", f"/payments-summary{query}"))
 
     def read_totals(self, body: bytes) -> tuple[Totals, Totals]:
@@ -109,7 +109,7 @@ class Gateway(Endpoint):
             raise EndpointError(f"gateway: {self.url}/payments-summary showed {text} instead of totals.") from error
 
     def purge(self, patience_s: float = PURGE_PATIENCE_S) -> None:
-        """Empty the totals. A 503 passes by itself, as it does just after a start, so it is asked again meanwhile."""
+        """Empty the totals. Retries after a 503, as there is just after a start, because it passes by itself."""
         until_s = time.monotonic() + patience_s
         while True:
             status, answer = self.try_ask("POST", "/purge-payments")
@@ -127,7 +127,7 @@ class Processor(Endpoint):
         self._token = token
 
     def set_token(self) -> None:
-        """Set the admin token to the one in use: fails at once, with its reason, if that is not the processor's."""
+        """Set the admin token to the one in use, which fails at once if it is not the processor's."""
         self.ask("PUT", "/admin/configurations/token", {"token": self._token})
 
     def behave(self, condition: Condition) -> None:
@@ -140,7 +140,7 @@ class Processor(Endpoint):
         self.ask("POST", "/admin/purge-payments")
 
     def totals(self, query: str = "") -> Totals:
-        """Return everything stored; or in the window that `query` says, which must have both its ends."""
+        """Return everything stored; or in the window of `query`, which must have both ends."""
         return self._totals(self.ask_json(f"/admin/payments-summary{query}"))
 
     def fee_percent(self) -> Decimal | None:

@@ -1,6 +1,6 @@
-"""What the load generator says while it runs: one console line of `load.js` becomes one of these events. Pure.
+"""The load generator's messages: one console line of `load.js` becomes one of these events. Pure.
 
-An event of another shape is None to `parse`, and its line is kept as a remark for when the run fails.
+`parse` returns any other line as text, which is shown if the run fails.
 """
 
 import json
@@ -12,14 +12,14 @@ SIDES = ("default", "fallback")
 
 @dataclass(frozen=True, slots=True)
 class Totals:
-    """How many payments, and how many cents in all."""
+    """The number of payments, and their sum in cents."""
 
     count: int
     cents: int
 
 
 class Summaries(NamedTuple):
-    """What was shown for the window [from_ms, to_ms] (UTC), default first; None for who gave no usable answer."""
+    """The totals for the window [from_ms, to_ms] (UTC), default first; None where there was no usable answer."""
 
     at_ms: int
     from_ms: int
@@ -35,14 +35,14 @@ class Started(NamedTuple):
 
 
 class Changed(NamedTuple):
-    """The processors have been put into the stage of this index."""
+    """The processors have been set to the stage of this index."""
 
     at_ms: int
     stage: int
 
 
 class Failed(NamedTuple):
-    """A payment was answered with something else than success; status 0 means not at all."""
+    """A payment was not answered with success; status 0 means not at all."""
 
     at_ms: int
     user: int
@@ -52,13 +52,13 @@ class Failed(NamedTuple):
 
 
 class Audited(NamedTuple):
-    """The two sides were asked the same question while payments went on."""
+    """Gateway and processors were asked for the same window during the load."""
 
     summaries: Summaries
 
 
 class Ended(NamedTuple):
-    """The load is over: what is settled by now counts as paid in time."""
+    """The load is over: what is settled by then counts as paid in time."""
 
     summaries: Summaries
 
@@ -84,7 +84,7 @@ def parse(line: str) -> Event | str | None:
 
 
 def _event(said: dict[str, Any]) -> Event:
-    """Build the event; raises KeyError, TypeError, IndexError or ValueError for what is none."""
+    """Build the event; raises KeyError, TypeError, IndexError or ValueError if it is none."""
     at_ms = int(said["at_ms"])
     match said["event"]:
         case "started":
@@ -113,5 +113,5 @@ def _totals(shown: dict[str, Any]) -> Totals:
 
 
 def differs(summaries: Summaries) -> bool:
-    """Whether the gateway's summary is not exactly the processors' one, counts and cents; no answer also differs."""
+    """Whether the gateway's summary differs from the processors' in counts or cents; no answer also differs."""
     return summaries.gateway is None or summaries.processors != summaries.gateway

@@ -1,4 +1,4 @@
-"""Is a summary exactly what the processors say? Windows to ask them for, and the comparison."""
+"""Checks that summaries are exactly what the processors have: windows to ask them for, and the comparison."""
 
 import json
 from collections.abc import Iterable
@@ -11,7 +11,7 @@ from tools.benchmark.events import Totals
 from tools.benchmark.openloop.messages import Sample
 from tools.benchmark.openloop.windows import CLOSED_MS, Window
 
-# An end that is left out: a processor shows everything if only one end is given, so both must be.
+# For an end that is left out: a processor shows everything if only one end is given, so it is given both.
 BEGINNING_MS = 946_684_800_000  # 2000
 END_MS = 4_102_444_800_000  # 2100
 NAMED_MAX = 10
@@ -20,17 +20,17 @@ _SECOND_MS = 1000
 
 @dataclass(slots=True)
 class Compared:
-    """How many answers were compared, how many of them said that their window was widened, and which were wrong."""
+    """How many answers were compared, how many of them had a widened window, and which were wrong."""
 
     count: int = 0
     widened: int = 0
-    open: int = 0  # not compared: their windows could still change
+    open: int = 0  # not compared, as their windows could still change
     wrong: int = 0
     examples: list[str] = field(default_factory=list)
 
 
 def windows_of(from_ms: int | None, to_ms: int | None, *, widened: bool) -> list[Window]:
-    """Return the windows that an answer may rightly be about: its own; if it says so, one widened to whole seconds."""
+    """Return the windows that an answer may cover: its own; if it says so, one widened to whole seconds."""
     starts = [BEGINNING_MS if from_ms is None else from_ms]
     ends = [END_MS if to_ms is None else to_ms]
     if widened and from_ms is not None:
@@ -47,9 +47,9 @@ def compare(samples: Iterable[Sample], gateway: Gateway, processors: Processors,
 
     Args:
         samples: the answers.
-        gateway: reads them.
-        processors: are asked.
-        quiet: nothing has been settled since they were given; else only windows that were closed then can be compared.
+        gateway: parses them.
+        processors: asked for the same windows.
+        quiet: nothing was settled since they were given; else only windows that could no longer change are compared.
     """
     compared = Compared()
     for sample in samples:

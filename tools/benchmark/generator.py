@@ -1,4 +1,4 @@
-"""Runs k6 on `load.js`: writes its plan, listens to its events, asks how far it is, and ends it, whatever happens."""
+"""Runs k6 on `load.js`: writes its plan, reads its events, polls its progress, and ends it, whatever happens."""
 
 import contextlib
 import json
@@ -25,14 +25,14 @@ TICK_S = 1.0
 PROGRESS_TIMEOUT_S = 0.5
 GRACE_S = 90.0  # beyond the load: starting 600 users, the last answers, writing the metrics
 REMARKS_MAX = 10
-# Collecting garbage four times as seldom as Go would by itself saves a quarter of k6's CPU (550 users, 2 cores), which
-# is taken from the same machine as the gateway's.
+# With a fourth of Go's usual garbage collections k6 takes a quarter less CPU (550 users, 2 cores). The gateway runs on
+# the same machine.
 GARBAGE = "GOGC=400"
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What k6 is to do: the members of load.js's plan. `run` is fresh for every run, `seed` makes amounts again."""
+    """The plan of load.js. `run` differs in every run; the same `seed` makes the same amounts."""
 
     scenario: Scenario
     run: str
@@ -44,7 +44,7 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class Generated:
-    """What a load left behind: k6's metrics, its own CPU seconds, and the last things it complained about."""
+    """The result of a load: k6's metrics, its own CPU seconds, and its last complaints."""
 
     metrics: dict[str, Any]
     cpu_s: float
@@ -68,7 +68,7 @@ def k6_path() -> Path:
 
 
 def document(plan: Plan, metrics_path: Path) -> dict[str, Any]:
-    """Return the plan as load.js reads it."""
+    """Return the plan in the form that load.js reads."""
     return {
         "scenario": to_document(plan.scenario),
         "run": plan.run,
@@ -109,7 +109,7 @@ def generate(plan: Plan, on_event: Callable[[Event], None], on_tick: Callable[[P
 
 @contextlib.contextmanager
 def _written(plan: Plan) -> Iterator[tuple[Path, Path]]:
-    """Write the plan into a folder of its own, for the time of a load; where it is, and where the metrics will be."""
+    """Write the plan into a folder of its own for one load; yields its path, and where the metrics will be."""
     try:
         folder = tempfile.TemporaryDirectory(prefix="bench-", ignore_cleanup_errors=True)
     except OSError as error:
@@ -124,7 +124,7 @@ def _written(plan: Plan) -> Iterator[tuple[Path, Path]]:
 
 
 def _command(plan_path: Path, port: int) -> list[str]:
-    """Return the command that starts k6 with this plan, to be asked on this port how far it is."""
+    """Return the command that starts k6 with this plan; k6 answers questions on its progress at this port."""
     options = ["--quiet", "--no-usage-report", "--no-color", "--log-format", "json", "--log-output", "stderr"]
     options += ["--address", f"127.0.0.1:{port}", "--env", f"PLAN={plan_path}"]
     return ["env", GARBAGE, str(k6_path()), "run", *options, str(SCRIPT)]
@@ -133,7 +133,7 @@ def _command(plan_path: Path, port: int) -> list[str]:
 def _listen(
     process: Popen[bytes], port: int, deadline_s: float, on_tick: Callable[[Progress], None]
 ) -> Iterator[Event | str]:
-    """Yield what k6 says until it closes its output; raises GeneratorError after `deadline_s`."""
+    """Yield k6's lines until it closes its output; raises GeneratorError after `deadline_s`."""
     stream = process.stderr
     if stream is None:
         raise GeneratorError("k6 was started without a pipe for what it says.")
@@ -151,13 +151,13 @@ def _listen(
 
 
 def _progress(port: int) -> Progress | None:
-    """Ask k6 itself, for its own counters: what is measured isn't disturbed. None while k6 can't be asked."""
+    """Ask k6 for its counters, which does not disturb the target. None while k6 can't be asked."""
     k6 = Endpoint("k6", f"http://127.0.0.1:{port}")
 
     def counter(name: str) -> int:
         status, shown = k6.try_ask("GET", f"/v1/metrics/{name}", timeout_s=PROGRESS_TIMEOUT_S)
         if status == HTTPStatus.NOT_FOUND:
-            return 0  # nothing has been added to it yet
+            return 0  # a counter to which nothing has been added yet
         return int(json.loads(shown)["data"]["attributes"]["sample"]["count"])
 
     try:

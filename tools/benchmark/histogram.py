@@ -1,6 +1,6 @@
 """Counts of latencies in bins whose width grows with the value, so that an hour of them takes a few kilobytes. Pure.
 
-The idea of HdrHistogram (Gil Tene): each power of two is split into the same number of bins. Here 128 of them, so a
+The idea is HdrHistogram's (Gil Tene): each power of two is split into the same number of bins. With 128 bins a
 percentile is at most 0.8 % too high, and values below 256 are exact. Values are whole microseconds.
 """
 
@@ -28,7 +28,7 @@ def highest_in(number: int) -> int:
 
 
 class Histogram:
-    """Whole microseconds, counted by bin; the greatest is kept exactly."""
+    """Whole microseconds, counted by bin; the greatest value is exact."""
 
     __slots__ = ("bins", "max_us")
 
@@ -44,7 +44,7 @@ class Histogram:
             self.max_us = value_us
 
     def add(self, other: "Histogram") -> None:
-        """Count everything that another one has counted."""
+        """Add the counts of another histogram."""
         for number, count in other.bins.items():
             self.bins[number] = self.bins.get(number, 0) + count
         self.max_us = max(self.max_us, other.max_us)
@@ -55,7 +55,7 @@ class Histogram:
         return sum(self.bins.values())
 
     def quantiles_us(self, shares: Iterable[float]) -> list[int]:
-        """Return for each share, in rising order, the value that so many are not above; 0 if there are none."""
+        """Return the quantile of each share, in rising order; 0 if there are no values."""
         found: list[int] = []
         passed, numbers, count = 0, iter(sorted(self.bins)), self.count
         value_us = 0
@@ -68,7 +68,7 @@ class Histogram:
         return found
 
     def latency(self) -> Latency:
-        """Return the distribution in milliseconds, as it is shown everywhere."""
+        """Return the distribution in milliseconds."""
         if not self.bins:
             return NONE
         p50, p90, p99, p999 = (each / _US_PER_MS for each in self.quantiles_us((0.5, 0.9, 0.99, 0.999)))
@@ -76,7 +76,7 @@ class Histogram:
 
 
 def together(histograms: Iterable[Histogram]) -> Histogram:
-    """Return one histogram of all that these have counted."""
+    """Return the sum of these histograms."""
     whole = Histogram()
     for each in histograms:
         whole.add(each)

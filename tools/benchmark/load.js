@@ -1,7 +1,6 @@
-// The contest's load as a k6 script, using k6's built-in modules only. What to do is in the plan (a JSON file whose
-// path is in the variable PLAN, written by generator.py): nothing about a particular load stands here. What happened
-// is said in two ways: as metrics, written to the plan's `metrics_path` at the end, and as events, one JSON object per
-// console line, read while the load runs.
+// The contest's load as a k6 script, using k6's built-in modules only. The load is described by the plan, a JSON file
+// that generator.py writes and whose path is in the variable PLAN. The results are metrics, written to the plan's
+// `metrics_path` at the end, and events, one JSON object per console line, read while the load runs.
 
 import { sleep } from "k6";
 import { sha256 } from "k6/crypto";
@@ -14,7 +13,7 @@ const { scenario } = plan;
 const { load, amount, audit, stages, rules } = scenario;
 
 const ANSWER_TIMEOUT = "1500ms"; // the contest's client gives up here
-const FAILURES_TOLD_MAX = 20; // per user: beyond that only the counters tell
+const FAILURES_TOLD_MAX = 20; // per user; further ones are only counted
 const SEED_DIGITS = 12;
 const OK = [200, 201, 202, 204];
 
@@ -48,7 +47,7 @@ export const options = {
       duration: `${load.duration_s}s`,
       exec: "compare",
       executor: "constant-vus",
-      gracefulStop: "3s", // an audit under way is told; the sleep after it must not delay the end
+      gracefulStop: "3s", // lets an audit under way finish, but not the sleep after it
       vus: 1,
     }],
     ...stages.map((stage, index) => [`stage_${index}`, {
@@ -101,13 +100,13 @@ function stageNow() {
 }
 
 // Cents of {totalRequests, totalAmount}; a JSON number of at most 2 decimals becomes whole cents exactly. Throws for
-// anything else: a number that is none would be written as null, and the whole event would not be understood.
+// anything else: NaN would be written as null, which makes the whole event unreadable.
 function totals(part) {
   if (!Number.isInteger(part.totalRequests) || !Number.isFinite(part.totalAmount)) throw new Error("no totals");
   return { count: part.totalRequests, cents: Math.round(part.totalAmount * 100) };
 }
 
-// The totals all three sides show for a window; a side that does not answer, or not with totals, is null.
+// The totals of gateway and both processors for a window; null where there is no answer with totals.
 function summaries(fromMs, toMs) {
   const window = `from=${new Date(fromMs).toISOString()}&to=${new Date(toMs).toISOString()}`;
   const [byDefault, byFallback, byGateway] = http.batch([

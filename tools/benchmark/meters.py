@@ -1,4 +1,4 @@
-"""Reads what containers and the machine have used so far: a meter is read when the load starts and when it ends."""
+"""Reads what containers and the machine have used so far; this is done when the load starts and when it ends."""
 
 import time
 from collections.abc import Collection
@@ -9,14 +9,14 @@ from tools.benchmark import cgroup
 from tools.benchmark.containers import Container
 
 _IDLE_COLUMNS = slice(3, 5)  # idle and iowait of /proc/stat's first line (proc(5))
-_SHARED_COLUMNS = 8  # user to steal; the guest columns after them are counted in user and nice already
+_SHARED_COLUMNS = 8  # user to steal; user and nice include the guest columns after them
 
 
 @dataclass(frozen=True, slots=True)
 class Metered:
     """One container's use of CPU and memory between two readings; None if either of them is missing.
 
-    `ended`: it was read before and not to the end, or began anew.
+    `ended`: only the first reading succeeded, or the container was restarted in between.
     """
 
     service: str
@@ -26,10 +26,7 @@ class Metered:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """What the meters show at one moment: readings by container id, and the machine's CPU time by use.
-
-    `at_s` is when, by `time.monotonic()`.
-    """
+    """All meters at one moment, `at_s` by `time.monotonic()`: readings by container id, and the machine's CPU time."""
 
     readings: dict[str, cgroup.Reading]
     machine: tuple[int, int]  # (idle, all) in ticks
@@ -41,7 +38,7 @@ def _read_text(path: str) -> str:
 
 
 def snapshot(containers: list[Container]) -> Snapshot:
-    """Read all meters now; a container that can't be read (gone, or not ours to read) is left out."""
+    """Read all meters now; a container that can't be read (gone, or without permission) is left out."""
     readings = {}
     for container in containers:
         try:
@@ -53,7 +50,7 @@ def snapshot(containers: list[Container]) -> Snapshot:
 
 
 def machine_ticks(proc_stat: str) -> tuple[int, int]:
-    """Return (idle, all) ticks of all CPUs together, out of /proc/stat."""
+    """Return (idle, all) ticks of all CPUs together, from /proc/stat."""
     columns = [int(number) for number in proc_stat.splitlines()[0].split()[1:]]
     return sum(columns[_IDLE_COLUMNS]), sum(columns[:_SHARED_COLUMNS])
 
@@ -61,7 +58,7 @@ def machine_ticks(proc_stat: str) -> tuple[int, int]:
 def between(
     containers: list[Container], start: Snapshot, end: Snapshot, *, ended: Collection[str] = ()
 ) -> list[Metered]:
-    """Return each container's use between two snapshots; those of `ended` are known to have ended before or after."""
+    """Return each container's use between two snapshots; `ended`: those known to have ended before or after."""
     metered = []
     for container in containers:
         first, last = (each.readings.get(container.container_id) for each in (start, end))
@@ -72,12 +69,12 @@ def between(
 
 
 def ended_between(containers: list[Container], start: Snapshot, end: Snapshot) -> set[str]:
-    """Return the ids of those that ended between two snapshots, or began anew."""
+    """Return the ids of the containers that ended or were restarted between two snapshots."""
     whole = between(containers, start, end)
     return {each.container_id for each, metered in zip(containers, whole, strict=True) if metered.ended}
 
 
 def idle_percent(start: Snapshot, end: Snapshot) -> float:
-    """Return how much of the machine did nothing between two snapshots; 0 if they are the same moment."""
+    """Return the idle share of the machine between two snapshots, in percent; 0 if they are the same moment."""
     idle, whole = (later - earlier for earlier, later in zip(start.machine, end.machine, strict=True))
     return 100 * idle / whole if whole else 0.0

@@ -1,4 +1,4 @@
-"""Runs the open-loop generator: hands it its plan, listens to its messages, and ends it, whatever happens."""
+"""Runs the open-loop generator: passes it its plan, reads its messages, and ends it, whatever happens."""
 
 import fcntl
 import sys
@@ -16,7 +16,7 @@ from tools.benchmark.targets import ROOT
 
 GRACE_S = 30.0  # beyond the load: its start, and the last answers
 REMARKS_MAX = 10
-# The generator must never wait for its listener, who may be waiting for a slow processor: several minutes of lines.
+# Room for several minutes of lines: the generator must never wait for the bench, which may wait for a slow processor.
 PIPE_BYTES = 1 << 20
 COMMAND = (sys.executable, "-m", "tools.benchmark.openloop")
 
@@ -24,13 +24,13 @@ COMMAND = (sys.executable, "-m", "tools.benchmark.openloop")
 def run_load(
     plan: LoadPlan, on_message: Callable[[Message], None], on_tick: Callable[[], None], tick_s: float
 ) -> list[str]:
-    """Run the load to its end and return what was said beside messages; raises GeneratorError if it could not be run.
+    """Run the load to its end and return the lines that are no messages; raises GeneratorError if it could not be run.
 
     Args:
         plan: what to do.
         on_message: called at once for each message.
         on_tick: called about every `tick_s`.
-        tick_s: as said.
+        tick_s: seconds between two calls of `on_tick`.
     """
     plans.check(plan)
     remarks: deque[str] = deque(maxlen=REMARKS_MAX)

@@ -30,8 +30,8 @@ from tools.benchmark.tally import Tally
 from tools.benchmark.targets import Target
 from tools.benchmark.text import alarm_lines
 
-AMOUNT = Amount(100, 9999)  # every payment another one: a sum tells more about which payments are in it
-ROWS_MAX = 400_000  # payments that are compared one by one at the end; of more, only counts and sums are
+AMOUNT = Amount(100, 9999)  # every payment has another amount, so that a sum tells more about which payments are in it
+ROWS_MAX = 400_000  # payments that are compared one by one at the end; if there are more, only counts and sums are
 TICK_S = 1.0
 _RUN_BYTES = 4
 _NS_PER_MS = 1_000_000
@@ -39,7 +39,7 @@ _NS_PER_MS = 1_000_000
 
 @dataclass(frozen=True, slots=True)
 class Setup:
-    """Against what, and how; the same for every command."""
+    """The target and the options that every command has."""
 
     target: Target
     processors: Processors
@@ -49,7 +49,7 @@ class Setup:
 
 
 class Poll(NamedTuple):
-    """How many payments both processors had stored at a moment of `time.monotonic_ns()`."""
+    """How many payments each processor had stored at a moment of `time.monotonic_ns()`."""
 
     at_ns: int
     default: int
@@ -63,10 +63,10 @@ class Poll(NamedTuple):
 
 @dataclass(slots=True)
 class Observed:
-    """What one load left: snapshots and polls are taken when a phase begins, and when all is sent; polls also between.
+    """What was observed of one load. Snapshots and polls are taken when a phase begins and when all is sent.
 
-    `at_edges` are the polls at those moments, None where the processors did not answer; `accepted_before` were accepted
-    by earlier loads of the same run.
+    Further polls are taken in between. `at_edges` are the polls at the beginnings and the end, None where the
+    processors did not answer. `accepted_before` payments were accepted by earlier loads of the same run.
     """
 
     phases: Sequence[Phase]
@@ -81,26 +81,26 @@ class Observed:
 
 @dataclass(frozen=True, slots=True)
 class Hooks:
-    """What a command does while its load runs: when a phase of that name begins, and at every tick."""
+    """Callbacks of a command while its load runs: when a phase of that name begins, and at every tick."""
 
     on_phase: Callable[[str], None] = lambda _: None
     on_tick: Callable[[], None] = lambda: None
 
 
 class Settlement(NamedTuple):
-    """Seconds until all was settled (None: never in the time allowed), and what is wrong with the money, if known."""
+    """Seconds until all was settled (None: not in the time allowed), and what is wrong with the money, if known."""
 
     quiet_s: float | None
     findings: Findings | None
 
 
 class OpenRun:
-    """A context: it begins with calm processors and empty books, and ends with calm processors.
+    """A context manager: it begins with calm processors and no payments anywhere, and ends with calm processors.
 
     Attributes:
         ours, theirs: the containers of the target and of the processors.
-        run: which ids its payments have.
-        first_at_ms: nothing was paid before, UTC.
+        run: determines its payments' ids.
+        first_at_ms: no payment was made before this moment, UTC.
         answered, audits: of all its loads together.
     """
 
@@ -114,7 +114,7 @@ class OpenRun:
         self.audits: list[Summaries] = []
         self.notes: list[str] = []
         self._start = Snapshot({}, (0, 0), 0.0)
-        self._ended: set[str] = set()  # in any load: a phase that is not metered tells nothing of it
+        self._ended: set[str] = set()  # in any load, as some phases are not metered
         self._address = ("", 0)
         self._next_turn = 0
         self._failed: dict[str, int] = {}
@@ -138,9 +138,9 @@ class OpenRun:
         calm(self.setup.processors)
 
     def _find_address(self) -> tuple[str, int]:
-        """Return where to send: the container itself rather than docker's proxy for localhost, whose CPU is no one's.
+        """Return where to send: to the container itself, not to docker's proxy for localhost, whose CPU nobody counts.
 
-        Requests of another machine don't go through that proxy either: the kernel hands them on.
+        Requests from another machine don't go through that proxy either: the kernel forwards them.
         """
         target = self.setup.target
         direct = containers.address_of(self.ours, target.local_port) if target.local_port else None
@@ -159,7 +159,7 @@ class OpenRun:
         tick_s: float = TICK_S,
         audit_every_s: float = AUDIT_EVERY_S,
     ) -> Observed:
-        """Run a load of these phases to its end; its payments go on where those of the last one ended."""
+        """Run a load of these phases to its end; its payments' numbers continue those of the load before."""
         setup = self.setup
         observed = Observed(phases, Tally(len(phases)), time.time_ns() // _NS_PER_MS, self.answered.accepted)
         observer = _Observer(self, observed, hooks or Hooks(), audit_every_s)
@@ -180,7 +180,7 @@ class OpenRun:
         return observed
 
     def _add(self, observed: Observed) -> None:
-        """Count the answers of a load, keep its audits, and look which containers have not lived to its end."""
+        """Count the answers of a load, keep its audits, and find the containers that ended during it."""
         self.audits += observed.audits
         self._ended |= meters.ended_between(self.ours + self.theirs, self._start, observed.snapshots[-1])
         whole, last = observed.tally.whole(), self.answered
@@ -201,7 +201,7 @@ class OpenRun:
         return payments.correlation_id(self.run, USER, turn)
 
     def settle(self) -> Settlement:
-        """Wait until everything accepted is settled, then check the books; processors must be calm."""
+        """Wait until everything accepted is settled, then check the money; processors must be calm."""
         setup, answered = self.setup, self.answered
         if not setup.target.settles:
             return Settlement(None, None)
@@ -245,7 +245,7 @@ class _Observer:
         self._phase = 0
 
     def on_message(self, message: Message) -> None:
-        """Take in one message, at the moment it is said."""
+        """Process one message, as soon as it comes."""
         self._observed.tally.on_message(message)
         if isinstance(message, Began):
             self._phase = message.phase
@@ -268,7 +268,7 @@ class _Observer:
         self._run.screen.live(self._line(poll))
 
     def _poll(self) -> Poll | None:
-        """Return how much is stored now; None if the target stores nothing or a processor does not answer."""
+        """Return how many payments are stored now; None if the target pays nothing or a processor does not answer."""
         if not self._run.setup.target.settles:
             return None
         try:

@@ -1,17 +1,17 @@
-"""The best profit possible for someone who knows all stages beforehand and routes perfectly. Pure.
+"""The best possible profit if all stages are known beforehand and routing is perfect. Pure.
 
-Every payment is of the same worth, may wait as long as it likes, and must be stored when the load ends. A payment sent
-at a moment is stored if its delay, as it is at that moment, is over before the end, and the processor is not failing
-*then* (that is how the processors work: they sleep first and look at the flag afterwards). A processor runs at most
-`RUNNING_MAX` at a time, so while its delay is d seconds it takes `RUNNING_MAX` / d a second; without one, any number.
+All payments are worth the same, may wait for any time, and must be stored when the load ends. A payment is stored if
+the delay that is set when it is sent is over before the end, and the processor is not failing *then* (the processors
+sleep first and read the flag afterwards). A processor runs at most `RUNNING_MAX` payments at a time, so with a delay of
+d seconds it takes `RUNNING_MAX` / d a second; without a delay, any number.
 
-Payments are due as the users grow. The most that default can take is what it takes if it is given whatever waits, at
-any moment that is any good; the most that both can take together follows in the same way. And there is a way to have
-both at once (payments matched to places form a transversal matroid: a best set of places at default can be extended to
-a best set of all places), so fallback gets the difference.
+Payments are due as the users grow. Default takes most if it is given all waiting payments at every moment from which
+they are stored; the most that both take together follows in the same way. Both can be had at once (payments matched to
+places form a transversal matroid: a best set of places at default can be extended to a best set of all places), so
+fallback gets the difference.
 
-It looks at no audits: a payment under way for longer than an audit looks back may cost the fine, and an oracle that
-minded would earn a little less.
+Audits are ignored: a payment under way for longer than an audit looks back may cost the fine, and an oracle that
+avoided this would earn a little less.
 """
 
 from collections.abc import Callable, Iterator
@@ -22,13 +22,13 @@ from fractions import Fraction
 from tools.benchmark.scenario import Condition, Load, Scenario, Stage
 
 RUNNING_MAX = 800  # the contest's processor: Endpoints.cs, AddConcurrencyLimiter
-STEP_MS = 5  # time is looked at in steps of this
+STEP_MS = 5  # the step of time
 _MS_PER_S = 1000
 
 
 @dataclass(frozen=True, slots=True)
 class Oracle:
-    """How many payments it has stored where when the load ends, and what that earns, in cents."""
+    """How many payments it has stored at each processor when the load ends, and what that earns, in cents."""
 
     default: int
     fallback: int
@@ -36,7 +36,7 @@ class Oracle:
     profit_cents: Decimal
 
     def share_of(self, profit_cents: Decimal) -> Decimal | None:
-        """Return another profit as a fraction of this one; None if there is none to be made."""
+        """Return another profit as a fraction of this one; None if this one is 0."""
         return profit_cents / self.profit_cents if self.profit_cents else None
 
 
@@ -64,7 +64,7 @@ def stored_most(scenario: Scenario, accepted: int, sides: list[Callable[[Stage],
 
 
 def rates_per_step(scenario: Scenario, side: Callable[[Stage], Condition]) -> Iterator[Fraction | None]:
-    """Yield how many payments sent in each step one processor stores in time; None for any number."""
+    """Yield for each step how many payments sent in it one processor stores in time; None for any number."""
     end_ms = scenario.load.duration_s * _MS_PER_S
     stages = [(stage.at_s * _MS_PER_S, side(stage)) for stage in scenario.stages]
 

@@ -1,4 +1,4 @@
-"""What all runs have in common, whatever made their load: use, audits, faults, figures; and as plain JSON values. Pure.
+"""What the results of all runs have in common: use, audits, faults, figures; and the conversion to JSON. Pure.
 
 `card` is the outcome of the contest's load, `sheet` that of an open-loop command.
 """
@@ -16,7 +16,7 @@ from tools.benchmark.meters import Metered
 from tools.benchmark.reconcile import Findings
 
 NS_PER_US = 1000
-MACHINE_BOUND_BELOW_PERCENT = 10.0  # with less than this idle, the machine was measured, not the gateway
+MACHINE_BOUND_BELOW_PERCENT = 10.0  # with less than this idle, the machine was the limit, not the gateway
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +58,7 @@ class Outcome(ABC):
 
     @abstractmethod
     def faults(self) -> list[str]:
-        """Return a sentence for everything that must not happen in any run; none for a good one."""
+        """Return a message for everything that must not happen in any run; none for a good one."""
 
     @abstractmethod
     def figures(self) -> dict[str, float | None]:
@@ -66,11 +66,11 @@ class Outcome(ABC):
 
     @property
     def differences(self) -> list[Summaries]:
-        """The audits in which the two sides did not show the same."""
+        """The audits in which gateway and processors differ."""
         return [audit for audit in self.audits if differs(audit)]
 
     def load_faults(self) -> list[str]:
-        """Return the faults of any load: audits that differ, and containers that did not live through it."""
+        """Return the faults of any load: audits that differ, and containers that ended during it."""
         wrong = [f"{len(self.differences)} of {len(self.audits)} audits differ."] if self.differences else []
         return wrong + [
             f"{each.service} ended during the load, and was started anew or is gone."
@@ -95,13 +95,13 @@ class Outcome(ABC):
 
 
 def settlement_faults(quiet_s: float | None, findings: Findings | None) -> list[str]:
-    """Return the faults of what was to be settled after a load, and of the money."""
+    """Return the faults in settling after a load, and in the money."""
     late = [] if quiet_s is not None else ["Not everything accepted was settled in the time allowed."]
     return late + money_faults(findings)
 
 
 def money_faults(findings: Findings | None) -> list[str]:
-    """Return a sentence for everything that is wrong with the money; None: it could not be looked at."""
+    """Return a message for everything that is wrong with the money; None: it could not be checked."""
     if findings is None:
         return ["The books could not be compared."]
     wrong = [

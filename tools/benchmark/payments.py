@@ -1,9 +1,9 @@
-"""Which payments a load makes: the id and the amount of each follow from the run, the user and the turn.
+"""The payments of a load: id and amount of each are computed from the run, the user and the turn.
 
-So the generator need not write down what it sent, and what is missing at the end can be named. `load.js` computes the
-same; `test_generator.py` holds the two together. Ids are SHA-256 cut to the shape of a version 4 UUID (RFC 9562 § 5.4),
-as evenly spread as random ones. `run` is fresh for every run: a gateway remembers ids, so the same ids sent twice
-would rightly never be charged. Amounts follow from `seed` instead, so that a load can be made again.
+So the generator need not record what it sent, and missing payments can be named at the end. `load.js` computes the
+same; `test_generator.py` checks that. Ids are SHA-256 cut to the shape of a version 4 UUID (RFC 9562 § 5.4), as evenly
+spread as random ones. `run` differs in every run: a gateway remembers ids, so it would not charge the same ids again.
+Amounts depend on `seed` instead, so that a load can be repeated.
 """
 
 from collections.abc import Iterator
@@ -13,7 +13,7 @@ from typing import NamedTuple
 from tools.benchmark.scenario import Amount
 
 _VARIANT = "89ab"  # the first digit of a UUID's fourth group carries two fixed bits
-_STRIDE = 1_000_003  # a prime, beyond any range: it has no factor in common with one
+_STRIDE = 1_000_003  # a prime greater than any range, so it has no common factor with one
 _SEED_DIGITS = 12  # 48 bits: exact in a JavaScript number, far wider than any range of amounts
 
 
@@ -42,9 +42,9 @@ def amount_cents(seed: int, amount: Amount, user: int, turn: int) -> int:
 
 
 def spread_cents(seed: int, amount: Amount, turn: int) -> int:
-    """Return the cents of the `turn`-th payment of a load at a constant rate: as wide a spread, for less CPU.
+    """Return the cents of the `turn`-th payment of a load at a constant rate; takes less CPU than `amount_cents`.
 
-    Neighbours are far apart, and every amount of the range comes before the first one comes again.
+    Consecutive amounts are far apart, and every amount of the range comes once before any repeats.
     """
     spread = amount.cents_max - amount.cents_min + 1
     return amount.cents_min + (seed + turn * _STRIDE) % spread

@@ -1,4 +1,4 @@
-"""Before and after a load: which containers to meter, processors set and emptied, processors calm again."""
+"""Before and after a load: finds the containers to meter, sets and empties the processors, makes them calm again."""
 
 from typing import NamedTuple
 
@@ -11,7 +11,7 @@ from tools.benchmark.targets import Target, local_port
 
 
 class Found(NamedTuple):
-    """The target's containers and the processors', and a sentence if docker did not tell which there are."""
+    """The target's containers and the processors', and a message if docker did not list them."""
 
     ours: list[Container]
     theirs: list[Container]
@@ -19,7 +19,7 @@ class Found(NamedTuple):
 
 
 def metered(target: Target, processors: Processors) -> Found:
-    """Return whose meters are to be read, each container once: both processors may belong to one project."""
+    """Return the containers to meter, each once: both processors may belong to one project."""
     try:
         found = containers.running()
     except DockerError as error:
@@ -33,7 +33,7 @@ def metered(target: Target, processors: Processors) -> Found:
 
 
 def prepare(target: Target, processors: Processors, conditions: tuple[Condition, Condition] = (CALM, CALM)) -> None:
-    """Put both processors into these conditions and empty all books; raises EndpointError."""
+    """Put both processors into these conditions, and empty them and the gateway's totals; raises EndpointError."""
     for processor, condition in zip(processors, conditions, strict=True):
         processor.set_token()
         processor.behave(condition)
@@ -45,7 +45,7 @@ def prepare(target: Target, processors: Processors, conditions: tuple[Condition,
 
 
 def behave(processors: Processors, condition: Condition) -> None:
-    """Put both processors into one condition; tries both before it raises EndpointError."""
+    """Put both processors into the same condition; tries both before it raises EndpointError."""
     problems = []
     for processor in processors:
         try:
@@ -57,6 +57,6 @@ def behave(processors: Processors, condition: Condition) -> None:
 
 
 def calm(processors: Processors) -> None:
-    """Put both processors back to answering at once, uninterrupted; tries both before it raises EndpointError."""
+    """Make both processors answer at once again, uninterrupted; tries both before it raises EndpointError."""
     with stopping.put_off():
         behave(processors, CALM)

@@ -1,4 +1,4 @@
-"""The line that shows where a run is: rewritten each second on a terminal, written now and then into a file."""
+"""The progress line of a run: rewritten each second on a terminal, written now and then into a file."""
 
 import shutil
 import time
@@ -27,12 +27,12 @@ def line_of(scenario: Scenario, progress: Progress, *, since_start_s: float, sta
 
 
 class Screen:
-    """Writes to a stream: lines that stay, and one that is replaced. Raises UnreadError if nobody reads it any more.
+    """Writes lines that stay, and one that is replaced, to a stream. Raises UnreadError if nobody reads it any more.
 
     Args:
         stream: where to write.
-        clock_s: the time, in seconds; tests give their own.
-        columns: how wide a terminal is, asked anew each time.
+        clock_s: the time, in seconds; tests pass their own.
+        columns: returns the terminal's present width.
     """
 
     def __init__(
@@ -49,7 +49,7 @@ class Screen:
         self._next_s = clock_s()
 
     def live(self, line: str) -> None:
-        """Show a line that the next one replaces, cut to what fits: of one that is broken only the end is replaced."""
+        """Show a line that the next one replaces, cut to the width: of a wrapped line only the end is replaced."""
         if self._rewrites:
             self._write(REWRITE + line[: self._columns() - 1])
             self._live = True

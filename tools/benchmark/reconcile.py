@@ -1,7 +1,7 @@
-"""Is the money right? Compares what was accepted with what the processors hold and the gateway says. Pure.
+"""Is the money right? Compares what was accepted with what the processors have stored and the gateway reports. Pure.
 
-Asked once all is quiet. With the processors' rows every payment is looked at; without them (the contest's own
-processors list none) only counts and sums are, and a payment charged twice can hide behind one that was lost.
+Done once everything is settled. With the processors' rows every payment is checked. Without them (the contest's own
+processors list none) only counts and sums are, and a payment charged twice can cancel out one that was lost.
 """
 
 from collections import Counter
@@ -12,7 +12,7 @@ from typing import NamedTuple
 from tools.benchmark.events import SIDES, Totals
 from tools.benchmark.payments import Sent
 
-NAMED_MAX = 20  # ids named per kind of fault: enough to look into, the count tells the rest
+NAMED_MAX = 20  # ids shown per kind of fault: enough to investigate
 
 Pair = tuple[Totals, Totals]
 
@@ -27,7 +27,7 @@ class Row(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Answered:
-    """How payments were answered; `by_status` counts the failures told (0: no answer), `cents` is what was accepted."""
+    """How payments were answered; `by_status` counts the failures (0: no answer), `cents` is the sum accepted."""
 
     accepted: int
     cents: int
@@ -59,10 +59,10 @@ class Findings:
     Attributes:
         by_row: whether every row was looked at; if not, `twice` and `altered` are unknown and stay 0.
         twice: ids charged more than once, at both processors or at one.
-        lost: payments accepted and not paid; ids are those known to be missing between two that are there.
-        unasked: payments paid although this load never sent them, or was told that they were refused.
+        lost: payments accepted and not paid; its ids are those surely sent and neither stored nor refused.
+        unasked: payments paid although this load never sent them, or got a refusal for them.
         altered: payments whose amount at the processor is not the one sent.
-        disagreements: a sentence for each total that the gateway and a processor don't agree on.
+        disagreements: a message for each total that differs between the gateway and a processor.
     """
 
     by_row: bool
@@ -78,7 +78,7 @@ def _finding(ids: list[str], count: int | None = None) -> Finding:
 
 
 def disagreements(books: Books) -> list[str]:
-    """Return one sentence per processor whose totals the gateway reports otherwise."""
+    """Return one message per processor whose totals the gateway reports wrongly."""
     return [
         f"{side}: the gateway says {ours.count:,} payments, {ours.cents:,} cents; "
         f"the processor has {theirs.count:,}, {theirs.cents:,} cents"
@@ -88,7 +88,7 @@ def disagreements(books: Books) -> list[str]:
 
 
 def by_totals(answered: Answered, books: Books) -> Findings:
-    """Compare counts only: what can be told without the rows."""
+    """Compare counts and sums only: all that is possible without the rows."""
     settled = sum(side.count for side in books.processors)
     settled_cents = sum(side.cents for side in books.processors)
     wrong = disagreements(books)
@@ -115,7 +115,7 @@ def by_rows(
 
     Args:
         answered: how all payments were answered.
-        failed: by id, the HTTP status of those without success (0: no answer); of very many not all are told.
+        failed: by id, the HTTP status of those without success (0: no answer); if very many, not all are in it.
         books: the totals.
         rows: what each processor has stored.
         sent: by id, every payment that this run could have sent.
@@ -125,7 +125,7 @@ def by_rows(
     strangers = [each for each in stored if each not in sent]
     altered = [each for each, cents in amounts.items() if each in sent and sent[each].amount_cents != cents]
     refused_but_paid = [each for each in stored if failed.get(each, 0)]
-    # an unanswered payment may or may not have been taken: either is right
+    # an unanswered payment may or may not have been accepted: both are right
     paid = sum(1 for each in stored if each in sent and each not in failed)
     untold = max(answered.refused + answered.unanswered - len(failed), 0)
     lost_count = max(answered.accepted - paid, 0)

@@ -1,4 +1,4 @@
-"""From a load that was observed to its sheet: what was answered, stored and used in each phase and in all of them."""
+"""Makes the sheet of an observed load: what was answered, stored and used in each phase and in all of them."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field

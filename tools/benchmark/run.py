@@ -1,4 +1,4 @@
-"""One run under the contest's load, in order: prepare, meter, load, settle, check. Returns its score card."""
+"""Carries out one run under the contest's load: prepare, meter, load, settle, check. Returns its score card."""
 
 import dataclasses
 import secrets
@@ -34,7 +34,7 @@ _NONE = Totals(0, 0)
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """What is to be run, against what; the same order can be carried out again."""
+    """A run to be carried out: the load and the target. The same order can be carried out again."""
 
     target: Target
     processors: Processors
@@ -45,7 +45,7 @@ class Order:
 
 @dataclass(slots=True)
 class Recorder:
-    """Keeps what the generator says, reads the meters when the load starts and ends, and shows where it is."""
+    """Keeps the generator's events, reads the meters when the load starts and ends, and shows the progress."""
 
     scenario: Scenario
     metered: list[Container]
@@ -59,7 +59,7 @@ class Recorder:
     failures: list[Failed] = dataclasses.field(default_factory=list)
 
     def on_event(self, event: Event) -> None:
-        """Take in one event, at the moment it is said."""
+        """Process one event, as soon as it comes."""
         match event:
             case Started(at_ms):
                 self.started_at_ms, self.start = at_ms, meters.snapshot(self.metered)
@@ -85,7 +85,7 @@ class Recorder:
 def carry_out(order: Order, screen: Screen, settle_s: float = SETTLE_S) -> Card:
     """Run the load once and return its card; the processors are calm afterwards, whatever happens.
 
-    Raises BenchError if the load could not be run; what the gateway did wrong is in the card.
+    Raises BenchError if the load could not be run. The gateway's faults are in the card.
     """
     found = metered(order.target, order.processors)
     first = order.scenario.stages[0]
@@ -96,7 +96,7 @@ def carry_out(order: Order, screen: Screen, settle_s: float = SETTLE_S) -> Card:
     try:
         prepare(order.target, order.processors, (first.default, first.fallback))
         generated = generate(plan, recorder.on_event, recorder.on_tick)
-        calm(order.processors)  # what still waits is to be settled now; again below, for a run that failed
+        calm(order.processors)  # so that waiting payments get settled; `finally` is for a run that failed
         return _card(order, run, recorder, generated, found, screen, settle_s)
     finally:
         calm(order.processors)
@@ -111,7 +111,7 @@ def _card(
     screen: Screen,
     settle_s: float,
 ) -> Card:
-    """Wait until all is settled, check the books, and put the card together."""
+    """Wait until all is settled, check the money, and make the card."""
     start, end, ended, started_at_ms = recorder.start, recorder.end, recorder.ended, recorder.started_at_ms
     if start is None or end is None or ended is None or started_at_ms is None:
         raise GeneratorError("The load never started, or never ended. " + " | ".join(generated.remarks))
@@ -158,7 +158,7 @@ def _answered(recorder: Recorder, generated: Generated) -> Answered:
 
 
 def money_of(scenario: Scenario, ended: Summaries) -> tuple[tuple[Totals, Totals], str | None]:
-    """Return what was settled when the load ended, by the side the rules name, and a note if that did not answer."""
+    """Return what was settled at the load's end, as told by the side in the rules, and a note if it did not answer."""
     processors = (ended.processors[0] or _NONE, ended.processors[1] or _NONE)
     if scenario.rules.money_from == "gateway":
         if ended.gateway is None:
@@ -190,9 +190,9 @@ def settle(
     screen: Screen,
     settle_s: float,
 ) -> Settled:
-    """Wait until everything accepted is settled and both sides agree, `settle_s` at the most; then check the books.
+    """Wait until everything accepted is settled and both sides agree, `settle_s` at the most; then check the money.
 
-    They are read anew once nothing of this load can sleep in a processor any more; `quiet_s` is not about that wait.
+    The totals are read again once no payment can sleep in a processor any more; `quiet_s` excludes that wait.
     """
     ended_s = (recorder.ended.at_ms if recorder.ended else 0) / _MS_PER_S
     gateway = Gateway(order.target.url)
@@ -210,10 +210,10 @@ def settle(
 
 
 def _check(order: Order, run: str, recorder: Recorder, answered: Answered, books: Books) -> Findings:
-    """Compare the books with everything that this load could have sent."""
+    """Compare the totals with everything that this load could have sent."""
     load, stages = order.scenario.load, order.scenario.stages
     failed = {payments.correlation_id(run, each.user, each.turn): each.status for each in recorder.failures}
-    users = load.users_end + 1 + len(stages)  # k6 numbers all its users, the auditor's and the stages' too
+    users = load.users_end + 1 + len(stages)  # k6 numbers all its users, including those for audits and stages
     turns = load.duration_s // load.pause_s + 2
     possible = payments.possible(run, order.seed, order.scenario.amount, users=users, turns=turns)
     return settling.check(order.processors, answered, failed, books, lambda: dict(possible))

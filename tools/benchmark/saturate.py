@@ -1,4 +1,4 @@
-"""`bench saturate`: a constant rate of payments, accepted and settled; the highest such rate; and twice as much."""
+"""`bench saturate`: can a constant rate be sustained, which rate is the highest, and what happens at twice the rate?"""
 
 import dataclasses
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ from tools.benchmark.search import CLOSE_ENOUGH, Search
 from tools.benchmark.sheet import Goal, PhaseRow, Sheet
 from tools.benchmark.tally import Counts
 
-WARM_UP_MS = 2_000  # the meters are read after it: what a start costs is not what a payment costs
+WARM_UP_MS = 2_000  # the meters are read after it, so that the cost of the start is left out
 BEYOND_S = 10
 AFTER_S = 20
 BEYOND_FACTOR = 2
