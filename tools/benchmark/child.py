@@ -31,7 +31,7 @@ def started(
         try:
             yield process
         finally:
-            with stopping.put_off():
+            with stopping.uninterrupted():
                 if process.poll() is None:
                     process.send_signal(signal.SIGINT)
                     with contextlib.suppress(subprocess.TimeoutExpired):

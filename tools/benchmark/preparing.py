@@ -58,5 +58,5 @@ def behave(processors: Processors, condition: Condition) -> None:
 
 def calm(processors: Processors) -> None:
     """Make both processors answer at once again, uninterrupted; tries both before it raises EndpointError."""
-    with stopping.put_off():
+    with stopping.uninterrupted():
         behave(processors, CALM)

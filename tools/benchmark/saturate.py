@@ -20,8 +20,8 @@ BEYOND_FACTOR = 2
 PROBE_S = 10
 P99_MS_MAX = 25.0
 CPU_US_MAX = 250.0
-WAITING_SHARE_MAX = 0.01  # of what was accepted: settling keeps up if no more than this waits at the end
-WAITING_S_MAX = 0.4  # or so many seconds of arrivals: payments gather for 0.2 s, and as many may be on their way
+WAITING_SHARE_MAX = 0.01  # of the payments accepted: settling keeps up if no more than this share waits at the end
+WAITING_S_MAX = 0.4  # or seconds of arrivals: payments gather for 0.2 s, and as many may be on their way
 ACCEPTED_BEYOND_MIN = 0.8  # of the sustained rate: less would be a collapse
 CONFIRM_MAX = 3
 _MS_PER_S = 1000
@@ -31,7 +31,7 @@ _LOAD, _BEYOND, _AFTER = 1, 2, 3
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """So many payments a second for so long; `beyond`: then twice as many for `BEYOND_S`, then half for `AFTER_S`."""
+    """The rate and its duration; `beyond`: then twice the rate for `BEYOND_S`, then half of it for `AFTER_S`."""
 
     rate_per_s: int
     duration_s: int
@@ -60,7 +60,7 @@ def is_sustained(row: PhaseRow) -> bool:
 def recovered_after_s(intervals: Sequence[Interval], began_ns: int) -> float | None:
     """Return how long after `began_ns` the answers were good and stayed so; None if they never were.
 
-    Good is an interval in which nothing failed, nothing waited for a connection at its end, and p99 is below the limit.
+    An interval is good if nothing failed, nothing waited for a connection at its end, and p99 is below the limit.
     """
     bad_until_ns = began_ns
     later = [each for each in intervals if each.at_ns > began_ns and (each.sent or each.statuses)]
@@ -120,7 +120,7 @@ def _goals(row: PhaseRow, *, settles: bool) -> list[Goal]:
 
 
 def _beyond(observed: Observed, rows: Sequence[PhaseRow]) -> tuple[list[Goal], str]:
-    """Return the goals of what follows the load, and a line on it."""
+    """Return the goals for the phases after the load, and a line on them."""
     beyond = rows[_BEYOND]
     recovered_s = recovered_after_s(observed.tally.intervals, observed.tally.began[_AFTER].at_ns)
     accepted_per_s = beyond.accepted / beyond.duration_s
@@ -171,6 +171,6 @@ def search(setup: Setup, ask: Ask, screen: Screen, probe_s: int = PROBE_S) -> Sh
 
 
 def _faults_of_probe(sheet: Sheet) -> list[str]:
-    """Return what must not happen at any rate; that not everything is taken is what a probe is there to find out."""
+    """Return the faults of a probe. Refused payments are none: finding the rate at which they begin is its purpose."""
     every = [phase.name for phase in sheet.phases]
     return [f"{sheet.command}: {fault}" for fault in dataclasses.replace(sheet, may_refuse=every, audits=()).faults()]

@@ -1,7 +1,7 @@
 """What a load consists of: users, amounts, stages, audits, the rules of its score. Read from JSON, checked, changed.
 
-A scenario file (`scenarios/*.json`) has the members of `Scenario`; the members of its parts are the fields of the
-classes below, so nothing about a load is in code. Lengths are in the unit their name ends with, money in cents.
+A scenario file (`scenarios/*.json`) has the members of `Scenario`, and its parts those of the classes below. Lengths
+are in the unit that their name ends with, money in cents.
 """
 
 import dataclasses
@@ -16,14 +16,14 @@ from tools.benchmark.errors import ScenarioError
 
 SCENARIOS = Path(__file__).parent / "scenarios"
 
-# Bounds that only catch slips of the keyboard; the contest's own numbers are far inside.
+# Bounds that only catch typing mistakes; the contest's numbers are far inside.
 DURATION_S_MAX = 3600
 USERS_MAX = 5000
 DELAY_MS_MAX = 60_000
 AMOUNT_CENTS_MAX = 100_000_000  # 1,000,000.00, the most the gateway takes by default
 PERCENT_MAX = 100
 
-# A range with small change, the contest's prices and large sums in it.
+# A range with small amounts, the contest's prices and large sums.
 RANDOM_AMOUNTS_CENTS = (1, 1_000_000)
 RANDOM_STAGES = (4, 10)
 RANDOM_DELAYS_MS = ((0, 20), (20, 200), (200, 1000), (1000, 5000))
@@ -33,7 +33,7 @@ CALM_DELAY_MS_MAX = 100
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """How one processor behaves: it sleeps `delay_ms` before it answers, and refuses every payment while `failing`."""
+    """A processor's behaviour: it sleeps `delay_ms` before it answers, and refuses every payment while `failing`."""
 
     delay_ms: int
     failing: bool
@@ -48,7 +48,7 @@ CALM = Condition(0, failing=False)
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """From second `at_s` of the load on, until the next stage, the processors behave like this."""
+    """The processors' behaviour from second `at_s` of the load until the next stage."""
 
     at_s: int
     default: Condition
@@ -67,7 +67,7 @@ class Load:
 
 @dataclass(frozen=True, slots=True)
 class Amount:
-    """Cents of one payment: between the two, ends included; the same everywhere when they are equal."""
+    """Cents of one payment: in this range, both ends included."""
 
     cents_min: int
     cents_max: int
@@ -84,7 +84,7 @@ class Audit:
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """How the score is made; money is what `money_from` reports for the last `money_window_s` as the load ends."""
+    """How the score is made; the money is what `money_from` reports for the last `money_window_s` at the load's end."""
 
     fee_default_percent: int
     fee_fallback_percent: int
@@ -94,7 +94,7 @@ class Rules:
 
 @dataclass(frozen=True, slots=True)
 class Scenario:
-    """One whole load; `about` says in a sentence where it comes from, `size` how large it is."""
+    """One load; `about` says where it comes from, `size` how large it is."""
 
     name: str
     about: str
@@ -106,7 +106,7 @@ class Scenario:
 
     @property
     def size(self) -> str:
-        """Length, users, stages, and whose word counts, as a sentence."""
+        """Length, users, stages, and who reports the money, as text."""
         load = self.load
         stages = "1 stage" if len(self.stages) == 1 else f"{len(self.stages)} stages"
         return (
@@ -136,7 +136,7 @@ def read(name_or_path: str) -> Scenario:
 
 
 def parse(document: object) -> Scenario:
-    """Make a checked scenario of a decoded JSON document; raises ScenarioError."""
+    """Make a checked scenario from a decoded JSON document; raises ScenarioError."""
     scenario: Scenario = build(Scenario, document, "scenario")
     check(scenario)
     return scenario
@@ -173,14 +173,14 @@ def check(scenario: Scenario) -> None:
 
 
 def with_random_amounts(scenario: Scenario) -> Scenario:
-    """Return the scenario with every payment of another amount; which ones follows from the run's seed."""
+    """Return the scenario with a different amount for every payment, determined by the run's seed."""
     return dataclasses.replace(scenario, amount=Amount(*RANDOM_AMOUNTS_CENTS))
 
 
 def with_random_stages(scenario: Scenario, seed: int) -> Scenario:
-    """Return the scenario with other stages, the same ones for the same seed.
+    """Return the scenario with random stages, the same ones for the same seed.
 
-    The last stage leaves one processor calm, so that what is accepted can be settled.
+    In the last stage one processor is calm, so that everything accepted can be settled.
     """
     chance = random.Random(seed)
     duration_s = scenario.load.duration_s
@@ -203,7 +203,7 @@ def _random_condition(chance: random.Random) -> Condition:
 def resized(scenario: Scenario, *, duration_s: int | None = None, users_end: int | None = None) -> Scenario:
     """Return a shorter, longer, smaller or larger copy for trials.
 
-    Stages move in proportion, at least 1 s apart; in a shorter one audits come closer together, so that there are some.
+    Stages move in proportion, at least 1 s apart. In a shorter load audits are closer together, so that there are some.
     Raises ScenarioError.
     """
     old = scenario.load
@@ -223,7 +223,7 @@ def resized(scenario: Scenario, *, duration_s: int | None = None, users_end: int
 
 
 def _moved(scenario: Scenario, duration_s: int) -> tuple[Stage, ...]:
-    """Return the stages of a load of that length; the last ones are beyond its end if they don't fit."""
+    """Return the stages for a load of that length; stages that don't fit are beyond its end."""
     stages: list[Stage] = []
     for stage in scenario.stages:
         at_s = stage.at_s * duration_s // scenario.load.duration_s

@@ -2,8 +2,7 @@
 
 Formula of both its tests: (settled amount - fees) x (1 + max((11 - p99 ms) x 0.02, 0) - 0.35 if any audit differed).
 Both round p99 to hundredths of a millisecond and the bonus to whole percents, halves up (`round(2)` of the organisers'
-rinha.js). Of the money nothing is rounded.
-Money is in cents until the fees are taken, then a Decimal of cents; nothing passes through a float.
+rinha.js). Money is not rounded: it is in cents until the fees are taken, then a Decimal of cents, and never a float.
 """
 
 from dataclasses import dataclass
@@ -21,7 +20,7 @@ _PERCENT = Decimal(100)
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """Money in cents; `bonus` and `fine` as fractions of the profit; `ceiling_cents` as `ceiling_cents()` says."""
+    """Money in cents; `bonus` and `fine` are fractions of the profit; `ceiling_cents` is from `ceiling_cents()`."""
 
     amount_cents: int
     fees_cents: Decimal
@@ -44,7 +43,7 @@ def bonus_of(p99_ms: float) -> Decimal:
 
 
 def score_of(rules: Rules, settled: tuple[Totals, Totals], accepted_cents: int, p99_ms: float, *, fined: bool) -> Score:
-    """Return the score for what is settled (default, fallback) when the load ends."""
+    """Return the score for the totals settled (default, fallback) when the load ends."""
     default, fallback = settled
     fees_cents = (
         Decimal(default.cents) * rules.fee_default_percent + Decimal(fallback.cents) * rules.fee_fallback_percent
@@ -65,5 +64,5 @@ def score_of(rules: Rules, settled: tuple[Totals, Totals], accepted_cents: int, 
 
 
 def ceiling_cents(rules: Rules, accepted_cents: int, bonus: Decimal) -> Decimal:
-    """Return the most this p99 allows: everything accepted paid in time at the default's fee, no fine."""
+    """Return the highest score with this p99: everything accepted paid in time at the default's fee, no fine."""
     return accepted_cents * (_PERCENT - rules.fee_default_percent) / _PERCENT * (1 + bonus)

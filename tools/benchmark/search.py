@@ -1,17 +1,17 @@
-"""Searches the highest rate that is sustained: up or down until one is and one is not, then by halves. Pure."""
+"""Searches for the highest sustained rate: up or down until one is and one is not, then by bisection. Pure."""
 
 RATE_MIN = 10
 RATE_MAX = 50_000
-CLOSE_ENOUGH = 1.05  # between the best that is sustained and the least that is not
+CLOSE_ENOUGH = 1.05  # between the highest sustained rate and the lowest that is not
 _STRIDE = 1.5
 
 
 class Search:
-    """Try `rate`, `tell` whether it was sustained, until `is_over`.
+    """A search: try `rate`, `tell` whether it was sustained, until `is_over`.
 
     Attributes:
-        rate: to be tried next.
-        best: the highest that was sustained; None if none was.
+        rate: the next one to try.
+        best: the highest sustained rate; None if there was none.
     """
 
     def __init__(self, start: int) -> None:
@@ -20,7 +20,7 @@ class Search:
         self._least_failed: int | None = None
 
     def tell(self, *, sustained: bool) -> None:
-        """Take in whether `rate` was sustained, and choose the next."""
+        """Record whether `rate` was sustained, and choose the next."""
         if sustained:
             self.best = self.rate
         else:
@@ -34,7 +34,7 @@ class Search:
 
     @property
     def is_over(self) -> bool:
-        """Whether the answer is close enough, or beyond what is searched."""
+        """Whether the answer is close enough, or outside of the range that is searched."""
         if self.best is None:
             return self._least_failed == RATE_MIN
         if self._least_failed is None:

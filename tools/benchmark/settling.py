@@ -1,4 +1,4 @@
-"""After a load: wait until everything accepted is settled, then look whether the money is right."""
+"""After a load: waits until everything accepted is settled, then checks the money."""
 
 import time
 from collections.abc import Callable, Mapping
@@ -13,18 +13,18 @@ from tools.benchmark.reconcile import Answered, Books, Findings
 
 SETTLE_S = 60.0  # the processors are calm by then; the contest's slowest answer takes 5 s
 POLL_S = 0.5
-AWAKE_S = 1.0  # beyond a processor's delay: what slept for so long is stored by then
-AGREE_S = 2.0  # and what was stored last has reached the gateway's totals
+AWAKE_S = 1.0  # beyond a processor's delay: a payment that slept so long is stored by then
+AGREE_S = 2.0  # and the last payment stored is in the gateway's totals by then
 
 
 def is_quiet(answered: Answered, last: Books | None, books: Books | None) -> bool:
-    """Whether all is settled: everything accepted is paid, both sides agree, and nothing moves any more."""
+    """Whether all is settled: everything accepted is paid, gateway and processors agree, and no total changes."""
     if books is None or books.gateway != books.processors:
         return False
     paid = sum(each.count for each in books.processors)
     if not answered.unanswered:
         return paid >= answered.accepted
-    return paid >= answered.accepted and books == last  # an unanswered one may still come
+    return paid >= answered.accepted and books == last  # an unanswered payment may still be stored
 
 
 def totals_of(processors: Processors) -> tuple[Totals, Totals]:
@@ -36,7 +36,7 @@ def totals_of(processors: Processors) -> tuple[Totals, Totals]:
 def wait_until_quiet(
     gateway: Gateway, processors: Processors, answered: Answered, screen: Screen, settle_s: float
 ) -> tuple[Books | None, bool]:
-    """Wait until all is settled, `settle_s` at the most; return the last books (None: no answer) and whether it is."""
+    """Wait until all is settled, `settle_s` at the most; return the last totals (None: no answer) and whether it is."""
     deadline_s = time.monotonic() + settle_s
     books, quiet, problem = None, False, ""
     while not quiet and time.monotonic() < deadline_s:
@@ -56,12 +56,12 @@ def wait_until_quiet(
 def wait_until_awake(
     gateway: Gateway, processors: Processors, answered: Answered, screen: Screen, ended_s: float, delay_s: float
 ) -> Books | None:
-    """Return the books once nothing can sleep in a processor any more; None: no answer.
+    """Return the totals once no payment can sleep in a processor any more; None: no answer.
 
-    A processor sleeps before it stores: of a payment that was sent twice, the second copy may come after all was quiet.
+    A processor sleeps before it stores, so the second copy of a payment that was sent twice may be stored late.
 
     Args:
-        gateway: whose totals are read.
+        gateway: its totals are read.
         processors: likewise.
         answered: how payments were answered.
         screen: shows that it waits.
@@ -83,13 +83,13 @@ def check(
     books: Books,
     sent: Callable[[], Mapping[str, Sent]] | None,
 ) -> Findings:
-    """Compare the books by the processors' rows if they show them, else by totals; raises EndpointError.
+    """Check the money by the processors' rows if they list them, else by totals; raises EndpointError.
 
     Args:
-        processors: who may show rows.
+        processors: they may list rows.
         answered: how payments were answered.
         failed: by id, the status of those without success.
-        books: the totals once all was quiet.
+        books: the totals once everything was settled.
         sent: returns every payment that could have been sent, by id; None: rows are not wanted.
     """
     if sent is None:

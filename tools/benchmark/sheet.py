@@ -15,9 +15,9 @@ _PERCENT = 100
 
 
 class Goal(NamedTuple):
-    """A figure that is to be at most, or at least, so much.
+    """A figure with an upper or lower limit.
 
-    None where it could not be measured; with `never`, because what it is the time of did not come.
+    Its value is None if it could not be measured; with `never`, because it is the time of something that never came.
     """
 
     name: str
@@ -41,10 +41,10 @@ class PhaseRow:
     """One phase of the load.
 
     Attributes:
-        held: payments that were due and never sent: no connection was free.
-        settled: payments stored by the processors in it.
-        waiting: accepted and not stored when it ended.
-        cpu_us_per_payment: of all of the target's containers, per payment accepted in it.
+        held: payments that were due and never sent, as no connection was free.
+        settled: payments stored by the processors during the phase.
+        waiting: payments accepted and not stored when it ended.
+        cpu_us_per_payment: of all of the target's containers, per payment accepted during the phase.
         late: how late the generator itself sent.
         None: not known.
     """
@@ -71,13 +71,13 @@ class Sheet(Outcome):
     """One run of one command.
 
     Attributes:
-        main: the index of the phase that its latencies are compared by.
+        main: the index of the phase whose latencies are compared between runs.
         metered_payments: accepted while the meters of `used` ran.
         quiet_s: seconds from the load's end until everything was settled; None if it never was.
         settles: whether the target pays what it accepts; floor and hop do not.
-        may_refuse: phases in which a 503 is a right answer, and a request may go unsent.
-        lines: of the command's own.
-        more: figures of the command's own, for the JSON.
+        may_refuse: phases in which a 503 is a right answer, and a request may stay unsent.
+        lines: additional lines of the command.
+        more: additional figures of the command, for the JSON.
     """
 
     command: str
@@ -99,7 +99,7 @@ class Sheet(Outcome):
         return per_payment_us(self.used.cpu_ns, self.metered_payments)
 
     def faults(self) -> list[str]:
-        """Return a sentence for everything that must not happen in any run; a goal that is missed is none."""
+        """Return a message for everything that must not happen in any run; a missed goal is no fault."""
         faults = []
         for phase in self.phases:
             wrong = phase.refused + phase.unanswered + phase.held
@@ -132,13 +132,13 @@ class Sheet(Outcome):
     def to_document(self) -> dict[str, Any]:
         """Return it as JSON values, with the verdict and the figures made of others."""
         document = Outcome.to_document(self)
-        document["told"] = document.pop("lines")  # their name in every result so far
+        document["told"] = document.pop("lines")  # the name in all earlier results
         document["goals_missed"] = [goal.name for goal in self.goals if not goal.is_met]
         return document
 
 
 def memory_percent(metered: Iterable[Metered]) -> float | None:
-    """Return the memory in use at the end as a share of its cap, of the container where that is greatest."""
+    """Return the memory in use at the end in percent of its limit, for the container where that is greatest."""
     shares = [
         each.usage.memory_bytes / each.usage.memory_limit_bytes * _PERCENT
         for each in metered

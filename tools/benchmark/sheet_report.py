@@ -16,7 +16,7 @@ from tools.benchmark.text import (
 )
 from tools.benchmark.usage import usage_lines
 
-LATE_MS_MAX = 5.0  # sent later than that, the generator itself is what is slow
+LATE_MS_MAX = 5.0  # beyond this the generator itself is too slow
 COUNTS = ("phase", "/s", "s", "sent", "accepted", "503", "other", "no answer", "not sent", "settled", "waiting")
 
 

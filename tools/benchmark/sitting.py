@@ -1,4 +1,4 @@
-"""Several runs in one sitting: targets in turn, each result shown and written at once, medians and ratios last."""
+"""Several runs: targets in turn, each result shown and written at once, medians and ratios last."""
 
 import errno
 import json
@@ -20,7 +20,7 @@ PAUSE_S = 5.0
 
 
 class Result(NamedTuple):
-    """What came of one run: as text, as figures worth a median, as JSON values; and what was wrong."""
+    """The result of one run: as text, as figures worth a median, as JSON values; and its faults."""
 
     lines: Sequence[str]
     figures: Figures
@@ -37,12 +37,12 @@ def sit(
         in_turn: one target, or two that take turns.
         repeat: how often.
         measure: runs one measurement on a target that is up.
-        path: where the results so far are written after every run.
-        screen: where they are shown.
+        path: the results so far are written there after every run.
+        screen: shows them.
 
     Raises:
-        OptionError: nothing can be written there; that is found out before the first run.
-        BenchError: a run could not be made. What was written before stays, and is told.
+        OptionError: `path` can't be written; this is checked before the first run.
+        BenchError: a run could not be made. Earlier results stay in the file, and a line says so.
     """
     require_writable(path)
     started = datetime.now(UTC)
@@ -50,7 +50,7 @@ def sit(
     written = 0
     try:
         for number in range(repeat):
-            for target in in_turn if number % 2 == 0 else reversed(in_turn):  # so that neither always comes second
+            for target in in_turn if number % 2 == 0 else reversed(in_turn):  # so that neither is always second
                 if any(results.values()):
                     time.sleep(PAUSE_S)
                 screen.say(f"run {number + 1} of {repeat} on {target.name} ({target.url})")
@@ -60,7 +60,7 @@ def sit(
                     try:
                         _write(path, document_of(started, results))
                         written += 1
-                    finally:  # shown also if it can't be written, and written first: there may be nobody to show it to
+                    finally:  # written first, as nobody may read the output any more; shown also if it can't be written
                         for line in result.lines:
                             screen.say(line)
     except (BenchError, KeyboardInterrupt):
@@ -83,7 +83,7 @@ def _together(results: dict[str, list[Result]]) -> tuple[dict[str, Figures], dic
 
 
 def document_of(started: datetime, results: dict[str, list[Result]]) -> dict[str, Any]:
-    """Return the whole sitting as JSON values: where and when, every run, medians and ratios."""
+    """Return everything as JSON values: where and when, every run, medians and ratios."""
     by_target, to_other = _together(results)
     return {
         "started_at": started.isoformat(timespec="seconds"),
@@ -95,7 +95,7 @@ def document_of(started: datetime, results: dict[str, list[Result]]) -> dict[str
 
 
 def require_writable(path: Path) -> None:
-    """Raise OptionError unless a result can be written there; its folder is made if it is missing."""
+    """Raise OptionError unless a result can be written to `path`; makes its folder if it is missing."""
     try:
         if path.is_dir():
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
@@ -109,7 +109,7 @@ def require_writable(path: Path) -> None:
 
 
 def _write(path: Path, document: dict[str, Any]) -> None:
-    """Write the result: what stood there before is whole until the new one is."""
+    """Write the result; an earlier file stays complete until the new one is."""
     text = json.dumps(document, indent=2) + "\n"
     try:
         written = _beside(path) if _is_replaced(path) else path
@@ -121,7 +121,7 @@ def _write(path: Path, document: dict[str, Any]) -> None:
 
 
 def _is_replaced(path: Path) -> bool:
-    """Whether another file takes its place: links, pipes and devices (/dev/stdout) are written into."""
+    """Whether the file is replaced by a new one; links, pipes and devices (/dev/stdout) are written into."""
     return not path.is_symlink() and (path.is_file() or not path.exists())
 
 

@@ -1,7 +1,7 @@
-"""`bench soak`: payments for an hour, and whether the memory of every container stays what it is.
+"""`bench soak`: payments for an hour. Does the memory of any container grow?
 
-What has a bound is filled first, by many payments in a short time: a table on its way to its bound grows, and would
-hide what grows without one.
+Bounded tables and rings are filled first, by many payments in a short time: as long as they grow, they would hide what
+grows without a bound.
 """
 
 import time
@@ -22,8 +22,8 @@ from tools.benchmark.summary import fill
 from tools.benchmark.text import LATENCY_COLUMNS, NOT_KNOWN, latency_cells, number, table
 
 GROWTH_PERCENT_MAX = 2.0
-SAMPLES_MIN = 3  # through two points there is always a line
-PARTS = 6  # of the load, whose latencies are shown one by one
+SAMPLES_MIN = 3  # two points always lie on a line
+PARTS = 6  # of the load: latencies are shown for each part
 _SOAK = 1
 _MS_PER_S = 1000
 _NS_PER_S = 1e9
@@ -33,7 +33,7 @@ _BYTES_PER_MB = 1e6
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """`fill` payments at `fill_per_s`; then so many a second for so long, memory being read every `sample_s`."""
+    """`fill` payments at `fill_per_s`; then a constant rate, with memory read every `sample_s`."""
 
     fill: int
     fill_per_s: int
@@ -50,10 +50,10 @@ class Sampled(NamedTuple):
 
 
 class Growth(NamedTuple):
-    """Of one container: first and last reading, and its slope in percent of its mean per hour.
+    """A container's first and last reading, and its slope in percent of its mean per hour.
 
     `late_percent` is the slope of the second half: by then every ring and table of a bounded size has been filled once.
-    Both are None for one that was not always there: started anew, it would look like a loss.
+    Both slopes are None for a container that was not always there: a restart would look like a decrease.
     """
 
     service: str
@@ -64,9 +64,9 @@ class Growth(NamedTuple):
 
 
 def slope_percent(points: Sequence[tuple[float, float]]) -> float | None:
-    """Return the slope of the straight line nearest to (seconds, value) in percent of the mean value per hour.
+    """Return the slope of the best straight line through (seconds, value), in percent of the mean value per hour.
 
-    None with fewer than `SAMPLES_MIN` points, or of nothing but zeros.
+    None with fewer than `SAMPLES_MIN` points, or if all values are 0.
     """
     if len(points) < SAMPLES_MIN:
         return None
@@ -79,7 +79,7 @@ def slope_percent(points: Sequence[tuple[float, float]]) -> float | None:
 
 
 def growths(samples: Sequence[Sampled]) -> list[Growth]:
-    """Return how the memory of each container went that was ever read."""
+    """Return the growth of every container that was ever read."""
     found = []
     for service in dict.fromkeys(service for each in samples for service in each.memory_bytes):
         points = [(each.at_s, float(each.memory_bytes[service])) for each in samples if service in each.memory_bytes]
@@ -112,7 +112,7 @@ class _Sampler:
         self.soaking = name == "soak"
 
     def on_tick(self) -> None:
-        """Read if it is time."""
+        """Read memory if it is time."""
         at_s = time.monotonic() - self._since_s
         if not self.soaking or at_s < self._next_s:
             return

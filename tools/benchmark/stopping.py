@@ -1,7 +1,7 @@
-"""How Ctrl-C is heeded: the first signal interrupts the bench wherever it is; what is put right then is left alone.
+"""Handles Ctrl-C: the first signal interrupts the bench wherever it is; further ones don't interrupt the clean-up.
 
-A second one would leave processors failing, a generator or containers running. All that is put right has bounds of its
-own; whoever can't wait for them has SIGQUIT.
+An interrupted clean-up would leave processors failing, or a generator or containers running. It takes bounded time;
+SIGQUIT ends the bench at once.
 """
 
 import contextlib
@@ -14,40 +14,40 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def listen() -> None:
-    """Have the first signal raise KeyboardInterrupt, and further ones do nothing; an ignored SIGHUP stays so."""
+    """Make the first signal raise KeyboardInterrupt, and further ones do nothing; an ignored SIGHUP stays ignored."""
     for number in SIGNALS:
         if number is not signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:  # nohup
             signal.signal(number, _interrupt)
 
 
 def _interrupt(_number: int = 0, _frame: FrameType | None = None) -> NoReturn:
-    for number in _heeded():
+    for number in _handled():
         signal.signal(number, _do_nothing)
     raise KeyboardInterrupt
 
 
 def _do_nothing(_number: int, _frame: FrameType | None) -> None:
-    """Leave the signal: unlike SIG_IGN this is not handed on to children."""
+    """Ignore the signal: unlike SIG_IGN this is not inherited by children."""
 
 
-def _heeded() -> list[signal.Signals]:
+def _handled() -> list[signal.Signals]:
     return [number for number in SIGNALS if signal.getsignal(number) is _interrupt]
 
 
 @contextlib.contextmanager
-def put_off() -> Iterator[None]:
-    """Let nothing cut the block off: a signal meanwhile raises KeyboardInterrupt at its end, unless an error ends it.
+def uninterrupted() -> Iterator[None]:
+    """Let no signal interrupt the block: one meanwhile raises KeyboardInterrupt at its end, unless an error ends it.
 
     Does nothing where `listen` was not called, or once the bench is interrupted.
     """
     noted: list[int] = []
-    heeded = _heeded()
-    for number in heeded:
+    handled = _handled()
+    for number in handled:
         signal.signal(number, lambda number, _: noted.append(number))
     try:
         yield
     finally:
-        for number in heeded:
+        for number in handled:
             signal.signal(number, _interrupt)
     if noted:
         _interrupt()

@@ -1,4 +1,4 @@
-"""`bench summary`: a million settled payments, then summaries of all kinds of windows while payments go on."""
+"""`bench summary`: a million settled payments, then summaries of all kinds of windows during a load of payments."""
 
 import random
 import time
@@ -23,10 +23,10 @@ from tools.benchmark.text import LATENCY_COLUMNS, latency_cells, table
 
 SUMMARIES = "summaries"
 P99_MS_MAX = 5.0
-PAYMENTS_RATIO_MAX = 1.25  # two calm phases of the same run differ by as much
+PAYMENTS_RATIO_MAX = 1.25  # two phases without summaries in the same run differ by as much
 CHUNK_MS = 20_000
 CHUNKS_MAX = 1_000
-SLOWER = 0.8  # the fill's rate after a chunk that was too much
+SLOWER = 0.8  # the rate of the fill is multiplied by this after a chunk that was too fast
 LAG_S_MAX = 5.0
 QUIET_PER_KIND = 10
 RATE_MIN = 10
@@ -47,7 +47,7 @@ class Ask:
 
 
 def fill(run: OpenRun, payments: int, per_s: int) -> None:
-    """Have so many payments settled, in chunks, each slower if the last was too much; raises GeneratorError."""
+    """Have payments settled, in chunks; each is slower if the last was too fast. Raises GeneratorError."""
     rate = per_s
     since_s = time.monotonic()
     for _ in range(CHUNKS_MAX):
@@ -117,7 +117,7 @@ def _ratio(value: float, other: float) -> float | None:
 
 
 def _ask(run: OpenRun, gateway: Gateway) -> list[Sample]:
-    """Ask the gateway for windows of all kinds, now that nothing moves."""
+    """Ask the gateway for windows of all kinds, now that everything is settled."""
     chance = random.Random(run.setup.seed)
     samples = []
     for kind in KINDS * QUIET_PER_KIND:
@@ -126,7 +126,7 @@ def _ask(run: OpenRun, gateway: Gateway) -> list[Sample]:
         try:
             body = gateway.ask("GET", f"/payments-summary{window.query}").decode(errors="replace")
         except EndpointError as error:
-            body = str(error)  # is found to be no summary
+            body = str(error)  # the comparison finds that it is no summary
         samples.append(Sample(kind, window.from_ms, window.to_ms, now_ms, body))
     return samples
 

@@ -12,7 +12,7 @@ PAYMENTS = "payments"
 
 @dataclass(slots=True)
 class Counts:
-    """What became of one kind of request in one phase; `latencies` are by label, those of answers and `late`."""
+    """The results of one kind of request in one phase; `latencies` are by label: of the answers, and `late`."""
 
     sent: int = 0
     held: int = 0
@@ -21,7 +21,7 @@ class Counts:
     latencies: dict[str, Histogram] = dataclasses.field(default_factory=dict)
 
     def add(self, more: "Interval | Counts") -> None:
-        """Count what one interval, or several together, brought."""
+        """Add the counts of an interval or of other `Counts`."""
         self.sent += more.sent
         self.held += more.held
         self.cents += more.cents
@@ -54,9 +54,9 @@ class Tally:
     """All messages of one load.
 
     Attributes:
-        began: the phases' beginnings, and last the moment when everything was sent.
+        began: the phases' beginnings, and at last the moment when everything was sent.
         intervals: those of payments, in order, about a second each.
-        failed: status by number of each failed payment that was named.
+        failed: by number, the status of each failed payment that was reported.
         cpu_s: what the generator used itself; 0 until it has finished.
     """
 
@@ -70,7 +70,7 @@ class Tally:
         self._counts: dict[tuple[str, int], Counts] = {}
 
     def on_message(self, message: Message) -> None:
-        """Take in one message."""
+        """Add one message."""
         match message:
             case Began():
                 self.began.append(message)
@@ -83,15 +83,15 @@ class Tally:
                 self.cpu_s, self.samples = cpu_s, samples
 
     def _count(self, stream: str, phase: int) -> Counts:
-        # answers that come after the last phase's end belong to it
+        # answers after the last phase's end count for that phase
         return self._counts.setdefault((stream, min(phase, self._phases - 1)), Counts())
 
     def counts(self, phase: int, stream: str = PAYMENTS) -> Counts:
-        """Return what happened in a phase."""
+        """Return the counts of a phase."""
         return self._count(stream, phase)
 
     def whole(self, stream: str = PAYMENTS) -> Counts:
-        """Return what happened in all phases together."""
+        """Return the counts of all phases together."""
         whole = Counts()
         for phase in range(self._phases):
             whole.add(self._count(stream, phase))

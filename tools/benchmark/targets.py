@@ -1,4 +1,4 @@
-"""What is measured: what runs already, the gateway's own compose file, another one's, the floor or the hop."""
+"""The targets: what runs already, the gateway's own compose file, another compose file, the floor or the hop."""
 
 import contextlib
 import time
@@ -28,7 +28,7 @@ class Target:
     """Something that takes payments at `url`.
 
     Attributes:
-        name: as the report calls it.
+        name: for the report.
         url: its origin, http only.
         settles: whether it pays what it accepts; floor and hop do not.
         project: what starts and stops it; None for what runs already and is left running.
@@ -41,7 +41,7 @@ class Target:
 
     @property
     def local_port(self) -> int | None:
-        """The port if it is on this machine, where its containers can be metered."""
+        """The port, if the target is on this machine, where its containers can be metered."""
         return local_port(self.url)
 
     def answers(self) -> bool:
@@ -50,9 +50,9 @@ class Target:
 
     @contextlib.contextmanager
     def up(self, say: Callable[[str], None] = lambda _: None) -> Iterator[None]:
-        """Start it if that is ours to do, wait until it answers, and stop what was started at the end.
+        """Start it unless it runs already, wait until it answers, and stop at the end what was started.
 
-        `say` is told before it is stopped: that takes a while, and nothing interrupts it.
+        `say` gets a message before it is stopped: that takes a while, and nothing interrupts it.
         """
         if self.project is None:
             if not self.answers():
@@ -69,15 +69,15 @@ class Target:
             self._stop(self.project, say)
 
     def _stop(self, project: ComposeProject, say: Callable[[str], None]) -> None:
-        """Stop what was started, also if nobody reads that any more."""
-        with stopping.put_off():
+        """Stop what was started, also if nobody reads the output any more."""
+        with stopping.uninterrupted():
             try:
                 say(f"stopping {self.name} …")
             finally:
                 project.stop()
 
     def _wait(self) -> None:
-        """Wait until its summary answers with success; raises EndpointError after `READY_S`."""
+        """Wait until its summary is a success; raises EndpointError after `READY_S`."""
         endpoint = Endpoint(self.name, self.url)
         deadline_s = time.monotonic() + READY_S
         while True:
@@ -101,7 +101,7 @@ def answers(url: str) -> bool:
 
 
 def local_port(url: str) -> int | None:
-    """Return the port of an origin on this machine, else None; raises OptionError for what is no http origin."""
+    """Return the port of an origin on this machine, else None; raises OptionError if it is no http origin."""
     try:
         parts = urlsplit(url)
         port = parts.port or 80
@@ -118,10 +118,10 @@ def floor(port: int, own_compose: Path = OWN_COMPOSE) -> Target:
 
 
 def hop(port: int, own_compose: Path = OWN_COMPOSE) -> Target:
-    """Return the hop at this port: the floor with a process behind HAProxy that does nothing but answer.
+    """Return the hop at this port: HAProxy with a process behind it that only answers; raises DockerError.
 
-    Its HAProxy is the gateway's, in configuration and limits. What it takes more than the floor is the price of having
-    anything behind HAProxy. Raises DockerError.
+    Its HAProxy has the gateway's configuration and limits. Its cost above the floor is the price of having anything
+    behind HAProxy.
     """
     return _bare("hop", HOP_COMPOSE, port, own_compose)
 
@@ -138,13 +138,13 @@ def _bare(name: str, file: Path, port: int, own_compose: Path) -> Target:
 def gateway(url: str, rules: Rules, *, managed: bool) -> Target:
     """Return the gateway at this address; `managed`: from its compose file, started and stopped for each run.
 
-    A managed one is told the fees that the scenario's rules count with; one that runs already keeps its own.
+    A managed one gets the fees of the scenario's rules; one that runs already keeps its own.
     """
     return Target("gateway", url, project=ComposeProject(OWN_COMPOSE, fees_of(rules)) if managed else None)
 
 
 def fees_of(rules: Rules) -> dict[str, str]:
-    """Return the variables by which the compose files of the gateway and of the processors learn the fees."""
+    """Return the variables that set the fees in the compose files of the gateway and of the processors."""
     return {
         "FEE_DEFAULT_PERCENT": str(rules.fee_default_percent),
         "FEE_FALLBACK_PERCENT": str(rules.fee_fallback_percent),
@@ -152,9 +152,9 @@ def fees_of(rules: Rules) -> dict[str, str]:
 
 
 def other(compose_file: Path, url: str, rules: Rules) -> Target:
-    """Return another gateway, started from its compose file; raises DockerError if that is not there.
+    """Return another gateway, started from its compose file; raises DockerError if there is no such file.
 
-    It is told the fees as the gateway is: its file may be of another version of the same project.
+    It gets the fees like the gateway, as its file may be of another version of the same project.
     """
     if not compose_file.is_file():
         raise DockerError(f"{compose_file} is not there.")

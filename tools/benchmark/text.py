@@ -13,7 +13,7 @@ LATENCY_COLUMNS = ("p50", "p90", "p99", "p99.9", "max")
 
 
 def table(rows: Sequence[Sequence[str]]) -> Iterator[str]:
-    """Yield the rows as aligned lines: the first column to the left, all others to the right."""
+    """Yield the rows as lines with the first column aligned left and all others right."""
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     for first, *others in rows:
         cells = [first.ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(others, widths[1:], strict=True))]
@@ -26,7 +26,7 @@ def money(cents: int | Decimal) -> str:
 
 
 def number(value: float | None, digits: int = 1) -> str:
-    """Return a figure with that many decimals, or a dash for one that is not known."""
+    """Return a figure with that many decimals, or a dash if it is not known."""
     return NOT_KNOWN if value is None else f"{value:,.{digits}f}"
 
 
@@ -74,14 +74,14 @@ def audit_lines(audits: Sequence[Summaries]) -> Iterator[str]:
 
 
 def verdict_lines(faults: Sequence[str]) -> Iterator[str]:
-    """Yield every fault, or that there is none."""
+    """Yield every fault, or a line that there is none."""
     yield from (f"WRONG: {fault}" for fault in faults)
     if not faults:
         yield "Nothing wrong."
 
 
 def alarm_lines(audit: Summaries) -> list[str]:
-    """Return what is said at once of an audit; nothing if both sides show the same."""
+    """Return the lines that are shown at once for an audit; none if both sides agree."""
     return ["an audit differs", *difference_lines(audit)] if differs(audit) else []
 
 

@@ -108,7 +108,7 @@ class HttpConnection(asyncio.Protocol):
         if len(self._connections) > CONNECTIONS_MAX:
             self.close()
 
-    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - why it went is all one
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - the reason does not matter
         """Forget the requests that have not begun; running ones go on without a client."""
         self._connections.discard(self)
         self._transport = None

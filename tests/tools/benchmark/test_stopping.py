@@ -37,7 +37,7 @@ class TestPutOff:
         """However many come."""
         done = []
 
-        @stopping.put_off()
+        @stopping.uninterrupted()
         def put_right() -> None:
             signal.raise_signal(signal.SIGTERM)
             signal.raise_signal(signal.SIGINT)
@@ -50,7 +50,7 @@ class TestPutOff:
 
     def test_without_one_signals_are_heeded_again(self) -> None:
         """The next run can be interrupted."""
-        with stopping.put_off():
+        with stopping.uninterrupted():
             pass
         with pytest.raises(KeyboardInterrupt):
             signal.raise_signal(signal.SIGINT)
@@ -58,7 +58,7 @@ class TestPutOff:
     def test_an_error_is_what_is_told(self) -> None:
         """It ends the bench just as well."""
 
-        @stopping.put_off()
+        @stopping.uninterrupted()
         def put_right() -> None:
             signal.raise_signal(signal.SIGINT)
             raise ValueError("so and so")
@@ -70,5 +70,5 @@ class TestPutOff:
         """The second Ctrl-C of somebody in a hurry."""
         with pytest.raises(KeyboardInterrupt):
             signal.raise_signal(signal.SIGINT)
-        with stopping.put_off():
+        with stopping.uninterrupted():
             signal.raise_signal(signal.SIGINT)

@@ -89,7 +89,7 @@ class TestStopping:
             stopping.check()
 
     def test_while_winding_up_only_a_further_signal_counts(self, stopping: Stopping, time: Time) -> None:
-        """The first is being heeded already."""
+        """The first is being handled already."""
         signal.raise_signal(signal.SIGINT)
         stopping.acknowledge()
         stopping.pause(1)

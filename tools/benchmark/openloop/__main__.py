@@ -23,7 +23,7 @@ LEAD_NS = 50_000_000  # between the last preparation and the first request
 
 
 async def carry_out(plan: LoadPlan, say: Callable[[Message], None]) -> None:
-    """Run a whole load; raises OSError if nothing takes connections there."""
+    """Run a whole load; raises OSError if nothing accepts connections at the plan's address."""
     address, summaries = (plan.host, plan.port), SummaryRequests(plan)
     rates = [[each.payments_per_s for each in plan.phases], [each.summaries_per_s for each in plan.phases]]
 
@@ -57,7 +57,7 @@ async def carry_out(plan: LoadPlan, say: Callable[[Message], None]) -> None:
 
 
 def _cpu_s() -> float:
-    """Return what this process has used so far."""
+    """Return the CPU seconds that this process has used so far."""
     used = resource.getrusage(resource.RUSAGE_SELF)
     return used.ru_utime + used.ru_stime
 
@@ -69,11 +69,11 @@ def _say(message: Message) -> None:
 
 def main() -> int:
     """Read the plan, carry it out, and return the exit status."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)  # the other end ends it so
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # the bench ends it so
     plan = plans.decode(sys.stdin.read())
     gc.collect()
     gc.freeze()
-    gc.disable()  # nothing it makes while it runs refers to itself
+    gc.disable()  # no objects made while it runs form reference cycles
     try:
         uvloop.run(carry_out(plan, _say))
     except OSError as error:

@@ -16,7 +16,7 @@ class Answer(NamedTuple):
 
 
 class BrokenAnswer(Exception):
-    """What came is no HTTP answer, is too long, or is more than was asked for."""
+    """The bytes are no HTTP answer, are too long, or are more than one answer."""
 
 
 class AnswerReader:
@@ -28,7 +28,7 @@ class AnswerReader:
         self._whole: Answer | None = None
 
     def feed(self, data: bytes) -> Answer | None:
-        """Take in bytes; return the answer once it is whole. Raises BrokenAnswer."""
+        """Parse bytes; return the answer once it is complete. Raises BrokenAnswer."""
         self._whole = None
         try:
             self._parser.feed_data(data)
@@ -49,7 +49,7 @@ class AnswerReader:
         self._body += body
 
     def on_message_complete(self) -> None:
-        """Keep the answer, which is whole, for `feed`."""
+        """Keep the complete answer for `feed`."""
         parser = self._parser
         self._whole = Answer(parser.get_status_code(), self._body, parser.should_keep_alive())
         self._body = b""

@@ -12,10 +12,10 @@ KNOWN_BYTES_MAX = 2_048
 
 
 class Owner(Protocol):
-    """Who sends over connections.
+    """The user of connections.
 
     Attributes:
-        known: answers seen before, whole, by their bytes: most are the same ones again, and need not be parsed.
+        known: complete answers seen before, by their bytes: most answers repeat, and need not be parsed again.
     """
 
     known: dict[bytes, Answer]
@@ -24,17 +24,17 @@ class Owner(Protocol):
         """Use a connection that has become free."""
 
     def on_answer(self, connection: "Connection", answer: Answer) -> None:
-        """Take in the answer to what is under way there; the connection is not free yet."""
+        """Handle the answer to the connection's request; the connection is not free yet."""
 
     def on_lost(self, connection: "Connection") -> None:
-        """Take in that a connection is gone, with what may have been under way."""
+        """Handle the loss of a connection, and of the request that may have been under way."""
 
 
 class Connection(asyncio.Protocol):
     """One TCP connection.
 
     Attributes:
-        request: what is under way, or None.
+        request: the one under way, or None.
         turn: its number.
         at_ns: when it was due.
     """
@@ -63,7 +63,7 @@ class Connection(asyncio.Protocol):
         if self._transport is None:
             return
         try:
-            # Past the transport, which has nothing buffered: its own way to this same call costs a third more.
+            # Bypasses the transport, which has nothing buffered: its own path to this call costs a third more.
             sent = os.write(self._fd, request.data)
         except OSError:
             self.drop()
@@ -88,7 +88,7 @@ class Connection(asyncio.Protocol):
             self._started = False
             if fresh and answer.keeps and len(known) < KNOWN_MAX and len(data) <= KNOWN_BYTES_MAX:
                 known[data] = answer
-        if self.request is None:  # nothing was asked: the server says that it closes
+        if self.request is None:  # no request is under way: the server announces that it closes
             self.drop()
             return
         self._owner.on_answer(self, answer)
@@ -98,10 +98,10 @@ class Connection(asyncio.Protocol):
             self.drop()
 
     def eof_received(self) -> None:
-        """Tell the owner that the server sends no more; the loop closes the connection when this returns None."""
+        """Tell the owner that the server has closed; the loop closes the connection when this returns None."""
         self._lose()
 
-    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - why it went is all one
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - the reason does not matter
         """Tell the owner that the connection is gone, unless it knows."""
         self._lose()
 
@@ -111,6 +111,6 @@ class Connection(asyncio.Protocol):
             self._owner.on_lost(self)
 
     def drop(self) -> None:
-        """End the connection at once; what is under way has no answer."""
+        """End the connection at once; a request under way gets no answer."""
         if self._transport is not None:
             self._transport.abort()

@@ -1,4 +1,4 @@
-"""What the generator says of its load: messages, each a line of JSON, and the account it keeps in between. Pure.
+"""The generator's messages on its load, each a line of JSON, and the counts that it keeps in between. Pure.
 
 Moments are `time.monotonic_ns()`, which is one clock for all processes of a machine.
 """
@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from tools.benchmark.histogram import Histogram
 
-FAILURES_NAMED_MAX = 20_000  # in a whole load: beyond that only the counters tell
+FAILURES_NAMED_MAX = 20_000  # in a whole load; further ones are only counted
 LATE = "late"  # how late groups were sent, beside the latencies of answers
 REFUSED = "refused"  # latencies of answers that were no success
 UNANSWERED = 0  # stands for a status
@@ -29,13 +29,13 @@ class Began(NamedTuple):
 
 
 class Interval(NamedTuple):
-    """What happened to one kind of request since the interval before, all of it in one phase.
+    """The results of one kind of request since the interval before, all in one phase.
 
     Attributes:
         at_ns: when it ends.
         stream: `payments` or `summaries`.
         sent: requests written to a connection.
-        held: requests never sent: they were due, and no connection was free for too long.
+        held: requests that were due and never sent, because no connection was free for too long.
         waiting: requests that are due and wait for a free connection now.
         statuses: answers by HTTP status, 0 for none.
         cents: amount of the payments accepted.
@@ -56,7 +56,7 @@ class Interval(NamedTuple):
 
 
 class Sample(NamedTuple):
-    """One summary: of which window, asked for when (UTC), and the answer's body."""
+    """One summary: its window, when it was asked for (UTC), and the answer's body."""
 
     kind: str
     from_ms: int | None
@@ -78,7 +78,7 @@ _KINDS: dict[str, type[Began | Interval | Finished]] = {"began": Began, "interva
 
 
 def encode(message: Message) -> str:
-    """Return the line that says it."""
+    """Return a message as a line."""
     name = next(name for name, kind in _KINDS.items() if isinstance(message, kind))
     return json.dumps({"message": name, **message._asdict()}, default=_plain)
 
@@ -90,7 +90,7 @@ def _plain(value: object) -> Any:
 
 
 def decode(line: str) -> Message | None:
-    """Return the message in a line, or None for one that says something else."""
+    """Return the message in a line, or None if it is none."""
     try:
         said = json.loads(line)
         kind = _KINDS[said.pop("message")]

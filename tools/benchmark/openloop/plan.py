@@ -1,4 +1,4 @@
-"""What the generator is to do, as both ends of its pipe know it. Pure."""
+"""The generator's plan, used at both ends of its pipe. Pure."""
 
 import dataclasses
 import json
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from tools.benchmark.documents import between, build
 from tools.benchmark.scenario import Amount
 
-# Bounds that only catch slips of the keyboard.
+# Bounds that only catch typing mistakes.
 RATE_PER_S_MAX = 100_000
 DURATION_MS_MAX = 24 * 3600 * 1000
 CONNECTIONS_MAX = 1000  # the gateway's HAProxy takes 1,200
@@ -16,7 +16,7 @@ _MS_PER_S = 1000
 
 @dataclass(frozen=True, slots=True)
 class Phase:
-    """For `duration_ms`, so many payments and so many summaries are asked for each second, evenly spread."""
+    """For `duration_ms`, payments and summaries are sent at these rates per second, evenly spread."""
 
     name: str
     duration_ms: int
@@ -34,10 +34,10 @@ class LoadPlan:
     """One load.
 
     Attributes:
-        host, port: where to.
-        phases: what, one after the other.
-        connections: how many at the most, for each kind of request.
-        run, seed: ids and amounts follow from them (`tools.benchmark.payments`, always user 1).
+        host, port: of the target.
+        phases: one after the other.
+        connections: at most, for each kind of request.
+        run, seed: determine ids and amounts (`tools.benchmark.payments`, always user 1).
         first_turn: the number of the first payment; further loads of the same run go on where the last one ended.
         amount: range of the amounts.
         history_from_ms: windows of summaries begin there at the earliest, UTC.

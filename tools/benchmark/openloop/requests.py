@@ -1,4 +1,4 @@
-"""What is sent: payments by their number, summaries of random windows; as whole HTTP/1.1 requests. Pure."""
+"""The requests: payments by their number, and summaries of random windows; as complete HTTP/1.1 requests. Pure."""
 
 import random
 import time
@@ -12,12 +12,12 @@ from tools.benchmark.openloop.plan import LoadPlan
 from tools.benchmark.openloop.windows import KINDS, Window, draw
 
 USER = 1  # the open loop is one user that never waits
-SAMPLES_PER_KIND = 40  # answers that are kept to be looked at afterwards
+SAMPLES_PER_KIND = 40  # answers that are kept and checked afterwards
 _NS_PER_MS = 1_000_000
 
 
 class Request(NamedTuple):
-    """One request: its bytes, the name its latency is counted under, its cents, the window it asks for."""
+    """One request: its bytes, the label of its latency, its cents, the window it asks for."""
 
     data: bytes
     label: str
@@ -35,11 +35,11 @@ class Requests(Protocol):
         """Return the request of this number."""
 
     def answered(self, request: Request, body: bytes) -> None:
-        """Take in what a good answer said."""
+        """Handle the body of a successful answer."""
 
 
 class PaymentRequests:
-    """`POST /payments`: which ones follows from the plan alone."""
+    """`POST /payments`; the payments are determined by the plan."""
 
     name = "payments"
 
@@ -58,7 +58,7 @@ class PaymentRequests:
         return Request(f"{self._before}{len(body)}\r\n\r\n{body}".encode(), "accepted", cents)
 
     def answered(self, request: Request, body: bytes) -> None:
-        """Take in nothing: the answer to a payment is empty."""
+        """Do nothing: the answer to a payment is empty."""
 
 
 class SummaryRequests:
@@ -75,14 +75,14 @@ class SummaryRequests:
         self.samples: list[Sample] = []
 
     def make(self, turn: int) -> Request:
-        """Return the next one; its latency is counted by its window's kind."""
+        """Return the next request; its latency is counted by its window's kind."""
         now_ms = self._clock_ns() // _NS_PER_MS
         window = draw(self._chance, KINDS[turn % len(KINDS)], self._history_from_ms, now_ms)
         data = f"GET /payments-summary{window.query}{self._after}".encode()
         return Request(data, window.kind, window=window, asked_at_ms=now_ms)
 
     def answered(self, request: Request, body: bytes) -> None:
-        """Keep the answer if there are few of its kind yet."""
+        """Keep the answer if there are only few of its kind yet."""
         window = request.window
         if window is not None and self._kept[window.kind] < SAMPLES_PER_KIND:
             self._kept[window.kind] += 1

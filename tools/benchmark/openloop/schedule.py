@@ -3,14 +3,14 @@
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-# Above this rate requests go out in pairs, threes, …: each time costs the generator some 15 µs beside them.
+# Above this rate requests are sent in groups of two, three, …: each wake-up costs the generator some 15 µs.
 GROUPS_PER_S_MAX = 1000
 NS_PER_S = 1_000_000_000
 NS_PER_MS = 1_000_000
 
 
 class Group(NamedTuple):
-    """`size` requests due at one moment; with none it only marks that a phase begins (or, past the last, the end)."""
+    """`size` requests due at one moment; with size 0 it marks the beginning of a phase (or, past the last, the end)."""
 
     at_ns: int
     size: int

@@ -12,8 +12,8 @@ from tools.benchmark.openloop.requests import Request, Requests
 from tools.benchmark.openloop.schedule import Group
 from tools.benchmark.openloop.ticker import Ticker
 
-ANSWER_TIMEOUT_S = 5.0  # over three times what the contest's client waits: at the limit, late is not lost
-HELD_AFTER_S = 2.0  # what found no free connection for so long is not sent any more, so that the wait has a bound
+ANSWER_TIMEOUT_S = 5.0  # over three times what the contest's client waits: an answer near that limit is not lost
+HELD_AFTER_S = 2.0  # a request that found no free connection for so long is not sent any more: bounds the wait
 CHECK_S = 0.1
 AHEAD = 16  # requests made at a time
 CONNECT_TIMEOUT_S = 5.0
@@ -26,7 +26,7 @@ class Stream:
     """One kind of request.
 
     Args:
-        requests: what is sent.
+        requests: makes what is sent.
         address: host and port.
         first_turn: the number of the first request.
         on_phase: called with the phase's number when one begins, before its first request.
@@ -69,13 +69,13 @@ class Stream:
         return self._turn + len(self._waiting)
 
     async def connect(self, connections: int) -> None:
-        """Open all connections; raises OSError if that can't be done."""
+        """Open all connections; raises OSError if that fails."""
         async with asyncio.timeout(CONNECT_TIMEOUT_S):
             for _ in range(connections):
                 await self._loop.create_connection(lambda: Connection(self), *self._address)
 
     def start(self, arrivals: Iterator[Group]) -> None:
-        """Begin to send when `arrivals` say, by `time.monotonic_ns()`."""
+        """Begin to send at the times in `arrivals`, by `time.monotonic_ns()`."""
         self._arrivals = arrivals
         self._group = next(arrivals, None)
         self._loop.add_reader(self._ticker.fd, self._on_tick)
@@ -121,12 +121,12 @@ class Stream:
             self._end_if_done()
 
     def _begin(self, phase: int) -> None:
-        """Say that a phase begins; the interval taken before it belongs to the one before."""
+        """Report that a phase begins; the interval taken just before counts for the phase before."""
         self._on_phase(phase)
         self.phase = phase
 
     def _send(self, connection: Connection) -> None:
-        """Send what waits longest."""
+        """Send the request that has waited longest."""
         request = self._made.popleft() if self._made else self._requests.make(self._turn)
         self._busy.add(connection)
         self._account.sent += 1
@@ -134,13 +134,13 @@ class Stream:
         self._turn += 1
 
     def _make_ahead(self) -> None:
-        """Make requests in one go: one alone, after other work, costs three times as much."""
+        """Make several requests at once: a single one between other work costs three times as much."""
         if len(self._made) < AHEAD:
             next_turn = self._turn + len(self._made)
             self._made.extend(self._requests.make(turn) for turn in range(next_turn, next_turn + AHEAD))
 
     def on_free(self, connection: Connection) -> None:
-        """Send over it what waits, or keep it."""
+        """Send a waiting request over it, or keep it."""
         if self._waiting:
             self._send(connection)
         else:
@@ -158,7 +158,7 @@ class Stream:
                 self._requests.answered(request, answer.body)
 
     def on_lost(self, connection: Connection) -> None:
-        """Count what was under way as unanswered, and open another connection."""
+        """Count the request under way as unanswered, and open another connection."""
         if connection.request is not None:
             self._account.count(connection.turn, connection.request.label, UNANSWERED, 0, 0)
             connection.request = None
@@ -173,7 +173,7 @@ class Stream:
             task.add_done_callback(self._connecting.discard)
 
     async def _connect_again(self) -> None:
-        """Open one connection, however long the server is away."""
+        """Open one connection; retry for as long as the server is away."""
         while not self._sending_ended:
             try:
                 async with asyncio.timeout(CONNECT_TIMEOUT_S):
@@ -184,7 +184,7 @@ class Stream:
                 return
 
     def _look_for_late(self) -> None:
-        """Give up what was sent, or should have been, too long ago."""
+        """Give up requests that were sent, or were due, too long ago."""
         self._check = self._loop.call_later(CHECK_S, self._look_for_late)
         now_ns = time.monotonic_ns()
         held_before_ns = now_ns - int(HELD_AFTER_S * _NS_PER_S)

@@ -1,7 +1,7 @@
 """A timer that an event loop can watch like a socket: Linux's timerfd_create(2).
 
-It wakes within some 50 µs of its time; the loops' own timers count whole milliseconds, which would show in every
-latency. Python has it from 3.13 on (`os.timerfd_create`); this works on 3.11 too.
+It wakes within some 50 µs of its time. The loops' own timers have whole milliseconds, which would show in every
+latency. Python has timerfd from 3.13 on (`os.timerfd_create`); this works on 3.11 too.
 """
 
 import ctypes
@@ -14,7 +14,7 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 
 class Ticker:
-    """Its `fd` is readable from the moment it was armed for, until it is armed again."""
+    """A timer whose `fd` is readable from the moment it was armed for, until it is armed again."""
 
     def __init__(self) -> None:
         flags = os.O_NONBLOCK | os.O_CLOEXEC  # TFD_NONBLOCK and TFD_CLOEXEC are the same numbers
@@ -26,11 +26,11 @@ class Ticker:
         self._address = ctypes.c_void_p(ctypes.addressof(self._setting))
 
     def arm(self, at_ns: int) -> None:
-        """Have `fd` readable from `at_ns` on, by `time.monotonic_ns()`: at once if that is past."""
+        """Make `fd` readable from `at_ns` on, by `time.monotonic_ns()`: at once if that is past."""
         self._setting[2], self._setting[3] = divmod(max(at_ns, 1), _NS_PER_S)  # 0 would disarm it
         if _libc.timerfd_settime(self.fd, _TFD_TIMER_ABSTIME, self._address, None):
             raise OSError(ctypes.get_errno(), "timerfd_settime failed")
 
     def close(self) -> None:
-        """Give the timer back to the kernel."""
+        """Close the timer."""
         os.close(self.fd)

@@ -1,10 +1,10 @@
-"""Random windows of a summary, of every kind that costs a gateway something else to answer. Pure."""
+"""Random windows of a summary, of every kind that a gateway may answer at a different cost. Pure."""
 
 import random
 from datetime import UTC, datetime
 from typing import NamedTuple
 
-# What the contest's final asks for: from 15 s to 2 s ago. Windows that end so long ago don't change any more.
+# The window of the final's audits: from 15 s to 2 s ago. Windows that end so long ago don't change any more.
 RECENT_START_MS = 15_000
 CLOSED_MS = 2_000
 SHORT_MS_MAX = 5_000
@@ -14,7 +14,7 @@ KINDS = ("all", "from", "to", "recent", "short", "long", "seconds", "empty")
 
 
 class Window(NamedTuple):
-    """Both ends included, ms UTC; None is an end left out."""
+    """Both ends are included, ms UTC; None: the end is left out."""
 
     kind: str
     from_ms: int | None
@@ -22,7 +22,7 @@ class Window(NamedTuple):
 
     @property
     def query(self) -> str:
-        """The window's part of the address: nothing, or `?from=…&to=…`."""
+        """The query of the URL: empty, or `?from=…&to=…`."""
         ends = [(name, at_ms) for name, at_ms in (("from", self.from_ms), ("to", self.to_ms)) if at_ms is not None]
         return "?" * bool(ends) + "&".join(f"{name}={instant(at_ms)}" for name, at_ms in ends)
 
@@ -34,7 +34,7 @@ def instant(at_ms: int) -> str:
 
 
 def draw(chance: random.Random, kind: str, history_from_ms: int, now_ms: int) -> Window:
-    """Return a window of this kind within what was paid since `history_from_ms`.
+    """Return a random window of this kind in the time since `history_from_ms`.
 
     | kind | its ends |
     | --- | --- |
