@@ -1,8 +1,8 @@
-"""Stand-ins for the world outside: clocks that turn when told to, the two processors, the Redis hash.
+"""Fakes of the outside world: clocks that tests advance, the two processors, the Redis hash.
 
-A fake processor plugs in where the real network does, at the transport's interface. What stands on either side of the
-door (`tests/server/fake_door.py`), of a connection (`fake_peer.py`) or for shared memory (`fake_area.py`) has its own
-file.
+A fake processor takes the place of the network, at the transport's interface. Other fakes have files of their own: of
+the gate and the totals (`tests/server/fake_door.py`), of a connection's peer (`fake_peer.py`), of shared memory
+(`fake_area.py`).
 """
 
 import asyncio
@@ -25,7 +25,7 @@ NOON_MS = 1_752_582_896_000
 
 
 class FakeClock:
-    """Two clocks that stand still until a test moves them.
+    """Two clocks that stand still until a test advances them.
 
     Args:
         wall_ms: what the wall clock shows, ms UTC.
@@ -41,17 +41,17 @@ class FakeClock:
         return self.now_us
 
     def ticks_ms(self) -> int:
-        """Milliseconds that only go forward."""
+        """Monotonic milliseconds."""
         return self.now_ticks_ms
 
     def advance(self, milliseconds: int) -> None:
-        """Both clocks go on."""
+        """Advances both clocks."""
         self.now_us += milliseconds * 1000
         self.now_ticks_ms += milliseconds
 
 
 async def idle(turns: int = 40) -> None:
-    """Lets the loop do all it can without time passing."""
+    """Lets the event loop do everything that is ready, without advancing time."""
     for _ in range(turns):
         await asyncio.sleep(0)
 
@@ -72,10 +72,10 @@ Answer = int | bytes | type[Exception] | asyncio.Future[int]
 
 
 class FakeTransport(httpx.AsyncBaseTransport):
-    """What carries calls to nowhere: a message is read back into the request that it is, for one method to answer."""
+    """A transport without a network: it parses a message back into a request, for one method to answer."""
 
     async def exchange(self, message: bytes, *, answer_s: float, connect_s: float) -> transport.ProcessorAnswer:
-        """Answers a message as `handle_async_request` does the same request."""
+        """Answers a message as `handle_async_request` answers the same request."""
         head, _, body = message.partition(b"\r\n\r\n")
         line, *lines = head.decode("ascii").split("\r\n")
         method, target, version = line.split(" ")
@@ -95,31 +95,31 @@ class FakeTransport(httpx.AsyncBaseTransport):
 
 
 class FunctionTransport(FakeTransport):
-    """One that has every request answered by a function.
+    """A transport that has every request answered by a function.
 
     Args:
-        answer: of a request.
+        answer: returns the answer to a request.
     """
 
     def __init__(self, answer: Callable[[httpx.Request], httpx.Response]) -> None:
         self._answer = answer
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        """Asks the function."""
+        """Calls the function."""
         return self._answer(request)
 
 
 class FakeProcessor(FakeTransport):
-    """A processor that stores what it answers with 200, and answers as it is told.
+    """A processor that answers as the test says, and stores what it answers with 200.
 
     Attributes:
         answers: to the next payments, one each; after these it is `answer`.
         answers_to: to certain payments, by id, whenever they come.
         answer: to any other payment.
-        shows: to the next questions for a payment; after these it tells what is stored.
-        health: what it says of itself; None for a 429.
+        shows: to the next look-ups of a payment; after these it shows what is stored.
+        health: its answer to a health request; None for a 429.
         posts: payments as they arrived.
-        questions: ids asked for.
+        questions: ids looked up.
         stored: rows by id.
     """
 
@@ -135,11 +135,11 @@ class FakeProcessor(FakeTransport):
         self.stored: dict[str, Paid] = {}
 
     def processor(self, index: int = 0) -> Processor:
-        """The client that talks to it."""
+        """A client of it."""
         return Processor(index, "http://processor:8080", transport=self, timeout_s=30)
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        """Answers."""
+        """Answers a request."""
         if request.method == "POST":
             return await self._pay(json.loads(await request.aread(), parse_float=str))
         question = request.url.path.rsplit("/", 1)[1]
@@ -189,10 +189,10 @@ class FakeTotalsHash:
     """The Redis hash as one publisher sees it, with the rules of `redis_scripts.FLUSH`, in memory.
 
     Attributes:
-        away: whether nothing is taken and nothing answered.
-        loses_answers: whether what is taken is not answered.
-        hangs: whether calls wait for ever, before anything is taken.
-        takes_twice: whether each call is made again after its answer was lost.
+        away: whether it does not take or answer calls.
+        loses_answers: whether it takes calls but does not answer.
+        hangs: whether calls wait for ever, before they are taken.
+        takes_twice: whether each call is repeated after its answer was lost.
     """
 
     def __init__(self) -> None:
@@ -205,11 +205,11 @@ class FakeTotalsHash:
         self.flushes: list[tuple[Header, set[str], Version | None]] = []
 
     def purge(self, epoch: int) -> None:
-        """Somebody asks it for a purge; `epoch` by itself is what another member tells of one that it had not."""
+        """Requests a purge; `epoch` alone is what another member reports of a purge that it had not."""
         self.epoch = self.purged = epoch
 
     def empty(self) -> None:
-        """As after a restart without persistence."""
+        """Empties it, as a restart without persistence does."""
         self.header, self.fields, self.epoch, self.purged, self.roster = None, {}, 0, 0, []
 
     async def flush(
@@ -222,7 +222,7 @@ class FakeTotalsHash:
         builds_on: Version | None,
         roster: tuple[str, ...],
     ) -> FlushAnswer:
-        """Takes values if they are newer and what they build on is there."""
+        """Takes values if they are newer and the state that they build on is there."""
         if self.hangs:
             await asyncio.Future()
         self._answer_or_not(lost=self.away)
@@ -253,12 +253,12 @@ class FakeTotalsHash:
         return FlushAnswer(applied, found, self.epoch, self.purged == self.epoch, tuple(self.roster), self.health)
 
     async def read_member(self, member: str) -> tuple[Header, Levels] | None:
-        """What it has."""
+        """Returns what it has of the member."""
         self._answer_or_not(lost=self.away)
         return None if self.header is None else (self.header, self.levels())
 
     def levels(self) -> Levels:
-        """What it has, as a reader of totals sees it."""
+        """Returns what it has, as a reader of totals sees it."""
         header = self.header
         assert header is not None
         return header.levels({name.encode(): value for name, value in self.fields.items()})

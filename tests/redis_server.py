@@ -1,4 +1,4 @@
-"""A real `redis-server` of the test's own: on a unix socket, in a folder of its own, without persistence."""
+"""A real `redis-server` for one test: on a unix socket, in a folder of its own, without persistence."""
 
 import shutil
 import signal
@@ -15,10 +15,10 @@ READY_WITHIN_S = 10.0
 
 
 class RedisServer:
-    """One server process, started and killed at will; as a context manager it is running inside and gone after."""
+    """A server process that tests start and kill; as a context manager it runs inside the block only."""
 
     def __init__(self) -> None:
-        """Starts nothing yet."""
+        """Does not start it yet."""
         self.folder = Path(tempfile.mkdtemp(prefix="redis-"))
         self.path = self.folder / "redis.sock"
         self._process: subprocess.Popen[bytes] | None = None
@@ -49,7 +49,7 @@ class RedisServer:
             time.sleep(0.005)
 
     def kill(self) -> None:
-        """Ends it at once, with all it has; harmless when it is not running."""
+        """Kills it, with all its data; does nothing if it is not running."""
         if self._process is not None:
             self._process.kill()
             self._process.wait()
@@ -57,17 +57,17 @@ class RedisServer:
             self.path.unlink(missing_ok=True)
 
     def freeze(self) -> None:
-        """Has it accept and say nothing."""
+        """Stops the process: it accepts connections and does not answer."""
         assert self._process is not None
         self._process.send_signal(signal.SIGSTOP)
 
     def thaw(self) -> None:
-        """Lets it go on."""
+        """Continues the process."""
         assert self._process is not None
         self._process.send_signal(signal.SIGCONT)
 
     def ask(self, line: str) -> bytes:
-        """The raw answer to one command, up to 64 kB of it; empty if it can't be asked."""
+        """Returns the raw answer to one command, up to 64 kB of it; empty if it can't be reached."""
         with socket.socket(socket.AF_UNIX) as connection:
             connection.settimeout(READY_WITHIN_S)
             try:
@@ -78,7 +78,7 @@ class RedisServer:
             return connection.recv(1 << 16)
 
     def calls(self, command: str) -> int:
-        """How often a command has run, calls from scripts included."""
+        """Counts how often a command has run, including calls from scripts."""
         for line in self.ask("INFO commandstats").decode().splitlines():
             if line.startswith(f"cmdstat_{command}:calls="):
                 return int(line.partition("calls=")[2].partition(",")[0])

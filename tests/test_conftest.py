@@ -1,4 +1,4 @@
-"""`--no-skips`: what could not be tested is a failure where it was asked to be."""
+"""`--no-skips`: a skipped test is a failure."""
 
 import os
 import subprocess
@@ -61,7 +61,7 @@ class TestNoSkips:
         ("options", "status", "said"), [((), 0, "1 passed, 2 skipped"), (("--no-skips",), 1, "1 passed, 2 errors")]
     )
     def test_a_test(self, tmp_path: Path, options: tuple[str, ...], status: int, said: str) -> None:
-        """By fixture or by mark, it is a skip without the option and a failure with its reason with it."""
+        """Skipped by a fixture or a mark: a skip without the option; with it a failure that tells the reason."""
         (tmp_path / "test_it.py").write_text(SKIPPED)
         returned, output = run(tmp_path, *options)
         assert (returned, said in output) == (status, True), output
@@ -75,7 +75,7 @@ class TestNoSkips:
         assert "no comets" in output
 
     def test_an_expected_failure(self, tmp_path: Path) -> None:
-        """It has run, so it is none."""
+        """It has run, so it is no skip."""
         (tmp_path / "test_it.py").write_text(EXPECTED)
         returned, output = run(tmp_path, "--no-skips")
         assert (returned, "1 xfailed" in output) == (0, True), output

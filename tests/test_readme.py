@@ -1,4 +1,4 @@
-"""What the documents say is so: settings, paths, commands, routes, sentences and limits are those of the code."""
+"""The documents agree with the code: settings, paths, commands, routes, quoted messages and limits."""
 
 import re
 import shlex
@@ -23,7 +23,7 @@ FOLDERS = ("shm", "server", "tools", "tests", "haproxy", "docs", r"\.ci")
 PATH = re.compile(rf"(?<![\w./-])(?:\./)?((?:{'|'.join(FOLDERS)})/[\w./-]*[\w/]|[A-Z]+\.md|[\w-]+\.(?:lock|toml|yml))")
 LINK = re.compile(r"\]\((?!https?:)([^)#]+)\)")
 COMMAND = re.compile(r"\./(tools/\w+)([^\n`#|]*)")
-OPTION = re.compile(r"(?<![\w-])--[a-z][a-z-]*(?![\w-])")  # no part of a longer word
+OPTION = re.compile(r"(?<![\w-])--[a-z][a-z-]*(?![\w-])")  # but not a part of a longer word
 WHOLE_LIMITS = ("1.50", 350)  # CPU and MB, the contest's
 
 
@@ -50,7 +50,7 @@ def rows(text: str) -> list[list[str]]:
 
 
 def row_of(setting: Setting) -> str:
-    """How a setting is written in the README."""
+    """A setting's row in the README."""
     default = f"`{setting.default}`" if setting.default else "empty"
     return f"| `{setting.variable}` | {default} | {setting.unit} | {setting.reason} |"
 
@@ -58,31 +58,31 @@ def row_of(setting: Setting) -> str:
 class TestSettings:
     """The table of settings."""
 
-    def test_it_is_the_programs_own(self) -> None:
+    def test_it_is_that_of_the_code(self) -> None:
         """Every setting, in order, with its default, unit and reason."""
         written = [line for line in section("Settings").splitlines() if line.startswith("| `")]
         assert written == [row_of(setting) for setting in SETTINGS.values()]
 
     def test_none_is_named_that_is_not_there(self) -> None:
-        """A word in capitals that looks like one is one."""
+        """Every word in capitals that looks like a setting is one."""
         known = {setting.variable for setting in SETTINGS.values()}
         named = set(re.findall(r"\b[A-Z][A-Z0-9]*_[A-Z0-9_]+\b", "".join(map(read, DOCUMENTS))))
         assert named - known == set()
 
 
 class TestPaths:
-    """What is named is there."""
+    """Files and modules that the documents name exist."""
 
     @pytest.mark.parametrize("document", DOCUMENTS)
     def test_files_and_folders(self, document: str) -> None:
-        """Those named in a document, and those that it links to."""
+        """Those that a document names, and those that it links to."""
         text = read(document)
         named = set(PATH.findall(text))
         linked = {str((ROOT / document).parent.joinpath(path).relative_to(ROOT)) for path in LINK.findall(text)}
         assert sorted(path for path in named | linked if not (ROOT / path).exists()) == []
 
     def test_modules(self) -> None:
-        """Those that Python is told to run."""
+        """Those after `python -m`."""
         named = set(re.findall(r"-m ([a-z_.]+[a-z])", "".join(map(read, DOCUMENTS))))
         assert named
         paths = {name: ROOT / name.replace(".", "/") for name in named}
@@ -92,21 +92,21 @@ class TestPaths:
         assert named - runnable == set()
 
     def test_a_wrong_path_would_be_found(self) -> None:
-        """The check can fail."""
+        """The check finds paths."""
         assert PATH.findall("see `server/nowhere.py`, ./tools/walk and NOTES.md") == [
             *("server/nowhere.py", "tools/walk", "NOTES.md"),
         ]
 
 
 class TestCommands:
-    """What can be typed."""
+    """Commands in the documents."""
 
     @pytest.mark.slow
     def test_options(self) -> None:
-        """Each option named beside a tool is one that the tool explains."""
+        """Each option named beside a tool is in the tool's help."""
         text = "".join(map(read, DOCUMENTS))
         named = {(program, option) for program, rest in COMMAND.findall(text) for option in OPTION.findall(rest)}
-        for row in re.findall(r"^\|.*", text, re.MULTILINE):  # a tool's options stand by themselves there
+        for row in re.findall(r"^\|.*", text, re.MULTILINE):  # options in a tool's row stand without its name
             programs = set(re.findall(r"tools/[a-z_]+", row.split("|")[1]))
             named |= {(program, option) for program in programs for option in OPTION.findall(row)}
         assert {program for program, _ in named} >= {"tools/run", "tools/test", "tools/dump_ring", "tools/bench"}
@@ -116,7 +116,7 @@ class TestCommands:
 
     @staticmethod
     def options_of(program: str) -> set[str]:
-        """All options that a program or one of its commands explains."""
+        """All options in the help of a program or one of its commands."""
         shown = subprocess.run([ROOT / program, "--help"], capture_output=True, text=True, check=True).stdout
         commands = re.findall(r"^    ([a-z]+)  ", shown, re.MULTILINE)
         pages = [[ROOT / program, command, "--help"] for command in commands]
@@ -125,7 +125,7 @@ class TestCommands:
         )
 
     def test_services_and_project(self) -> None:
-        """The names that Docker is given."""
+        """The names in Docker's commands exist."""
         services = set(re.findall(r"^  ([a-z0-9]+):$", read("docker-compose.yml"), re.MULTILINE))
         named = re.findall(r"docker compose (?:exec|kill -s USR2|up -d --no-deps --build) (\w+)", OPERATING)
         named += re.findall(r"--entrypoint python (\w+)", OPERATING)
@@ -133,7 +133,7 @@ class TestCommands:
         assert f"docker compose -p {PROJECT} down" in OPERATING
 
     def test_the_first_payment(self) -> None:
-        """The body in the first example is one that the gateway takes."""
+        """The body in the first example is a valid payment."""
         command = next(line for line in README.splitlines() if "localhost:9999/payments -H" in line)
         assert shlex.split(command)[-1] == '{"correlationId":"$id","amount":19.90}'
 
@@ -142,7 +142,7 @@ class TestApi:
     """The table of requests and answers."""
 
     def test_every_route(self) -> None:
-        """Those of the application, and no others."""
+        """The table has the application's routes, and no others."""
         app = build_app(FakeGate(), FakeTotals(), amount_cents_max=1, purge_enabled=True)
         routes = {
             (method, re.sub("{.*}", "{correlationId}", route.path).replace("correlation_id", "correlationId"))
@@ -154,7 +154,7 @@ class TestApi:
         assert set(re.findall(r"\| `(GET|POST) ([\w/{}-]+)", section("API"))) == routes
 
     def test_every_state(self) -> None:
-        """A payment is in one of them, and there are no others."""
+        """The README names every state of a payment."""
         states = {state.name.lower() for state in State if state is not State.FREE} | {"accepted"}
         line = next(line for line in section("API").splitlines() if line.startswith("States:"))
         assert states <= set(re.findall(r"`([a-z]+)`", line))
@@ -170,10 +170,10 @@ class TestApi:
 
 
 class TestSentences:
-    """What the gateway and its tools say, as docs/operating.md quotes it."""
+    """Messages of the gateway and its tools that docs/operating.md quotes."""
 
     def test_each_is_said_somewhere(self) -> None:
-        """The parts between the dots stand in the sources."""
+        """The parts between the dots are in the sources."""
         texts = [
             path.read_text(encoding="utf-8")
             for name in ("server", "shm", "tools")
@@ -194,13 +194,13 @@ class TestChangelog:
     """CHANGELOG.md."""
 
     def test_the_newest_version_is_the_projects(self) -> None:
-        """A release that is not described is none."""
+        """Every release is described."""
         version = tomllib.loads(read("pyproject.toml"))["project"]["version"]
         versions = re.findall(r"^## \[(.+?)\]", read("CHANGELOG.md"), re.MULTILINE)
         assert versions[:2] == ["Unreleased", version]
 
     def test_sections(self) -> None:
-        """Only those of Keep a Changelog, in the order that the file itself names."""
+        """Only those of Keep a Changelog, in the order that is given at the top of the file."""
         text = read("CHANGELOG.md")
         wanted = re.findall(r"[A-Z][a-z]+", text.split("in this order:")[1].split("\n")[0])
         for version in text.split("\n## ")[1:]:

@@ -1,4 +1,4 @@
-"""The architecture, held by tests: who may import whom, who alone may use what, sizes, docstrings, leftovers.
+"""Tests of the architecture: which file may import or use what, sizes, docstrings, leftovers.
 
 The rules are data at the top of this file; the checks are in `tidy.py`, and each is shown to fail at the end.
 """
@@ -25,7 +25,7 @@ LOCKS = ("requirements.lock", "requirements-dev.lock")
 # By package, the packages of the project it may import.
 PACKAGES = {"shm": (), "server": ("shm",), "tools": ("shm",), "tests": ("shm", "server", "tools")}
 
-# What `shm` may use beside the standard library, and what it must not know of.
+# What `shm` may import beside the standard library, and what it must not import.
 SHM_THIRD_PARTIES = ("posix_ipc",)
 SHM_UNKNOWN = ("asyncio", "http", "socket", "urllib", "threading", "multiprocessing")
 
@@ -38,7 +38,7 @@ ONLY_USERS = {
 }
 ENVIRONMENT_READERS = ("server/config.py",)
 
-# Modules from the bottom up: each imports from lower layers only, and those of one layer leave each other alone.
+# Modules from the bottom up: each imports from lower layers only, so those of one layer don't import each other.
 SHM_LAYERS = (
     ("errors", "layout", "names"),
     ("states",),
@@ -48,14 +48,14 @@ SHM_LAYERS = (
     ("migration",),
 )
 SERVER_LAYERS = (
-    # pure, but for the clock, the environment and the core that is given away
+    # pure, except for the clock, the environment and yielding the core
     ("errors", "clock", "yielding", "notation", "generations", "rejections", "log", "totals_fields", "endpoints"),
     ("config", "totals", "window"),
     ("payments", "totals_header", "ledger"),
     ("attempt", "answers", "totals_rows"),
     ("circuit", "pacing", "presence", "problems"),
     ("routing", "outages"),
-    # what stands in memory, and the ways out
+    # shared memory, and connections to the outside
     ("copies", "latest", "volume", "hearts"),
     ("resolver", "connection", "redis_client", "redis_scripts", "following", "custody"),
     ("siblings", "neighbours", "lookup", "quota", "local_totals"),
@@ -64,7 +64,7 @@ SERVER_LAYERS = (
     ("redis_totals", "unknowns", "verification"),
     ("health", "purges", "shared_totals", "outside"),
     ("publisher",),
-    # the two jobs
+    # the jobs of the two kinds of child
     ("gate", "app", "dispatcher"),
     ("shortcut",),
     # processes
@@ -73,15 +73,15 @@ SERVER_LAYERS = (
     ("supervisor", "retire"),
     ("__main__",),
 )
-# In `tools`, what its sub-packages share; beyond these they leave each other alone.
+# In `tools`, the modules that its sub-packages share; they don't import each other.
 TOOLS_SHARED = ("debian", "environment")
 
-# Test files beside those of single files: a rule of the whole package.
+# Test files that belong to a whole package, not to a single file.
 TESTS_OF_PACKAGES = {"tests/shm/test_model.py", "tests/shm/test_crash_at_every_store.py"}
 
 LINES_OF_FUNCTION_MAX = 70
 LINES_OF_FILE_MAX = 300
-LINES_OF_TEST_FILE_MAX = 500  # examples are many, and short
+LINES_OF_TEST_FILE_MAX = 500  # tests have many short examples
 SOURCE_SUFFIXES = {"", ".py", ".cfg", ".yml", ".js", ".sh"}  # "": programs, Dockerfile
 
 
@@ -104,12 +104,12 @@ def sources(*packages: str) -> list[Source]:
 
 
 def programs() -> list[Path]:
-    """List the programs people start."""
+    """List the programs that users start."""
     return [path for path in files() if path.suffix == "" and path.parent in {Path("tools"), Path(".ci")}]
 
 
 def texts() -> list[tuple[str, str]]:
-    """Read all text files but the lock files, which others write."""
+    """Read all text files except the lock files, which are generated."""
     return [
         (path.as_posix(), (ROOT / path).read_text(encoding="utf-8"))
         for path in files()
@@ -131,7 +131,7 @@ def exports(package: str) -> set[str]:
 
 
 def expect_none(wrong: Iterable[str]) -> None:
-    """Fail with all sentences of a check, one per line."""
+    """Fail with all messages of a check, one per line."""
     sentences = "\n".join(wrong)
     assert not sentences, f"\n{sentences}"
 
@@ -145,22 +145,22 @@ class TestImports:
         expect_none(wrong for source in code for wrong in tidy.check_packages(source, PACKAGES, PACKAGES))
 
     def test_shm_knows_nothing_of_the_network(self) -> None:
-        """A processor is an index to it; it has no loop, no socket and no thread."""
+        """It has no loop, no socket and no thread; a processor is only an index there."""
         code = sources("shm")
         expect_none(w for source in code for w in tidy.check_third_parties(source, SHM_THIRD_PARTIES, SHM_UNKNOWN))
 
     def test_only_users(self) -> None:
-        """Each foreign package that may have to be replaced has one or two files that know it."""
+        """Third-party packages that may have to be replaced are imported in few files."""
         code = sources("shm", "server", "tools")
         expect_none(wrong for source in code for wrong in tidy.check_only_users(source, ONLY_USERS))
 
     def test_only_reader_of_the_environment(self) -> None:
-        """Settings come from one file. (A tool hands its own environment on to what it starts.)"""
+        """Only one file reads settings. (A tool passes its own environment on to what it starts.)"""
         code = sources("shm", "server")
         expect_none(wrong for source in code for wrong in tidy.check_environment(source, ENVIRONMENT_READERS))
 
     def test_only_public_names_of_shm(self) -> None:
-        """What `shm/__init__.py` doesn't export may change at any time."""
+        """Others use only what `shm/__init__.py` exports: the rest may change at any time."""
         code = sources("server", "tools")
         public = exports("shm")
         expect_none(wrong for source in code for wrong in tidy.check_public_names(source, "shm", public))
@@ -172,14 +172,14 @@ class TestImports:
 
     @pytest.mark.parametrize("package", ["shm", "server"])
     def test_every_module_is_on_the_map(self, package: str) -> None:
-        """At the top of the package, once each."""
+        """The docstring of the package lists each module once."""
         text = (ROOT / package / "__init__.py").read_text(encoding="utf-8")
         shown = re.findall(r"^    (\w+) +[\w`]", text.split('"""')[1], re.MULTILINE)
         there = [path.stem for path in (ROOT / package).glob("*.py") if path.stem != "__init__"]
         assert sorted(shown) == sorted(there)
 
     def test_between_tools(self) -> None:
-        """The simulated processors, the benchmark and the view of a segment know nothing of each other."""
+        """The sub-packages of `tools` don't import each other."""
         code = [source for source in sources("tools") if source.path.count("/") > 1]
         expect_none(wrong for source in code for wrong in tidy.check_siblings(source, "tools", TOOLS_SHARED))
 
@@ -206,7 +206,7 @@ class TestTestFiles:
     """The test tree is the source tree."""
 
     def test_each_source_has_its_test_file(self) -> None:
-        """And each test file its source."""
+        """And each test file has its source file."""
         paths = [path for path in files() if path.parts[0] in {"shm", "server", "tools"}]
         code = [path.as_posix() for path in paths if path.suffix == ".py"]
         others = [path.as_posix() for path in paths if path.suffix != ".py"]
@@ -214,7 +214,7 @@ class TestTestFiles:
         expect_none(tidy.check_test_files(code, others, tests))
 
     def test_haproxys_configuration_is_tested(self) -> None:
-        """It decides which worker sees a payment: as much code as any."""
+        """It decides which worker gets a payment, so it is tested like code."""
         assert list((ROOT / "tests" / "haproxy").glob("test_haproxy*.py"))
 
     def test_no_packages_among_tests(self) -> None:
@@ -223,18 +223,18 @@ class TestTestFiles:
 
 
 class TestWords:
-    """What is written."""
+    """Words in the texts."""
 
     def test_docstrings(self) -> None:
         """Files, classes, functions and tests begin with a sentence on what they are."""
         expect_none(wrong for source in sources(*PACKAGES) for wrong in tidy.check_docstrings(source))
 
     def test_leftovers(self) -> None:
-        """What is still to be done is an issue, not a comment."""
+        """Work that is left belongs in an issue, not in a comment."""
         expect_none(wrong for path, text in texts() for wrong in tidy.check_words(path, text, tidy.LEFTOVERS))
 
     def test_foreign_words(self) -> None:
-        """The project speaks of itself: no one's machine, mirror or tools."""
+        """No text names somebody's machine, mirror or tools."""
         expect_none(wrong for path, text in texts() for wrong in tidy.check_words(path, text, tidy.FOREIGN_WORDS))
 
     def test_nothing_outside_is_needed(self) -> None:
@@ -245,7 +245,7 @@ class TestWords:
 
 
 class TestPrograms:
-    """What people start."""
+    """The programs that users start."""
 
     def test_there_are_some(self) -> None:
         """The names in the README."""
@@ -253,7 +253,7 @@ class TestPrograms:
 
     @pytest.mark.parametrize("program", programs(), ids=str)
     def test_can_be_started(self, program: Path) -> None:
-        """Each has its run bits and names its interpreter."""
+        """Each is executable and names its interpreter."""
         assert (ROOT / program).stat().st_mode & 0o111 == 0o111
         first = (ROOT / program).read_text(encoding="utf-8").splitlines()[0]
         assert first in {"#!/usr/bin/env python3", "#!/usr/bin/env bash"}
@@ -267,7 +267,7 @@ class TestPrograms:
         assert result.stderr == ""
 
     def test_are_checked_like_modules(self) -> None:
-        """Without a suffix they must be named to ruff and mypy."""
+        """As they have no suffix, pyproject.toml must list them for ruff and mypy."""
         python = {str(path) for path in programs() if path.parts[0] == "tools"}
         tools = settings()["tool"]
         assert python <= set(tools["ruff"]["extend-include"])
@@ -275,7 +275,7 @@ class TestPrograms:
 
 
 class TestLocks:
-    """What is installed."""
+    """The lock files."""
 
     @staticmethod
     def versions(name: str) -> dict[str, str]:
@@ -295,13 +295,13 @@ class TestLocks:
             assert wrong == [], name
 
     def test_both_agree(self) -> None:
-        """What is tested is what runs."""
+        """The tests use the versions that run."""
         runtime, development = map(self.versions, LOCKS)
         assert runtime.items() <= development.items()
 
     @pytest.mark.parametrize("name", LOCKS)
     def test_no_registry_is_named(self, name: str) -> None:
-        """Everyone installs from the index they trust; the hashes say that it is the same."""
+        """Users install from the index that they trust; the hashes guarantee the same files."""
         assert "://" not in (ROOT / name).read_text(encoding="utf-8")
         assert "--index" not in (ROOT / name).read_text(encoding="utf-8")
 
@@ -312,7 +312,7 @@ def found(sentences: Iterable[str]) -> int:
 
 
 class TestChecks:
-    """Each check finds what it is for, and lets the rest pass."""
+    """Each check finds what it should, and nothing else."""
 
     @pytest.mark.parametrize(
         ("path", "text", "wrong"),
@@ -338,7 +338,7 @@ class TestChecks:
         assert found(tidy.check_third_parties(Source("shm/a.py", text), SHM_THIRD_PARTIES, SHM_UNKNOWN)) == wrong
 
     def test_only_users_check(self) -> None:
-        """The user may, another file may not."""
+        """The listed file may import it, another one may not."""
         text = "from redis.asyncio import Redis"
         assert found(tidy.check_only_users(Source("server/redis_client.py", text), ONLY_USERS)) == 0
         assert found(tidy.check_only_users(Source("server/app.py", text), ONLY_USERS)) == 1
@@ -353,7 +353,7 @@ class TestChecks:
         ],
     )
     def test_environment(self, text: str, wrong: int) -> None:
-        """Any of the ways to it."""
+        """Every way to read it is found."""
         assert found(tidy.check_environment(Source("server/app.py", text), ENVIRONMENT_READERS)) == wrong
         assert found(tidy.check_environment(Source("server/config.py", text), ENVIRONMENT_READERS)) == 0
 
@@ -385,13 +385,13 @@ class TestChecks:
         ],
     )
     def test_layers(self, module: str, text: str, wrong: int) -> None:
-        """Upwards, sideways, to the package itself, and a module without a place are wrong."""
+        """Imports upwards, sideways and of the package itself are wrong, and so is a module without a layer."""
         code = dict.fromkeys(("a", "b", "c", "__init__"), "") | {module: text}
         sources = [Source(f"p/{name}.py", code[name]) for name in code]
         assert found(tidy.check_layers(sources, "p", [["a"], ["b", "c"]])) == wrong
 
     def test_layers_name_what_is_there(self) -> None:
-        """A module that was removed leaves its layer."""
+        """A removed module must be removed from its layer too."""
         assert list(tidy.check_layers([], "p", [["a"]])) == ["p.a: is in a layer, but not there"]
 
     @pytest.mark.parametrize(
@@ -405,7 +405,7 @@ class TestChecks:
         ],
     )
     def test_siblings(self, text: str, wrong: int) -> None:
-        """A sub-package uses itself and what is shared."""
+        """A sub-package may import itself and the shared modules."""
         assert found(tidy.check_siblings(Source("tools/processor/api.py", text), "tools", TOOLS_SHARED)) == wrong
 
     def test_lengths(self) -> None:
@@ -430,11 +430,11 @@ class TestChecks:
         ],
     )
     def test_docstrings_check(self, text: str, wrong: int) -> None:
-        """Files, functions, classes and methods; private and magic ones are free."""
+        """Files, functions, classes and methods need one; private and magic ones do not."""
         assert found(tidy.check_docstrings(Source("a.py", text))) == wrong
 
     def test_words_check(self) -> None:
-        """Each word of the patterns, and not the words that only contain it."""
+        """It finds each word of the patterns, but not longer words that contain it."""
         assert found(tidy.check_words("a", "# todo: x\n# method, stodos\n# fixme".upper(), tidy.LEFTOVERS)) == 2
         foreign = "cd /wor_k/x; pip -i pyp_i.org; an LL_M".replace("_", "")
         assert found(tidy.check_words("a", foreign, tidy.FOREIGN_WORDS)) == 3
@@ -457,6 +457,6 @@ class TestChecks:
         ],
     )
     def test_test_files(self, sources: list[str], tests: list[str], wrong: int) -> None:
-        """A source without a test, and a test without a source."""
+        """It finds a source without a test, and a test without a source."""
         others = ["server/docker-compose.yml"]
         assert found(tidy.check_test_files(sources, others, tests)) == wrong

@@ -1,7 +1,6 @@
-"""Checks of the code's shape, each a function from sources to sentences about what is wrong.
+"""Checks of the code's structure: each is a function from sources to messages about what is wrong.
 
-`test_tidy.py` applies them. They are here, apart from their use, so that each can be shown to fail on a few made-up
-lines.
+`test_tidy.py` applies them to the project, and tests each of them on a few made-up lines.
 """
 
 import ast
@@ -12,11 +11,11 @@ from functools import cache
 from pathlib import PurePosixPath
 from typing import NamedTuple
 
-# Written so that they don't find themselves.
+# Written so that they don't match themselves.
 LEFTOVERS = re.compile(r"\b(?:TO[D]O|FIX[M]E|XX[X]|HAC[K]|WI[P])\b")
 FOREIGN_WORDS = re.compile(
-    r"/(?:wo[r]k|fa[r]m)/|/ro[o]t/|/ho[m]e/\w"  # places of one machine
-    r"|pyp[i]\.org|pythonhoste[d]|debia[n]\.org|npmj[s]\.(?:org|com)"  # registries: a mirror is everyone's own choice
+    r"/(?:wo[r]k|fa[r]m)/|/ro[o]t/|/ho[m]e/\w"  # folders of one machine
+    r"|pyp[i]\.org|pythonhoste[d]|debia[n]\.org|npmj[s]\.(?:org|com)"  # registries: users choose their own mirror
     r"|\b(?:sub-?agen[t]|LL[M]|AI assistan[t])s?\b",  # tools the code was typed with
     re.IGNORECASE,
 )
@@ -115,7 +114,7 @@ def check_public_names(source: Source, package: str, public: Iterable[str]) -> I
 
 
 def check_layers(sources: Sequence[Source], package: str, layers: Sequence[Sequence[str]]) -> Iterator[str]:
-    """Check that within a package each module imports from lower layers only.
+    """Check that each module of a package imports from lower layers only.
 
     Args:
         sources: the package's files.
@@ -138,7 +137,7 @@ def check_layers(sources: Sequence[Source], package: str, layers: Sequence[Seque
 
 
 def check_siblings(source: Source, package: str, shared: Iterable[str]) -> Iterator[str]:
-    """Check that the sub-packages of a package leave each other alone, but for its shared modules."""
+    """Check that the sub-packages of a package don't import each other, except its shared modules."""
     parts = source.module.split(".")
     for item in imports_of(source):
         other = f"{item.module}.{item.name or ''}".split(".")
@@ -147,7 +146,7 @@ def check_siblings(source: Source, package: str, shared: Iterable[str]) -> Itera
 
 
 def check_environment(source: Source, readers: Iterable[str]) -> Iterator[str]:
-    """Check that only `readers` look at the process's environment variables."""
+    """Check that only `readers` read the process's environment variables."""
     if source.path in readers:
         return
     names = {"environ", "environb", "getenv", "getenvb", "putenv"}
@@ -176,7 +175,7 @@ def check_file_length(path: str, text: str, lines_max: int) -> Iterator[str]:
 
 
 def check_docstrings(source: Source) -> Iterator[str]:
-    """Check that the file, and its public classes, functions and tests at whatever depth, say what they are.
+    """Check that the file and its public classes, functions and tests, nested or not, have docstrings.
 
     The first paragraph of each ends like a sentence. Magic methods, overloads, setters (their getter says it) and
     functions within functions are left out.
@@ -203,7 +202,7 @@ def _check_docstring(path: str, line: int, name: str, docstring: str | None) -> 
 
 
 def check_words(path: str, text: str, pattern: re.Pattern[str]) -> Iterator[str]:
-    """Check that a text has none of certain words."""
+    """Check that a text does not match a pattern."""
     for number, line in enumerate(text.splitlines(), 1):
         for match in pattern.finditer(line):
             yield f"{path}:{number}: {match.group()}"

@@ -31,28 +31,28 @@ EXIT_INTERRUPTED = 130
 RESULTS = targets.ROOT / "bench-results"
 CONNECTIONS = 64
 _SEED_MAX = 1_000_000
-SECONDS_MIN, SECONDS_MAX = 0.1, 86_400.0  # between two looks while waiting: more of them would disturb the measurement
+SECONDS_MIN, SECONDS_MAX = 0.1, 86_400.0  # of an option: polling more often would disturb the measurement
 PROCESSORS = "http://localhost:8001,http://localhost:8002"
 
 DESCRIPTION = """\
-Puts a load on the gateway and prints a score card. The processors must run already (for the simulated ones:
+Runs a load against the gateway and prints a score card. The processors must run already (for the simulated ones:
 docker compose -f tools/processor/docker-compose.yml up -d); they and the gateway's totals are emptied first.
 
-the contest's load, by k6; the score beside the best that perfect foresight could make of it:
+the contest's load, by k6; the score is compared with the best possible if all stages were known beforehand:
   preview     60 s, 1 to 550 users, six stages of processors slow and failing
   final       300 s, 1 to 603 users, ten stages
   load FILE   a scenario of your own (see tools/benchmark/scenarios)
   floor       HAProxy answering by itself under the same load and limits: what everything else is compared with
-  hop         the same with a process behind HAProxy that answers and does nothing else
+  hop         the same with a process behind HAProxy that only answers
 
-payments at a constant rate, whatever becomes of them, by a generator that leaves the machine to what is measured:
+payments at a constant rate that does not depend on the answers, by a generator that uses little CPU:
   saturate    3,000/s for 60 s, accepted and settled; --search finds the highest rate, --beyond doubles it
   drain       both processors fail for 30 s: when is the backlog gone, and does accepting suffer
   summary     a million settled payments, then summaries of all kinds of windows, compared with the processors'
-  soak        300/s for an hour, after a million payments: does memory stay what it is
+  soak        300/s for an hour, after a million payments: does memory grow
 
 Ends with 0 if all is well, 1 if the gateway refused, lost, doubled or misreported anything or a container ended, 2 if
-it can't be run. A goal that is missed is told, and changes nothing in that."""
+it can't be run. Missed goals are reported but don't change the exit status."""
 
 
 def parser() -> argparse.ArgumentParser:
@@ -80,29 +80,29 @@ def _add_open_commands(commands: "argparse._SubParsersAction[argparse.ArgumentPa
     """Add the commands of constant rates."""
     add = _adder(commands.add_parser("saturate", help="a constant rate, accepted and settled"), against=True)
     add("--rate", type=_at_least_one, default=3000, metavar="N", help="payments per second (%(default)s)")
-    add("--duration-s", type=_at_least_one, default=60, metavar="S", help="for so long (%(default)s)")
-    add("--beyond", action="store_true", help="then twice the rate for a while, and look how it recovers")
-    add("--search", action="store_true", help="find the highest rate that is sustained, beginning with --rate")
+    add("--duration-s", type=_at_least_one, default=60, metavar="S", help="duration (%(default)s)")
+    add("--beyond", action="store_true", help="then twice the rate for a while, and see how it recovers")
+    add("--search", action="store_true", help="find the highest sustained rate, beginning with --rate")
     add = _adder(commands.add_parser("drain", help="an outage of both processors, and after"), against=True)
     add("--rate", type=_at_least_one, default=300, metavar="N", help="payments per second (%(default)s)")
-    add("--calm-s", type=_at_least_one, default=20, metavar="S", help="first, to compare with (%(default)s)")
+    add("--calm-s", type=_at_least_one, default=20, metavar="S", help="first phase, for comparison (%(default)s)")
     add("--outage-s", type=_at_least_one, default=30, metavar="S", help="both processors fail (%(default)s)")
-    add("--drain-s", type=_at_least_one, default=20, metavar="S", help="payments go on after it (%(default)s)")
+    add("--drain-s", type=_at_least_one, default=20, metavar="S", help="payments go on after the outage (%(default)s)")
     add = _adder(commands.add_parser("summary", help="summaries over many payments"), against=False)
     _add_fill(add)
-    add("--rate", type=_at_least_one, default=300, metavar="N", help="payments per second meanwhile (%(default)s)")
+    add("--rate", type=_at_least_one, default=300, metavar="N", help="payments per second throughout (%(default)s)")
     add("--summaries", type=_at_least_one, default=50, metavar="N", help="summaries per second (%(default)s)")
-    add("--duration-s", type=_at_least_one, default=60, metavar="S", help="without, then with them (%(default)s)")
+    add("--duration-s", type=_at_least_one, default=60, metavar="S", help="without, then with summaries (%(default)s)")
     add = _adder(commands.add_parser("soak", help="an hour, and memory"), against=False)
     _add_fill(add)
     add("--rate", type=_at_least_one, default=300, metavar="N", help="payments per second (%(default)s)")
-    add("--duration-s", type=_at_least_one, default=3600, metavar="S", help="for so long (%(default)s)")
-    add("--sample-s", type=_seconds, default=60.0, metavar="S", help="memory is read every so often (%(default)s)")
+    add("--duration-s", type=_at_least_one, default=3600, metavar="S", help="duration (%(default)s)")
+    add("--sample-s", type=_seconds, default=60.0, metavar="S", help="how often memory is read (%(default)s)")
 
 
 def _add_fill(add: Callable[..., argparse.Action]) -> None:
     add("--fill", type=_at_least_one, default=1_000_000, metavar="N", help="payments settled first (%(default)s)")
-    add("--fill-rate", type=_at_least_one, default=2500, metavar="N", help="they are sent so fast (%(default)s)")
+    add("--fill-rate", type=_at_least_one, default=2500, metavar="N", help="their rate per second (%(default)s)")
 
 
 def _adder(command: argparse.ArgumentParser, *, against: bool) -> Callable[..., argparse.Action]:
@@ -111,7 +111,7 @@ def _adder(command: argparse.ArgumentParser, *, against: bool) -> Callable[..., 
         _add_against(command)
     _add_options(command)
     command.add_argument(
-        "--connections", type=_at_least_one, default=CONNECTIONS, metavar="N", help="at the most (%(default)s)"
+        "--connections", type=_at_least_one, default=CONNECTIONS, metavar="N", help="at most (%(default)s)"
     )
     return command.add_argument
 
@@ -127,10 +127,10 @@ def _add_against(command: argparse.ArgumentParser) -> None:
 def _add_scenario_options(command: argparse.ArgumentParser) -> None:
     _add_options(command)
     add = command.add_argument
-    add("--random-amounts", action="store_true", help="every payment another amount")
-    add("--random-stages", action="store_true", help="other stages, made up on the spot")
+    add("--random-amounts", action="store_true", help="a different amount for every payment")
+    add("--random-stages", action="store_true", help="random stages")
     add("--duration-s", type=_at_least_one, metavar="S", help="a shorter or longer load, stages in proportion")
-    add("--users", type=_at_least_one, metavar="N", help="as many users at the end, for trials")
+    add("--users", type=_at_least_one, metavar="N", help="users at the end, for trials")
 
 
 def _add_options(command: argparse.ArgumentParser) -> None:
@@ -140,8 +140,8 @@ def _add_options(command: argparse.ArgumentParser) -> None:
         "--processors", metavar="URL,URL", default=PROCESSORS, help="default, fallback (localhost:8001, localhost:8002)"
     )
     add("--token", default=TOKEN, help="the processors' admin token")
-    add("--repeat", type=_at_least_one, default=1, metavar="N", help="run it so often, and show medians")
-    add("--seed", type=int, metavar="N", help="makes the same amounts, stages and windows again")
+    add("--repeat", type=_at_least_one, default=1, metavar="N", help="run N times, and show medians")
+    add("--seed", type=int, metavar="N", help="repeats the amounts, stages and windows of an earlier run")
     add(
         "--settle-s",
         type=_seconds,
