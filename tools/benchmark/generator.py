@@ -136,7 +136,7 @@ def _listen(
     """Yield k6's lines until it closes its output; raises GeneratorError after `deadline_s`."""
     stream = process.stderr
     if stream is None:
-        raise GeneratorError("k6 was started without a pipe for what it says.")
+        raise GeneratorError("k6 was started without a pipe for its output.")
     started_s = next_tick_s = time.monotonic()
     for line in child.lines(stream, TICK_S):
         now_s = time.monotonic()

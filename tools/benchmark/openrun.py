@@ -145,7 +145,7 @@ class OpenRun:
         target = self.setup.target
         direct = containers.address_of(self.ours, target.local_port) if target.local_port else None
         if direct is not None:
-            self.notes.append(f"sent to {direct[0]}:{direct[1]}, past docker's proxy for localhost")
+            self.notes.append(f"sent to {direct[0]}:{direct[1]}, bypassing docker's proxy for localhost")
             return direct
         parts = urlsplit(target.url)
         host = parts.hostname or ""

@@ -134,7 +134,7 @@ def measure(setup: Setup, ask: Ask, screen: Screen) -> Sheet:
     ]
     with OpenRun(setup, screen) as run:
         if not run.ours:
-            screen.say("No containers were found behind the target: nothing will be known of their memory.")
+            screen.say("No containers were found behind the target: their memory can't be measured.")
         fill(run, ask.fill, ask.fill_per_s)
         sampler = _Sampler(run, ask.sample_s)
         hooks = Hooks(sampler.on_phase, sampler.on_tick)

@@ -51,19 +51,19 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("instance", nargs="?", type=_instance, help="such as app1; without it, see --list")
-    parser.add_argument("--list", action="store_true", help="the segments in /dev/shm and who runs (the default)")
+    parser.add_argument("instance", nargs="?", type=_instance, help="such as app1; without one, --list is assumed")
+    parser.add_argument("--list", action="store_true", help="the segments in /dev/shm and their running processes (the default)")
     parser.add_argument("--json", action="store_true", help="for programs: exact, amounts in cents and as decimal text")
     which = parser.add_mutually_exclusive_group()
     which.add_argument("--state", action="append", choices=STATES, help="list these payments; may be repeated")
     which.add_argument("--id", type=_uuid, metavar="UUID", help="find one payment")
     parser.add_argument("--limit", type=_limit, default=LIMIT_DEFAULT, metavar="N", help="payments listed (default 20)")
-    parser.add_argument("--watch", type=_seconds, metavar="SECONDS", help="look again and again until Ctrl-C")
+    parser.add_argument("--watch", type=_seconds, metavar="SECONDS", help="repeat every SECONDS until Ctrl-C")
     parsed = parser.parse_args(arguments)
     if parsed.instance is None and (parsed.state or parsed.id):
         parser.error("--state and --id need an instance")
     if parsed.instance is not None and parsed.list:
-        parser.error("--list is about all instances, so it takes none")
+        parser.error("--list shows all instances, so it takes no instance")
     return parsed
 
 

@@ -7,7 +7,7 @@ from tools.ring_view.snapshot import LEAVING, STARTING, Area, LaneView, Process
 
 ALARMING: Mapping[str, str] = {
     "set_aside": "torn lane slots or damaged table slots were set aside",
-    "misconfigured": "answers said that the processor was asked wrongly (400, 401, 404 …): see its URL",
+    "misconfigured": "the processor answered that requests were wrong (400, 401, 404 …): check its URL",
 }
 """Counts that mean trouble if they are above zero."""
 
@@ -35,7 +35,7 @@ def _of_process(process: Process, *, running: bool) -> Iterator[str]:
     if running and not process.alive:
         yield f"{process.role}: not running, though its supervisor is"
     elif process.alive and process.stale and process.phase != STARTING:  # no heartbeats during recovery
-        yield f"{process.role}: holds its lock and its heart does not beat"
+        yield f"{process.role}: holds its lock but has no heartbeat"
     for count, meaning in ALARMING.items():
         value = process.counts.get(count, 0)
         if value:

@@ -64,7 +64,7 @@ class TestEnter:
         found = [Container("x", "main", "haproxy", 1, frozenset({port}), direct)]
         monkeypatch.setattr(containers, "running", lambda: found)
         with opened(setup_for(bank)) as run:
-            assert run.notes == ["sent to 172.26.0.2:9999, past docker's proxy for localhost"]
+            assert run.notes == ["sent to 172.26.0.2:9999, bypassing docker's proxy for localhost"]
 
 
 @pytest.mark.slow

@@ -47,7 +47,7 @@ class TestFindAlarms:
     def test_a_stuck_process(self) -> None:
         """Who holds a lock and has stopped beating is stuck."""
         rows = [process("worker-0", age_ms=9000)]
-        assert list(find_alarms(rows, [], [])) == ["worker-0: holds its lock and its heart does not beat"]
+        assert list(find_alarms(rows, [], [])) == ["worker-0: holds its lock but has no heartbeat"]
 
     def test_a_recovery(self) -> None:
         """Who reads a full table as it starts does not beat meanwhile."""
