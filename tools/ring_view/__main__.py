@@ -52,7 +52,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("instance", nargs="?", type=_instance, help="such as app1; without one, --list is assumed")
-    parser.add_argument("--list", action="store_true", help="the segments in /dev/shm and their running processes (the default)")
+    parser.add_argument("--list", action="store_true", help="all segments in /dev/shm and what runs (the default)")
     parser.add_argument("--json", action="store_true", help="for programs: exact, amounts in cents and as decimal text")
     which = parser.add_mutually_exclusive_group()
     which.add_argument("--state", action="append", choices=STATES, help="list these payments; may be repeated")
@@ -63,7 +63,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     if parsed.instance is None and (parsed.state or parsed.id):
         parser.error("--state and --id need an instance")
     if parsed.instance is not None and parsed.list:
-        parser.error("--list shows all instances, so it takes no instance")
+        parser.error("--list is about all instances, so it takes none")
     return parsed
 
 
