@@ -5,15 +5,15 @@ from server.ledger import Ledger
 from server.totals import Levels
 from shm import Base, Journal
 
-RECORDS_AT_ONCE = 4096  # some 20 ms: whoever follows has other things to do as well
-_RESTARTS_MAX = 8  # times a journal may overtake its follower before it gives up
+RECORDS_AT_ONCE = 4096  # some 20 ms: the process has other work as well
+_RESTARTS_MAX = 8  # times that a journal may overtake its follower before the follower gives up
 
 
 class JournalFollower:
-    """The totals of one dispatcher since the last purge, as its journal and base tell them.
+    """The totals of one dispatcher since the last purge, read from its journal and base.
 
-    What was folded before it could be read is still in the base's all-time totals, and the ledger's `exact_from_ms`
-    says from when on windows can be counted.
+    Records that were folded before they could be read still count in the base's all-time totals; the ledger's
+    `exact_from_ms` says from when on windows can be counted.
 
     Args:
         journal: of a dispatcher of this instance.
@@ -21,7 +21,7 @@ class JournalFollower:
     Attributes:
         epoch: the purge that the ledger counts from.
         position: the next journal position to be read.
-        ledger: the totals of everything below that.
+        ledger: the totals of everything below that position.
         is_behind: whether the last `follow` left records unread.
 
     Raises:
@@ -34,7 +34,7 @@ class JournalFollower:
         self._start_over(journal.base)
 
     def resume(self, epoch: int, position: int, levels: Levels) -> bool:
-        """Goes on from published totals that cover everything below `position`; False if the journal doesn't fit.
+        """Goes on from published totals that cover everything below `position`; False if they don't fit the journal.
 
         Raises:
             BrokenInvariant: the journal's base is damaged.
@@ -48,15 +48,16 @@ class JournalFollower:
         return True
 
     def follow(self) -> bool:
-        """Reads up to the journal's head, `RECORDS_AT_ONCE` at the most; returns whether the ledger began again.
+        """Reads up to the journal's head, `RECORDS_AT_ONCE` records at most; returns whether the ledger began again.
 
         Raises:
             TotalsUnavailable: the journal moved on faster than it could be read.
-            BrokenInvariant: its base is damaged.
+            BrokenInvariant: the journal's base is damaged.
         """
         restarted = False
         for _ in range(_RESTARTS_MAX):
-            head = self._journal.head  # before the base: what a purge between the two lets in belongs to its own epoch
+            # Before the base: else what is settled after a purge between the two reads would count in the old epoch.
+            head = self._journal.head
             base = self._journal.base
             if base.epoch != self.epoch or base.journal_tail > self.position:
                 self._start_over(base)
@@ -68,7 +69,7 @@ class JournalFollower:
         raise TotalsUnavailable("settlements are faster than they can be counted")
 
     def _start_over(self, base: Base) -> None:
-        """Begins again from a base."""
+        """Begins again from a base: what was folded into it is all that is known."""
         self.epoch = base.epoch
         self.position = max(base.journal_tail, base.epoch_start)  # nothing below counts
         self._base = base

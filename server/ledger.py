@@ -1,7 +1,8 @@
 """One member's settled payments at the three levels of `server/totals.py`, kept up to date settlement by settlement.
 
-Pure bookkeeping in memory: the publisher feeds it and sends what changed, and so does whoever reads journals directly.
-Every level has a bound; what falls out of one is still in the coarser ones.
+Pure bookkeeping in memory. The publisher adds to it and sends what changed; web workers that read journals directly
+(`local_totals`, `shared_totals`) add to theirs and only count. Each level is bounded; what is dropped from one is still
+in the coarser ones.
 """
 
 from heapq import heapify, heappop, heappush
@@ -21,11 +22,11 @@ from server.totals_fields import (
 )
 from shm import AllTime
 
-DETAIL_BYTES_MAX = 1 << 20  # over three minutes of the contest's peak in one instance; an audit's begins 15 s ago
-FIELD_OVERHEAD_BYTES = 112  # counted with what a field holds: its name, the hash's entry, the allocator's rounding
-PIECE_BYTES = 128 * 1024  # sent at once, and one field more: a few milliseconds of Redis and little of its memory
-CELL_SECONDS_MAX = 32  # an index per second costs ten times its field; older seconds get one again when touched
-MINUTES_MAX = 2 * 24 * 60  # two days, 2 MB if every minute has payments, 4 MB if at both processors
+DETAIL_BYTES_MAX = 1 << 20  # over three minutes of the contest's peak per instance; an audit's window begins 15 s ago
+FIELD_OVERHEAD_BYTES = 112  # counted beside a field's bytes: its name, the hash entry, the allocator's rounding
+PIECE_BYTES = 128 * 1024  # sent at once, or less than a field more: a few ms of Redis and little of its memory
+CELL_SECONDS_MAX = 32  # seconds with an index, which takes ten times its field; of others it is made anew when needed
+MINUTES_MAX = 2 * 24 * 60  # two days; 2 MB if every minute has payments at one processor, 4 MB if at both
 
 NO_UNKNOWNS = UnknownRange(0, 0, 0)
 
@@ -42,8 +43,11 @@ class Ledger:
     """The totals of one member since the last purge.
 
     Args:
-        all_time: what was folded before the first record it will be told of.
-        exact_from_ms: what was settled with an earlier requestedAt is only in `all_time`.
+        all_time: totals of what was folded before the first payment that will be added.
+        exact_from_ms: payments with an earlier requestedAt count in `all_time` only.
+
+    Attributes:
+        exact_from_ms, minutes, details, minutes_from, detail_from_s, first_minute, latest_minute: as in `Levels`.
     """
 
     def __init__(self, all_time: AllTime = (0, 0, 0, 0), exact_from_ms: int = 0) -> None:
@@ -64,12 +68,12 @@ class Ledger:
 
     @property
     def all_time(self) -> AllTime:
-        """The totals of all that it was told of, and of what was folded before."""
+        """The totals of all payments added, and of what was folded before them."""
         default_payments, default_cents, fallback_payments, fallback_cents = self._all_time
         return default_payments, default_cents, fallback_payments, fallback_cents
 
     def add(self, processor: int, requested_at_ms: int, amount_cents: int) -> None:
-        """One more settled payment, at the finest level still kept whole for its requestedAt."""
+        """Counts a settled payment, at every level that is still kept whole for its requestedAt."""
         self._all_time[2 * processor] += 1
         self._all_time[2 * processor + 1] += amount_cents
         if requested_at_ms < self.exact_from_ms:
@@ -141,7 +145,7 @@ class Ledger:
         self.detail_from_s = max(self.detail_from_s, second + 1)
 
     def resume(self, levels: Levels) -> None:
-        """Goes on from what a predecessor had published, instead of from nothing."""
+        """Goes on from the totals that a predecessor published, instead of from nothing."""
         self._all_time = list(levels.all_time)
         self.exact_from_ms = levels.exact_from_ms
         self.minutes = {minute: bytearray(field) for minute, field in levels.minutes.items()}
@@ -155,7 +159,7 @@ class Ledger:
         self._cells = {}
 
     def levels(self, unknowns: UnknownRange = NO_UNKNOWNS) -> Levels:
-        """As a reader of totals sees it; shares memory with the ledger, so for use at once."""
+        """The ledger as a reader of totals sees it. To be used at once: it shares the ledger's memory."""
         return Levels(
             all_time=self.all_time,
             minutes=self.minutes,
@@ -178,11 +182,11 @@ class Ledger:
         return bool(self._changed.minutes or self._changed.seconds)
 
     def forget_changes(self) -> None:
-        """For a ledger whose changes nobody sends; else their names would be kept for ever."""
+        """Called on a ledger whose changes nobody sends; else their names would be kept for ever."""
         self._changed = Changes(set(), set(), set())
 
     def take_changes(self) -> Changes:
-        """What changed and was not taken yet, or a part of `PIECE_BYTES` of it; to be given back if it is not sent."""
+        """Takes what has changed, of its fields about `PIECE_BYTES` at most; to be given back if it is not sent."""
         changed = self._changed
         taken = Changes(set(), set(), set(changed.dropped))
         changed.dropped.clear()
@@ -198,7 +202,7 @@ class Ledger:
         return taken
 
     def give_back(self, changes: Changes) -> None:
-        """Those changes were not sent (or nobody knows): they are still to be."""
+        """Takes back changes that were not sent, or perhaps not: they are still to be sent."""
         self._changed.minutes.update(changes.minutes & self.minutes.keys())
         self._changed.seconds.update(changes.seconds & self.details.keys())
         self._changed.dropped.update(changes.dropped)

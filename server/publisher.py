@@ -1,13 +1,13 @@
 """The publisher: keeps the Redis hash equal to one dispatcher's journal. Runs in the dispatcher's process.
 
-It follows the journal and flushes what changed as soon as nothing more is about to follow, at the latest a few
-milliseconds after the first settlement, and a beat every half second when nothing happens. Payments never wait for it:
-while Redis is away the journal and its base go on.
+It follows the journal and flushes what changed: as soon as no other settlement is about to follow, and a few
+milliseconds after the first one at the latest. When nothing happens it flushes every half second, as a sign of life.
+Payments never wait for it: while Redis is away they go on, into the journal and its base.
 
-A flush names the version of this member's fields that its changes build on. If the hash has not got so far (Redis was
-emptied, restarted, or failed over to an older copy), it takes nothing, and everything is written again: changes alone
-on top of something else would be part of the truth. Everything is more than Redis should be given at once, so it comes
-in pieces, each a flush that builds on the one before; a summary waits for the last.
+A flush names the version of this member's fields that its changes build on. If the hash has an older version (Redis was
+emptied, restarted, or failed over to an older copy), it takes nothing, and everything is written again: the changes on
+top of older fields would be part of the truth only. Everything is too much for Redis to take at once, so it is sent in
+pieces, each a flush that builds on the one before; until the last one summaries are refused.
 """
 
 import asyncio
@@ -26,7 +26,7 @@ from server.yielding import catch_up, give_way
 from shm import Counters, DispatcherCount, Journal, Member, Roster
 
 BEAT_S = 0.5  # readers take a member for gone after three missed beats
-DROPPED_MAX = 10_000  # names of fields to remove once Redis is back; beyond it everything is written again instead
+DROPPED_MAX = 10_000  # names of fields to remove once Redis is back; if there are more, everything is written again
 RETRY_S = 0.1  # after a flush that failed
 HURRY_S = 0.003  # between hurried flushes: old settlements may come one by one, and a flush takes a millisecond
 
@@ -42,10 +42,11 @@ class Publisher:
         roster: where every member ever heard of is kept.
         counters: the dispatcher's row.
         totals: the Redis hash.
-        flush_s: the longest from the first settlement to its flush.
-        hear_shared_health: told (processor, what was found) of a shared poll that is new here; the first may be of any
-            age.
-        hear_member: told of each member of another segment on the hash's roster that this one's roster did not have.
+        flush_s: the longest time from a settlement to its flush, in seconds.
+        hear_shared_health: called with a processor's index and a shared poll of it that was not passed on yet; the
+            first may be of any age.
+        hear_member: called with each member of another segment that is on the hash's roster, and was not on this
+            segment's before.
     """
 
     def __init__(
@@ -71,9 +72,9 @@ class Publisher:
         self._life = journal.life
         self._flush_number = 0
         self._follower = JournalFollower(journal)
-        self._builds_on: Version | None = None  # what the hash is known to have; None: write everything again
+        self._builds_on: Version | None = None  # the version that the hash has; None: everything is to be written
         self._purges = Purges(journal)
-        self._health_told: tuple[SharedHealth | None, SharedHealth | None] = (None, None)  # with the last answer
+        self._last_health: tuple[SharedHealth | None, SharedHealth | None] = (None, None)  # as in the last answer
         self._redis_is_away = False
         self.first_flush_done = asyncio.Event()  # of this life: a predecessor's goodbye is undone by it
         self._pending = asyncio.Event()  # set: something is to be flushed
@@ -83,14 +84,14 @@ class Publisher:
         self._has_resumed = False
         roster.add(member)
         self._members = tuple(map(str, roster.members()))
-        self._left_out = set[str]()  # names that the roster did not take; told of once
+        self._left_out = set[str]()  # names that the roster did not take; each is logged once
 
     def note_change(self) -> None:
-        """Takes note that a payment ended or became unknown, to be flushed soon."""
+        """Notes that a payment ended or became unknown, so that it is flushed soon."""
         self._pending.set()
 
     def hurry(self) -> None:
-        """Has what changed flushed now, as nothing is gained by waiting for more."""
+        """Has changes, if there are any, flushed now: nothing is gained by waiting for more."""
         if self._pending.is_set():
             self._hurry.set()
 
@@ -102,10 +103,10 @@ class Publisher:
             await self._wait()
             if not await self.flush():
                 self._pending.set()
-                await asyncio.sleep(BEAT_S if self._purges.is_one_missed else RETRY_S)
+                await asyncio.sleep(BEAT_S if self._purges.is_last_missed else RETRY_S)
 
     async def _wait(self) -> None:
-        """Waits until something was settled and others had a moment to follow, or until the next beat."""
+        """Waits until something was settled and more of it had a moment to follow, or until the next beat."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(BEAT_S):
                 await self._pending.wait()
@@ -115,13 +116,13 @@ class Publisher:
                 async with asyncio.timeout(self._flush_s):
                     await self._hurry.wait()
                     await asyncio.sleep(self._flushed_at_s + HURRY_S - asyncio.get_running_loop().time())
-        await catch_up()  # a flush says that nothing else was settled: what processors answered must have been heard
+        await catch_up()  # a flush says that nothing else was settled, so answers that have arrived come first
         if is_pending:
             self._pending.clear()
             self._hurry.clear()
 
     async def _resume(self) -> bool:
-        """Goes on from what a predecessor published, if it fits the journal; False if Redis can't be asked."""
+        """Goes on from what a predecessor published, if that fits the journal; False if Redis can't be asked."""
         try:
             found = await self._totals.read_member(self._member)
         except TotalsUnavailable as error:
@@ -135,7 +136,7 @@ class Publisher:
         return True
 
     async def flush(self, *, said_goodbye: bool = False) -> bool:
-        """Sends what changed, in pieces if it is much; returns whether the hash is known to have it."""
+        """Sends what changed, in pieces if it is much; returns whether the hash is known to have it all."""
         try:
             await self._follow()
         except TotalsUnavailable as error:
@@ -149,7 +150,7 @@ class Publisher:
         return False
 
     async def _follow(self) -> None:
-        """Brings the ledger up to the journal, with pauses for the payments."""
+        """Brings the ledger up to the journal's head, with pauses in which payments go on."""
         while True:
             if self._follower.follow():
                 self._builds_on = None
@@ -173,7 +174,7 @@ class Publisher:
             self._follower.ledger.give_back(changes)
             raise
         give_way()
-        return self._learn(header, answer)
+        return self._take_in(header, answer)
 
     async def _send(self, header: Header, changes: Changes) -> FlushAnswer:
         ledger = self._follower.ledger
@@ -187,14 +188,14 @@ class Publisher:
             roster=self._members,
         )
 
-    def _learn(self, header: Header, answer: FlushAnswer) -> bool:
+    def _take_in(self, header: Header, answer: FlushAnswer) -> bool:
         """Takes in the answer of a flush; returns whether the hash has all that was sent."""
         if self._redis_is_away:
             self._redis_is_away = False
             _log.warning("Redis answers again")
         self._merge_rosters(answer.roster)
-        self._pass_on(answer.health)
-        if answer.applied or answer.header == header:  # the latter when an answer was lost and the call made again
+        self._pass_health_on(answer.health)
+        if answer.applied or answer.header == header:  # the latter if the answer was lost and the call repeated
             self._builds_on = header.version
             self._counters.add(DispatcherCount.FLUSHES)
             if header.is_whole:
@@ -206,14 +207,14 @@ class Publisher:
             self._purges.hear_from_redis(answer, header.position)
         elif answer.header is None or answer.header.version < header.version:
             _log.warning("Redis had not what was last written to it; everything is written again")
-        elif self._builds_on is not None:  # told once, not with every try
+        elif self._builds_on is not None:  # logged once, not with every try
             _log.critical("Redis has newer totals of this member: %s", answer.header)
         self._builds_on = None
         self._pending.set()
         return False
 
     def hear_of_purge(self, epoch: int) -> None:
-        """Takes in, before `run`, the last purge that another instance has taken up: Redis may have forgotten it."""
+        """Called before `run` with the last purge that another instance has taken up: Redis may have forgotten it."""
         self._purges.hear_from_sibling(epoch)
 
     def _next_header(self, *, said_goodbye: bool) -> Header:
@@ -230,7 +231,7 @@ class Publisher:
         )
 
     def _merge_rosters(self, members: tuple[str, ...]) -> None:
-        """Keeps everyone on the hash's roster in the segment's, and the other way round with the next flush."""
+        """Adds the members on the hash's roster to the segment's; the next flush does the reverse."""
         if set(members) <= set(self._members):
             return
         for name in members:
@@ -250,11 +251,11 @@ class Publisher:
             self._hear_member(member)
         return is_there
 
-    def _pass_on(self, health: tuple[SharedHealth | None, SharedHealth | None]) -> None:
+    def _pass_health_on(self, health: tuple[SharedHealth | None, SharedHealth | None]) -> None:
         for processor, shared in enumerate(health):
-            if shared is not None and shared != self._health_told[processor]:
+            if shared is not None and shared != self._last_health[processor]:
                 self._hear_shared_health(processor, shared)
-        self._health_told = health
+        self._last_health = health
 
     def _note_failure(self, error: TotalsUnavailable) -> None:
         self._counters.add(DispatcherCount.FLUSHES_FAILED)
@@ -263,8 +264,8 @@ class Publisher:
             _log.warning("totals can't be published, payments go on: %s", error)
 
     async def say_goodbye(self) -> None:
-        """Makes the last flush of an orderly stop: from now on this member's silence is no reason for doubt."""
-        # Not before a predecessor's fields were read: they reach further back than the journal, and would be lost.
+        """Makes the last flush of an orderly stop: from then on this member's silence is no reason for doubt."""
+        # A predecessor's fields are read first: they reach further back than the journal, and would be lost.
         if self._has_resumed or await self._resume():
             for _ in range(2):  # the first may only learn of a purge, or that Redis was emptied
                 if await self.flush(said_goodbye=True):

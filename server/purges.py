@@ -1,8 +1,8 @@
-"""The purges that one dispatcher's journal takes up, also those heard of late. Runs in the dispatcher's process.
+"""How one dispatcher's journal takes up purges, also those it hears of late. Runs in the dispatcher's process.
 
-A purge is heard of from Redis, with the answer to a flush, or at the start from another instance, if Redis may have
-forgotten it. Usually that is a moment after it was asked for; after an outage it may be hours, with settlements of
-before and after it in the journal.
+Redis tells of a purge when it answers a flush; and when a dispatcher starts, another instance may tell of one that
+Redis has forgotten. Usually that is a moment after the purge. After an outage it may be hours, and then the journal has
+settlements from before the purge and from after it.
 """
 
 import logging
@@ -24,18 +24,19 @@ class Purges:
 
     def __init__(self, journal: Journal) -> None:
         self._journal = journal
-        self._missed = 0  # number of one that was heard of too late; told of once
-        self._missed_until = 0  # the position reached when Redis last told of that one
+        self._missed_epoch = 0  # the last purge, if it was heard of too late, which is logged once; else 0
+        self._missed_until = 0  # the journal position reached when Redis last told of that purge
 
     @property
-    def is_one_missed(self) -> bool:
-        """Whether the last one was heard of too late to be taken up: Redis takes nothing then until the next one."""
-        return self._missed > 0
+    def is_last_missed(self) -> bool:
+        """Whether the last purge was heard of too late to be taken up. Then Redis takes no flush until the next one."""
+        return self._missed_epoch > 0
 
     def hear_from_sibling(self, epoch: int) -> None:
         """Called before anything is published, with the last purge that another instance has taken up.
 
-        If this journal has something requested since, Redis may know better whether that was published before it.
+        If the journal has settlements that were requested since the purge, nothing is done: Redis may know better
+        whether they were published before it.
         """
         base, head = self._journal.base, self._journal.head
         is_news = base.epoch < epoch >= EPOCH_TIMES_FROM and base.folded_until_ms <= epoch
@@ -43,7 +44,7 @@ class Purges:
             self._take_up(epoch, 0, head)
 
     def hear_from_redis(self, answer: FlushAnswer, position: int) -> None:
-        """Called with the answer to a flush that was not taken, because of a later purge than the journal's.
+        """Called with the answer to a flush that was not taken, as there was a later purge than the journal's.
 
         Args:
             answer: what Redis said.
@@ -54,37 +55,38 @@ class Purges:
     def _settled_before(self, answer: FlushAnswer) -> int:
         """The journal position below which everything was settled before a purge, whatever the clocks said; 0: unknown.
 
-        Two positions are sure. The one in the header that the hash still has of this member: it has taken nothing of
-        this member since the purge. And, if an earlier purge was missed, the one reached when Redis last told of that:
-        this purge had not come yet.
+        Two positions are sure, and the greater one counts:
+
+        * that of the header which the hash still has of this member: the hash has taken no flush of this member since;
+        * if an earlier purge was missed, the one reached when Redis last told of that: this purge had not come yet.
 
         Neither is sure if the hash was told of this purge by another member, because it was emptied since, or is an
-        older copy: that header, and what was told of the missed purge, may be from after this one.
+        older copy. Then that header, and the answers that told of the missed purge, may be from after this purge.
         """
         if not answer.is_purged:
             return 0
         return max(self._missed_until, answer.header.position if answer.header else 0)
 
-    def _take_up(self, epoch: int, before: int, position: int) -> None:
-        """A purge that this journal has not taken up: begins its epoch at the first record that belongs to it.
+    def _take_up(self, epoch: int, settled_before: int, position: int) -> None:
+        """Begins the epoch of a purge, at the first record that belongs to it, so that one heard of late loses nothing.
 
-        That is the first settlement from position `before` on (what lies below was settled before the purge) that was
-        requested after it, so that one heard of late costs nothing. If such records are in the base already they can't
-        be told apart any more: then summaries on this volume are 503 until the next purge.
+        That record is the first settlement, from position `settled_before` on (all below is older than the purge), that
+        was requested at the time of the purge or later. If such records may be in the base already, they can't be told
+        apart any more. Then the purge is missed, and summaries are a 503 until the next one.
         """
-        if epoch == self._missed:
+        if epoch == self._missed_epoch:
             self._missed_until = position
             return
         base = self._journal.base
         if epoch < EPOCH_TIMES_FROM:
             self._journal.begin_epoch(epoch)
-        elif base.journal_tail <= before or base.folded_until_ms <= epoch:
-            self._journal.begin_epoch(epoch, self._journal.first_requested_since(epoch, before))
+        elif base.journal_tail <= settled_before or base.folded_until_ms <= epoch:
+            self._journal.begin_epoch(epoch, self._journal.first_requested_since(epoch, settled_before))
         else:
-            self._missed, self._missed_until = epoch, position
+            self._missed_epoch, self._missed_until = epoch, position
             _log.critical("purge %d was heard of too late to tell what came after it: purge again", epoch)
             return
-        self._missed = self._missed_until = 0
+        self._missed_epoch = self._missed_until = 0
         _log.info("purge %d: totals start from zero", epoch)
 
 

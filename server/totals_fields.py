@@ -4,8 +4,8 @@ What they are for is said in `server/totals.py`. The same bytes are in a dispatc
 
 ```text
 minute   name    m<minutes since 1970>
-         bytes   2 totals of the minute, default then fallback; then those of its 60 seconds: one each of the only
-                 processor that has any in that minute, or two each, default then fallback
+         bytes   2 totals of the minute, default then fallback; then its 60 seconds: 2 totals each, default then
+                 fallback, or only 1 each if only one processor has payments in that minute
          total   payments u32, amount in cents u64                                          12 bytes
 detail   name    s<seconds since 1970>
          bytes   one cell per millisecond and processor, in order of arrival
@@ -22,11 +22,11 @@ MINUTE_MS = SECOND_MS * MINUTE_S
 PROCESSORS = 2
 
 TOTAL = struct.Struct("<IQ")
-MINUTE_TOTALS_LENGTH = TOTAL.size * PROCESSORS  # with which a minute begins
+MINUTE_TOTALS_LENGTH = TOTAL.size * PROCESSORS  # the totals of the whole minute, at the field's beginning
 MINUTE_LENGTH = TOTAL.size * PROCESSORS * (1 + MINUTE_S)
 LONE_MINUTE_LENGTH = TOTAL.size * (PROCESSORS + MINUTE_S)  # of a minute with payments at one processor
 CELL = struct.Struct("<HBxIQ")
-_BOTH_TOTALS = struct.Struct("<IQIQ")  # of a minute, or of a second of a minute of both processors
+_BOTH_TOTALS = struct.Struct("<IQIQ")  # of a minute, or of a second where each has two totals
 
 Field = bytes | bytearray
 
@@ -42,14 +42,14 @@ def second_name(second: int) -> str:
 
 
 def by_number(fields: Mapping[bytes, bytes]) -> tuple[dict[int, bytes], dict[int, bytes]]:
-    """Minutes and details by their numbers, of fields by name; a member's other fields are passed over."""
+    """Sorts a member's fields, given by name, into minutes and details, by number; other fields are left out."""
     minutes = {int(name[1:]): value for name, value in fields.items() if name[:1] == b"m"}
     details = {int(name[1:]): value for name, value in fields.items() if name[:1] == b"s" and name != b"seen"}
     return minutes, details
 
 
 def add_to_minute(field: bytearray, within: int, processor: int, amount_cents: int) -> bytearray:
-    """Adds a payment of the second `within` to a minute: the same field, or a wider one in its place."""
+    """Adds a payment of the minute's second `within` to its field; returns that, or a wider one to take its place."""
     is_lone = len(field) == LONE_MINUTE_LENGTH
     if is_lone and TOTAL.unpack_from(field, (1 - processor) * TOTAL.size)[0]:
         field = widened_minute(field)
@@ -62,18 +62,21 @@ def add_to_minute(field: bytearray, within: int, processor: int, amount_cents: i
 
 
 def widened_minute(field: bytearray) -> bytearray:
-    """A field with room for the payments of both processors, made of one that has those of one."""
+    """A copy of a minute's field, one total per second, as a field with two per second."""
     of_seconds = (_BOTH_TOTALS.pack(*seconds_totals(field, within, within + 1)) for within in range(MINUTE_S))
     return field[: _BOTH_TOTALS.size] + b"".join(of_seconds)
 
 
 def minute_totals(field: Field) -> tuple[int, ...]:
-    """Payments and cents at default, then at fallback, of a whole minute; its field may end after them."""
+    """Payments and cents at default, then at fallback, of a whole minute; the field may be cut after these totals."""
     return _BOTH_TOTALS.unpack_from(field)
 
 
 def seconds_totals(field: Field, first: int, last: int) -> list[int]:
-    """Payments and cents at default, then at fallback, of seconds of a minute, `last` not included; maybe none."""
+    """Payments and cents at default, then at fallback, of a minute's seconds from `first` to before `last`.
+
+    If there are no seconds from the one to the other, fewer numbers, all zero.
+    """
     if len(field) == MINUTE_LENGTH:
         return _sums(_BOTH_TOTALS, field, 1 + first, 1 + last)
     of_one = _sums(TOTAL, field, PROCESSORS + first, PROCESSORS + last)
@@ -82,12 +85,12 @@ def seconds_totals(field: Field, first: int, last: int) -> list[int]:
 
 
 def _sums(entry: struct.Struct, field: Field, first: int, last: int) -> list[int]:
-    """Each number of an entry, summed over those of a field from `first` to before `last`."""
+    """Adds up a field's entries from `first` to before `last`, number by number; empty if there are no entries."""
     return [*map(sum, zip(*entry.iter_unpack(field[entry.size * first : entry.size * last]), strict=True))]
 
 
 def detail_totals(field: Field, low_ms: int, high_ms: int) -> list[int]:
-    """Payments and cents at default, then at fallback, of a second from low_ms to high_ms within it."""
+    """Payments and cents at default, then at fallback, of one second, from its ms `low_ms` to `high_ms` inclusive."""
     totals = [0, 0, 0, 0]
     for millisecond, processor, count, amount_cents in CELL.iter_unpack(field):
         if low_ms <= millisecond <= high_ms:
@@ -97,6 +100,6 @@ def detail_totals(field: Field, low_ms: int, high_ms: int) -> list[int]:
 
 
 def cell_offsets(field: Field) -> dict[int, int]:
-    """Where in a second's detail is the cell of which millisecond and processor: millisecond x 2 + processor."""
+    """The offset of each cell in a second's detail, by its key: millisecond x 2 + processor."""
     cells = enumerate(CELL.iter_unpack(field))
     return {millisecond * PROCESSORS + processor: index * CELL.size for index, (millisecond, processor, _, _) in cells}

@@ -232,7 +232,7 @@ class TestPurge:
 
 
 class TestMissed:
-    """Purges.is_one_missed."""
+    """Purges.is_last_missed."""
 
     def answer(self, epoch: int) -> FlushAnswer:
         """The answer of a hash that was purged, and had nothing of this member then."""
@@ -243,10 +243,10 @@ class TestMissed:
         purges = Purges(desk.journal)
         desk.settle(100, requested_at_ms=NOON_MS + 9)
         head = desk.journal.head
-        seen = [purges.is_one_missed]
+        seen = [purges.is_last_missed]
         for epoch in (NOON_MS + 5, NOON_MS + 5, NOON_MS + 6):
             purges.hear_from_redis(self.answer(epoch), head)
-            seen.append(purges.is_one_missed)
+            seen.append(purges.is_last_missed)
         assert seen == [False, True, True, False]
         assert (desk.journal.base.epoch, desk.journal.base.epoch_start) == (NOON_MS + 6, head)
 
@@ -255,7 +255,7 @@ class TestMissed:
         purges = Purges(desk.journal)
         desk.settle(100, requested_at_ms=NOON_MS + 9)
         purges.hear_from_sibling(NOON_MS + 5)
-        assert (purges.is_one_missed, desk.journal.base.epoch) == (False, 0)
+        assert (purges.is_last_missed, desk.journal.base.epoch) == (False, 0)
 
     def test_what_was_folded_may_be_of_after_a_siblings(self, desk: Desk) -> None:
         """Though nothing in the journal is: it is left to Redis as well."""
@@ -264,13 +264,13 @@ class TestMissed:
         desk.settle(64, requested_at_ms=NOON_MS)
         assert desk.journal.base.folded_until_ms == NOON_MS + 10
         purges.hear_from_sibling(NOON_MS + 5)
-        assert (purges.is_one_missed, desk.journal.base.epoch) == (False, 0)
+        assert (purges.is_last_missed, desk.journal.base.epoch) == (False, 0)
 
     def test_a_siblings_that_is_no_time(self, desk: Desk) -> None:
         """As 0.1.0 numbered them: nobody knows what came after it."""
         purges = Purges(desk.journal)
         purges.hear_from_sibling(7)
-        assert (purges.is_one_missed, desk.journal.base.epoch) == (False, 0)
+        assert (purges.is_last_missed, desk.journal.base.epoch) == (False, 0)
 
 
 class TestLastPurge:
