@@ -1,11 +1,11 @@
 """The scripts that Redis runs, each one atomic step on the one hash, and what its fields are.
 
 ```text
-epoch                   number of the last purge: when it was asked for, ms UTC, or one more than the one before;
-                        small numbers are from 0.1.0, or of purges without Redis
-purged                  number of the last purge of this very hash: it has taken no older totals since. Less than epoch
-                        if a member told of a purge that this one, emptied or a copy, had not
-roster                  members separated by commas; grows only
+epoch                   number of the last purge: the time it was asked for, ms UTC, or one more than the number before
+                        if that is later; small numbers are from 0.1.0, or of purges without Redis
+purged                  number of the last purge made on this very hash: it has taken no older totals since. Less than
+                        epoch if a member told of a later purge, which this hash, emptied or a copy, did not know
+roster                  members separated by commas; only grows
 health.<processor>      the last shared health poll (SharedHealth in server/redis_totals.py)
 <member>|h              header (server/totals_header.py)
 <member>|seen           when it last flushed, ms by Redis's own clock: instances' clocks need not agree
@@ -21,14 +21,14 @@ HASH = "gateway:totals"
 HEALTH_LEASE = "gateway:health-lease:"  # and the processor's index
 
 FLUSH = """
--- One member's new absolute values. Three versions of its header decide: theirs (in the hash), builds_on (what the
--- values build on), mine. Applied if theirs < mine and they build on nothing, or theirs = builds_on, or theirs >
--- builds_on and of the same life: what an earlier life has begun to write anew need not hold all. If theirs <
--- builds_on, the header is removed, so that readers wait until everything has been written again, instead of being
--- told an old state.
+-- Writes one member's new absolute values. Three versions of its header decide: theirs (in the hash), builds_on (what
+-- the values build on), mine. Applied if mine has the hash's epoch, theirs < mine, and one of these holds:
+-- the values build on nothing; or theirs = builds_on; or theirs > builds_on and is of my life (an earlier life may have
+-- begun to write everything anew, and not all of it need be there). If theirs < builds_on, the header is removed, so
+-- that readers are refused until everything has been written again, instead of being told an old state.
 -- ARGV: member, header, version of the member's header that the values build on ('': on nothing, they are everything),
 --       roster known to the member, number of pairs, then field, value ..., then fields to remove
--- Returns: applied (1 or 0), header found, epoch, whether purged is that (1 or 0), roster, health of each processor
+-- Returns: applied (1 or 0), header found, epoch, whether purged equals epoch (1 or 0), roster, health per processor
 local hash, member = KEYS[1], ARGV[1]
 local function version(header)
   local epoch, life, flush = string.match(header, '^(%d+) (%d+) (%d+)')
@@ -79,8 +79,8 @@ return {applied, found, epoch, is_purged, longer, redis.call('HGET', hash, 'heal
 """
 
 NAMES = """
--- A member's header and the names of its fields, at one instant. Not by HSCAN: its cursors mean something within one
--- server process only, and the client may have been connected to another one since the last page.
+-- A member's header and the names of its fields, at one instant. Not by HSCAN: a cursor is valid within one server
+-- process only, and since the last page the client may have been connected to another.
 -- ARGV: member. Returns: header ('' if there is none), name ...
 local hash, prefix = KEYS[1], ARGV[1] .. '|'
 local answer = {redis.call('HGET', hash, prefix .. 'h') or ''}
@@ -90,18 +90,19 @@ end
 return answer
 """
 
-_WORDS = {name: position for position, name in enumerate(Header._fields, 1)}
+_INDEX = {name: position for position, name in enumerate(Header._fields, 1)}
 _LAYOUT = f"""
-local FIRST_MINUTE, LATEST_MINUTE = {_WORDS["first_minute"]}, {_WORDS["latest_minute"]} -- words of a header
-local MINUTE_BYTES = {MINUTE_TOTALS_LENGTH} -- the totals of a whole minute, with which its field begins
+local FIRST_MINUTE, LATEST_MINUTE = {_INDEX["first_minute"]}, {_INDEX["latest_minute"]} -- words of a header
+local MINUTE_BYTES = {MINUTE_TOTALS_LENGTH} -- the totals of a whole minute, at the beginning of its field
 """
 
 SUMMARY = (
     _LAYOUT
     + """
--- What one window touches, of every member, at one instant.
--- ARGV: first minute, last minute ('' twice: none needed; last '': all that come), how many minutes are cut, which,
---       then the seconds whose detail is cut. Of a minute that is not cut its own totals are enough.
+-- What one window touches of every member, at one instant.
+-- ARGV: first minute, last minute (both '': none needed; only the last '': all from the first on), how many minutes an
+--       end of the window cuts through, these minutes, then the seconds that an end cuts through. Of a minute that is
+--       not cut, the totals of the whole minute are enough.
 -- Returns: now in ms, epoch, purged, then per member: name, header, seen, [field, value ...]
 local hash = KEYS[1]
 local now = redis.call('TIME')
@@ -138,9 +139,9 @@ return answer
 )
 
 PURGE = """
--- Raises the epoch, once somebody has published: an emptied hash does not know which epochs there have been. The number
--- is a time so that it is new all the same, and tells a member that hears of it late what came after it. It follows one
--- epoch: what comes late, after another purge, does nothing.
+-- Raises the epoch, but only once somebody has published: an emptied hash does not know which epochs there have been.
+-- The number is a time: so it is new all the same, and a member that hears of it late can tell what came after it. It
+-- must follow the epoch that the caller has seen: a call that arrives late, after another purge, does nothing.
 -- ARGV: now, ms UTC by the clock that stamps requestedAt; the epoch to follow. Returns: the new epoch, or 0
 if not redis.call('HGET', KEYS[1], 'roster') then return 0 end
 local before = redis.call('HGET', KEYS[1], 'epoch') or '0'
@@ -151,7 +152,7 @@ return tonumber(epoch)
 """
 
 RETIRE = """
--- A goodbye in the place of a member that will never say it, unless it has flushed since its header was read.
+-- Says goodbye for a member that never will itself, unless it has flushed since its header was read.
 -- ARGV: member, its header as it was read, its header with the goodbye. Returns: 1, or 0
 local field = ARGV[1] .. '|h'
 if redis.call('HGET', KEYS[1], field) ~= ARGV[2] then return 0 end

@@ -1,8 +1,8 @@
 """Totals between instances in one small Redis hash: the calls.
 
-Totals are written by scripts, as absolute values that the hash takes only if they are newer: a call that was delayed,
-repeated or lost its answer does no harm. A summary is one script too, so what it reads belongs to one instant. A
-member is read whole in several calls, so its header is read with each of them, and compared.
+Scripts write totals as absolute values, and only if they are newer than the hash's: a call that is delayed or repeated,
+or whose answer is lost, does no harm. A summary is one script too, so all that it reads belongs to one instant. To read
+everything of a member takes several calls, so its header is read with each, and compared.
 """
 
 import functools
@@ -16,12 +16,12 @@ from server.totals import Levels, Touched
 from server.totals_header import RETIRED, Header, Version
 from server.totals_rows import Purge, Row, parse_header, parse_rows
 
-FIELDS_AT_ONCE = 128  # of a member that is read: up to a megabyte, all detail there is
-LEASE_AGAIN_MS = 100  # for one that ran out while it was looked at
+FIELDS_AT_ONCE = 128  # read of a member in one call: up to a megabyte, if they have all the detail there is
+LEASE_AGAIN_MS = 100  # when to ask again for a lease that ran out while it was looked at
 
 
 class SharedHealth(NamedTuple):
-    """What a poll for all instances found.
+    """What a health poll found, which is shared by all instances.
 
     Args:
         health: what the processor said of itself.
@@ -32,7 +32,7 @@ class SharedHealth(NamedTuple):
     polled_at_ms: int
 
     def to_text(self) -> str:
-        """As it stands in the hash: three whole numbers, the first of them 1 if the processor fails, else 0."""
+        """The text in the hash: 1 if the processor fails or 0, `response_ms_min`, `polled_at_ms`."""
         return f"{int(self.health.failing)} {self.health.response_ms_min} {self.polled_at_ms}"
 
     @classmethod
@@ -40,7 +40,7 @@ class SharedHealth(NamedTuple):
         """The reverse of `to_text`.
 
         Raises:
-            ValueError: it is something else.
+            ValueError: the text is something else.
         """
         failing, response_ms_min, polled_at_ms = map(int, text.split(" "))
         if failing not in {0, 1}:
@@ -48,7 +48,7 @@ class SharedHealth(NamedTuple):
         return cls(Health(failing == 1, response_ms_min), polled_at_ms)
 
 
-@functools.lru_cache(maxsize=8)  # each is told with every flush, until five seconds later there is another
+@functools.lru_cache(maxsize=8)  # every flush is answered with the same ones, until there are others after five seconds
 def parse_health(text: bytes) -> SharedHealth | None:
     """A shared poll as the hash has it; None if there is none, or one that this program did not write."""
     try:
@@ -64,9 +64,9 @@ class FlushAnswer(NamedTuple):
         applied: whether the hash took it.
         header: the member's header as it was before, None if there was none.
         epoch: the hash's epoch.
-        is_purged: whether that purge was of this very hash, so that `header`, if older, was there before it.
+        is_purged: whether that epoch's purge was made on this very hash; if so, an older `header` was there before it.
         roster: every member's name.
-        health: per processor the last shared poll; None if there was none, or none that this program wrote.
+        health: per processor the last shared poll; None if there was none, or one that this program did not write.
     """
 
     applied: bool
@@ -78,10 +78,10 @@ class FlushAnswer(NamedTuple):
 
 
 class TotalsHash:
-    """The hash, over one connection that comes back by itself.
+    """The hash, over one connection that is made again when it was lost.
 
     Args:
-        redis: its client; closed with this object.
+        redis: the client; closed with this object.
     """
 
     def __init__(self, redis: RedisClient) -> None:
@@ -104,8 +104,8 @@ class TotalsHash:
             header: its new header, newer than any it sent before.
             fields: changed fields by name.
             dropped: names of fields to remove.
-            builds_on: version of its header that the hash must have or be past, every change since being among
-                `fields`; None: on nothing, they are everything it has.
+            builds_on: version of its header that the hash must have, or a later one: `fields` are all changes since;
+                None: they build on nothing, and are all fields that the member has.
             roster: names of members to have on the roster.
 
         Raises:
@@ -125,7 +125,7 @@ class TotalsHash:
         )
 
     async def read_member(self, member: str) -> tuple[Header, Levels] | None:
-        """Everything the hash has of a member, or None if it has nothing. Read in pieces, as it may be megabytes.
+        """Everything that the hash has of a member, or None if it has no header. Read in pieces: it may be megabytes.
 
         Raises:
             TotalsUnavailable: Redis gave no answer, or somebody wrote meanwhile.
@@ -135,18 +135,18 @@ class TotalsHash:
         fields: dict[bytes, bytes] = {}
         for start in range(0, len(names), FIELDS_AT_ONCE):
             some = names[start : start + FIELDS_AT_ONCE]
-            told, *values = await self._redis.call("HMGET", redis_scripts.HASH, f"{member}|h", *some)
-            if (told or b"") != header_text:  # each flush changes it, so an equal one means equal fields, wherever
+            current, *values = await self._redis.call("HMGET", redis_scripts.HASH, f"{member}|h", *some)
+            if (current or b"") != header_text:  # each flush changes it, so equal ones mean equal fields, on any server
                 raise TotalsUnavailable("the totals changed while they were read")
             fields.update((name.removeprefix(prefix), value) for name, value in zip(some, values, strict=True))
         header = parse_header(header_text)
         return None if header is None else (header, header.levels(fields))
 
     async def read_window(self, needed: Touched | None) -> tuple[Purge, list[Row]]:
-        """The last purge, and of everyone on the hash's roster what a window touches, all at one instant.
+        """The last purge, and what a window touches of every member on the hash's roster, all at one instant.
 
         Args:
-            needed: the fields that the window touches; None: no more than the all-time totals.
+            needed: the fields that the window touches; None: none, as the all-time totals are enough.
 
         Raises:
             TotalsUnavailable: Redis gave no answer.
@@ -158,7 +158,7 @@ class TotalsHash:
         return parse_rows(await self._run(redis_scripts.SUMMARY, *arguments))
 
     async def members(self) -> tuple[Purge, list[Row]]:
-        """The last purge, and everyone on the hash's roster.
+        """The last purge, and every member on the hash's roster, without fields.
 
         Raises:
             TotalsUnavailable: Redis gave no answer.
@@ -166,29 +166,30 @@ class TotalsHash:
         return await self.read_window(None)
 
     async def retire(self, member: str, header: Header) -> bool:
-        """Says goodbye for a member; False if it has flushed since `header` was read, and is left alone.
+        """Says goodbye for a member; False, with nothing done, if it has flushed since `header` was read.
 
         Raises:
-            TotalsUnavailable: Redis gave no answer; whether it was done is not known.
+            TotalsUnavailable: Redis gave no answer; whether goodbye was said is not known.
         """
         goodbye = header._replace(said_goodbye=RETIRED)
         return bool(await self._run(redis_scripts.RETIRE, member, header.to_text(), goodbye.to_text()))
 
     async def raise_epoch(self, asked_at_ms: int, *, follows: int) -> int:
-        """Begins a purge; gives its number, or 0 if there was another one meanwhile, or nobody has published yet.
+        """Begins a purge; returns its number, or 0 if another one came in between, or nobody has published yet.
 
         Args:
-            asked_at_ms: when it was asked for, ms UTC by the clock that stamps requestedAt.
-            follows: number of the last purge.
+            asked_at_ms: when the purge was asked for, ms UTC by the clock that stamps requestedAt.
+            follows: number of the purge before it, as last read.
 
         Raises:
-            TotalsUnavailable: Redis gave no answer; whether it was begun is not known.
+            TotalsUnavailable: Redis gave no answer; whether the purge was begun is not known.
         """
         epoch: int = await self._run(redis_scripts.PURGE, asked_at_ms, follows)
         return epoch
 
     async def lease_health_poll(self, processor: int) -> int:
-        """In how many ms to try again; 0: this instance has the lease, and is to ask this processor's health now.
+        """Tries to take the lease of a processor's health poll: 0 if this instance has it, and is to poll now; else the
+        number of ms after which to try again.
 
         Raises:
             TotalsUnavailable: Redis gave no answer.

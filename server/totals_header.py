@@ -1,8 +1,8 @@
 """A member's header in the Redis hash: text both ways, pure.
 
-One line of whole numbers separated by spaces, readable by a person with redis-cli and by the scripts, in the order of
-`Header`'s fields, and last the number of the format that the member's other fields have. The first three decide which
-of two headers is the newer.
+One line of whole numbers separated by spaces, so that scripts can read it, and people with redis-cli: `Header`'s fields
+in their order, and last the number of the format in which the member's other fields are written. The first three
+numbers decide which of two headers is the newer.
 """
 
 from collections.abc import Mapping
@@ -13,8 +13,8 @@ from server.totals_fields import by_number
 from shm import AllTime
 
 FORMAT = 2
-"""Raised with every change of `server/totals_fields.py`. A program of another format takes the line for no header, so
-that its summaries wait for this member instead of misreading it; version 0.1.0 had none."""
+"""Raised with every change of the bytes in `server/totals_fields.py`. A program of another format takes the line for no
+header, so it refuses summaries instead of misreading this member. Version 0.1.0 wrote no format."""
 
 RETIRED = 2
 """A goodbye that `server/retire.py` said in a member's place."""
@@ -30,12 +30,12 @@ class Header(NamedTuple):
         epoch: number of the last purge it knows.
         life: how many dispatchers have started on its journal.
         flush: number of this flush within the life.
-        position: journal position that everything in the hash covers.
+        position: the hash has everything below this journal position.
         exact_from_ms, minutes_from, detail_from_s, first_minute, latest_minute: as in `server.totals.Levels`.
         default_payments, default_cents, fallback_payments, fallback_cents: all-time totals.
         unknown_payments, unknown_least_ms, unknown_greatest_ms: as in `server.totals.UnknownRange`.
-        is_whole: 0 while more of this flush's fields are to follow: they can't be read yet.
-        said_goodbye: 1 after an orderly stop, when its silence is no reason for doubt; `RETIRED` if it won't be back.
+        is_whole: 0 while more changed fields are to follow in further flushes: until then none of them can be used.
+        said_goodbye: 1 after an orderly stop: then its silence is no reason for doubt; `RETIRED` if it won't be back.
     """
 
     epoch: int
@@ -79,7 +79,7 @@ class Header(NamedTuple):
         is_whole: bool,
         said_goodbye: bool,
     ) -> "Header":
-        """The header of a flush that leaves the hash with these levels; the other arguments are fields of its own."""
+        """The header of a flush that brings the hash to these levels; the other arguments are the header's fields."""
         return cls(
             epoch,
             life,
@@ -97,8 +97,8 @@ class Header(NamedTuple):
         )
 
     def levels(self, fields: Mapping[bytes, bytes]) -> Levels:
-        """What a member has that sent this header, with those of its fields that are wanted, by name; names of other
-        things are passed over.
+        """The levels of the member that sent this header, with the given ones of its fields, by name; fields that are
+        neither a minute nor detail are left out.
         """
         minutes, details = by_number(fields)
         return Levels(
@@ -133,5 +133,5 @@ class Header(NamedTuple):
 
     @property
     def version(self) -> Version:
-        """What decides which of two headers is the newer."""
+        """Epoch, life and flush: the greater of two versions is the newer."""
         return self.epoch, self.life, self.flush

@@ -1,4 +1,4 @@
-"""What the Redis hash gives of a member, turned into levels: pure."""
+"""What a summary's script returns for each member, and the levels it stands for: pure."""
 
 from typing import Any, NamedTuple
 
@@ -15,8 +15,8 @@ class Purge(NamedTuple):
 
     Args:
         epoch: its number.
-        purged: number of the last purge of this very hash. If that is another one, a member told of the last, and what
-            is older in the hash may have been settled since.
+        purged: number of the last purge made on this very hash. If that is another purge, a member told the hash of the
+            last one, and what the hash has of an older epoch may have been settled since.
     """
 
     epoch: int
@@ -24,7 +24,7 @@ class Purge(NamedTuple):
 
     @property
     def is_of_this_hash(self) -> bool:
-        """Whether whatever is older in the hash was there before it."""
+        """Whether it was made on this very hash, so that what the hash has of an older epoch was there before it."""
         return self.purged == self.epoch
 
 
@@ -34,8 +34,8 @@ class Row(NamedTuple):
     Args:
         name: its name.
         header: its header; None if the hash has none, or one that this program did not write.
-        silent_ms: how long ago it last flushed, by Redis's clock.
-        fields: what the window touches of it, by field.
+        silent_ms: how long ago it last flushed, by Redis's clock; negative if that was set back.
+        fields: those of its fields that the window touches, by name.
     """
 
     name: str
@@ -44,11 +44,11 @@ class Row(NamedTuple):
     fields: dict[bytes, bytes]
 
     def is_behind(self, purge: Purge) -> bool:
-        """Whether it has not taken up the last purge, as far as its header tells; without one nothing is known."""
+        """Whether its header is from before the last purge; False if there is no header, when nothing is known."""
         return self.header is not None and self.header.epoch < purge.epoch
 
     def left_before(self, purge: Purge) -> bool:
-        """Whether it said goodbye before the last purge: it will take that up before it settles anything more."""
+        """Whether it said goodbye before the last purge: it will take the purge up before it settles anything more."""
         said_goodbye = self.header is not None and bool(self.header.said_goodbye)
         return said_goodbye and self.is_behind(purge) and purge.is_of_this_hash
 
@@ -66,7 +66,7 @@ def parse_header(text: bytes) -> Header | None:
 
 
 def parse_rows(answer: list[Any]) -> tuple[Purge, list[Row]]:
-    """The last purge and a row per member, of what a summary's script answers."""
+    """The last purge and a row per member, from the answer of a summary's script."""
     now_text, epoch_text, purged_text, *rows = answer
     return Purge(int(epoch_text), int(purged_text)), [
         Row(
@@ -80,11 +80,11 @@ def parse_rows(answer: list[Any]) -> tuple[Purge, list[Row]]:
 
 
 def member_levels(row: Row, purge: Purge) -> Levels:
-    """Levels of one member of a summary.
+    """The levels of one member, for a summary.
 
     Args:
         row: the member.
-        purge: the last one.
+        purge: the last purge.
 
     Raises:
         TotalsUnavailable: its totals may not be whole.
@@ -92,7 +92,7 @@ def member_levels(row: Row, purge: Purge) -> Levels:
     name, header, silent_ms, fields = row
     if header is None:
         raise TotalsUnavailable(f"the totals of instance {name} are not there (yet)")
-    if row.left_before(purge):  # but what it left unknown may count once it is back
+    if row.left_before(purge):  # nothing of it counts, but what it left unknown may, once it is back
         unknowns = NO_UNKNOWNS if header.said_goodbye == RETIRED else header.unknowns
         return Ledger().levels(unknowns)
     if not header.is_whole:

@@ -95,7 +95,7 @@ class Connection(RedisClient):
     """One process's client: all of the real one but the way of a command to the server and back."""
 
     def __init__(self, world: World, server: SimulatedRedis) -> None:
-        self._turn = asyncio.Lock()
+        self._one_at_a_time = asyncio.Lock()
         self._world = world
         self._server = server
         self.seen: object = None  # what the watch said when this connection's last summary was read
