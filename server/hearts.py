@@ -1,7 +1,7 @@
-"""What a dispatcher's row and lock say: is it at work, does its heart beat, what is unknown to it.
+"""What a dispatcher's row and lock say: whether it is at work, whether its heart beats, how much is unknown to it.
 
-Whoever answers a summary asks this, with Redis or without: a dispatcher that is dead, has not recovered or is frozen
-may know less than has happened.
+Web workers ask this for every summary, with Redis or without: a dispatcher that is dead, has not recovered yet or is
+frozen may have written down less than has happened.
 """
 
 from collections.abc import Callable
@@ -10,19 +10,19 @@ from server.clock import Clock
 from server.totals import UnknownRange
 from shm import Counters, DispatcherCount, Phase, dispatcher_role
 
-BEATS_WITHIN_MS = 1000  # two beats of a dispatcher; one that is frozen does not hear what processors answer meanwhile
+BEATS_WITHIN_MS = 1000  # two beats of a dispatcher; while frozen it does not hear what processors answer
 
 _AT_WORK = (Phase.READY, Phase.LEAVING)
 
 
 def is_at_work(is_free: Callable[[str], bool], dispatcher: int, row: Counters) -> bool:
-    """Whether a dispatcher lives and is past recovery: until then nobody has told what its predecessor was sending.
+    """Whether a dispatcher lives and is past recovery: until then nobody tells what its predecessor was sending.
 
-    The lock is looked at first: the supervisor writes STARTING into the row before a successor can take it, so the
-    phase there is that of whoever holds it.
+    The lock is looked at first. The supervisor writes STARTING into the row before a successor can take the lock, so
+    the phase read afterwards is that of the process that holds it.
 
     Args:
-        is_free: whether nobody plays a role of that instance.
+        is_free: told a role, whether nobody plays it in the dispatcher's instance.
         dispatcher: its number.
         row: its row of counters.
     """
@@ -30,19 +30,19 @@ def is_at_work(is_free: Callable[[str], bool], dispatcher: int, row: Counters) -
 
 
 def silent_for_ms(row: Counters, clock: Clock) -> int:
-    """How long ago a process's heart last beat."""
+    """How many ms ago a process's heart last beat."""
     return clock.ticks_ms() - row.heartbeat_us // 1000
 
 
 def reason_for_doubt(dispatcher: str, row: Counters, clock: Clock, *, at_work: bool, otherwise: str) -> str | None:
-    """A sentence on a dispatcher that may know less than has happened; None if nothing says so.
+    """A sentence on a dispatcher that may have written down less than has happened; None if nothing says so.
 
     Args:
         dispatcher: what it is called in the sentence.
         row: its row of counters.
         clock: ticking clock.
-        at_work: what `is_at_work` said of it.
-        otherwise: how the sentence goes on, after its name, if it is not.
+        at_work: what `is_at_work` returned.
+        otherwise: what the sentence says of the dispatcher if it is not at work.
     """
     if row.phase is None:
         return f"the row of dispatcher {dispatcher} is damaged: nobody can tell whether it is at work"
@@ -53,7 +53,7 @@ def reason_for_doubt(dispatcher: str, row: Counters, clock: Clock, *, at_work: b
 
 
 def unknowns_of(row: Counters) -> UnknownRange:
-    """A dispatcher's payments whose outcome is unknown, as its row has them."""
+    """A dispatcher's payments whose outcome is unknown, as its row tells them."""
     return UnknownRange(
         row.get(DispatcherCount.UNKNOWN),
         row.get(DispatcherCount.UNKNOWN_LEAST_MS),

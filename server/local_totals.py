@@ -1,7 +1,7 @@
 """Totals of an instance that is the only one: read from its own journals in shared memory, without Redis.
 
-A web worker follows every dispatcher's journal from its base on. What it has not seen before a record was folded is
-still in the base's all-time totals, and `exact_from_ms` says from when on windows can be counted.
+A web worker follows every dispatcher's journal from its base on. Records that were folded before it read them still
+count in the base's all-time totals, and `exact_from_ms` says from when on windows can be counted.
 """
 
 import asyncio
@@ -23,8 +23,8 @@ class LocalTotals:
 
     Args:
         segment: of this instance.
-        counters: of this worker, where it asks for a purge.
-        is_free: whether nobody plays a role of this instance.
+        counters: this worker's row, through which it asks for a purge.
+        is_free: told a role, whether nobody plays it in this instance.
         clock: ticking clock, for hearts.
     """
 
@@ -38,18 +38,18 @@ class LocalTotals:
         self._counters = counters
 
     async def follow(self) -> None:
-        """Called every second or so, so that no journal runs out from under its follower.
+        """Reads all journals up to their heads. To be called every second or so, before a record is folded unread.
 
         Raises:
             TotalsUnavailable: a journal moved on faster than it could be read, or its base is damaged.
         """
         while True:
-            if not self._follow_a_part():  # the last time in one go, so that all of them stand at one instant
+            if not self._follow_a_part():  # the last part reads all of them without a pause: all stand at one instant
                 return
             await asyncio.sleep(0)
 
     def _follow_a_part(self) -> bool:
-        """Reads on in every journal; returns whether there is more in any."""
+        """Reads on in every journal; returns whether any has more."""
         for dispatcher, journal in enumerate(self._journals):
             with _reading(dispatcher):
                 if dispatcher == len(self._followers):
@@ -62,14 +62,14 @@ class LocalTotals:
         """The totals of a window, both ends included.
 
         Raises:
-            TotalsUnavailable: they can't be exact; the reason says why.
+            TotalsUnavailable: they can't be exact now; the text says why.
         """
-        # Before the journals and after them: what is settled or recovered in between is told twice, not never; and who
-        # has just gone on after a freeze settles at once what it had missed.
-        self._require_well()
+        # Looked at before the journals and after them: what is settled or recovered in between counts twice rather than
+        # never; and a dispatcher that has just gone on after a freeze settles at once what it had missed.
+        self._require_certainty()
         before = [unknowns_of(row) for row in self._dispatchers]
         await self.follow()
-        self._require_well()
+        self._require_certainty()
         if len({follower.epoch for follower in self._followers}) > 1:
             raise TotalsUnavailable("not every dispatcher has taken up the last purge yet")
         after = [unknowns_of(row) for row in self._dispatchers]
@@ -80,8 +80,8 @@ class LocalTotals:
         begin_ms, resolution = counted_from(members, from_ms, to_ms)
         return count_window(members, begin_ms, to_ms).widened(resolution)
 
-    def _require_well(self) -> None:
-        """Raises TotalsUnavailable if a dispatcher may know less than has happened."""
+    def _require_certainty(self) -> None:
+        """Raises TotalsUnavailable if a dispatcher may have written down less than has happened."""
         try:
             for dispatcher, row in enumerate(self._dispatchers):
                 at_work = is_at_work(self._is_free, dispatcher, row)
@@ -95,7 +95,7 @@ class LocalTotals:
         """Asks every dispatcher for a new epoch and waits until all have begun it.
 
         Raises:
-            TotalsUnavailable: one did not in time, or a journal's base is damaged.
+            TotalsUnavailable: a dispatcher did not begin it in time, or a journal's base is damaged.
         """
         epoch = max(self._epochs()) + 1
         self._counters.put(WorkerCount.PURGE_EPOCH, epoch)
@@ -114,12 +114,12 @@ class LocalTotals:
         return epochs
 
     async def aclose(self) -> None:
-        """Nothing to close; as for Redis."""
+        """Closes nothing; `SharedTotals` has a connection to close."""
 
 
 @contextlib.contextmanager
 def _reading(dispatcher: int) -> Iterator[None]:
-    """While a dispatcher's journal is read: one that is damaged is a reason for a 503, and no end of this worker."""
+    """Held while a dispatcher's journal is read: a damaged one is a reason for a 503, not for this worker to end."""
     try:
         yield
     except BrokenInvariant as error:

@@ -2,8 +2,8 @@
 
 Redis is a moment behind the journals, and does not know that a dispatcher has just died. Shared memory tells both:
 which dispatchers live, in which life, and what each has settled since its last flush. So a summary takes what is
-published from Redis and adds what the journals have beyond it. If a journal shows that Redis can't have everything,
-there is no summary. Instances on another volume can't be looked at: for them Redis is all there is.
+published from Redis and adds what the journals have beyond it. If shared memory shows that even both may lack
+something, there is no summary. Instances on another volume can't be looked at: of them only Redis is read.
 """
 
 import contextlib
@@ -32,7 +32,7 @@ from shm import (
     SegmentNotReady,
 )
 
-UNPUBLISHED_MAX = 4096  # records of a member that are added to a summary: some 15 ms; more have waited for a second
+UNPUBLISHED_MAX = 4096  # of a member that a summary adds, in some 15 ms; more would be over a second's settlements
 _DIED = "has died, and its successor has not published its totals yet"
 
 
@@ -46,12 +46,12 @@ class _Neighbour(NamedTuple):
 
 
 class Neighbours:
-    """All instances of this volume, this one too.
+    """The dispatchers of all instances on this volume, those of this instance too.
 
     Args:
-        siblings: the names of the others.
-        own: this one's name and segment, which stays its own whatever the name leads to.
-        volume: where all of them are seen.
+        siblings: the names of the other instances.
+        own: this instance's name and segment, which is read whatever segment has that name by now.
+        volume: where the other instances' segments are found.
         clock: ticking clock, for hearts.
     """
 
@@ -67,18 +67,19 @@ class Neighbours:
         self._volume = volume
         self._clock = clock
         self._siblings = tuple(siblings)
-        self._segments = dict(own)  # by instance's name, as the next
-        self._fingerprints: dict[str, Fingerprint] = {}  # of the siblings' among them
+        self._segments = dict(own)  # by instance's name
+        self._fingerprints: dict[str, Fingerprint] = {}  # of the siblings' segments, by instance's name
         self._neighbours = _members_of(own)
-        self._unreadable: str | None = None  # a sentence on a segment that is there and can't be read
+        self._unreadable: str | None = None  # a sentence on a segment that exists and can't be read
 
     def reason_for_doubt(self, headers: Mapping[str, Header]) -> str | None:
         """A sentence on a member that may have settled more than Redis and its journal say; None if there is none.
 
-        Of one that has died nobody knows what became of the payments it was sending, until its successor says so.
+        When a dispatcher has died, nobody knows what became of the payments it was sending until its successor
+        publishes that.
 
         Args:
-            headers: what each member said of itself with its last flush, by its name.
+            headers: the header that Redis has of each member, by member's name.
         """
         try:
             return self._reason_for_doubt(headers)
@@ -92,7 +93,7 @@ class Neighbours:
         for member, neighbour in self._neighbours.items():
             is_free = partial(self._volume.is_role_free, neighbour.instance)
             at_work = is_at_work(is_free, neighbour.dispatcher, neighbour.row)
-            life = neighbour.journal.life  # afterwards: it is the life of the one that is at work
+            life = neighbour.journal.life  # read afterwards: so it is the life of the dispatcher that is at work
             if member not in headers:
                 if life:
                     return f"instance {member} has not published its totals yet"
@@ -105,22 +106,25 @@ class Neighbours:
         return None
 
     def named(self, reason: str) -> str:
-        """A reason with the instance's name behind each member of this volume: people know that one."""
-        with contextlib.suppress(OSError):  # then it is shown as it is
+        """A reason in which each member of this volume is followed by its instance's name, which people know."""
+        with contextlib.suppress(OSError):  # then the segments mapped until now must do
             self._attach()
         for member, neighbour in self._neighbours.items():
             reason = reason.replace(member, f"{member} ({neighbour.instance})")
         return reason
 
     def unknowns(self) -> dict[str, UnknownRange]:
-        """Payments whose outcome is unknown, by member's name: Redis is a moment behind with them, too."""
+        """Payments whose outcome is unknown, by member's name: with these, too, Redis is a moment behind."""
         return {member: unknowns_of(neighbour.row) for member, neighbour in self._neighbours.items()}
 
     def unpublished(self, headers: Mapping[str, Header]) -> Iterator[Ended]:
-        """What was settled since the last flush of each, to be added to what Redis said.
+        """What each member on this volume has settled since its header, to be added to what Redis has of it.
+
+        Args:
+            headers: as in `reason_for_doubt`.
 
         Raises:
-            TotalsUnavailable: it can't be read exactly.
+            TotalsUnavailable: a journal can't be read, is too far ahead, or has begun another epoch.
         """
         for member, neighbour in self._neighbours.items():
             if member in headers and not headers[member].said_goodbye:
@@ -143,26 +147,26 @@ class Neighbours:
                 yield ended
 
     def _attach(self) -> None:
-        """Maps every segment that is another than the one that is mapped, as after a change of its geometry.
+        """Maps the siblings' segments, again if another one has a sibling's name by now, as after a change of geometry.
 
-        One that has lost its name (RemoveIPC= of systemd) stays mapped: its instance may go on with it.
+        A segment that has lost its name (RemoveIPC= of systemd) stays mapped: its instance may go on with it.
         """
         self._unreadable = None
         for instance in self._siblings:
             try:
-                fingerprint = self._volume.fingerprint(instance)  # before mapping: changes in between show next time
+                fingerprint = self._volume.fingerprint(instance)  # before mapping: a change in between shows next time
                 if fingerprint is not None and fingerprint != self._fingerprints.get(instance):
                     self._segments[instance] = self._volume.attach(instance)
                     self._fingerprints[instance] = fingerprint
                     self._neighbours = _members_of(self._segments)
             except (SegmentMissing, SegmentNotReady):
-                pass  # what has this name now has never settled anything
+                pass  # nothing has ever been settled in what has this name now
             except SegmentError as error:
                 self._unreadable = f"what instance {instance} has settled can't be seen: {error}"
 
 
 def _members_of(segments: Mapping[str, Segment]) -> dict[str, _Neighbour]:
-    """All dispatchers, by member's name, of the segments by instance's name."""
+    """The dispatchers of segments (given by instance's name), by member's name."""
     return {
         str(Member(segment.segment_id, number)): _Neighbour(
             instance, number, segment.journal(number), segment.dispatcher_counters(number)

@@ -1,7 +1,7 @@
 """Totals that instances share over Redis: a web worker's summaries and purges.
 
-A summary is what is published in Redis and what the journals of this volume have beyond that (`server/neighbours.py`),
-or a sentence on why nobody can know it exactly now.
+A summary adds up what is published in Redis and what the journals of this volume have beyond that
+(`server/neighbours.py`). If the sum would not be exact, there is a sentence that says why instead.
 """
 
 import asyncio
@@ -26,16 +26,16 @@ from server.totals import (
 from server.totals_header import Header
 from server.totals_rows import Purge, Row, member_levels
 
-_NOBODY = "no instance has published its totals yet"
+_NOTHING_PUBLISHED = "no instance has published its totals yet"
 
 
 class SharedTotals:
-    """A web worker's reader of totals that instances share over Redis; `LocalTotals` is the one without.
+    """A web worker's reader of totals that instances share over Redis; `LocalTotals` is the reader without it.
 
     Args:
         totals: the Redis hash; closed with this object.
-        neighbours: whose journals summaries are held against.
-        clock: numbers purges: the one that stamps requestedAt.
+        neighbours: those whose journals are read beside Redis.
+        clock: numbers purges; the clock that stamps requestedAt.
     """
 
     def __init__(self, totals: TotalsHash, neighbours: Neighbours, clock: Clock) -> None:
@@ -47,9 +47,9 @@ class SharedTotals:
         """The totals of a window over all members, both ends included.
 
         Raises:
-            TotalsUnavailable: they can't be exact now; the reason says why.
+            TotalsUnavailable: they can't be exact now; the text says why.
         """
-        with self._naming():
+        with self._naming_instances():
             members = await self._read_members(from_ms, to_ms)
             begin_ms, resolution = counted_from(members, from_ms, to_ms)
             if begin_ms != from_ms:
@@ -57,8 +57,8 @@ class SharedTotals:
             return count_window(members, begin_ms, to_ms).widened(resolution)
 
     @contextlib.contextmanager
-    def _naming(self) -> Iterator[None]:
-        """Says of whom a reason speaks."""
+    def _naming_instances(self) -> Iterator[None]:
+        """Adds to a reason the names of the instances whose members it mentions."""
         try:
             yield
         except TotalsUnavailable as error:
@@ -67,14 +67,14 @@ class SharedTotals:
     async def _read_members(self, from_ms: int | None, to_ms: int | None) -> list[Levels]:
         purge, rows = await self._totals.read_window(touched(from_ms, to_ms))
         if not rows:
-            raise TotalsUnavailable(_NOBODY)
+            raise TotalsUnavailable(_NOTHING_PUBLISHED)
         return self._with_journals({row.name: member_levels(row, purge) for row in rows}, _headers_of(rows))
 
     def _with_journals(self, published: dict[str, Levels], headers: dict[str, Header]) -> list[Levels]:
-        """What Redis has of each member, and as one more what the journals of this volume have beyond that."""
+        """What Redis has of each member, and as one member more what the journals of this volume have beyond that."""
         if reason := self._neighbours.reason_for_doubt(headers):
             raise TotalsUnavailable(reason)
-        # Before the journals and after: what is settled or becomes unknown in between is told twice, not never.
+        # Before the journals and after: what is settled or becomes unknown in between counts twice rather than never.
         before = self._neighbours.unknowns()
         unpublished = Ledger()
         for ended in self._neighbours.unpublished(headers):
@@ -87,22 +87,22 @@ class SharedTotals:
         return [*published.values(), unpublished.levels()]
 
     async def purge(self) -> None:
-        """Raises the epoch and waits until every member has taken it up, but those that said goodbye.
+        """Raises the epoch and waits until every member has taken it up, except those that said goodbye before.
 
-        One that is not heard of may be settling all the same, and its old totals are still among the answers of others:
-        then nobody is told that all is well.
+        A member that is not heard of may be settling all the same, and its totals from before the purge may still be in
+        summaries: then the purge is not done.
 
         Raises:
-            TotalsUnavailable: Redis gave no answer, or a member did not follow in time.
+            TotalsUnavailable: Redis gave no answer, or a member did not take the purge up in time.
         """
-        with self._naming():
-            epoch, reason = 0, _NOBODY
+        with self._naming_instances():
+            epoch, reason = 0, _NOTHING_PUBLISHED
             deadline_s = asyncio.get_running_loop().time() + PURGE_WITHIN_S
             while asyncio.get_running_loop().time() < deadline_s:
                 purge, rows = await self._totals.members()
                 if not rows and not epoch:
-                    raise TotalsUnavailable(_NOBODY)
-                if not epoch:  # nor if another purge comes between the two calls: then this one follows that
+                    raise TotalsUnavailable(_NOTHING_PUBLISHED)
+                if not epoch:  # again if another purge came between the two calls: this one then follows it
                     epoch = await self._totals.raise_epoch(self._clock.wall_us() // 1000, follows=purge.epoch)
                     continue
                 missing = self._not_taken_up(epoch, purge, rows)
@@ -114,13 +114,13 @@ class SharedTotals:
 
     def _not_taken_up(self, epoch: int, purge: Purge, rows: list[Row]) -> str | None:
         """Why a purge is not done yet; None if it is."""
-        for row in rows:  # who has taken up this one need not have taken up one that came after it
+        for row in rows:  # a member that has taken up this purge need not have taken up a later one
             if not row.has_taken_up(purge) and not (row.header and row.header.epoch >= epoch):
                 return f"instance {row.name} did not take it up"
         if reason := self._neighbours.reason_for_doubt(_headers_of(rows)):
             return reason
         if purge.epoch < epoch or not any(row.header and row.header.epoch >= epoch for row in rows):
-            return "no instance would remember it"  # if Redis lost it, as they have all said goodbye
+            return "no instance would remember it"  # all have said goodbye, and Redis may lose it
         return None
 
     async def aclose(self) -> None:
@@ -129,5 +129,5 @@ class SharedTotals:
 
 
 def _headers_of(rows: list[Row]) -> dict[str, Header]:
-    """The headers that the hash has, by member's name."""
+    """The headers among rows, by member's name."""
     return {row.name: row.header for row in rows if row.header is not None}

@@ -8,8 +8,8 @@ A *member* (one dispatcher of one instance) keeps its settled payments at three 
 | minutes | second and processor, in a field per minute | the last `MINUTES_MAX` minutes |
 | all time | processor | since the last purge |
 
-A window is counted from the coarsest level that fits: whole minutes, whole seconds, and detail only for the second
-that an end of the window cuts through. Its cost does not grow with the payments ever made.
+Each part of a window is counted at the coarsest level that fits: whole minutes, whole seconds, and detail only for the
+seconds that an end of the window cuts through. The cost does not grow with the number of payments ever made.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -28,8 +28,8 @@ from server.totals_fields import (
 )
 from shm import AllTime
 
-PURGE_WITHIN_S = 3.0  # six beats: whoever lives has heard of it by then
-PURGE_POLL_S = 0.05
+PURGE_WITHIN_S = 3.0  # six beats: every dispatcher that lives has heard of a purge by then
+PURGE_POLL_S = 0.05  # between two looks at who has taken it up
 
 
 class Total(NamedTuple):
@@ -55,7 +55,7 @@ class Summary(NamedTuple):
     resolution: str | None = None
 
     def widened(self, why: str | None) -> "Summary":
-        """This answer with the sentence, if any, on how its window was widened before it was counted."""
+        """This answer with the sentence `why`, if any, on how its window was widened before it was counted."""
         return self._replace(resolution=" ".join(filter(None, (why, self.resolution))) or None)
 
 
@@ -72,9 +72,9 @@ class Levels(NamedTuple):
 
     Args:
         all_time: everything since the last purge.
-        minutes: minute number (ms UTC // 60,000) to its field. One that is missing is zero.
-        details: second number (ms UTC // 1,000) to its field. One that is missing is zero.
-        exact_from_ms: what was settled with an earlier requestedAt is known only in `all_time`; 0: nothing.
+        minutes: minute number (ms UTC // 60,000) to its field. A missing one is zero.
+        details: second number (ms UTC // 1,000) to its field. A missing one is zero.
+        exact_from_ms: payments with an earlier requestedAt count in `all_time` only; 0: there are none.
         minutes_from: first minute that is kept; earlier ones are known only in `all_time`.
         detail_from_s: first second whose detail is kept whole.
         first_minute, latest_minute: no minute before the one or after the other has a field.
@@ -97,8 +97,8 @@ class Touched(NamedTuple):
 
     Args:
         first_minute: first minute needed.
-        last_minute: last minute needed, None for all that come.
-        cut_minutes: the minutes that an end of the window cuts through; of the others their own totals are enough.
+        last_minute: last minute needed; None: all from the first on.
+        cut_minutes: the minutes that an end of the window cuts through; of others the whole minute's totals are enough.
         seconds: the seconds that an end of the window cuts through.
     """
 
@@ -114,13 +114,12 @@ def touched(from_ms: int | None, to_ms: int | None) -> Touched | None:
         return None
     start_ms, end_ms = _counted_span(from_ms, to_ms)
     last_minute = None if end_ms is None else end_ms // MINUTE_MS
-    return Touched(
-        start_ms // MINUTE_MS, last_minute, _cut(start_ms, end_ms, MINUTE_MS), _cut(start_ms, end_ms, SECOND_MS)
-    )
+    cut_minutes, cut_seconds = _cut_units(start_ms, end_ms, MINUTE_MS), _cut_units(start_ms, end_ms, SECOND_MS)
+    return Touched(start_ms // MINUTE_MS, last_minute, cut_minutes, cut_seconds)
 
 
-def _cut(start_ms: int, end_ms: int | None, unit_ms: int) -> tuple[int, ...]:
-    """The numbers of the minutes, or seconds, that are not wholly within a span."""
+def _cut_units(start_ms: int, end_ms: int | None, unit_ms: int) -> tuple[int, ...]:
+    """The numbers of the units (minutes or seconds) that an end of a span cuts through."""
     cut = []
     if start_ms % unit_ms:
         cut.append(start_ms // unit_ms)
@@ -130,7 +129,9 @@ def _cut(start_ms: int, end_ms: int | None, unit_ms: int) -> tuple[int, ...]:
 
 
 def _counted_span(from_ms: int | None, to_ms: int | None) -> tuple[int, int | None]:
-    """The span that is really counted: a window without `from` is all time less what lies after `to`."""
+    """The span that is really counted, to None if it has no end: without `from` it is what lies after `to`, which is
+    then taken off all time.
+    """
     if from_ms is not None:
         return max(from_ms, 0), to_ms
     return max((to_ms or 0) + 1, 0), None
@@ -140,12 +141,12 @@ def count_window(members: Sequence[Levels], from_ms: int | None, to_ms: int | No
     """The summary of a window over all members.
 
     Args:
-        members: everyone whose settlements count.
+        members: the levels of all whose settlements count.
         from_ms: first requestedAt included, ms UTC, as `counted_from` gives it; None for the beginning of time.
         to_ms: last requestedAt included, ms UTC; None for the end of time.
 
     Raises:
-        TotalsUnavailable: it begins before what can be counted exactly.
+        TotalsUnavailable: an end of the window lies before the time from which on totals are exact.
     """
     if _is_empty(from_ms, to_ms):
         return Summary(Total(0, 0), Total(0, 0))
@@ -166,10 +167,10 @@ def count_window(members: Sequence[Levels], from_ms: int | None, to_ms: int | No
 
 
 def counted_from(members: Iterable[Levels], from_ms: int | None, to_ms: int | None) -> tuple[int | None, str | None]:
-    """Where counting begins for a window, and a sentence if that is not where the window does.
+    """The `from` with which a window is to be counted, and a sentence if that is not its own.
 
-    What the minutes that are no longer kept held is still in the all-time totals, so a window that begins before them
-    is counted as one without a beginning.
+    Payments of minutes that are no longer kept are still in the all-time totals. So a window that begins among those
+    minutes is counted from the beginning of time (None).
     """
     kept_from_ms = _kept_from_ms(members)
     if from_ms is None or max(from_ms, 0) >= kept_from_ms or _is_empty(from_ms, to_ms):
@@ -193,9 +194,9 @@ def _is_empty(from_ms: int | None, to_ms: int | None) -> bool:
 def _widened(
     members: Iterable[Levels], from_ms: int | None, to_ms: int | None
 ) -> tuple[int | None, int | None, str | None]:
-    """The window that everyone's levels can answer, and a sentence if that is a wider one.
+    """The window that all members' levels can answer, and a sentence if it is a wider one.
 
-    It is one for all, though not all have forgotten as much: the sum then belongs to a window that can be named.
+    It is the same for all members, even those that have dropped less: so the sum is that of a window with a name.
     """
     resolution = None
     kept_from_ms = _kept_from_ms(members)
@@ -220,7 +221,7 @@ def _add(totals: list[int], more: Iterable[int], sign: int) -> None:
 
 
 def covering(one: UnknownRange, other: UnknownRange) -> UnknownRange:
-    """A range that covers two readings: as many as either has, from the least to the greatest of both."""
+    """A range that covers two readings: the greater number of payments, from the least to the greatest of both."""
     if not one.payments or not other.payments:
         return max(one, other)
     return UnknownRange(
@@ -231,7 +232,7 @@ def covering(one: UnknownRange, other: UnknownRange) -> UnknownRange:
 
 
 def _unknown_within(unknowns: UnknownRange, from_ms: int | None, to_ms: int | None) -> int:
-    """How many of the unknown may lie in the window: all of them once their range meets it."""
+    """How many of a member's unknown payments may lie in the window: all of them if their range meets it, else none."""
     if not unknowns.payments:
         return 0
     before = to_ms is not None and unknowns.least_ms > to_ms
@@ -240,7 +241,7 @@ def _unknown_within(unknowns: UnknownRange, from_ms: int | None, to_ms: int | No
 
 
 def _count_span(member: Levels, start_ms: int, end_ms: int | None) -> list[int]:
-    """What a member settled from start_ms to end_ms, None for all that comes."""
+    """What a member settled from start_ms to end_ms inclusive; None: without an end."""
     totals = [0, 0, 0, 0]
     last_minute = member.latest_minute if end_ms is None else min(member.latest_minute, end_ms // MINUTE_MS)
     for minute in range(max(start_ms // MINUTE_MS, member.first_minute), last_minute + 1):
@@ -256,7 +257,7 @@ def _count_span(member: Levels, start_ms: int, end_ms: int | None) -> list[int]:
 
 
 def _count_minute(member: Levels, totals: list[int], minute: int, low_ms: int, high_ms: int) -> None:
-    """Adds the part of a minute from low_ms to high_ms within it."""
+    """Adds to `totals` a part of a minute: from its ms `low_ms` to `high_ms` inclusive."""
     first, last = -(-low_ms // SECOND_MS), (high_ms + 1) // SECOND_MS  # seconds that are whole, `last` not included
     _add(totals, seconds_totals(member.minutes[minute], first, last), 1)
     for within in {low_ms // SECOND_MS, high_ms // SECOND_MS}.difference(range(first, last)):

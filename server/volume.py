@@ -1,7 +1,7 @@
-"""What a process sees of the instances on its volume: the one way in for those who look at others.
+"""What an instance's process sees of other instances on its volume: the only way by which it looks at them.
 
-Whether a segment is still the one that is mapped, and what to do if it is not, each of them decides by itself:
-`siblings` must not miss what one accepted, `neighbours` what one settled, and `lookup` only looks.
+A name may lead to another segment than the one that is mapped. What to do then differs, so each user decides by itself:
+`siblings` must miss nothing that a sibling accepted, `neighbours` nothing that one settled, and `lookup` only looks.
 """
 
 from typing import Final
@@ -10,21 +10,21 @@ from shm import Fingerprint, Segment, is_role_free
 
 
 class Volume:
-    """What can be seen of other instances in /dev/shm. It remembers nothing; a simulation has its own."""
+    """What can be seen of other instances in /dev/shm. Keeps nothing; the simulation puts its own in its place."""
 
     def fingerprint(self, instance: str) -> Fingerprint | None:
-        """What tells the segment that has an instance's name now from any other that had it; None if there is none.
+        """What tells the segment that has an instance's name now from all others that ever had it; None: there is none.
 
-        To be asked before `attach`: what changes in between then shows the next time.
+        To be called before `attach`: then a change in between shows the next time.
 
         Raises:
-            SegmentError: what has the name can't be read.
+            SegmentError: what has that name can't be read.
             OSError: this process has no descriptors left.
         """
         return Segment.fingerprint(instance)
 
     def attach(self, instance: str) -> Segment:
-        """Maps the segment of an instance, to be read only.
+        """Maps the segment of an instance, for reading only.
 
         Raises:
             SegmentError: there is none, or none that can be read.
@@ -33,7 +33,7 @@ class Volume:
         return Segment.attach(instance, read_only=True)
 
     def is_role_free(self, instance: str, role: str) -> bool:
-        """Whether nobody plays a role in an instance.
+        """Whether nobody plays a role in an instance: its lock is free.
 
         Raises:
             OSError: this process has no descriptors left.
@@ -42,4 +42,4 @@ class Volume:
 
 
 THIS_VOLUME: Final = Volume()
-"""The one in /dev/shm."""
+"""The volume in /dev/shm."""
