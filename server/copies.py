@@ -1,7 +1,7 @@
 """A payment that a sibling's table has as well as this instance's own: which of the two pays it.
 
-Asked after an absence, of what waited (`server/verification.py`). Both instances may ask this of each other at once,
-and must never come to different answers: the payment would be paid twice, or by nobody.
+Asked after an absence, for each payment that waited (`server/verification.py`). Both instances may ask this of each
+other at once, and their answers must always agree: else the payment would be paid twice, or by nobody.
 """
 
 from collections.abc import Callable, Iterator
@@ -16,12 +16,12 @@ class Copy(NamedTuple):
     """A payment in a sibling's table that this instance has as well.
 
     Args:
-        is_free: whether nobody plays a role of that sibling.
+        is_free: told a role, whether nobody plays it in the sibling.
         segment: the sibling's.
-        table: where it is there.
-        slot: and in which slot.
+        table: the table there that has it.
+        slot: its slot in that table.
         correlation_id: its id.
-        wins_ties: whether that sibling's copies count first if accepted in the same microsecond.
+        wins_ties: whether the sibling's copy comes first if both were accepted in the same microsecond.
     """
 
     is_free: Callable[[str], bool]
@@ -32,9 +32,9 @@ class Copy(NamedTuple):
     wins_ties: bool
 
     def wins_over(self, accepted_at_us: int) -> bool | None:
-        """Whether what waits here unverified, accepted then (µs UTC), is to be left to this copy.
+        """Whether a payment that waits here unverified, accepted at `accepted_at_us` (µs UTC), is left to this copy.
 
-        True: the sibling pays, and ours ends as a duplicate. False: ours goes on. None: not to be told yet, ask again.
+        True: the sibling pays, and ours ends as a duplicate. False: ours goes on. None: nobody can tell yet, ask again.
 
         | the copy | answer |
         | --- | --- |
@@ -42,11 +42,11 @@ class Copy(NamedTuple):
         | is sending, unknown or settled | True |
         | waits, and its instance has verified all it found | True: it will be sent there |
         | waits, and a dispatcher there is just starting | None |
-        | waits there unverified, and the one here was accepted first | False |
-        | the same, but the copy was; its instance is down | True |
-        | the same, and its instance is verifying | None: it may have left it to an earlier life of this one |
+        | waits there unverified, and ours was accepted first | False |
+        | waits there unverified, and was accepted first; its instance is down | True |
+        | the same, but its instance is verifying | None: it may have left it to an earlier life of this instance |
         """
-        pays_what_waits = self._pays_what_waits()  # before the slot is read: it may begin to be sent
+        pays_what_waits = self._pays_what_waits()  # asked before the slot is read: the copy may begin to be sent
         kept = self.table.read(self.slot)
         if kept is None or kept.correlation_id != self.correlation_id:
             return False
@@ -65,10 +65,10 @@ class Copy(NamedTuple):
         return self.is_free(SUPERVISOR)
 
     def _pays_what_waits(self) -> bool | None:
-        """Whether what waits there is paid there for certain, as all has been verified; None: ask again in a moment.
+        """Whether what waits there is certain to be paid there, as all has been verified; None: ask again in a moment.
 
-        A dispatcher's lock is looked at before its words: those are an earlier life's as long as nobody holds it, and
-        say nothing of what the next one will do.
+        The dispatchers' locks are looked at before their rows: as long as nobody holds a lock, the row is that of an
+        earlier life, and says nothing of what the next one will do.
         """
         dispatchers = range(self.segment.geometry.dispatchers)
         if self._is_down():
@@ -81,8 +81,8 @@ class Copy(NamedTuple):
 
 
 def is_first(theirs_us: int, ours_us: int, *, wins_ties: bool) -> bool:
-    """Whether a sibling's copy, accepted then, comes before ours. Of two in the same microsecond one must, too: the
-    one of the instance whose name sorts first.
+    """Whether a sibling's copy comes before ours, by when each was accepted. Of two in the same microsecond the one at
+    the instance whose name sorts first comes first: so both instances agree.
     """
     return theirs_us < ours_us or (wins_ties and theirs_us == ours_us)
 
@@ -90,15 +90,15 @@ def is_first(theirs_us: int, ours_us: int, *, wins_ties: bool) -> bool:
 def copies_in(
     segment: Segment, is_free: Callable[[str], bool], knows: Callable[[bytes], bool], *, wins_ties: bool
 ) -> Iterator[Copy]:
-    """Of the ids that this instance knows, those that a sibling has paid or may be going to pay.
+    """The payments that a sibling has paid or may be going to pay, of those that this instance knows.
 
-    What lies in its lanes is not looked at: its dispatcher knows whose ids it meets.
+    The sibling's lanes are not looked at: its dispatcher asks, before it takes a payment, whether we have its id.
 
     Args:
         segment: the sibling's.
-        is_free: whether nobody plays a role of that sibling.
+        is_free: told a role, whether nobody plays it in the sibling.
         knows: whether an id is known here.
-        wins_ties: whether that sibling's name sorts before this instance's.
+        wins_ties: whether the sibling's name sorts before this instance's.
     """
     for dispatcher in range(segment.geometry.dispatchers):
         table = segment.table(dispatcher)

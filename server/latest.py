@@ -12,14 +12,14 @@ _AMOUNT_MASK = (1 << _AMOUNT_BITS) - 1
 class LatestIds:
     """The ids accepted last, with amount and time: at least `size` of them and at most twice as many.
 
-    One number holds both: half the memory of a tuple.
+    Amount and time are kept in one number, which takes half the memory of a tuple.
     """
 
     def __init__(self, size: int) -> None:
         self._numbers = Generations(size)
 
     def add(self, correlation_id: bytes, amount_cents: int, accepted_at_us: int) -> None:
-        """Takes in the next one; of several with one id the first accepted counts, in whatever order they are met."""
+        """Adds an acceptance; of several of one id the earliest counts, in whatever order they are added."""
         number = accepted_at_us << _AMOUNT_BITS | amount_cents
         known = self._numbers.get(correlation_id)
         if known is not None and known >> _AMOUNT_BITS <= accepted_at_us:
@@ -37,8 +37,8 @@ class LatestAccepted:
 
     Args:
         lanes: all of that instance.
-        tables: all of them, where what was missed in a lane is found.
-        size: how many; what all lanes hold together at least.
+        tables: all of that instance, where what was missed in a lane is found.
+        size: how many ids; not less than all lanes hold together.
     """
 
     def __init__(self, lanes: list[Lane], tables: list[Table], size: int) -> None:
@@ -49,27 +49,27 @@ class LatestAccepted:
         self._latest = LatestIds(size)
 
     def follow(self) -> None:
-        """Learns what was published since the last time. To be called often, before the lanes' slots are used again:
-        what was missed, as everything at first, is looked for in the tables, all of which takes long.
+        """Learns what was published since the last call. To be called often, before the lanes' slots are used again:
+        if anything was missed, as at first, all tables are read, which takes long.
         """
-        if not self._follow():
-            self._begin()
+        if not self._read_lanes():
+            self._begin_anew()
 
     def get(self, correlation_id: bytes) -> tuple[int, int] | None:
         """Amount in cents and time of acceptance (µs UTC) of an id, or None."""
         return self._latest.get(correlation_id)
 
     def has_taken(self, correlation_id: bytes) -> bool:
-        """Whether it has taken an id into a table by now: a search of milliseconds, for what hardly ever happens."""
+        """Whether that instance has taken an id into a table by now: a search of milliseconds, hardly ever needed."""
         return any(table.find(correlation_id) is not None for table in self._tables)
 
     def taken(self) -> Iterator[tuple[int, int, bytes, int, int]]:
-        """What its tables have, as `Table.ids` tells it."""
+        """What that instance's tables have, as `Table.ids` yields it."""
         for table in self._tables:
             yield from table.ids()
 
-    def _begin(self) -> None:
-        """Learns the latest ids of its tables and those in its lanes; what is taken meanwhile is met twice."""
+    def _begin_anew(self) -> None:
+        """Learns the latest ids in the tables, and those in the lanes; what is taken meanwhile is met in both."""
         self._heads = [lane.tail for lane in self._lanes]
         self._latest = LatestIds(self._size)
         times = sorted(accepted_at_us for *_, accepted_at_us in self.taken())
@@ -77,10 +77,10 @@ class LatestAccepted:
         for _, _, correlation_id, cents, accepted_at_us in self.taken():
             if accepted_at_us >= since_us:
                 self._latest.add(correlation_id, cents, accepted_at_us)
-        self._follow()
+        self._read_lanes()
 
-    def _follow(self) -> bool:
-        """Learns what was published since; False if something was missed."""
+    def _read_lanes(self) -> bool:
+        """Learns what the lanes have got since; False if something was missed."""
         is_whole = len(self._heads) == len(self._lanes)
         for index, followed in enumerate(self._heads):
             lane = self._lanes[index]

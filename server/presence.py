@@ -1,8 +1,8 @@
-"""When all that a sibling remembers counts here, and until when: decided from what each look shows of it.
+"""When all ids that a sibling remembers count here, and until when: decided from what each look shows of it.
 
 A sibling is absent when nobody holds its supervisor's lock, when its supervisor is stopping, or when one of its web
-workers is not at work: then HAProxy sends that one's ids elsewhere. No I/O, no clock: `siblings.Sibling` looks, and
-reads or drops what it is told to.
+workers is not at work: then HAProxy sends that worker's ids elsewhere. No I/O and no clock here: `siblings.Sibling`
+looks, and then reads or drops the ids as decided.
 """
 
 from enum import Enum, unique
@@ -19,12 +19,12 @@ class Absence(Enum):
     LEAVING = "leaving"
     SHORT_OF_WORKERS = "short of web workers"
     RETURNING = "returning"  # it serves, and HAProxy does not send it its ids again yet
-    UNWATCHED = "unwatched for a while"  # it serves; nobody here has looked, or served
+    UNWATCHED = "unwatched for a while"  # it serves; nobody here has looked, or a worker here was away
 
 
 @unique
 class Unread(Enum):
-    """What to do with what was read of a sibling before, if anything, when nothing is to be read now."""
+    """What to do with the ids read of a sibling before, if any, when nothing is to be read now."""
 
     KEEP = "keep"
     DROP = "drop"
@@ -52,48 +52,52 @@ class Presence:
     """What is known of a sibling's presence, as long as it has the same segment.
 
     Args:
-        stuck_ms: how long a process may hang, and what came to it with it.
+        stuck_ms: how long a process may hang, and with it the payments that came to it.
     """
 
     def __init__(self, stuck_ms: int) -> None:
         self._returning_ms = HAPROXY_RETURNS_MS + stuck_ms
-        self._read_because: Absence | None = None  # why its tables were read; None: nothing that was read is kept
-        self._read_in_life_ms = 0  # when the life had begun, ms UTC, in which they were last read
-        self._known_life_ms = 0  # the life up to which all that it accepted was read, or is among the latest
-        self._was_going = False  # whether it was gone or leaving, and no later life has been seen
-        self._read_at_ms = 0  # when they were last read; ticks, as the next three
+        self._read_because: Absence | None = None  # why its tables were last read; None: nothing read is kept
+        # Lives are told by when they began, ms UTC.
+        self._read_in_life_ms = 0  # the life in which its tables were last read
+        self._known_life_ms = 0  # all that it accepted before this life was read, or is among the latest
+        self._was_leaving_or_gone = False  # and no later life has been seen
+        # Moments, by the ticking clock.
+        self._read_at_ms = 0  # when its tables were last read
         self._needed_at_ms = 0  # when it was last seen absent, or was to be read for another reason
-        self._looked_at_ms = 0  # when `decide` was last asked
-        self._served_at_ms = 0  # until when the web worker that went away last still served
+        self._looked_at_ms = 0  # when `decide` was last called
+        self._served_at_ms = 0  # when the web worker that went away last was last seen at work
         self._away = frozenset[int]()  # the web workers that were away at the last look
 
     def decide(self, seen: Sighting, now_ms: int, wall_ms: int, *, was_unwatched: bool) -> Absence | Unread:
-        """Why all that it remembers is to be read now; or, if it needn't be, whether what was read is kept or dropped.
+        """Why all ids that it remembers are to be read now; or, if not, whether those read before are kept or dropped.
 
         | the sibling | which of its ids count here | and until when |
         | --- | --- | --- |
-        | any | those that its workers published lately | two generations of them |
+        | any | those that its workers published lately | two generations later |
         | says that it is leaving | all that it remembers: read now, and again when it is gone | R after it is back |
         | is gone: nobody holds its supervisor's lock | all that it remembers: read now | the same |
-        | has a web worker away | the same, if not read since that one served; at most once in R and life | the same |
+        | has a web worker away | the same, if not read since that one served; in a life, at most once in R | the same |
         | has been back for under R, and was not read since or right before that | the same | R after it was read |
         | was unwatched: old requests may lie here that went there since | the same | the same |
 
-        R is the time until HAProxy sends it its ids again, and `stuck_ms`: 10 s by default.
+        R is 10 s by default: the time until HAProxy sends it its ids again (`HAPROXY_RETURNS_MS`), and `stuck_ms`.
 
         Args:
             seen: what this look shows of it.
-            now_ms: ticks, from before it was looked at.
+            now_ms: by the ticking clock, from before it was looked at.
             wall_ms: ms UTC.
-            was_unwatched: whether nobody here had looked, or served, for a while.
+            was_unwatched: whether for a while nobody here had looked, or a web worker here was away.
         """
         if not seen.away <= self._away:
             self._served_at_ms = self._looked_at_ms
         self._away, self._looked_at_ms = seen.away, now_ms
-        if self._was_going and self._read_because in {Absence.GONE, Absence.LEAVING}:  # else reading it has failed
+        was_read_at_end = self._read_because in {Absence.GONE, Absence.LEAVING}  # if not, reading has failed
+        if self._was_leaving_or_gone and was_read_at_end:
             self._known_life_ms = seen.life_ms  # since it was read it has accepted nothing, or little if it was leaving
         is_same_life = seen.life_ms == self._read_in_life_ms  # a supervisor holds its lock before its life begins
-        self._was_going = seen.is_gone or seen.is_leaving or (self._was_going and is_same_life)
+        is_leaving_or_gone = seen.is_leaving or seen.is_gone
+        self._was_leaving_or_gone = is_leaving_or_gone or (self._was_leaving_or_gone and is_same_life)
         if seen.is_gone:
             absence = Absence.GONE
         elif seen.is_leaving:
@@ -106,32 +110,32 @@ class Presence:
         return absence if was_unwatched or self._is_outdated(absence, seen.life_ms) else Unread.KEEP
 
     def has_read(self, because: Absence, life_ms: int, now_ms: int) -> None:
-        """Notes that all it remembers was read, as `decide` said.
+        """Notes that all ids it remembers have been read, as `decide` said.
 
         Args:
-            because: what that said.
-            life_ms: as it was shown.
-            now_ms: ticks, from before it was read.
+            because: what `decide` returned.
+            life_ms: of the `Sighting` that was decided on.
+            now_ms: by the ticking clock, from before its tables were read.
         """
         self._read_because, self._read_in_life_ms, self._read_at_ms = because, life_ms, now_ms
         self._known_life_ms = life_ms
 
     def _is_outdated(self, absence: Absence, life_ms: int) -> bool:
-        """Whether what was read of an absent one, if anything was, is not all that it remembers by now."""
+        """Whether an absent sibling may remember more by now than was read of it, if anything was."""
         if self._read_because is None:
             return True
-        if absence is Absence.SHORT_OF_WORKERS:  # who served after it was read may have accepted a lot since
+        if absence is Absence.SHORT_OF_WORKERS:  # a worker that served after the reading may have accepted a lot since
             is_due = self._looked_at_ms - self._read_at_ms >= self._returning_ms
             return life_ms != self._known_life_ms or (is_due and self._served_at_ms > self._read_at_ms)
         return (self._read_because, self._read_in_life_ms) != (absence, life_ms)
 
     def _decide_of_present(self, seen: Sighting, now_ms: int, wall_ms: int, *, was_unwatched: bool) -> Absence | Unread:
-        """Of one that is not absent: who has just come back is read, once in a life; after a while that is dropped."""
+        """As `decide`, of a sibling that is not absent: after its return it is read once; later on that is dropped."""
         if was_unwatched and seen.has_segment:
             self._needed_at_ms = now_ms
             return Absence.UNWATCHED
         if wall_ms - seen.life_ms < self._returning_ms and self._known_life_ms != seen.life_ms:
-            self._needed_at_ms = now_ms  # whatever is kept of it: that may be dropped before its ids come there again
+            self._needed_at_ms = now_ms  # even if ids are kept: those may be dropped before HAProxy returns
             return Absence.RETURNING
         if self._read_because is None or now_ms - self._needed_at_ms < self._returning_ms:
             return Unread.KEEP

@@ -4,17 +4,24 @@ HAProxy pins an id to one worker. While that worker's instance is away, its clie
 another instance; once it is back, they reach the first one again. So before a dispatcher takes a payment from a lane it
 asks whether a sibling has accepted that id. Of each sibling it knows two sets of ids:
 
-* latest: what its workers published last (two generations, as at the door), learned by following its lanes, always;
-* remembered: every id in its tables, settled or not, while it is absent, and until HAProxy sends it its ids again; and
-  as long after a time in which nobody here looked (a start, a freeze) or one of our own web workers was away: what lay
-  in its socket may have been sent to the sibling since (`server/presence.py` decides).
+* latest: those that its workers published last (two generations, as at the door), always; learned by following its
+  lanes;
+* remembered: every id in its tables, settled or not, while it is absent and until HAProxy sends it its ids again. The
+  same for as long after a time in which nobody here looked (a start, a freeze), or in which one of our own web workers
+  was away: payments that lay in that worker's socket may have been sent to the sibling since. `server/presence.py`
+  decides this.
 
 Two instances must never leave a payment to each other: that would lose it. A payment in a table is paid by that
 instance, as nobody else takes its id any more. Of two copies that both lie in lanes the one accepted first counts (in
-the same microsecond: at the instance whose name sorts first), and both sides see that alike. (What this misses: a copy
-that a worker stamped and published only after a later one was taken on the other side, if both are taken in the same
-instant; a copy that comes to a living instance after a sibling has accepted `IDS_FOLLOWED_MIN` others, or lies in a
-lane before a full table until some seconds after the sibling's return; instances that share no volume.)
+the same microsecond, the one at the instance whose name sorts first), and both sides come to the same answer.
+
+What this misses:
+
+* a copy that a worker stamped first, but published only after a later one was taken on the other side, if both are
+  taken in the same instant;
+* a copy that comes to a living instance after a sibling has accepted `IDS_FOLLOWED_MIN` others;
+* a copy that lies in a lane, before a full table, until some seconds after the sibling's return;
+* instances that share no volume.
 """
 
 import logging
@@ -53,8 +60,8 @@ def away_of(workers: Sequence[Counters], now_ms: int) -> frozenset[int]:
     """The numbers of those web workers that are not at work: HAProxy sends their ids elsewhere.
 
     Args:
-        workers: the rows of all of an instance.
-        now_ms: ticks.
+        workers: the rows of all web workers of an instance.
+        now_ms: now, by the ticking clock.
     """
     silent_since_us = (now_ms - SERVES_WITHIN_MS) * 1000
     return frozenset(
@@ -69,13 +76,13 @@ class Sibling:
 
     Args:
         instance: its name.
-        clock: what it goes by; all instances of a volume are on one machine.
+        clock: this machine's; all instances of a volume are on one machine.
         stuck_ms: how long a process may hang: a dispatcher here, with what came to it, or the sibling's supervisor.
         ours: the name of the instance that asks.
-        volume: where the sibling is seen.
+        volume: where the sibling's segment is found.
 
     Attributes:
-        segment: of the sibling, as it is mapped; None if there is none, or none that can be read.
+        segment: the sibling's that is mapped; None if there is none, or none that can be read.
     """
 
     def __init__(self, instance: str, clock: Clock, stuck_ms: int, *, ours: str, volume: Volume = THIS_VOLUME) -> None:
@@ -86,25 +93,28 @@ class Sibling:
         self._clock = clock
         self._stuck_ms = stuck_ms
         self.segment: Segment | None = None
-        self._mapped: Fingerprint | None = None  # of what was mapped, or could not be
+        self._mapped: Fingerprint | None = None  # of the segment that was mapped, or could not be
         self._supervisor: Counters | None = None
         self._workers: list[Counters] = []
         self._latest = LatestAccepted([], [], IDS_FOLLOWED_MIN)
         self._presence = Presence(stuck_ms)
-        self._remembered: dict[bytes, int] | None = None  # id to amount in cents, while all that it remembers counts
-        self._complained_of = ""
+        self._remembered: dict[bytes, int] | None = None  # id to amount in cents; None while only the latest count
+        self._last_warning = ""
 
     def look(self, *, was_unwatched: bool = False) -> None:
         """Learns what it has accepted until now: its latest ids always, all of them when `Presence.decide` says so.
 
-        To be called after payments arrived here and before they are taken; and several times a second, before the
+        To be called after payments have arrived here and before they are taken; and several times a second, before
         slots of its lanes are used again.
 
         Args:
-            was_unwatched: whether nobody here has looked, or served, for a while.
+            was_unwatched: whether for a while nobody here has looked, or a web worker here was away.
+
+        Raises:
+            OSError: this process has no descriptors left.
         """
         now_ms = self._clock.ticks_ms()
-        is_gone = self._is_free(SUPERVISOR)  # first: whatever segment it made and filled before it died is met now
+        is_gone = self._is_free(SUPERVISOR)  # first: whatever segment it made and filled before it died is seen below
         self._attach()
         self._latest.follow()
         supervisor = self._supervisor
@@ -122,10 +132,10 @@ class Sibling:
             self._remembered = None
             _log.info("%s answers for its ids itself again", self.instance)
         else:
-            self._remember(decision, seen.life_ms)
+            self._read_all(decision, seen.life_ms)
 
     def amount_of(self, payment: Accepted) -> int | None:
-        """The amount in cents that this sibling accepted under a payment's id, if that comes first; or None."""
+        """The amount in cents of this sibling's copy of a payment, if that is the copy that counts; or None."""
         remembered_cents = (self._remembered or {}).get(payment.correlation_id)
         if remembered_cents is not None:
             return remembered_cents
@@ -133,22 +143,22 @@ class Sibling:
         if found is None:
             return None
         amount_cents, accepted_at_us = found
-        counts = is_first(accepted_at_us, payment.accepted_at_us, wins_ties=self._wins_ties)
-        return amount_cents if counts or self._latest.has_taken(payment.correlation_id) else None
+        is_theirs_first = is_first(accepted_at_us, payment.accepted_at_us, wins_ties=self._wins_ties)
+        return amount_cents if is_theirs_first or self._latest.has_taken(payment.correlation_id) else None
 
     def _attach(self) -> None:
-        """Maps the segment that has the sibling's name now, if it is another than the one that is mapped."""
+        """Maps the segment that has the sibling's name now, if it is not the one that is mapped."""
         try:
             fingerprint = self._volume.fingerprint(self.instance)
         except SegmentError as error:
             fingerprint = None
-            self._complain(error)
-        if fingerprint == self._mapped or (fingerprint is None and self._beats()):
-            return  # one that has lost its name (RemoveIPC= of systemd), and perhaps its locks, goes on until it ends
+            self._warn_once(error)
+        if fingerprint == self._mapped or (fingerprint is None and self._is_supervisor_beating()):
+            return  # without its name (RemoveIPC= of systemd), and perhaps its locks, an instance goes on until it ends
         segment = self._segment_now()
-        self._mapped = fingerprint  # read before: what changes in between shows next time
+        self._mapped = fingerprint  # read before the segment was mapped: a change in between shows next time
         if segment is None or self.segment is None or segment.segment_id != self.segment.segment_id:
-            self._presence = Presence(self._stuck_ms)  # else it was copied: it remembers the same
+            self._presence = Presence(self._stuck_ms)  # a copy of the same segment would remember the same
             self._remembered = None
         self.segment = segment
         self._supervisor, self._workers, lanes, tables = None, [], [], []
@@ -161,7 +171,7 @@ class Sibling:
             self._workers = [segment.worker_counters(worker) for worker in workers]
         self._latest = LatestAccepted(lanes, tables, IDS_FOLLOWED_MIN)
 
-    def _beats(self) -> bool:
+    def _is_supervisor_beating(self) -> bool:
         return self._supervisor is not None and silent_for_ms(self._supervisor, self._clock) < self._stuck_ms
 
     def _segment_now(self) -> Segment | None:
@@ -170,24 +180,25 @@ class Sibling:
         except SegmentMissing:
             pass  # it has never accepted anything
         except SegmentError as error:
-            if not isinstance(error, SegmentNotReady) or self._is_free(SUPERVISOR):  # else it is being made
-                self._complain(error)
+            if not isinstance(error, SegmentNotReady) or self._is_free(SUPERVISOR):  # else it is just being made
+                self._warn_once(error)
         return None
 
-    def _complain(self, error: SegmentError) -> None:
-        if str(error) != self._complained_of:  # it is met several times a second
-            self._complained_of = str(error)
+    def _warn_once(self, error: SegmentError) -> None:
+        if str(error) != self._last_warning:  # met several times a second
+            self._last_warning = str(error)
             _log.warning("ids of %s can't be known, a copy of one may be paid here too: %s", self.instance, error)
 
-    def _remember(self, because: Absence, life_ms: int) -> None:
+    def _read_all(self, because: Absence, life_ms: int) -> None:
+        """Reads all ids that the sibling remembers."""
         began_ms = self._clock.ticks_ms()
-        self._remembered = None  # first: both at once would be 20 MB more
+        self._remembered = None  # before the new ones are read: old and new at once would be 20 MB more
         self._remembered = {correlation_id: cents for _, _, correlation_id, cents, _ in self._latest.taken()}
         self._presence.has_read(because, life_ms, began_ms)
         _log.info("%s is %s; %d of its ids count here", self.instance, because.value, len(self._remembered))
 
     def copies(self, knows: Callable[[bytes], bool]) -> Iterator[Copy]:
-        """Of the ids that this instance knows, those that the sibling has paid or may be going to pay."""
+        """The payments that this sibling has paid or may be going to pay, of those whose ids are known here."""
         segment = self._segment_now()
         return iter(()) if segment is None else copies_in(segment, self._is_free, knows, wins_ties=self._wins_ties)
 
@@ -198,8 +209,8 @@ class Siblings:
     Args:
         siblings: one for each name in SIBLINGS.
         clock: ticking clock.
-        workers: the rows of the web workers of the instance that asks.
-        lanes: from each of them to the dispatcher that asks.
+        workers: the rows of this instance's web workers.
+        lanes: from each of them to this dispatcher.
     """
 
     def __init__(
@@ -211,12 +222,13 @@ class Siblings:
         self._looked_at_ms = LONG_AGO_MS
         self._lanes = lanes
         self._heads = [lane.head for lane in lanes]  # at the last look
-        self._served_at_ms = [LONG_AGO_MS] * len(workers)  # when each of ours was last seen at work
+        self._served_at_ms = [LONG_AGO_MS] * len(workers)  # when each of our web workers was last seen at work
         self._has_failed_to_look = False
 
     def look(self) -> bool:
-        """Learns what every sibling has accepted until now; False if that can't be done for want of descriptors: until
-        it can, nobody knows whether a payment that comes here is a copy.
+        """Learns what every sibling has accepted until now; False if this process has no descriptors left.
+
+        Until it has some again, nobody knows whether a payment that comes here is a copy.
         """
         began_ms = self._clock.ticks_ms()
         heads = [lane.head for lane in self._lanes]
@@ -232,7 +244,8 @@ class Siblings:
             self._has_failed_to_look = True
             return False
         self._has_failed_to_look = False
-        # Else what was frozen in the midst of it counts as time without a look; reading all may take as long by itself.
+        # Usually since the look began, so that a freeze in the midst of it counts as time without a look. But after a
+        # time unwatched everything was read, which may take as long by itself.
         self._looked_at_ms = self._clock.ticks_ms() if was_unwatched else began_ms
         self._heads = heads
         for number in range(len(self._workers)) if was_unwatched else serving:
@@ -245,7 +258,7 @@ class Siblings:
         return [number for number, head in enumerate(heads) if number not in away or head != self._heads[number]]
 
     def amount_of(self, payment: Accepted) -> int | None:
-        """The amount in cents that a sibling accepted under a payment's id, if that comes first; or None."""
+        """The amount in cents of a sibling's copy of a payment, if that is the copy that counts; or None."""
         for sibling in self._siblings:
             amount_cents = sibling.amount_of(payment)
             if amount_cents is not None:
@@ -253,7 +266,7 @@ class Siblings:
         return None
 
     def segments(self) -> Iterator[Segment]:
-        """The segments that are mapped: of those siblings that could be looked at, and have made one."""
+        """The siblings' segments that are mapped: of those that have made one, and can be looked at."""
         return (sibling.segment for sibling in self._siblings if sibling.segment is not None)
 
     def hear_member(self, member: Member) -> None:
@@ -268,7 +281,7 @@ class Siblings:
             )
 
     def copies(self, knows: Callable[[bytes], bool]) -> dict[bytes, list[Copy]]:
-        """Of the ids that this instance knows, those that siblings have paid or may be going to pay."""
+        """As `Sibling.copies`, for all siblings, by id."""
         copies: dict[bytes, list[Copy]] = {}
         for sibling in self._siblings:
             for copy in sibling.copies(knows):
