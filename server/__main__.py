@@ -11,7 +11,7 @@
 import signal
 import sys
 
-if __name__ == "__main__":  # a stop waits for the supervisor: process 1 of a container would never hear of it
+if __name__ == "__main__":  # a stop during the start is kept for the supervisor: process 1 of a container would lose it
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGINT})
 
 import argparse
@@ -58,8 +58,8 @@ def main() -> int:
     except ConfigError as error:
         sys.stderr.write(f"{error}\n")
         return EXIT_WRONG_SETTING
-    words = f"%(asctime)s {config.instance} %(levelname)s %(message)s"
-    logging.basicConfig(level=config.log_level, format=words, handlers=[NonBlockingHandler()])
+    line_format = f"%(asctime)s {config.instance} %(levelname)s %(message)s"
+    logging.basicConfig(level=config.log_level, format=line_format, handlers=[NonBlockingHandler()])
     try:
         with _lock(config.instance):
             return _run(config)
@@ -78,7 +78,7 @@ def _lock(instance: str) -> RoleLock:
 
 
 def _require_locks(config: Config) -> None:
-    """Sees that every child can have its lock: one that can't would be started again and again."""
+    """Makes sure that every child can open its lock file: one that can't would be started again and again."""
     for role in roles_of(config):
         try:
             make_lock_file(config.instance, str(role))
@@ -102,8 +102,8 @@ def open_segment(config: Config) -> Segment:
     """The segment that an earlier life left, or a new one.
 
     Raises:
-        SegmentError: there is one that can't be taken up, or no room for a new one.
-        RoleTaken: there is one of another geometry, and another process uses it.
+        SegmentError: there is a segment that can't be taken up, or no room for a new one.
+        RoleTaken: there is a segment of another geometry, and another process uses it.
     """
     discard_unfinished(config.instance)
     try:
@@ -111,7 +111,7 @@ def open_segment(config: Config) -> Segment:
     except SegmentMissing:
         segment = Segment.create(config.instance, config.geometry)
     except SegmentNotReady:
-        # Whoever was making it died half-way (the supervisor's lock is ours), so nothing was ever accepted into it.
+        # The supervisor that was making it died half-way (its lock is ours now), so nothing was ever accepted into it.
         Segment.unlink(config.instance, locks=False)
         segment = Segment.create(config.instance, config.geometry)
     if segment.geometry != config.geometry:

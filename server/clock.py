@@ -1,4 +1,4 @@
-"""What time it is: two clocks, given as an argument so that tests and the simulator can turn them."""
+"""What time it is: two clocks, passed as arguments so that tests and the simulator can set them."""
 
 import time
 from typing import Protocol
@@ -7,14 +7,14 @@ LONG_AGO_MS = -(1 << 40)  # before anything on a ticking clock
 
 
 class Clock(Protocol):
-    """The two clocks an instance goes by."""
+    """The two clocks that an instance uses."""
 
     def wall_us(self) -> int:
-        """Microseconds UTC; may step. What is told to others."""
+        """Microseconds UTC; may step. For times that others are told."""
         ...
 
     def ticks_ms(self) -> int:
-        """Milliseconds that only go forward, from an arbitrary start. What intervals are measured with."""
+        """Milliseconds that only go forward, from an arbitrary start. For measuring intervals."""
         ...
 
 

@@ -1,7 +1,7 @@
-"""The settings of an instance: environment to one frozen, checked object. Only reader of os.environ.
+"""The settings of an instance: from the environment to one frozen, checked object. Only reader of os.environ.
 
-`SETTINGS` is the whole list; the README's table is checked against it by a test. A wrong value stops the start with a
-sentence that says which setting and why.
+`SETTINGS` is the whole list; a test holds the README's table to it. A wrong value stops the start, with a sentence that
+says which setting is wrong and what it must be.
 """
 
 import os
@@ -30,7 +30,7 @@ _POWER = "power of two"
 
 @dataclass(frozen=True)
 class Config:
-    """Everything that can be set, with units in the names. `SETTINGS` says what each means, its default and reason."""
+    """Everything that can be set, with units in the names (bp: hundredths of a percent). `SETTINGS` explains each."""
 
     instance: str
     siblings: tuple[str, ...]
@@ -72,7 +72,7 @@ class Setting(NamedTuple):
     Args:
         variable: its name in the environment.
         default: the text used when it is not set.
-        parse: text to value; raises ValueError with the rest of a sentence beginning "must be".
+        parse: turns a text into the value; raises ValueError with the end of a sentence that begins "must be".
         unit: for the README.
         reason: what it does and why the default is what it is, for the README.
     """
@@ -95,10 +95,10 @@ def _whole(least: int, most: int, kind: str = "whole number") -> Callable[[str],
 
 
 def _scaled(scale: int, least: str, most: str, what: str) -> Callable[[str], int]:
-    """A decimal times `scale` as a whole number, exactly: seconds to milliseconds, currency to cents."""
+    """Makes a parser of decimals, times `scale` and exactly whole: seconds to milliseconds, currency to cents."""
 
     def parse(text: str) -> int:
-        is_plain = re.fullmatch(r"[0-9]{1,18}(\.[0-9]{1,18})?", text)  # Decimal takes 1_0, too
+        is_plain = re.fullmatch(r"[0-9]{1,18}(\.[0-9]{1,18})?", text)  # Decimal would take 1_0, too
         value = Decimal(text if is_plain else "NaN")
         step = Decimal(1) / scale
         if not value.is_finite() or not Decimal(least) <= value <= Decimal(most) or value != value.quantize(step):
@@ -212,7 +212,7 @@ def load(environment: Mapping[str, str]) -> Config:
     """The settings in `environment`, usually os.environ; an empty value counts as not set.
 
     Raises:
-        ConfigError: a sentence naming the first wrong setting and what it must be.
+        ConfigError: a setting is wrong; the text names the first such and what it must be.
     """
     values = {}
     for field in fields(Config):
@@ -235,7 +235,7 @@ def from_environment() -> Config:
 
 def _check_together(config: Config) -> None:
     workers, slots, records = config.web_workers, config.lane_slots, config.journal_records
-    if records < 2 * workers * slots:  # see Custody.room: the lanes' share of what ends, and two batches forgotten
+    if records < 2 * workers * slots:  # why: see Custody.room
         raise ConfigError(
             f"JOURNAL_RECORDS must be at least {2 * workers * slots}, twice WEB_WORKERS ({workers}) x LANE_SLOTS "
             f"({slots}), or it may forget what has a copy in a lane; it is {records}, and {_SLOTS_MAX} at the most"

@@ -5,13 +5,13 @@
   * ListenError               the operator's: a port or socket path can't be had; the start stops with exit status 3
   * ProcessorError            a processor's or the network's: no usable answer to a call
     * ProcessorUnreachable    surely not sent: not one byte of the request left this process
-    * OutcomeUnknown          something was sent: the processor may have acted on it, now or later
+    * OutcomeUnknown          something may have been sent: the processor may have acted on it, or may do so later
   * RequestRefused            the client's: a body, an id or a window that can't be taken, so it is a 400, 413 or 422
   * LookupUnavailable         the machine's: an instance can't be looked at, so the look-up is a 503 with the reason
   * TotalsUnavailable         no one's fault: totals would not be exact, so the summary is a 503 with the reason
 
 The text of the last three is one sentence for the client, the detail of the answer.
-Two errors never leave the files that know them: `MalformedAnswer` (connection to transport), `Refusal` (in retire).
+Two more errors never go further: `MalformedAnswer` (from connection to transport) and `Refusal` (within retire).
 """
 
 from http import HTTPStatus
@@ -38,11 +38,11 @@ class ProcessorUnreachable(ProcessorError):
 
 
 class OutcomeUnknown(ProcessorError):
-    """At least one byte may have left and no answer that decides came back: the processor may have acted on it."""
+    """At least one byte may have left, and no clear answer came back: the processor may have acted on the call."""
 
 
 class RequestRefused(GatewayError):
-    """What a request holds can't be taken; the client's to mend, and the same again is refused again."""
+    """What a request contains can't be taken. The client has to correct it: the same again is refused again."""
 
     def __init__(self, status: HTTPStatus, detail: str) -> None:
         """Keeps the answer's status; the text is the detail.
@@ -56,7 +56,7 @@ class RequestRefused(GatewayError):
 
 
 class LookupUnavailable(GatewayError):
-    """A payment was not found, and not everyone who may have it could be asked."""
+    """A payment was not found, and not every instance that may have it could be looked at."""
 
 
 class TotalsUnavailable(GatewayError):

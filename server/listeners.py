@@ -1,7 +1,7 @@
-"""The listening sockets, one per web worker, made once by the supervisor and kept over every worker's death.
+"""The listening sockets, one per web worker; the supervisor makes them once, and they outlive every worker.
 
-One each, because a shared one spreads connections unevenly; kept, because clients of a dying worker then wait in the
-queue for its successor instead of being refused.
+One per worker, because a shared one spreads connections unevenly. Kept, because clients of a dying worker then wait in
+the socket's queue for its successor instead of being refused.
 """
 
 import errno
@@ -19,7 +19,7 @@ _FOLDER_MODE = 0o750
 
 
 def listen(where: TcpListen | UnixListen, instance: str, workers: int) -> list[socket.socket]:
-    """Makes the sockets of all workers.
+    """Makes the sockets of all workers, in the order of their numbers.
 
     Raises:
         ListenError: a port or path is in use, or can't be used.
@@ -41,7 +41,7 @@ def _listen_tcp(host: str, port: int) -> socket.socket:
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         return _bind(socket.socket(family, kind, protocol), address)
-    except UnicodeError:  # what getaddrinfo says of an empty or over-long label
+    except UnicodeError:  # what getaddrinfo raises for an empty or over-long label
         raise ListenError(f"can't listen on {host} port {port}: not a host's name") from None
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
@@ -61,7 +61,7 @@ def _listen_unix(path: Path) -> socket.socket:
 
 
 def _bind(listener: socket.socket, address: Any) -> socket.socket:
-    """Has a socket listen at an address, or closes it."""
+    """Has a socket listen at an address; closes it if that fails."""
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # no wait for connections of an earlier life
         listener.bind(address)

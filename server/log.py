@@ -1,8 +1,8 @@
 """Log lines to standard error, without ever waiting for whoever reads them.
 
 A log driver that hangs, a paused terminal or a full pipe would stop the process that writes the next line: the
-supervisor would replace nobody any more, a dispatcher would not pay, while web workers go on accepting. So what can't
-be written at once is left out, and the next line that can be written is preceded by how many there were.
+supervisor would replace no child any more, or a dispatcher would not pay while web workers go on accepting. So a line
+that can't be written at once is left out, and the next one that can be written is preceded by how many were.
 """
 
 import logging
@@ -20,48 +20,48 @@ class NonBlockingHandler(logging.Handler):
     """Writes each record to a descriptor at once, or not at all.
 
     Args:
-        descriptor: an open file, pipe, terminal or socket; nothing is changed about it, as others may have it too.
+        descriptor: an open file, pipe, terminal or socket; its flags are left alone, as other processes may share it.
 
     Attributes:
-        lost: lines left out, or cut short, since the last one that was written.
+        lost: lines left out, or cut short, since the last one that was written whole.
     """
 
     def __init__(self, descriptor: int = STDERR) -> None:
         super().__init__()
-        self._way = _way_to(descriptor)
-        self._begin()
-        os.register_at_fork(after_in_child=self._begin)
+        self._output = _output_to(descriptor)
+        self._forget_losses()
+        os.register_at_fork(after_in_child=self._forget_losses)  # what a child writes tells nothing of its parent's
 
-    def _begin(self) -> None:
-        self.lost = 0  # a child's first line tells nothing of its parent's
-        self._is_cut = False
+    def _forget_losses(self) -> None:
+        self.lost = 0
+        self._is_cut = False  # whether only a part of the last line was written
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Writes a record, after a line on those that were lost."""
+        """Writes a record, after a line on how many were lost before it."""
         try:
             text = f"{self.format(record)}\n"
-        except Exception:  # noqa: BLE001  a bug in a call of the log: told like any other line
+        except Exception:  # noqa: BLE001  a bug in a logging call is logged like any other line
             text = f"a line of the log can't be written: {record.msg!r}, {record.args!r}\n{traceback.format_exc()}"
         if self.lost:
             text = f"{self.lost} lines of the log are lost here: they could not be written\n{text}"
         whole = left = ("\n" * self._is_cut + text).encode(errors="backslashreplace")
         try:
             while left:
-                left = left[self._way.write(left) :]
+                left = left[self._output.write(left) :]
         except OSError:  # it would have to wait, there is no room, or nobody reads any more
             self.lost += 1
             self._is_cut |= left != whole
         else:
-            self._begin()
+            self._forget_losses()
 
     def close(self) -> None:
-        """Closes what it has opened."""
-        self._way.close()
+        """Closes what the handler has opened."""
+        self._output.close()
         super().close()
 
 
 class _Descriptor:
-    """A descriptor as it is: a file, which never waits long."""
+    """The descriptor itself: for a file, where a write never waits long."""
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
@@ -75,7 +75,7 @@ class _Descriptor:
 
 
 class _Reopened(_Descriptor):
-    """A pipe or terminal, opened once more: whether to wait is a matter of the opening, and that one is others' too."""
+    """A pipe or terminal, opened once more: O_NONBLOCK belongs to an opening, and others share the first one."""
 
     def __init__(self, descriptor: int) -> None:
         super().__init__(os.open(f"/proc/self/fd/{descriptor}", os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY))
@@ -86,9 +86,9 @@ class _Reopened(_Descriptor):
 
 
 class _Polled(_Descriptor):
-    """A pipe or terminal that can't be opened once more, being another user's: asked before each piece.
+    """A pipe or terminal that can't be opened once more, as it is another user's: polled before each piece is written.
 
-    Two that have asked at once may still have to wait.
+    If two processes poll at the same time, one may still have to wait.
     """
 
     def write(self, data: bytes) -> int:
@@ -99,7 +99,7 @@ class _Polled(_Descriptor):
 
 
 class _Socket(_Descriptor):
-    """What systemd gives for its journal. A socket can't be opened once more, but each call may say not to wait."""
+    """A socket, as systemd gives for its journal. It can't be opened once more, but each call can say not to wait."""
 
     def __init__(self, descriptor: int) -> None:
         super().__init__(descriptor)
@@ -110,14 +110,14 @@ class _Socket(_Descriptor):
         return self._socket.send(data, socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
 
     def close(self) -> None:
-        """Closes this copy, which is ours."""
+        """Closes this duplicate, which is ours."""
         self._socket.close()
 
 
-def _way_to(descriptor: int) -> _Descriptor:
+def _output_to(descriptor: int) -> _Descriptor:
     try:
         mode = os.fstat(descriptor).st_mode
-    except OSError:  # closed by whoever started this: the next file opened must not get its number, and our lines
+    except OSError:  # closed by whoever started this: the next file opened must not get this number and our lines
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, descriptor)
         if nowhere != descriptor:
