@@ -1,7 +1,7 @@
-"""Who is pending, alive, dead: the supervisor's memory of its children. No system calls; time is an argument.
+"""Which child is pending, alive or dead: the supervisor's memory of its children. No system calls; time is an argument.
 
-A role without a process is *pending* until its process is forked: at once after a long life, with a growing pause
-after short ones, so that a child that can't live does not eat the machine.
+A role without a process is *pending* until a process is forked for it: at once if the last one lived long, else after a
+pause that grows, so that a child that can't live does not use up the machine.
 """
 
 from typing import NamedTuple
@@ -11,7 +11,7 @@ from shm import dispatcher_role, worker_role
 
 PAUSE_MIN_MS = 100  # after the second short life in a row
 PAUSE_MAX_MS = 5000
-SHORT_LIFE_MS = 2000  # a child that dies sooner would do so again: the next is forked after a pause
+SHORT_LIFE_MS = 2000  # a child that dies sooner would probably do so again: the next is forked after a pause
 
 
 class Role(NamedTuple):
@@ -19,14 +19,14 @@ class Role(NamedTuple):
 
     Args:
         kind: `worker` or `dispatcher`.
-        number: which of them.
+        number: which one of its kind.
     """
 
     kind: str
     number: int
 
     def __str__(self) -> str:
-        """As in the names of locks: `worker-0`."""
+        """The name, as in the names of locks: `worker-0`."""
         return worker_role(self.number) if self.kind == "worker" else dispatcher_role(self.number)
 
 
@@ -49,14 +49,14 @@ class Child(NamedTuple):
 
 
 class Children:
-    """All roles and who plays them.
+    """All roles, and which process plays each.
 
     Args:
         roles: every role, in the order in which they are to be filled.
     """
 
     def __init__(self, roles: list[Role]) -> None:
-        """Begins with nobody alive and everyone due at once."""
+        """Begins with no child alive and every role due at once."""
         self._alive: dict[Role, Child] = {}
         self._due_ms: dict[Role, int] = dict.fromkeys(roles, 0)
         self._pause_ms: dict[Role, int] = dict.fromkeys(roles, 0)
@@ -71,7 +71,7 @@ class Children:
         del self._due_ms[role]
 
     def died(self, pid: int, now_ms: int) -> Role | None:
-        """Notes a process's end: its role is pending again. None for a stranger, which the first process also reaps."""
+        """Notes a process's end: its role, which is pending again; None if the process was no child of the instance."""
         role = next((role for role, alive in self._alive.items() if alive.pid == pid), None)
         if role is None:
             return None
@@ -84,14 +84,14 @@ class Children:
         return role
 
     def put_off(self, role: Role, now_ms: int) -> None:
-        """Makes a role that no process can play now due again after a pause, which grows from time to time."""
+        """Makes a role that has no process due again after a pause, which grows each time."""
         self._due_ms[role] = now_ms + self._pause_ms[role]
         self._pause_ms[role] = min(max(self._pause_ms[role] * 2, PAUSE_MIN_MS), PAUSE_MAX_MS)
 
     def alive(self, kind: str | None = None) -> dict[Role, Child]:
-        """The living, of one kind or all."""
-        return {role: one for role, one in self._alive.items() if kind in {None, role.kind}}
+        """The living children by role, of one kind or all."""
+        return {role: child for role, child in self._alive.items() if kind in {None, role.kind}}
 
     def wait_ms(self, now_ms: int, most_ms: int) -> int:
-        """How long the supervisor may sleep before a role is due."""
+        """In how many ms a role is due, at most `most_ms`."""
         return max(0, min([most_ms, *(due_ms - now_ms for due_ms in self._due_ms.values())]))

@@ -1,4 +1,4 @@
-"""A dispatcher's process: what it is made of, how it starts, beats and stops. Everything here runs in the child."""
+"""A dispatcher's process: its parts, and how it starts, beats and stops. Everything here runs in the child."""
 
 import asyncio
 import contextlib
@@ -41,13 +41,13 @@ from shm import (
 )
 
 OLD_MS = 1000  # what was requested longer ago is published at once: an audit's window ends 1.5 s ago
-DRAIN_LOOK_S = 0.02
-TOLD_TOGETHER_S = 0.2  # if the whole process group is told to stop, its supervisor has said so by then
-VERIFY_LOOK_S = 0.01
+DRAIN_LOOK_S = 0.02  # between two looks at whether all is settled
+TOLD_TOGETHER_S = 0.2  # if SIGTERM went to the whole process group, the supervisor's row says so by then
+VERIFY_LOOK_S = 0.01  # between two looks at whether lanes still hold what is to be verified
 LOOK_PAUSE_S = 0.1  # at least between two looks at the siblings: they may take long
 FIRST_FLUSH_WITHIN_S = 0.5  # payments do not wait longer for Redis, and only after an absence
-# In a row, at the siblings. Then the process ends: idle connections keep their descriptors, and its successor begins
-# without any.
+# Looks at the siblings that may fail in a row. After one more the process ends: its idle connections keep their
+# descriptors, and its successor begins without any.
 FAILED_LOOKS_MAX = 6
 LAST_FLUSH_WITHIN_MS = 3500  # three calls to Redis that time out, and a little
 
@@ -57,12 +57,12 @@ def serve(config: Config, segment: Segment, index: int, doorbell: int) -> int:
 
     Args:
         config: all settings.
-        segment: the supervisor's mapping: its name may lead nowhere by now, or elsewhere.
-        index: its number.
-        doorbell: the eventfd that web workers write.
+        segment: as the supervisor has mapped it: by now its name may lead nowhere, or to another segment.
+        index: the dispatcher's number.
+        doorbell: the eventfd that web workers write to wake it.
 
     Raises:
-        RoleTaken: another process plays it.
+        RoleTaken: another process plays this role.
         OSError: the lock's file can't be opened.
         BrokenInvariant: the journal, its base or the table is damaged.
     """
@@ -78,17 +78,21 @@ def serve(config: Config, segment: Segment, index: int, doorbell: int) -> int:
 
 
 class DispatcherProcess:
-    """One dispatcher with its publisher and pollers, wired.
+    """One dispatcher with its publisher and health pollers, wired together.
 
-    Who calls whom beside the plain way: custody tells of each change (`_note_change`), which goes to the publisher and
-    may hurry it; the dispatcher hurries it when nothing is about to follow; custody has intake empty the lanes before
-    it forgets; health news goes to the circuits.
+    Some of the parts call each other back:
+
+    * custody reports each payment that ends or becomes unknown (`_note_change`); the publisher is told, and perhaps
+      hurried;
+    * the dispatcher hurries the publisher when no settlement is about to follow;
+    * custody has intake empty the lanes before it forgets payments;
+    * what is polled of a processor's health goes to its circuit.
 
     Args:
         config: all settings.
-        segment: of its instance.
-        index: its number.
-        counters: its row.
+        segment: the instance's.
+        index: the dispatcher's number.
+        counters: the dispatcher's row.
         clock: wall and ticking clock.
         outside: what it reaches beyond the segment; closed in the end.
     """
@@ -106,15 +110,15 @@ class DispatcherProcess:
         self._publisher: Publisher | None = None
         self._failed_looks = 0
         policy = make_policy((config.fee_default_bp, config.fee_fallback_bp), config.wait_ms_per_fee_point)
-        most = in_flight_max(config)
-        self._router = Router((Circuit(most, config.slow_ms), Circuit(most, config.slow_ms)), policy)
-        # A dispatcher that died alone needs no verification: its instance's workers and lanes were there all the time.
-        # Unless its predecessor was not through with it: then it begins again, with all that waits by now.
+        limit = in_flight_max(config)
+        self._router = Router((Circuit(limit, config.slow_ms), Circuit(limit, config.slow_ms)), policy)
+        # If only the dispatcher died, its instance was not absent: workers and lanes were there all the time. So there
+        # is nothing to verify, unless the predecessor had not finished that: then all that waits by now is verified.
         supervised_since_ms = segment.supervisor_counters().started_at_ms
         self._after_absence = counters.get(DispatcherCount.VERIFIED_FOR_MS) != supervised_since_ms
 
     async def run(self, doorbell: int) -> None:
-        """Does all that this process does, from recovery to the last flush."""
+        """Does everything that this process does, from recovery to the last flush."""
         loop = asyncio.get_running_loop()
         child.crash_on_bugs(loop)
         stop = asyncio.Event()
@@ -124,7 +128,7 @@ class DispatcherProcess:
         custody = Custody(lanes, self._segment.table(self._index), self._journal, self._counters, self._note_change)
         if self._after_absence:  # what waited may have been paid by a sibling meanwhile
             custody.mark_waiting_unverified()
-        self._journal.begin_life()  # not before: until here what a predecessor said as it left is the whole truth
+        self._journal.begin_life()  # not before: until here all is still as a predecessor's goodbye said
         intake = Intake(
             lanes,
             custody,
@@ -142,7 +146,7 @@ class DispatcherProcess:
         background += [loop.create_task(work) for work in self._publishing_and_polling()]
         for task in background:
             task.add_done_callback(_end_process_on_failure)
-        # It shows what is unknown; and recovery took long, but from now on silence is held against it.
+        # This shows what is unknown. And recovery may have taken long, but from READY on silence gets a process killed.
         dispatcher.beat(self._clock.ticks_ms())
         self._counters.phase = Phase.READY
         if publisher and self._after_absence:
@@ -158,7 +162,7 @@ class DispatcherProcess:
         await self._outside.aclose()
 
     def _make_publisher(self, totals: TotalsHash) -> Publisher:
-        """Makes the publisher, and has it hear of a purge that a sibling remembers and Redis may have forgotten."""
+        """Makes the publisher, and tells it of the last purge that siblings know: Redis may have forgotten it."""
         publisher = Publisher(
             Member(self._segment.segment_id, self._index),
             self._journal,
@@ -186,18 +190,18 @@ class DispatcherProcess:
         return Dispatcher(custody, intake, sending, self._counters, self._clock, on_quiet=on_quiet)
 
     def _publishing_and_polling(self) -> Iterator[Coroutine[Any, Any, None]]:
-        """What publishes totals and polls the processors' health, as coroutines: through Redis, or alone."""
+        """The coroutines that publish totals and poll the processors' health, through Redis or alone."""
         processors, totals = self._outside.processors, self._outside.totals
         if totals and self._publisher:
             yield self._publisher.run()
             yield from (poll_shared(one, totals, self._clock) for one in processors)
-        elif self._index == 0:  # the rate that a processor allows is for all dispatchers together
+        elif self._index == 0:  # a processor allows one rate for all dispatchers together
             yield from (poll_alone(one, self._hear_health) for one in processors)
 
     def _note_change(self, requested_at_ms: int) -> None:
-        """Has the end of a payment, or that it is unknown, published: at once if its window may be asked for now.
+        """Has it published that a payment ended or became unknown: at once if its window may be asked for by now.
 
-        Without Redis whoever wants totals reads the journal.
+        Without Redis nothing is published: web workers read the journal.
         """
         if self._publisher:
             self._publisher.note_change()
@@ -205,28 +209,28 @@ class DispatcherProcess:
                 self._publisher.hurry()
 
     async def _verify(self, custody: Custody, intake: Intake) -> None:
-        """Verifies what was found after an absence, then writes down that it has been done."""
+        """Verifies what waited after an absence, then writes down that this is done, so no successor repeats it."""
         while custody.unverified or intake.has_unverified():
             await verify(custody, self._outside.processors, self._outside.siblings, self._clock)
             await asyncio.sleep(VERIFY_LOOK_S)
         self._counters.put(DispatcherCount.VERIFIED_FOR_MS, self._segment.supervisor_counters().started_at_ms)
 
     def _hear_health(self, processor: int, health: Health) -> None:
-        """Tells the circuit of a processor's health, whoever polled it."""
+        """Tells a processor's circuit of its health, whichever instance polled it."""
         self._router.circuits[processor].hear_health(
             failing=health.failing, response_ms_min=health.response_ms_min, now_ms=self._clock.ticks_ms()
         )
 
     def _hear_shared_health(self, processor: int, shared: SharedHealth) -> None:
-        """Tells the circuit of health that Redis has, unless it is old: it stays there while all instances are down."""
+        """Tells the circuit of a poll that Redis has, unless it is old: Redis keeps it while all instances are down."""
         if self._clock.wall_us() // 1000 - shared.polled_at_ms <= HEALTH_FRESH_MS:
             self._hear_health(processor, shared.health)
 
     async def _beat_regularly(self, dispatcher: Dispatcher) -> None:
-        """Twice a second, until cancelled: shows what has been handled, looks at the siblings, takes up a purge.
+        """Twice a second, until cancelled: shows what has been handled, looks at the siblings, takes up a local purge.
 
-        A heartbeat says that all that reached this process before it has been handled: each is a time from before the
-        loop has caught up, stored after that.
+        A heartbeat is a time, and says that all that had reached this process by then has been handled. So the time is
+        taken before the loop catches up, and stored afterwards.
 
         Raises:
             OSError: the siblings could not be looked at for too long.
@@ -236,7 +240,7 @@ class DispatcherProcess:
             await catch_up()
             dispatcher.beat(began_ms)
             self._look_at_siblings()
-            looked_ms = self._clock.ticks_ms()  # reading one that has died takes a quarter of a second
+            looked_ms = self._clock.ticks_ms()  # reading a sibling that has died takes a quarter of a second
             await catch_up()
             self._counters.beat(looked_ms * 1000)
             if not self._config.redis_url:
@@ -244,26 +248,26 @@ class DispatcherProcess:
             await asyncio.sleep(max(child.BEAT_S - (self._clock.ticks_ms() - began_ms) / 1000, LOOK_PAUSE_S))
 
     def _look_at_siblings(self) -> None:
-        """Learns what they have accepted; raises what ends the process if that has been impossible for too long."""
+        """Learns what siblings have accepted; raises OSError if that has been impossible for too long."""
         self._failed_looks = 0 if self._outside.siblings.look() else self._failed_looks + 1
         if self._failed_looks > FAILED_LOOKS_MAX and self._counters.phase is not Phase.LEAVING:
             raise OSError(errno.EMFILE, f"siblings could not be looked at for {self._failed_looks} beats")
 
     async def _drain(self, dispatcher: Dispatcher) -> None:
-        """Settles what can be settled within the time given; the rest stays in the segment.
+        """Waits until all is settled, for `DRAIN_S` at most; the rest stays in the segment.
 
-        Several things end independently of each other, so this looks instead of being told.
+        What it waits for ends in several independent ways, so it looks again and again instead of being told.
         """
         deadline_ms = self._clock.ticks_ms() + self._config.drain_ms
         await asyncio.sleep(min(TOLD_TOGETHER_S, self._config.drain_ms / 1000))
-        # In this order: a web worker that has ended publishes no more.
+        # In this order: once the workers have ended, no payment comes after the look at what is unsettled.
         while self._may_accept_still() or dispatcher.unsettled():
             if self._clock.ticks_ms() >= deadline_ms:
                 return
             await asyncio.sleep(DRAIN_LOOK_S)
 
     def _may_accept_still(self) -> bool:
-        """Whether the instance is stopping and has web workers that have not ended: they may accept still."""
+        """Whether the instance is stopping and has web workers that have not ended: they may still accept payments."""
         if self._segment.supervisor_counters().phase is not Phase.LEAVING:
             return False
         rows = (self._segment.worker_counters(worker) for worker in range(self._segment.geometry.workers))
@@ -271,14 +275,14 @@ class DispatcherProcess:
 
 
 async def _wait_for_first_flush(publisher: Publisher) -> None:
-    """Undoes a predecessor's goodbye in the totals before anything is paid, if Redis answers soon enough."""
+    """Waits, `FIRST_FLUSH_WITHIN_S` at most, until a predecessor's goodbye is undone: before anything is paid."""
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(FIRST_FLUSH_WITHIN_S):
             await publisher.first_flush_done.wait()
 
 
 def _take_up_local_purge(segment: Segment, journal: Journal) -> None:
-    """Begins the epoch asked for in the workers' counters, as a purge is without Redis."""
+    """Begins the epoch that a web worker has asked for in its counters: this is how a purge is made without Redis."""
     rows = (segment.worker_counters(worker) for worker in range(segment.geometry.workers))
     epoch = max(row.get(WorkerCount.PURGE_EPOCH) for row in rows)
     if epoch > journal.base.epoch:

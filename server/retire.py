@@ -1,8 +1,8 @@
-"""`python -m server.retire`: the members of the totals, and the end of one that never comes back.
+"""`python -m server.retire`: shows the members of the totals, and retires one that never comes back.
 
-An instance that died without a goodbye is part of every total, so summaries are 503 until it is started again. When its
-segment is lost for good, nobody can say what it settled last. Retiring it is to say goodbye in its place: what it had
-published counts for ever, and what it had not is given up, with whatever it had accepted and not paid.
+An instance that died without a goodbye is part of every total, so summaries are a 503 until it is started again. If its
+segment is lost for good, nobody can say what it settled last. To retire it is to say goodbye in its place: what it had
+published counts for ever; what it had not published is given up, with all that it had accepted and not paid.
 
 | exit status | meaning |
 | --- | --- |
@@ -90,7 +90,7 @@ def members_here() -> set[str]:
     """The names of all members that have a segment on this volume.
 
     Raises:
-        Refusal: a segment can't be read; whose it is can't be told.
+        Refusal: a segment can't be read, so nobody can tell whose it is.
     """
     names = set()
     for instance in instances_present():
@@ -110,11 +110,11 @@ def check(member: Row | None, name: str, *, purge: Purge, is_here: bool) -> Head
     Args:
         member: what Redis has of it; None: no such member.
         name: its name.
-        purge: the last one.
+        purge: the last purge.
         is_here: whether its segment is on this volume.
 
     Raises:
-        Refusal: it may not be.
+        Refusal: it may not be retired.
     """
     if member is None:
         raise Refusal(f"There is no member {name} in the totals.")
@@ -141,7 +141,7 @@ def check(member: Row | None, name: str, *, purge: Purge, is_here: bool) -> Head
 
 
 def table(members: Sequence[Row]) -> str:
-    """All members, one per line."""
+    """All members as a table of text, one per line below the heading."""
     rows = [_HEAD, *map(_row, members)]
     widths = [max(len(row[column]) for row in rows) for column in range(len(_HEAD))]
     return "\n".join(

@@ -2,8 +2,8 @@
 instance, without threads and without an event loop, so that forking is safe.
 
 Signals: SIGTERM, SIGINT or SIGHUP stop in order (web workers leave, dispatchers settle what they can, totals are
-published); another one, half a second later or more, stops at once. SIGCHLD reaps. It waits for them with sigtimedwait,
-so no handler ever runs in between.
+published); another one, half a second later or more, stops at once. On SIGCHLD children that have ended are reaped. The
+supervisor waits for signals with sigtimedwait, so no handler ever interrupts it.
 """
 
 import gc
@@ -20,20 +20,20 @@ from server.config import Config
 from shm import Counters, Phase, Segment, SegmentError, SupervisorCount, lock_paths, segment_name
 
 LOOK_MS = 500  # how often heartbeats are looked at
-SAME_MS = 500  # signals this close together count as one: `timeout` sends its own twice
-START_WITHIN_MS = 60_000  # a full table is read in 1.4 s, but a starved container may give a tenth of a core
+SAME_MS = 500  # signals to stop this close together count as one: `timeout` sends its own twice
+START_WITHIN_MS = 60_000  # a full table is read in 1.4 s, but a starved container may have a tenth of a core
 _STOPS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 _log = logging.getLogger(__name__)
 
 
 class Supervisor:
-    """The parent of one instance's processes; its role's lock is held.
+    """The parent of one instance's processes; whoever makes it holds the supervisor's lock.
 
     Args:
         config: all settings.
         segment: the instance's.
-        listeners: a listening socket per web worker.
+        listeners: a listening socket per web worker, by its number.
     """
 
     def __init__(self, config: Config, segment: Segment, listeners: list[socket.socket]) -> None:
@@ -46,17 +46,17 @@ class Supervisor:
         self._watched: set[int] = {signal.SIGCHLD, *_STOPS}
         self._stopped = False
         self._stop_requested_at_ms = 0
-        self._looked_at_us = 0  # at hearts
-        self._awake_since_us = 0
+        self._looked_at_us = 0  # when hearts were last looked at
+        self._awake_since_us = 0  # when this process, and so perhaps all others, last went on after standing still
         self._fingerprint = Segment.fingerprint(config.instance)
         self._is_nameless = False
         self._locks = lock_paths(config.instance)  # all there are, made before the start
         self._lacks_locks = False
 
     def run(self) -> None:
-        """Lives until told to stop."""
-        signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # ignored by some who start this: then nobody could be waited for
-        if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:  # nohup: blocked, it would come all the same
+        """Runs the instance until told to stop."""
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # some who start this ignore it: no child could be waited for
+        if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:  # nohup: a blocked signal would be seen all the same
             self._watched.discard(signal.SIGHUP)
         signal.pthread_sigmask(signal.SIG_BLOCK, self._watched)
         self._counters.begin(os.getpid(), time.time_ns() // 1_000_000)
@@ -92,10 +92,10 @@ class Supervisor:
         parent = os.getpid()
         row = self._row(role)
         row.phase = Phase.STARTING
-        row.beat()  # a heart that stopped long ago must not get the successor killed
+        row.beat()  # else the successor would be killed for its predecessor's heart, which stopped long ago
         try:
             pid = os.fork()
-        except OSError as error:  # no memory or too many processes: the others live on
+        except OSError as error:  # no memory, or too many processes: the other children live on
             row.phase = Phase.GONE
             _log.error("%s can't be started now: %s", role, error)
             self._children.put_off(role, _now_ms())
@@ -121,7 +121,7 @@ class Supervisor:
         return self._segment.dispatcher_counters(role.number)
 
     def _reap(self) -> None:
-        """Takes note of every process that has ended, strangers included."""
+        """Takes note of every process that has ended, also of orphans that the first process of a container gets."""
         while True:
             try:
                 pid, status = os.waitpid(-1, os.WNOHANG)
@@ -132,21 +132,21 @@ class Supervisor:
             self._note_end(pid, status)
 
     def _note_end(self, pid: int, status: int) -> None:
-        """Notes the end of a process: of a child its row says so, and the log how, unless it ended in order."""
+        """Notes the end of a process. If it was a child its row says so, and the log says how, unless in order."""
         role = self._children.died(pid, _now_ms())
         if role is None:
             return
         self._row(role).phase = Phase.GONE
         exit_code = os.waitstatus_to_exitcode(status)
         if exit_code == 0 or (exit_code == -signal.SIGTERM and self._stop_requested_at_ms):
-            return  # the latter was told once more as it was ending
+            return  # the latter: it was told once more as it was ending
         self._counters.add(SupervisorCount.DEATHS)
         _log.warning("%s ended with %s", role, _describe(exit_code))
 
     def _look_at_hearts(self) -> None:
-        """Kills children that live but have not shown it for too long; they are replaced once reaped."""
+        """Kills children that live, but whose heart has not beaten for too long; once reaped they are replaced."""
         now_us = time.monotonic_ns() // 1000
-        if now_us - self._looked_at_us > 2 * LOOK_MS * 1000:  # everybody stood still: `docker pause`, a starved machine
+        if now_us - self._looked_at_us > 2 * LOOK_MS * 1000:  # all stood still: `docker pause`, a starved machine
             self._awake_since_us = now_us
         self._looked_at_us = now_us
         for role, alive in self._children.alive().items():
@@ -159,7 +159,7 @@ class Supervisor:
                 _log.error("%s has been silent for %d ms: killed", role, silent_ms)
 
     def _look_at_name(self) -> None:
-        """Logs, once, that the segment has lost its name. Its processes go on with it; no later life will find it."""
+        """Logs, once, that the segment has lost its name: its processes go on, but no later life will find it."""
         if not self._is_nameless and not self._has_its_name():
             self._is_nameless = True
             _log.critical(
@@ -173,7 +173,7 @@ class Supervisor:
             return Segment.fingerprint(self._config.instance) == self._fingerprint
         except SegmentError:
             return False
-        except OSError:  # no descriptor to look with: that says nothing
+        except OSError:  # no descriptors to look with: nobody can tell
             return True
 
     def _look_at_locks(self) -> None:
@@ -189,8 +189,8 @@ class Supervisor:
     def _stop_in_order(self) -> None:
         """Stops web workers first, so that nothing new comes in; then the dispatchers, which settle what they can.
 
-        Until the workers have left, a dispatcher that ends is replaced: it may have died, or SIGTERM went to the whole
-        process group (systemd does so), and it was done before the last payments were accepted.
+        Until the workers have left, a dispatcher that ends is replaced. It may have crashed; or SIGTERM went to the
+        whole process group (systemd sends it so), and it ended before the last payments were accepted.
         """
         self._counters.phase = Phase.LEAVING
         self._stop_requested_at_ms = _now_ms()
@@ -204,9 +204,9 @@ class Supervisor:
         self._stopped = True
 
     def _wait_for_end(self, kind: str, within_ms: int) -> bool:
-        """Waits until none of a kind lives, killing those left when the time runs out; False if a second signal came.
+        """Waits until no child of a kind lives, and kills those left after `within_ms`; False if a second signal came.
 
-        One web worker that hangs must not take the time to settle and to say goodbye from the dispatchers.
+        A web worker that hangs must not cost the dispatchers the time in which they settle and say goodbye.
         """
         deadline_ms = _now_ms() + within_ms
         while self._children.alive(kind):
@@ -225,11 +225,12 @@ class Supervisor:
         return True
 
     def _replace_dispatchers(self, leaving: str) -> None:
+        """Forks dispatchers that are missing, if it is the workers that are leaving."""
         if leaving == "worker":
             self._fill_roles("dispatcher")
 
     def _kill_all(self, kind: str | None = None) -> None:
-        """Ends whoever still lives, of a kind or of all; what they had in hand stays in the segment."""
+        """Kills the children that still live, of one kind or all; what they had in hand stays in the segment."""
         for alive in self._children.alive(kind).values():
             os.kill(alive.pid, signal.SIGKILL)
         while self._children.alive(kind):
@@ -237,7 +238,7 @@ class Supervisor:
 
 
 def stop_within_ms(config: Config) -> dict[str, int]:
-    """How long each kind of child may take to stop, in the order in which they are told. Docker must wait longer."""
+    """How long each kind of child may take to stop, in ms, in the order in which they stop. Docker must wait longer."""
     return {
         "worker": config.leave_ms + worker.STOP_WITHIN_S * 1000 + LOOK_MS,
         "dispatcher": config.drain_ms + dispatcher_process.LAST_FLUSH_WITHIN_MS + LOOK_MS,

@@ -1,4 +1,4 @@
-"""A web worker: accepts payments and answers questions. Everything here runs in the child process."""
+"""A web worker: accepts payments and answers look-ups and summaries. Everything here runs in the child process."""
 
 import asyncio
 import contextlib
@@ -29,7 +29,7 @@ from shm import Counters, Phase, Segment, take_role, worker_role
 
 KEEP_ALIVE_S = 75  # far over HAProxy's 5 s purge of idle connections: the side that reuses them must close first
 FOLLOW_EVERY_S = 1.0  # without Redis; a journal folds far less in that time than it holds
-STOP_WITHIN_S = 3  # requests in flight at the end; an answer takes milliseconds
+STOP_WITHIN_S = 3  # for requests in flight at the end; an answer takes milliseconds
 
 _log = logging.getLogger(__name__)
 
@@ -47,12 +47,12 @@ class _Server(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Begins to serve."""
         await super().startup(sockets)
-        self._counters.beat()  # the start may have taken long, and from now on silence is a reason to be killed
+        self._counters.beat()  # the start may have taken long, and from READY on silence gets a process killed sooner
         self._counters.phase = Phase.READY
         child.unblock_sigterm()
 
     async def main_loop(self) -> None:
-        """Beats until told to stop. uvicorn's own loop wakes up ten times a second: most of what an idle worker did."""
+        """Beats until told to stop. uvicorn's own loop wakes up ten times a second: most of an idle worker's work."""
         while not await self.on_tick(0):
             self._counters.beat()
             with contextlib.suppress(TimeoutError):
@@ -60,7 +60,7 @@ class _Server(uvicorn.Server):
                     await self._stop.wait()
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002  uvicorn's interface
-        """Has `/health` say 404 from SIGTERM on, and ends serving a little later; Ctrl-C is for the parent alone."""
+        """On SIGTERM has `/health` answer 404, and ends serving `leave_s` later; SIGINT is for the supervisor alone."""
         if self._gate.leaving or sig == signal.SIGINT:
             return
         self._gate.leaving = True
@@ -77,13 +77,13 @@ def serve(config: Config, segment: Segment, worker: int, listener: socket.socket
 
     Args:
         config: all settings.
-        segment: the supervisor's mapping: its name may lead nowhere by now, or elsewhere.
+        segment: as the supervisor has mapped it: by now its name may lead nowhere, or to another segment.
         worker: its number.
         listener: where it takes connections.
         doorbells: an eventfd per dispatcher.
 
     Raises:
-        RoleTaken: another process plays it.
+        RoleTaken: another process plays this role.
         OSError: the lock's file can't be opened.
     """
     with take_role(config.instance, worker_role(worker)):
@@ -120,7 +120,7 @@ async def _serve(config: Config, segment: Segment, gate: Gate, counters: Counter
         ws="none",
         lifespan="off",
         log_config=None,
-        log_level="error",  # it warns of each bad request: clients could fill the log
+        log_level="error",  # at WARNING it logs each bad request: clients could fill the log
         access_log=False,
         proxy_headers=False,
         server_header=False,
@@ -130,7 +130,7 @@ async def _serve(config: Config, segment: Segment, gate: Gate, counters: Counter
         timeout_graceful_shutdown=STOP_WITHIN_S,
     )
     server = _Server(settings, gate, counters, config.leave_ms / 1000)
-    async with asyncio.TaskGroup() as group:  # a bug in following ends the process, and a successor begins anew
+    async with asyncio.TaskGroup() as group:  # a bug in `_follow` ends the process, and a successor begins anew
         following = group.create_task(_follow(totals)) if isinstance(totals, LocalTotals) else None
         await server.serve(sockets=[listener])
         if following is not None:
@@ -139,7 +139,7 @@ async def _serve(config: Config, segment: Segment, gate: Gate, counters: Counter
 
 
 async def _follow(totals: LocalTotals) -> None:
-    """Keeps up with the journals, so that none runs out from under this worker."""
+    """Keeps up with the journals, so that nothing is folded unread."""
     logged = ""
     while True:
         await asyncio.sleep(FOLLOW_EVERY_S)
