@@ -135,7 +135,8 @@ class Presence:
             self._needed_at_ms = now_ms
             return Absence.UNWATCHED
         if wall_ms - seen.life_ms < self._returning_ms and self._known_life_ms != seen.life_ms:
-            self._needed_at_ms = now_ms  # even if ids are kept: those may be dropped before HAProxy returns
+            # Even if ids are kept: those may be dropped before HAProxy sends them there again.
+            self._needed_at_ms = now_ms
             return Absence.RETURNING
         if self._read_because is None or now_ms - self._needed_at_ms < self._returning_ms:
             return Unread.KEEP

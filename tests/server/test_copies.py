@@ -24,7 +24,7 @@ class TestWaitingCopies:
         return {int.from_bytes(key, "big"): copy.wins_over(accepted_ms * 1000) for key, (copy,) in copies.items()}
 
     def test_what_is_or_will_be_paid(self, other: OtherInstance, clock: FakeClock) -> None:
-        """Settled, sent and waiting ones; what ended otherwise was not paid there, what lies in lanes is not taken."""
+        """Settled, sent and waiting copies; not what ended otherwise, unpaid, nor what lies in lanes, not taken."""
         other.start()
         other.has_verified()
         for number, state in enumerate(State):
@@ -35,14 +35,14 @@ class TestWaitingCopies:
         assert self.found(other, clock) == {list(State).index(state): True for state in certain}
 
     def test_only_what_is_known_here(self, other: OtherInstance, clock: FakeClock) -> None:
-        """A full table there takes no memory here."""
+        """Ids that are not known here are passed over: a full table there takes no memory here."""
         other.take(copy_of(1), State.SETTLED)
         other.take(copy_of(2), State.SETTLED)
         assert self.found(other, clock, known=1) == {1: True}
 
     @pytest.mark.parametrize("absent", [True, False])
     def test_what_it_may_yet_leave_to_us(self, other: OtherInstance, clock: FakeClock, absent: bool) -> None:  # noqa: FBT001
-        """What waits unverified is certain only against later copies, and only once it can't be left to us any more."""
+        """A copy unverified there wins only over later ones, and only once it can't be left to us any more."""
         other.start()
         other.take(copy_of(1))
         other.take(copy_of(2), State.SETTLED)
@@ -53,7 +53,7 @@ class TestWaitingCopies:
         assert self.found(other, clock, accepted_ms=EARLIER_MS) == {1: False, 2: True}
 
     def test_one_dispatcher_has_verified_and_another_has_not(self, other: OtherInstance, clock: FakeClock) -> None:
-        """What waits there is certain only once all of them have."""
+        """What waits there is certain to be paid only once all its dispatchers have verified."""
         other.start()
         other.take(copy_of(1))
         since_ms = other.segment.supervisor_counters().started_at_ms
@@ -62,7 +62,7 @@ class TestWaitingCopies:
         assert self.found(other, clock, accepted_ms=LATER_MS) == {1: None}
 
     def test_the_same_microsecond(self, other: OtherInstance, clock: FakeClock) -> None:
-        """The copy of the instance whose name sorts first is paid; each side sees that alike."""
+        """The copy of the instance whose name sorts first is paid; both sides come to the same answer."""
         other.start()
         other.take(copy_of(1))
         found = {ours: next(sibling_of(other.name, clock, ours=ours).copies(lambda _: True)) for ours in ("", "~")}
@@ -71,7 +71,7 @@ class TestWaitingCopies:
         assert {ours: copy.wins_over(NOON_MS * 1000) for ours, copy in found.items()} == {"": False, "~": True}
 
     def test_between_two_lives(self, other: OtherInstance, clock: FakeClock) -> None:
-        """A new supervisor that has not begun its row yet: the words there are an earlier life's, and say nothing."""
+        """A new supervisor has not begun its row yet: what the row says is of an earlier life, and means nothing."""
         other.start()
         other.has_verified()
         other.take(copy_of(1))
@@ -81,7 +81,7 @@ class TestWaitingCopies:
         assert self.found(other, clock) == {1: None, 2: True}
 
     def test_is_looked_at_as_it_is_now(self, other: OtherInstance, clock: FakeClock) -> None:
-        """What was true when the copies were gathered may not be any more."""
+        """The answer is what holds when it is asked for, not when the copies were gathered."""
         other.start()
         other.has_verified()
         other.take(copy_of(1, accepted_ms=LATER_MS))
@@ -120,7 +120,7 @@ class TestWaitingCopies:
         assert Siblings([sibling_of("test-never-was", clock)], clock, [], []).copies(lambda _: True) == {}
 
     def test_of_several(self, other: OtherInstance, clock: FakeClock) -> None:
-        """All of them are told."""
+        """The copies of all siblings are found."""
         with other_instance() as third:
             other.take(copy_of(1), State.SETTLED)
             third.take(copy_of(1))

@@ -22,7 +22,7 @@ def other() -> Iterator[OtherInstance]:
 
 @pytest.fixture
 def latest(other: OtherInstance) -> LatestAccepted:
-    """What is known of it: nothing yet."""
+    """What is known of its latest ids: nothing yet."""
     workers, dispatchers = range(GEOMETRY.workers), range(GEOMETRY.dispatchers)
     lanes = [other.segment.lane(worker, dispatcher) for worker in workers for dispatcher in dispatchers]
     return LatestAccepted(lanes, [other.segment.table(dispatcher) for dispatcher in dispatchers], SIZE)
@@ -69,7 +69,7 @@ class TestLatestAccepted:
         assert latest.get(copy_of(9).correlation_id) == (500, NOON_MS * 1000)
 
     def test_afterwards(self, other: OtherInstance, latest: LatestAccepted) -> None:
-        """What was published since, taken or not; the oldest go."""
+        """What was published since is learned, taken or not; the oldest are forgotten."""
         latest.follow()
         for number in range(1, 9):
             other.publish(copy_of(number))
@@ -88,7 +88,7 @@ class TestLatestAccepted:
         assert 1 in known(latest, 1)
 
     def test_taken_while_it_looks(self, other: OtherInstance, monkeypatch: pytest.MonkeyPatch) -> None:
-        """What leaves its lane for a table that has been looked at by then is met in the lane."""
+        """A payment taken into a table that has been read already is still found in its lane."""
         lane, table = other.segment.lane(1, 1), other.segment.table(1)
         ids, taken = table.ids, iter((1, 2))  # one after each time that the table is read
 
@@ -104,7 +104,7 @@ class TestLatestAccepted:
         assert known(latest, 1, 2) == [1, 2]
 
     def test_taken(self, other: OtherInstance, latest: LatestAccepted) -> None:
-        """What lies in a lane is not taken yet; of what is, every table's is told."""
+        """What is taken is found in any table; what lies in a lane is not taken yet."""
         other.publish(copy_of(1))
         latest.follow()
         assert not latest.has_taken(copy_of(1).correlation_id)

@@ -1,4 +1,4 @@
-"""server/presence.py: of whom all counts, and until when; decided from looks that a test makes up."""
+"""server/presence.py: when all ids of a sibling count, and until when; decided from looks that a test makes up."""
 
 import pytest
 from hypothesis import given, settings
@@ -21,7 +21,7 @@ NO_SEGMENT = Sighting(is_gone=False, is_leaving=False, has_segment=False, away=f
 
 
 def next_life(seen: Sighting) -> Sighting:
-    """What is seen of a sibling whose life has begun since."""
+    """What is seen of a sibling in a new life, which has begun at noon."""
     return seen._replace(life_ms=NOON_MS)
 
 
@@ -29,8 +29,8 @@ class Watch:
     """Looks at one sibling from noon on, and reads when it is told to.
 
     Attributes:
-        now_ms: ticks.
-        has_read: whether what was read of it counts now.
+        now_ms: now, by the ticking clock.
+        has_read: whether what was read of the sibling counts now.
     """
 
     def __init__(self) -> None:
@@ -40,11 +40,11 @@ class Watch:
 
     @property
     def wall_ms(self) -> int:
-        """The present, ms UTC."""
+        """Now, ms UTC."""
         return NOON_MS + self.now_ms - NOON_TICKS_MS
 
     def look(self, seen: Sighting, after_ms: int = 0, *, was_unwatched: bool = False) -> Absence | Unread:
-        """What a look after some time says."""
+        """The decision after a look, `after_ms` after the one before."""
         self.now_ms += after_ms
         decision = self._presence.decide(seen, self.now_ms, self.wall_ms, was_unwatched=was_unwatched)
         if isinstance(decision, Absence):
@@ -100,14 +100,14 @@ class TestRead:
         ],
     )
     def test_after_it_was_read(self, before: Sighting, seen: Sighting, decision: Absence | Unread) -> None:
-        """Again if it may have accepted more since than its latest ids tell; and always after a time without a look."""
+        """Again if it may have accepted more since than its latest ids tell; and always after a time unwatched."""
         watch = Watch()
         assert isinstance(watch.look(before), Absence)
         assert watch.look(seen, 1) is decision
         assert isinstance(watch.look(seen, 1, was_unwatched=True), Absence)
 
     def test_who_goes_to_and_fro(self) -> None:
-        """What it accepts in between is read once it may be a lot: R after it was read last."""
+        """What a worker accepts between two absences is read, but only R after the sibling was last read."""
         watch = Watch()
         assert watch.look(SHORT_OF_WORKERS) is Absence.SHORT_OF_WORKERS
         for decision in (Unread.KEEP, Absence.SHORT_OF_WORKERS) * 2:
@@ -115,14 +115,14 @@ class TestRead:
             assert watch.look(SHORT_OF_WORKERS) is decision
 
     def test_who_stays_away(self) -> None:
-        """What it accepted until it went is read once, however long the others go on."""
+        """What an absent worker had accepted is read once, however long the other workers go on."""
         watch = Watch()
         assert watch.look(SHORT_OF_WORKERS) is Absence.SHORT_OF_WORKERS
         assert {watch.look(SHORT_OF_WORKERS, 500) for _ in range(3 * RETURNING_MS // 500)} == {Unread.KEEP}
 
     @pytest.mark.parametrize("then", [frozenset({1}), frozenset({0, 1})])
     def test_another_goes_away(self, then: frozenset[int]) -> None:
-        """It served until after the first was read for, and may have accepted a lot: it is read R after that."""
+        """A second worker served on after the sibling was read for the first one: it is read again R later."""
         watch = Watch()
         assert watch.look(SHORT_OF_WORKERS) is Absence.SHORT_OF_WORKERS
         assert watch.look(SHORT_OF_WORKERS, RETURNING_MS - 2) is Unread.KEEP
@@ -132,7 +132,7 @@ class TestRead:
         assert watch.look(later, RETURNING_MS) is Unread.KEEP
 
     def test_what_was_to_be_read_and_was_not(self) -> None:
-        """It is asked for again until it is done."""
+        """Reading failed: it is decided again at each look until it has been done."""
         presence = Presence(STUCK_MS)
         for now_ms in range(3):
             assert presence.decide(GONE, now_ms, NOON_MS, was_unwatched=False) is Absence.GONE
@@ -148,7 +148,7 @@ class TestUntilWhen:
         [(GONE, False), (GONE, True), (LEAVING, False), (LEAVING, True), (SHORT_OF_WORKERS, False)],
     )
     def test_of_one_that_was_absent(self, absent: Sighting, *, is_next_life: bool) -> None:
-        """However long that was: R after it was seen so last. Then it is not read again, young as that life may be."""
+        """Until R after it was last seen absent, however long it was; then not read again, however young its life."""
         watch = Watch()
         assert isinstance(watch.look(absent), Absence)
         assert watch.look(absent, 100 * RETURNING_MS) is Unread.KEEP
@@ -158,7 +158,7 @@ class TestUntilWhen:
 
     @pytest.mark.parametrize("was_unwatched", [False, True])
     def test_of_one_that_serves(self, *, was_unwatched: bool) -> None:
-        """R after it was read."""
+        """Until R after it was read."""
         watch = Watch()
         assert isinstance(watch.look(RETURNING, was_unwatched=was_unwatched), Absence)
         assert watch.look(RETURNING, RETURNING_MS - 1) is Unread.KEEP
@@ -166,7 +166,7 @@ class TestUntilWhen:
 
     @pytest.mark.parametrize("before", [GONE, SHORT_OF_WORKERS, RETURNING])
     def test_of_one_that_was_gone_between_two_looks(self, before: Sighting) -> None:
-        """R after it was seen to be back, however soon what was kept of it before would have been dropped."""
+        """Until R after it was seen to be back, even if ids kept from before would have been dropped sooner."""
         watch = Watch()
         assert isinstance(watch.look(before), Absence)
         between = next_life(PRESENT) if before is GONE else PRESENT._replace(life_ms=before.life_ms)
@@ -219,7 +219,7 @@ class TestAlways:
     @settings(max_examples=50)
     @given(HISTORIES)
     def test_what_was_read_counts(self, history: History) -> None:
-        """While it is absent, and for exactly R after it was seen so or read last, as after a time without a look."""
+        """While it is absent, and for exactly R after it was last seen absent or read; also after a time unwatched."""
         watch, needed_at_ms = Watch(), 0
         for seen, after_ms, was_unwatched in history:
             decision = watch.look(seen, after_ms, was_unwatched=was_unwatched)
@@ -231,7 +231,7 @@ class TestAlways:
     @settings(max_examples=50)
     @given(HISTORIES, SIGHTINGS, AFTER_MS)
     def test_the_same_again_is_not_read(self, history: History, seen: Sighting, after_ms: int) -> None:
-        """Reading takes long: whatever was before, of looks that show the same one reads, or one more R after that."""
+        """Reading takes long: of looks that show the same the first reads, or one more R later, whatever was before."""
         watch = Watch()
         for before, time_ms, was_unwatched in history:
             watch.look(before, time_ms, was_unwatched=was_unwatched)

@@ -40,7 +40,7 @@ class TestPurge:
         assert desk.shown(None, None) == Total(2, 3980)
 
     async def test_a_purge_heard_of_late(self, desk: Desk) -> None:
-        """What was settled since counts; what was flushed before does not, whatever the clocks said."""
+        """What was settled since the purge counts; what was flushed before it does not, whatever the clocks said."""
         desk.settle(2)
         desk.settle(1, requested_at_ms=NOON_MS + 9)
         await desk.flush()
@@ -52,7 +52,7 @@ class TestPurge:
         assert desk.shown(None, None) == Total(3, 5970)
 
     async def test_a_purge_heard_of_late_with_the_clock_ahead(self, desk: Desk) -> None:
-        """What seems to have been requested after the purge was published before it."""
+        """What was published before the purge doesn't count, though its requestedAt is later."""
         desk.settle(1, requested_at_ms=NOON_MS + 9)
         await desk.flush()
         desk.totals.purge(NOON_MS + 5)
@@ -96,7 +96,7 @@ class TestPurge:
 
     @pytest.mark.parametrize("payments", [3, 100])  # the latter more than the journal holds
     async def test_a_purge_that_redis_may_know_better(self, desk: Desk, payments: int) -> None:
-        """What seems to be of after it, as the clock was ahead, was published before it: Redis says so."""
+        """Settlements stamped after it (the clock was ahead) were published before it: Redis says so."""
         desk.settle(payments, requested_at_ms=NOON_MS + 9)
         await desk.flush()
         desk.totals.purge(NOON_MS + 5)
@@ -107,7 +107,7 @@ class TestPurge:
         assert desk.shown(None, None) == Total(0, 0)
 
     async def test_a_purge_by_number(self, desk: Desk) -> None:
-        """As 0.1.0 counted them: nothing can be told from it, so what is settled next is the first that counts."""
+        """0.1.0 counted purges: such a number is no time, so what is settled next is the first that counts."""
         desk.settle(3)
         desk.totals.purge(1)
         assert not await desk.flush()
@@ -115,7 +115,7 @@ class TestPurge:
         assert desk.shown(None, None) == Total(1, 1990)
 
     async def test_a_purge_heard_of_far_too_late(self, desk: Desk, caplog: pytest.LogCaptureFixture) -> None:
-        """What came after it is in one sum with what came before: it is not taken up, and the next one is."""
+        """What came after it was folded into one sum with what came before: it is missed, the next one is not."""
         await desk.flush(5)
         desk.totals.purge(NOON_MS + 5)
         desk.settle(100, requested_at_ms=NOON_MS + 9)
@@ -130,7 +130,7 @@ class TestPurge:
         assert desk.shown(None, None) == Total(1, 1990)
 
     async def test_a_purge_right_after_what_was_folded(self, desk: Desk) -> None:
-        """Nothing in the one sum can belong to it, so it is taken up however late it is heard of."""
+        """Nothing that was folded can be from after it, so it is taken up however late it is heard of."""
         await desk.flush(5)
         desk.settle(100)
         desk.totals.purge(desk.journal.base.folded_until_ms)
@@ -140,7 +140,7 @@ class TestPurge:
         assert desk.shown(None, None) == Total(1, 1990)
 
     async def test_a_purge_with_no_more_folded_than_was_published(self, desk: Desk) -> None:
-        """All that the one sum has was published before it, so what is still in the journal is told exactly."""
+        """All that was folded had been published before it, so what is still in the journal is counted exactly."""
         desk.settle(16, requested_at_ms=NOON_MS + 9)
         await desk.flush()
         desk.totals.purge(NOON_MS + 5)
@@ -151,7 +151,7 @@ class TestPurge:
         assert desk.shown(None, None) == Total(64, 64 * 1990)
 
     async def test_two_purges_heard_of_far_too_late(self, desk: Desk) -> None:
-        """Redis having been reached in between does not make the second one heard of in time."""
+        """The second one is missed too, though Redis was reached in between."""
         for epoch in (NOON_MS + 5, NOON_MS + 10):
             desk.totals.purge(epoch)
             desk.settle(100, requested_at_ms=NOON_MS + 19)
@@ -160,7 +160,7 @@ class TestPurge:
         assert desk.journal.base.epoch == 0
 
     async def miss_one_and_take_up_the_next(self, desk: Desk) -> None:
-        """One payment of before the next purge and two of after it are settled between the news of both."""
+        """Before the next is heard of, one payment requested before it is settled, and two requested after it."""
         desk.totals.purge(NOON_MS)
         for _ in range(2):
             desk.settle(100, requested_at_ms=NOON_MS + 7_200_000)
@@ -172,19 +172,19 @@ class TestPurge:
         assert await desk.flush()
 
     async def test_after_one_that_was_missed(self, desk: Desk) -> None:
-        """What is settled between the last news of Redis and those of the next purge counts if it came after that."""
+        """Of what is settled before the next purge is heard of, what was requested after that purge counts."""
         await self.miss_one_and_take_up_the_next(desk)
         assert desk.shown() == Total(0, 0)
         assert desk.shown(None, None) == Total(2, 3980)
 
     async def test_after_one_that_was_missed_by_a_member_with_totals(self, desk: Desk) -> None:
-        """What Redis last told of the missed one reaches further than what the hash has, and holds."""
+        """Redis last told of the missed one at a position beyond the header's: that position counts."""
         await desk.flush(5)
         await self.miss_one_and_take_up_the_next(desk)
         assert desk.shown(None, None) == Total(2, 3980)
 
     async def test_purges_after_the_clock_was_ahead(self, desk: Desk) -> None:
-        """What was folded seems to be from after every purge: the second one is heard of in time, and empties."""
+        """What was folded is stamped after both purges: the second, heard of in time, still begins from zero."""
         desk.settle(100, requested_at_ms=NOON_MS + 7_200_000)
         for epoch in (NOON_MS, NOON_MS + 1):
             desk.totals.purge(epoch)
@@ -193,7 +193,7 @@ class TestPurge:
         assert desk.shown(None, None) == Total(0, 0)
 
     async def test_after_one_that_was_missed_and_one_of_another_copy(self, desk: Desk) -> None:
-        """What a reverted hash told of the missed one came after the next one, and hides nothing of it."""
+        """A hash restored from a copy told of the missed one after the next one: nothing of the next is left out."""
         desk.totals.purge(NOON_MS)
         desk.settle(100, requested_at_ms=NOON_MS + 2)
         assert not await desk.flush()
@@ -205,7 +205,7 @@ class TestPurge:
         assert desk.shown(None, None) == Total(3, 5970)
 
     async def test_the_next_after_one_that_was_missed_and_one_that_was_taken_up(self, desk: Desk) -> None:
-        """What was told of the missed one is of no purge but the next."""
+        """The position reached when the missed one was told of serves for the next purge only."""
         desk.totals.purge(NOON_MS)
         desk.settle(100, requested_at_ms=NOON_MS + 2)
         for _ in range(2):
@@ -221,7 +221,7 @@ class TestPurge:
         assert desk.shown(None, None) == Total(2, 3980)
 
     async def test_while_one_is_missed(self, desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-        """Nothing that is sent would be taken, so it is a beat until the next try, and no less."""
+        """No flush would be taken, so the next try comes after a beat, not sooner."""
         monkeypatch.setattr(publisher, "RETRY_S", 0.0)
         desk.totals.purge(NOON_MS + 5)
         desk.settle(100, requested_at_ms=NOON_MS + 9)
@@ -239,7 +239,7 @@ class TestMissed:
         return FlushAnswer(applied=False, header=None, epoch=epoch, is_purged=True, roster=(), health=(None, None))
 
     def test_until_the_next(self, desk: Desk) -> None:
-        """However often it is told of; the next one is told from it by what Redis had told until then."""
+        """However often Redis tells of it; the next one begins where the journal was when it last did."""
         purges = Purges(desk.journal)
         desk.settle(100, requested_at_ms=NOON_MS + 9)
         head = desk.journal.head
@@ -251,14 +251,14 @@ class TestMissed:
         assert (desk.journal.base.epoch, desk.journal.base.epoch_start) == (NOON_MS + 6, head)
 
     def test_a_siblings_is_never_missed(self, desk: Desk) -> None:
-        """Where something would have to be decided it is left to Redis."""
+        """If the journal has settlements from after it, taking it up is left to Redis."""
         purges = Purges(desk.journal)
         desk.settle(100, requested_at_ms=NOON_MS + 9)
         purges.hear_from_sibling(NOON_MS + 5)
         assert (purges.is_last_missed, desk.journal.base.epoch) == (False, 0)
 
     def test_what_was_folded_may_be_of_after_a_siblings(self, desk: Desk) -> None:
-        """Though nothing in the journal is: it is left to Redis as well."""
+        """So taking it up is left to Redis, though nothing in the journal is from after it."""
         purges = Purges(desk.journal)
         desk.settle(16, requested_at_ms=NOON_MS + 9)
         desk.settle(64, requested_at_ms=NOON_MS)
@@ -267,7 +267,7 @@ class TestMissed:
         assert (purges.is_last_missed, desk.journal.base.epoch) == (False, 0)
 
     def test_a_siblings_that_is_no_time(self, desk: Desk) -> None:
-        """As 0.1.0 numbered them: nobody knows what came after it."""
+        """0.1.0 counted purges: from such a number nobody can tell what came after it."""
         purges = Purges(desk.journal)
         purges.hear_from_sibling(7)
         assert (purges.is_last_missed, desk.journal.base.epoch) == (False, 0)
@@ -277,7 +277,7 @@ class TestLastPurge:
     """last_purge."""
 
     def test_of_any_dispatcher_of_any_instance(self, other: OtherInstance) -> None:
-        """The greatest, be it running or not, and none of a damaged base."""
+        """The greatest epoch of all journals, whether their dispatchers run or not; damaged bases are left out."""
         assert last_purge([]) == last_purge([other.segment]) == 0
         other.segment.journal(0).begin_epoch(NOON_MS)
         other.segment.journal(1).begin_epoch(NOON_MS + 5)

@@ -54,7 +54,7 @@ class TestProcessors:
         assert [sorted(fake.questions) for fake in returned.fakes] == [[text_of(1), text_of(2)]] * 2
 
     async def test_a_time_that_is_not_whole_milliseconds(self) -> None:
-        """Somebody else's payment all the same."""
+        """It is somebody else's payment all the same, so ours is a duplicate."""
         returned = Returned(1)
         store(returned.fakes[0], 1, "2025-07-15T12:00:00.0005")
         await returned.verify()
@@ -72,7 +72,7 @@ class TestProcessors:
         assert [record.kind for record in returned.ended()] == [Kind.DUPLICATE]
 
     async def test_one_that_can_not_be_looked_up_holds_up_nobody(self, caplog: pytest.LogCaptureFixture) -> None:
-        """It comes again after all others, and is the only one that waits."""
+        """Its turn comes again after all others, and they need not wait for it."""
         numbers = range(1, 3 * VERIFIED_AT_ONCE_MAX)
         returned = Returned(*numbers)
         returned.fakes[0].shows.extend([500, *[404] * (len(numbers) - 1), 500, 404])
@@ -103,7 +103,7 @@ class TestProcessors:
         assert (returned.waiting(), len(returned.fakes[0].questions)) == ([1], 2)
 
     async def test_a_time_before_1970(self) -> None:
-        """As some programs write no time at all."""
+        """Some programs write it for no time at all: it counts as 0."""
         returned = Returned(1)
         store(returned.fakes[0], 1, "0001-01-01T00:00:00Z")
         await returned.verify()
@@ -191,7 +191,7 @@ class TestSiblings:
         assert returned.waiting() == [1]
 
     async def test_both_have_been_away(self, other: OtherInstance) -> None:
-        """One that has yet to verify sees the copy here as this one sees its: the first accepted is paid."""
+        """A sibling that is still verifying judges our copy as we judge its: the first accepted is paid."""
         other.start()
         other.take(copy_of(1, accepted_ms=LATER_MS))
         returned = Returned(1, siblings=(other.name,))
@@ -202,7 +202,7 @@ class TestSiblings:
     async def test_both_have_been_away_and_theirs_is_the_first(
         self, other: OtherInstance, event: Event, waiting: list[int]
     ) -> None:
-        """It is waited for until it has been sent there; or left to us, by one who looked at an earlier life."""
+        """Ours waits until theirs has been sent; or until it was left to us, by a sibling that saw our earlier life."""
         other.start()
         other.take(copy_of(1, accepted_ms=EARLIER_MS))
         returned = Returned(1, siblings=(other.name,))
@@ -215,7 +215,7 @@ class TestSiblings:
         assert returned.waiting() == waiting
 
     async def test_one_between_two_lives(self, other: OtherInstance, monkeypatch: pytest.MonkeyPatch) -> None:
-        """Neither is it left to that one nor paid: what it says is an earlier life's, and it may leave it to us."""
+        """Ours is neither left to it nor paid: its rows are of an earlier life, and it may leave the payment to us."""
         other.start()
         other.has_verified()
         other.take(copy_of(1, accepted_ms=LATER_MS))
@@ -233,7 +233,7 @@ class TestSiblings:
         assert sorted(returned.waiting()) == [1, 2]
 
     async def test_a_segment_that_is_made_anew(self, other: OtherInstance) -> None:
-        """What it was waited for does not come any more: it is looked at again after a while."""
+        """What was awaited from the old one never comes, so copies are gathered again after a while."""
         other.start()
         other.take(copy_of(1, accepted_ms=EARLIER_MS))
         returned = Returned(1, siblings=(other.name,))
@@ -250,7 +250,7 @@ class TestSiblings:
     async def test_undecided_ones_are_looked_at_in_growing_pauses(
         self, other: OtherInstance, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """As long as nothing but a sibling's word is waited for, it is not read without a pause."""
+        """While only a sibling's answer is awaited, its segment is not read without a pause."""
         pauses, sleep = list[float](), asyncio.sleep
         other.start()
         other.take(copy_of(1, accepted_ms=EARLIER_MS))
@@ -271,7 +271,7 @@ class TestSiblings:
     async def test_siblings_are_not_read_with_each_question(
         self, other: OtherInstance, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """A processor that gives no answer for long costs questions, and no more than those."""
+        """While a processor gives no answer, only it is asked again; the siblings' tables are not read each time."""
         other.take(copy_of(9))
         returned = Returned(1, 2, siblings=(other.name,))
         gathered = returned.count_gathering(monkeypatch)
@@ -302,14 +302,14 @@ class TestSiblings:
         assert returned.waiting() == [2]
 
     async def test_one_that_is_down(self, other: OtherInstance) -> None:
-        """Its earlier copy is paid once it is back: it then finds nobody here who would."""
+        """Its earlier copy is paid once it is back, for by then ours has ended as a duplicate."""
         other.take(copy_of(1, accepted_ms=EARLIER_MS))
         returned = Returned(1, siblings=(other.name,))
         await returned.verify()
         assert [record.kind for record in returned.ended()] == [Kind.DUPLICATE]
 
     async def test_what_comes_during_it(self, other: OtherInstance) -> None:
-        """Payments that the lanes bring meanwhile are looked up like the others."""
+        """Payments taken from the lanes meanwhile are looked up like the others."""
         other.start()
         other.has_verified()
         other.take(copy_of(2))
