@@ -129,8 +129,8 @@ def _cut_units(start_ms: int, end_ms: int | None, unit_ms: int) -> tuple[int, ..
 
 
 def _counted_span(from_ms: int | None, to_ms: int | None) -> tuple[int, int | None]:
-    """The span that is really counted, to None if it has no end: without `from` it is what lies after `to`, which is
-    then taken off all time.
+    """The span that is really counted, with None for no end. A window without `from` is all time less what lies after
+    `to`, so for that the span is what lies after `to`.
     """
     if from_ms is not None:
         return max(from_ms, 0), to_ms
@@ -169,8 +169,8 @@ def count_window(members: Sequence[Levels], from_ms: int | None, to_ms: int | No
 def counted_from(members: Iterable[Levels], from_ms: int | None, to_ms: int | None) -> tuple[int | None, str | None]:
     """The `from` with which a window is to be counted, and a sentence if that is not its own.
 
-    Payments of minutes that are no longer kept are still in the all-time totals. So a window that begins among those
-    minutes is counted from the beginning of time (None).
+    Payments of minutes that are no longer kept are still in the all-time totals. So a window that begins before the
+    minutes that are kept is counted from the beginning of time (None).
     """
     kept_from_ms = _kept_from_ms(members)
     if from_ms is None or max(from_ms, 0) >= kept_from_ms or _is_empty(from_ms, to_ms):
@@ -196,7 +196,7 @@ def _widened(
 ) -> tuple[int | None, int | None, str | None]:
     """The window that all members' levels can answer, and a sentence if it is a wider one.
 
-    It is the same for all members, even those that have dropped less: so the sum is that of a window with a name.
+    It is the same for all members, also for those that have dropped less: so the answer can name the window of its sum.
     """
     resolution = None
     kept_from_ms = _kept_from_ms(members)
