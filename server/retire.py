@@ -135,6 +135,10 @@ def check(member: Row | None, name: str, *, purge: Purge, is_here: bool) -> Head
         raise Refusal(f"{name} is retired already.")
     if member.header.said_goodbye and not member.header.unknown_payments:
         raise Refusal(f"{name} has said goodbye: it is not waited for.")
+    if member.silent_ms < 0:
+        raise Refusal(
+            f"nobody knows when {name} was last heard of: Redis's clock was set back. Try again once it has caught up."
+        )
     if member.silent_ms <= SEEN_WITHIN_MS:
         raise Refusal(f"{name} lives: it was heard of {member.silent_ms} ms ago.")
     return member.header
@@ -155,7 +159,7 @@ def _row(member: Row) -> tuple[str, ...]:
         return member.name, "never", "-", "-", "-", "-"
     return (
         member.name,
-        f"{member.silent_ms // 1000} s ago",
+        f"{member.silent_ms // 1000} s ago" if member.silent_ms >= 0 else "?",
         "yes" if header.said_goodbye else "no",
         str(header.default_payments),
         str(header.fallback_payments),

@@ -74,6 +74,7 @@ class TestCheck:
             (DEAD._replace(header=HEADER._replace(said_goodbye=1, unknown_payments=0)), False, "has said goodbye"),
             (DEAD._replace(header=HEADER._replace(said_goodbye=RETIRED)), False, "is retired already"),
             (DEAD._replace(silent_ms=SEEN_WITHIN_MS), False, f"heard of {SEEN_WITHIN_MS} ms ago"),
+            (DEAD._replace(silent_ms=-1), False, "Redis's clock was set back"),
         ],
     )
     def test_others(self, member: Row | None, is_here: bool, reason: str) -> None:  # noqa: FBT001
@@ -95,11 +96,12 @@ class TestTable:
     """What is shown."""
 
     def test_every_member(self) -> None:
-        """One per line, in columns; of one that Redis has nothing of only the name."""
-        lines = table([DEAD, Row("aa.0", None, 0, {})]).splitlines()
+        """One per line, in columns; of one that Redis has nothing of only the name. After its clock was set back: "?"."""
+        lines = table([DEAD, DEAD._replace(silent_ms=-1), Row("aa.0", None, 0, {})]).splitlines()
         assert [line.split() for line in lines] == [
             ["MEMBER", "LAST", "SEEN", "SAID", "GOODBYE", "DEFAULT", "FALLBACK", "UNKNOWN"],
             [NAME, "1", "s", "ago", "no", "7", "0", "2"],
+            [NAME, "?", "no", "7", "0", "2"],
             ["aa.0", "never", "-", "-", "-", "-"],
         ]
 
