@@ -245,7 +245,7 @@ def _check_together(config: Config) -> None:
         if len(str(path).encode()) > _UNIX_PATH_BYTES_MAX:
             raise ConfigError(f"LISTEN must be shorter: {path} is over the system's {_UNIX_PATH_BYTES_MAX} bytes")
     elif config.listen.port + config.web_workers - 1 > PORT_MAX:
-        raise ConfigError(f"LISTEN must leave ports for {config.web_workers} workers below {PORT_MAX}")
+        raise ConfigError(f"LISTEN must leave ports for {config.web_workers} workers up to {PORT_MAX}")
     if config.siblings and not config.redis_url:
         raise ConfigError("REDIS_URL must be set with SIBLINGS: totals of one instance alone would be wrong")
     if config.siblings and (lanes := workers * config.dispatchers * slots) > IDS_FOLLOWED_MIN:

@@ -252,7 +252,7 @@ class TestBad:
             ),
             (
                 {"LISTEN": "tcp:h:65530", "WEB_WORKERS": "7"},
-                "LISTEN must leave ports for 7 workers below 65535",
+                "LISTEN must leave ports for 7 workers up to 65535",
             ),
             (
                 {"LISTEN": f"unix:/{'f' * 99}", "INSTANCE": "app1"},
