@@ -42,7 +42,9 @@ def parse_window(query_string: bytes) -> Window:
             raise _refusal(f"The parameter {name} is given twice.")
         instant = parse_instant(value)
         if instant is None:
-            raise _refusal(f"The parameter {name} must be an ISO 8601 date and time like 2025-07-15T12:34:56.789Z.")
+            raise _refusal(
+                f"The parameter {name} must be an ISO 8601 date and time like 2025-07-15T12:34:56.789Z, or be left out."
+            )
         instant_ms, is_finer = instant
         ends[name] = instant_ms + (name == "from" and is_finer)
     return Window(ends.get("from"), ends.get("to"))
