@@ -32,6 +32,9 @@ EPILOG = """\
 It maps the segment read-only and touches no lock, so it never disturbs a running instance. What it prints is the state
 at "taken at", give or take the time the reading took. Ages are counted to that moment.
 
+not ended     in the list of segments: exact if nobody runs it, damaged slots included; with "~" (and in JSON where
+              "alive" names somebody) it is what the dispatchers counted last, and may be half a second old
+
 exit status: 0 shown; 1 that id was never seen, or is no longer remembered; 2 wrong usage; 3 no such
 segment, or not readable; 4 the system refused something: the disk is full, there are no descriptors
 

@@ -1,8 +1,8 @@
-"""A list of the segments in /dev/shm: their instances, and the roles that run. Tables are not scanned."""
+"""A list of the segments in /dev/shm: their instances, and the roles that run. Tables are scanned only if none runs."""
 
 from collections.abc import Iterable
 
-from shm import SUPERVISOR, UNSETTLED, DispatcherCount, Segment, SegmentError, instances_present
+from shm import SUPERVISOR, UNSETTLED, DispatcherCount, Segment, SegmentError, count_unsettled, instances_present
 from tools.ring_view.locks import Holders
 from tools.ring_view.reading import read_header, read_lanes, read_processes
 from tools.ring_view.snapshot import Listed, Moment, Process
@@ -32,8 +32,15 @@ def look_at(instance: str, holders: Holders, moment: Moment) -> Listed:
         created_at_ms=header.created_at_ms,
         supervisor_pid=alive.get(SUPERVISOR),
         alive=tuple(alive),
-        unsettled=sum(lane.depth for lane in read_lanes(segment, moment.utc_us)) + _in_tables(processes),
+        unsettled=_estimate(segment, processes, moment) if alive else count_unsettled(segment),
     )
+
+
+def _estimate(segment: Segment, processes: Iterable[Process], moment: Moment) -> int:
+    """Counts the payments of a running instance that have not ended, those in tables by the dispatchers' gauges. The
+    gauges of a dead instance may stay too low for ever, and whoever is about to delete its segment would believe them.
+    """
+    return sum(lane.depth for lane in read_lanes(segment, moment.utc_us)) + _in_tables(processes)
 
 
 def _in_tables(processes: Iterable[Process]) -> int:

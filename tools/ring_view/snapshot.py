@@ -259,7 +259,8 @@ class Listed:
     Args:
         problem: a message if it can't be read; nothing else is known then.
         alive: the roles that run.
-        unsettled: payments in lanes, and in the tables as the dispatchers last counted them.
+        unsettled: payments accepted and not ended: exact if nobody runs, damaged slots among them; else those in lanes,
+            and in the tables as the dispatchers last counted them.
     """
 
     instance: str

@@ -259,5 +259,5 @@ def _listed_row(row: Listed) -> Row:
         size_text(row.size_bytes or 0),
         time_text(row.created_at_ms),
         "-" if row.supervisor_pid is None else f"pid {row.supervisor_pid}",
-        f"{row.unsettled or 0:,}",
+        f"{'~' if row.alive else ''}{row.unsettled or 0:,}",
     )

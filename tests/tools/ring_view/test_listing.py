@@ -26,10 +26,13 @@ class TestLookAt:
     """`look_at`."""
 
     def test_a_left_over_segment(self, filled: Filled) -> None:
-        """A segment that nobody runs shows what waits in it."""
+        """A segment that nobody runs shows what waits in it, whatever its dispatcher counted last."""
         filled.publish(1)
-        filled.segment.dispatcher_counters(0).put(DispatcherCount.WAITING, 3)
-        filled.segment.dispatcher_counters(0).put(DispatcherCount.UNKNOWN, 2)
+        filled.wait(2)
+        filled.wait(3)
+        filled.settle(4, 0)
+        filled.damage_slot(filled.wait(5))  # nobody knows whether that one was settled
+        filled.segment.dispatcher_counters(0).put(DispatcherCount.WAITING, 1)
         assert look_at(filled.instance, read_locks(), Moment.now()) == Listed(
             instance=filled.instance,
             problem=None,
@@ -38,7 +41,7 @@ class TestLookAt:
             created_at_ms=filled.segment.created_at_ms,
             supervisor_pid=None,
             alive=(),
-            unsettled=6,
+            unsettled=4,
         )
 
     def test_a_running_instance(self, filled: Filled) -> None:
@@ -48,6 +51,15 @@ class TestLookAt:
             row = look_at(filled.instance, read_locks(), Moment.now())
         assert row.alive == ("supervisor", "worker-1")
         assert row.supervisor_pid == os.getpid()
+
+    def test_a_running_instances_tables_are_not_scanned(self, filled: Filled) -> None:
+        """That takes up to a second; its dispatchers' gauges tell as much, though a beat later."""
+        filled.publish(1)
+        filled.wait(2)
+        filled.segment.dispatcher_counters(0).put(DispatcherCount.WAITING, 3)
+        filled.segment.dispatcher_counters(0).put(DispatcherCount.UNKNOWN, 2)
+        with RoleLock(filled.instance, "worker-0"):
+            assert look_at(filled.instance, read_locks(), Moment.now()).unsettled == 6
 
     def test_seen_from_another_container(self, filled: Filled) -> None:
         """Where locks can't be seen, a beating heart is a sign of life."""

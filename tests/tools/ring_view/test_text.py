@@ -254,7 +254,7 @@ class TestListText:
     """`list_text`."""
 
     def test_segments(self) -> None:
-        """Readable segments are a table, the others a sentence each."""
+        """Readable segments are a table, the others a sentence each; of one that runs the number is approximate."""
         rows = [
             Listed("app1", None, "00ff", 1 << 20, 1_000, 7, ("supervisor", "worker-0"), 12),
             Listed("app2", None, "00fe", 1 << 20, 1_000, None, (), 1200),
@@ -262,7 +262,7 @@ class TestListText:
         ]
         assert list_text(rows).splitlines() == [
             "  instance  alive                   id     size                created at  supervisor  not ended",
-            "  app1      supervisor, worker-0  00ff  1.0 MiB  1970-01-01T00:00:01.000Z       pid 7         12",
+            "  app1      supervisor, worker-0  00ff  1.0 MiB  1970-01-01T00:00:01.000Z       pid 7        ~12",
             "  app2      nobody (left over)    00fe  1.0 MiB  1970-01-01T00:00:01.000Z           -      1,200",
             "! app3: segment /gateway-app3 has no magic",
         ]
