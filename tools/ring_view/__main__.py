@@ -8,14 +8,14 @@ import time
 from collections.abc import Callable, Sequence
 from uuid import UUID
 
-from shm import INSTANCE_PATTERN, Segment, SegmentError
+from shm import INSTANCE_PATTERN, Segment, SegmentError, instances_present
 from tools.ring_view.as_json import to_json
 from tools.ring_view.listing import list_segments
 from tools.ring_view.locks import read_locks
 from tools.ring_view.reading import take_snapshot
 from tools.ring_view.searching import STATES, Searcher
 from tools.ring_view.snapshot import Listed, Moment, Search, Snapshot
-from tools.ring_view.text import list_text, search_text, snapshot_text
+from tools.ring_view.text import IN_DOCKER, list_text, search_text, snapshot_text
 
 EXIT_OK = 0
 EXIT_NOT_FOUND = 1
@@ -28,7 +28,7 @@ LIMIT_MAX = 1_000_000  # bounds memory: about 500 bytes a payment
 WATCH_S_MIN, WATCH_S_MAX = 0.5, 3600.0  # reading 200,000 payments takes up to a second of CPU time
 HOME_AND_CLEAR = "\x1b[H\x1b[J"  # ECMA-48: cursor to the top, erase what is below
 
-EPILOG = """\
+EPILOG = f"""\
 It maps the segment read-only and touches no lock, so it never disturbs a running instance. What it prints is the state
 at "taken at", give or take the time the reading took. Ages are counted to that moment.
 
@@ -38,9 +38,8 @@ not ended     in the list of segments: exact if nobody runs it, damaged slots in
 exit status: 0 shown; 1 that id was never seen, or is no longer remembered; 2 wrong usage; 3 no such
 segment, or not readable; 4 the system refused something: the disk is full, there are no descriptors
 
-In Docker the segments are in the instances' volume. Read them from a container of its own, which leaves the instance
-its CPU share (docker compose exec app1 works as well, on that share):
-  docker compose run --rm --no-deps --entrypoint python app1 -m tools.ring_view app1
+{IN_DOCKER}
+A container of its own leaves the instance its CPU share (docker compose exec app1 works as well, on that share).
 """
 
 View = Snapshot | Search | list[Listed]
@@ -134,7 +133,8 @@ def main(arguments: Sequence[str] | None = None, *, sleep: Callable[[float], Non
     try:
         view = look(options)
     except SegmentError as error:
-        print(f"dump_ring: {error}", file=sys.stderr)
+        hint = "" if instances_present() else f". {IN_DOCKER}"  # where there are others, it is the right place
+        print(f"dump_ring: {error}{hint}", file=sys.stderr)
         return EXIT_NO_SEGMENT
     print(to_json(view) if options.json else as_text(view), flush=True)
     if options.id is not None and isinstance(view, Search) and not view.matching:

@@ -10,6 +10,9 @@ from tools.ring_view.snapshot import Area, LaneView, Listed, Money, Process, Sea
 
 INDENT = "  "
 ALARM_MARK = "!"
+IN_DOCKER = """\
+In Docker the segments are in the instances' volume:
+  docker compose run --rm --no-deps --entrypoint python app1 -m tools.ring_view app1"""
 COUNTS_WIDTH_MAX = 110  # columns a line of counts may fill before it is wrapped
 SECOND_MS, MINUTE_MS, HOUR_MS, DAY_MS = 1_000, 60_000, 3_600_000, 86_400_000
 KIB, MIB = 1 << 10, 1 << 20
@@ -243,7 +246,7 @@ def search_text(view: Search) -> str:
 def list_text(listed: Sequence[Listed]) -> str:
     """The list of segments, one per line."""
     if not listed:
-        return "There is no segment of a gateway in /dev/shm."
+        return f"There is no segment of a gateway in /dev/shm. {IN_DOCKER}"
     head = ("instance", "alive", "id", "size", "created at", "supervisor", "not ended")
     rows = [_listed_row(row) for row in listed if row.problem is None]
     lines = list(columns(head, rows, left=2)) if rows else []

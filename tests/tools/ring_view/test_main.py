@@ -20,6 +20,7 @@ from tools.ring_view.__main__ import (
     main,
     start,
 )
+from tools.ring_view.text import IN_DOCKER
 
 Output = pytest.CaptureFixture[str]
 
@@ -85,11 +86,21 @@ class TestMain:
         assert main([filled.instance, "--id", str(payment_id(1))]) == EXIT_NOT_FOUND
         assert "was never seen here, or is no longer remembered" in capsys.readouterr().err
 
-    def test_no_segment(self, capsys: Output) -> None:
-        """A missing segment is a sentence and an exit code."""
+    @pytest.mark.parametrize(("present", "hint"), [(["app2"], ""), ([], f". {IN_DOCKER}")])
+    def test_no_segment(self, capsys: Output, monkeypatch: pytest.MonkeyPatch, present: list[str], hint: str) -> None:
+        """A missing segment is a sentence and an exit code; where there is none at all, they may be in Docker."""
+        monkeypatch.setattr(program, "instances_present", lambda: present)
         instance = unique_instance()
         assert main([instance]) == EXIT_NO_SEGMENT
-        assert capsys.readouterr() == ("", f"dump_ring: there is no segment /gateway-{instance}\n")
+        assert capsys.readouterr() == ("", f"dump_ring: there is no segment /gateway-{instance}{hint}\n")
+
+    def test_help_says_what_the_columns_mean(self, capsys: Output) -> None:
+        """Those whose heads do not, and how to look in Docker."""
+        with pytest.raises(SystemExit, match="0"):
+            main(["--help"])
+        shown = capsys.readouterr().out
+        assert 'with "~"' in shown
+        assert IN_DOCKER in shown
 
     def test_an_incompatible_segment(self, filled: Filled, capsys: Output) -> None:
         """A segment of another kind is a sentence and an exit code."""

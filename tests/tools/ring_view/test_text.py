@@ -1,5 +1,7 @@
 """The look for people: pure formatting."""
 
+from pathlib import Path
+
 import pytest
 
 from tools.ring_view.snapshot import (
@@ -29,6 +31,7 @@ from tools.ring_view.text import (
     time_text,
 )
 
+ROOT = Path(__file__).resolve().parents[3]
 GEOMETRY = {
     "workers": 1,
     "dispatchers": 1,
@@ -272,5 +275,7 @@ class TestListText:
         assert list_text([Listed("app3", "a reason")]) == "! app3: a reason"
 
     def test_none(self) -> None:
-        """An empty list is a sentence."""
-        assert list_text([]) == "There is no segment of a gateway in /dev/shm."
+        """An empty list is a sentence, and the command that docs/operating.md names for Docker: they may be there."""
+        first, command = list_text([]).splitlines()
+        assert first.startswith("There is no segment of a gateway in /dev/shm. In Docker the segments are in ")
+        assert f"\n{command.strip()} " in (ROOT / "docs" / "operating.md").read_text(encoding="utf-8")
