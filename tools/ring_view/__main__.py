@@ -34,6 +34,8 @@ at "taken at", give or take the time the reading took. Ages are counted to that 
 
 not ended     in the list of segments: exact if nobody runs it, damaged slots included; with "~" (and in JSON where
               "alive" names somebody) it is what the dispatchers counted last, and may be half a second old
+lock held by  a pid, or "-" for nobody; "not seen": the process lives by its heartbeat, but who holds its lock can't be
+              seen from here, as from another container
 
 exit status: 0 shown; 1 that id was never seen, or is no longer remembered; 2 wrong usage; 3 no such
 segment, or not readable; 4 the system refused something: the disk is full, there are no descriptors

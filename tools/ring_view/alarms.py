@@ -12,6 +12,10 @@ ALARMING: Mapping[str, str] = {
 """Counts that mean trouble if they are above zero."""
 
 
+LOCK_REMOVED = "its lock file was removed: start no second instance of that name; stop this one, then start it again"
+"""A second one would make and lock a new file, and both would write the same segment."""
+
+
 def find_alarms(processes: Sequence[Process], lanes: Sequence[LaneView], areas: Sequence[Area]) -> Iterator[str]:
     """Finds all alarms of a view."""
     supervisors = (process for process in processes if process.role == SUPERVISOR)
@@ -36,6 +40,8 @@ def _of_process(process: Process, *, running: bool) -> Iterator[str]:
         yield f"{process.role}: not running, though its supervisor is"
     elif process.alive and process.stale and process.phase != STARTING:  # no heartbeats during recovery
         yield f"{process.role}: holds its lock but has no heartbeat"
+    if process.alive and process.lock_missing:
+        yield f"{process.role}: {LOCK_REMOVED}"
     for count, meaning in ALARMING.items():
         value = process.counts.get(count, 0)
         if value:

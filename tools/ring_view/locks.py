@@ -49,10 +49,23 @@ def read_locks(path: Path = KERNEL_LIST) -> Holders:
         return {}
 
 
-def role_holder(holders: Holders, instance: str, role: str) -> int | None:
-    """Returns the pid that has `role` in an instance; None if none has, as far as can be seen from here."""
+class Lock(NamedTuple):
+    """The lock of a role.
+
+    Args:
+        pid: the process that holds it and so has the role; None if none has, as far as can be seen from here.
+        is_missing: whether its file does not exist. A process that has a role has made the file, and it stays when the
+            process ends: the gateway and its tools remove it only together with the segment, once nothing runs.
+    """
+
+    pid: int | None
+    is_missing: bool
+
+
+def read_lock(holders: Holders, instance: str, role: str) -> Lock:
+    """Returns the lock of `role` in an instance."""
     try:
         status = lock_path(instance, role).stat()
-    except OSError:
-        return None
-    return holders.get(FileKey(os.major(status.st_dev), os.minor(status.st_dev), status.st_ino))
+    except OSError as error:
+        return Lock(None, isinstance(error, FileNotFoundError))
+    return Lock(holders.get(FileKey(os.major(status.st_dev), os.minor(status.st_dev), status.st_ino)), is_missing=False)

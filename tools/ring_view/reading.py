@@ -16,7 +16,7 @@ from shm import (
 )
 from tools.ring_view.alarms import find_alarms
 from tools.ring_view.contents import age_ms, view_journal, view_table
-from tools.ring_view.locks import Holders, role_holder
+from tools.ring_view.locks import Holders, Lock, read_lock
 from tools.ring_view.snapshot import Area, Clock, Header, LaneView, Moment, Money, Process, Snapshot
 
 AHEAD_US_MAX = 5_000_000  # a heartbeat may come after the reading began; one further ahead is of an earlier boot
@@ -72,12 +72,12 @@ def read_processes(segment: Segment, instance: str, holders: Holders, moment: Mo
     rows += [(worker_role(index), segment.worker_counters(index), WorkerCount) for index in workers]
     rows += [(dispatcher_role(index), segment.dispatcher_counters(index), DispatcherCount) for index in dispatchers]
     return tuple(
-        _read_process(role, counters, counts, role_holder(holders, instance, role), moment)
+        _read_process(role, counters, counts, read_lock(holders, instance, role), moment)
         for role, counters, counts in rows
     )
 
 
-def _read_process(role: str, counters: Counters, counts: Counts, lock_pid: int | None, moment: Moment) -> Process:
+def _read_process(role: str, counters: Counters, counts: Counts, lock: Lock, moment: Moment) -> Process:
     phase = counters.phase
     beat_us = counters.heartbeat_us
     beaten = 0 < beat_us <= moment.monotonic_us + AHEAD_US_MAX
@@ -86,10 +86,11 @@ def _read_process(role: str, counters: Counters, counts: Counts, lock_pid: int |
         pid=counters.pid,
         phase=None if phase is None else phase.name.lower(),
         started_at_ms=counters.started_at_ms,
-        lock_pid=lock_pid,
+        lock_pid=lock.pid,
         heartbeat_age_ms=age_ms(beat_us, moment.monotonic_us) if beaten else None,
         sleeping=counters.sleeping,
         counts={count.name.lower(): counters.get(count) for count in counts},
+        lock_missing=lock.is_missing,
     )
 
 

@@ -72,6 +72,7 @@ class Process:
         lock_pid: the holder of the role's lock; None if there is none, or it can't be seen (another container's).
         heartbeat_age_ms: None if there was no heartbeat since the machine's last start.
         counts: by name; gauges are the last value stored.
+        lock_missing: whether the lock's file is not there.
     """
 
     role: str
@@ -82,6 +83,7 @@ class Process:
     heartbeat_age_ms: int | None
     sleeping: bool
     counts: Mapping[str, int]
+    lock_missing: bool = False
 
     @property
     def alive(self) -> bool:

@@ -10,6 +10,7 @@ from tools.ring_view.snapshot import Area, LaneView, Listed, Money, Process, Sea
 
 INDENT = "  "
 ALARM_MARK = "!"
+NOT_SEEN = "not seen"
 IN_DOCKER = """\
 In Docker the segments are in the instances' volume:
   docker compose run --rm --no-deps --entrypoint python app1 -m tools.ring_view app1"""
@@ -123,7 +124,7 @@ def _process_row(process: Process) -> Row:
         str(process.pid or "-"),
         process.phase or "damaged",
         "yes" if process.alive else "no",
-        "-" if process.lock_pid is None else str(process.lock_pid),
+        str(process.lock_pid or (NOT_SEEN if process.alive else "-")),
         age_text(process.heartbeat_age_ms) + (", asleep" if process.sleeping and process.alive else ""),
         time_text(process.started_at_ms),
     )

@@ -1,6 +1,8 @@
 """What is told as an alarm, and what is not."""
 
-from tools.ring_view.alarms import ALARMING, find_alarms
+import dataclasses
+
+from tools.ring_view.alarms import ALARMING, LOCK_REMOVED, find_alarms
 from tools.ring_view.snapshot import Area, JournalView, LaneView, Process, TableView
 
 PID = 12
@@ -48,6 +50,19 @@ class TestFindAlarms:
         """Who holds a lock and has stopped beating is stuck."""
         rows = [process("worker-0", age_ms=9000)]
         assert list(find_alarms(rows, [], [])) == ["worker-0: holds its lock but has no heartbeat"]
+
+    def test_a_removed_lock_file(self) -> None:
+        """Who lives by its heartbeat had a lock; of the dead nothing is missing."""
+        rows = [
+            dataclasses.replace(process(role, lock_pid=None, age_ms=age_ms), lock_missing=True)
+            for role, age_ms in (("supervisor", 0), ("dispatcher-0", 0), ("worker-0", None))
+        ]
+        assert list(find_alarms(rows, [], [])) == [
+            f"supervisor: {LOCK_REMOVED}",
+            f"dispatcher-0: {LOCK_REMOVED}",
+            "worker-0: not running, though its supervisor is",
+        ]
+        assert "start no second instance of that name; stop this one, then start it again" in LOCK_REMOVED
 
     def test_a_recovery(self) -> None:
         """Who reads a full table as it starts does not beat meanwhile."""

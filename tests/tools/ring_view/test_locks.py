@@ -3,9 +3,12 @@
 import os
 from pathlib import Path
 
+import pytest
+
 from shm import RoleLock
 from tests.tools.ring_view.segments import Filled
-from tools.ring_view.locks import FileKey, parse_locks, read_locks, role_holder
+from tools.ring_view import locks
+from tools.ring_view.locks import FileKey, Lock, parse_locks, read_lock, read_locks
 
 KERNEL_TEXT = """\
 1: OFDLCK ADVISORY  READ -1 00:06:3 0 EOF
@@ -36,20 +39,27 @@ class TestReadLocks:
         assert read_locks(tmp_path / "locks") == {}
 
 
-class TestRoleHolder:
-    """`role_holder`."""
+class TestReadLock:
+    """`read_lock`."""
 
     def test_a_held_role_names_its_process(self, filled: Filled) -> None:
         """The pid that holds a role's lock is found."""
         with RoleLock(filled.instance, "dispatcher-0"):
-            assert role_holder(read_locks(), filled.instance, "dispatcher-0") == os.getpid()
+            assert read_lock(read_locks(), filled.instance, "dispatcher-0") == Lock(os.getpid(), is_missing=False)
 
     def test_a_released_role_has_no_holder(self, filled: Filled) -> None:
         """The lock file stays when a role is given up, and nobody holds it."""
         RoleLock(filled.instance, "dispatcher-0").release()
-        assert role_holder(read_locks(), filled.instance, "dispatcher-0") is None
+        assert read_lock(read_locks(), filled.instance, "dispatcher-0") == Lock(None, is_missing=False)
 
     def test_a_role_never_played_has_no_holder(self, filled: Filled) -> None:
         """Without a lock file nobody holds the role, and none is made by asking."""
-        assert role_holder(read_locks(), filled.instance, "worker-1") is None
+        assert read_lock(read_locks(), filled.instance, "worker-1") == Lock(None, is_missing=True)
         assert not list(filled.file.parent.glob(f"gateway-{filled.instance}.*"))
+
+    def test_a_file_that_can_not_be_looked_at_is_not_missing(
+        self, filled: Filled, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Only what is known to be gone is an alarm."""
+        monkeypatch.setattr(locks, "lock_path", lambda *_: filled.file / "below a file")
+        assert read_lock(read_locks(), filled.instance, "worker-1") == Lock(None, is_missing=False)

@@ -100,6 +100,7 @@ class TestMain:
             main(["--help"])
         shown = capsys.readouterr().out
         assert 'with "~"' in shown
+        assert '"not seen"' in shown
         assert IN_DOCKER in shown
 
     def test_an_incompatible_segment(self, filled: Filled, capsys: Output) -> None:

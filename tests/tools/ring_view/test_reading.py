@@ -7,8 +7,9 @@ from typing import cast
 
 import pytest
 
-from shm import VERSION, Accepted, DispatcherCount, Lane, Member, Phase, RoleLock, WorkerCount
+from shm import VERSION, Accepted, DispatcherCount, Lane, Member, Phase, RoleLock, WorkerCount, lock_path
 from tests.tools.ring_view.segments import Filled
+from tools.ring_view.alarms import LOCK_REMOVED
 from tools.ring_view.locks import Holders, read_locks
 from tools.ring_view.reading import AHEAD_US_MAX, read_lane, read_processes, take_snapshot
 from tools.ring_view.snapshot import Moment, Money, Snapshot
@@ -160,6 +161,18 @@ class TestReadProcesses:
             rows = look(filled, read_locks()).processes
         assert [row.lock_pid for row in rows] == [os.getpid(), None, None, os.getpid()]
         assert [row.alive for row in rows] == [True, False, False, True]
+
+    def test_a_lock_file_that_was_removed(self, filled: Filled) -> None:
+        """Who holds that lock lives by its heart, and it is told; of who never ran there is no file either."""
+        filled.segment.supervisor_counters().begin(os.getpid(), 1000)
+        with roles(filled, "supervisor"):
+            lock_path(filled.instance, "supervisor").unlink()
+            view = take_snapshot(filled.attach(), filled.instance, read_locks(), Moment.now)
+        assert [(row.alive, row.lock_pid, row.lock_missing) for row in view.processes[:2]] == [
+            (True, None, True),
+            (False, None, True),
+        ]
+        assert [alarm for alarm in view.alarms if "was removed" in alarm] == [f"supervisor: {LOCK_REMOVED}"]
 
     @pytest.mark.parametrize(
         ("beat_us", "age_ms"),

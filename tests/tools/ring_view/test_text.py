@@ -193,6 +193,14 @@ class TestSnapshotText:
             "  fallback          0    0.00",
         ]
 
+    @pytest.mark.parametrize(("age_ms", "shown"), [(0, "not seen"), (None, "-")])
+    def test_a_holder_that_can_not_be_seen(self, age_ms: int | None, shown: str) -> None:
+        """From another container a process that lives does not look as if it held no lock."""
+        process = Process("worker-0", 9, "ready", 1, None, age_ms, sleeping=False, counts={})
+        head, row = snapshot_text(snapshot(processes=(process,))).split("PROCESSES\n")[1].splitlines()[:2]
+        end = head.index("lock held by") + len("lock held by")
+        assert row[:end].endswith(f"  {shown}")
+
     def test_alarms_come_before_the_rest(self) -> None:
         """Alarms are marked and can't be overlooked."""
         lines = snapshot_text(snapshot(alarms=("something is wrong",))).splitlines()
