@@ -14,7 +14,13 @@ from tests.simulation.runner import Outcome, run_seed
 TRACE_LINES = 40  # of a failing seed; --seed prints all
 BAR_WIDTH = 30
 NAME_WIDTH = 44
+EXIT_NOT_RUN = 2
 EXIT_INTERRUPTED = 130
+
+EXIT_STATUSES = """\
+exit status: 0 all invariants held and, of many seeds, everything was met; 1 not so; 2 wrong usage, or the output can't
+be written; 130 interrupted
+"""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -30,13 +36,29 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("\nstopped", file=sys.stderr)
         return EXIT_INTERRUPTED
+    except _UnwrittenError as error:
+        print(f"simulate: {error}", file=sys.stderr)
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python writes the rest at its end
+        return EXIT_NOT_RUN
+
+
+class _UnwrittenError(Exception):
+    """The output can't be written, as on a full disk."""
+
+
+def _say(text: str) -> None:
+    """Shows lines. An OSError of the code that is simulated is another matter, and keeps its traceback."""
+    try:
+        print(text, flush=True)
+    except OSError as error:
+        raise _UnwrittenError(f"The output can't be written: {error.strerror or error}.") from error
 
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="simulate",
         description="Runs the gateway's real code in a simulated world full of faults, everything decided by a seed.",
-        epilog="mutations:\n" + "\n".join(f"  {name:28}{describe(name)}" for name in MUTATIONS),
+        epilog=f"{EXIT_STATUSES}\nmutations:\n" + "\n".join(f"  {name:28}{describe(name)}" for name in MUTATIONS),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     which = parser.add_mutually_exclusive_group()
@@ -57,11 +79,11 @@ def _positive(text: str) -> int:
 
 def _replay(seed: int, mutation: str | None) -> int:
     outcome = _trace(seed, mutation)
-    print("\n".join(outcome.trace))
+    _say("\n".join(outcome.trace))
     if outcome.failures:
-        print(f"seed {seed} FAILED: {outcome.failures[0]}")
+        _say(f"seed {seed} FAILED: {outcome.failures[0]}")
         return 1
-    print(f"seed {seed}: all invariants held, {outcome.virtual_s:.1f} s of virtual time")
+    _say(f"seed {seed}: all invariants held, {outcome.virtual_s:.1f} s of virtual time")
     return 0
 
 
@@ -77,31 +99,31 @@ def _campaign(seeds: range, jobs: int, mutation: str | None) -> int:
     bar.end()
     elapsed_s = time.monotonic() - began_s
     _print_coverage(tally)
-    print(
+    _say(
         f"{tally.seeds} seeds in {elapsed_s:.0f} s ({tally.seeds / elapsed_s:.0f} a second), {tally.virtual_s:.0f} s "
         f"of virtual time, {tally.summaries} summaries compared, {len(tally.failures)} seeds failed"
     )
     for failure in sorted(tally.failures):
-        print(f"  seed {failure.seed}: {failure.reason[:200]}")
+        _say(f"  seed {failure.seed}: {failure.reason[:200]}")
     if tally.failures:
         first = min(tally.failures)
-        print(f"the end of seed {first.seed} (all of it: tools/simulate --seed {first.seed}):")
-        print("\n".join(_trace(first.seed, mutation).trace[-TRACE_LINES:]))
+        _say(f"the end of seed {first.seed} (all of it: tools/simulate --seed {first.seed}):")
+        _say("\n".join(_trace(first.seed, mutation).trace[-TRACE_LINES:]))
         return 1
     missing = tally.coverage.missing()
     if missing:
-        print(f"never met, so nothing is known about: {', '.join(missing)}")
+        _say(f"never met, so nothing is known about: {', '.join(missing)}")
         if tally.seeds < SEEDS_ENOUGH:
-            print(f"that is chance with so few seeds; {SEEDS_ENOUGH} meet everything")
+            _say(f"that is chance with so few seeds; {SEEDS_ENOUGH} meet everything")
         return 1
     return 0
 
 
 def _print_coverage(tally: Tally) -> None:
     for name, count in tally.coverage.rows():
-        print(f"{name:{NAME_WIDTH}} {count:>10}")
+        _say(f"{name:{NAME_WIDTH}} {count:>10}")
     for name, count in sorted(tally.coverage.exceptions.items()):
-        print(f"known exception: {name} {count:>10}")
+        _say(f"known exception: {name} {count:>10}")
 
 
 class _Bar:

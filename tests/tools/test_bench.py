@@ -25,3 +25,12 @@ class TestBench:
         done = subprocess.run([sys.executable, BENCH, *words], check=False, capture_output=True, text=True)
         assert (done.returncode, done.stderr) == (2, "")
         assert done.stdout.endswith("bench: nonsense is not an http:// address.\n")
+
+    def test_a_full_disk(self) -> None:
+        """One sentence and exit status 2, no traceback, also as the process ends."""
+        with Path("/dev/full").open("w") as full:
+            words = ["saturate", "--target", "http://127.0.0.1:1"]
+            done = subprocess.run(
+                [sys.executable, BENCH, *words], check=False, stdout=full, stderr=subprocess.PIPE, text=True
+            )
+        assert (done.returncode, done.stderr) == (2, "bench: The output can't be written: No space left on device.\n")

@@ -75,6 +75,21 @@ class TestSimulate:
             )
         assert (result.returncode, result.stderr) == (-signal.SIGPIPE, b"")
 
+    @pytest.mark.parametrize("arguments", [["--seed", "3"], ["--seeds", "2"]])
+    def test_a_full_disk(self, arguments: list[str]) -> None:
+        """One sentence and exit status 2, no traceback, also as the process ends; 1 would mean a broken rule."""
+        with Path("/dev/full").open("w") as full:
+            result = subprocess.run(
+                [sys.executable, PROGRAM, *arguments],
+                stdout=full,
+                stderr=subprocess.PIPE,
+                text=True,
+                check=False,
+                timeout=120,
+            )
+        said = "simulate: The output can't be written: No space left on device.\n"
+        assert (result.returncode, result.stderr) == (2, said)
+
     @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
     def test_stops_when_told(self, number: signal.Signals) -> None:
         """Ctrl-C ends it soon, without a traceback, and its processes too; so does SIGTERM. Killed, it leaves none."""

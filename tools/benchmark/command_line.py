@@ -12,7 +12,7 @@ from tools.benchmark import drain, saturate, soak, stopping, summary, targets
 from tools.benchmark import scenario as scenarios
 from tools.benchmark.choices import processors_of, scenario_of, targets_of
 from tools.benchmark.endpoints import TOKEN
-from tools.benchmark.errors import BenchError, UnreadError
+from tools.benchmark.errors import BenchError, UnreadError, UnwrittenError
 from tools.benchmark.openrun import Setup
 from tools.benchmark.outcome import Outcome
 from tools.benchmark.progress import Screen
@@ -52,7 +52,7 @@ payments at a constant rate that does not depend on the answers, by a generator 
   soak        300/s for an hour, after a million payments: does memory grow
 
 Ends with 0 if all is well, 1 if the gateway refused, lost, doubled or misreported anything or a container ended, 2 if
-it can't be run. Missed goals are reported but don't change the exit status."""
+it can't be run or its output can't be written. Missed goals are reported but don't change the exit status."""
 
 
 def parser() -> argparse.ArgumentParser:
@@ -175,12 +175,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return _to_its_end(options, Screen(sys.stdout))
     except UnreadError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python writes the rest at its end
-        return EXIT_INTERRUPTED
+        status = EXIT_INTERRUPTED
+    except UnwrittenError as error:
+        print(f"bench: {error}", file=sys.stderr)
+        status = EXIT_NOT_RUN
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python writes the rest at its end
+    return status
 
 
 def _to_its_end(options: argparse.Namespace, screen: Screen) -> int:
-    """Carry out the command; an error becomes a message. Raises UnreadError."""
+    """Carry out the command; an error becomes a message. Raises UnreadError, UnwrittenError."""
     try:
         return _bench(options, screen)
     except BenchError as error:

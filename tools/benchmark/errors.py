@@ -7,6 +7,7 @@ BenchError
   DockerError         docker or compose is missing, or refused
   GeneratorError      the load generator (k6, or the bench's own) is missing, could not start, or gave up
 UnreadError           nobody reads the output any more
+UnwrittenError        the output can't be written
 """
 
 
@@ -36,3 +37,7 @@ class GeneratorError(BenchError):
 
 class UnreadError(Exception):
     """The reader of the output has gone, as in `bench preview | head`; never shown."""
+
+
+class UnwrittenError(Exception):
+    """The output can't be written, as on a full disk; told on stderr. No BenchError: those go to the output."""

@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable
 from typing import TextIO
 
-from tools.benchmark.errors import UnreadError
+from tools.benchmark.errors import UnreadError, UnwrittenError
 from tools.benchmark.generator import Progress
 from tools.benchmark.scenario import Scenario
 
@@ -27,7 +27,9 @@ def line_of(scenario: Scenario, progress: Progress, *, since_start_s: float, sta
 
 
 class Screen:
-    """Writes lines that stay, and one that is replaced, to a stream. Raises UnreadError if nobody reads it any more.
+    """Writes lines that stay, and one that is replaced, to a stream.
+
+    Raises UnreadError if nobody reads it any more, UnwrittenError if it can't be written.
 
     Args:
         stream: where to write.
@@ -68,3 +70,5 @@ class Screen:
             self._stream.flush()
         except BrokenPipeError as error:
             raise UnreadError("nobody reads any more") from error
+        except OSError as error:
+            raise UnwrittenError(f"The output can't be written: {error.strerror or error}.") from error

@@ -1,12 +1,15 @@
 """What the user sees: lines that stay, and under them a status line that is overwritten."""
 
+import errno
 import os
 import shutil
 import sys
 from collections.abc import Callable
 from typing import TextIO
 
-from tools.launcher.errors import Stop
+from tools.launcher.errors import LaunchError, Stop
+
+UNREAD = {errno.EPIPE, errno.EIO}  # a pipe without a reader, a terminal that is closed
 
 
 class Screen:
@@ -26,6 +29,7 @@ class Screen:
         self._columns = columns
         self._status = ""
         self._is_gone = False
+        self._reason: str | None = None  # why it can't be written; None also if nobody reads it
 
     def say(self, text: str) -> None:
         """Writes lines that stay."""
@@ -42,7 +46,11 @@ class Screen:
         self._status = status
 
     def check(self) -> None:
-        """Raises Stop if nobody reads this any more (`tools/run | head`, a closed terminal)."""
+        """Raises Stop if nobody reads this any more (`tools/run | head`, a closed terminal), LaunchError if the disk is
+        full.
+        """
+        if self._reason is not None:
+            raise LaunchError(f"the output can't be written: {self._reason}")
         if self._is_gone:
             raise Stop
 
@@ -52,8 +60,9 @@ class Screen:
         try:
             self._out.write(text)
             self._out.flush()
-        except OSError:
+        except OSError as error:
             self._is_gone = True
+            self._reason = None if error.errno in UNREAD else error.strerror or str(error)
             _silence(self._out)
 
 

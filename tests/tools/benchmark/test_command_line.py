@@ -110,6 +110,16 @@ class TestMain:
             pipe.write("still open\n")
             pipe.flush()
 
+    def test_a_full_disk_is_two(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """One sentence on stderr, whether a line is shown or the reason why it can't be run; 1 is for the gateway."""
+        with Path("/dev/full").open("w") as full:
+            monkeypatch.setattr(sys, "stdout", full)
+            path = str(tmp_path / "result.json")
+            assert main(["saturate", "--target", f"http://127.0.0.1:{free_port()}", "--json", path]) == 2
+        assert capsys.readouterr().err == "bench: The output can't be written: No space left on device.\n"
+
     def test_what_can_not_be_run_is_two(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         """A sentence instead of a traceback."""
         path = str(tmp_path / "result.json")

@@ -1,5 +1,6 @@
 """Tests of tools/launcher/screen.py."""
 
+import errno
 import io
 import os
 from pathlib import Path
@@ -7,7 +8,7 @@ from typing import NoReturn
 
 import pytest
 
-from tools.launcher.errors import Stop
+from tools.launcher.errors import LaunchError, Stop
 from tools.launcher.screen import Screen, this_screen
 
 
@@ -16,7 +17,7 @@ class Gone(io.StringIO):
 
     def flush(self) -> NoReturn:
         """As the system says it."""
-        raise BrokenPipeError
+        raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
 
 
 class TestScreen:
@@ -56,6 +57,14 @@ class TestScreen:
         screen.say("stopping")
         with pytest.raises(Stop):
             screen.check()
+
+    def test_a_full_disk(self) -> None:
+        """That ends the run with a sentence, not as if somebody had wanted it to end."""
+        with Path("/dev/full").open("w") as full:
+            screen = Screen(full, is_live=False)
+            screen.say("hello")
+            with pytest.raises(LaunchError, match="the output can't be written: No space left on device"):
+                screen.check()
 
     def test_a_real_stream_is_silenced(self, tmp_path: Path) -> None:
         """What it still holds is not tried again when the process ends."""
