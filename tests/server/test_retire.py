@@ -96,7 +96,7 @@ class TestTable:
     """What is shown."""
 
     def test_every_member(self) -> None:
-        """One per line, in columns; of one that Redis has nothing of only the name. After its clock was set back: "?"."""
+        """One per line, in columns; of one that Redis has nothing of only the name; "?": its clock was set back."""
         lines = table([DEAD, DEAD._replace(silent_ms=-1), Row("aa.0", None, 0, {})]).splitlines()
         assert [line.split() for line in lines] == [
             ["MEMBER", "LAST", "SEEN", "SAID", "GOODBYE", "DEFAULT", "FALLBACK", "UNKNOWN"],
