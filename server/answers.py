@@ -1,7 +1,7 @@
-"""What the gateway says, as ready ASGI messages and exact JSON. Pure.
+"""The gateway's answers, as ready ASGI messages and exact JSON. Pure.
 
-An `Answer` that depends on nothing in the request is built once and sent many times. Money goes out as it is kept, in
-whole cents, written as a decimal with two digits: no float is made of it.
+An `Answer` that depends on nothing in the request is built once and sent many times. Amounts are kept in whole cents
+and written as decimals with two digits; they never become floats.
 """
 
 from collections.abc import Iterable
@@ -24,7 +24,7 @@ class Answer:
     Args:
         status: HTTP status code.
         content: the body; empty for none.
-        content_type: said only if there is a body.
+        content_type: sent only if there is a body.
         headers: further headers, names in lower case.
     """
 
@@ -54,7 +54,7 @@ class Answer:
 
 
 def summary_json(summary: Summary) -> bytes:
-    """The body of a summary; `unknown` and `resolution` are there only if there is something to say."""
+    """The body of a summary; `unknown` is left out if it is 0, `resolution` if it is None."""
     extra = b""
     if summary.unknown:
         extra += b',"unknown":%d' % summary.unknown
@@ -64,7 +64,7 @@ def summary_json(summary: Summary) -> bytes:
 
 
 def status_json(correlation_id: bytes, status: PaymentStatus) -> bytes:
-    """The body that says where a payment stands; `processor` and `requestedAt` only if there are any."""
+    """The body that says where a payment stands; `processor` and `requestedAt` are left out if they are None."""
     content: dict[str, object] = {
         "correlationId": format_id(correlation_id),
         "amount": orjson.Fragment(format_cents(status.amount_cents)),

@@ -1,12 +1,11 @@
-"""The door: HTTP to payments and back, in Starlette. Thin: what is right or wrong is decided in the files it imports.
+"""The HTTP endpoints, in Starlette. Thin: what is right or wrong is decided in the files it imports.
 
-Every endpoint is an ASGI application that sends one `Answer`. Errors that are raised become answers in one place,
-`answer_to_error`; a refusal that is known at once is sent as it is. `POST /payments` comes here in its unusual forms,
-and in the usual one only if `server/shortcut.py` does not take it; it makes no request object and looks at each header
-once.
+Every endpoint is an ASGI application that sends one `Answer`. A refusal that an endpoint knows at once is sent as it
+is; raised errors become answers in one place, `answer_to_error`. A `POST /payments` comes here only if
+`server/shortcut.py` has not taken it; its endpoint makes no request object and looks at each header once.
 
-Starlette's two error layers are replaced by one (`_Answering`): they wrap `send` twice more for every request, and log
-an unexpected error once while the server logs it again. The router, routes and errors are Starlette's.
+Starlette's two error layers are replaced by one (`_ErrorLayer`): they would wrap `send` twice for every request, and
+log an unexpected error that the server logs again. The router, routes and errors are Starlette's.
 """
 
 import logging
@@ -65,8 +64,8 @@ class PaymentGate(Protocol):
         """Commits a payment to its lane, or says why not."""
 
     def find(self, correlation_id: bytes) -> PaymentStatus | None:
-        """The payment taken first under this id; None if never seen or forgotten. Raises LookupUnavailable if that
-        can't be told.
+        """Where the payment taken first under this id stands; None if it was never seen or is forgotten. Raises
+        LookupUnavailable if that can't be told.
         """
 
     def may_look_up(self) -> bool:
@@ -101,8 +100,8 @@ def build_app(gate: PaymentGate, totals: TotalsReader, *, amount_cents_max: int,
             Route("/purge-payments", _Purge(totals) if purge_enabled else PURGE_OFF, methods=["POST"]),
         ]
     )
-    app.router.redirect_slashes = False  # one path, one spelling
-    app.middleware_stack = _Answering(app.router)
+    app.router.redirect_slashes = False  # each path has one spelling
+    app.middleware_stack = _ErrorLayer(app.router)
     return app
 
 
@@ -124,21 +123,21 @@ def answer_to_error(error: Exception) -> Answer | None:
             return None
 
 
-class _Answering:
-    """Turns what the endpoints and the router raise into answers; logs what was not foreseen, once.
+class _ErrorLayer:
+    """Turns the errors that endpoints and the router raise into answers; logs unforeseen ones, once.
 
-    Errors are raised before an answer is begun: whatever can fail is done by then. Should sending itself fail, the
-    server sees a second start, raises, and closes the connection.
+    They raise before they begin an answer, as all that can fail is done by then. Should sending itself fail, the server
+    is given the start of a second answer, raises, and closes the connection.
     """
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if b"%" in scope.get("raw_path", b""):  # one path, one spelling: HAProxy goes by it
+        if b"%" in scope.get("raw_path", b""):  # each path has one spelling, the one that HAProxy knows
             await NOT_FOUND(scope, receive, send)
             return
-        if _is_upgrade_with_body(scope):  # the parser takes the body for what the other protocol says
+        if _is_upgrade_with_body(scope):  # the parser takes the body for data of the other protocol
             await UPGRADE(scope, receive, send)
             return
         try:
@@ -173,11 +172,11 @@ class _TakePayment:
             if name == b"content-type" and value != b"application/json" and not is_json_type(value):
                 await NOT_JSON(scope, receive, send)
                 return
-            if name == b"content-length" and int(value.lstrip(b"0")[:9] or b"0") > BODY_BYTES_MAX:  # it may be long
+            if name == b"content-length" and int(value.lstrip(b"0")[:9] or b"0") > BODY_BYTES_MAX:  # may be very long
                 raise body_too_long()
         message = await receive()
         if message["type"] != "http.request" or message.get("more_body", False):
-            body = await _body_of(message, receive)
+            body = await _read_body(message, receive)
             if body is None:
                 return
         else:
@@ -236,12 +235,12 @@ class _TellHealth:
 
 
 def is_json_type(content_type: bytes) -> bool:
-    """Whether a Content-Type's value names JSON, with whatever parameters; an empty one names nothing, so it passes."""
+    """Whether the value of a Content-Type names JSON, with any parameters. An empty one passes: it names no type."""
     return not content_type.strip() or _JSON_TYPE.fullmatch(content_type) is not None
 
 
-async def _body_of(message: Message, receive: Receive) -> bytes | None:
-    """A body that comes in pieces, read no further than the first byte too many; None if the client went away."""
+async def _read_body(message: Message, receive: Receive) -> bytes | None:
+    """Reads a body that comes in pieces, until it ends or is too long; None if the client went away."""
     body: bytes = b""
     while message["type"] == "http.request":
         body += message.get("body", b"")

@@ -1,14 +1,14 @@
-"""A request's body becomes a payment or a refusal that says what is wrong. Pure: bytes in, values out.
+"""Turns a request's body into a payment, or a refusal that says what is wrong. Pure: bytes in, values out.
 
 Two parsers, one answer. Nearly every body has the one shape that JSON encoders give `{"correlationId", "amount"}`; a
-compiled pattern checks and reads that in one pass. Whatever the pattern does not match, and whatever it matches but is
-not payable, goes to the full parser, which alone refuses. So the fast one can only ever agree; a property test holds
-both to the same answer on all it accepts.
+compiled pattern checks and reads it in one pass. A body that the pattern does not match, or that it matches but is not
+payable, goes to the full parser; only that one refuses. So they can't disagree about a refusal, and a property test
+holds both to the same payment for all that the fast one accepts.
 
 What is refused, and how (RFC 9110 for the codes):
 
 * 400, the body is not a JSON text as RFC 8259 asks of interoperable ones: strict UTF-8, no NaN or Infinity, no member
-  name twice in one object (at any depth: parsers differ in which one they take), not nested beyond reason;
+  name twice in one object (at any depth: parsers differ in which of the two they take), not nested beyond reason;
 * 413, longer than `BODY_BYTES_MAX`;
 * 422, JSON, but no payment: not an object, a member missing or of another kind, an id that is no UUID, an amount that
   is not above zero, has more than two decimals or is beyond the limit. Unknown members are ignored.
@@ -34,7 +34,7 @@ BODY_BYTES_MAX: Final = 1024
 
 Payment = tuple[bytes, int]
 """A payment as a client asked for it: the 16 bytes of the UUID, so upper and lower case are one id, and the amount in
-cents, above zero and at most the configured limit. Plain, as one is made per request.
+cents, above zero and at most the configured limit. A plain tuple, as one is made per request.
 """
 
 
@@ -54,10 +54,10 @@ class PaymentStatus(NamedTuple):
     Args:
         state: accepted, waiting, sending, unknown, settled, duplicate or refused.
         amount_cents: of the payment taken first.
-        processor: name of the one it was last sent to, or is stored at; None without an attempt, and while it waits for
-            the next.
+        processor: name of the one it was last sent to, or is stored at; None before the first attempt, and while it
+            waits for another.
         requested_at_ms: of that attempt, ms UTC; None without one, and of a duplicate (the time stored there is
-            another's).
+            another payment's).
         accepted_at_us: when it was accepted, µs UTC.
         conflicts: how many payments with this id and another amount got a 202 since and were dropped.
     """
@@ -91,13 +91,13 @@ def parse_payment(body: bytes, amount_cents_max: int) -> Payment:
         amount_cents_max: greatest amount taken, in cents.
 
     Raises:
-        RequestRefused: there is none; the status and the sentence to answer with.
+        RequestRefused: it asks for none; the error has the status and the sentence to answer with.
     """
     return parse_fixed_shape(body, amount_cents_max) or parse_any_shape(body, amount_cents_max)
 
 
 def parse_fixed_shape(body: bytes, amount_cents_max: int) -> Payment | None:
-    """The payment, if the body has the usual shape and is payable; else None, which refuses nothing."""
+    """The payment, if the body has the usual shape and is payable; else None, which is not a refusal."""
     match = _FIXED_SHAPE.fullmatch(body)
     if match is None:
         return None
@@ -138,7 +138,7 @@ def parse_correlation_id(text: str) -> bytes:
 
 
 def body_too_long() -> RequestRefused:
-    """Makes the 413, for whoever sees the length to raise: of the body, or announced before it."""
+    """The 413, to be raised by whoever sees that the body is too long, or is announced to be."""
     return RequestRefused(
         HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"The body is longer than {BODY_BYTES_MAX} bytes, the most that is read."
     )
@@ -187,7 +187,7 @@ def _refuse(detail: str) -> Never:
 
 def _cents_of(number: str, cents_max: int) -> int:
     """The value of a JSON number in cents, exactly; 422 if it is no amount."""
-    cents = parse_cents(number)  # no ValueError: a body of 1,024 bytes has no exponent of thousands
+    cents = parse_cents(number)  # no ValueError: in 1,024 bytes no exponent has thousands of digits
     if number.startswith("-") or cents == 0:
         _refuse("amount must be greater than 0.")
     if cents is None:

@@ -1,8 +1,8 @@
-"""What the gateway answers when something is wrong, as RFC 9457 problems; and the one table from what became of a
-payment at the door to its answer.
+"""The gateway's answers when something is wrong, as RFC 9457 problems; and the only table from an `Acceptance` to its
+answer.
 
-They are told apart by their status and read by people by their `detail`, one sentence; there are no further `type`s, so
-it is `about:blank` and the title is the status's own name (RFC 9457 section 4.2.1). Those that never vary are built
+Programs tell problems apart by their status, people by their `detail`, one sentence. No `type`s are defined, so `type`
+is `about:blank` and the title is the status's own name (RFC 9457 section 4.2.1). Problems that never vary are built
 once, below.
 """
 
@@ -19,10 +19,10 @@ from server.payments import Acceptance
 PROBLEM_JSON: Final = b"application/problem+json"
 
 RETRY_AFTER_S: Final = 1
-"""When to ask again what could not be answered now, in seconds: the smallest value that asks for a pause."""
+"""After how many seconds to send a request again that failed for now: the smallest value that asks for a pause."""
 
 PROBLEMS_MAX: Final = 256
-"""Problems kept ready. Sentences are few; only those that quote a position or a reason vary, so this bounds them."""
+"""How many problems are cached. Few are needed, but those whose sentences quote a position or a reason vary."""
 
 # RFC 9110's names; http.HTTPStatus has older ones before Python 3.13.
 _TITLES: Final = {
@@ -48,7 +48,7 @@ def problem(status: int, detail: str, headers: Headers = ()) -> Answer:
 
 
 def passing_problem(status: int, detail: str) -> Answer:
-    """A problem that passes by itself, and says with `Retry-After` when to ask again."""
+    """A problem that passes by itself; `Retry-After` says when to send the request again."""
     return problem(status, detail, ((b"retry-after", b"%d" % RETRY_AFTER_S),))
 
 

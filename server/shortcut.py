@@ -1,14 +1,20 @@
-"""The usual payment in one step: uvicorn's own protocol, with a shortcut before it for `POST /payments` as HAProxy and
-most clients send it.
+"""The usual payment in one step: uvicorn's own protocol, preceded by a shortcut for `POST /payments` in the form that
+HAProxy and most clients send.
 
-A request takes the shortcut if it came whole in one piece, on a connection with nothing else under way, with one
-Content-Length, the Content-Type application/json, exactly so, or none, no header that changes how it is to be read, and
-a body that the fixed-shape parser takes for a payment. It is then handed to the gate and answered in one write.
-Everything else, every refusal included, goes the ordinary way through uvicorn and Starlette, which remain the
-reference: a test holds both to the same answers, byte for byte. (One exception: what is not HTTP is refused in our
-words, after the answers to what came before it; uvicorn by itself does so at once, in its own.)
-Why: most of what an accepted payment costs there is spent on objects that nobody looks at, and on a machine that is not
-busy, code that does not run is the only code that need not be fetched into the processor's caches first.
+A request takes the shortcut if
+
+* it came whole, in one piece, on a connection with nothing else under way, whose client reads its answers;
+* it has one Content-Length, and its Content-Type is exactly application/json or missing;
+* no header field changes how it is to be read; and
+* the fixed-shape parser finds a payment in its body.
+
+It is then handed to the gate and answered in one write. Every other request, also each that is malformed, goes the
+ordinary way through uvicorn and Starlette, which remain the reference: a test holds both to the same answers, byte for
+byte. (One exception: input that is not HTTP is refused with our own answer, once the requests before it are answered;
+uvicorn by itself would refuse it at once, with its own answer.)
+
+Why: on the ordinary way most of the cost of an accepted payment is spent on objects that nobody looks at. And on a
+machine that is not busy, code must be fetched into the CPU's caches again for each payment, unless it does not run.
 """
 
 import asyncio
@@ -27,7 +33,8 @@ from server.problems import ANSWER_BY_ACCEPTANCE, NOT_HTTP
 
 _END_OF_HEAD: Final = b"\r\n\r\n"
 _HEAD: Final = re.compile(rb"POST /payments HTTP/1\.1(?:\r\n[!#-'*+.0-9A-Z^-z|~-]+:[\t -~]*)*")
-"""Request line and header fields as RFC 9112 wants them: what is folded, bare or beyond ASCII is for a full parser."""
+"""Request line and header fields as RFC 9112 wants them. Folded fields, bare CR or LF, and bytes beyond ASCII are left
+to the full parser."""
 
 _DECISIVE_FIELDS: Final = re.compile(
     rb"\r\n(content-length|content-type|connection|expect|proxy-connection|transfer-encoding|upgrade):[ \t]*([^\r]*)",
@@ -41,10 +48,12 @@ HEAD_BYTES_MAX: Final = 2500
 """Over HAProxy's limit of 2,200; what is remembered of heads stays below a megabyte."""
 
 BESIDE_BODY_BYTES_MAX: Final = 65_536
-"""Of a request whose head or trailers do not end; only without HAProxy, which has a limit of its own."""
+"""At most so many bytes of head and trailers, after the first piece of a request; then its connection is closed. Needed
+only without HAProxy, which has a limit of its own."""
 
 HEADS_REMEMBERED: Final = 256
-"""Heads differ by client and by the number of digits in the body: with one seen before, nothing is left to be read."""
+"""How many heads are cached. They differ by client and by the number of digits in the body: most were seen before, and
+are not read again."""
 
 
 def usual_body(data: bytes) -> bytes | None:
@@ -58,7 +67,7 @@ def usual_body(data: bytes) -> bytes | None:
 
 @lru_cache(maxsize=HEADS_REMEMBERED)
 def _body_length(head: bytes) -> int | None:
-    """How long the body is, by a usual head; None for any other, and for a body that is too long."""
+    """The body's length according to a usual head; None if the head is not usual, or the body too long."""
     if _HEAD.fullmatch(head) is None:
         return None
     length: int | None = None
@@ -79,13 +88,13 @@ def on_the_wire(answer: Answer) -> bytes:
 
 _ANSWERS: Final = {acceptance: on_the_wire(answer) for acceptance, answer in ANSWER_BY_ACCEPTANCE.items()}
 _ACCEPTED: Final = _ANSWERS[Acceptance.ACCEPTED]
-"""The usual one is compared first: the hash of an enum's member is a call into Python."""
+"""The usual answer, chosen by a comparison: to look it up, the enum member must be hashed, a call into Python."""
 _NOT_HTTP: Final = on_the_wire(NOT_HTTP)
 
 
-class _ReadsWhenAnswered(FlowControl):
-    """Reads on once all that was read is answered, or being answered. uvicorn's own reads on with each answer: every
-    piece holds thousands of short requests, and they would gather without a bound.
+class _PipelineFlowControl(FlowControl):
+    """Resumes reading only when all requests read so far are answered or being answered. uvicorn's own flow control
+    resumes after each answer; as one piece may hold thousands of short requests, they would gather without bound.
     """
 
     def __init__(self, protocol: HttpToolsProtocol) -> None:
@@ -93,7 +102,7 @@ class _ReadsWhenAnswered(FlowControl):
         self._pipeline = protocol.pipeline
 
     def resume_reading(self) -> None:
-        """Reads on, unless requests wait for their turn."""
+        """Resumes reading, unless requests wait in the pipeline."""
         if not self._pipeline:
             super().resume_reading()
 
@@ -108,24 +117,24 @@ class ShortcutProtocol(HttpToolsProtocol):
 
     gate: PaymentGate
     amount_cents_max: int
-    _in_message = False  # whether the parser has a part of a request
-    _in_head = False  # the same of its head
-    _beside_body_bytes = 0  # of that request, in head and trailers, beyond its first piece
-    _used = False  # since the idle timer last looked
+    _in_message = False  # the parser has a part of a request
+    _in_head = False  # the parser has a part of a request's head
+    _beside_body_bytes = 0  # of that request's head and trailers, after its first piece
+    _received = False  # something came since the idle timer last fired
     _idle_timer: asyncio.TimerHandle | None = None
-    _is_to_refuse = False  # once what came whole before is answered
+    _refusal_is_due = False  # what came is not HTTP; refused once the whole requests before it are answered
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
-        """Begins to watch: a client that says nothing at first is waited for as long as between two requests."""
+        """Starts the idle timer: a client may be silent before its first request as long as between two requests."""
         super().connection_made(transport)
-        self.flow = _ReadsWhenAnswered(self)
-        self._watch_idleness()
+        self.flow = _PipelineFlowControl(self)
+        self._set_idle_timer()
 
     def data_received(self, data: bytes) -> None:
         """Takes the shortcut if the request and the connection allow it."""
-        self._used = True
-        if self._is_to_refuse:
-            return  # the refusal waits for its turn, and nothing behind what is not HTTP can be read
+        self._received = True
+        if self._refusal_is_due:
+            return  # the refusal waits for its turn; nothing that follows what is not HTTP can be read
         cycle: RequestResponseCycle | None = self.cycle  # uvicorn's type leaves out that there is none at first
         is_free = (cycle is None or cycle.response_complete) and not self._in_message
         if is_free and not self.flow.write_paused:
@@ -149,7 +158,7 @@ class ShortcutProtocol(HttpToolsProtocol):
         super().on_message_begin()
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Passes a header field on, unless it is a trailer: whether those came in time for the answer is chance."""
+        """Passes a header field on, unless it is a trailer: it would be chance whether it came before the answer."""
         if self._in_head:
             super().on_header(name, value)
 
@@ -157,38 +166,38 @@ class ShortcutProtocol(HttpToolsProtocol):
         """Notes that the parser was given a whole head."""
         self._in_head = False
         super().on_headers_complete()
-        if self.parser.should_upgrade():  # what follows is not read: the connection ends with the answer
+        if self.parser.should_upgrade():  # nothing that follows is read: the connection ends with the answer
             self.cycle.keep_alive = False
 
     def on_body(self, body: bytes) -> None:
-        """Passes a part of the body on; its length is what the application looks at."""
+        """Passes a part of the body on, uncounted here: the application bounds the body's length."""
         self._beside_body_bytes -= len(body)
         super().on_body(body)
 
     def on_message_complete(self) -> None:
         """Notes that the parser was given a whole request."""
         self._in_message = False
-        if not self.parser.should_keep_alive():  # also by a trailer: from now on the parser passes over all that comes
+        if not self.parser.should_keep_alive():  # a trailer may say so too; the parser ignores all that comes then
             self.cycle.keep_alive = False
             if self.cycle.response_complete:
                 self.transport.close()
         super().on_message_complete()
 
     def send_400_response(self, msg: str) -> None:  # noqa: ARG002  the answer is in our own words
-        """Refuses what is not HTTP, after the answers to what came whole before it: that may have been accepted."""
+        """Refuses what is not HTTP, once the whole requests before it are answered: they may be accepted payments."""
         if self.pipeline and self.cycle.more_body:
-            self.pipeline.popleft()  # the newest, which is the bad one; the one before it is still being answered
-            self._is_to_refuse = True
+            self.pipeline.popleft()  # the newest request, which is the malformed one; an earlier is being answered
+            self._refusal_is_due = True
         elif self._is_answering() and not self.cycle.more_body:
-            self._is_to_refuse = True
+            self._refusal_is_due = True
         else:
             self._refuse()
 
     def on_response_complete(self) -> None:
-        """Begins, as an answer has been written, the next request in line, or the refusal that is due."""
+        """After an answer, begins the next request in the pipeline, or sends the refusal that is due."""
         is_last = not self.pipeline
         super().on_response_complete()
-        if is_last and self._is_to_refuse and not self.transport.is_closing():
+        if is_last and self._refusal_is_due and not self.transport.is_closing():
             self._refuse()
 
     def _refuse(self) -> None:
@@ -199,22 +208,22 @@ class ShortcutProtocol(HttpToolsProtocol):
         cycle: RequestResponseCycle | None = self.cycle
         return cycle is not None and not cycle.response_complete
 
-    def _watch_idleness(self) -> None:
-        """Looks now and then whether anything came, instead of a timer armed and cancelled per request."""
+    def _set_idle_timer(self) -> None:
+        """One timer that looks now and then whether anything came, instead of one armed and cancelled per request."""
         self._idle_timer = self.loop.call_later(self.timeout_keep_alive, self._close_if_idle)
 
     def _close_if_idle(self) -> None:
         self._idle_timer = None
-        if self.flow.write_paused and not self._used:
-            self.transport.abort()  # it takes none of its answers
-        elif self._used or (self._is_answering() and not self._in_message):
-            self._used = False
-            self._watch_idleness()
+        if self.flow.write_paused and not self._received:
+            self.transport.abort()  # its client reads none of the answers
+        elif self._received or (self._is_answering() and not self._in_message):
+            self._received = False
+            self._set_idle_timer()
         else:
             self.transport.close()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Ends the watch with the connection."""
+        """Cancels the idle timer."""
         if self._idle_timer is not None:
             self._idle_timer.cancel()
         super().connection_lost(exc)

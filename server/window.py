@@ -12,11 +12,11 @@ from server.errors import RequestRefused
 from server.notation import parse_instant
 
 FIELDS_MAX: Final = 16
-"""Parameters looked through in a query string; two are known, others are ignored, so more is a mistake."""
+"""Most parameters in a query string: two are known and others ignored, so more than this is a mistake."""
 
 
 class Window(NamedTuple):
-    """Both ends of a window in milliseconds since 1970 UTC, both included; None is no end.
+    """Both ends of a window in milliseconds since 1970 UTC, both included; None: open at that end.
 
     Instants before 1970 are negative. `from_ms` > `to_ms` is an empty window.
     """
@@ -26,7 +26,7 @@ class Window(NamedTuple):
 
 
 def parse_window(query_string: bytes) -> Window:
-    """The window that a query string's `from` and `to` say; other parameters are ignored.
+    """The window that a query string's `from` and `to` give; other parameters are ignored.
 
     Args:
         query_string: as it arrived, percent-encoded.

@@ -253,7 +253,7 @@ class TestSameAnswers:
         refused: list[str] = []
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(ShortcutProtocol, "_refuse", lambda _: refused.append("now"))
-            patch.setattr(ShortcutProtocol, "_is_to_refuse", True)
+            patch.setattr(ShortcutProtocol, "_refusal_is_due", True)
             instance = protocol.__new__(protocol)
             instance.data_received(b"more")
         assert refused == []
