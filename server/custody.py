@@ -1,8 +1,8 @@
 """Every payment in one dispatcher's care: table, journal and index kept in step. Shared memory only, no I/O.
 
-What may happen to a payment, and what a crash leaves, is the table in `shm/states.py`; each method that changes a
-payment's state is one step in it. The order of stores is the point: an attempt is written down before it is made, and
-the journal's record, which is the end, comes before the slot's state.
+The table in `shm/states.py` says what may happen to a payment, and what a crash leaves; each method that changes a
+payment's state is one step in it. The order of stores matters: an attempt is written down before it is made, and the
+journal record, with which a payment ends, is stored before the slot's state.
 """
 
 from collections import deque
@@ -28,10 +28,9 @@ from shm import (
     recover,
 )
 
-IN_FRONT_ATTEMPTS_MAX = 16  # so many probes take some 7 s: in most outages the dearer one has it by then
-FOLD_BATCH_MAX = 64  # one base commit for so many records: under half a millisecond at once
-FOLD_PART = 16  # and at most one in so many of the journal's records: the rest stays remembered
-
+IN_FRONT_ATTEMPTS_MAX = 16  # so many probes take some 7 s: in most outages the dearer processor has taken it
+FOLD_BATCH_MAX = 64  # records folded with one commit of the base: they take under half a millisecond
+FOLD_PART = 16  # and at most a sixteenth of the journal at once: the rest stays remembered
 
 _COUNTED_ENDS = {Kind.DUPLICATE: DispatcherCount.DUPLICATES, Kind.REFUSED: DispatcherCount.REFUSED}
 _COUNTED_SETTLED = (DispatcherCount.SETTLED_DEFAULT, DispatcherCount.SETTLED_FALLBACK)
@@ -42,20 +41,21 @@ class Custody:
 
     Args:
         lanes: one per web worker.
-        table: the dispatcher's, its role's lock being held.
+        table: the dispatcher's; its role's lock is held.
         journal: the dispatcher's.
         counters: its row.
         on_change: called with the requestedAt (ms UTC) of a payment that ended or became unknown: to be published.
 
     Attributes:
-        before_forgetting: called, until it returns False, before ended payments are forgotten, to take any copies of
-            them out of the lanes: `Intake.take`, set once there is an intake.
+        before_forgetting: called before ended payments are forgotten, again until it returns False, to take any copies
+            of them out of the lanes: `Intake.take`, set once there is an intake.
         waiting: table slots of waiting payments, sent from the left. At first it holds those recovered, the oldest at
-            the left. At the right join new ones, verified ones, those lifted out of `rejected`, and those sent in vain
-            `IN_FRONT_ATTEMPTS_MAX` times or more; others sent in vain go back to the left, being among the oldest.
+            the left. New payments join at the right, and so do verified ones and those lifted out of `rejected`. A
+            payment sent in vain goes back to the left, being among the oldest; from `IN_FRONT_ATTEMPTS_MAX` attempts
+            on, to the right.
         unverified: table slots of waiting payments that may have been paid elsewhere during an absence, in the order in
             which `server/verification.py` asks for them; not to be sent before that.
-        rejected: waiting payments that one processor has rejected.
+        rejected: waiting payments that one processor has rejected, and only the other may take for a while.
         unknown: table slot to requestedAt in ms UTC, of payments whose outcome is unknown.
     """
 
@@ -76,8 +76,9 @@ class Custody:
         self._slots = recovered.slots
         self._free = recovered.free
         self._lanes = lanes
-        self._forgotten: dict[bytes, int] = {}  # amount in cents by id, while a copy from before may lie in a lane
-        self._forgotten_until = deque[tuple[list[int], list[bytes]]]()  # lanes' heads then, and ids: oldest first
+        # Amount in cents by id, while a copy that came before the id was forgotten may lie in a lane.
+        self._forgotten: dict[bytes, int] = {}
+        self._forgotten_until = deque[tuple[list[int], list[bytes]]]()  # lanes' heads then, and these ids; oldest first
         self.waiting: deque[int] = deque(recovered.waiting)
         self.unverified: dict[int, None] = {}  # a set that keeps its order
         self.rejected = Rejections()
@@ -85,17 +86,17 @@ class Custody:
         counters.add(DispatcherCount.SET_ASIDE, len(recovered.set_aside))
 
     def mark_waiting_unverified(self) -> None:
-        """Has all that waits verified before it is sent: after an absence it may have been paid elsewhere."""
+        """Makes all waiting payments unverified: after an absence they may have been paid elsewhere."""
         self.unverified.update(dict.fromkeys(self.waiting))
         self.waiting.clear()
 
     def mark_verified(self, slot: int) -> None:
-        """Has a payment that nobody else has paid wait like any other, behind those that do already."""
+        """Lets a payment that nobody else has paid wait to be sent, behind all others that do."""
         del self.unverified[slot]
         self.waiting.append(slot)
 
     def verify_last(self, slot: int) -> None:
-        """Puts a payment that could not be verified now behind all others that are to be."""
+        """Puts a payment that could not be verified now behind all others that are to be verified."""
         del self.unverified[slot]
         self.unverified[slot] = None
 
@@ -106,7 +107,7 @@ class Custody:
         self.end(slot, Event.FOUND_ELSEWHERE, kept)
 
     def lift_rejected(self, now_ms: int) -> None:
-        """Has some that one processor has rejected wait for either again, if their time is over."""
+        """Lets some payments that one processor has rejected wait for either again, if their time is over."""
         self.waiting.extend(self.rejected.lift(now_ms))
 
     def knows(self, correlation_id: bytes) -> bool:
@@ -116,12 +117,12 @@ class Custody:
         return correlation_id in self._slots or correlation_id in self._forgotten
 
     def take(self, payment: Accepted, *, verified: bool = True) -> bool:
-        """Copies a payment from a lane into the table, or counts it if its id is known; then the caller advances the
-        lane. False if there is no room: then it stays there.
+        """Copies a payment from a lane into the table, or counts it as a copy if its id is known; the caller then
+        advances the lane. False if there is no room: the payment must stay in the lane.
         """
         known = self._slots.get(payment.correlation_id)
         if known is not None:
-            self._meet_again(known, payment)
+            self._count_copy_of(known, payment)
             return True
         if self._forgotten:
             self._expire_forgotten()
@@ -141,7 +142,7 @@ class Custody:
         self._counters.add(DispatcherCount.TAKEN)
         return True
 
-    def _meet_again(self, slot: int, payment: Accepted) -> None:
+    def _count_copy_of(self, slot: int, payment: Accepted) -> None:
         same = self.read(slot).amount_cents == payment.amount_cents
         if not same:
             self._table.count_conflict(slot)
@@ -158,10 +159,10 @@ class Custody:
         Why not every free slot? A payment may be forgotten only when no copy of it can lie in a lane any more, or that
         copy would be taken for new. If waiting payments used the slots of ended ones, a full table would get room only
         by forgetting, while copies in the lanes wait for that room. With this limit each payment that ends makes room
-        for one. So by the time a whole journal has ended, the lanes have been emptied of all that lay in them when its
-        oldest one ended, if it is at least twice as long as all lanes together (`server/config.py` sees to that). A
-        copy that comes later, when its payment is among the oldest remembered, is met by `_forgotten`; but not after a
-        crash, which empties that.
+        for one from a lane. So by the time as many payments have ended as the journal holds, all that lay in the lanes
+        when the oldest of them ended has been taken, provided that the journal is at least twice as long as all lanes
+        together (`server/config.py` sees to that). A copy that comes later, when its payment is among the oldest
+        remembered, is recognised by `_forgotten`; but not after a crash, which empties that.
         """
         unended = len(self._slots) - self._journal.depth
         return max(min(len(self._table) - self._journal.capacity - unended, len(self._free)), 0)
@@ -183,9 +184,9 @@ class Custody:
         return self._table.begin(slot, processor, requested_at_ms)
 
     def wait_again(self, slot: int, attempts: int) -> None:
-        """Has a payment wait again after a sure no, before all others, as it is among the oldest.
+        """Lets a payment wait again after a sure no: before all others, as it is among the oldest.
 
-        After many `attempts` it waits behind them: it may be what both processors fail on, and would be every probe.
+        After many `attempts` it waits behind them: both processors may fail on this one, and it would be every probe.
         """
         self._table.apply(slot, Event.SURE_NO)
         self._counters.add(DispatcherCount.SURE_NOS)
@@ -196,22 +197,22 @@ class Custody:
     def mark_unknown(self, slot: int, event: Event, requested_at_ms: int) -> None:
         """Notes that an outcome is unknown, or still is after this event: the payment belongs to its processor now."""
         self._table.apply(slot, event)
-        if slot not in self.unknown:  # else it was asked about again, and nothing is new
+        if slot not in self.unknown:  # else it was unknown before, and nothing is new
             self._counters.add(DispatcherCount.UNCLEAR)
             self.unknown[slot] = requested_at_ms
             self._show_unknown()
             self._on_change(requested_at_ms)
 
     def end(self, slot: int, event: Event, kept: Kept) -> None:
-        """Ends a payment: the journal's record first, which is the end, then the slot's state.
+        """Ends a payment: stores its journal record, which is the end, and then the slot's state.
 
         Args:
             slot: its table slot.
             event: what ended it.
-            kept: the payment, with the processor that has it (or was asked last) and the requestedAt of `Ended`.
+            kept: the payment, with the processor and requestedAt that its record is to have (see `Ended`).
 
         Raises:
-            IllegalTransition, BrokenInvariant: it did not end. Nothing is stored: a record would count for ever.
+            IllegalTransition, BrokenInvariant: `event` can't end it. Nothing is stored: a record would count for ever.
         """
         state = self._table.state(slot)
         kind = STATE_KINDS.get(next_state(state, event))
@@ -220,7 +221,7 @@ class Custody:
         if self._journal.is_full():
             self._fold()
         self._journal.append(Ended(kind, kept.processor, kept.requested_at_ms, kept.amount_cents, slot))
-        self._table.apply(slot, event, kept.processor)  # which is another one if it was found elsewhere
+        self._table.apply(slot, event, kept.processor)  # another than the slot's if it was found elsewhere
         self.rejected.forget(slot)
         if self.unknown.pop(slot, None) is not None:
             self._show_unknown()
@@ -228,8 +229,8 @@ class Custody:
         self._on_change(kept.requested_at_ms)
 
     def _fold(self) -> None:
-        """Forgets the oldest ended payments: their records go into the base, then their slots are free."""
-        while self.before_forgetting():  # ends: each round takes payments, until lanes or room run out
+        """Forgets the oldest ended payments: folds their records into the base, then frees their slots."""
+        while self.before_forgetting():  # each round takes payments, until the lanes are empty or there is no room
             give_way()
         slots = self._journal.fold(max(min(FOLD_BATCH_MAX, self._journal.capacity // FOLD_PART), 1))
         self._expire_forgotten()
@@ -249,7 +250,7 @@ class Custody:
         self._counters.put(DispatcherCount.OLDEST_REMEMBERED_MS, oldest.requested_at_ms if oldest else 0)
 
     def _expire_forgotten(self) -> None:
-        """Drops forgotten ids of which no copy can lie in a lane: all that lay there when they went has been taken."""
+        """Drops ids of which no copy can lie in a lane: all that lay there when they were forgotten has been taken."""
         while self._forgotten_until:
             heads, ids = self._forgotten_until[0]
             if any(lane.tail < head for lane, head in zip(self._lanes, heads, strict=True)):
@@ -259,7 +260,7 @@ class Custody:
                 del self._forgotten[correlation_id]
 
     def waiting_count(self) -> int:
-        """How many payments wait, whatever for."""
+        """How many payments wait: to be sent to either processor or to one alone, or to be verified."""
         return len(self.waiting) + len(self.unverified) + len(self.rejected)
 
     def show_gauges(self, sending: int) -> None:
@@ -269,10 +270,10 @@ class Custody:
         self._show_unknown()
 
     def _show_unknown(self) -> None:
-        """Stores how many outcomes are unknown: summaries say so, and it must be true when they are read."""
+        """Stores how many outcomes are unknown, and their range, at each change: summaries are to tell the truth."""
         self._counters.put(DispatcherCount.UNKNOWN_LEAST_MS, min(self.unknown.values(), default=0))
         self._counters.put(DispatcherCount.UNKNOWN_GREATEST_MS, max(self.unknown.values(), default=0))
-        self._counters.put(DispatcherCount.UNKNOWN, len(self.unknown))  # last: whoever reads a count finds its range
+        self._counters.put(DispatcherCount.UNKNOWN, len(self.unknown))  # last: a reader of the count finds its range
 
 
 def _nothing_to_take() -> bool:

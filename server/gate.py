@@ -1,8 +1,10 @@
-"""The way in: what a web worker does with a payment that is well-formed. Accepting is shared memory and the doorbell; a
-look-up, and a known id with another amount, may also open siblings' segments.
+"""What a web worker does with a well-formed payment: commits it to its lane, unless its id is known here.
 
-HAProxy pins each id to a worker, so a small memory of recent ids answers most repeats here. It is a courtesy and not
-the guarantee: copies that reach different workers meet in the dispatcher, which is the same for all workers.
+Accepting touches nothing but shared memory and the doorbell; a look-up, or a known id with another amount, may also
+open siblings' segments.
+
+HAProxy pins each id to a worker, so a small memory of recent ids answers most repeats here. What guarantees that an id
+is paid once is its dispatcher: it is the same for all workers, so copies that reach different workers meet there.
 """
 
 import contextlib
@@ -18,7 +20,7 @@ from server.lookup import Lookup, SiblingLookup
 from server.payments import Acceptance, Payment, PaymentStatus
 from shm import Counters, Segment, Table, WorkerCount
 
-CONFLICT_LOOKUPS_PER_S = 5  # 5 ms each at worst, in which nothing is accepted
+CONFLICT_LOOKUPS_PER_S = 5  # 5 ms each at worst, while nothing is accepted
 _SECOND_MS = 1000
 
 
@@ -27,7 +29,7 @@ def _ring(doorbell: int) -> None:
 
 
 class PerSecond:
-    """Allows so many per second and no more; a new second starts afresh."""
+    """Allows `limit` uses in each second of the clock, and no more."""
 
     def __init__(self, limit: int, clock: Clock) -> None:
         self._limit = limit
@@ -36,7 +38,7 @@ class PerSecond:
         self._used = 0
 
     def allow(self) -> bool:
-        """Uses up one of this second's; False if none is left."""
+        """Uses up one of this second's uses; False if none is left."""
         second = self._clock.ticks_ms() // _SECOND_MS
         if second != self._second:
             self._second, self._used = second, 0
@@ -45,16 +47,16 @@ class PerSecond:
 
 
 class Gate:
-    """One web worker's way into the segment; making it fills the memory of recent ids from lanes and tables.
+    """One web worker's way into the segment. Making it fills the memory of recent ids from lanes and tables.
 
     Args:
         segment: of this instance.
         worker: which web worker this is; its role's lock is held.
         doorbells: the dispatchers' eventfds.
         recent_ids: how many ids to remember.
-        lookups_per_s: how many look-ups to allow.
-        clock: for acceptedAt and the look-ups allowed.
-        siblings: the other instances of this volume, where payments are looked up that are not here.
+        lookups_per_s: how many look-ups by clients to allow in a second.
+        clock: for acceptedAt and the limits per second.
+        siblings: names of the other instances on this volume, where payments that are not here are looked up.
         ring: wakes the dispatcher that listens to a doorbell.
 
     Attributes:
@@ -79,7 +81,7 @@ class Gate:
         self._dispatcher_of = segment.geometry.dispatcher_of
         self._own = Lookup(segment)
         self._siblings = SiblingLookup(siblings)
-        self._sleepers = [segment.dispatcher_counters(dispatcher) for dispatcher in dispatchers]
+        self._dispatcher_counters = [segment.dispatcher_counters(dispatcher) for dispatcher in dispatchers]
         self._counters: Counters = segment.worker_counters(worker)
         self._doorbells = doorbells
         self._ring = ring
@@ -87,14 +89,14 @@ class Gate:
         self._recent = Generations(recent_ids)  # id to amount in cents
         self._lookups = PerSecond(lookups_per_s, clock)
         self._conflict_lookups = PerSecond(CONFLICT_LOOKUPS_PER_S, clock)
-        self._remember_what_is_there([segment.table(dispatcher) for dispatcher in dispatchers], recent_ids)
+        self._fill_recent([segment.table(dispatcher) for dispatcher in dispatchers], recent_ids)
 
-    def _remember_what_is_there(self, tables: list[Table], most: int) -> None:
-        """Fills the memory with the newest that a predecessor accepted, for repeats that come after a crash."""
-        # Lanes before tables: what is taken from a lane meanwhile is found in its table.
+    def _fill_recent(self, tables: list[Table], recent_ids: int) -> None:
+        """Remembers the newest payments that predecessors accepted: clients repeat some of them after a crash."""
+        # Lanes before tables: a payment that is taken from a lane meanwhile is found in its table.
         peeked = [lane.peek(position) for lane in self._lanes for position in range(lane.tail, lane.head)]
         kept = (kept for table in tables for _, kept in table.scan() if kept is not None)
-        for payment in heapq.nlargest(most, kept, key=attrgetter("accepted_at_us")):
+        for payment in heapq.nlargest(recent_ids, kept, key=attrgetter("accepted_at_us")):
             self._recent.put(payment.correlation_id, payment.amount_cents)
         for accepted in peeked:  # a known id keeps its first amount: that one is paid
             if accepted is not None and self._recent.get(accepted.correlation_id) is None:
@@ -103,8 +105,8 @@ class Gate:
     def accept(self, payment: Payment) -> Acceptance:
         """Hands a payment to the dispatcher that its id belongs to. `ACCEPTED` means committed to shared memory.
 
-        Plain tuples and few calls: at 150 payments per second this code has left the processor's caches before the
-        next one comes, and what takes a busy worker 6 µs takes 60 then.
+        Plain tuples and few calls: at 150 payments per second this code has left the CPU's caches before the next
+        payment comes, and what takes 6 µs in a busy worker then takes 60 µs.
         """
         correlation_id, amount_cents = payment
         known_cents = self._recent.get(correlation_id)
@@ -118,15 +120,16 @@ class Gate:
         if not self._lanes[dispatcher].try_publish((correlation_id, amount_cents, self._clock.wall_us())):
             self._counters.add(WorkerCount.FULL)
             return Acceptance.FULL
-        if self._sleepers[dispatcher].sleeping:
+        if self._dispatcher_counters[dispatcher].sleeping:
             self._ring(self._doorbells[dispatcher])
         self._recent.put(correlation_id, amount_cents)
         self._counters.add(WorkerCount.ACCEPTED)
         return Acceptance.ACCEPTED
 
     def _stands_elsewhere(self, correlation_id: bytes, amount_cents: int) -> bool:
-        """Whether another worker or instance has taken this amount, and not the one remembered here; looked up a few
-        times a second. False, too, where that can't be looked up: for all that is known, what is remembered stands.
+        """Whether this amount, and not the one remembered here, is the one that counts under this id, as another worker
+        or instance accepted it first. Looked up a few times a second at most. False, too, if it can't be looked up:
+        nothing is known then to speak against the amount remembered here.
         """
         if not self._conflict_lookups.allow():
             return False
@@ -146,10 +149,10 @@ class Gate:
         return False
 
     def find(self, correlation_id: bytes) -> PaymentStatus | None:
-        """Where a payment stands, here or at a sibling: while this instance was away its clients reached that one.
+        """Where a payment stands, here or at a sibling, which this instance's clients reach while it is away.
 
         Raises:
-            LookupUnavailable: it is not here, and not every sibling can be looked at.
+            LookupUnavailable: it was not found, and not every sibling can be looked at.
         """
         self._counters.add(WorkerCount.LOOKUPS)
         return self._own.find(correlation_id) or self._siblings.find(correlation_id)

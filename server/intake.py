@@ -8,8 +8,8 @@ from server.siblings import Siblings
 from server.yielding import give_way
 from shm import Accepted, Counters, DispatcherCount, Lane
 
-TAKEN_PER_TURN_MAX = 64  # per lane: about half a millisecond before others get their turn
-TORN_PATIENCE_MS = 1000  # how long a slot may stay wrong: far longer than any processor takes to order two stores
+TAKEN_PER_TURN_MAX = 64  # per lane: about half a millisecond, then other work gets its turn
+TORN_PATIENCE_MS = 1000  # how long a slot may stay wrong: far longer than any CPU takes to order two stores
 
 _log = logging.getLogger(__name__)
 
@@ -21,9 +21,9 @@ class Intake:
         lanes: one per web worker.
         custody: where payments go.
         counters: the dispatcher's row.
-        clock: for the patience with torn slots.
-        siblings: whose latest ids count, and all of them while they are absent.
-        after_absence: whether the whole instance was down: what lies in the lanes now is taken as unverified.
+        clock: measures how long a slot has been torn.
+        siblings: the other instances: payments whose ids they accepted first are not taken.
+        after_absence: whether the whole instance was down: payments in the lanes now are taken as unverified.
     """
 
     def __init__(
@@ -41,13 +41,13 @@ class Intake:
         self._counters = counters
         self._clock = clock
         self._siblings = siblings
-        self._first = 0  # the lane whose turn it is; the table may have room for few
-        # Per lane: what lies below this position was there when an absence ended, and is taken as unverified.
+        self._first = 0  # index of the lane to begin with: they take turns, as the table may have room for few
+        # Per lane: payments below this position lay there when an absence ended, and are taken as unverified.
         self._unverified_until = [lane.head if after_absence else 0 for lane in lanes]
         self._torn_since_ms: dict[int, int] = {}  # lane index -> when the slot at its tail was first seen torn
 
     def take(self) -> bool:
-        """Takes what the lanes hold, up to a bound each; returns whether there is more that can be taken now."""
+        """Takes payments, up to a bound from each lane; returns whether there are more that can be taken now."""
         more = False
         lanes = [*enumerate(self._lanes)]
         share = min(max(self._custody.room // len(lanes), 1), TAKEN_PER_TURN_MAX)
@@ -55,7 +55,8 @@ class Intake:
             tail = lane.tail
             end = min(lane.head, tail + share)
             if tail < end:
-                if not self._siblings.look():  # not earlier: a sibling that died accepted its copies before these came
+                # Not before `lane.head` is read: what a sibling accepted before it died came before its copies here.
+                if not self._siblings.look():
                     return False
                 give_way()
                 reached = self._take_from(index, lane, tail, end)
@@ -73,27 +74,27 @@ class Intake:
         return sum(lane.depth for lane in self._lanes)
 
     def has_unverified(self) -> bool:
-        """Whether a lane still holds what lay there after an absence."""
+        """Whether a lane still holds a payment that lay there when an absence ended."""
         return any(lane.tail < until for lane, until in zip(self._lanes, self._unverified_until, strict=True))
 
     def _take_from(self, index: int, lane: Lane, tail: int, end: int) -> int:
-        """Takes the payments from tail to end, as far as they can be; returns the new tail."""
+        """Takes the payments from tail to end, up to the first that must stay in the lane; returns the new tail."""
         for position in range(tail, end):
             payment = lane.peek(position)
             if payment is None:
                 if not self._set_aside(index, lane, position):
                     return position
-            elif not self._is_elsewhere(payment):
+            elif not self._belongs_to_sibling(payment):
                 verified = position >= self._unverified_until[index]
                 if not self._custody.take(payment, verified=verified):
                     return position
-            lane.advance(position + 1)  # each at once: a successor steps over one that is in the table, nothing else
+            lane.advance(position + 1)  # after each: a successor skips what the table has, and counts all else again
             self._torn_since_ms.pop(index, None)
             give_way()
         return end
 
-    def _is_elsewhere(self, payment: Accepted) -> bool:
-        """Whether a sibling accepted this id first, so that it is not to be paid here; then it is counted."""
+    def _belongs_to_sibling(self, payment: Accepted) -> bool:
+        """Whether a sibling accepted this id first, so that the payment is not taken here but counted as a copy."""
         if self._custody.knows(payment.correlation_id):
             return False
         amount_cents = self._siblings.amount_of(payment)
@@ -103,7 +104,7 @@ class Intake:
         return True
 
     def _set_aside(self, index: int, lane: Lane, position: int) -> bool:
-        """Passes over a slot that has been torn for too long, counted and logged, never guessed at; False: not yet."""
+        """Whether a slot has been torn for so long that it is passed over: counted and logged, never guessed at."""
         since_ms = self._torn_since_ms.setdefault(index, self._clock.ticks_ms())
         if self._clock.ticks_ms() - since_ms < TORN_PATIENCE_MS:
             return False

@@ -1,4 +1,4 @@
-"""Where a payment stands, found by searching an instance's shared memory. Takes milliseconds for a miss."""
+"""Where a payment stands, found by searching an instance's shared memory. A miss takes milliseconds."""
 
 from collections.abc import Iterable
 
@@ -32,9 +32,9 @@ class Lookup:
         self._tables = [segment.table(dispatcher) for dispatcher in dispatchers]
 
     def find(self, correlation_id: bytes) -> PaymentStatus | None:
-        """Where a payment stands there: in a lane, in the table, or nowhere."""
+        """Where a payment stands, by that instance's lanes and tables; None if it is in none of them."""
         dispatcher = self._dispatcher_of(correlation_id)
-        accepted = self._find_in_lanes(dispatcher, correlation_id)  # first: what is taken meanwhile is in the table
+        accepted = self._find_in_lanes(dispatcher, correlation_id)  # first: if taken meanwhile, it is in the table
         kept = self._tables[dispatcher].find(correlation_id)
         if kept is not None:
             return _status(kept)
@@ -48,31 +48,31 @@ class Lookup:
 
 
 class SiblingLookup:
-    """The lanes and tables of the other instances of this volume, be they running or not.
+    """The lanes and tables of the other instances on this volume, running or not.
 
     Args:
         siblings: their names.
-        volume: where they are seen.
+        volume: where their segments are.
     """
 
     def __init__(self, siblings: Iterable[str], *, volume: Volume = THIS_VOLUME) -> None:
         self._siblings = tuple(siblings)
         self._volume = volume
-        self._mapped: dict[str, tuple[Fingerprint | None, Lookup]] = {}  # by name: of the segment, and what is in it
+        self._mapped: dict[str, tuple[Fingerprint | None, Lookup]] = {}  # by sibling; the fingerprint of its segment
 
     def find(self, correlation_id: bytes) -> PaymentStatus | None:
-        """Where a payment stands at the first that has it. One that has made no segment yet is passed over.
+        """Where a payment stands at the first sibling that has it; None if no sibling has it.
 
         Raises:
-            LookupUnavailable: it was not found, and one could not be looked at: its segment is another version's or
-                another user's, or there are no descriptors.
+            LookupUnavailable: it was not found, and a sibling could not be looked at: its segment is another version's
+                or another user's, or this process has no file descriptor left.
         """
         reason: str | None = None
         for instance in self._siblings:
             try:
                 lookup = self._lookup_of(instance)
             except (SegmentMissing, SegmentNotReady):
-                continue  # it has accepted nothing
+                continue  # without a segment it has accepted nothing
             except SegmentError as error:
                 reason = str(error)
                 continue
@@ -87,8 +87,8 @@ class SiblingLookup:
         return None
 
     def _lookup_of(self, instance: str) -> Lookup:
-        """Maps a segment once: that and the first touch of its pages take as long as a search."""
-        fingerprint = self._volume.fingerprint(instance)  # before mapping: what changes in between shows next time
+        """Maps each segment once: mapping it and touching its pages for the first time take as long as a search."""
+        fingerprint = self._volume.fingerprint(instance)  # before mapping: a change in between is noticed next time
         known, lookup = self._mapped.get(instance, (None, None))
         if lookup is None or known != fingerprint:
             self._mapped.pop(instance, None)
@@ -98,8 +98,8 @@ class SiblingLookup:
 
 
 def _status(kept: Kept) -> PaymentStatus:
-    """What a client is told of a payment in the table; a processor only once it has to do with it; of a duplicate no
-    requestedAt: what that processor has is another one's.
+    """What a client is told of a payment in the table. No processor before the first attempt and while it waits for
+    another; no requestedAt of a duplicate, as the time stored at the processor is another payment's.
     """
     untried = kept.state is State.WAITING or not kept.attempts
     return PaymentStatus(

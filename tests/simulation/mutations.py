@@ -61,7 +61,7 @@ def _advance_before_taking() -> list[Patch]:
         if self._custody.room:
             found = lane.peek(tail)
             lane.advance(tail + 1)
-            if found is not None and not self._is_elsewhere(found):
+            if found is not None and not self._belongs_to_sibling(found):
                 self._custody.take(found, verified=tail >= self._unverified_until[index])
             return tail + 1
         return take_from(self, index, lane, tail, end)
