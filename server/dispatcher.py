@@ -1,9 +1,9 @@
 """The dispatcher: takes payments from the lanes, routes, attempts, settles. One asyncio loop, bounded work per turn.
 
-A *turn* takes what lies in the lanes, sends what may be sent and asks what is due. While payments come they are taken
-every 200 ms, so that one wake-up serves several; else when a worker writes the eventfd, and at least every 0.25 s.
-Nobody waits for it: the client has its 202, and requestedAt is stamped when an attempt begins. What was taken leaves in
-small bursts with pauses between them (`server/pacing.py`), so that a web worker never waits long for a core.
+A *turn* takes payments from the lanes, sends those that may be sent, and asks about unknown ones that are due. While
+payments keep coming they are taken every 200 ms, so that one wake-up serves several. Otherwise a turn comes when a
+worker writes the eventfd, and at least every 0.25 s. No client waits for it, and requestedAt is stamped when an attempt
+begins. Payments leave in small bursts (`server/pacing.py`), so that a web worker never waits long for a core.
 """
 
 import asyncio
@@ -34,14 +34,14 @@ _log = logging.getLogger(__name__)
 
 
 class Sending(NamedTuple):
-    """How payments leave.
+    """How payments are sent.
 
     Args:
         processors: default and fallback.
-        router: which of them a payment goes to.
-        pacer: how fast.
-        stamp: from the time a payment is sent to its requestedAt, both ms UTC (`attempt.stamp_ms`).
-        attempts_max: sure noes after which a payment is refused; 0: none.
+        router: decides which of them a payment goes to.
+        pacer: decides how fast.
+        stamp: makes requestedAt from the time of sending, both ms UTC (`attempt.stamp_ms`).
+        attempts_max: how many attempts may end in a sure no before the payment is refused; 0: any number.
     """
 
     processors: tuple[Processor, Processor]
@@ -57,7 +57,7 @@ class Dispatcher:
     Args:
         custody: the payments in its care, recovered.
         intake: the reading end of its lanes.
-        sending: how payments leave.
+        sending: how payments are sent.
         counters: its row.
         clock: wall and ticking clock.
         on_quiet: called when nothing is in flight or waiting any more: no settlement is about to follow the last.
@@ -84,21 +84,21 @@ class Dispatcher:
         self._gathering_until_ms = 0
         self._turn_after_answer = False  # whether something waits that may go on after the next answer, or was put back
         self._outages = Outages([one.name for one in sending.processors])
-        self._doorbell: int | None = None  # from `start` to `aclose`: it works
+        self._doorbell: int | None = None  # set from `start` to `aclose`
         self._timer: asyncio.TimerHandle | None = None
         self._loop = asyncio.get_running_loop()
         processors, circuits = sending.processors, sending.router.circuits
-        self._unknowns = Unknowns(custody, processors, circuits, clock, wake=self._turn_soon, on_misuse=self._misused)
+        self._unknowns = Unknowns(custody, processors, circuits, clock, wake=self._turn_soon, on_misuse=self._note_misuse)
 
     def start(self, doorbell: int) -> None:
         """Begins to work; `doorbell` is the eventfd that workers write while this dispatcher sleeps."""
         self._doorbell = doorbell
-        self._loop.add_reader(doorbell, self._hear, doorbell)
+        self._loop.add_reader(doorbell, self._on_doorbell, doorbell)
         self._turn_soon()
 
-    def _hear(self, doorbell: int) -> None:
+    def _on_doorbell(self, doorbell: int) -> None:
         os.eventfd_read(doorbell)
-        self._gathering_until_ms = 0  # no ring is due while payments gather: one that comes late ends that
+        self._gathering_until_ms = 0  # no ring is due while payments gather: a late one ends the gathering
         self._turn()
 
     def _turn_soon(self) -> None:
@@ -126,8 +126,8 @@ class Dispatcher:
         self._set_timer(min(sleep_ms, self._unknowns.due_in_ms(IDLE_MS)))
 
     def _announce_sleep(self) -> bool:
-        """Sets the wish to be woken, then looks at the lanes again; returns whether a payment can be taken. A worker
-        stores its payment first and reads the wish second, so at least one of the two sees the other (but see IDLE_MS).
+        """Sets `sleeping`, then looks at the lanes again; returns whether a payment can be taken. A worker stores its
+        payment first and then reads `sleeping`, so at least one side sees what the other has stored (but see IDLE_MS).
         """
         self._counters.sleeping = True
         if self._intake.is_empty():
@@ -164,7 +164,7 @@ class Dispatcher:
             self._send_first_rejected(now_ms, requested_at_ms)
         while waiting:
             kept = self._custody.read(waiting[0])
-            waited_ms = abs(now_us - kept.accepted_at_us) // 1000  # a clock set back must not make it wait for that
+            waited_ms = abs(now_us - kept.accepted_at_us) // 1000  # a clock that was set back must not make it wait
             processor = self._router.choose(waited_ms, len(waiting), now_ms)
             if processor is None:
                 self._turn_after_answer = True
@@ -177,16 +177,16 @@ class Dispatcher:
         return BUSY_MS if waiting or rejected else IDLE_MS
 
     def _send_first_rejected(self, now_ms: int, requested_at_ms: int) -> None:
-        """Sends one in each turn to a processor that is well, before all others, who may use up the pace for long."""
+        """Sends one to each processor that is well, before all other payments: they may use up the pace for long."""
         for processor, slots in enumerate(self._custody.rejected.queues):
             if slots and self._router.circuits[processor].has_room() and self._pacer.take(now_ms):
                 slot = slots.popleft()
                 self._send(slot, self._custody.read(slot), processor, requested_at_ms)
 
     def _send_rejected(self, now_ms: int, requested_at_ms: int) -> bool:
-        """Sends what one processor has rejected to the other; False if that is too much at once for the pace.
+        """Sends payments that one processor has rejected to the other; False if the pace allows no more now.
 
-        After all that may go anywhere: one that the other would fail on must not be its every probe.
+        They follow those that may go to either: one that the other fails on must not be its every probe.
         """
         for processor, slots in enumerate(self._custody.rejected.queues):
             while slots and self._router.may_go_to(processor, now_ms):
@@ -195,7 +195,7 @@ class Dispatcher:
                 slot = slots.popleft()
                 self._send(slot, self._custody.read(slot), processor, requested_at_ms)
             if slots and self._router.circuits[processor].in_flight:
-                self._turn_after_answer = True  # it may make room
+                self._turn_after_answer = True  # its answer may make room
         return True
 
     def _send(self, slot: int, kept: Kept, processor: int, requested_at_ms: int) -> None:
@@ -218,7 +218,7 @@ class Dispatcher:
             self._on_quiet()
 
     async def _attempt(self, slot: int, kept: Kept) -> None:
-        """Makes one attempt, from its request to what follows from its answer."""
+        """Makes one attempt: sends the request, and does what follows from its answer."""
         status = 0
         give_way()
         try:
@@ -242,9 +242,9 @@ class Dispatcher:
             circuit.succeed(slot, now_ms)
         elif event is None:  # 422: an answer about this payment, not about the processor
             circuit.forget(slot)
-        elif event is Event.REJECTED:  # no outage, but perhaps not a processor either
+        elif event is Event.REJECTED:  # no outage, but what answers may not be the processor
             circuit.forget(slot)
-            self._misused(processor, status)
+            self._note_misuse(processor, status)
         else:
             if status == HTTPStatus.TOO_MANY_REQUESTS:
                 circuit.back_off(slot, now_ms)
@@ -253,15 +253,15 @@ class Dispatcher:
             if status:
                 self._outages.note(processor, f"status {status}")
             if is_misuse(status):
-                self._misused(processor, status)
+                self._note_misuse(processor, status)
 
-    def _misused(self, processor: int, status: int) -> None:
+    def _note_misuse(self, processor: int, status: int) -> None:
         self._counters.add(DispatcherCount.MISCONFIGURED)
         self._outages.note_misuse(processor, status, self._clock.ticks_ms())
 
     def _conclude(self, slot: int, kept: Kept, event: Event) -> None:
         if event is Event.REJECTED and self._custody.rejected.note(slot, kept.processor, self._clock.ticks_ms()):
-            event = Event.SURE_NO  # the other may take it
+            event = Event.SURE_NO  # the other processor may take it
         if event is Event.SURE_NO and 0 < self._attempts_max <= kept.attempts:
             event = Event.REJECTED
         state = next_state(State.SENDING, event)
@@ -275,7 +275,7 @@ class Dispatcher:
             self._unknowns.add(slot)
 
     def beat(self, until_ms: int) -> None:
-        """Shows until when this process has handled what reached it, and where payments stand; logs what is out."""
+        """Shows until when this process has handled what reached it, and where payments stand; logs outages."""
         self._counters.beat(until_ms * 1000)
         self._custody.show_gauges(len(self._attempts))
         self._outages.log_changes(self._router.circuits)
@@ -285,7 +285,7 @@ class Dispatcher:
         return self._intake.depth() + self._custody.waiting_count() + len(self._attempts) + len(self._custody.unknown)
 
     async def aclose(self) -> None:
-        """Stops at once: no turn comes any more. What was in flight is unknown from now on, as after a crash."""
+        """Stops at once, with no further turn. What was in flight is unknown from now on, as after a crash."""
         if self._doorbell is not None:
             self._loop.remove_reader(self._doorbell)
             self._doorbell = None
@@ -295,6 +295,6 @@ class Dispatcher:
             task.cancel()
         await asyncio.gather(*self._attempts, return_exceptions=True)
         await self._unknowns.aclose()
-        self._custody.show_gauges(0)  # the last flush tells how many are unknown
+        self._custody.show_gauges(0)  # the last flush publishes how many are unknown
         if unsettled := self.unsettled():
             _log.warning("%d payments stay unsettled in the segment; this instance's next life pays them", unsettled)

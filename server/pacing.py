@@ -1,25 +1,28 @@
-"""How fast payments leave: what comes in at the usual pace is hardly held up, a backlog leaves at a set rate.
+"""How fast payments are sent: at the usual pace they are hardly held up, a backlog leaves at a limited rate.
 
-Pure but for the count of freezes, which is asked for. A token per payment; tokens come at a rate that grows steadily
-while it is used and all is well, and is halved when the container was frozen for using up its CPU quota (additive
-increase, multiplicative decrease: RFC 5681's answer to the same question of how much of an unknown capacity to use;
-what was not used says nothing of the capacity: RFC 7661). So a backlog leaves at first at a rate that was good before.
-The bucket holds what gathers at that rate: only a backlog is held up. What leaves does so in bursts, one per
-millisecond, because a burst occupies two cores: the dispatcher's own and that of the processor that answers. On a
-machine of two a client then waits as long as it lasts.
+A token bucket: each payment uses up one token. The rate at which tokens come grows steadily while it is used and the
+container is not frozen; it is halved when the container was frozen for using up its CPU quota. (That is additive
+increase, multiplicative decrease: RFC 5681's answer to the same question, how much of an unknown capacity to use. A
+rate that is not used says nothing of the capacity: RFC 7661.) So a backlog leaves at first at a rate that was good
+before. The bucket holds the tokens of `BUCKET_MS`, for the payments that gather in that time: only a backlog is held
+up.
 
-Web workers need no more than that: the core is given away between any two payments (`server/yielding.py`).
+Payments are sent in bursts, one per millisecond, because a burst occupies two cores: the dispatcher's own and that of
+the processor that answers. On a machine with two cores a client waits as long as a burst lasts. Web workers need no
+smaller bursts: the dispatcher offers its core to others between any two payments (`server/yielding.py`).
+
+Pure, but for the number of freezes, which a function tells.
 """
 
 from collections.abc import Callable
 
 RATE_START_PER_S = 1000  # payments per second; a backlog of the contest's longest outage is gone in seconds
 RATE_MIN_PER_S = 100  # a frozen instance must still pay
-RATE_MAX_PER_S = 8000  # above what one dispatcher can do
-RATE_STEP_PER_S = 100  # added each time, if at least half of the rate was used since the last
+RATE_MAX_PER_S = 8000  # more than one dispatcher can pay
+RATE_STEP_PER_S = 100  # added at each adaptation, if at least half of the rate was used since the last one
 ADAPT_EVERY_MS = 100  # the period of the kernel's bandwidth control
 GATHER_MS = 200  # while payments keep coming the dispatcher takes them this often: one wake-up for several
-BUCKET_MS = GATHER_MS  # of the rate: what has gathered leaves at once
+BUCKET_MS = GATHER_MS  # the bucket holds what the rate gives in this time: what has gathered leaves at once
 BURST = 8  # payments that may be sent within a millisecond: they take about half of it
 _MS_PER_S = 1000
 
@@ -41,7 +44,7 @@ class Pacer:
         self._throttled_periods = throttled_periods
         self._throttled: int | None = None
         self._adapted_at_ms = now_ms - ADAPT_EVERY_MS
-        self._taken = 0  # since then
+        self._taken = 0  # tokens, since then
 
     def take(self, now_ms: int) -> bool:
         """Uses up one token; False if there is none yet, or the burst of this millisecond is over."""

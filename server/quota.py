@@ -1,7 +1,7 @@
 """How often the container has been frozen for having used up its CPU quota, cgroup v1 and v2.
 
-The kernel gives a cgroup its quota anew every 100 ms and stops all its processes when it is used up before (CFS
-bandwidth control). A freeze costs a request up to 100 ms, so the dispatcher halves the rate of a backlog after each.
+The kernel gives a cgroup a new quota every 100 ms, and stops all its processes until then if they use it up earlier
+(CFS bandwidth control). A freeze costs a request up to 100 ms, so the dispatcher halves its rate of sending after each.
 """
 
 import os
@@ -19,7 +19,7 @@ class CpuQuota:
     """The throttling of this process's own cgroup.
 
     Args:
-        files: where to look, the first that tells of throttling counts.
+        files: where to look; the first that tells of throttling is used.
     """
 
     def __init__(self, files: tuple[Path, ...] = STAT_FILES) -> None:
@@ -36,7 +36,7 @@ class CpuQuota:
             os.close(descriptor)
 
     def throttled_periods(self) -> int:
-        """Periods in which the cgroup was frozen since it exists; 0 for ever where there is no quota to be seen."""
+        """In how many periods the cgroup has been frozen since it exists; always 0 where no quota can be seen."""
         if self._descriptor is None:
             return 0
         return _throttled_periods(self._descriptor) or 0

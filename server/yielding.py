@@ -1,12 +1,12 @@
-"""Gives the core away between two payments, so that nobody waits for a whole batch.
+"""Offers the core to other processes between two payments, so that none of them waits for a whole batch.
 
-A batch keeps the dispatcher busy for a millisecond. The kernel lets it use up its slice (1.4 ms here) before it runs
-anybody else on that core, even while the other core is idle. A request whose HAProxy, web worker or client woke up
-there waited for all of it, and those were most of the slowest requests. Asking the kernel takes under a microsecond
-(docs/performance.md has the effect). Between two questions there should be little work: 50 µs or so.
+A batch keeps the dispatcher busy for a millisecond. The kernel lets it use up its time slice (1.4 ms here) before it
+runs another process on that core, even while the other core is idle. A request whose HAProxy, web worker or client was
+woken on that core waited for the whole batch, and those were most of the slowest requests. An offer takes under a
+microsecond (docs/performance.md has the effect). Between two offers there should be little work: 50 µs or so.
 
-Whoever is let in may keep the core for a whole slice. Beside a process that never sleeps, a dispatcher that always
-asked would hardly run any more; `REST_FACTOR` bounds what others get.
+A process that takes the offer may keep the core for a whole slice. Beside a process that never sleeps, a dispatcher
+that kept offering would hardly run any more; `REST_FACTOR` bounds what others get.
 """
 
 import asyncio
@@ -14,7 +14,7 @@ import os
 import time
 from collections.abc import Callable
 
-REST_FACTOR = 4  # times as long as it was away, nobody is asked: others get a fifth of its time at most
+REST_FACTOR = 4  # no offer for so many times as long as the last one took: others get a fifth of the time at most
 
 
 class CoreYielder:
@@ -22,7 +22,7 @@ class CoreYielder:
 
     Args:
         clock_ns: a ticking clock.
-        yield_core: runs whoever waits for the core first; returns at once if nobody does.
+        yield_core: lets a process that waits for the core run first; returns at once if none does.
     """
 
     def __init__(self, clock_ns: Callable[[], int], yield_core: Callable[[], None]) -> None:
@@ -31,7 +31,7 @@ class CoreYielder:
         self._rest_until_ns = 0
 
     def __call__(self) -> None:
-        """Asks the kernel to run somebody else first, unless others have had enough lately."""
+        """Has the kernel run another process first, if one waits, unless others have had enough lately."""
         left_ns = self._clock_ns()
         if left_ns >= self._rest_until_ns:
             self._yield_core()
@@ -40,13 +40,13 @@ class CoreYielder:
 
 
 give_way = CoreYielder(time.monotonic_ns, os.sched_yield)
-"""This process's: what counts is how long the process was away, whatever it was doing."""
+"""One for the whole process: what counts is how long it was without the core, whatever it was doing."""
 
 
 async def catch_up() -> None:
-    """Lets the event loop do what has come by now. After a freeze it runs its timers before it looks at its sockets.
+    """Lets the event loop handle what has come by now: after a freeze it runs its timers before it reads its sockets.
 
-    Once round, so that it looks at them; and once more, to come behind those whom that woke.
+    The first round has it read them; the second puts the caller behind the tasks that this has woken.
     """
     await asyncio.sleep(0)
     await asyncio.sleep(0)
