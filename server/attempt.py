@@ -1,19 +1,19 @@
-"""The pure half of an attempt at paying: what is sent, and which event of `shm/states.py` each answer is.
+"""The pure half of an attempt at paying: what is sent, and which event of `shm/states.py` each answer means.
 
 | answer to `POST /payments`                   | event                                                          |
 | -------------------------------------------- | -------------------------------------------------------------- |
 | 200                                          | `PAID`                                                         |
 | 429, 500, 503                                | `SURE_NO`: not stored                                          |
 | 400, 413                                     | `REJECTED`; the dispatcher makes a `SURE_NO` of the first one  |
-| any of these with a page of HTML             | `UNCLEAR`: not the processor's (`server/processors.py`)        |
+| any of these with a page of HTML             | `UNCLEAR`: not from the processor (`server/processors.py`)     |
 | 422                                          | none yet: stored already, so `GET` it and `compare`            |
 | any other                                    | `UNCLEAR`                                                      |
 | `ProcessorUnreachable`                       | `SURE_NO`: not one byte left                                   |
 | `OutcomeUnknown`                             | `UNCLEAR`                                                      |
 
-What a sure no is worth depends on the payment's state, not on the answer: an unknown payment stays unknown.
+What a sure no leads to depends on the payment's state, too: an unknown payment stays unknown.
 
-Amounts are whole cents and times whole milliseconds since 1970 UTC. Both are read digit by digit: no float comes near.
+Amounts are whole cents and times whole milliseconds since 1970 UTC. Both are read digit by digit, never as floats.
 """
 
 import json
@@ -55,14 +55,14 @@ class Shown(NamedTuple):
 
 
 def event_of_status(status: int) -> Event | None:
-    """The event that an answer to `POST /payments` is; None for 422, which only a `GET` can tell."""
+    """The event that an answer to `POST /payments` means; None for 422, where only a `GET` can tell."""
     if status == STORED_ALREADY:
         return None
     return _EVENTS.get(status, Event.UNCLEAR)
 
 
 def event_of_error(error: ProcessorError) -> Event:
-    """The event that the lack of an answer to `POST /payments` is."""
+    """The event that the lack of an answer to `POST /payments` means."""
     return Event.SURE_NO if isinstance(error, ProcessorUnreachable) else Event.UNCLEAR
 
 
@@ -72,15 +72,14 @@ def is_misuse(status: int) -> bool:
 
 
 def stamp_ms(now_ms: int, place: int, places: int) -> int:
-    """The last millisecond, at the latest now, that is this instance's own to send as requestedAt.
+    """The newest millisecond, not after now, that this instance may send as requestedAt: every `places`-th is its own.
 
-    Two instances that both send one id to one processor must not do so with the same time: its row would then be the
-    settlement of both.
+    If two instances sent one id to one processor with the same time, both would take its row for their settlement.
 
     Args:
         now_ms: milliseconds since 1970 UTC.
         place: which of the instances this is, from 0.
-        places: how many there are.
+        places: how many instances there are.
     """
     return now_ms - (now_ms - place) % places
 
@@ -108,7 +107,7 @@ def decode_shown(body: bytes, correlation_id: bytes) -> Shown:
     """Reads the body of a 200 to `GET /payments/{id}`.
 
     Raises:
-        ValueError: it is not what such an answer looks like, or speaks of another id; nothing follows from it.
+        ValueError: it does not look like such an answer, or shows another id; nothing follows from it.
     """
     members = decode_object(body)
     amount, instant = members.get("amount"), members.get("requestedAt")
@@ -121,7 +120,7 @@ def decode_shown(body: bytes, correlation_id: bytes) -> Shown:
 
 
 def decode_object(body: bytes) -> dict[str, object]:
-    """Reads a JSON object whose numbers stay text (a str of its own kind), so that none becomes a float.
+    """Reads a JSON object, keeping its numbers as text (`JsonNumber`), so that none becomes a float.
 
     Raises:
         ValueError: the body is not one JSON object.
@@ -131,15 +130,15 @@ def decode_object(body: bytes) -> dict[str, object]:
     except RecursionError as error:
         raise ValueError("nested too deeply") from error
     if not isinstance(members, dict):
-        raise ValueError("not a JSON object")  # noqa: TRY004  # the same
+        raise ValueError("not a JSON object")  # noqa: TRY004  # the text is wrong
     return members
 
 
 def parse_shown_instant(text: str) -> int | None:
-    """The milliseconds of a date and time, exactly; None when they are not whole.
+    """The milliseconds since 1970 UTC of a date and time; None when they are not whole.
 
     Raises:
-        ValueError: it is neither.
+        ValueError: the text is no date and time.
     """
     instant = parse_instant(text)
     if instant is None:

@@ -2,27 +2,27 @@
 
 A `Circuit` is
 
-* **closed**: payments flow, up to `limit` at once. A failed request opens it, or a health poll that says *failing*.
+* **closed**: payments flow, up to `limit` at once. A failed request, or a health poll that says *failing*, opens it.
   `limit` starts small after an outage and grows by one per success, so it doubles per round trip (slow start, RFC
   5681) up to its maximum.
-* **open**: nothing flows but a probe, a real payment, after a pause that doubles from 0.1 s to 0.5 s with each probe
-  that fails. None goes to a processor known to be slow, as its answer would come too late to be told exactly, unless it
-  may spare the dearer one or there is no other way left.
+* **open**: only a probe is sent, a real payment, after a pause that doubles from 0.1 s to 0.5 s with each probe that
+  fails. A processor known to be slow is not probed, as the answer would come too late for an exact summary, unless the
+  probe may make the dearer processor unnecessary, or there is no other way left.
 * **half-open**: the newest probe is under way; if it fails, the circuit is open again. If it has no answer after
   `PROBE_AGAIN_MS` another may follow, as the first may sleep until long after the outage.
 
-A probe without a clear answer (a proxy's 502, a reset) becomes unknown and belongs to this processor from then on, so
-the outage binds payments that the other processor would pay. Unknown payments are asked about all the time, and one
-that is paid ends the outage as a probe would. So the more of them there are, the rarer are the probes.
+A probe without a clear answer (a proxy's 502, a reset) leaves its payment unknown: it belongs to this processor from
+then on, though the other one would pay it. Unknown payments are asked about all the time, and one that is paid ends the
+outage as a probe would. So the more of them there are, the rarer are the probes.
 
-Any success ends an outage, whenever its request was begun. What that took tells nothing, as the request may have slept
-through the outage: how slow the processor is has to be found out anew.
+Any success ends an outage, whenever its request was begun. How long that request took tells nothing, as it may have
+slept through the outage: the latency has to be learned anew.
 
-A processor that says it has too much to do (429) gets half as many at once; with nothing left to halve its circuit
-opens too, or the only payment there would be sent again and again without a pause.
+A processor that says it has too much to do (429) is sent half as many payments at once. If `limit` can't be halved any
+more its circuit opens too, or the only payment there would be sent again and again without a pause.
 
-Its expected latency is the newest thing known: the last answer, the last health poll, or the age of the oldest request
-in flight, which tells of a slow-down long before its answer does.
+The expected latency is the newest of what is known: the last answer, the last health poll, or the age of the oldest
+request in flight, which tells of a slow-down long before its answer does.
 """
 
 from enum import Enum, unique
@@ -31,13 +31,13 @@ from server.clock import LONG_AGO_MS
 
 PROBE_PAUSE_MIN_MS = 100  # an outage costs ten failed calls a second at first
 PROBE_PAUSE_MAX_MS = 500  # and two later; a recovery is noticed within half a second
-PROBE_AGAIN_MS = 500  # the same where calls sleep before they fail
-PROBES_MAX = 4  # payments asleep there at once: each of them is paid late
-UNKNOWN_FEW = 8  # unknown payments; each time as many make the pause between probes longer by PROBE_PAUSE_MAX_MS
-UNKNOWN_PAUSE_MAX_MS = 60_000  # a day of such an outage binds 2,000 payments per dispatcher instead of 170,000
+PROBE_AGAIN_MS = 500  # so it is where calls sleep before they fail
+PROBES_MAX = 4  # probes that may be asleep in the processor at once: each of them is paid late
+UNKNOWN_FEW = 8  # each time there are as many unknown payments, the pause between probes is PROBE_PAUSE_MAX_MS longer
+UNKNOWN_PAUSE_MAX_MS = 60_000  # a day of such an outage leaves 2,000 payments unknown per dispatcher, not 170,000
 LIMIT_AFTER_OUTAGE = 4
 LIMIT_MIN = 1
-HEALTH_FRESH_MS = 11_000  # two polls of 5.3 s and a little: older news says nothing
+HEALTH_FRESH_MS = 11_000  # twice the 5.3 s between polls, and a little: an older poll says nothing
 
 
 @unique
@@ -53,8 +53,8 @@ class Circuit:
     """What is known of one processor, and how many payments may go there.
 
     Args:
-        limit_max: requests at once.
-        slow_ms: slower than this is slow.
+        limit_max: most requests at once, in the ordinary way.
+        slow_ms: a processor whose answers take longer is slow.
 
     Attributes:
         unknown: how many unknown payments belong to this processor; counted by `Unknowns`.
@@ -71,7 +71,7 @@ class Circuit:
         self._limit_expected = limit_max  # what `limit` is expected to grow to: less since a 429
         self._slow_ms = slow_ms
         self._pause_ms = PROBE_PAUSE_MIN_MS
-        self._touched_at_ms = LONG_AGO_MS  # when this outage was noticed, or its newest probe sent
+        self._probed_at_ms = LONG_AGO_MS  # when this outage's newest probe was sent, or the outage noticed
         self._newest_probe: int | None = None
         self._begun: dict[int, int] = {}  # token of each request in flight -> when it began, oldest first
         self._uncounted = set[int]()  # in flight and not counted against `limit`: probes, and what an outage has left
@@ -114,16 +114,16 @@ class Circuit:
             return False
         if self.state is CircuitState.CLOSED:
             return not self._begun
-        is_due = now_ms >= max(self.probe_at_ms, self._touched_at_ms + self._pause_for_unknown_ms())
+        is_due = now_ms >= max(self.probe_at_ms, self._probed_at_ms + self._pause_for_unknown_ms())
         return is_due and self._has_room_for_probe(probes_max)
 
     def may_probe_out_of_turn(self, since_ms: int) -> bool:
-        """Whether it may be probed out of turn, as no probe of its outage was begun since then, and few payments are
-        unknown there.
+        """Whether it may be probed out of turn: its outage was noticed, and probed last, before `since_ms`, and few
+        payments are unknown there.
         """
-        silent = self.state is not CircuitState.CLOSED and self._touched_at_ms < since_ms
-        # One more than usual, as the others may all be asleep.
-        return silent and self.unknown < UNKNOWN_FEW and self._has_room_for_probe(PROBES_MAX + 1)
+        is_overdue = self.state is not CircuitState.CLOSED and self._probed_at_ms < since_ms
+        # One probe more than usual, as the others may all be asleep.
+        return is_overdue and self.unknown < UNKNOWN_FEW and self._has_room_for_probe(PROBES_MAX + 1)
 
     def _pause_for_unknown_ms(self) -> int:
         return min(self.unknown // UNKNOWN_FEW * PROBE_PAUSE_MAX_MS, UNKNOWN_PAUSE_MAX_MS)
@@ -137,11 +137,12 @@ class Circuit:
         return in_ordinary_way or self.may_probe(now_ms, probes_max, even_if_slow=even_if_slow)
 
     def drain_estimate_ms(self, backlog: int, now_ms: int) -> int:
-        """How long it may take until `backlog` more are through. To be asked only while it is closed and full.
+        """How long it may take until `backlog` more payments are paid. Only for a closed circuit without room.
 
-        They go in rounds of `limit`. While that doubles, as many rounds as `backlog // limit` has bits are enough; once
-        it has grown, `backlog // _limit_expected`. Both are counted. A round takes as long as an answer, or for as long
-        as nothing has moved: a health poll hides in `latency_ms` that requests hang.
+        They go in rounds of `limit`. While `limit` doubles with each round, as many rounds are enough as `backlog //
+        limit` has bits; once it has grown, `backlog // _limit_expected`. Both numbers are added. A round takes as long
+        as an answer, and at least as long as no request has begun: after a health poll, `latency_ms` may not show that
+        requests hang.
         """
         rounds = 1 + (backlog // self.limit).bit_length() + backlog // self._limit_expected
         stalled_ms = now_ms - next(reversed(self._begun.values()))
@@ -159,7 +160,7 @@ class Circuit:
             self.state = CircuitState.HALF_OPEN
             self._newest_probe = token
             self._uncounted.add(token)
-            self._touched_at_ms = now_ms
+            self._probed_at_ms = now_ms
             self.probe_at_ms = now_ms + PROBE_AGAIN_MS
 
     def succeed(self, token: int, now_ms: int) -> None:
@@ -173,7 +174,7 @@ class Circuit:
             self._limit_expected = max(self._limit_expected, self.limit)
         else:
             self._close(now_ms)
-        if was_probe:  # else it was begun before a failure that came alone, and there was no outage to recover from
+        if was_probe:  # else it was begun before the failure, which came alone: there was no outage to recover from
             self.recovered_at_ms = now_ms
 
     def fail(self, token: int, now_ms: int) -> None:
@@ -182,7 +183,7 @@ class Circuit:
         self._trip(token, now_ms)
 
     def back_off(self, token: int, now_ms: int) -> None:
-        """Asks less of a processor that has too much to do (429): fewer at once, and a pause if there was but one."""
+        """Sends less to a processor that has too much to do (429): fewer at once, or none for a pause if it was one."""
         self._end(token)
         if self.state is CircuitState.CLOSED and self.limit > LIMIT_MIN:
             self.limit = max(min(self.limit, len(self._begun) + 1) // 2, LIMIT_MIN)
@@ -195,7 +196,7 @@ class Circuit:
         self._end(token)
         if token == self._newest_probe:
             self.state = CircuitState.OPEN
-            self.probe_at_ms = self._touched_at_ms  # at once
+            self.probe_at_ms = self._probed_at_ms  # in the past: the next probe is due at once
 
     def hear_paid(self, now_ms: int) -> None:
         """Notes that an unknown payment, sent there again, was paid just now."""
@@ -204,7 +205,7 @@ class Circuit:
             self.recovered_at_ms = now_ms
 
     def hear_health(self, *, failing: bool, response_ms_min: int, now_ms: int) -> None:
-        """Takes in what a health poll has found that is new to this dispatcher."""
+        """Takes in the result of a health poll that is new to this dispatcher."""
         self._health_at_ms = now_ms
         self._learn(response_ms_min, now_ms)
         if not failing:
@@ -222,10 +223,15 @@ class Circuit:
         return self._begun.pop(token)
 
     def _trip(self, token: int | None, now_ms: int) -> None:
-        """Begins an outage, or makes its pause longer if its newest probe failed; any other failure is no news."""
+        """Begins an outage, or makes its pause longer if its newest probe failed; any other failure changes nothing.
+
+        Args:
+            token: of the request that failed; None for a health poll.
+            now_ms: now.
+        """
         if self.state is CircuitState.CLOSED:
             self._pause_ms = PROBE_PAUSE_MIN_MS
-            self._touched_at_ms = now_ms
+            self._probed_at_ms = now_ms
             self._uncounted.clear()
         elif token == self._newest_probe:
             self._pause_ms = min(self._pause_ms * 2, PROBE_PAUSE_MAX_MS)

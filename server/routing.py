@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 from server.circuit import PROBES_MAX, Circuit, CircuitState
 
-HESITATE_MS = 250  # the longest that a backlog is held back for the cheaper one's answer
+HESITATE_MS = 250  # the longest that a backlog is held back for the answer to the cheaper processor's probe
 
 
 class Policy(NamedTuple):
@@ -13,7 +13,7 @@ class Policy(NamedTuple):
     Args:
         cheap: index of the cheaper processor.
         dear: index of the other.
-        wait_ms: how long a payment waits for the cheaper one before a healthy dearer one takes it.
+        wait_ms: how long a payment waits for the cheaper processor before it goes to the dearer, if that is healthy.
     """
 
     cheap: int
@@ -40,7 +40,7 @@ class Router(NamedTuple):
     policy: Policy
 
     def choose(self, age_ms: int, backlog: int, now_ms: int) -> int | None:
-        """The index of the processor a waiting payment goes to now, or None: it waits on.
+        """The index of the processor that a waiting payment goes to now; None: it goes on waiting.
 
         Args:
             age_ms: how long ago the payment was accepted.
@@ -55,15 +55,15 @@ class Router(NamedTuple):
         | any other that is not closed | waits `wait_ms` for the cheaper, then the dearer |
         | closed, fast, full | waits if all that waits can be through in less than `wait_ms`, else the dearer at once |
         | closed, slow | the dearer at once |
-        | any of the last three, and the dearer can't | waits `wait_ms`, then whichever is faster, though slow |
+        | any of the last three, and the dearer can't | waits `wait_ms`, then whichever is faster, even if slow |
 
-        The dearer *can* if it is closed, fast and has room, or as the probe if that is due; but not for a moment after
-        it has recovered, while the cheaper is probed: the same may have ended both outages.
+        The dearer *can* take it if it is closed, fast and has room, or if its probe is due. But for `HESITATE_MS` after
+        it has recovered, while the cheaper is being probed, it can't: the same event may have ended both outages.
         """
         policy = self.policy
         cheap, dear = self.circuits[policy.cheap], self.circuits[policy.dear]
         has_time = age_ms < policy.wait_ms
-        probes_max = PROBES_MAX if has_time else 1  # alone, or one whose probe hung would be sent to hang there again
+        probes_max = PROBES_MAX if has_time else 1  # 1: or a payment whose probe hung would be sent to hang again
         if cheap.may_send(now_ms, probes_max) or cheap.may_probe_out_of_turn(dear.recovered_at_ms):
             return policy.cheap
         if cheap.state is CircuitState.CLOSED:
@@ -78,11 +78,13 @@ class Router(NamedTuple):
         return None if is_worth_waiting or has_time else self._last_resort(now_ms)
 
     def may_go_to(self, processor: int, now_ms: int) -> bool:
-        """Whether a payment that only this processor may take can go there now: it has no other way, so though slow."""
+        """Whether a payment that only this processor may take can go there now, even if it is slow."""
         return self.circuits[processor].may_send(now_ms, PROBES_MAX, even_if_slow=True)
 
     def _last_resort(self, now_ms: int) -> int | None:
-        """The faster of those where a payment may go at all; one more probe only if there is no other way."""
+        """The faster processor of those that may be sent a payment, even if slow; a further probe only for want of
+        another way.
+        """
         for probes_max in (1, PROBES_MAX):
             able = [one for one in (0, 1) if self.circuits[one].may_send(now_ms, probes_max, even_if_slow=True)]
             if able:

@@ -5,7 +5,7 @@ import logging
 import httpx
 import pytest
 
-from server.outages import WELL_LOOKS
+from server.outages import WELL_BEATS
 from tests.fakes import Answer
 from tests.server.scene import Scene, fresh_segment
 
@@ -45,9 +45,9 @@ async def test_once(answer: Answer, told: str, caplog: pytest.LogCaptureFixture)
             assert caplog.messages == [told]
             scene.fakes[0].answer = 200
             await scene.pass_time(5_000)
-            beat(scene, WELL_LOOKS - 1)
+            beat(scene, WELL_BEATS - 1)
             assert caplog.messages == [told]
-            beat(scene, WELL_LOOKS)
+            beat(scene, WELL_BEATS)
             assert caplog.messages == [told, AGAIN]
 
 
@@ -71,7 +71,7 @@ async def test_told_by_its_health(caplog: pytest.LogCaptureFixture) -> None:
             await scene.pay()
             beat(scene, 1)
             await scene.pass_time(5_000)
-            beat(scene, WELL_LOOKS)
+            beat(scene, WELL_BEATS)
             scene.circuits[0].hear_health(failing=True, response_ms_min=0, now_ms=scene.clock.ticks_ms())
             beat(scene, 1)
             assert caplog.messages[1:] == [AGAIN, "default fails: its health check says so"]
