@@ -1,10 +1,10 @@
 """One keep-alive connection to a server and the exchange going on over it: asyncio Protocol and httptools.
 
 Bodies are read whole and their sizes bounded. An exchange ends in exactly one way: its future is done with the answer
-at hand, or fails with `TimeoutError`, an `OSError` or `MalformedAnswer`, and then the connection is dropped. Which of
-them means that a request was surely not sent is told by `server/transport.py`, the only user.
+at hand, or fails with `TimeoutError`, an `OSError` or `MalformedAnswer`, and then the connection is dropped. What each
+of them means for a request is told by `server/transport.py`, the only user.
 
-Bytes beyond an answer spoil the exchange rather than only the connection: when one read holds two answers, the first
+Bytes beyond an answer fail the exchange, and don't only end the connection: when one read holds two answers, the first
 may be a late one to an earlier request. For the same reason a connection that has become readable while idle is not
 usable, even before the event loop has noticed.
 """
@@ -57,7 +57,7 @@ class Connection(asyncio.Protocol):
         self.headers: list[tuple[bytes, bytes]] = []
         self.body = b""
 
-    # What the owner does
+    # Called by the owner
 
     def exchange(self, request: bytes, deadline_s: float) -> asyncio.Future[None]:
         """Writes a whole request in one go; the future is done once the whole answer is in `status`, `headers`, `body`.
@@ -79,7 +79,7 @@ class Connection(asyncio.Protocol):
         return self.keep_alive and not self._dropped and not self._transport.is_closing() and not self._poll.poll(0)
 
     def drop(self) -> None:
-        """Closes it at once, never to be used again; harmless when done twice."""
+        """Closes the connection at once, for good; harmless when done twice."""
         self._waiter = None  # breaks the cycle error -> traceback -> connection -> future -> error
         if not self._dropped:
             self._dropped = True
@@ -89,12 +89,12 @@ class Connection(asyncio.Protocol):
     def fail(self, error: Exception) -> None:
         """Drops the connection and ends its exchange, if one is going on, with `error`."""
         waiter = self._waiter
-        self.drop()  # first, so that the slot is back before the caller goes on
+        self.drop()  # first, so that the connection's slot is free before the caller goes on
         if waiter is not None and not waiter.done():
             waiter.set_exception(error)
 
-    # The deadline. A timer per exchange would be armed and cancelled each time; this one is left running, and looks at
-    # what the deadline is by then.
+    # The deadline. A timer per exchange would be armed and cancelled each time; this one is left running, and compares
+    # the time with the deadline that holds by then.
 
     def _watch(self, deadline_s: float) -> None:
         self._deadline_s = deadline_s
@@ -113,10 +113,10 @@ class Connection(asyncio.Protocol):
         else:
             self.fail(TimeoutError("no whole answer before the deadline"))
 
-    # What the event loop tells
+    # Called by the event loop
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Keeps the transport; the connection may have been given up meanwhile."""
+        """Keeps the transport, or closes it if the connection was dropped meanwhile."""
         self._transport = transport  # type: ignore[assignment]  # the loop's promise for a TCP connection
         self._parser = httptools.HttpResponseParser(self)
         self._made = True
@@ -126,7 +126,7 @@ class Connection(asyncio.Protocol):
             self._transport.abort()
 
     def data_received(self, data: bytes) -> None:
-        """Parses some bytes of the answer; whatever comes while none is awaited costs the connection its life."""
+        """Parses some bytes of the answer; bytes that come while none is awaited end the connection."""
         waiter = self._waiter
         if waiter is None or waiter.done():
             self.drop()
@@ -145,7 +145,7 @@ class Connection(asyncio.Protocol):
             waiter.set_result(None)
 
     def eof_received(self) -> None:
-        """Takes the end of the connection for the end of the body where nothing else marks it (RFC 9112 § 6.3, 8)."""
+        """Takes the end of the connection for the end of the body if nothing else marks it (RFC 9112 § 6.3, 8)."""
         waiter = self._waiter
         if waiter is None or waiter.done():
             self.drop()
@@ -162,7 +162,7 @@ class Connection(asyncio.Protocol):
         del self._parser  # it refers to this object: a cycle
         self.fail(ConnectionResetError(f"connection lost: {error!r}"))
 
-    # What the parser tells
+    # Called by the parser
 
     def on_message_begin(self) -> None:
         """Begins an answer: the awaited one, or one that follows an interim one."""
@@ -180,7 +180,7 @@ class Connection(asyncio.Protocol):
         self.keep_alive = self._parser.should_keep_alive()
 
     def on_body(self, body: bytes) -> None:
-        """Keeps a part of the body: all of it, nearly always."""
+        """Keeps a part of the body, nearly always all of it."""
         self.body = self.body + body if self.body else body
 
     def on_message_complete(self) -> None:

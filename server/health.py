@@ -1,8 +1,8 @@
-"""Asks the processors' health within the rate they allow, which is for all instances together.
+"""Polls the processors' health within the rate they allow, which is for all instances together.
 
-With Redis, whoever gets a processor's lease asks and shares the answer; everyone hears it with the next flush. Without,
-the first dispatcher of the only instance asks, and the others go by their circuits. A poll that fails is told by its
-absence: circuits decide alone.
+With Redis, the dispatcher that gets a processor's lease polls it and shares the answer; all read it with their next
+flush. Without Redis, the first dispatcher of the only instance polls, and the others go by their circuits alone. A poll
+that fails tells nobody anything: circuits decide alone then.
 """
 
 import asyncio
@@ -14,13 +14,13 @@ from server.errors import ProcessorError, TotalsUnavailable
 from server.processors import HEALTH_EVERY_MS, Health, Processor
 from server.redis_totals import LEASE_AGAIN_MS, SharedHealth, TotalsHash
 
-FAILED_MS = 1000  # between tries for the lease while Redis is away
+FAILED_MS = 1000  # between attempts to get the lease while Redis is away
 
 _log = logging.getLogger(__name__)
 
 
 async def poll_shared(processor: Processor, totals: TotalsHash, clock: Clock) -> None:
-    """Polls one processor whenever this instance gets its lease, until cancelled."""
+    """Polls one processor whenever this dispatcher gets its lease, until cancelled."""
     while True:
         try:
             begun_ms = clock.ticks_ms()
@@ -40,8 +40,8 @@ async def poll_alone(processor: Processor, hear_health: Callable[[int, Health], 
     """Polls one processor as often as it allows, until cancelled.
 
     Args:
-        processor: whom to ask.
-        hear_health: told (processor, what it said of itself).
+        processor: the one to poll.
+        hear_health: called with the processor's index and what it said of itself.
     """
     while True:
         health = await _ask(processor)

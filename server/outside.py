@@ -17,7 +17,8 @@ from server.verification import VERIFIED_AT_ONCE_MAX
 from shm import Segment
 
 SPARE_CONNECTIONS = ASKED_AT_ONCE_MAX + VERIFIED_AT_ONCE_MAX + PROBES_MAX + 2
-"""Connections beside those of payments: for questions, probes and one more of them, and a health poll."""
+"""Connections beside those of ordinary payments: for questions about unknown and unverified ones, for probes and one
+more out of turn, and for a health poll."""
 
 
 class Outside(NamedTuple):
@@ -60,7 +61,8 @@ def outside_of(config: Config, segment: Segment, index: int, clock: Clock) -> Ou
     )
     siblings = (Sibling(name, clock, config.stuck_ms, ours=config.instance) for name in config.siblings)
     workers = range(segment.geometry.workers)
-    rows, lanes = [segment.worker_counters(one) for one in workers], [segment.lane(one, index) for one in workers]
+    rows = [segment.worker_counters(worker) for worker in workers]
+    lanes = [segment.lane(worker, index) for worker in workers]
     totals = TotalsHash(RedisClient(config.redis_url)) if config.redis_url else None
     return Outside((default, fallback), Siblings(siblings, clock, rows, lanes), totals, CpuQuota().throttled_periods)
 

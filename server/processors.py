@@ -1,12 +1,12 @@
 """The client of a payment processor: three calls, over `server/transport.py`.
 
 Whatever goes wrong on the way becomes one of two errors: `ProcessorUnreachable` when the request was surely not sent,
-`OutcomeUnknown` when it may have been (the table is in `server/transport.py`). A caller that is cancelled gets its
-`CancelledError`, and the outcome is as unknown.
+`OutcomeUnknown` when it may have been (the table is in `server/transport.py`). If the caller is cancelled the
+`CancelledError` passes through, and the outcome is unknown as well.
 
-Questions and errors are httpx's. Its client stays out of the way: what it adds (cookies, redirects, compressed answers,
-authentication, hooks) nobody wants here. A payment is written as plain bytes: httpx's request and response took an
-eighth of a dispatcher's processor time.
+Questions and errors are httpx's, but its client is not used: what it adds (cookies, redirects, compressed answers,
+authentication, hooks) is not wanted here. A payment is written as plain bytes: httpx's request and response took an
+eighth of a dispatcher's CPU time.
 """
 
 import logging
@@ -29,7 +29,7 @@ QUESTION_TIMEOUT_S = 10.0
 """How long `show` and `health` may take: twice the 5 s that a second caller of the health check hangs by contract."""
 
 HEALTH_EVERY_MS = 5300
-"""How often `health` is to be called: a processor allows it once in 5 s to all instances together, and one may be late.
+"""How long between two calls of `health`: a processor allows one in 5 s to all instances together, and one may be late.
 """
 
 _log = logging.getLogger(__name__)
@@ -50,7 +50,7 @@ class Health(NamedTuple):
 
 
 class Transport(Protocol):
-    """What carries the calls: `KeepAliveTransport`, whose promises of what was sent the errors here are made of."""
+    """What carries the calls: `KeepAliveTransport`. The errors raised here rest on its promise of what was sent."""
 
     async def exchange(self, message: bytes, *, answer_s: float, connect_s: float) -> ProcessorAnswer:
         """Writes a whole request and reads its answer."""
@@ -85,7 +85,7 @@ class Processor:
             self._payments_url.netloc,
         )
         self._timeout_s = timeout_s
-        self._is_page_logged = False
+        self._is_html_logged = False
         self._question_extensions = {
             "timeout": httpx.Timeout(min(timeout_s, QUESTION_TIMEOUT_S), connect=CONNECT_TIMEOUT_S).as_dict()
         }
@@ -101,17 +101,17 @@ class Processor:
 
         Raises:
             ProcessorUnreachable: surely not sent.
-            OutcomeUnknown: the processor may have stored it, or may yet. Also if something else than the processor has
-                answered (a proxy's page): HTML decides nothing, whatever its status.
+            OutcomeUnknown: the processor may have stored it, or may do so later. Also if something other than the
+                processor has answered (a proxy's page): HTML decides nothing, whatever its status.
         """
         body = encode_payment(correlation_id, amount_cents, requested_at_ms)
         message = b"%b%d\r\n\r\n%b" % (self._pay_head, len(body), body)
         try:
             answer = await self._transport.exchange(message, answer_s=self._timeout_s, connect_s=CONNECT_TIMEOUT_S)
         except httpx.HTTPError as error:
-            raise self._meaning_of(error) from error
-        if answer.status in DECIDES and _is_page(answer.headers):
-            raise self._page(f"{answer.status} to POST /payments")
+            raise self._as_processor_error(error) from error
+        if answer.status in DECIDES and _is_html(answer.headers):
+            raise self._html_error(f"{answer.status} to POST /payments")
         return answer.status
 
     async def show(self, correlation_id: bytes) -> Shown | None:
@@ -121,7 +121,7 @@ class Processor:
             ProcessorUnreachable: surely not asked.
             OutcomeUnknown: no answer, or none that can be used.
         """
-        response = await self._ask(format_id(correlation_id), {httpx.codes.OK}, no_answer=httpx.codes.NOT_FOUND)
+        response = await self._ask(format_id(correlation_id), {httpx.codes.OK}, none_status=httpx.codes.NOT_FOUND)
         if response is None:
             return None
         try:
@@ -136,9 +136,9 @@ class Processor:
             ProcessorUnreachable: surely not asked.
             OutcomeUnknown: no answer, or none that can be used.
         """
-        # One that says with a 503 that it fails has the same body.
+        # A processor that says with a 503 that it fails sends the same body.
         statuses = {httpx.codes.OK, httpx.codes.SERVICE_UNAVAILABLE}
-        response = await self._ask("service-health", statuses, no_answer=httpx.codes.TOO_MANY_REQUESTS)
+        response = await self._ask("service-health", statuses, none_status=httpx.codes.TOO_MANY_REQUESTS)
         if response is None:
             return None
         try:
@@ -150,38 +150,36 @@ class Processor:
         """Closes the transport; calls under way end with an error."""
         await self._transport.aclose()
 
-    async def _ask(self, question: str, statuses: Collection[int], *, no_answer: int) -> httpx.Response | None:
-        """The answer to `GET /payments/{question}` with one of these statuses, or None for the one that means there is
-        nothing to tell.
-        """
+    async def _ask(self, question: str, statuses: Collection[int], *, none_status: int) -> httpx.Response | None:
+        """The answer to `GET /payments/{question}`, whose status is one of `statuses`; None if it is `none_status`."""
         request = httpx.Request("GET", f"{self._payments_url}/{question}", extensions=self._question_extensions)
         try:
             response = await self._transport.handle_async_request(request)
         except httpx.HTTPError as error:
-            raise self._meaning_of(error) from error
+            raise self._as_processor_error(error) from error
         await response.aread()
-        if _is_page(response.headers.raw):
-            raise self._page(f"{response.status_code} to GET /payments/{question}")
-        if response.status_code == no_answer:
+        if _is_html(response.headers.raw):
+            raise self._html_error(f"{response.status_code} to GET /payments/{question}")
+        if response.status_code == none_status:
             return None
         if response.status_code not in statuses:
             raise OutcomeUnknown(f"{self.name} answered {response.status_code} to GET /payments/{question}")
         return response
 
-    def _page(self, answered: str) -> OutcomeUnknown:
-        if not self._is_page_logged:  # once in a process's life: every second answer may be one
+    def _html_error(self, answered: str) -> OutcomeUnknown:
+        if not self._is_html_logged:  # once in a process's life: every second answer may be HTML
             _log.warning("something else answers in the place of %s, with a page of HTML: %s", self.name, answered)
-        self._is_page_logged = True
+        self._is_html_logged = True
         return OutcomeUnknown(f"{self.name} answered {answered} with a page of HTML")
 
-    def _meaning_of(self, error: httpx.HTTPError) -> ProcessorError:
+    def _as_processor_error(self, error: httpx.HTTPError) -> ProcessorError:
         if isinstance(error, _SURELY_NOT_SENT):
             return ProcessorUnreachable(f"{self.name}: {error}")
         return OutcomeUnknown(f"{self.name}: {type(error).__name__}: {error}")
 
 
-def _is_page(headers: Iterable[tuple[bytes, bytes]]) -> bool:
-    """Whether an answer is for people to look at: a proxy's, not the processor's."""
+def _is_html(headers: Iterable[tuple[bytes, bytes]]) -> bool:
+    """Whether an answer is a page for people to read: a proxy's, not the processor's."""
     for name, value in headers:
         if name.lower() == b"content-type" and value.partition(b";")[0].strip().lower() == b"text/html":
             return True

@@ -1,10 +1,10 @@
 """Which addresses a processor's name leads to now.
 
-Two processors that are restarted may come back with each other's address, and what is meant for one would be stored at
-the other. So the addresses that a look-up finds are only where to try, for a second. Before a new connection is used,
-`leads_to` makes sure that the name leads to its address, by a look-up that began after the connection was made. If
-another server takes the address over after that, it knows nothing of the connection and ends it. (So a name server must
-answer within the connect time-out.)
+Two processors that are restarted may come back with each other's address, and a payment meant for one would be stored
+at the other. So the addresses that a look-up finds only say where to try, and for a second. Before a new connection is
+used, `leads_to` makes sure that the name leads to its address, by a look-up that began after the connection was made.
+If another server takes the address over after that, it knows nothing of the connection and ends it. (So a name server
+must answer within the connect time-out.)
 """
 
 import asyncio
@@ -14,15 +14,15 @@ ADDRESSES_MAX = 4
 """How many addresses of one name are tried: a processor's name leads to one, or to one per protocol or copy of it."""
 
 ADDRESSES_FOR_S = 1.0
-"""How long one look-up says where to try."""
+"""For how many seconds the addresses of one look-up are tried."""
 
 
 class Resolver:
     """Looks up the addresses of one name.
 
-    There is one look-up at a time: uvloop does two at once for the whole process (libuv's "slow" work), so that a name
-    that hangs leaves one to the other processor. It goes on when those who wait for it have given up, or a slow name
-    server would never be heard; the system ends it, after some seconds (resolv.conf(5)).
+    There is one look-up at a time: uvloop runs at most two in the whole process (libuv's "slow" work), so a name that
+    hangs leaves one to the other processor. A look-up goes on when those who wait for it have given up, or a slow name
+    server's answer would never be used; the system ends it, after some seconds (resolv.conf(5)).
 
     Args:
         host: the name.
@@ -33,41 +33,41 @@ class Resolver:
         self._host = host
         self._port = port
         self._found: tuple[str, ...] = ()
-        self._proven: str | None = None  # the one of these that took a connection
-        self._doubts = 0  # how often what was known has become doubtful
-        self._begun = 0  # look-ups
-        self._until_s = 0.0  # then the name is looked up again, on the loop's clock
+        self._proven: str | None = None  # the one of these that has taken a connection
+        self._doubts = 0  # how often `doubt` was called
+        self._begun = 0  # how many look-ups have begun
+        self._expires_at_s = 0.0  # when the name is to be looked up again, on the loop's clock
         self._looking_up: asyncio.Task[int] | None = None
         self._closed = False
 
     def doubt(self) -> None:
-        """A connection was lost: the name may lead elsewhere by now, whatever is being asked at this moment."""
+        """Notes that a connection was lost: the name may lead elsewhere by now, whatever a look-up under way finds."""
         self._doubts += 1
-        self._until_s = 0.0
+        self._expires_at_s = 0.0
 
     def expire(self) -> None:
-        """A connection could not be made: the name is looked up again for the next one."""
-        self._until_s = 0.0
+        """Has the name looked up again for the next connection, as this one could not be made."""
+        self._expires_at_s = 0.0
 
     async def find(self) -> tuple[str, ...]:
-        """The addresses to try, in their order, or the one that took a connection since.
+        """The addresses to try, in their order, or only the one that has taken a connection since they were found.
 
         Raises:
             OSError: the name can't be looked up, or `aclose` was called.
         """
-        if asyncio.get_running_loop().time() >= self._until_s:
+        if asyncio.get_running_loop().time() >= self._expires_at_s:
             await self._look_up()
         return self._found if self._proven is None else (self._proven,)
 
     async def leads_to(self, address: str) -> bool:
-        """Whether the name leads, from now on, to an address that has taken a connection.
+        """Whether the name leads to an address that has taken a connection, by a look-up that begins after this call.
 
         Raises:
             OSError: as `find`.
         """
         begun = self._begun
         while await self._look_up() <= begun:
-            pass  # it had begun before; the next one has not
+            pass  # that one was under way already; the next one is not
         if address not in self._found:
             return False
         self._proven = address
@@ -90,7 +90,7 @@ class Resolver:
         done, _ = await asyncio.wait({self._looking_up})
         if self._closed:
             raise ConnectionAbortedError("the name is not looked up any more")
-        return done.pop().result()  # of no variable: the error would lead back to itself, for the collector to find
+        return done.pop().result()  # held by no variable: an error would form a cycle with this frame
 
     async def _ask(self) -> int:
         loop, doubts = asyncio.get_running_loop(), self._doubts
@@ -100,7 +100,7 @@ class Resolver:
         self._found = tuple(dict.fromkeys(str(info[4][0]) for info in found))[:ADDRESSES_MAX]
         self._proven = None
         if doubts == self._doubts:
-            self._until_s = loop.time() + ADDRESSES_FOR_S
+            self._expires_at_s = loop.time() + ADDRESSES_FOR_S
         return number
 
     def _on_looked_up(self, task: "asyncio.Task[int]") -> None:

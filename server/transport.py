@@ -1,11 +1,12 @@
 """Keep-alive HTTP/1.1 connections to one origin: the hot path to a payment processor, and a transport for httpx.
 
-httpx's own pool takes 1,400 µs of processor time per request with 16 in flight, where this one takes 20: it scans all
+httpx's own pool takes 1,400 µs of CPU time per request with 16 in flight, where this one takes 20: it scans all
 connections for each request (encode/httpx#3215). It can also lose a slot when a call is cancelled
 (encode/httpcore#1093). This one does less: one origin, plain `http`, bodies read whole, no `HEAD`, and nobody waits for
 a free connection.
 
-**Was it sent?** A payment's fate hangs on it, so this is a promise (held by `tests/server/test_transport_outcomes.py`):
+**Was it sent?** What becomes of a payment depends on the answer, so this is a promise (held by
+`tests/server/test_transport_outcomes.py`):
 
 | what happened                                                     | raised                | was it sent? |
 | ----------------------------------------------------------------- | --------------------- | ------------ |
@@ -39,11 +40,11 @@ from server.connection import FRAMING_FIELDS, Connection, MalformedAnswer
 from server.resolver import Resolver
 
 UNACKNOWLEDGED_MS = 5_000
-"""How long the peer's kernel may leave bytes unacknowledged (TCP_USER_TIMEOUT, RFC 5482): it does that at once however
-long the peer takes to answer. In between TCP sends them again after 0.2, 0.6, 1.4 and 3 s."""
+"""How long the peer's kernel may leave bytes unacknowledged (TCP_USER_TIMEOUT, RFC 5482): it acknowledges them at once,
+however long the peer takes to answer. In between TCP sends them again after 0.2, 0.6, 1.4 and 3 s."""
 
 SILENT_S, ASK_AGAIN_S = 5, 1
-"""After so long without a byte the peer's kernel is asked whether it is still there, and so often again (tcp(7))."""
+"""After SILENT_S without a byte the peer's kernel is asked whether it is there, and then every ASK_AGAIN_S (tcp(7))."""
 
 
 class ProcessorAnswer(NamedTuple):
@@ -67,7 +68,7 @@ class KeepAliveTransport(httpx.AsyncBaseTransport):
     the connect time-out `["connect"]`; both in seconds, and both must be there: every wait has a bound.
 
     Args:
-        url: the origin, `http://host[:port]`; a path in it is no concern of the transport.
+        url: the origin, `http://host[:port]`; a path in it is ignored.
         connections_max: limit of open connections, busy, idle and being made.
 
     Raises:
@@ -86,8 +87,8 @@ class KeepAliveTransport(httpx.AsyncBaseTransport):
         self._resolver = Resolver(self._host, self._port)
         self._connections_max = connections_max
         self._connections: set[Connection] = set()
-        self._making = 0  # connections on their way into that set
-        self._idle: dict[Connection, None] = {}  # the last one used is taken first, so that the others may time out
+        self._making = 0  # how many connections are being made, and not in that set yet
+        self._idle: dict[Connection, None] = {}  # the one used last is taken first, so that the others may time out
         self._closed = False
         self._all_lost = asyncio.Event()
 
@@ -110,7 +111,7 @@ class KeepAliveTransport(httpx.AsyncBaseTransport):
         return httpx.Response(answer.status, headers=headers, content=answer.body)
 
     async def exchange(self, message: bytes, *, answer_s: float, connect_s: float) -> ProcessorAnswer:
-        """Sends a message as it is and reads its answer whole: without httpx's objects, which take longer to make.
+        """Sends a message as it is and reads its answer whole, without httpx's objects, which take longer to make.
 
         Args:
             message: a whole request, head and body, as it is to be written; not looked at.
@@ -136,7 +137,7 @@ class KeepAliveTransport(httpx.AsyncBaseTransport):
             connection.drop()
             raise
         if connection.keep_alive and connection in self._connections:
-            self._idle[connection] = None  # whether it stayed silent is looked at when it is taken
+            self._idle[connection] = None  # whether it stayed silent is checked when it is taken
         else:
             connection.drop()
         return ProcessorAnswer(connection.status, connection.headers, connection.body)
@@ -155,7 +156,7 @@ class KeepAliveTransport(httpx.AsyncBaseTransport):
             connection, _ = self._idle.popitem()
             if connection.is_usable():
                 return connection
-            self._resolver.doubt()  # now: the loop tells of the loss when the next one has been made already
+            self._resolver.doubt()  # now: the loop reports the loss only after the next one is made
             connection.drop()
         return None
 
@@ -178,7 +179,7 @@ class KeepAliveTransport(httpx.AsyncBaseTransport):
             self._tell_all_lost()
 
     async def _connect_to_any(self, timeout_s: float) -> Connection:
-        """Connects to the first address that takes it; the time is shared out among them."""
+        """Connects to the first address that takes a connection; each is given an equal share of the time."""
         addresses = await self._resolver.find()
         failure, is_made = OSError("the name has no address"), False
         try:
@@ -199,10 +200,10 @@ class KeepAliveTransport(httpx.AsyncBaseTransport):
 
     async def _connect_to(self, address: str) -> Connection:
         loop = asyncio.get_running_loop()
-        connection = Connection(loop, self._forget)
+        connection = Connection(loop, self._on_lost)
         try:
             transport, _ = await loop.create_connection(lambda: connection, address, self._port)
-            _notice_a_cut_network(transport.get_extra_info("socket"))
+            _detect_a_cut_network(transport.get_extra_info("socket"))
             self._require_usable(connection)
             if not await self._resolver.leads_to(address):
                 raise ConnectionAbortedError("the name leads elsewhere by now")
@@ -219,9 +220,9 @@ class KeepAliveTransport(httpx.AsyncBaseTransport):
             self._resolver.doubt()
             raise ConnectionResetError("closed by the peer before anything was sent")
 
-    def _forget(self, connection: Connection) -> None:
-        was_used = connection in self._connections  # else it was given up here
-        if was_used and (not connection.answered or connection.keep_alive):  # lost, not closed as its answer said
+    def _on_lost(self, connection: Connection) -> None:
+        was_ready = connection in self._connections  # else it was given up here while being made
+        if was_ready and (not connection.answered or connection.keep_alive):  # else closed, as its last answer said
             self._resolver.doubt()
         self._connections.discard(connection)
         self._idle.pop(connection, None)
@@ -232,18 +233,18 @@ class KeepAliveTransport(httpx.AsyncBaseTransport):
             self._all_lost.set()
 
 
-def _notice_a_cut_network(near: socket.socket) -> None:
+def _detect_a_cut_network(sock: socket.socket) -> None:
     """Has the kernel end a connection over a cut network after some six seconds, not only at an answer's deadline.
 
     Raises:
         OSError: the connection is gone already.
     """
-    if near.fileno() < 0:
+    if sock.fileno() < 0:
         raise ConnectionResetError("closed by the peer as it was made")  # uvloop's sockets would raise a ValueError
-    near.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    near.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, SILENT_S)
-    near.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, ASK_AGAIN_S)
-    near.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, UNACKNOWLEDGED_MS)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, SILENT_S)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, ASK_AGAIN_S)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, UNACKNOWLEDGED_MS)
 
 
 def _encode(request: httpx.Request, body: bytes) -> bytes:

@@ -2,8 +2,8 @@
 
 First the processor is asked whether it has the payment (`GET`, neither delayed nor failing in an outage). If it shows
 it, that decides. If not, it is sent again with the same requestedAt: a 404 proves nothing, because an earlier request
-may still be asleep in the processor. Pauses double, and there is no last time. Each processor has a queue of its own:
-one that never answers does not hold up what the other would tell at once.
+may still be asleep in the processor. The pauses between the questions about a payment double, and they never end. Each
+processor has a queue of its own: one that never answers does not hold up what the other would tell at once.
 """
 
 import asyncio
@@ -20,9 +20,9 @@ from server.errors import ProcessorError
 from server.processors import Processor
 from shm import ENDED, Event, Kept, State, next_state
 
-PAUSE_MIN_MS = 50  # a connection cut by a restart is settled before an audit looks
+PAUSE_MIN_MS = 50  # a payment whose connection a restart cut is settled before an audit looks
 PAUSE_MAX_MS = 5000  # longer than any delay of the contest's processors, and no load worth speaking of
-ASKED_AT_ONCE_MAX = 16  # at each processor
+ASKED_AT_ONCE_MAX = 16  # questions under way, to each processor
 UNDECIDED_PAUSE_MS = 10  # between two questions while answers decide nothing: 100 a second, however many are unknown
 
 _log = logging.getLogger(__name__)
@@ -36,7 +36,7 @@ class Unknowns:
         processors: default and fallback.
         circuits: of both; told how many payments are unknown there, and when one of them is paid.
         clock: for the pauses.
-        wake: called when a question has ended or a new one has come, so that `ask_due` is to be called in time.
+        wake: called when a question has ended or a new one is scheduled: it sees to it that `ask_due` is called.
         on_misuse: told the processor and the status of an answer that blames the question itself.
     """
 
@@ -104,7 +104,7 @@ class Unknowns:
         heapq.heappush(queue.due, (self._clock.ticks_ms() + pause_ms, slot, min(pause_ms * 2, PAUSE_MAX_MS)))
 
     async def _find_out(self, kept: Kept) -> Event:
-        """Finds out what it can now: `PAID`, `SHOWN_OURS`, `SHOWN_OTHER`, or something that decides nothing."""
+        """Finds out what can be known now: `PAID`, `SHOWN_OURS`, `SHOWN_OTHER`, or an event that decides nothing."""
         processor = self._processors[kept.processor]
         try:
             shown = await processor.show(kept.correlation_id)
@@ -119,7 +119,7 @@ class Unknowns:
         return event_of_status(status) or await self.look_up(kept)
 
     async def look_up(self, kept: Kept) -> Event:
-        """Asks whose payment the processor has under this id, after a 422. `UNCLEAR` if it can't be asked now."""
+        """Asks, after a 422, whose payment the processor has under this id. `UNCLEAR` if that can't be told now."""
         processor = self._processors[kept.processor]
         try:
             shown = await processor.show(kept.correlation_id)
@@ -140,10 +140,10 @@ class _Queue:
     """The questions to one processor: those to come, and those under way."""
 
     def __init__(self) -> None:
-        self.due: list[tuple[int, int, int]] = []  # heap of (when, table slot, pause before the next time)
+        self.due: list[tuple[int, int, int]] = []  # heap of (when, table slot, pause before the next one)
         self.asking: set[asyncio.Task[None]] = set()
-        self.pause_ms = 0  # between two questions, by what the last answer was worth
-        self.free_at_ms = 0  # no question before
+        self.pause_ms = 0  # between two questions to this processor; 0 if the last answer ended a payment
+        self.free_at_ms = 0  # no question is asked before
 
     def next_at_ms(self) -> int:
         """When the next question may be asked, in ticks of the clock."""
