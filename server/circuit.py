@@ -31,7 +31,7 @@ from server.clock import LONG_AGO_MS
 
 PROBE_PAUSE_MIN_MS = 100  # an outage costs ten failed calls a second at first
 PROBE_PAUSE_MAX_MS = 500  # and two later; a recovery is noticed within half a second
-PROBE_AGAIN_MS = 500  # so it is where calls sleep before they fail
+PROBE_AGAIN_MS = 500  # a recovery is noticed as soon where calls sleep before they fail
 PROBES_MAX = 4  # probes that may be asleep in the processor at once: each of them is paid late
 UNKNOWN_FEW = 8  # each time there are as many unknown payments, the pause between probes is PROBE_PAUSE_MAX_MS longer
 UNKNOWN_PAUSE_MAX_MS = 60_000  # a day of such an outage leaves 2,000 payments unknown per dispatcher, not 170,000
@@ -139,10 +139,10 @@ class Circuit:
     def drain_estimate_ms(self, backlog: int, now_ms: int) -> int:
         """How long it may take until `backlog` more payments are paid. Only for a closed circuit without room.
 
-        They go in rounds of `limit`. While `limit` doubles with each round, as many rounds are enough as `backlog //
-        limit` has bits; once it has grown, `backlog // _limit_expected`. Both numbers are added. A round takes as long
-        as an answer, and at least as long as no request has begun: after a health poll, `latency_ms` may not show that
-        requests hang.
+        They go in rounds of `limit`. While that doubles with each round, as many rounds are enough as the number
+        `backlog // limit` has bits; once it has grown, `backlog // _limit_expected`. Both are added. A round takes as
+        long as an answer, and at least as long as no request has begun: after a health poll, `latency_ms` may not show
+        that requests hang.
         """
         rounds = 1 + (backlog // self.limit).bit_length() + backlog // self._limit_expected
         stalled_ms = now_ms - next(reversed(self._begun.values()))
@@ -183,7 +183,7 @@ class Circuit:
         self._trip(token, now_ms)
 
     def back_off(self, token: int, now_ms: int) -> None:
-        """Sends less to a processor that has too much to do (429): fewer at once, or none for a pause if it was one."""
+        """Sends less to a processor that has too much to do (429): fewer at once; if it is one, none for a while."""
         self._end(token)
         if self.state is CircuitState.CLOSED and self.limit > LIMIT_MIN:
             self.limit = max(min(self.limit, len(self._begun) + 1) // 2, LIMIT_MIN)

@@ -55,7 +55,7 @@ class Custody:
             on, to the right.
         unverified: table slots of waiting payments that may have been paid elsewhere during an absence, in the order in
             which `server/verification.py` asks for them; not to be sent before that.
-        rejected: waiting payments that one processor has rejected, and only the other may take for a while.
+        rejected: waiting payments that one processor has rejected: for a while only the other may take them.
         unknown: table slot to requestedAt in ms UTC, of payments whose outcome is unknown.
     """
 
@@ -270,7 +270,7 @@ class Custody:
         self._show_unknown()
 
     def _show_unknown(self) -> None:
-        """Stores how many outcomes are unknown, and their range, at each change: summaries are to tell the truth."""
+        """Stores how many outcomes are unknown, and the range of their requestedAt: true whenever a summary reads."""
         self._counters.put(DispatcherCount.UNKNOWN_LEAST_MS, min(self.unknown.values(), default=0))
         self._counters.put(DispatcherCount.UNKNOWN_GREATEST_MS, max(self.unknown.values(), default=0))
         self._counters.put(DispatcherCount.UNKNOWN, len(self.unknown))  # last: a reader of the count finds its range

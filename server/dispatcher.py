@@ -1,9 +1,9 @@
 """The dispatcher: takes payments from the lanes, routes, attempts, settles. One asyncio loop, bounded work per turn.
 
-A *turn* takes payments from the lanes, sends those that may be sent, and asks about unknown ones that are due. While
-payments keep coming they are taken every 200 ms, so that one wake-up serves several. Otherwise a turn comes when a
-worker writes the eventfd, and at least every 0.25 s. No client waits for it, and requestedAt is stamped when an attempt
-begins. Payments leave in small bursts (`server/pacing.py`), so that a web worker never waits long for a core.
+A *turn* takes payments from the lanes, sends what may be sent, and asks about unknown ones that are due. While payments
+come they are taken every 200 ms, so that one wake-up serves several; else a turn comes when a worker writes the
+eventfd, and at least every 0.25 s. Nobody waits for it: clients have their 202, and requestedAt is stamped when an
+attempt begins. Payments leave in small bursts with pauses (`server/pacing.py`), so no web worker waits long for a core.
 """
 
 import asyncio

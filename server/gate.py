@@ -3,8 +3,8 @@
 Accepting touches nothing but shared memory and the doorbell; a look-up, or a known id with another amount, may also
 open siblings' segments.
 
-HAProxy pins each id to a worker, so a small memory of recent ids answers most repeats here. What guarantees that an id
-is paid once is its dispatcher: it is the same for all workers, so copies that reach different workers meet there.
+HAProxy pins each id to a worker, so a small memory of recent ids answers most repeats here. It guarantees nothing:
+copies that reach different workers are recognised by the id's dispatcher, which is the same for all workers.
 """
 
 import contextlib

@@ -55,7 +55,7 @@ class Intake:
             tail = lane.tail
             end = min(lane.head, tail + share)
             if tail < end:
-                # Not before `lane.head` is read: what a sibling accepted before it died came before its copies here.
+                # Only now that `lane.head` was read: a sibling that has died accepted its copies before these came.
                 if not self._siblings.look():
                     return False
                 give_way()

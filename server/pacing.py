@@ -4,8 +4,7 @@ A token bucket: each payment uses up one token. The rate at which tokens come gr
 container is not frozen; it is halved when the container was frozen for using up its CPU quota. (That is additive
 increase, multiplicative decrease: RFC 5681's answer to the same question, how much of an unknown capacity to use. A
 rate that is not used says nothing of the capacity: RFC 7661.) So a backlog leaves at first at a rate that was good
-before. The bucket holds the tokens of `BUCKET_MS`, for the payments that gather in that time: only a backlog is held
-up.
+before. The bucket holds the tokens of `BUCKET_MS`, enough for what gathers in that time: only a backlog is held up.
 
 Payments are sent in bursts, one per millisecond, because a burst occupies two cores: the dispatcher's own and that of
 the processor that answers. On a machine with two cores a client waits as long as a burst lasts. Web workers need no

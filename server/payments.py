@@ -2,8 +2,8 @@
 
 Two parsers, one answer. Nearly every body has the one shape that JSON encoders give `{"correlationId", "amount"}`; a
 compiled pattern checks and reads it in one pass. A body that the pattern does not match, or that it matches but is not
-payable, goes to the full parser; only that one refuses. So they can't disagree about a refusal, and a property test
-holds both to the same payment for all that the fast one accepts.
+payable, goes to the full parser, which alone refuses. So the two could only differ in what the fast one accepts, and
+for all of that a property test holds them to the same answer.
 
 What is refused, and how (RFC 9110 for the codes):
 

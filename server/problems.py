@@ -22,7 +22,7 @@ RETRY_AFTER_S: Final = 1
 """After how many seconds to send a request again that failed for now: the smallest value that asks for a pause."""
 
 PROBLEMS_MAX: Final = 256
-"""How many problems are cached. Few are needed, but those whose sentences quote a position or a reason vary."""
+"""How many problems are cached. The sentences are few, but some quote a position or a reason: this bounds those."""
 
 # RFC 9110's names; http.HTTPStatus has older ones before Python 3.13.
 _TITLES: Final = {

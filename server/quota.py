@@ -1,7 +1,7 @@
 """How often the container has been frozen for having used up its CPU quota, cgroup v1 and v2.
 
 The kernel gives a cgroup a new quota every 100 ms, and stops all its processes until then if they use it up earlier
-(CFS bandwidth control). A freeze costs a request up to 100 ms, so the dispatcher halves its rate of sending after each.
+(CFS bandwidth control). A freeze costs a request up to 100 ms; after each the dispatcher halves the rate of a backlog.
 """
 
 import os

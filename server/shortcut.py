@@ -14,7 +14,7 @@ byte. (One exception: input that is not HTTP is refused with our own answer, onc
 uvicorn by itself would refuse it at once, with its own answer.)
 
 Why: on the ordinary way most of the cost of an accepted payment is spent on objects that nobody looks at. And on a
-machine that is not busy, code must be fetched into the CPU's caches again for each payment, unless it does not run.
+machine that is not busy, the CPU's caches have lost the code by the next payment: less code is less to fetch again.
 """
 
 import asyncio
@@ -177,7 +177,7 @@ class ShortcutProtocol(HttpToolsProtocol):
     def on_message_complete(self) -> None:
         """Notes that the parser was given a whole request."""
         self._in_message = False
-        if not self.parser.should_keep_alive():  # a trailer may say so too; the parser ignores all that comes then
+        if not self.parser.should_keep_alive():  # a trailer may say so, too; the parser ignores all that follows
             self.cycle.keep_alive = False
             if self.cycle.response_complete:
                 self.transport.close()
@@ -186,7 +186,7 @@ class ShortcutProtocol(HttpToolsProtocol):
     def send_400_response(self, msg: str) -> None:  # noqa: ARG002  the answer is in our own words
         """Refuses what is not HTTP, once the whole requests before it are answered: they may be accepted payments."""
         if self.pipeline and self.cycle.more_body:
-            self.pipeline.popleft()  # the newest request, which is the malformed one; an earlier is being answered
+            self.pipeline.popleft()  # the newest request, which is the malformed one; an older one is being answered
             self._refusal_is_due = True
         elif self._is_answering() and not self.cycle.more_body:
             self._refusal_is_due = True

@@ -2,8 +2,8 @@
 
 First the processor is asked whether it has the payment (`GET`, neither delayed nor failing in an outage). If it shows
 it, that decides. If not, it is sent again with the same requestedAt: a 404 proves nothing, because an earlier request
-may still be asleep in the processor. The pauses between the questions about a payment double, and they never end. Each
-processor has a queue of its own: one that never answers does not hold up what the other would tell at once.
+may still be asleep in the processor. The pauses between questions about a payment double, and the asking never ends.
+Each processor has a queue of its own: one that never answers does not hold up what the other would tell at once.
 """
 
 import asyncio

@@ -46,7 +46,7 @@ give_way = CoreYielder(time.monotonic_ns, os.sched_yield)
 async def catch_up() -> None:
     """Lets the event loop handle what has come by now: after a freeze it runs its timers before it reads its sockets.
 
-    The first round has it read them; the second puts the caller behind the tasks that this has woken.
+    The first round has it read them; the second puts the caller behind the tasks that the first has woken.
     """
     await asyncio.sleep(0)
     await asyncio.sleep(0)

@@ -175,7 +175,7 @@ class TestShowPayment:
         assert response.headers["retry-after"] == "1"
 
     async def test_unavailable_is_503(self, client: httpx.AsyncClient, gate: FakeGate) -> None:
-        """What may be where nobody can look now is no 404."""
+        """A payment that may be at a sibling that can't be looked at now is no 404."""
         gate.failure = LookupUnavailable("Not every instance can be looked at now.")
         response = await client.get(f"/payments/{ID}")
         assert detail_of(response, 503) == "Not every instance can be looked at now."
@@ -258,7 +258,7 @@ class TestTellHealth:
         assert "leaving" in detail_of(await client.get("/health"), 404)
 
 
-class TestAnswering:
+class TestErrorLayer:
     """From errors to answers."""
 
     @pytest.mark.parametrize(
@@ -293,7 +293,7 @@ class TestAnswering:
     async def test_unexpected_is_500_and_logged_once(
         self, client: httpx.AsyncClient, gate: FakeGate, caplog: pytest.LogCaptureFixture
     ) -> None:
-        """What nobody foresaw tells the client nothing, and the log everything, once."""
+        """Of an unforeseen error the client is told nothing, and the log everything, once."""
         gate.failure = LookupError("a secret")
         response = await client.post("/payments", content=BODY)
         assert "secret" not in detail_of(response, 500)
@@ -303,5 +303,5 @@ class TestAnswering:
         assert record.exc_info[1] is gate.failure
 
     def test_only_foreseen_errors_have_answers(self) -> None:
-        """The table does not guess."""
+        """An error that is not in the table has no answer."""
         assert answer_to_error(ValueError("anything")) is None

@@ -78,7 +78,7 @@ class TestTakePayment:
         assert (sent, gate.offered) == ([], [])
 
 
-class TestAnswering:
+class TestErrorLayer:
     """What is not an HTTP request."""
 
     async def test_lifespan_is_served(self, app: Starlette) -> None:

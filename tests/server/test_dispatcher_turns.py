@@ -61,7 +61,7 @@ class TestTurns:
             assert [post.correlation_id for post in scene.fakes[0].posts] == [text_of(number) for number in range(40)]
 
     async def test_sleeping(self, segment: Segment) -> None:
-        """The wish to be woken is there once nothing has come for a while, and only then."""
+        """`sleeping` is set once nothing has come for a while, and only then."""
         async with Scene(segment) as scene:
             sleeping = [scene.counters.sleeping]
             scene.accept(*range(TAKEN_PER_TURN_MAX + 1))
@@ -73,8 +73,8 @@ class TestTurns:
             sleeping.append(scene.counters.sleeping)
             assert sleeping == [True, False, False, True]
 
-    async def test_looks_once_more_after_the_wish(self, segment: Segment, monkeypatch: pytest.MonkeyPatch) -> None:
-        """Whoever hands a payment over after the last look at the lanes has seen the wish to be woken, and rings."""
+    async def test_looks_again_once_sleeping_is_set(self, segment: Segment, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A worker that hands a payment over after the last look at the lanes has seen `sleeping`, and rings."""
         async with Scene(segment) as scene:
             wished: list[bool] = []
             is_empty = Intake.is_empty

@@ -159,7 +159,7 @@ class TestAccept:
         assert porch.count(WorkerCount.CONFLICTS) == 1
 
     def test_the_amount_that_stands_is_no_conflict(self, porch: Porch) -> None:
-        """Two amounts met two doors, and both got a 202; the one that was taken first may be sent again at either."""
+        """Two amounts came to two workers, and both got a 202; the one taken first may be sent again to either."""
         other = porch.reopen(worker=1)
         assert porch.accept(1) == [Acceptance.ACCEPTED]
         porch.take_all()
@@ -206,7 +206,7 @@ class TestAccept:
         assert other.accept(payment(1)) is Acceptance.REPEATED
 
     def test_one_that_can_not_be_looked_up_is_a_conflict(self, porch: Porch, monkeypatch: pytest.MonkeyPatch) -> None:
-        """It may stand at a sibling, where nobody can look now; where it stands here is looked up all the same."""
+        """It may be at a sibling that can't be looked at now; this instance's own memory is searched all the same."""
         with other_instance() as sibling:
             porch.siblings = (sibling.name,)
             gate = porch.reopen()
@@ -366,7 +366,7 @@ class TestFind:
             assert porch.gate.find(correlation_id) == PaymentStatus("accepted", 1990, None, None, AT_US, 0)
 
     def test_where_nobody_can_look(self, porch: Porch, monkeypatch: pytest.MonkeyPatch) -> None:
-        """What is here is shown; of anything else nobody can say that it was never accepted."""
+        """A payment that is here is shown; for any other nobody can say that it was never accepted."""
         porch.siblings = ("none",)
         gate = porch.reopen()
         monkeypatch.setattr(Segment, "fingerprint", refuse(OSError(errno.EMFILE, "no descriptors")))

@@ -121,7 +121,7 @@ class TestShared:
         assert (fake.health_polls, leases.shared) == (1, [])
 
     async def test_processor_fails(self) -> None:
-        """A poll that fails is told by its absence, and the next one comes."""
+        """Nothing is shared of a poll that fails, and the next one comes."""
         fake, leases = FailingProcessor(), FakeLeases(True, True, False)
         await poll(fake, leases)
         assert (fake.health_polls, leases.shared) == (2, [])

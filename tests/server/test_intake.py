@@ -191,7 +191,7 @@ class TestTorn:
     """A slot that is not what it claims."""
 
     def test_is_waited_for(self) -> None:
-        """On a processor that reorders stores it comes right; what came before it is taken."""
+        """On a CPU that reorders stores it comes right; what came before it is taken."""
         entrance = Entrance()
         entrance.publish(1, 2, 3)
         entrance.tear(1)

@@ -33,7 +33,7 @@ def beat(scene: Scene, times: int) -> None:
     ],
 )
 async def test_once(answer: Answer, told: str, caplog: pytest.LogCaptureFixture) -> None:
-    """A failure alone is told by the next beat, those after it by none, and the end once it has lasted for a while."""
+    """One failure is logged by the next beat, and by none after it; the end once it has lasted for a while."""
     with fresh_segment() as segment:
         async with Scene(segment, in_flight_max=1) as scene:
             scene.fakes[0].answer = answer

@@ -25,8 +25,8 @@ class Container:
         self.pacer = Pacer(self.now_ms, lambda: self.throttled_periods)
         self.pacer.adapt(self.now_ms)
 
-    def look(self, *, freezes: int = 0, in_use_ms: int = ADAPT_EVERY_MS) -> int:
-        """Looks one period later, after so many freezes, the pace having been used for so long; the rate then."""
+    def adapt(self, *, freezes: int = 0, in_use_ms: int = ADAPT_EVERY_MS) -> int:
+        """Adapts one period later, after `freezes`, the rate having been used for `in_use_ms`; returns the rate."""
         for ms in range(ADAPT_EVERY_MS):
             self.now_ms += 1
             if ms < in_use_ms:
@@ -77,11 +77,11 @@ class TestTake:
         assert sent <= 2 * BUCKET_MS * RATE_START_PER_S // 1000
 
     @given(st.lists(st.integers(0, 50), max_size=200), st.integers(0, 5))
-    def test_never_more_than_rate_and_bucket(self, pauses_ms: list[int], looks: int) -> None:
+    def test_never_more_than_rate_and_bucket(self, pauses_ms: list[int], adaptations: int) -> None:
         """Whatever the rhythm of asking, no more pass than bucket and rate gave, nor than a burst per millisecond."""
         container = Container()
-        for _ in range(looks):
-            container.look(freezes=1)
+        for _ in range(adaptations):
+            container.adapt(freezes=1)
         began_ms, passed = container.now_ms, 0
         for pause_ms in pauses_ms:
             container.now_ms += pause_ms
@@ -93,11 +93,11 @@ class TestTake:
         assert passed <= BURST * (passed_ms + 1)
 
     @given(st.integers(0, 10), st.integers(0, 3), st.integers(0, 2 * ADAPT_EVERY_MS))
-    def test_says_when_a_burst_is_there(self, looks: int, freezes: int, asks: int) -> None:
+    def test_says_when_a_burst_is_there(self, adaptations: int, freezes: int, asks: int) -> None:
         """After the time it names, and not before, a whole burst may be sent."""
         container = Container()
-        for _ in range(looks):
-            container.look(freezes=freezes)
+        for _ in range(adaptations):
+            container.adapt(freezes=freezes)
         for _ in range(asks):
             container.sent()
             container.now_ms += 1
@@ -110,29 +110,29 @@ class TestTake:
         assert container.sent() == BURST
 
 
-class TestLook:
-    """Pacer.look."""
+class TestAdapt:
+    """Pacer.adapt."""
 
     def test_grows_steadily(self) -> None:
-        """Without freezes the rate grows by the same step up to its maximum."""
+        """Without freezes the rate grows by the same step each time, up to its maximum."""
         container = Container(frozen_before=7)
-        assert [container.look(), container.look()] == [
+        assert [container.adapt(), container.adapt()] == [
             RATE_START_PER_S + RATE_STEP_PER_S,
             RATE_START_PER_S + 2 * RATE_STEP_PER_S,
         ]
         for _ in range((RATE_MAX_PER_S - RATE_START_PER_S) // RATE_STEP_PER_S):
-            container.look()
+            container.adapt()
         assert container.pacer.rate_per_s == RATE_MAX_PER_S
 
     @pytest.mark.parametrize(("in_use_ms", "steps"), [(0, 0), (40, 0), (60, 1)])
     def test_grows_only_if_half_of_it_is_used(self, in_use_ms: int, steps: int) -> None:
         """An outage, or a pace that is quick enough as it is, says nothing of what the container can do."""
         container = Container().emptied()
-        rate = container.look()
-        assert container.look(in_use_ms=in_use_ms) == rate + steps * RATE_STEP_PER_S
+        rate = container.adapt()
+        assert container.adapt(in_use_ms=in_use_ms) == rate + steps * RATE_STEP_PER_S
 
     def test_what_was_long_ago_is_not_in_use(self) -> None:
-        """Before an outage it was used; then nothing was sent for a while, and the rate is what it was."""
+        """A rate that was used before an outage, in which nothing was sent, is what it was."""
         container = Container()
         container.sent()
         container.now_ms += 30_000
@@ -140,22 +140,22 @@ class TestLook:
         assert container.pacer.rate_per_s == RATE_START_PER_S
 
     def test_halves_on_a_freeze(self) -> None:
-        """Each look that finds new freezes halves the rate, down to its minimum."""
+        """Each adaptation that finds new freezes halves the rate, down to its minimum."""
         container = Container()
-        container.look()
-        assert container.look(freezes=1) == (RATE_START_PER_S + RATE_STEP_PER_S) // 2
+        container.adapt()
+        assert container.adapt(freezes=1) == (RATE_START_PER_S + RATE_STEP_PER_S) // 2
         for _ in range(30):
-            container.look(freezes=3)
+            container.adapt(freezes=3)
         assert container.pacer.rate_per_s == RATE_MIN_PER_S
 
-    def test_freezes_before_the_first_look_do_not_count(self) -> None:
+    def test_freezes_before_the_first_adaptation_do_not_count(self) -> None:
         """Start-up freezes say nothing about payments."""
-        assert Container(frozen_before=100).look() == RATE_START_PER_S + RATE_STEP_PER_S
+        assert Container(frozen_before=100).adapt() == RATE_START_PER_S + RATE_STEP_PER_S
 
-    def test_looks_once_per_period(self) -> None:
-        """Asked more often, it asks nobody."""
+    def test_adapts_once_per_period(self) -> None:
+        """Called more often, it does not ask for the number of freezes."""
         container = Container()
-        container.look()
+        container.adapt()
         container.throttled_periods += 1
         for _ in range(10):
             container.pacer.adapt(container.now_ms + ADAPT_EVERY_MS - 1)

@@ -16,13 +16,13 @@ class TestNote:
         assert rejections.note(7, 0, 1)
 
     def test_by_both(self) -> None:
-        """Nobody is left."""
+        """No processor is left that may take it."""
         rejections = Rejections()
         rejections.note(7, 1, 0)
         assert not rejections.note(7, 0, 1)
 
     def test_of_another(self) -> None:
-        """Each payment has its own, and one that has ended none."""
+        """Each payment has rejections of its own, and one that has ended has none."""
         rejections = Rejections()
         rejections.note(7, 1, 0)
         assert rejections.note(8, 0, 0)
@@ -44,7 +44,7 @@ class TestQueue:
         assert len(rejections) == 3
 
     def test_what_was_not_rejected(self) -> None:
-        """Is not its business."""
+        """A payment that was not rejected is not queued here."""
         rejections = Rejections()
         assert not rejections.queue(7)
         assert not rejections

@@ -225,7 +225,7 @@ class TestSameAnswers:
     @pytest.mark.parametrize("trailer", [b"Connection: close", b"Proxy-Connection: close"])
     @pytest.mark.parametrize("is_late", [True, False])
     async def test_a_trailer_that_closes(self, trailer: bytes, *, is_late: bool) -> None:
-        """The connection ends with the answer: the parser would hear nothing more, and HAProxy share it with others."""
+        """It ends with the answer: the parser reads nothing more, and HAProxy would share it with other clients."""
         end = b"0\r\n%b\r\n\r\n" % trailer
         chunks = b"%x\r\n%b\r\n" % (len(BODY), BODY)
         head = request_of("Host: x", "Transfer-Encoding: chunked", body=chunks if is_late else chunks + end)
@@ -240,7 +240,7 @@ class TestSameAnswers:
 
     @pytest.mark.parametrize("trailer", [b"Content-Type: text/plain", b"Connection: upgrade\r\nUpgrade: h2c"])
     async def test_trailers_are_no_header_fields(self, trailer: bytes) -> None:
-        """Whether they come in time for the answer is chance."""
+        """They are left out: whether they come before the answer is chance."""
         body = b"%x\r\n%b\r\n0\r\n%b\r\n\r\n" % (len(BODY), BODY, trailer)
         async with serving(FakeGate(), shortcut=True) as port:
             answer = await talk(port, request_of("Host: x", "Transfer-Encoding: chunked", body=body))
@@ -258,7 +258,7 @@ class TestSameAnswers:
             instance.data_received(b"more")
         assert refused == []
 
-    async def test_who_takes_no_answers_is_let_go(self) -> None:
+    async def test_a_client_that_reads_no_answers_is_closed(self) -> None:
         """A client that never reads does not keep its connection for ever."""
         request = request_of("Host: x", line="GET /nowhere HTTP/1.1", body=b"")
         async with serving(FakeGate(), shortcut=True, idle_s=1) as port, asyncio.timeout(20):
@@ -298,8 +298,8 @@ class TestSameAnswers:
             assert await reader.read() == b""
             writer.close()
 
-    async def test_ordinary_requests_are_use(self) -> None:
-        """What goes the ordinary way keeps a connection open as well."""
+    async def test_ordinary_requests_keep_a_connection(self) -> None:
+        """A request that goes the ordinary way keeps its connection from being idle, too."""
         async with serving(FakeGate(), shortcut=True, idle_s=1) as port, asyncio.timeout(5):
             reader, writer = await asyncio.open_connection("127.0.0.1", port)
             for _ in range(4):
@@ -309,7 +309,7 @@ class TestSameAnswers:
             writer.close()
 
     async def test_trailers_without_end(self) -> None:
-        """They are not kept either."""
+        """Their connection is closed, too."""
         async with serving(FakeGate(), shortcut=True) as port, asyncio.timeout(5):
             _, writer = await asyncio.open_connection("127.0.0.1", port)
             writer.write(request_of("Host: x", "Transfer-Encoding: chunked", body=b"1\r\n{\r\n0\r\n"))
@@ -324,7 +324,7 @@ class TestSameAnswers:
                 await go_on()
 
     async def test_pipelining_is_no_head_without_end(self) -> None:
-        """Whoever sends the end of one request with the beginning of the next, again and again."""
+        """A client may send the end of one request with the beginning of the next, again and again."""
         async with serving(FakeGate(), shortcut=True) as port, asyncio.timeout(5):
             reader, writer = await asyncio.open_connection("127.0.0.1", port)
             request = request_of(*USUAL, "X: " + "x" * 1000)
@@ -335,7 +335,7 @@ class TestSameAnswers:
             writer.close()
 
     async def test_a_head_without_end(self) -> None:
-        """It is not kept; one that is merely long is nobody's business here."""
+        """Its connection is closed; that of a head that is merely long is not."""
         async with serving(FakeGate(), shortcut=True) as port, asyncio.timeout(5):
             for filling in (60_000, 10_000_000):
                 reader, writer = await asyncio.open_connection("127.0.0.1", port)
@@ -391,7 +391,7 @@ class TestConnection:
             assert armed == [True, False]
             writer.close()
 
-    async def test_the_watch_ends_with_it(self, protocols: list[ShortcutProtocol]) -> None:
+    async def test_the_idle_timer_ends_with_it(self, protocols: list[ShortcutProtocol]) -> None:
         """Connections that are gone are not kept in memory by a timer."""
         async with serving(FakeGate(), shortcut=True) as port, asyncio.timeout(5):
             reader, writer = await asyncio.open_connection("127.0.0.1", port)
@@ -406,7 +406,7 @@ class TestConnection:
             await idle()
             assert timer.cancelled()
 
-    async def test_who_takes_no_answers_gets_no_shortcut(self, protocols: list[ShortcutProtocol]) -> None:
+    async def test_a_client_that_reads_no_answers_gets_no_shortcut(self, protocols: list[ShortcutProtocol]) -> None:
         """While answers can't be written, none are added: the payment waits for its turn in the ordinary way."""
         gate = FakeGate()
         async with serving(gate, shortcut=True) as port, asyncio.timeout(5):
@@ -424,7 +424,7 @@ class TestConnection:
             assert (await answer).startswith(b"HTTP/1.1 202 ")
             writer.close()
 
-    async def test_who_has_all_answers_is_idle(self, protocols: list[ShortcutProtocol]) -> None:
+    async def test_a_client_that_has_all_answers_is_idle(self, protocols: list[ShortcutProtocol]) -> None:
         """Though the last but one took the ordinary way, whose timer is off by then."""
         async with serving(FakeGate(), shortcut=True) as port, asyncio.timeout(5):
             reader, writer = await asyncio.open_connection("127.0.0.1", port)
@@ -437,8 +437,8 @@ class TestConnection:
             assert protocols[0].transport.is_closing()
             writer.close()
 
-    async def test_who_waits_for_an_answer_is_not_idle(self, protocols: list[ShortcutProtocol]) -> None:
-        """However long it takes: a client says nothing meanwhile."""
+    async def test_a_client_that_waits_for_an_answer_is_not_idle(self, protocols: list[ShortcutProtocol]) -> None:
+        """However long the answer takes: its client sends nothing meanwhile."""
         totals = SlowTotals()
         async with serving(FakeGate(), shortcut=True, totals=totals) as port, asyncio.timeout(5):
             reader, writer = await asyncio.open_connection("127.0.0.1", port)

@@ -160,7 +160,7 @@ class TestSchedule:
     """How often, and how many at once."""
 
     async def test_pauses_double(self, segment: Segment) -> None:
-        """From 50 ms to 5 s, and there is no last time."""
+        """From 50 ms to 5 s, and the asking never ends."""
         ward = Ward(segment)
         ward.fake.answer = 503
         asked_ms: list[int] = []
@@ -263,7 +263,7 @@ class TestWake:
         assert ward.wakes == before + 1
 
     async def test_when_the_next_is_due(self, segment: Segment) -> None:
-        """The earliest question counts, and never more than what was named as the most."""
+        """The time until the earliest question, and at most `most_ms`."""
         ward = Ward(segment)
         assert (ward.unknowns.due_in_ms(1000), ward.unknowns.due_in_ms(20)) == (PAUSE_MIN_MS, 20)
         ward.clock.advance(PAUSE_MIN_MS - 1)

@@ -57,8 +57,8 @@ class Core:
 class TestCoreYielder:
     """CoreYielder."""
 
-    def test_asks_each_time_while_nobody_waits(self) -> None:
-        """What costs nothing is not rationed."""
+    def test_offers_each_time_while_no_process_waits(self) -> None:
+        """An offer that costs nothing is not rationed."""
         core = Core()
         for _ in range(10):
             core.yielder()
@@ -77,7 +77,7 @@ class TestCoreYielder:
             others_ns += core.now_ns - before_ns
         assert (others_ns - last_ns) * (REST_FACTOR + 1) <= core.now_ns
 
-    def test_asks_again_after_its_rest(self) -> None:
+    def test_offers_again_after_its_rest(self) -> None:
         """Not before, and then at once."""
         core = Core()
         core.wanted_ns = 50
