@@ -87,8 +87,9 @@ class Dispatcher:
         self._doorbell: int | None = None  # set from `start` to `aclose`
         self._timer: asyncio.TimerHandle | None = None
         self._loop = asyncio.get_running_loop()
-        processors, circuits = sending.processors, sending.router.circuits
-        self._unknowns = Unknowns(custody, processors, circuits, clock, wake=self._turn_soon, on_misuse=self._note_misuse)
+        self._unknowns = Unknowns(
+            custody, self._processors, self._router.circuits, clock, wake=self._turn_soon, on_misuse=self._note_misuse
+        )
 
     def start(self, doorbell: int) -> None:
         """Begins to work; `doorbell` is the eventfd that workers write while this dispatcher sleeps."""
@@ -219,12 +220,10 @@ class Dispatcher:
 
     async def _attempt(self, slot: int, kept: Kept) -> None:
         """Makes one attempt: sends the request, and does what follows from its answer."""
-        status = 0
+        status, processor = 0, self._processors[kept.processor]
         give_way()
         try:
-            status = await self._processors[kept.processor].pay(
-                kept.correlation_id, kept.amount_cents, kept.requested_at_ms
-            )
+            status = await processor.pay(kept.correlation_id, kept.amount_cents, kept.requested_at_ms)
             event = event_of_status(status)
         except ProcessorError as error:
             event = event_of_error(error)
