@@ -15,6 +15,7 @@ from server.endpoints import (
     PORT_MAX,
     TcpListen,
     UnixListen,
+    is_same_url,
     parse_listen,
     parse_processor_url,
     parse_redis_url,
@@ -154,7 +155,8 @@ SETTINGS: dict[str, Setting] = {
     "processor_default_url": Setting("PROCESSOR_DEFAULT_URL", "http://payment-processor-default:8080",
         parse_processor_url, "URL", "the cheaper processor, by the contest's name"),
     "processor_fallback_url": Setting("PROCESSOR_FALLBACK_URL", "http://payment-processor-fallback:8080",
-        parse_processor_url, "URL", "the dearer processor, by the contest's name"),
+        parse_processor_url, "URL", "the dearer processor, by the contest's name; must be another one, or "
+        "the summary would say other things than the processors"),
     "redis_url": Setting("REDIS_URL", "", parse_redis_url, "URL", "totals between the instances "
         "of this gateway, and no other; empty: this instance is the only one and keeps its own"),
     "web_workers": Setting("WEB_WORKERS", "1", _whole(1, WORKERS_MAX), "processes", "accept payments; more than one "
@@ -234,6 +236,11 @@ def from_environment() -> Config:
 
 
 def _check_together(config: Config) -> None:
+    if is_same_url(config.processor_default_url, config.processor_fallback_url):
+        shown = without_password(config.processor_fallback_url)
+        raise ConfigError(
+            f"PROCESSOR_FALLBACK_URL must be another processor than PROCESSOR_DEFAULT_URL: both are {shown!r}"
+        )
     workers, slots, records = config.web_workers, config.lane_slots, config.journal_records
     if records < 2 * workers * slots:  # why: see Custody.room
         raise ConfigError(

@@ -54,6 +54,11 @@ def parse_processor_url(text: str) -> str:
     return text.rstrip("/")
 
 
+def is_same_url(one: str, other: str) -> bool:
+    """Whether two processors' addresses are the same, with capitals in the host or not, with the usual port or none."""
+    return httpx.URL(one) == httpx.URL(other)
+
+
 def parse_redis_url(text: str) -> str:
     """The setting `REDIS_URL`; empty if there is no Redis."""
     is_valid = not text or bool(_REDIS_SOCKET.fullmatch(text) or _match_address(_REDIS, text))

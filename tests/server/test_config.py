@@ -274,6 +274,14 @@ class TestBad:
                 {"SIBLINGS": "app2"},
                 "REDIS_URL must be set with SIBLINGS: totals of one instance alone would be wrong",
             ),
+            (
+                {"PROCESSOR_DEFAULT_URL": "http://p:80/", "PROCESSOR_FALLBACK_URL": "http://P"},
+                "PROCESSOR_FALLBACK_URL must be another processor than PROCESSOR_DEFAULT_URL: both are 'http://P'",
+            ),
+            (
+                {"PROCESSOR_DEFAULT_URL": "http://p/user:secret@x", "PROCESSOR_FALLBACK_URL": "http://p/user:secret@x"},
+                "PROCESSOR_FALLBACK_URL must be another processor than PROCESSOR_DEFAULT_URL: both are '…@x'",
+            ),
         ],
     )
     def test_values_that_do_not_go_together(self, environment: dict[str, str], said: str) -> None:
@@ -286,6 +294,8 @@ class TestBad:
             {"LISTEN": "tcp:h:65529", "WEB_WORKERS": "7"},
             {"LISTEN": f"unix:/{'f' * 94}", "INSTANCE": "app1"},
             {"IN_FLIGHT_MAX": "3", "DISPATCHERS": "3"},
+            {"PROCESSOR_DEFAULT_URL": "http://p", "PROCESSOR_FALLBACK_URL": "http://p:8080"},
+            {"PROCESSOR_DEFAULT_URL": "http://p/a", "PROCESSOR_FALLBACK_URL": "http://p/A"},
         ],
     )
     def test_the_last_that_still_go_together(self, environment: dict[str, str]) -> None:
