@@ -21,7 +21,7 @@ from server import listeners
 from server.children import roles_of
 from server.config import Config, from_environment
 from server.errors import ConfigError, ListenError
-from server.log import NonBlockingHandler
+from server.log import NonBlockingHandler, UtcFormatter
 from server.supervisor import Supervisor
 from shm import (
     SUPERVISOR,
@@ -58,8 +58,9 @@ def main() -> int:
     except ConfigError as error:
         sys.stderr.write(f"{error}\n")
         return EXIT_WRONG_SETTING
-    line_format = f"%(asctime)s {config.instance} %(levelname)s %(message)s"
-    logging.basicConfig(level=config.log_level, format=line_format, handlers=[NonBlockingHandler()])
+    handler = NonBlockingHandler()
+    handler.setFormatter(UtcFormatter(f"%(asctime)s {config.instance} %(levelname)s %(message)s"))
+    logging.basicConfig(level=config.log_level, handlers=[handler])
     try:
         with _lock(config.instance):
             return _run(config)

@@ -10,10 +10,19 @@ import os
 import select
 import socket
 import stat
+import time
 import traceback
 from contextlib import suppress
 
 STDERR = 2
+
+
+class UtcFormatter(logging.Formatter):
+    """Writes a line's time in UTC as ISO 8601 has it, to the millisecond, as all other times of this program."""
+
+    converter = staticmethod(time.gmtime)
+    default_time_format = "%Y-%m-%dT%H:%M:%S"
+    default_msec_format = "%s.%03dZ"
 
 
 class NonBlockingHandler(logging.Handler):

@@ -6,13 +6,14 @@ import pty
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
 
-from server.log import NonBlockingHandler
+from server.log import NonBlockingHandler, UtcFormatter
 from tests.shm.segments import fresh_instance
 
 PIPE_BYTES = 65_536  # Linux's, by default
@@ -39,6 +40,21 @@ def handler_of(writer: int) -> Iterator[NonBlockingHandler]:
     yield made
     made.close()
     os.fstat(writer)  # which stays open
+
+
+class TestTimes:
+    """When something was logged."""
+
+    def test_in_utc(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Wherever the machine is, and said so."""
+        logged = record("one")
+        logged.created, logged.msecs = 1_796_090_503.0, 7.0
+        with monkeypatch.context() as patch:
+            patch.setenv("TZ", "WEST+3")
+            time.tzset()
+            text = UtcFormatter("%(asctime)s %(message)s").format(logged)
+        time.tzset()
+        assert text == "2026-12-01T02:01:43.007Z one"
 
 
 class TestWritten:

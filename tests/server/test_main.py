@@ -1,9 +1,11 @@
 """From settings to an exit status; the supervisor is stood in for."""
 
 import logging
+import re
 import socket
 import sys
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -59,6 +61,15 @@ class TestMain:
         assert main() == 0
         RoleLock(instance, "supervisor").release()
         assert segment_path(instance).exists()
+
+    def test_log(self, instance: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Lines name the instance, and their times are in UTC."""
+        settings: list[dict[str, Any]] = []
+        monkeypatch.setattr(logging, "basicConfig", lambda **named: settings.append(named))
+        monkeypatch.setattr(Supervisor, "run", lambda _: None)
+        assert main() == 0
+        line = settings[0]["handlers"][0].format(logging.LogRecord("server", logging.INFO, "", 1, "text", None, None))
+        assert re.fullmatch(rf"[0-9-]{{10}}T[0-9:]{{8}}\.[0-9]{{3}}Z {instance} INFO text", line)
 
     def test_wrong_setting(
         self, instance: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
