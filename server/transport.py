@@ -171,9 +171,10 @@ class KeepAliveTransport(httpx.AsyncBaseTransport):
                 connection = await self._connect_to_any(timeout_s)
             self._connections.add(connection)
             return connection
+        except TimeoutError as error:
+            raise httpx.ConnectTimeout(f"no connection to {self._host}:{self._port} within {timeout_s} s") from error
         except OSError as error:
-            kind = httpx.ConnectTimeout if isinstance(error, TimeoutError) else httpx.ConnectError
-            raise kind(f"no connection to {self._host}:{self._port} within {timeout_s} s: {error!r}") from error
+            raise httpx.ConnectError(f"no connection to {self._host}:{self._port}: {error!r}") from error
         finally:
             self._making -= 1
             self._tell_all_lost()

@@ -4,6 +4,7 @@ Over real sockets, on asyncio's loop and on uvloop.
 """
 
 import asyncio
+import re
 import socket
 from collections import deque
 from typing import ClassVar
@@ -48,7 +49,9 @@ class TestSurelyNotSent:
         """A name that can't be looked up is a ConnectError."""
         async with Talk(host="nowhere.invalid") as talk:
             monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", FakeLookUp(socket.gaierror("no such name")))
-            assert type(await failure(talk.call())) is httpx.ConnectError
+            error = await failure(talk.call())
+            assert type(error) is httpx.ConnectError
+            assert re.fullmatch(r"no connection to nowhere\.invalid:\d+: gaierror\('no such name'\)", str(error))
             assert talk.transport.connections_open == 0
 
     @on_each_loop
@@ -72,7 +75,9 @@ class TestSurelyNotSent:
             with socket.create_connection(listener.getsockname()):  # fills the backlog of one
                 transport = KeepAliveTransport(f"http://127.0.0.1:{listener.getsockname()[1]}", connections_max=1)
                 request = httpx.Request("GET", "http://peer/", extensions={"timeout": {"read": 60, "connect": SHORT_S}})
-                assert type(await failure(transport.handle_async_request(request))) is httpx.ConnectTimeout
+                error = await failure(transport.handle_async_request(request))
+                assert type(error) is httpx.ConnectTimeout
+                assert str(error).endswith(f" within {SHORT_S} s")
                 assert transport.connections_open == 0
                 await transport.aclose()
 
