@@ -137,6 +137,7 @@ class DispatcherProcess:
             siblings=self._outside.siblings,
             after_absence=self._after_absence,
         )
+        intake.log_taken_up(dispatcher_role(self._index))
         custody.before_forgetting = intake.take
         publisher = self._publisher = self._make_publisher(self._outside.totals) if self._outside.totals else None
         dispatcher = self._dispatcher(custody, intake)

@@ -65,6 +65,12 @@ class Intake:
                     self._first = (index + 1) % len(lanes)
         return more
 
+    def log_taken_up(self, role: str) -> None:
+        """Logs, at the start of this dispatcher, how many payments are there from before, if there are any."""
+        waiting, unknown = self._custody.waiting_count() + self.depth(), len(self._custody.unknown)
+        if waiting or unknown:
+            _log.info("%s takes up %d payments that wait, and %d of unknown outcome", role, waiting, unknown)
+
     def is_empty(self) -> bool:
         """Whether no lane holds anything."""
         return not any(lane.depth for lane in self._lanes)

@@ -49,6 +49,8 @@ async def verify(custody: Custody, processors: tuple[Processor, Processor], sibl
         slots = iter([slot for slot in custody.unverified if slot not in undecided])
         await asyncio.gather(*(asker.ask(slots) for asker in askers))
         undecided_pause_s = await _pause(undecided_pause_s) if undecided else PAUSE_MIN_S
+    if silent:
+        _log.warning("what waited before the start has been looked up: what nobody else has paid is paid from now on")
 
 
 async def _pause(pause_s: float) -> float:
@@ -149,7 +151,7 @@ class _Asker:
                 async with asyncio.timeout(LOOK_UP_WITHIN_S):
                     shown = await processor.show(correlation_id)
             except (ProcessorError, TimeoutError) as error:
-                self._log_silence(processor.name, str(error) or "no answer in time")
+                self._log_silence(processor.name, str(error) or f"{processor.name}: no answer in time")
                 self._custody.verify_last(slot)
                 return False
             if shown is not None:
@@ -164,7 +166,7 @@ class _Asker:
         if name not in self._silent:
             self._silent.add(name)
             _log.warning(
-                "what waited before the start is not paid until both processors have answered, and %s has not: %s",
-                name,
+                "what waited before the start is not paid until both processors have answered, and one gives no clear "
+                "answer: %s",
                 reason,
             )

@@ -2,6 +2,7 @@
 
 import asyncio
 import dataclasses
+import logging
 import os
 from collections.abc import Callable, Iterator
 
@@ -193,6 +194,33 @@ class TestStart:
     def test_copies_are_met_before_anything_is_forgotten(self, make: Callable[..., House]) -> None:
         """What lies in the lanes may be a copy of what is forgotten next."""
         assert make().live(lambda one: bool(one.phases), "no beat").empties_lanes
+
+    def test_what_it_takes_up_is_logged(self, make: Callable[..., House], caplog: pytest.LogCaptureFixture) -> None:
+        """How many wait, in the table or a lane, and of how many the outcome is unknown; nothing if there are none."""
+        caplog.set_level(logging.INFO)
+        house = make()
+        house.live(lambda one: bool(one.phases), "no beat")
+        assert caplog.messages == []
+        table = house.segment.table(0)
+        for slot in range(3):
+            table.insert(slot, copy_of(slot))
+        table.begin(2, 0, NOON_MS)
+        house.accept(3)
+        house.live(lambda one: bool(one.phases), "no beat")
+        assert caplog.messages[0] == "dispatcher-0 takes up 3 payments that wait, and 1 of unknown outcome"
+
+    @pytest.mark.parametrize("is_sent", [False, True])
+    def test_only_one_kind_is_taken_up(
+        self, make: Callable[..., House], caplog: pytest.LogCaptureFixture, *, is_sent: bool
+    ) -> None:
+        """It is logged whichever there is."""
+        caplog.set_level(logging.INFO)
+        house = make()
+        house.segment.table(0).insert(0, copy_of(1))
+        if is_sent:
+            house.segment.table(0).begin(0, 0, NOON_MS)
+        house.live(lambda one: bool(one.phases), "no beat")
+        assert "takes up" in caplog.text
 
     def test_first_flush(self, make: Callable[..., House]) -> None:
         """After an absence the totals are told that this member is back before anything is paid."""

@@ -22,6 +22,7 @@ from tests.shm.segments import fresh_instance
 
 EARLIER_MS = NOON_MS - 1
 LATER_MS = NOON_MS + 1
+UNTIL_BOTH_HAVE_ANSWERED = "what waited before the start is not paid until both processors have answered"
 
 
 @pytest.fixture(autouse=True)
@@ -80,6 +81,28 @@ class TestProcessors:
         assert returned.waiting() == [*numbers[1:], numbers[0]]
         assert [record.message for record in caplog.records if "both processors" in record.message] != []
 
+    @pytest.mark.parametrize(
+        ("answer", "told"),
+        [
+            (httpx.ConnectError, "default: as the test has it"),
+            (500, f"default answered 500 to GET /payments/{text_of(1)}"),
+        ],
+    )
+    async def test_told(self, answer: int | type[Exception], told: str, caplog: pytest.LogCaptureFixture) -> None:
+        """Once that one gives no answer, with its name once, and once when all is through."""
+        returned = Returned(1, 2)
+        returned.fakes[0].shows.extend([answer] * 4)
+        await returned.verify()
+        assert caplog.messages == [
+            f"{UNTIL_BOTH_HAVE_ANSWERED}, and one gives no clear answer: {told}",
+            "what waited before the start has been looked up: what nobody else has paid is paid from now on",
+        ]
+
+    async def test_not_told(self, caplog: pytest.LogCaptureFixture) -> None:
+        """As long as both answer."""
+        await Returned(1, 2).verify()
+        assert caplog.messages == []
+
     async def test_ones_that_hang_hold_up_nobody(self) -> None:
         """As long as fewer hang than are asked at once."""
         numbers = range(1, 3 * VERIFIED_AT_ONCE_MAX)
@@ -94,13 +117,16 @@ class TestProcessors:
         await task
         assert sorted(returned.waiting()) == list(numbers)
 
-    async def test_one_that_hangs_is_asked_again(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def test_one_that_hangs_is_asked_again(
+        self, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    ) -> None:
         """It does not hold up for long what the lanes bring meanwhile."""
         monkeypatch.setattr(verification, "LOOK_UP_WITHIN_S", 0.01)
         returned = Returned(1)
         returned.fakes[0].shows.append(asyncio.get_running_loop().create_future())
         await returned.verify()
         assert (returned.waiting(), len(returned.fakes[0].questions)) == ([1], 2)
+        assert caplog.messages[0].endswith("no clear answer: default: no answer in time")
 
     async def test_a_time_before_1970(self) -> None:
         """Some programs write it for no time at all: it counts as 0."""
