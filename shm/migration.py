@@ -43,7 +43,8 @@ def migrate(old: Segment, instance: str, geometry: Geometry) -> Segment:
     if geometry.dispatchers != old.geometry.dispatchers:
         raise SegmentIncompatible(
             f"segment {segment_name(instance)} has {old.geometry.dispatchers} dispatchers, which can't change to "
-            f"{geometry.dispatchers} while it exists: each keeps totals and ids of its own"
+            f"{geometry.dispatchers} while it exists, as each keeps totals and ids of its own: start with "
+            f"{old.geometry.dispatchers} again, or begin anew as docs/operating.md says"
         )
     unsettled = count_unsettled(old)
     if unsettled:

@@ -166,8 +166,11 @@ class TestRefusals:
 
     def test_another_number_of_dispatchers_is_refused(self, instance: str, old: Segment) -> None:
         """Ids are spread over dispatchers by a hash, so their number is fixed while a segment lives."""
-        with pytest.raises(SegmentIncompatible, match="has 2 dispatchers, which can't change to 3 while it exists"):
+        with pytest.raises(
+            SegmentIncompatible, match="has 2 dispatchers, which can't change to 3 while it exists"
+        ) as why:
             migrate(old, instance, LARGER._replace(dispatchers=3))
+        assert str(why.value).endswith(": start with 2 again, or begin anew as docs/operating.md says")
 
     @pytest.mark.parametrize("geometry", [LARGER, SMALLER], ids=["copied", "folded"])
     def test_a_damaged_record_is_refused(self, instance: str, old: Segment, geometry: Geometry) -> None:
