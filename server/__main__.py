@@ -116,11 +116,20 @@ def open_segment(config: Config) -> Segment:
         Segment.unlink(config.instance, locks=False)
         segment = Segment.create(config.instance, config.geometry)
     if segment.geometry != config.geometry:
+        old = segment
         with SegmentLock(config.instance):
-            segment = migrate(segment, config.instance, config.geometry)
+            segment = migrate(old, config.instance, config.geometry)
         _log.info("segment %016x was copied into one of another geometry", segment.segment_id)
+        if forgotten := _remembered(old) - _remembered(segment):
+            words = "JOURNAL_RECORDS is smaller than before: the ids of the oldest %d ended payments are forgotten"
+            _log.warning(words, forgotten)
     _log.info("segment %016x, %d bytes", segment.segment_id, segment.geometry.size)
     return segment
+
+
+def _remembered(segment: Segment) -> int:
+    """How many payments have ended and are remembered with their ids."""
+    return sum(segment.journal(dispatcher).depth for dispatcher in range(segment.geometry.dispatchers))
 
 
 if __name__ == "__main__":

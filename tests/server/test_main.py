@@ -1,5 +1,6 @@
 """From settings to an exit status; the supervisor is stood in for."""
 
+import dataclasses
 import logging
 import re
 import socket
@@ -14,7 +15,7 @@ from server.__main__ import EXIT_CANNOT_START, EXIT_WRONG_SETTING, main, open_se
 from server.config import Config, load
 from server.endpoints import TcpListen
 from server.supervisor import Supervisor
-from shm import Accepted, Geometry, RoleLock, RoleTaken, Segment, SegmentError, SegmentLock
+from shm import Accepted, Ended, Event, Geometry, Kind, RoleLock, RoleTaken, Segment, SegmentError, SegmentLock
 from shm.names import lock_path
 from tests.shm.segments import fresh_instance, refuse, segment_path
 
@@ -190,6 +191,23 @@ class TestSegment:
         copied = open_segment(other)
         assert copied.segment_id == first.segment_id
         assert copied.geometry == Geometry(2, 1, 8, 8, 32)
+
+    @pytest.mark.parametrize(("records", "forgotten"), [("16", 5), ("32", 0), ("64", 0)])
+    def test_ids_that_are_forgotten(
+        self, instance: str, caplog: pytest.LogCaptureFixture, records: str, forgotten: int
+    ) -> None:
+        """A smaller journal has no room for the oldest of both dispatchers: the log says how many those are."""
+        config = config_of(instance, DISPATCHERS="2", JOURNAL_RECORDS="32")
+        segment = open_segment(config)
+        for dispatcher, ended in enumerate((18, 19)):
+            for slot in range(ended):
+                segment.table(dispatcher).insert(slot, Accepted(slot.to_bytes(16), 1990, 1))
+                segment.table(dispatcher).begin(slot, 0, 1)
+                segment.table(dispatcher).apply(slot, Event.PAID)
+                segment.journal(dispatcher).append(Ended(Kind.SETTLED, 0, 1, 1990, slot))
+        open_segment(dataclasses.replace(config, journal_records=int(records)))
+        told = f"JOURNAL_RECORDS is smaller than before: the ids of the oldest {forgotten} ended payments are forgotten"
+        assert caplog.messages == [told] * bool(forgotten)
 
     def test_an_unfinished_copy(self, instance: str) -> None:
         """What a copying that was killed has left is thrown away by any start."""
