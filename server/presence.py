@@ -19,7 +19,7 @@ class Absence(Enum):
     LEAVING = "leaving"
     SHORT_OF_WORKERS = "short of web workers"
     RETURNING = "returning"  # it serves, and HAProxy does not send it its ids again yet
-    UNWATCHED = "unwatched for a while"  # it serves; nobody here has looked, or a worker here was away
+    UNWATCHED = "watched from now on"  # it serves; nobody here has looked, or a worker here was away
 
 
 @unique

@@ -1,5 +1,6 @@
 """server/siblings.py: after a time in which nobody here looked or served, all that siblings remember counts."""
 
+import logging
 from collections.abc import Iterator
 
 import pytest
@@ -63,6 +64,18 @@ def ours(other: OtherInstance, clock: FakeClock) -> Iterator[Ours]:
 
 class TestUnwatched:
     """Siblings.look."""
+
+    def test_is_told(self, other: OtherInstance, clock: FakeClock, caplog: pytest.LogCaptureFixture) -> None:
+        """In words that alarm nobody, as it is so at each start; and when it is over."""
+        caplog.set_level(logging.INFO)
+        other.take(copy_of(1))
+        other.start()
+        siblings = Siblings([sibling_of(other.name, clock)], clock, [], [])
+        pass_time(siblings, clock, 2 * RETURNING_MS)
+        assert caplog.messages == [
+            f"{other.name} is watched from now on; 1 of its ids count here",
+            f"{other.name} answers for its ids itself again",
+        ]
 
     def test_after_a_time_without_a_look(self, other: OtherInstance, clock: FakeClock) -> None:
         """Who stood still, or only begins, may hold requests that their clients have sent there since: for as long as
