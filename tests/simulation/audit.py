@@ -21,6 +21,7 @@ from tests.simulation.world import START_US, World
 UNDISTURBED_S = 3.0  # so long after the last trouble with Redis, totals must be fresh again
 PURGED_AGAIN_S = 2.0  # after a purge that somebody heard of too late
 LAG_S = 0.020  # beyond the configured pause: waiting for the call before it, and for this one
+ANSWERED_WITHIN_S = 10.0  # all calls to Redis of one summary time out before
 
 Window = tuple[int | None, int | None]
 
@@ -332,7 +333,7 @@ class Auditor:
         purge_at_s = world.loop.time() + PURGED_AGAIN_S
         while True:
             asked = self.ask((None, None))
-            if asked is not None and await asked is not None:
+            if asked is not None and await self._answer(asked) is not None:
                 break
             if world.loop.time() > purge_at_s and self._has_missed_a_purge():
                 purge_at_s = deadline_s
@@ -345,7 +346,15 @@ class Auditor:
         for window in windows:
             asked = self.ask(window)
             if asked is not None:
-                await asked
+                await self._answer(asked)
+
+    async def _answer(self, asked: "asyncio.Future[Summary | None]") -> Summary | None:
+        """Waits for an answer; one that never comes breaks an invariant, and would keep the run from ending."""
+        await asyncio.wait({asked}, timeout=ANSWERED_WITHIN_S)
+        if asked.done():
+            return asked.result()
+        self._world.fail("a summary is never answered although all is well")
+        return None
 
 
 def _role(member: MemberTruth) -> str:

@@ -142,7 +142,12 @@ class Instance(Holdings):
             self.pause(role, life)
             self._world.later(self._broken_until_s[role] - self._world.loop.time(), self.resume, role, life)
         else:
-            self._world.later(rng.random() ** 3 * CRASHES_WITHIN_S, self.kill, role, life, None)
+            self._world.later(rng.random() ** 3 * CRASHES_WITHIN_S, self._crash, role, life)
+
+    def _crash(self, role: Role, life: Life) -> None:
+        """Kills a process that can't live, unless nothing goes wrong any more."""
+        if self._world.faulty:
+            self.kill(role, life, None)
 
     def _mortal(self, role: Role, name: str, fault: Fault) -> Life:
         """A process that is going to die at one of its stores."""

@@ -1,9 +1,11 @@
 """The simulator: it finds nothing in the code as it is, and finds every rule that is broken on purpose."""
 
+import asyncio
 import re
 
 import pytest
 
+from server.shared_totals import SharedTotals
 from tests.simulation.campaign import SEEDS_ENOUGH, run_many, run_some
 from tests.simulation.coverage import Coverage, Fault
 from tests.simulation.mutations import MUTATIONS
@@ -11,6 +13,7 @@ from tests.simulation.plan import draw_plan
 from tests.simulation.runner import run_seed
 
 PROCESSES = 2
+PAIR_SEED = 17  # of two instances with one web worker each
 
 SEEDS_TO_NOTICE = 2000
 """Within how many seeds every mutation must be noticed; the worst takes some two hundred."""
@@ -46,6 +49,15 @@ class TestRun:
         silent, told = run_seed(12), run_seed(12, tracing=True)
         assert silent.trace == []
         assert (silent.callbacks, silent.virtual_s) == (told.callbacks, told.virtual_s)
+
+    def test_a_summary_that_never_comes(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A run that waits for it ends, and says so."""
+
+        async def wait_forever(*_: object) -> None:
+            await asyncio.Event().wait()
+
+        monkeypatch.setattr(SharedTotals, "summary", wait_forever)
+        assert run_seed(PAIR_SEED).failures == ["a summary is never answered although all is well"]
 
     def test_plans_differ(self) -> None:
         """Seeds are not all alike: each has its own sizes and faults."""
