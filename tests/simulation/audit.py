@@ -307,7 +307,9 @@ class Auditor:
                         "settled by who had said goodbye and was back before it heard of a purge, and not counted"
                     ] += 1
             for epoch, start in member.epoch_starts.items():
-                early = bool(epoch) and start < self._purges[epoch][name]
+                # What was requested and settled in the purge's own millisecond can't be told from what came after it.
+                before = member.records[start : self._purges[epoch][name]] if epoch else []
+                early = any(record.ended.requested_at_ms != epoch for record in before)
                 if early and self._world.coverage.faults[Fault.CLOCK]:
                     self._world.coverage.exceptions[
                         "settled before a purge and counted, as the clock was set back"
