@@ -69,7 +69,7 @@ class Holdings:
         self._world = world
         self._truth = truth
         self._absent_since_s: float | None = None
-        self._absent_ids: dict[bytes, int] = {}
+        self._absent_ids: dict[bytes, int] = {}  # when an id in a lane was accepted, µs UTC; 0: it was in a table
         self._copies_made = 0
         # Id to how many payments its lanes had got when it was first among them, in this geometry.
         self._accepted: dict[bytes, int] = {}
@@ -143,14 +143,18 @@ class Holdings:
 
     def claims(self, correlation_id: bytes, taken_at_s: float, returns: Returns) -> str | None:
         """What an id is that it remembers, if a sibling's dispatcher with those returns must know it now; else None."""
-        accepted = self._accepted.get(correlation_id)
-        met_late = (len(self._lanes) - 1) * self.geometry.lane_slots  # older ones, from other lanes
-        if accepted is not None and self._published() - accepted + met_late < self._world.plan.sibling_ids_max:
+        if self._is_among_latest(correlation_id):
             return "among the latest of another instance"
         bound_s = self.attendance.bound_s(returns)
         if bound_s is not None and taken_at_s < bound_s:
             return "among what another instance had taken before one of the two was away"
         return None
+
+    def _is_among_latest(self, correlation_id: bytes) -> bool:
+        """Whether siblings must know it from following its lanes."""
+        accepted = self._accepted.get(correlation_id)
+        met_late = (len(self._lanes) - 1) * self.geometry.lane_slots  # older ones, from other lanes
+        return accepted is not None and self._published() - accepted + met_late < self._world.plan.sibling_ids_max
 
     def paying_ids(self) -> set[bytes]:
         """The ids that it has sent to a processor, and whose outcome was not a no."""
@@ -160,7 +164,8 @@ class Holdings:
         """From now on siblings answer for what it has accepted."""
         self.attendance.leave()
         self._absent_since_s = self._world.loop.time()
-        self._absent_ids = ids_in_lanes(self.view) | dict.fromkeys(ids_in_tables(self.view, ENDED | UNSETTLED), 0)
+        in_tables = dict.fromkeys(ids_in_tables(self.view, ENDED | UNSETTLED), 0)
+        self._absent_ids = ids_in_lanes(self.view) | in_tables
 
     def end_absence(self, siblings: Iterable["Holdings"]) -> None:
         """It starts, and doubts what it finds."""
@@ -177,7 +182,10 @@ class Holdings:
         known = payment.correlation_id
         if not any(known in member.known for member in self.members) and known not in ids_in_lanes(self.view):
             return False  # forgotten while it was leaving
-        return self._absent_ids.get(known, payment.accepted_at_us) < payment.accepted_at_us
+        accepted_at_us = self._absent_ids.get(known, payment.accepted_at_us)
+        if accepted_at_us and not self._is_among_latest(known):
+            return False  # it lay in a lane when siblings read the tables
+        return accepted_at_us < payment.accepted_at_us
 
     def map(self) -> SimulatedSegment:
         """Its segment, to be read."""
