@@ -29,6 +29,7 @@ class Attendance:
         self._absences = Absences(self._returning_s)
         self._is_whole_away = False  # the instance itself: gone or leaving
         self._was_whole_away = False  # at any time since all of it was there
+        self._was_closed = False  # whether a supervisor has died
         self.seats: list[Seat] = []
         self.seat_anew(config.web_workers)
 
@@ -43,12 +44,13 @@ class Attendance:
         return self._world.loop.time()
 
     def seat_anew(self, workers: int) -> None:
-        """A supervisor opens its sockets."""
+        """A supervisor opens its sockets. HAProxy takes the first for up, as it begins, and others for down."""
         self._is_whole_away = False
-        self.seats = [Seat(self._world.rng, self._now_s) for _ in range(workers)]
+        self.seats = [Seat(self._world.rng, self._now_s, is_up=not self._was_closed) for _ in range(workers)]
 
     def close(self) -> None:
         """The supervisor is dead, and its sockets with it."""
+        self._was_closed = True
         self.leave()
         for seat in self.seats:
             seat.unread.clear()

@@ -21,10 +21,12 @@ Request = Callable[[Life], None]
 
 
 class Seat:
-    """Empty at first, and so taken for down.
+    """Empty at first.
 
     Args:
         rng: decides when HAProxy finds out.
+        now_s: virtual time.
+        is_up: whether HAProxy takes it for up until its first check, and not for down.
 
     Attributes:
         unread: what lies in the socket.
@@ -34,14 +36,15 @@ class Seat:
         back_at_s: when it came back from a long absence, if it has accepted nothing since.
     """
 
-    def __init__(self, rng: Random, now_s: float) -> None:
+    def __init__(self, rng: Random, now_s: float, *, is_up: bool) -> None:
         self.unread: list[Request] = []
         self.away_since_s: float | None = now_s
         self.served_since_s = now_s
         self.noticed_at_s = now_s
         self.back_at_s: float | None = None
         self._rng = rng
-        self._down_from_s = now_s  # HAProxy's opinion of one that is away
+        # HAProxy's opinion of one that is away.
+        self._down_from_s = now_s + rng.random() * CHECK_EVERY_S if is_up else now_s
         self._up_from_s = now_s  # and of one that is at work
 
     def leave(self, now_s: float, *, answers: bool, silently: bool) -> None:

@@ -9,7 +9,7 @@ NOON_S = 100.0
 
 def taken() -> Seat:
     """One whose worker has been at work for long."""
-    seat = Seat(Random(1), 0)
+    seat = Seat(Random(1), 0, is_up=True)
     seat.come_back(0)
     return seat
 
@@ -18,11 +18,19 @@ class TestSeat:
     """Seat."""
 
     def test_empty_at_first(self) -> None:
-        """Nobody is there; once somebody is, HAProxy finds out."""
-        seat = Seat(Random(1), 0)
-        assert not seat.is_up(NOON_S)
+        """HAProxy looks, and nobody is there; once somebody is, it finds out."""
+        seat = Seat(Random(1), 0, is_up=True)
+        assert seat.is_up(0)
+        assert not seat.is_up(CHECK_EVERY_S)
         seat.come_back(NOON_S)
+        assert not seat.is_up(NOON_S)
         assert seat.is_up(NOON_S + RISES_WITHIN_S)
+
+    def test_taken_before_the_first_look(self) -> None:
+        """It never was down."""
+        seat = Seat(Random(1), NOON_S, is_up=True)
+        seat.come_back(NOON_S)
+        assert seat.is_up(NOON_S)
 
     def test_one_that_hangs(self) -> None:
         """HAProxy waits for three answers; siblings see that its heart is silent."""

@@ -16,7 +16,7 @@ PROCESSES = 2
 PAIR_SEED = 17  # of two instances with one web worker each
 
 SEEDS_TO_NOTICE = 2000
-"""Within how many seeds every mutation must be noticed; the worst takes some two hundred."""
+"""Within how many seeds every mutation must be noticed; the worst takes some seven hundred."""
 
 RARELY_NOTICED = {
     "return-unverified",
