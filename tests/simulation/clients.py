@@ -68,7 +68,7 @@ class Clients:
 
     def _copy(self, correlation_id: bytes, amount_cents: int) -> None:
         straight = None
-        if len(self._instances) > 1 and self._world.chance(Fault.OTHER_INSTANCE):
+        if len(self._instances) > 1 and self._world.draw(Fault.OTHER_INSTANCE):
             straight = self._world.rng.choice(self._instances)
         if self._world.chance(Fault.OTHER_AMOUNT):
             amount_cents += 1
@@ -76,7 +76,7 @@ class Clients:
 
     def _spawn(self, correlation_id: bytes, amount_cents: int, straight: Instance | None) -> None:
         self._scheduled -= 1
-        other_worker = self._world.chance(Fault.OTHER_WORKER)
+        other_worker = self._world.draw(Fault.OTHER_WORKER)
         self._truth.sent[correlation_id].add(amount_cents)
         work = self._send((correlation_id, amount_cents), straight, other_worker=other_worker)
         task = self._world.loop.create_task(work, context=self._world.context)
@@ -88,10 +88,7 @@ class Clients:
         world = self._world
         correlation_id, amount_cents = payment
         for _ in range(TRIES_MAX):
-            instance, worker = self._server_of(correlation_id)
-            if straight is not None and straight.up:
-                instance = straight
-            worker = (worker + other_worker) % instance.config.web_workers
+            instance, worker = self._way_of(correlation_id, straight, other_worker=other_worker)
             acceptance = await self._ask(payment, instance, worker)
             if world.tracing:
                 short = correlation_id.hex()[:4]
@@ -104,17 +101,28 @@ class Clients:
             world.note(Fault.NO_ANSWER if acceptance is None else Fault.LANE_FULL)
             await asyncio.sleep(world.rng.random() * world.plan.patience_s)
 
-    def _server_of(self, correlation_id: bytes) -> tuple[Instance, int]:
-        """Where HAProxy sends an id now: to its own worker, or the next that is up; to its own if none is."""
+    def _way_of(self, correlation_id: bytes, straight: Instance | None, *, other_worker: bool) -> tuple[Instance, int]:
+        """Where a request goes now; notes what is unusual about that."""
+        own, server = self._servers_of(correlation_id)
+        instance, worker = server
+        if straight is not None and straight.up and straight is not instance:
+            instance = straight
+            self._world.note(Fault.OTHER_INSTANCE)
+        elif server != own:
+            self._world.note(Fault.FAILED_OVER)
+        if other_worker and instance.config.web_workers > 1:
+            worker += 1
+            self._world.note(Fault.OTHER_WORKER)
+        return instance, worker % instance.config.web_workers
+
+    def _servers_of(self, correlation_id: bytes) -> tuple[tuple[Instance, int], tuple[Instance, int]]:
+        """An id's own worker, and the one that HAProxy sends it to now: the first that is up; its own if none is."""
         servers = [(one, number) for one in self._instances for number in range(one.config.web_workers)]
         first = correlation_id[2] % len(servers)
         now_s = self._world.loop.time()
-        for instance, number in servers[first:] + servers[:first]:
-            if instance.attendance.seats[number].is_up(now_s):
-                if (instance, number) != servers[first]:
-                    self._world.note(Fault.FAILED_OVER)
-                return instance, number
-        return servers[first]
+        in_turn = servers[first:] + servers[:first]
+        up = (one for one in in_turn if one[0].attendance.seats[one[1]].is_up(now_s))
+        return in_turn[0], next(up, in_turn[0])
 
     async def _ask(self, payment: Payment, instance: Instance, worker: int) -> Acceptance | None:
         """One request and its answer; None if there is none."""

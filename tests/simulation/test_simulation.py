@@ -77,6 +77,13 @@ class TestCoverage:
         coverage.faults[Fault.PAUSED] += 1
         assert [name for name in everything if name not in coverage.missing()] == [Fault.PAUSED.value]
 
+    def test_no_other_worker_where_there_is_one(self) -> None:
+        """A fault that is drawn, and can't happen, was not met."""
+        plan = draw_plan(PAIR_SEED)
+        assert plan.chances[Fault.OTHER_WORKER] > 0
+        assert (plan.config.web_workers, plan.chances.get(Fault.COPIED)) == (1, None)
+        assert run_seed(PAIR_SEED).coverage.faults[Fault.OTHER_WORKER] == 0
+
 
 @pytest.mark.slow
 class TestCampaign:

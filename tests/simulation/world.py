@@ -49,13 +49,15 @@ class World:
 
     def chance(self, fault: Fault) -> bool:
         """Whether a fault happens now, at this opportunity; counted if so."""
-        if not self.faulty:
-            return False
-        most = self.plan.chances.get(fault)
-        if most is None or self.rng.random() >= most:
+        if not self.draw(fault):
             return False
         self.note(fault)
         return True
+
+    def draw(self, fault: Fault) -> bool:
+        """The same, not counted: whoever draws it notes it once it has really happened."""
+        most = self.plan.chances.get(fault) if self.faulty else None
+        return most is not None and self.rng.random() < most
 
     def note(self, fault: Fault) -> None:
         """A fault happened."""
