@@ -15,6 +15,7 @@ if __name__ == "__main__":  # a stop during the start is kept for the supervisor
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGINT})
 
 import argparse
+import contextlib
 import logging
 
 from server import listeners
@@ -87,7 +88,19 @@ def _require_locks(config: Config) -> None:
             raise SegmentForbidden(f"no lock: {error}") from None
 
 
+def _require_unused(instance: str) -> None:
+    """Makes sure that no other process uses the segment, before anything of that process is touched: its sockets' files
+    would be taken for those of an earlier life and removed.
+
+    Raises:
+        RoleTaken: another process uses it.
+    """
+    with contextlib.suppress(OSError):  # there is none, or it can't be opened: `open_segment` says so
+        SegmentLock(instance).release()
+
+
 def _run(config: Config) -> int:
+    _require_unused(config.instance)
     _require_locks(config)
     sockets = listeners.listen(config.listen, config.instance, config.web_workers)
     try:

@@ -33,7 +33,7 @@ PROBE_PAUSE_MIN_MS = 100  # an outage costs ten failed calls a second at first
 PROBE_PAUSE_MAX_MS = 500  # and two later; a recovery is noticed within half a second
 PROBE_AGAIN_MS = 500  # a recovery is noticed as soon where calls sleep before they fail
 PROBES_MAX = 4  # probes that may be asleep in the processor at once: each of them is paid late
-UNKNOWN_FEW = 8  # each time there are as many unknown payments, the pause between probes is PROBE_PAUSE_MAX_MS longer
+UNKNOWN_FEW = 8  # for every so many unknown payments, the pause between probes is at least PROBE_PAUSE_MAX_MS longer
 UNKNOWN_PAUSE_MAX_MS = 60_000  # a day of such an outage leaves 2,000 payments unknown per dispatcher, not 170,000
 LIMIT_AFTER_OUTAGE = 4
 LIMIT_MIN = 1
@@ -196,7 +196,7 @@ class Circuit:
         self._end(token)
         if token == self._newest_probe:
             self.state = CircuitState.OPEN
-            self.probe_at_ms = self._probed_at_ms  # in the past: the next probe is due at once
+            self.probe_at_ms = self._probed_at_ms  # in the past: only unknown payments put the next probe off
 
     def hear_paid(self, now_ms: int) -> None:
         """Notes that an unknown payment, sent there again, was paid just now."""

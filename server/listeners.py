@@ -73,7 +73,7 @@ def _bind(listener: socket.socket, address: Any) -> socket.socket:
 
 
 def _remove_stale(path: Path) -> None:
-    """Removes the socket file of an earlier life; the instance's lock says that nobody listens on it."""
+    """Removes the socket file of an earlier life; the locks say that nobody listens on it."""
     try:
         if not stat.S_ISSOCK(path.lstat().st_mode):
             raise ListenError(f"{path} is there and is not a socket")

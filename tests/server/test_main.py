@@ -2,10 +2,12 @@
 
 import dataclasses
 import logging
+import os
 import re
 import socket
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -96,6 +98,22 @@ class TestMain:
         with SegmentLock(instance):
             assert main() == EXIT_CANNOT_START
         assert f"another process uses segment /gateway-{instance}, though its lock files were removed" in caplog.text
+
+    def test_what_runs_keeps_its_sockets(
+        self, instance: str, monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
+    ) -> None:
+        """An instance whose lock files were removed is not touched: its socket stays, and no lock file is made."""
+        monkeypatch.setenv("LISTEN", f"unix:{tmp_path_factory.mktemp('s')}")
+        config = config_of(instance, LISTEN=os.environ["LISTEN"])
+        open_segment(config)
+        sockets = listeners.listen(config.listen, instance, 1)
+        try:
+            with SegmentLock(instance):
+                assert main() == EXIT_CANNOT_START
+            assert Path(sockets[0].getsockname()).is_socket()
+            assert not lock_path(instance, "worker-0").exists()
+        finally:
+            listeners.close(sockets)
 
     def test_no_lock_to_be_had(
         self, instance: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
