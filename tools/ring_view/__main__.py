@@ -32,8 +32,9 @@ EPILOG = f"""\
 It maps the segment read-only and touches no lock, so it never disturbs a running instance. What it prints is the state
 at "taken at", give or take the time the reading took. Ages are counted to that moment.
 
-not ended     in the list of segments: exact if nobody runs it, damaged slots included; with "~" (and in JSON where
-              "alive" names somebody) it is what the dispatchers counted last, and may be half a second old
+not ended     in the list of segments: counted if nobody runs it, damaged slots included (what a crash left both in
+              a lane and in a table counts twice); with "~" (and in JSON where "alive" names somebody) it is what the
+              dispatchers counted last, and may be half a second old
 lock held by  a pid, or "-" for nobody; "not seen": the process lives by its heartbeat, but who holds its lock can't be
               seen from here, as from another container
 
