@@ -13,7 +13,8 @@ A `Circuit` is
 
 A probe without a clear answer (a proxy's 502, a reset) leaves its payment unknown: it belongs to this processor from
 then on, though the other one would pay it. Unknown payments are asked about all the time, and one that is paid ends the
-outage as a probe would. So the more of them there are, the rarer are the probes.
+outage as a probe would. So the more of them there are, the rarer are the probes, as long as these get no clear answer.
+A sure no binds nothing: after it probes are as frequent as ever, whatever is still unknown from before.
 
 Any success ends an outage, whenever its request was begun. How long that request took tells nothing, as it may have
 slept through the outage: the latency has to be learned anew.
@@ -73,6 +74,7 @@ class Circuit:
         self._pause_ms = PROBE_PAUSE_MIN_MS
         self._probed_at_ms = LONG_AGO_MS  # when this outage's newest probe was sent, or the outage noticed
         self._newest_probe: int | None = None
+        self._is_unclear = False  # whether this outage's probe that ended last may have left its payment unknown
         self._begun: dict[int, int] = {}  # token of each request in flight -> when it began, oldest first
         self._uncounted = set[int]()  # in flight and not counted against `limit`: probes, and what an outage has left
         self._timed: dict[int, int] = {}  # those of `_begun` whose age may say more than `_expected_ms`
@@ -106,9 +108,9 @@ class Circuit:
     def may_probe(self, now_ms: int, probes_max: int, *, even_if_slow: bool = False) -> bool:
         """Whether one payment may go there as a probe.
 
-        In an outage: once a probe is due and fewer than `probes_max` are under way; the more payments are unknown
-        there, the later. When it is closed: only if nothing is in flight. Never if a fresh health poll says that it is
-        slow, unless `even_if_slow`.
+        In an outage: once a probe is due and fewer than `probes_max` are under way. It is due the later, the more
+        payments are unknown there, if the last probe got no clear answer. When it is closed: only if nothing is in
+        flight. Never if a fresh health poll says that it is slow, unless `even_if_slow`.
         """
         if self._is_slow_by_poll(now_ms) and not even_if_slow:
             return False
@@ -118,14 +120,16 @@ class Circuit:
         return is_due and self._has_room_for_probe(probes_max)
 
     def may_probe_out_of_turn(self, since_ms: int) -> bool:
-        """Whether it may be probed out of turn: its outage was noticed, and probed last, before `since_ms`, and few
-        payments are unknown there.
+        """Whether it may be probed out of turn: its outage was noticed, and probed last, before `since_ms`, and unknown
+        payments put no probe off.
         """
         is_overdue = self.state is not CircuitState.CLOSED and self._probed_at_ms < since_ms
         # One probe more than usual, as the others may all be asleep.
-        return is_overdue and self.unknown < UNKNOWN_FEW and self._has_room_for_probe(PROBES_MAX + 1)
+        return is_overdue and not self._pause_for_unknown_ms() and self._has_room_for_probe(PROBES_MAX + 1)
 
     def _pause_for_unknown_ms(self) -> int:
+        if not self._is_unclear:
+            return 0
         return min(self.unknown // UNKNOWN_FEW * PROBE_PAUSE_MAX_MS, UNKNOWN_PAUSE_MAX_MS)
 
     def _has_room_for_probe(self, probes_max: int) -> bool:
@@ -177,13 +181,15 @@ class Circuit:
         if was_probe:  # else it was begun before the failure, which came alone: there was no outage to recover from
             self.recovered_at_ms = now_ms
 
-    def fail(self, token: int, now_ms: int) -> None:
-        """Notes that the request failed: a sure no, or no clear answer."""
+    def fail(self, token: int, now_ms: int, *, is_unclear: bool = False) -> None:
+        """Notes that the request failed: a sure no, or (`is_unclear`) no clear answer."""
+        self._note_probe(token, is_unclear=is_unclear)
         self._end(token)
         self._trip(token, now_ms)
 
     def back_off(self, token: int, now_ms: int) -> None:
         """Sends less to a processor that has too much to do (429): fewer at once; if it is one, none for a while."""
+        self._note_probe(token, is_unclear=False)
         self._end(token)
         if self.state is CircuitState.CLOSED and self.limit > LIMIT_MIN:
             self.limit = max(min(self.limit, len(self._begun) + 1) // 2, LIMIT_MIN)
@@ -192,7 +198,8 @@ class Circuit:
             self._trip(token, now_ms)
 
     def forget(self, token: int) -> None:
-        """Notes that the request ended in a way that says nothing about the processor."""
+        """Notes that the request ended in a way that says nothing about the processor (422: or about the payment)."""
+        self._note_probe(token, is_unclear=True)
         self._end(token)
         if token == self._newest_probe:
             self.state = CircuitState.OPEN
@@ -217,6 +224,10 @@ class Circuit:
         self._expected_ms = latency_ms
         self._known_since_ms = since_ms
 
+    def _note_probe(self, token: int, *, is_unclear: bool) -> None:
+        if token in self._uncounted:
+            self._is_unclear = is_unclear
+
     def _end(self, token: int) -> int:
         self._timed.pop(token, None)
         self._uncounted.discard(token)
@@ -232,6 +243,7 @@ class Circuit:
         if self.state is CircuitState.CLOSED:
             self._pause_ms = PROBE_PAUSE_MIN_MS
             self._probed_at_ms = now_ms
+            self._is_unclear = False  # no probe has failed yet
             self._uncounted.clear()
         elif token == self._newest_probe:
             self._pause_ms = min(self._pause_ms * 2, PROBE_PAUSE_MAX_MS)

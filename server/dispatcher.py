@@ -248,7 +248,7 @@ class Dispatcher:
             if status == HTTPStatus.TOO_MANY_REQUESTS:
                 circuit.back_off(slot, now_ms)
             else:
-                circuit.fail(slot, now_ms)
+                circuit.fail(slot, now_ms, is_unclear=event is Event.UNCLEAR)
             if status:
                 self._outages.note(processor, f"status {status}")
             if is_misuse(status):

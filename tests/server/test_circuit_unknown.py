@@ -2,8 +2,17 @@
 
 import pytest
 
-from server.circuit import LIMIT_AFTER_OUTAGE, PROBE_PAUSE_MIN_MS, PROBES_MAX, UNKNOWN_FEW, CircuitState
+from server.circuit import LIMIT_AFTER_OUTAGE, PROBE_PAUSE_MIN_MS, PROBES_MAX, UNKNOWN_FEW, Circuit, CircuitState
 from tests.server.routing_model import NOW_MS, fresh, opened, told
+
+
+def unclear(unknown: int) -> Circuit:
+    """In an outage whose first probe, begun and ended just now, had no clear answer."""
+    circuit = opened(ago_ms=PROBE_PAUSE_MIN_MS)
+    circuit.begin(1, NOW_MS)
+    circuit.fail(1, NOW_MS, is_unclear=True)
+    circuit.unknown = unknown
+    return circuit
 
 
 class TestProbes:
@@ -12,8 +21,7 @@ class TestProbes:
     @pytest.mark.parametrize(("unknown", "pause_ms"), [(7, 100), (8, 500), (16, 1000), (80, 5000), (65_536, 60_000)])
     def test_unknown_payments_make_probes_rarer(self, unknown: int, pause_ms: int) -> None:
         """The more are bound to the processor, the longer until the next one is risked, whatever a poll says."""
-        circuit = opened()
-        circuit.unknown = unknown
+        circuit = unclear(unknown)
         told(circuit, 0)
         circuit.probe_at_ms = NOW_MS + PROBE_PAUSE_MIN_MS
         assert not circuit.may_probe(NOW_MS + pause_ms - 1, PROBES_MAX, even_if_slow=True)
@@ -22,10 +30,22 @@ class TestProbes:
 
     def test_a_probe_is_due_once_few_are_unknown(self) -> None:
         """The pause is of those that are unknown now."""
-        circuit = opened()
-        circuit.unknown = 80
-        assert not circuit.may_probe(NOW_MS + PROBE_PAUSE_MIN_MS, PROBES_MAX)
+        circuit = unclear(80)
+        assert not circuit.may_probe(NOW_MS + 2 * PROBE_PAUSE_MIN_MS, PROBES_MAX)
         circuit.unknown = 7
+        assert circuit.may_probe(NOW_MS + 2 * PROBE_PAUSE_MIN_MS, PROBES_MAX)
+
+    def test_a_sure_no_binds_nothing(self) -> None:
+        """So it lets probes be frequent again, though as many are unknown as before; and so does a new outage."""
+        circuit = unclear(80)
+        circuit.begin(2, NOW_MS + 5000)
+        circuit.fail(2, NOW_MS + 5000)
+        assert circuit.may_probe_out_of_turn(NOW_MS + 5001)
+        assert circuit.may_probe(circuit.probe_at_ms, PROBES_MAX)
+        circuit = unclear(80)
+        circuit.hear_paid(NOW_MS)
+        circuit.begin(2, NOW_MS)
+        circuit.fail(2, NOW_MS, is_unclear=True)
         assert circuit.may_probe(NOW_MS + PROBE_PAUSE_MIN_MS, PROBES_MAX)
 
     def test_a_day_of_unclear_answers(self) -> None:
@@ -34,7 +54,7 @@ class TestProbes:
         while now_ms < NOW_MS + 24 * 3_600_000:
             if circuit.may_probe(now_ms, PROBES_MAX):
                 circuit.begin(1, now_ms)
-                circuit.fail(1, now_ms)
+                circuit.fail(1, now_ms, is_unclear=True)
                 circuit.unknown += 1
             now_ms += 100
         assert 1000 < circuit.unknown < 2000
