@@ -59,6 +59,7 @@ class Router(NamedTuple):
 
         The dearer *can* take it if it is closed, fast and has room, or if its probe is due. But for `HESITATE_MS` after
         it has recovered, while the cheaper is being probed, it can't: the same event may have ended both outages.
+        Unknown payments at the cheaper put off its probe out of turn as well (`server/circuit.py`).
         """
         policy = self.policy
         cheap, dear = self.circuits[policy.cheap], self.circuits[policy.dear]
