@@ -38,6 +38,7 @@ from shm import (
     make_lock_file,
     migrate,
     take_role,
+    take_segment,
 )
 
 EXIT_STOPPED = 0
@@ -96,7 +97,7 @@ def _require_unused(instance: str) -> None:
         RoleTaken: another process uses it.
     """
     with contextlib.suppress(OSError):  # there is none, or it can't be opened: `open_segment` says so
-        SegmentLock(instance).release()
+        take_segment(instance).release()
 
 
 def _run(config: Config) -> int:

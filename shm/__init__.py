@@ -48,7 +48,7 @@ from shm.names import (
 )
 from shm.record import EPOCH_TIMES_FROM, PROCESSOR_NAMES, STATE_KINDS, Accepted, AllTime, Base, Ended, Kept, Kind
 from shm.recovery import recover
-from shm.role import RoleLock, SegmentLock, is_role_free, make_lock_file, take_role
+from shm.role import RoleLock, SegmentLock, is_role_free, make_lock_file, take_role, take_segment
 from shm.roster import Member, Roster
 from shm.segment import Fingerprint, Segment
 from shm.states import ENDED, UNSETTLED, Event, State, next_state
@@ -112,5 +112,6 @@ __all__ = [
     "recover",
     "segment_name",
     "take_role",
+    "take_segment",
     "worker_role",
 ]

@@ -10,9 +10,10 @@ import fcntl
 import os
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Self, TypeVar
 
 from shm.errors import RoleTaken
 from shm.names import MODE, lock_path, segment_name, segment_path
@@ -95,12 +96,15 @@ class SegmentLock(_FileLock):
     """
 
     def __init__(self, instance: str) -> None:
-        """Takes it, without waiting: the supervisor's role was not free before this lock was."""
+        """Takes it, without waiting."""
         super().__init__(
             segment_path(instance),
             0,
             f"another process uses segment {segment_name(instance)}, though its lock files were removed: stop it first",
         )
+
+
+_Lock = TypeVar("_Lock", bound=_FileLock)
 
 
 def make_lock_file(instance: str, role: str) -> None:
@@ -138,12 +142,25 @@ def take_role(
         RoleTaken: another living process held it all the time.
         OSError: the file can't be opened; names it.
     """
+    return _waited_for(partial(RoleLock, instance, role), within_s, sleep)
+
+
+def take_segment(
+    instance: str, *, within_s: float = TAKEN_WITHIN_S, sleep: Callable[[float], None] = time.sleep
+) -> SegmentLock:
+    """The lock of a segment, waited for as a role's: children of a supervisor that was killed may hold it a little
+    longer. Raises what `SegmentLock` does.
+    """
+    return _waited_for(partial(SegmentLock, instance), within_s, sleep)
+
+
+def _waited_for(take: Callable[[], _Lock], within_s: float, sleep: Callable[[float], None]) -> _Lock:
     for _ in range(round(within_s / RETRY_S)):
         try:
-            return RoleLock(instance, role)
+            return take()
         except RoleTaken:
             sleep(RETRY_S)
-    return RoleLock(instance, role)
+    return take()
 
 
 def is_role_free(instance: str, role: str) -> bool:

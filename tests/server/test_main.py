@@ -92,8 +92,11 @@ class TestMain:
             assert main() == EXIT_CANNOT_START
         assert f"an instance named {instance} is running already" in caplog.text
 
-    def test_running_already_without_its_lock_files(self, instance: str, caplog: pytest.LogCaptureFixture) -> None:
+    def test_running_already_without_its_lock_files(
+        self, instance: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    ) -> None:
         """Nor if somebody took the empty files for rubbish: the segment itself is locked."""
+        monkeypatch.setattr("server.__main__.take_segment", SegmentLock)
         open_segment(config_of(instance))
         with SegmentLock(instance):
             assert main() == EXIT_CANNOT_START
@@ -104,6 +107,7 @@ class TestMain:
     ) -> None:
         """An instance whose lock files were removed is not touched: its socket stays, and no lock file is made."""
         monkeypatch.setenv("LISTEN", f"unix:{tmp_path_factory.mktemp('s')}")
+        monkeypatch.setattr("server.__main__.take_segment", SegmentLock)
         config = config_of(instance, LISTEN=os.environ["LISTEN"])
         open_segment(config)
         sockets = listeners.listen(config.listen, instance, 1)

@@ -9,7 +9,7 @@ import pytest
 from shm.errors import RoleTaken
 from shm.layout import Geometry
 from shm.names import lock_path, segment_path
-from shm.role import RETRY_S, RoleLock, SegmentLock, is_role_free, make_lock_file, take_role
+from shm.role import RETRY_S, RoleLock, SegmentLock, is_role_free, make_lock_file, take_role, take_segment
 from shm.segment import Segment
 from tests.shm.processes import end, forked
 from tests.shm.segments import open_descriptors, refuse
@@ -153,6 +153,12 @@ class TestSegmentLock:
             Segment.unlink(instance)
             Segment.create(instance, Geometry(1, 1, 2, 2, 2))
             SegmentLock(instance).release()
+
+    def test_freed_meanwhile(self, instance: str) -> None:
+        """It is waited for as a role is: those that inherited it end after the supervisor."""
+        Segment.create(instance, Geometry(1, 1, 2, 2, 2))
+        held = SegmentLock(instance)
+        take_segment(instance, sleep=lambda _: held.release()).release()
 
     def test_without_a_segment(self, instance: str) -> None:
         """It makes none."""

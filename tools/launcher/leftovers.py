@@ -9,7 +9,6 @@ from shm import (
     RoleTaken,
     Segment,
     SegmentError,
-    SegmentLock,
     SegmentMissing,
     SegmentNotReady,
     count_unsettled,
@@ -20,6 +19,7 @@ from shm import (
     lock_paths,
     segment_name,
     take_role,
+    take_segment,
     worker_role,
 )
 
@@ -77,7 +77,7 @@ def _all_roles_held(instance: str, sleep: Callable[[float], None]) -> Iterator[S
         except (SegmentMissing, SegmentNotReady):  # its creator died before anything was accepted
             yield None
             return
-        roles.enter_context(SegmentLock(instance))
+        roles.enter_context(take_segment(instance, within_s=DEAD_WITHIN_S, sleep=sleep))
         for worker in range(segment.geometry.workers):
             roles.enter_context(take(worker_role(worker)))
         for dispatcher in range(segment.geometry.dispatchers):
