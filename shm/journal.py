@@ -116,7 +116,7 @@ class Journal:
             BrokenInvariant: the journal is full: the record would overwrite one that is not in the base yet. The caller
                 has to fold first. Or as `base`.
         """
-        if self.is_full():
+        if self.depth >= self.capacity:
             raise BrokenInvariant("append to a full journal")
         head = self._page_words[_HEAD]
         self.put(head, ended)

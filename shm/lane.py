@@ -81,7 +81,8 @@ class Lane:
         processor that reorders stores, not visible yet. At or above the head there may be a whole record by a worker
         that died before it stored the head: it was never accepted, and the next payment overwrites it.
         """
-        return unpack_lane_slot(position, self.peek_raw(position))
+        start = layout.LANE_SLOTS_OFFSET + (position & self._mask) * layout.LANE_SLOT_LENGTH
+        return unpack_lane_slot(position, bytes(self._view[start : start + layout.LANE_SLOT_LENGTH]))
 
     def find(self, correlation_id: bytes) -> Accepted | None:
         """The oldest payment with this id between tail and head, or None. For any process.
