@@ -181,8 +181,8 @@ class Supervisor:
         if not self._lacks_locks and not all(path.exists() for path in self._locks):
             self._lacks_locks = True
             _log.critical(
-                "lock files of %s were removed while in use: its processes look dead to others, and summaries are"
-                " refused, until it is stopped and started again",
+                "lock files of %s were removed while in use: its processes look dead to others, and summaries may"
+                " be refused, until it is stopped and started again",
                 self._config.instance,
             )
 
