@@ -250,7 +250,8 @@ class DispatcherProcess:
 
     def _look_at_siblings(self) -> None:
         """Learns what siblings have accepted; raises OSError if that has been impossible for too long."""
-        self._failed_looks = 0 if self._outside.siblings.look() else self._failed_looks + 1
+        siblings = self._outside.siblings
+        self._failed_looks = 0 if siblings.has_looked_lately() or siblings.look() else self._failed_looks + 1
         if self._failed_looks > FAILED_LOOKS_MAX and self._counters.phase is not Phase.LEAVING:
             raise OSError(errno.EMFILE, f"siblings could not be looked at for {self._failed_looks} beats")
 

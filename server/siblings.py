@@ -49,6 +49,7 @@ from shm import (
     SegmentNotReady,
 )
 
+LOOKED_LATELY_MS = 250  # longer than GATHER_MS: while payments come, each taking of them looks
 SERVES_WITHIN_MS = 2500  # five beats of a worker; HAProxy leaves one that hangs after three checks, in 3 s or more
 
 _LEAVING = (Phase.LEAVING, Phase.GONE)
@@ -251,6 +252,10 @@ class Siblings:
         for number in range(len(self._workers)) if was_unwatched else serving:
             self._served_at_ms[number] = self._looked_at_ms
         return True
+
+    def has_looked_lately(self) -> bool:
+        """Whether the last look was so lately that a regular one may be left out. (Taking payments never does.)"""
+        return self._clock.ticks_ms() - self._looked_at_ms < LOOKED_LATELY_MS
 
     def _serving(self, heads: list[int], now_ms: int) -> list[int]:
         """The numbers of our web workers that are at work, or have published since the last look."""

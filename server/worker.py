@@ -53,7 +53,7 @@ class _Server(uvicorn.Server):
 
     async def main_loop(self) -> None:
         """Beats until told to stop. uvicorn's own loop wakes up ten times a second: most of an idle worker's work."""
-        while not await self.on_tick(0):
+        while not await self.on_tick(1):  # at each tenth tick it would write the date into headers that have none
             self._counters.beat()
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(child.BEAT_S):

@@ -298,6 +298,27 @@ class FakeBeating:
 class TestBeatRegularly:
     """DispatcherProcess._beat_regularly."""
 
+    async def test_no_look_beside_those_of_payments(
+        self, make: Callable[..., House], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """While payments come, each taking of them looks."""
+        one, beating = plain(make()), FakeBeating()
+        looks: list[int] = []
+        lately = iter([True, False, True, True])
+        siblings = one._outside.siblings  # noqa: SLF001  the only way in
+        monkeypatch.setattr(siblings, "has_looked_lately", lambda: next(lately))
+
+        def look() -> bool:
+            looks.append(beating.beats)
+            return True
+
+        monkeypatch.setattr(siblings, "look", look)
+        monkeypatch.setattr(child, "BEAT_S", 0)
+        monkeypatch.setattr("server.dispatcher_process.LOOK_PAUSE_S", 0)
+        with pytest.raises(RuntimeError):  # no more looks are told
+            await one._beat_regularly(beating)  # type: ignore[arg-type]  # noqa: SLF001  as its process does
+        assert looks == [2]
+
     @pytest.mark.slow
     async def test_look_fails_for_too_long(self, make: Callable[..., House], monkeypatch: pytest.MonkeyPatch) -> None:
         """The process ends, as nothing is taken meanwhile; not if it could look at its siblings in between."""

@@ -1,11 +1,12 @@
 """server/siblings.py: whoever can't answer for its ids is answered for, and two never leave a payment to each other."""
 
+import errno
 import logging
 from typing import cast
 
 import pytest
 
-from server.siblings import SERVES_WITHIN_MS, Sibling, Siblings
+from server.siblings import LOOKED_LATELY_MS, SERVES_WITHIN_MS, Sibling, Siblings
 from shm import Geometry, Phase, Segment, State
 from tests.fakes import NOON_MS, FakeClock
 from tests.server.disturbed_volume import DisturbedVolume
@@ -383,3 +384,28 @@ class TestSegments:
         assert list(siblings.segments()) == []
         siblings.look()
         assert [segment.segment_id for segment in siblings.segments()] == [other.segment.segment_id]
+
+
+class TestHasLookedLately:
+    """Siblings.has_looked_lately."""
+
+    def test_for_a_quarter_of_a_second(self, other: OtherInstance, clock: FakeClock) -> None:
+        """Then a regular look is due again; at first there was none."""
+        siblings = Siblings([sibling_of(other.name, clock)], clock, [], [])
+        assert not siblings.has_looked_lately()
+        siblings.look()
+        clock.advance(LOOKED_LATELY_MS - 1)
+        assert siblings.has_looked_lately()
+        clock.advance(1)
+        assert not siblings.has_looked_lately()
+
+    def test_not_if_it_failed(self, other: OtherInstance, clock: FakeClock, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Without descriptors nothing is learned."""
+        siblings = Siblings([sibling_of(other.name, clock)], clock, [], [])
+        monkeypatch.setattr(Sibling, "look", _fail)
+        assert not siblings.look()
+        assert not siblings.has_looked_lately()
+
+
+def _fail(*_: object, **__: object) -> None:
+    raise OSError(errno.EMFILE, "no descriptors")
