@@ -12,7 +12,6 @@ from server.rejections import Rejections
 from server.yielding import give_way
 from shm import (
     ENDED,
-    STATE_KINDS,
     Accepted,
     BrokenInvariant,
     Counters,
@@ -21,8 +20,8 @@ from shm import (
     Event,
     Journal,
     Kept,
-    Kind,
     Lane,
+    State,
     Table,
     next_state,
     recover,
@@ -32,7 +31,7 @@ IN_FRONT_ATTEMPTS_MAX = 16  # so many probes take some 7 s: in most outages the 
 FOLD_BATCH_MAX = 64  # records folded with one commit of the base: they take under half a millisecond
 FOLD_PART = 16  # and at most a sixteenth of the journal at once: the rest stays remembered
 
-_COUNTED_ENDS = {Kind.DUPLICATE: DispatcherCount.DUPLICATES, Kind.REFUSED: DispatcherCount.REFUSED}
+_COUNTED_ENDS = {State.DUPLICATE: DispatcherCount.DUPLICATES, State.REFUSED: DispatcherCount.REFUSED}
 _COUNTED_SETTLED = (DispatcherCount.SETTLED_DEFAULT, DispatcherCount.SETTLED_FALLBACK)
 
 
@@ -214,18 +213,18 @@ class Custody:
         Raises:
             IllegalTransition, BrokenInvariant: `event` can't end it. Nothing is stored: a record would count for ever.
         """
-        state = self._table.state(slot)
-        kind = STATE_KINDS.get(next_state(state, event))
-        if kind is None or state in ENDED:
+        before = self._table.state(slot)
+        state = next_state(before, event)
+        if state not in ENDED or before in ENDED:
             raise BrokenInvariant(f"{event.name} does not end the payment in table slot {slot}")
         if self._journal.is_full():
             self._fold()
-        self._journal.append(Ended(kind, kept.processor, kept.requested_at_ms, kept.amount_cents, slot))
+        self._journal.append(Ended(state, kept.processor, kept.requested_at_ms, kept.amount_cents, slot))
         self._table.apply(slot, event, kept.processor)  # another than the slot's if it was found elsewhere
         self.rejected.forget(slot)
         if self.unknown.pop(slot, None) is not None:
             self._show_unknown()
-        self._counters.add(_COUNTED_SETTLED[kept.processor] if kind is Kind.SETTLED else _COUNTED_ENDS[kind])
+        self._counters.add(_COUNTED_SETTLED[kept.processor] if state is State.SETTLED else _COUNTED_ENDS[state])
         self._on_change(kept.requested_at_ms)
 
     def _fold(self) -> None:

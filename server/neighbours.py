@@ -24,12 +24,12 @@ from shm import (
     Ended,
     Fingerprint,
     Journal,
-    Kind,
     Member,
     Segment,
     SegmentError,
     SegmentMissing,
     SegmentNotReady,
+    State,
 )
 
 UNPUBLISHED_MAX = 4096  # of a member that a summary adds, in some 15 ms; more would be over a second's settlements
@@ -143,7 +143,7 @@ class Neighbours:
             ended = journal.read(position)
             if ended is None:
                 raise TotalsUnavailable(f"instance {member} settles faster than can be counted")
-            if ended.kind is Kind.SETTLED:
+            if ended.state is State.SETTLED:
                 yield ended
 
     def _attach(self) -> None:

@@ -46,7 +46,7 @@ from shm.names import (
     segment_name,
     worker_role,
 )
-from shm.record import EPOCH_TIMES_FROM, PROCESSOR_NAMES, STATE_KINDS, Accepted, AllTime, Base, Ended, Kept, Kind
+from shm.record import EPOCH_TIMES_FROM, PROCESSOR_NAMES, Accepted, AllTime, Base, Ended, Kept
 from shm.recovery import recover
 from shm.role import RoleLock, SegmentLock, is_role_free, make_lock_file, take_role, take_segment
 from shm.roster import Member, Roster
@@ -60,7 +60,6 @@ __all__ = [
     "EPOCH_TIMES_FROM",
     "INSTANCE_PATTERN",
     "PROCESSOR_NAMES",
-    "STATE_KINDS",
     "SUPERVISOR",
     "UNSETTLED",
     "VERSION",
@@ -78,7 +77,6 @@ __all__ = [
     "IllegalTransition",
     "Journal",
     "Kept",
-    "Kind",
     "Lane",
     "Member",
     "Phase",

@@ -19,12 +19,12 @@ from shm.record import (
     EMPTY_BASE,
     Base,
     Ended,
-    Kind,
     pack_base,
     pack_journal_record,
     unpack_base,
     unpack_journal_record,
 )
+from shm.states import State
 
 _SELECTOR = layout.BASE_SELECTOR // layout.WORD
 _LIFE = layout.BASE_LIFE // layout.WORD
@@ -194,6 +194,6 @@ class Journal:
         head = self.head
         for candidate in range(max(position, self.base.journal_tail), head):
             ended = self.read(candidate)
-            if ended is not None and ended.kind is Kind.SETTLED and ended.requested_at_ms >= at_ms:
+            if ended is not None and ended.state is State.SETTLED and ended.requested_at_ms >= at_ms:
                 return candidate
         return head

@@ -37,6 +37,7 @@ base copy    0 epoch    8 journal tail    16 epoch start: first position that co
 
 journal      0 sequence = position + 1    8 requestedAt, ms UTC (48 bits), processor (8), kind (8)
 record      16 amount, cents    24 table slot (u32)    28 CRC-32 (u32) of bytes 0..27
+            kind: 1 settled, 2 duplicate, 3 refused
 ```
 
 **Commits.** A word can be stored in one step, a body of several words can't. So a writer stores the body first, and

@@ -16,7 +16,6 @@ from shm.counters import WorkerCount
 from shm.errors import BrokenInvariant, SegmentIncompatible
 from shm.layout import Geometry
 from shm.names import segment_name, segment_path
-from shm.record import KIND_STATES
 from shm.segment import Segment
 from shm.states import UNSETTLED
 
@@ -125,5 +124,5 @@ def _copy_area(old: Segment, new: Segment, dispatcher: int) -> None:
         kept = None if ended is None else old_table.read(ended.slot)
         if ended is None or kept is None:
             raise BrokenInvariant(f"journal record {position} or its payment is damaged")
-        new_table.restore(slot, kept._replace(state=KIND_STATES[ended.kind]))
+        new_table.restore(slot, kept._replace(state=ended.state))
         target.put(position, ended._replace(slot=slot))

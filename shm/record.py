@@ -3,12 +3,11 @@
 Unpacking checks what it reads: a record whose sequence or checksum is wrong is None, never a guess.
 """
 
-from enum import IntEnum, unique
 from typing import NamedTuple
 from zlib import crc32
 
 from shm import layout
-from shm.states import STATES, State
+from shm.states import ENDED, STATES, State
 
 
 class Accepted(NamedTuple):
@@ -51,20 +50,11 @@ class Kept(NamedTuple):
     conflicts: int
 
 
-@unique
-class Kind(IntEnum):
-    """How a payment ended."""
-
-    SETTLED = 1
-    DUPLICATE = 2
-    REFUSED = 3
-
-
 class Ended(NamedTuple):
     """A journal record: one payment that ended.
 
     Args:
-        kind: how it ended. Only settled payments count in totals.
+        state: how it ended, one of `ENDED`. Only settled payments count in totals.
         processor: index of a processor. Settled or duplicate: the one that has the payment. Refused: the one asked
             last. Left to another instance (a duplicate): the one of the last attempt, 0 if there was none.
         requested_at_ms: ms UTC, below 2**48. Settled: the requestedAt stored at that processor. Refused: the one sent
@@ -74,7 +64,7 @@ class Ended(NamedTuple):
         slot: its table slot.
     """
 
-    kind: Kind
+    state: State
     processor: int
     requested_at_ms: int
     amount_cents: int
@@ -115,7 +105,7 @@ class Base(NamedTuple):
 
     def counts(self, position: int, ended: Ended) -> bool:
         """Whether a journal record is part of the totals of this epoch."""
-        return ended.kind is Kind.SETTLED and position >= self.epoch_start
+        return ended.state is State.SETTLED and position >= self.epoch_start
 
 
 EMPTY_BASE = Base(0, 0, 0, 0, 0, 0, 0, 0)
@@ -130,13 +120,11 @@ _LANE_REST = layout.LANE_SLOT_LENGTH - layout.LANE_SLOT_BODY.size
 _JOURNAL_REST = layout.JOURNAL_RECORD_LENGTH - layout.JOURNAL_RECORD_BODY.size
 _BASE_REST = layout.BASE_COPY.size - layout.BASE_BODY.size
 
-_KINDS = {int(kind): kind for kind in Kind}
-
-KIND_STATES = {Kind.SETTLED: State.SETTLED, Kind.DUPLICATE: State.DUPLICATE, Kind.REFUSED: State.REFUSED}
-"""The state of a table slot, by the kind of its journal record."""
-
-STATE_KINDS = {state: kind for kind, state in KIND_STATES.items()}
-"""The kind of a payment's journal record, by the state it ended in."""
+# A journal record has a number of its own for the state in which its payment ended, the kind. It is got by subtraction:
+# to look up an enum costs a call.
+_KINDS = {1: State.SETTLED, 2: State.DUPLICATE, 3: State.REFUSED}
+_STATE_LESS_KIND = 3
+assert {state - _STATE_LESS_KIND: state for state in ENDED} == _KINDS, "each end has its kind"
 
 
 def pack_lane_slot(position: int, payment: tuple[bytes, int, int]) -> bytes:
@@ -205,7 +193,7 @@ def pack_journal_record(position: int, ended: Ended) -> bytes:
     what = (
         ended.requested_at_ms
         | ended.processor << layout.JOURNAL_PROCESSOR_SHIFT
-        | ended.kind << layout.JOURNAL_KIND_SHIFT
+        | (ended.state - _STATE_LESS_KIND) << layout.JOURNAL_KIND_SHIFT
     )
     body = layout.JOURNAL_RECORD_BODY.pack(position + 1, what, ended.amount_cents, ended.slot)
     return body + crc32(body).to_bytes(_JOURNAL_REST, "little")

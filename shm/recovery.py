@@ -29,7 +29,7 @@ from typing import NamedTuple
 from shm.errors import BrokenInvariant
 from shm.journal import Journal
 from shm.lane import Lane
-from shm.record import KIND_STATES, Accepted
+from shm.record import Accepted
 from shm.states import ENDED, Event, State
 from shm.table import Table
 
@@ -98,7 +98,7 @@ def _replay(table: Table, journal: Journal) -> set[int]:
         if ended is None or ended.slot >= len(table):
             raise BrokenInvariant(f"journal record {position} is damaged")
         recorded.add(ended.slot)
-        table.replay(ended.slot, KIND_STATES[ended.kind], ended.processor)
+        table.replay(ended.slot, ended.state, ended.processor)
     return recorded
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from server.config import load
 from server.notation import format_instant_ms
-from shm import Accepted, DispatcherCount, Ended, Event, Kind, Segment, SupervisorCount
+from shm import Accepted, DispatcherCount, Ended, Event, Segment, State, SupervisorCount
 from tests.integration.conftest import Start
 from tests.integration.instances import ROOT, Instance, Processors, wait_for
 from tests.redis_server import RedisServer
@@ -148,7 +148,7 @@ class TestLongHistory:
             table.insert(slot, Accepted((slot + 1).to_bytes(16, "big"), 1, at_ms * 1000))
             table.begin(slot, 0, at_ms)
             table.apply(slot, Event.PAID)
-            journal.append(Ended(Kind.SETTLED, 0, at_ms, 1, slot))
+            journal.append(Ended(State.SETTLED, 0, at_ms, 1, slot))
         async with instance:
             await processors.wait_stored(await instance.pay([0]), within_s=5)
             answer: dict[str, Any] = {}

@@ -3,7 +3,7 @@
 from server.publisher import Publisher
 from server.redis_totals import SharedHealth
 from server.totals import Total, count_window
-from shm import Counters, Ended, Geometry, Kind, Member, Segment
+from shm import Counters, Ended, Geometry, Member, Segment, State
 from tests.fakes import NOON_MS, FakeClock, FakeTotalsHash
 
 GEOMETRY = Geometry(workers=1, dispatchers=1, lane_slots=2, waiting_slots=64, journal_records=64)
@@ -42,7 +42,7 @@ class Desk:
         for _ in range(payments):
             if self.journal.is_full():
                 self.journal.fold(16)
-            self.journal.append(Ended(Kind.SETTLED, 0, requested_at_ms, amount_cents, 0))
+            self.journal.append(Ended(State.SETTLED, 0, requested_at_ms, amount_cents, 0))
 
     async def resume(self) -> None:
         """Reads what the hash has of it, as a publisher does first."""

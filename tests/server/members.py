@@ -13,7 +13,7 @@ from server.redis_scripts import HASH
 from server.redis_totals import SharedHealth, TotalsHash
 from server.shared_totals import SharedTotals
 from server.totals import Summary, Total
-from shm import Counters, Ended, Geometry, Journal, Kind, Member, Segment
+from shm import Counters, Ended, Geometry, Journal, Member, Segment, State
 from tests.fakes import NOON_MS
 from tests.redis_server import RedisServer
 from tests.server.naive_totals import Settled
@@ -64,7 +64,7 @@ class Published:
         for one in payments:
             if self.journal.is_full():
                 self.journal.fold(64)
-            self.journal.append(Ended(Kind.SETTLED, one.processor, one.requested_at_ms, one.amount_cents, 0))
+            self.journal.append(Ended(State.SETTLED, one.processor, one.requested_at_ms, one.amount_cents, 0))
             self.settled.append(one)
 
     async def flush(self, *payments: Settled) -> bool:

@@ -16,7 +16,6 @@ from shm import (
     IllegalTransition,
     Journal,
     Kept,
-    Kind,
     Lane,
     State,
     next_state,
@@ -26,8 +25,6 @@ from tests.server.ward import SENT_AT_MS, WAYS, Ward, payment
 
 MOVES = [*Event, *["take", Event.ATTEMPT_BEGAN, "settle", "settle"] * 3, "crash"]
 """What a course is made of; settling often, so that the journal fills."""
-
-KINDS = {State.SETTLED: Kind.SETTLED, State.DUPLICATE: Kind.DUPLICATE, State.REFUSED: Kind.REFUSED}
 
 
 @pytest.fixture
@@ -135,7 +132,7 @@ class TestUnverified:
         """As a duplicate, with what is told of the one that was paid."""
         ward.custody.end_unverified(slots[0], 1, 7_777)
         assert list(ward.custody.unverified) == slots[1:]
-        assert ward.journal() == [Ended(Kind.DUPLICATE, 1, 7_777, payment(0).amount_cents, slots[0])]
+        assert ward.journal() == [Ended(State.DUPLICATE, 1, 7_777, payment(0).amount_cents, slots[0])]
 
 
 class TestRows:
@@ -214,25 +211,25 @@ class TestRows:
         assert {DispatcherCount.UNKNOWN_LEAST_MS, DispatcherCount.UNKNOWN_GREATEST_MS} < set(stored)
 
     @pytest.mark.parametrize(
-        ("state", "event", "kind", "counted"),
+        ("state", "event", "end", "counted"),
         [
-            (State.SENDING, Event.PAID, Kind.SETTLED, DispatcherCount.SETTLED_FALLBACK),
-            (State.SENDING, Event.SHOWN_OURS, Kind.SETTLED, DispatcherCount.SETTLED_FALLBACK),
-            (State.SENDING, Event.SHOWN_OTHER, Kind.DUPLICATE, DispatcherCount.DUPLICATES),
-            (State.SENDING, Event.REJECTED, Kind.REFUSED, DispatcherCount.REFUSED),
-            (State.UNKNOWN, Event.PAID, Kind.SETTLED, DispatcherCount.SETTLED_FALLBACK),
-            (State.UNKNOWN, Event.SHOWN_OURS, Kind.SETTLED, DispatcherCount.SETTLED_FALLBACK),
-            (State.UNKNOWN, Event.SHOWN_OTHER, Kind.DUPLICATE, DispatcherCount.DUPLICATES),
-            (State.WAITING, Event.FOUND_ELSEWHERE, Kind.DUPLICATE, DispatcherCount.DUPLICATES),
+            (State.SENDING, Event.PAID, State.SETTLED, DispatcherCount.SETTLED_FALLBACK),
+            (State.SENDING, Event.SHOWN_OURS, State.SETTLED, DispatcherCount.SETTLED_FALLBACK),
+            (State.SENDING, Event.SHOWN_OTHER, State.DUPLICATE, DispatcherCount.DUPLICATES),
+            (State.SENDING, Event.REJECTED, State.REFUSED, DispatcherCount.REFUSED),
+            (State.UNKNOWN, Event.PAID, State.SETTLED, DispatcherCount.SETTLED_FALLBACK),
+            (State.UNKNOWN, Event.SHOWN_OURS, State.SETTLED, DispatcherCount.SETTLED_FALLBACK),
+            (State.UNKNOWN, Event.SHOWN_OTHER, State.DUPLICATE, DispatcherCount.DUPLICATES),
+            (State.WAITING, Event.FOUND_ELSEWHERE, State.DUPLICATE, DispatcherCount.DUPLICATES),
         ],
     )
-    def test_an_end(self, ward: Ward, state: State, event: Event, kind: Kind, counted: DispatcherCount) -> None:
+    def test_an_end(self, ward: Ward, state: State, event: Event, end: State, counted: DispatcherCount) -> None:
         """Journal and slot say the same, it is counted once, and whoever publishes is told, with its requestedAt."""
         slot = ward.take_to(state)
         kept, changes = ward.kept(slot), ward.changes
         ward.end(slot, event)
-        assert ward.journal() == [Ended(kind, kept.processor, kept.requested_at_ms, kept.amount_cents, slot)]
-        assert KINDS[ward.kept(slot).state] is kind
+        assert ward.journal() == [Ended(end, kept.processor, kept.requested_at_ms, kept.amount_cents, slot)]
+        assert ward.kept(slot).state is end
         assert (ward.changes - changes, ward.count(counted), ward.custody.unknown) == (1, 1, {})
         assert ward.changed_at_ms == kept.requested_at_ms
 
@@ -466,7 +463,7 @@ class TestRecovery:
     def test_the_journal_decides(self, ward: Ward) -> None:
         """A death right after the record was appended: the payment has ended, and counts once."""
         slot = ward.take_to(State.SENDING)
-        ward.area.journal.append(Ended(Kind.SETTLED, 1, SENT_AT_MS, 101, slot))
+        ward.area.journal.append(Ended(State.SETTLED, 1, SENT_AT_MS, 101, slot))
         successor = Ward(ward.area)
         assert successor.kept(slot).state is State.SETTLED
         assert successor.custody.unknown == {}

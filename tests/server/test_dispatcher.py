@@ -11,7 +11,7 @@ from server.intake import TAKEN_PER_TURN_MAX
 from server.notation import format_instant_ms
 from server.pacing import BURST
 from server.unknowns import PAUSE_MIN_MS
-from shm import DispatcherCount, Ended, Kind, Segment, State
+from shm import DispatcherCount, Ended, Segment, State
 from tests.fakes import NOON_MS, Answer, Paid, idle
 from tests.server.scene import WAIT_MS, Scene, fresh_segment, hanging, payment, text_of
 
@@ -37,7 +37,7 @@ class TestAnswers:
         async with Scene(segment) as scene:
             kept = await scene.pay()
             assert (kept.state, kept.processor, kept.requested_at_ms) == (State.SETTLED, 0, NOON_MS)
-            assert scene.ended() == [Ended(Kind.SETTLED, 0, NOON_MS, 1990, 0)]
+            assert scene.ended() == [Ended(State.SETTLED, 0, NOON_MS, 1990, 0)]
             assert scene.ends == scene.count(DispatcherCount.SETTLED_DEFAULT) == 1
             assert scene.fakes[0].posts == [Paid(text_of(1), "19.90", format_instant_ms(NOON_MS))]
 
@@ -55,7 +55,7 @@ class TestAnswers:
             assert (first.correlation_id, first.amount) == (second.correlation_id, second.amount)
             assert first.requested_at == format_instant_ms(NOON_MS)
             assert second.requested_at == format_instant_ms(kept.requested_at_ms)
-            assert scene.ended() == [Ended(Kind.SETTLED, 0, kept.requested_at_ms, 1990, 0)]
+            assert scene.ended() == [Ended(State.SETTLED, 0, kept.requested_at_ms, 1990, 0)]
 
     async def test_sure_no_then_the_other(self, segment: Segment) -> None:
         """After a sure no and the wait that the fees are worth, the other processor takes it."""
@@ -92,7 +92,7 @@ class TestAnswers:
         async with Scene(segment) as scene:
             scene.fakes[0].answer = scene.fakes[1].answer = answer
             assert (await scene.pay()).state is State.REFUSED
-            assert scene.ended() == [Ended(Kind.REFUSED, 1, NOON_MS, 1990, 0)]
+            assert scene.ended() == [Ended(State.REFUSED, 1, NOON_MS, 1990, 0)]
             await scene.pass_time(10_000)
             assert [len(fake.posts) for fake in scene.fakes] == [1, 1]
             assert scene.count(DispatcherCount.REFUSED) == 1
@@ -105,7 +105,7 @@ class TestAnswers:
             scene.fakes[0].answers.append(422)
             scene.fakes[0].stored[text_of(1)] = Paid(text_of(1), "19.9", format_instant_ms(NOON_MS))
             assert (await scene.pay()).state is State.SETTLED
-            assert scene.ended() == [Ended(Kind.SETTLED, 0, NOON_MS, 1990, 0)]
+            assert scene.ended() == [Ended(State.SETTLED, 0, NOON_MS, 1990, 0)]
 
     @pytest.mark.parametrize("answer", [400, 422])
     async def test_what_is_about_the_payment_tells_nothing_of_the_processor(
@@ -139,7 +139,7 @@ class TestAnswers:
             scene.fakes[0].answers.append(422)
             scene.fakes[0].stored[text_of(1)] = Paid(text_of(1), amount, format_instant_ms(requested_at_ms))
             assert (await scene.pay()).state is State.DUPLICATE
-            assert [record.kind for record in scene.ended()] == [Kind.DUPLICATE]
+            assert [record.state for record in scene.ended()] == [State.DUPLICATE]
             assert scene.count(DispatcherCount.DUPLICATES) == 1
             assert scene.count(DispatcherCount.SETTLED_DEFAULT) == 0
 
@@ -164,7 +164,7 @@ class TestAnswers:
             assert (kept.state, kept.processor, kept.requested_at_ms) == (State.UNKNOWN, 0, NOON_MS)
             assert scene.ended() == []
             await scene.pass_time(PAUSE_MIN_MS)
-            assert scene.ended() == [Ended(Kind.SETTLED, 0, NOON_MS, 1990, 0)]
+            assert scene.ended() == [Ended(State.SETTLED, 0, NOON_MS, 1990, 0)]
             assert len(set(scene.fakes[0].posts)) == 1
 
     async def test_unknown_belongs_to_its_processor(self, segment: Segment) -> None:

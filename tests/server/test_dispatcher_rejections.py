@@ -9,7 +9,7 @@ from server.dispatcher import BUSY_MS
 from server.pacing import ADAPT_EVERY_MS, BURST, GATHER_MS, RATE_START_PER_S
 from server.rejections import BARRED_MS
 from server.unknowns import PAUSE_MIN_MS
-from shm import DispatcherCount, Geometry, Kind, Segment, State
+from shm import DispatcherCount, Geometry, Segment, State
 from tests.fakes import idle
 from tests.server.scene import Scene, fresh_segment, hanging, text_of
 
@@ -25,7 +25,7 @@ def segment() -> Iterator[Segment]:
 
 def settled(scene: Scene) -> list[int]:
     """How many payments each processor got."""
-    ends = [ended.processor for ended in scene.ended() if ended.kind is Kind.SETTLED]
+    ends = [ended.processor for ended in scene.ended() if ended.state is State.SETTLED]
     return [ends.count(0), ends.count(1)]
 
 

@@ -7,14 +7,14 @@ from hypothesis import strategies as st
 from server import following
 from server.errors import TotalsUnavailable
 from server.following import JournalFollower
-from shm import Base, Ended, Journal, Kind
+from shm import ENDED, Base, Ended, Journal, State
 from tests.server.fake_area import FakeArea
 from tests.server.naive_totals import ORIGINS_MS, Settled, all_time, ask, count, settlements, windows
 
 NOON_MS = ORIGINS_MS[1]
 RECORDS = 8
 
-appends = st.tuples(st.sampled_from(Kind), settlements(NOON_MS))
+appends = st.tuples(st.sampled_from(sorted(ENDED)), settlements(NOON_MS))
 folds = st.integers(1, RECORDS)
 steps = st.lists(
     st.one_of(appends, appends, appends, folds, st.sampled_from(["purge", "follow"])), min_size=20, max_size=60
@@ -29,18 +29,18 @@ class Instance:
         self.journal = self.area.journal
         self.settled: list[Settled] = []
 
-    def append(self, kind: Kind, one: Settled) -> None:
+    def append(self, state: State, one: Settled) -> None:
         """A payment ends; a full journal folds its oldest half."""
         if self.journal.is_full():
             self.journal.fold(RECORDS // 2)
-        self.journal.append(Ended(kind, one.processor, one.requested_at_ms, one.amount_cents, 0))
-        if kind is Kind.SETTLED:
+        self.journal.append(Ended(state, one.processor, one.requested_at_ms, one.amount_cents, 0))
+        if state is State.SETTLED:
             self.settled.append(one)
 
     def settle(self, *requested_at_ms: int) -> None:
         """Payments of one cent each are settled at default."""
         for at_ms in requested_at_ms:
-            self.append(Kind.SETTLED, Settled(0, at_ms, 1))
+            self.append(State.SETTLED, Settled(0, at_ms, 1))
 
     def purge(self) -> None:
         """Totals begin again."""
@@ -76,7 +76,7 @@ class TestFollow:
     @settings(max_examples=60)
     @given(steps, windows(NOON_MS))
     def test_equals_the_naive_count(
-        self, todo: list[tuple[Kind, Settled] | int | str], window: tuple[int | None, int | None]
+        self, todo: list[tuple[State, Settled] | int | str], window: tuple[int | None, int | None]
     ) -> None:
         """After any interleaving of ends, folds and purges, all time is exact, and so is any window still told."""
         instance = Instance()

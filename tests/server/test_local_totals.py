@@ -13,7 +13,7 @@ from server.errors import TotalsUnavailable
 from server.local_totals import LocalTotals
 from server.notation import format_instant_ms
 from server.totals import Summary, Total
-from shm import Counters, DispatcherCount, Ended, Geometry, Kind, Phase, Segment, WorkerCount
+from shm import Counters, DispatcherCount, Ended, Geometry, Phase, Segment, State, WorkerCount
 from shm.layout import BASE_PAGE_LENGTH
 from tests.fakes import FakeClock
 from tests.server.naive_totals import ORIGINS_MS, Settled, small_ledgers
@@ -40,7 +40,7 @@ def settle(segment: Segment, dispatcher: int, *settled: Settled) -> None:
     """What a dispatcher writes down of settled payments."""
     journal = segment.journal(dispatcher)
     for processor, requested_at_ms, amount_cents in settled:
-        journal.append(Ended(Kind.SETTLED, processor, requested_at_ms, amount_cents, 0))
+        journal.append(Ended(State.SETTLED, processor, requested_at_ms, amount_cents, 0))
 
 
 def totals_of(segment: Segment, worker: int = 0, dead: Collection[str] = ()) -> LocalTotals:

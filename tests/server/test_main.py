@@ -17,7 +17,7 @@ from server.__main__ import EXIT_CANNOT_START, EXIT_WRONG_SETTING, main, open_se
 from server.config import Config, load
 from server.endpoints import TcpListen
 from server.supervisor import Supervisor
-from shm import Accepted, Ended, Event, Geometry, Kind, RoleLock, RoleTaken, Segment, SegmentError, SegmentLock
+from shm import Accepted, Ended, Event, Geometry, RoleLock, RoleTaken, Segment, SegmentError, SegmentLock, State
 from shm.names import lock_path
 from tests.shm.segments import fresh_instance, refuse, segment_path
 
@@ -226,7 +226,7 @@ class TestSegment:
                 segment.table(dispatcher).insert(slot, Accepted(slot.to_bytes(16), 1990, 1))
                 segment.table(dispatcher).begin(slot, 0, 1)
                 segment.table(dispatcher).apply(slot, Event.PAID)
-                segment.journal(dispatcher).append(Ended(Kind.SETTLED, 0, 1, 1990, slot))
+                segment.journal(dispatcher).append(Ended(State.SETTLED, 0, 1, 1990, slot))
         open_segment(dataclasses.replace(config, journal_records=int(records)))
         told = f"JOURNAL_RECORDS is smaller than before: the ids of the oldest {forgotten} ended payments are forgotten"
         assert caplog.messages == [told] * bool(forgotten)

@@ -10,7 +10,7 @@ from server.errors import TotalsUnavailable
 from server.ledger import Ledger
 from server.neighbours import Neighbours
 from server.totals_header import Header
-from shm import Base, Ended, Journal, Kind, Member, Phase, Segment, SegmentForbidden, migrate
+from shm import Base, Ended, Journal, Member, Phase, Segment, SegmentForbidden, State, migrate
 from shm.layout import BASE_PAGE_LENGTH
 from tests.fakes import NOON_MS, FakeClock
 from tests.server.disturbed_volume import DisturbedVolume
@@ -177,7 +177,7 @@ class TestReasonForDoubt:
         assert neighbours.reason_for_doubt(heard) is None
         Segment.unlink(other.name, locks=False)
         assert neighbours.reason_for_doubt(heard) is None
-        other.segment.journal(0).append(Ended(Kind.SETTLED, 0, NOON_MS, 1990, 0))
+        other.segment.journal(0).append(Ended(State.SETTLED, 0, NOON_MS, 1990, 0))
         assert [ended.amount_cents for ended in neighbours.unpublished(heard)] == [1990]
         other.kill()
         assert neighbours.reason_for_doubt(heard) == (
@@ -195,7 +195,7 @@ class TestReasonForDoubt:
         assert neighbours.reason_for_doubt({}) == f"instance {first} has not published its totals yet"
         heard = {name: last_flush(life) for name, life in lives.items()}
         assert neighbours.reason_for_doubt(heard) is None
-        other.segment.journal(0).append(Ended(Kind.SETTLED, 0, NOON_MS, 1990, 0))
+        other.segment.journal(0).append(Ended(State.SETTLED, 0, NOON_MS, 1990, 0))
         assert [ended.amount_cents for ended in neighbours.unpublished(heard)] == [1990]
 
     def test_its_own_beside_the_others(self, other: OtherInstance) -> None:
@@ -254,10 +254,10 @@ class TestUnpublished:
     """Neighbours.unpublished."""
 
     ENDED = (
-        Ended(Kind.SETTLED, 0, NOON_MS, 1990, 0),
-        Ended(Kind.DUPLICATE, 0, NOON_MS, 5, 1),
-        Ended(Kind.REFUSED, 1, NOON_MS, 6, 2),
-        Ended(Kind.SETTLED, 1, NOON_MS + 1, 10, 3),
+        Ended(State.SETTLED, 0, NOON_MS, 1990, 0),
+        Ended(State.DUPLICATE, 0, NOON_MS, 5, 1),
+        Ended(State.REFUSED, 1, NOON_MS, 6, 2),
+        Ended(State.SETTLED, 1, NOON_MS + 1, 10, 3),
     )
 
     @pytest.fixture
@@ -273,7 +273,7 @@ class TestUnpublished:
         first, _ = names(other)
         for ended in self.ENDED:
             other.segment.journal(0).append(ended)
-        missing = [ended for ended in self.ENDED[position:] if ended.kind is Kind.SETTLED]
+        missing = [ended for ended in self.ENDED[position:] if ended.state is State.SETTLED]
         assert list(neighbours.unpublished({first: last_flush(1, position)})) == missing
         assert list(neighbours.unpublished({first: last_flush(1, position, said_goodbye=True)})) == []
         assert list(neighbours.unpublished({})) == []
@@ -321,7 +321,7 @@ class TestUnpublished:
         for number in range(GEOMETRY.journal_records + 1):
             if journal.is_full():
                 journal.fold(1)
-            journal.append(Ended(Kind.SETTLED, 0, NOON_MS + number, 1, 0))
+            journal.append(Ended(State.SETTLED, 0, NOON_MS + number, 1, 0))
         assert len(list(neighbours.unpublished({first: last_flush(1, 1)}))) == GEOMETRY.journal_records
         with pytest.raises(TotalsUnavailable, match="faster than can be counted"):
             list(neighbours.unpublished({first: last_flush(1)}))

@@ -14,7 +14,7 @@ from server.following import JournalFollower
 from server.processors import Health
 from server.redis_totals import SharedHealth
 from server.totals import Total
-from shm import DispatcherCount, Ended, Kind, Member, Segment
+from shm import DispatcherCount, Ended, Member, Segment, State
 from tests.fakes import NOON_MS, idle
 from tests.server.desk import GEOMETRY, MINUTE, NOON_S, SECOND, Desk
 from tests.server.scene import fresh_segment
@@ -74,8 +74,8 @@ class TestFlush:
 
     async def test_only_settled_payments_count(self, desk: Desk) -> None:
         """Duplicates and refused payments are in the journal and in no total."""
-        desk.journal.append(Ended(Kind.DUPLICATE, 0, NOON_MS, 1990, 0))
-        desk.journal.append(Ended(Kind.REFUSED, 1, NOON_MS, 1990, 1))
+        desk.journal.append(Ended(State.DUPLICATE, 0, NOON_MS, 1990, 0))
+        desk.journal.append(Ended(State.REFUSED, 1, NOON_MS, 1990, 1))
         await desk.flush(1)
         assert desk.totals.flushes[0][0].position == 3
         assert desk.shown(None, None) == Total(1, 1990)

@@ -10,7 +10,7 @@ from server.circuit import CircuitState
 from server.custody import Custody
 from server.notation import format_instant_ms
 from server.unknowns import ASKED_AT_ONCE_MAX, PAUSE_MAX_MS, PAUSE_MIN_MS, UNDECIDED_PAUSE_MS, Unknowns
-from shm import DispatcherCount, Ended, Event, Geometry, Kind, Segment, State
+from shm import DispatcherCount, Ended, Event, Geometry, Segment, State
 from tests.fakes import NOON_MS, Answer, FakeClock, FakeProcessor, Paid, idle
 from tests.server.routing_model import fresh
 from tests.server.scene import fresh_segment, hanging, payment, text_of
@@ -91,7 +91,7 @@ class TestFindingOut:
         ward = Ward(segment)
         ward.store()
         assert await ward.pass_time() is State.SETTLED
-        assert ward.journal.read(0) == Ended(Kind.SETTLED, 1, NOON_MS, 1990, 0)
+        assert ward.journal.read(0) == Ended(State.SETTLED, 1, NOON_MS, 1990, 0)
         assert (ward.fake.questions, ward.fake.posts, ward.changes) == ([text_of(0)], [], 1)
         assert ward.custody.unknown == {}
 

@@ -12,7 +12,7 @@ from server.config import Config, load
 from server.dispatcher_process import DispatcherProcess
 from server.outside import outside_of
 from server.verification import GATHERED_FOR_MS, VERIFIED_AT_ONCE_MAX
-from shm import DispatcherCount, Ended, Event, Kind, Segment, State
+from shm import DispatcherCount, Ended, Event, Segment, State
 from tests.fakes import NOON_MS, FakeClock, FakeProcessor, idle
 from tests.server.other_instance import GEOMETRY as OTHER_GEOMETRY
 from tests.server.other_instance import OtherInstance, copy_of, other_instance
@@ -40,7 +40,7 @@ class TestProcessors:
         returned = Returned(1)
         store(returned.fakes[index], 1)
         await returned.verify()
-        assert returned.ended() == [Ended(Kind.DUPLICATE, index, 1_752_580_800_500, 1990, 0)]
+        assert returned.ended() == [Ended(State.DUPLICATE, index, 1_752_580_800_500, 1990, 0)]
         assert returned.area.table.state(0) is State.DUPLICATE
         assert returned.area.counters.get(DispatcherCount.DUPLICATES) == 1
         assert returned.waiting() == []
@@ -59,7 +59,7 @@ class TestProcessors:
         returned = Returned(1)
         store(returned.fakes[0], 1, "2025-07-15T12:00:00.0005")
         await returned.verify()
-        assert returned.ended() == [Ended(Kind.DUPLICATE, 0, 0, 1990, 0)]
+        assert returned.ended() == [Ended(State.DUPLICATE, 0, 0, 1990, 0)]
 
     @pytest.mark.parametrize("index", [0, 1])
     @pytest.mark.parametrize("answer", [500, 429, b"{}", httpx.ConnectError, httpx.ReadTimeout])
@@ -70,7 +70,7 @@ class TestProcessors:
         store(returned.fakes[index], 1)
         await returned.verify()
         assert len(returned.fakes[index].questions) == 4
-        assert [record.kind for record in returned.ended()] == [Kind.DUPLICATE]
+        assert [record.state for record in returned.ended()] == [State.DUPLICATE]
 
     async def test_one_that_can_not_be_looked_up_holds_up_nobody(self, caplog: pytest.LogCaptureFixture) -> None:
         """Its turn comes again after all others, and they need not wait for it."""
@@ -133,7 +133,7 @@ class TestProcessors:
         returned = Returned(1)
         store(returned.fakes[0], 1, "0001-01-01T00:00:00Z")
         await returned.verify()
-        assert returned.ended() == [Ended(Kind.DUPLICATE, 0, 0, 1990, 0)]
+        assert returned.ended() == [Ended(State.DUPLICATE, 0, 0, 1990, 0)]
 
     async def test_nothing_waits_before_its_answer(self) -> None:
         """As long as one processor owes its answer the payment is not sent, and is still there."""
@@ -193,7 +193,7 @@ class TestSiblings:
         other.take(copy_of(1, accepted_ms=LATER_MS), state)
         returned = Returned(1, siblings=(other.name,))
         await returned.verify()
-        assert returned.ended() == [Ended(Kind.DUPLICATE, 0, NOON_MS, 1990, 0)]
+        assert returned.ended() == [Ended(State.DUPLICATE, 0, NOON_MS, 1990, 0)]
         assert (returned.fakes[0].questions, returned.waiting()) == ([], [])
 
     @pytest.mark.parametrize("state", [State.DUPLICATE, State.REFUSED])
@@ -332,7 +332,7 @@ class TestSiblings:
         other.take(copy_of(1, accepted_ms=EARLIER_MS))
         returned = Returned(1, siblings=(other.name,))
         await returned.verify()
-        assert [record.kind for record in returned.ended()] == [Kind.DUPLICATE]
+        assert [record.state for record in returned.ended()] == [State.DUPLICATE]
 
     async def test_what_comes_during_it(self, other: OtherInstance) -> None:
         """Payments taken from the lanes meanwhile are looked up like the others."""
@@ -349,7 +349,7 @@ class TestSiblings:
         answer.set_result(404)
         await task
         assert returned.waiting() == [1, 3]
-        assert [record.kind for record in returned.ended()] == [Kind.DUPLICATE]
+        assert [record.state for record in returned.ended()] == [State.DUPLICATE]
 
 
 class Instance:

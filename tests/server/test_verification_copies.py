@@ -9,7 +9,7 @@ from server import verification
 from server.custody import Custody
 from server.intake import Intake
 from server.siblings import Siblings
-from shm import DispatcherCount, Geometry, Kind, Lane, State
+from shm import DispatcherCount, Geometry, Lane, State
 from tests.fakes import FakeClock
 from tests.server.fake_area import FakeArea
 from tests.server.other_instance import OtherInstance, copy_of, other_instance
@@ -96,7 +96,7 @@ class TestSlots:
         copies.leave_to_siblings()
         assert returned.custody.take(copy_of(2), verified=False)
         copies.leave_to_siblings()
-        assert [record.kind for record in returned.ended()] == [Kind.DUPLICATE]
+        assert [record.state for record in returned.ended()] == [State.DUPLICATE]
         assert len(returned.custody.unverified) == 1
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from server import child, worker
 from server.config import Config, load
-from shm import Ended, Kind, Phase, RoleLock, RoleTaken, Segment, State, WorkerCount
+from shm import Ended, Phase, RoleLock, RoleTaken, Segment, State, WorkerCount
 from tests.fakes import NOON_MS
 from tests.server.other_instance import copy_of, other_instance
 from tests.server.scene import text_of
@@ -158,7 +158,7 @@ class TestServing:
 
     def test_local_totals(self, office: Office) -> None:
         """Without Redis it reads the journals itself."""
-        office.segment.journal(0).append(Ended(Kind.SETTLED, 1, NOON_MS, 1990, 0))
+        office.segment.journal(0).append(Ended(State.SETTLED, 1, NOON_MS, 1990, 0))
         status, body = office.ask("GET", "/payments-summary")
         assert status == 200
         assert body == (
@@ -183,7 +183,7 @@ class TestServing:
         """It keeps up with them though nobody asks, so that a window from before they were folded can be told."""
         journal = office.segment.journal(0)
         for second in range(6):
-            journal.append(Ended(Kind.SETTLED, 0, NOON_MS + second * 1000, 100, second))
+            journal.append(Ended(State.SETTLED, 0, NOON_MS + second * 1000, 100, second))
         for _ in range(4):  # beats of the same loop, half a second apart: the one that follows has come round by then
             office.wait_for_beat()
         journal.fold(6)

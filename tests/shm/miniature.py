@@ -8,7 +8,7 @@ from shm import layout
 from shm.journal import Journal
 from shm.lane import Lane
 from shm.layout import Geometry
-from shm.record import STATE_KINDS, Accepted, Ended, Kept, Kind
+from shm.record import Accepted, Ended, Kept
 from shm.recovery import recover
 from shm.states import ENDED, Event, State, next_state
 from shm.table import Table
@@ -103,7 +103,7 @@ class Miniature:
         if state in ENDED:
             if self.journal.is_full():
                 self.forget(1)
-            how = Ended(STATE_KINDS[state], kept.processor, kept.requested_at_ms, kept.amount_cents, slot)
+            how = Ended(state, kept.processor, kept.requested_at_ms, kept.amount_cents, slot)
             self.journal.append(how)
         self.table.apply(slot, event)
 
@@ -141,6 +141,6 @@ class Miniature:
         """Payments settled in this epoch and their cents, at both processors together."""
         base = self.journal.base
         counted = [self.journal.read(at) for at in range(max(base.journal_tail, base.epoch_start), self.journal.head)]
-        settled = [ended.amount_cents for ended in counted if ended and ended.kind is Kind.SETTLED]
+        settled = [ended.amount_cents for ended in counted if ended and ended.state is State.SETTLED]
         count = base.default_payments + base.fallback_payments + len(settled)
         return count, base.default_cents + base.fallback_cents + sum(settled)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from itertools import dropwhile
 from typing import NamedTuple
 
-from shm.record import EMPTY_BASE, STATE_KINDS, Accepted, Base, Kind
+from shm.record import EMPTY_BASE, Accepted, Base
 from shm.states import ENDED, Event, State, next_state
 from tests.shm.miniature import GEOMETRY, Miniature
 
@@ -29,7 +29,7 @@ class End(NamedTuple):
     """A payment that ended and is remembered."""
 
     correlation_id: bytes
-    kind: Kind
+    state: State
     processor: int
     requested_at_ms: int
     amount_cents: int
@@ -98,7 +98,7 @@ class Model:
             return [self.with_row(correlation_id, row._replace(state=state))]
         steps = self.forget(1) if len(self.ends) == GEOMETRY.journal_records else []
         model = steps[-1] if steps else self
-        end = End(correlation_id, STATE_KINDS[state], row.processor, row.requested_at_ms, row.amount_cents)
+        end = End(correlation_id, state, row.processor, row.requested_at_ms, row.amount_cents)
         ended = model.with_row(correlation_id, row._replace(state=state))
         return [*steps, replace(ended, ends=(*model.ends, end))]
 
@@ -107,7 +107,7 @@ class Model:
         base, rows = self.base, dict(self.rows)
         for end in self.ends[:count]:
             del rows[end.correlation_id]
-            if end.kind is Kind.SETTLED and base.journal_tail >= base.epoch_start:
+            if end.state is State.SETTLED and base.journal_tail >= base.epoch_start:
                 name = ("default", "fallback")[end.processor]
                 base = base._replace(
                     folded_until_ms=max(base.folded_until_ms, end.requested_at_ms + 1),
@@ -148,5 +148,5 @@ def observe(life: Miniature) -> Model:
     for position in range(base.journal_tail, life.journal.head):
         ended = life.journal.read(position)
         assert ended is not None
-        ends.append(End(ids[ended.slot], ended.kind, ended.processor, ended.requested_at_ms, ended.amount_cents))
+        ends.append(End(ids[ended.slot], ended.state, ended.processor, ended.requested_at_ms, ended.amount_cents))
     return Model(lane, rows, tuple(ends), base)

@@ -3,7 +3,8 @@
 from hypothesis import strategies as st
 
 from shm.layout import DISPATCHERS_MAX, WORKERS_MAX, Geometry
-from shm.record import Accepted, Base, Ended, Kind
+from shm.record import Accepted, Base, Ended
+from shm.states import ENDED
 
 words = st.integers(0, 2**64 - 1)
 positions = st.integers(0, 2**63)  # a lap further must still be a word
@@ -12,7 +13,9 @@ processors = st.integers(0, 1)
 times_ms = st.integers(0, 2**48 - 1)
 
 payments = st.builds(Accepted, ids, words, words)
-ended = st.builds(Ended, st.sampled_from(Kind), st.integers(0, 255), times_ms, words, st.integers(0, 2**32 - 1))
+ended = st.builds(
+    Ended, st.sampled_from(sorted(ENDED)), st.integers(0, 255), times_ms, words, st.integers(0, 2**32 - 1)
+)
 bases = st.builds(Base, *[words] * 8)
 
 powers_of_two = st.integers(1, 24).map(lambda exponent: 1 << exponent)

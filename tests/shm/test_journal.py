@@ -5,7 +5,8 @@ import pytest
 from shm import layout
 from shm.errors import BrokenInvariant
 from shm.journal import Journal
-from shm.record import EMPTY_BASE, Base, Ended, Kind
+from shm.record import EMPTY_BASE, Base, Ended
+from shm.states import State
 from tests.shm.memory import TEARS, Died, Memory
 
 RECORDS = 4
@@ -13,7 +14,7 @@ RECORDS = 4
 
 def settled(number: int) -> Ended:
     """A settled payment of 100 + number cents, at default if the number is even."""
-    return Ended(Kind.SETTLED, number % 2, 1_000 + number, 100 + number, 50 + number)
+    return Ended(State.SETTLED, number % 2, 1_000 + number, 100 + number, 50 + number)
 
 
 def fresh_journal() -> tuple[Journal, Memory]:
@@ -131,8 +132,8 @@ class TestFold:
     def test_only_settled_payments_count(self) -> None:
         """Duplicates and refused payments free their slots and change neither totals nor `folded_until_ms`."""
         journal, _ = fresh_journal()
-        journal.append(Ended(Kind.DUPLICATE, 0, 9_000, 500, 1))
-        journal.append(Ended(Kind.REFUSED, 1, 9_000, 500, 2))
+        journal.append(Ended(State.DUPLICATE, 0, 9_000, 500, 1))
+        journal.append(Ended(State.REFUSED, 1, 9_000, 500, 2))
         journal.append(settled(0))
         assert journal.fold(3) == [1, 2, 50]
         assert journal.base == Base(0, 3, 0, 1_001, 1, 100, 0, 0)
@@ -246,7 +247,7 @@ class TestBase:
     def test_first_requested_since_passes_over_duplicates(self) -> None:
         """Only settlements are looked at: a duplicate may have any requestedAt."""
         journal, _ = fresh_journal()
-        journal.append(settled(1)._replace(kind=Kind.DUPLICATE, requested_at_ms=9_999))
+        journal.append(settled(1)._replace(state=State.DUPLICATE, requested_at_ms=9_999))
         journal.append(settled(2))
         journal.append(settled(3)._replace(requested_at_ms=9_999))
         assert journal.first_requested_since(9_999, 0) == 2

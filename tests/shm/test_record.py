@@ -9,12 +9,10 @@ from hypothesis import strategies as st
 from shm import layout
 from shm.record import (
     EMPTY_BASE,
-    KIND_STATES,
     Accepted,
     Base,
     Ended,
     Kept,
-    Kind,
     pack_base,
     pack_journal_record,
     pack_lane_slot,
@@ -25,11 +23,11 @@ from shm.record import (
     unpack_lane_slot,
     unpack_table_slot,
 )
-from shm.states import ENDED, State
+from shm.states import State
 from tests.shm.strategies import bases, ended, payments, positions
 
 PAYMENT = Accepted(bytes(range(16)), 1990, 1_752_581_696_789_000)
-SETTLED = Ended(Kind.SETTLED, 1, 1_752_581_696_789, 1990, 77)
+SETTLED = Ended(State.SETTLED, 1, 1_752_581_696_789, 1990, 77)
 GENERATIONS = st.integers(0, 2**32 - 1)
 
 
@@ -151,10 +149,12 @@ class TestJournalRecord:
         record = pack_journal_record(9, SETTLED)
         assert not any(unpack_journal_record(9, copy) for copy in every_byte_changed(record, range(32)))
 
-    def test_each_kind_has_its_state(self) -> None:
-        """Kinds of ends and ended states belong together one to one."""
-        assert set(KIND_STATES) == set(Kind)
-        assert set(KIND_STATES.values()) == ENDED
+    @pytest.mark.parametrize(("state", "kind"), [(State.SETTLED, 1), (State.DUPLICATE, 2), (State.REFUSED, 3)])
+    def test_each_ended_state_has_its_kind(self, state: State, kind: int) -> None:
+        """The byte that says how a payment ended is another than in its slot's state word."""
+        record = pack_journal_record(9, SETTLED._replace(state=state))
+        assert record[15] == kind
+        assert unpack_journal_record(9, record) == SETTLED._replace(state=state)
 
 
 class TestBase:

@@ -6,7 +6,7 @@ import pytest
 
 from shm import layout
 from shm.errors import BrokenInvariant
-from shm.record import Accepted, Ended, Kind
+from shm.record import Accepted, Ended
 from shm.states import Event, State
 from tests.shm.memory import Died, Memory
 from tests.shm.miniature import GEOMETRY, Miniature, fresh_memory
@@ -118,8 +118,8 @@ class TestSlots:
         life, memory = life_with(1, 2)
         for number in (1, 2):
             sending(life, number)
-        life.journal.append(Ended(Kind.SETTLED, 1, 5_000, 101, 0))
-        life.journal.append(Ended(Kind.REFUSED, 1, 5_000, 102, 1))
+        life.journal.append(Ended(State.SETTLED, 1, 5_000, 101, 0))
+        life.journal.append(Ended(State.REFUSED, 1, 5_000, 102, 1))
         successor = Miniature.over(memory)
         assert successor.kept(payment(1).correlation_id).state is State.SETTLED
         assert successor.kept(payment(2).correlation_id).state is State.REFUSED
@@ -202,7 +202,7 @@ class TestDamage:
         """Its record is replayed into its state word and still counts; the slot is not used."""
         life, memory = life_with(1)
         sending(life, 1)
-        life.journal.append(Ended(Kind.SETTLED, 1, 5_000, 101, 0))
+        life.journal.append(Ended(State.SETTLED, 1, 5_000, 101, 0))
         memory.data[TABLE_START + layout.TABLE_ID] ^= 0x80
         successor = Miniature.over(memory)
         assert successor.recovered.set_aside == [0]
@@ -220,7 +220,7 @@ class TestDamage:
     def test_a_record_of_a_slot_that_is_not_there_stops_the_start(self) -> None:
         """A record that is whole but names no slot of this table is damage too."""
         life, memory = life_with(1)
-        life.journal.append(Ended(Kind.SETTLED, 0, 1, 1, GEOMETRY.table_slots))
+        life.journal.append(Ended(State.SETTLED, 0, 1, 1, GEOMETRY.table_slots))
         with pytest.raises(BrokenInvariant, match="^journal record 0 is damaged$"):
             Miniature.over(memory)
 
@@ -235,7 +235,7 @@ class TestAgain:
             way(life, number)
         life.journal.fold(1)
         sending(life, 6)
-        life.journal.append(Ended(Kind.SETTLED, 1, 5_000, 106, 5))
+        life.journal.append(Ended(State.SETTLED, 1, 5_000, 106, 5))
         life.publish(payment(7))
         return memory
 

@@ -22,7 +22,7 @@ from shm.errors import (
     SegmentNotReady,
 )
 from shm.layout import Geometry
-from shm.record import Accepted, Ended, Kind
+from shm.record import Accepted, Ended
 from shm.role import RoleLock
 from shm.roster import Member
 from shm.segment import Segment
@@ -172,7 +172,7 @@ class TestAttach:
         """A read-only attachment reads every part, and each attempt to write is an error that leaves memory alone."""
         segment.lane(0, 0).try_publish(PAYMENT)
         segment.table(0).insert(0, PAYMENT)
-        segment.journal(0).append(Ended(Kind.SETTLED, 0, 1, 1990, 0))
+        segment.journal(0).append(Ended(State.SETTLED, 0, 1, 1990, 0))
         segment.roster(0).add(Member(1, 0))
         watcher = Segment.attach(instance, read_only=True)
         found = watcher.table(0).find(PAYMENT.correlation_id)
@@ -320,7 +320,7 @@ class TestParts:
             for slot in range(len(table)):
                 table.insert(slot, Accepted(bytes([255] * 16), 100 + dispatcher, slot))
             while not journal.is_full():
-                journal.append(Ended(Kind.SETTLED, dispatcher, 1, 200 + dispatcher, 0))
+                journal.append(Ended(State.SETTLED, dispatcher, 1, 200 + dispatcher, 0))
             assert segment.roster(dispatcher).add(Member(2**64 - 1, dispatcher))
         rows = [segment.supervisor_counters()]
         rows += [segment.worker_counters(0), segment.worker_counters(1)]
@@ -336,7 +336,7 @@ class TestParts:
             kept = [kept for _, kept in other.table(dispatcher).scan()]
             assert [payment and payment.amount_cents for payment in kept] == [100 + dispatcher] * 7
             records = [other.journal(dispatcher).read(position) for position in range(4)]
-            assert records == [Ended(Kind.SETTLED, dispatcher, 1, 200 + dispatcher, 0)] * 4
+            assert records == [Ended(State.SETTLED, dispatcher, 1, 200 + dispatcher, 0)] * 4
             assert other.roster(dispatcher).members() == [Member(2**64 - 1, dispatcher)]
         assert [row.pid for row in rows] == [300, 301, 302, 303, 304]
 
@@ -390,7 +390,7 @@ class TestFingerprint:
         segment = Segment.create(instance, GEOMETRY)
         before = open_descriptors()
         first = Segment.fingerprint(instance)
-        segment.journal(0).append(Ended(Kind.SETTLED, 0, 1, 1990, 0))
+        segment.journal(0).append(Ended(State.SETTLED, 0, 1, 1990, 0))
         assert Segment.fingerprint(instance) == first
         assert open_descriptors() == before
 

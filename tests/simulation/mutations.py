@@ -21,7 +21,7 @@ from server.rejections import Rejections
 from server.siblings import Sibling, Siblings
 from server.totals_header import Header
 from server.unknowns import Unknowns
-from shm import STATE_KINDS, Accepted, Ended, Event, Kept, Lane, State, layout, states
+from shm import Accepted, Ended, Event, Kept, Lane, State, layout, states
 from shm.record import pack_lane_slot
 from tests.simulation.presence_mutations import PRESENCE_MUTATIONS, Patch
 from tests.simulation.redis_model import RedisModel, Reply
@@ -75,8 +75,8 @@ def _free_before_journalling() -> list[Patch]:
     def end(self: Any, slot: int, event: Event, kept: Kept) -> None:
         if self._journal.is_full():
             self._fold()
-        kind = STATE_KINDS[self._table.apply(slot, event)]
-        self._journal.append(Ended(kind, kept.processor, kept.requested_at_ms, kept.amount_cents, slot))
+        state = self._table.apply(slot, event)
+        self._journal.append(Ended(state, kept.processor, kept.requested_at_ms, kept.amount_cents, slot))
         self.unknown.pop(slot, None)
         self._on_change(kept.requested_at_ms)
 

@@ -11,7 +11,7 @@ from unittest.mock import patch
 from server import ledger, redis_totals, siblings
 from server.custody import Custody
 from server.presence import Absence, Presence, Unread
-from shm import Accepted, DispatcherCount, Kind
+from shm import Accepted, DispatcherCount, State
 from tests.simulation.audit import Auditor
 from tests.simulation.clients import Clients
 from tests.simulation.coverage import TAKINGS, Coverage, Fault
@@ -123,9 +123,9 @@ class Run:
         if stored != set(truth.counted):
             world.fail(f"stored and not counted: {stored - set(truth.counted)}")
         for correlation_id, amounts in self.clients.accepted.items():
-            if not truth.ended_as[correlation_id] & {Kind.SETTLED, Kind.REFUSED}:
-                kinds = truth.ended_as[correlation_id]
-                world.fail(f"{correlation_id.hex()[:4]} got a 202 for {amounts} and was lost: {kinds}")
+            if not truth.ended_as[correlation_id] & {State.SETTLED, State.REFUSED}:
+                ends = truth.ended_as[correlation_id]
+                world.fail(f"{correlation_id.hex()[:4]} got a 202 for {amounts} and was lost: {ends}")
         if any(amounts - truth.sent[known] for known, amounts in self.clients.accepted.items()):
             world.fail("an amount that nobody sent was accepted")
         for instance in self.instances:

@@ -10,7 +10,7 @@ from typing import NamedTuple, Protocol
 from server.attempt import Shown
 from server.clock import Clock
 from server.config import Config
-from shm import Accepted, Base, Ended, Kind, Member, State
+from shm import Accepted, Base, Ended, Member, State
 from tests.simulation.absences import Returns
 from tests.simulation.coverage import Fault
 from tests.simulation.world import World
@@ -57,7 +57,7 @@ class MemberTruth:
     def settled(self, epoch: int, position: int) -> list[Record]:
         """The records below `position` that count in an epoch."""
         start = self.epoch_starts[epoch]
-        return [one for one in self.records[start:position] if one.ended.kind is Kind.SETTLED]
+        return [one for one in self.records[start:position] if one.ended.state is State.SETTLED]
 
 
 class Family(Protocol):
@@ -104,7 +104,7 @@ class Truth:
         taken_at_s: (instance, id) to when it last did, virtual time.
         permitted: id to how many times it may be charged more than once: the design's known exceptions.
         counted: (processor, id) to the instance that counted its row.
-        ended_as: id to the kinds of its ends.
+        ended_as: id to the states in which it ended.
         ended_at_us: (instance, id) to its last end there, by the instance's clock.
         families: the instances; set once they exist.
     """
@@ -119,7 +119,7 @@ class Truth:
         self.taken_at_s: dict[tuple[int, bytes], float] = {}
         self.permitted: Counter[bytes] = Counter()
         self.counted: dict[tuple[int, bytes], int] = {}
-        self.ended_as: defaultdict[bytes, set[Kind]] = defaultdict(set)
+        self.ended_as: defaultdict[bytes, set[State]] = defaultdict(set)
         self.ended_at_us: dict[tuple[int, bytes], int] = {}
         self.families: list[Family] = []
 
@@ -189,19 +189,19 @@ class Truth:
             world.fail(f"{member.name}: {_short(correlation_id)} ended and was not in its care")
         member.records.append(Record(correlation_id, ended, world.loop.time()))
         member.known[correlation_id] = position
-        self.ended_as[correlation_id].add(ended.kind)
+        self.ended_as[correlation_id].add(ended.state)
         self.ended_at_us[member.instance, correlation_id] = self.families[member.instance].clock.wall_us()
         row = self.rows[ended.processor].get(correlation_id)
         ours = row == (ended.amount_cents, ended.requested_at_ms)
-        if ended.kind is Kind.SETTLED:
+        if ended.state is State.SETTLED:
             if not ours:
                 world.fail(f"{_short(correlation_id)} is counted as {ended}, and the processor has {row}")
             self._count(member, ended.processor, correlation_id)
-        elif ended.kind is Kind.DUPLICATE and state is not State.WAITING and (ours or row is None):
+        elif ended.state is State.DUPLICATE and state is not State.WAITING and (ours or row is None):
             world.fail(f"{_short(correlation_id)} is called a duplicate, and the processor has {row}")
-        elif ended.kind is Kind.REFUSED and ours:
+        elif ended.state is State.REFUSED and ours:
             world.fail(f"{_short(correlation_id)} is called refused, and the processor has it")
-        elif ended.kind is Kind.REFUSED and self._has_way_left(member, correlation_id):
+        elif ended.state is State.REFUSED and self._has_way_left(member, correlation_id):
             world.fail(f"{_short(correlation_id)} is called refused, and one processor has not rejected it")
 
     def _has_way_left(self, member: MemberTruth, correlation_id: bytes) -> bool:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from shm import Accepted, Ended, Event, Geometry, Kind, RoleLock, Segment
+from shm import Accepted, Ended, Event, Geometry, RoleLock, Segment, State
 from tests.tools.ring_view.segments import Filled, payment_id, unique_instance
 from tools.ring_view.locks import read_locks
 from tools.ring_view.reading import take_snapshot
@@ -216,5 +216,5 @@ def work(instance: str, enough: Signal) -> None:
                 for old in journal.fold(BUSY.lane_slots):
                     table.apply(old, Event.FOLDED)
                     free.append(old)
-            journal.append(Ended(Kind.SETTLED, 0, accepted.accepted_at_us // 1000, AMOUNT_CENTS, slot))
+            journal.append(Ended(State.SETTLED, 0, accepted.accepted_at_us // 1000, AMOUNT_CENTS, slot))
             table.apply(slot, Event.PAID)

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from shm import Base, BrokenInvariant, Journal, Kept, Kind, State, Table
+from shm import ENDED, Base, BrokenInvariant, Journal, Kept, State, Table
 from tools.ring_view.snapshot import JournalView, Money, StateTally, TableView, processor_name
 
 SUMS_MAX = 8  # how often a journal is read if its writer keeps overtaking the reader; each reading takes up to 0.2 s
@@ -125,9 +125,9 @@ def view_journal(journal: Journal, records: int) -> JournalView:
 
 
 class _Sums(NamedTuple):
-    """Sums of the records: how many of each kind, and the settled ones of this epoch by processor index."""
+    """Sums of the records: how many ended in which state, and the settled ones of this epoch by processor index."""
 
-    kinds: dict[Kind, int]
+    ends: dict[State, int]
     settled: dict[int, Money]
 
 
@@ -135,7 +135,7 @@ def _sum(journal: Journal, base: Base, head: int, records: int) -> _Sums | str:
     """Sums up the records from the base's tail to `head`; returns a message if one of them can't be read."""
     if not 0 <= head - base.journal_tail <= records:
         return f"head {head} and tail {base.journal_tail} do not fit {records} records"
-    kinds = dict.fromkeys(Kind, 0)
+    ends = dict.fromkeys(sorted(ENDED), 0)
     counts: Counter[int] = Counter()
     cents: Counter[int] = Counter()
     read, epoch_start = journal.read, base.epoch_start
@@ -143,11 +143,11 @@ def _sum(journal: Journal, base: Base, head: int, records: int) -> _Sums | str:
         ended = read(position)
         if ended is None:
             return f"record {position} is damaged"
-        kinds[ended.kind] += 1
-        if ended.kind is Kind.SETTLED and position >= epoch_start:
+        ends[ended.state] += 1
+        if ended.state is State.SETTLED and position >= epoch_start:
             counts[ended.processor] += 1
             cents[ended.processor] += ended.amount_cents
-    return _Sums(kinds, {processor: Money(count, cents[processor]) for processor, count in counts.items()})
+    return _Sums(ends, {processor: Money(count, cents[processor]) for processor, count in counts.items()})
 
 
 def _view(life: int, records: int, base: Base, head: int, sums: _Sums) -> JournalView:
@@ -166,7 +166,7 @@ def _view(life: int, records: int, base: Base, head: int, sums: _Sums) -> Journa
         epoch=base.epoch,
         epoch_start=base.epoch_start,
         folded_until_ms=base.folded_until_ms,
-        kinds={kind.name.lower(): count for kind, count in sums.kinds.items()},
+        kinds={state_name(state): count for state, count in sums.ends.items()},
         base=by_name,
         totals=totals,
     )

@@ -170,7 +170,7 @@ class JournalView:
     """One journal and its base.
 
     Args:
-        kinds: records between tail and head, by kind.
+        kinds: records between tail and head, by how the payment ended.
         base: totals of the folded records of this epoch, by processor.
         totals: of this epoch by processor: the base and the records after it.
         problem: a message if the totals could not be read; they are empty then.

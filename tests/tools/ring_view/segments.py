@@ -5,7 +5,7 @@ import secrets
 from pathlib import Path
 from uuid import UUID
 
-from shm import Accepted, Ended, Event, Geometry, Kind, Segment
+from shm import Accepted, Ended, Event, Geometry, Segment, State
 
 SMALL = Geometry(workers=2, dispatchers=1, lane_slots=4, waiting_slots=8, journal_records=8)
 FOLDER = Path("/dev/shm")
@@ -57,7 +57,7 @@ class Filled:
         slot = self.wait(number, amount_cents=amount_cents, accepted_at_us=accepted_at_us)
         table = self.segment.table(0)
         table.begin(slot, processor, 1000)
-        self.segment.journal(0).append(Ended(Kind.SETTLED, processor, 1000, amount_cents, slot))
+        self.segment.journal(0).append(Ended(State.SETTLED, processor, 1000, amount_cents, slot))
         table.apply(slot, Event.PAID)
         return slot
 

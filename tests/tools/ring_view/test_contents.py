@@ -5,7 +5,7 @@ from typing import cast
 
 import pytest
 
-from shm import Base, BrokenInvariant, Ended, Event, Journal, Kept, Kind, State, Table
+from shm import Base, BrokenInvariant, Ended, Event, Journal, Kept, State, Table
 from tests.tools.ring_view.segments import Filled
 from tools.ring_view.contents import DAMAGED_SHOWN_MAX, SUMS_MAX, Scan, age_ms, view_journal, view_table
 from tools.ring_view.snapshot import Money, StateTally
@@ -55,7 +55,7 @@ class ChangingJournal:
     def read(self, position: int) -> Ended | None:
         """Nothing the first times, then a payment."""
         self._unreadable -= 1
-        return None if self._unreadable >= 0 else Ended(Kind.SETTLED, 0, 1000, 1990, 0)
+        return None if self._unreadable >= 0 else Ended(State.SETTLED, 0, 1000, 1990, 0)
 
 
 def base(epoch: int = 0, tail: int = 0) -> Base:
@@ -163,8 +163,8 @@ class TestViewJournal:
         journal.begin_life()
         journal.begin_epoch(7)
         filled.settle(1, 0, amount_cents=250)
-        journal.append(Ended(Kind.DUPLICATE, 0, 1000, 300, 2))
-        journal.append(Ended(Kind.REFUSED, 0, 1000, 400, 3))
+        journal.append(Ended(State.DUPLICATE, 0, 1000, 300, 2))
+        journal.append(Ended(State.REFUSED, 0, 1000, 400, 3))
         view = view_journal(filled.attach().journal(0), RECORDS)
         assert view.totals == {"default": Money(1, 250), "fallback": Money()}
         assert view.kinds == {"settled": 2, "duplicate": 1, "refused": 1}
