@@ -26,12 +26,11 @@ from server.log import NonBlockingHandler, UtcFormatter
 from server.supervisor import Supervisor
 from shm import (
     SUPERVISOR,
-    RoleLock,
+    FileLock,
     RoleTaken,
     Segment,
     SegmentError,
     SegmentForbidden,
-    SegmentLock,
     SegmentMissing,
     SegmentNotReady,
     discard_unfinished,
@@ -71,7 +70,7 @@ def main() -> int:
     return EXIT_CANNOT_START
 
 
-def _lock(instance: str) -> RoleLock:
+def _lock(instance: str) -> FileLock:
     try:
         return take_role(instance, SUPERVISOR)
     except RoleTaken:
@@ -106,7 +105,7 @@ def _run(config: Config) -> int:
     sockets = listeners.listen(config.listen, config.instance, config.web_workers)
     try:
         segment = open_segment(config)
-        with SegmentLock(config.instance):
+        with take_segment(config.instance, within_s=0):
             Supervisor(config, segment, sockets).run()
     finally:
         listeners.close(sockets)
@@ -131,7 +130,7 @@ def open_segment(config: Config) -> Segment:
         segment = Segment.create(config.instance, config.geometry)
     if segment.geometry != config.geometry:
         old = segment
-        with SegmentLock(config.instance):
+        with take_segment(config.instance, within_s=0):
             segment = migrate(old, config.instance, config.geometry)
         _log.info("segment %016x was copied into one of another geometry", segment.segment_id)
         if forgotten := _remembered(old) - _remembered(segment):

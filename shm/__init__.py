@@ -48,7 +48,7 @@ from shm.names import (
 )
 from shm.record import EPOCH_TIMES_FROM, PROCESSOR_NAMES, Accepted, AllTime, Base, Ended, Kept
 from shm.recovery import recover
-from shm.role import RoleLock, SegmentLock, is_role_free, make_lock_file, take_role, take_segment
+from shm.role import FileLock, is_role_free, make_lock_file, take_role, take_segment
 from shm.roster import Member, Roster
 from shm.segment import Fingerprint, Segment
 from shm.states import ENDED, UNSETTLED, Event, State, next_state
@@ -72,6 +72,7 @@ __all__ = [
     "DispatcherCount",
     "Ended",
     "Event",
+    "FileLock",
     "Fingerprint",
     "Geometry",
     "IllegalTransition",
@@ -80,7 +81,6 @@ __all__ = [
     "Lane",
     "Member",
     "Phase",
-    "RoleLock",
     "RoleTaken",
     "Roster",
     "Segment",
@@ -89,7 +89,6 @@ __all__ = [
     "SegmentForbidden",
     "SegmentFull",
     "SegmentIncompatible",
-    "SegmentLock",
     "SegmentMissing",
     "SegmentNotReady",
     "ShmError",

@@ -10,10 +10,9 @@ import fcntl
 import os
 import time
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import Self, TypeVar
+from typing import Self
 
 from shm.errors import RoleTaken
 from shm.names import MODE, lock_path, segment_name, segment_path
@@ -24,13 +23,17 @@ OPENINGS_MAX = 8  # a clean-up may remove the file between opening and locking i
 _NONE = -1  # no descriptor
 
 
-class _FileLock:
+class FileLock:
     """The exclusive lock of a file, held until `release`, the end of a `with`, or the process's end.
 
     Args:
         path: of the file.
         flags: more of them for `open`.
         taken: what RoleTaken says.
+
+    Raises:
+        RoleTaken: another living process holds it.
+        OSError: the file can't be opened; names it.
     """
 
     def __init__(self, path: Path, flags: int, taken: str) -> None:
@@ -48,63 +51,20 @@ class _FileLock:
         raise RoleTaken(taken)
 
     def release(self) -> None:
-        """Gives the role up. A second call does nothing."""
+        """Gives the lock up. A second call does nothing."""
         descriptor, self._descriptor = self._descriptor, _NONE
         if descriptor != _NONE:
             os.close(descriptor)
 
     def __enter__(self) -> Self:
-        """Holds the role."""
+        """Holds the lock."""
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Gives the role up."""
+        """Gives the lock up."""
         self.release()
-
-
-class RoleLock(_FileLock):
-    """The right to write what a role writes: the lock of an empty file beside the segment.
-
-    Args:
-        instance: of which the role is.
-        role: `supervisor`, `worker-0`, `dispatcher-0`, …
-
-    Raises:
-        RoleTaken: another living process holds it.
-        OSError: the file can't be opened; names it.
-    """
-
-    def __init__(self, instance: str, role: str) -> None:
-        """Takes it, without waiting."""
-        super().__init__(lock_path(instance, role), os.O_CREAT, f"another process is {role} of {instance}")
-
-
-class SegmentLock(_FileLock):
-    """The lock of the segment's own file, held by its supervisor and by the children that inherit it.
-
-    The lock files of roles are empty, and somebody may remove them as rubbish under a running instance. This lock can't
-    be lost without the segment, so a second instance still can't write to it.
-
-    Args:
-        instance: whose segment it is.
-
-    Raises:
-        RoleTaken: another living instance has it.
-        OSError: the segment's file can't be opened; names it.
-    """
-
-    def __init__(self, instance: str) -> None:
-        """Takes it, without waiting."""
-        super().__init__(
-            segment_path(instance),
-            0,
-            f"another process uses segment {segment_name(instance)}, though its lock files were removed: stop it first",
-        )
-
-
-_Lock = TypeVar("_Lock", bound=_FileLock)
 
 
 def make_lock_file(instance: str, role: str) -> None:
@@ -129,45 +89,62 @@ def _is_at(path: Path, descriptor: int) -> bool:
 
 def take_role(
     instance: str, role: str, *, within_s: float = TAKEN_WITHIN_S, sleep: Callable[[float], None] = time.sleep
-) -> RoleLock:
-    """The lock of a role, waited for a little: its holder may have just been killed, or may only be looking.
+) -> FileLock:
+    """The right to write what a role writes: the lock of an empty file beside the segment.
+
+    It is waited for a little: its holder may have just been killed, or may only be looking.
 
     Args:
         instance: of which the role is.
-        role: as for `RoleLock`.
-        within_s: how long to try, in seconds.
+        role: `supervisor`, `worker-0`, `dispatcher-0`, …
+        within_s: how long to try, in seconds; 0: once.
         sleep: waits so many seconds.
 
     Raises:
         RoleTaken: another living process held it all the time.
         OSError: the file can't be opened; names it.
     """
-    return _waited_for(partial(RoleLock, instance, role), within_s, sleep)
+    taken = f"another process is {role} of {instance}"
+    return _take(lock_path(instance, role), os.O_CREAT, taken, within_s, sleep)
 
 
 def take_segment(
     instance: str, *, within_s: float = TAKEN_WITHIN_S, sleep: Callable[[float], None] = time.sleep
-) -> SegmentLock:
-    """The lock of a segment, waited for as a role's: children of a supervisor that was killed may hold it a little
-    longer. Raises what `SegmentLock` does.
+) -> FileLock:
+    """The lock of the segment's own file, held by its supervisor and by the children that inherit it.
+
+    The lock files of roles are empty, and somebody may remove them as rubbish under a running instance. This lock can't
+    be lost without the segment, so a second instance still can't write to it. It is waited for as a role's is: children
+    of a supervisor that was killed may hold it a little longer.
+
+    Args:
+        instance: whose segment it is.
+        within_s: as for `take_role`.
+        sleep: as for `take_role`.
+
+    Raises:
+        RoleTaken: another living instance had it all the time.
+        OSError: the segment's file can't be opened; names it.
     """
-    return _waited_for(partial(SegmentLock, instance), within_s, sleep)
+    taken = f"another process uses segment {segment_name(instance)}, though its lock files were removed: stop it first"
+    return _take(segment_path(instance), 0, taken, within_s, sleep)
 
 
-def _waited_for(take: Callable[[], _Lock], within_s: float, sleep: Callable[[float], None]) -> _Lock:
+def _take(path: Path, flags: int, taken: str, within_s: float, sleep: Callable[[float], None]) -> FileLock:
     for _ in range(round(within_s / RETRY_S)):
         try:
-            return take()
+            return FileLock(path, flags, taken)
         except RoleTaken:
             sleep(RETRY_S)
-    return take()
+    return FileLock(path, flags, taken)
 
 
 def is_role_free(instance: str, role: str) -> bool:
     """Whether nobody plays a role now, in any container that mounts the same /dev/shm.
 
-    To find out it takes the lock, shared, for a few microseconds. That may make a `RoleLock` fail; `take_role` tries
-    again. False, too, if the file is another user's: who can't be looked at must not be taken for dead.
+    To find out it takes the lock, shared, for a few microseconds. Whoever tries to take it just then is refused;
+    `take_role` tries again. False, too, if the file is another user's: who can't be looked at must not be taken for
+    dead.
 
     Raises:
         OSError: the file can't be opened, as when this process has no descriptors left.

@@ -16,13 +16,13 @@ from pathlib import Path
 from shm import (
     Counters,
     Phase,
-    RoleLock,
     RoleTaken,
     Segment,
     SegmentMissing,
     count_unsettled,
     lock_path,
     segment_name,
+    take_role,
 )
 from tools.environment import ROOT
 from tools.launcher.command_line import wait_for_answer
@@ -173,7 +173,7 @@ class Stack:
             deadline_s = time.monotonic() + DEAD_WITHIN_S
             while f"instance {instance}" in self._started and lock_path(instance, "supervisor").exists():
                 try:
-                    with RoleLock(instance, "supervisor"):
+                    with take_role(instance, "supervisor", within_s=0):
                         _remove_segment(instance)
                 except RoleTaken:  # killed, and not dead yet
                     if time.monotonic() > deadline_s:

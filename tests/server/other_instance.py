@@ -8,7 +8,7 @@ from server.clock import Clock
 from server.presence import HAPROXY_RETURNS_MS
 from server.siblings import Sibling, Siblings
 from server.volume import THIS_VOLUME, Volume
-from shm import Accepted, DispatcherCount, Event, Geometry, Phase, RoleLock, Segment, State
+from shm import Accepted, DispatcherCount, Event, FileLock, Geometry, Phase, Segment, State, take_role
 from tests.fakes import NOON_MS, FakeClock
 from tests.shm.processes import end, forked
 from tests.shm.segments import fresh_instance
@@ -73,8 +73,8 @@ class OtherInstance:
     def start(self, at_ms: int = LONG_AGO_MS, *, begun: bool = True) -> None:
         """A process takes the supervisor's lock and, if it gets so far, begins its row and has dispatchers."""
 
-        def supervise() -> list[RoleLock]:
-            locks = [RoleLock(self.name, "supervisor")]
+        def supervise() -> list[FileLock]:
+            locks = [take_role(self.name, "supervisor")]
             if begun:
                 row = self.segment.supervisor_counters()
                 row.begin(os.getpid(), at_ms)
@@ -82,7 +82,7 @@ class OtherInstance:
                 for worker in range(GEOMETRY.workers):
                     self.segment.worker_counters(worker).phase = Phase.READY
                     self.segment.worker_counters(worker).beat(NEVER_SILENT_US)
-                locks += [RoleLock(self.name, f"dispatcher-{number}") for number in range(GEOMETRY.dispatchers)]
+                locks += [take_role(self.name, f"dispatcher-{number}") for number in range(GEOMETRY.dispatchers)]
             return locks
 
         self.pid = self._life.enter_context(forked(supervise))

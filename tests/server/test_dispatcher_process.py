@@ -6,6 +6,7 @@ import signal
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack
+from functools import partial
 from typing import Any
 
 import pytest
@@ -20,7 +21,7 @@ from server.processors import Health
 from server.redis_client import RedisClient
 from server.redis_totals import SharedHealth, TotalsHash
 from server.totals import Summary, Total
-from shm import DispatcherCount, Phase, RoleLock, RoleTaken, Segment, State, WorkerCount
+from shm import DispatcherCount, Phase, RoleTaken, Segment, State, WorkerCount, take_role
 from tests.fakes import FakeClock
 from tests.redis_server import RedisServer
 from tests.server.members import far_reader
@@ -336,8 +337,8 @@ class TestStart:
     async def test_role_taken(self, instance: str, make: Callable[..., Station]) -> None:
         """Nobody pays while another process plays the role."""
         station = make()
-        with pytest.MonkeyPatch.context() as patch, RoleLock(instance, "dispatcher-0"):
-            patch.setattr(dispatcher_process, "take_role", RoleLock)
+        with pytest.MonkeyPatch.context() as patch, take_role(instance, "dispatcher-0"):
+            patch.setattr(dispatcher_process, "take_role", partial(take_role, within_s=0))
             with pytest.raises(RoleTaken):
                 dispatcher_process.serve(station.config, station.segment, 0, station.doorbell)
 

@@ -7,6 +7,7 @@ import re
 import socket
 import sys
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from server.__main__ import EXIT_CANNOT_START, EXIT_WRONG_SETTING, main, open_se
 from server.config import Config, load
 from server.endpoints import TcpListen
 from server.supervisor import Supervisor
-from shm import Accepted, Ended, Event, Geometry, RoleLock, RoleTaken, Segment, SegmentError, SegmentLock, State
+from shm import Accepted, Ended, Event, Geometry, RoleTaken, Segment, SegmentError, State, take_role, take_segment
 from shm.names import lock_path
 from tests.shm.segments import fresh_instance, refuse, segment_path
 
@@ -58,11 +59,11 @@ class TestMain:
             assert isinstance(where, TcpListen)
             socket.create_connection(where).close()
             with pytest.raises(RoleTaken):
-                RoleLock(instance, "supervisor")
+                take_role(instance, "supervisor", within_s=0)
 
         monkeypatch.setattr(Supervisor, "run", run)
         assert main() == 0
-        RoleLock(instance, "supervisor").release()
+        take_role(instance, "supervisor", within_s=0).release()
         assert segment_path(instance).exists()
 
     def test_log(self, instance: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -87,8 +88,8 @@ class TestMain:
         self, instance: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
     ) -> None:
         """Two instances of one name don't run at the same time."""
-        monkeypatch.setattr("server.__main__.take_role", RoleLock)
-        with RoleLock(instance, "supervisor"):
+        monkeypatch.setattr("server.__main__.take_role", partial(take_role, within_s=0))
+        with take_role(instance, "supervisor"):
             assert main() == EXIT_CANNOT_START
         assert f"an instance named {instance} is running already" in caplog.text
 
@@ -96,9 +97,9 @@ class TestMain:
         self, instance: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
     ) -> None:
         """Nor if somebody took the empty files for rubbish: the segment itself is locked."""
-        monkeypatch.setattr("server.__main__.take_segment", SegmentLock)
+        monkeypatch.setattr("server.__main__.take_segment", partial(take_segment, within_s=0))
         open_segment(config_of(instance))
-        with SegmentLock(instance):
+        with take_segment(instance):
             assert main() == EXIT_CANNOT_START
         assert f"another process uses segment /gateway-{instance}, though its lock files were removed" in caplog.text
 
@@ -107,12 +108,12 @@ class TestMain:
     ) -> None:
         """An instance whose lock files were removed is not touched: its socket stays, and no lock file is made."""
         monkeypatch.setenv("LISTEN", f"unix:{tmp_path_factory.mktemp('s')}")
-        monkeypatch.setattr("server.__main__.take_segment", SegmentLock)
+        monkeypatch.setattr("server.__main__.take_segment", partial(take_segment, within_s=0))
         config = config_of(instance, LISTEN=os.environ["LISTEN"])
         open_segment(config)
         sockets = listeners.listen(config.listen, instance, 1)
         try:
-            with SegmentLock(instance):
+            with take_segment(instance):
                 assert main() == EXIT_CANNOT_START
             assert Path(sockets[0].getsockname()).is_socket()
             assert not lock_path(instance, "worker-0").exists()
@@ -149,7 +150,7 @@ class TestMain:
             assert main() == EXIT_CANNOT_START
         assert "is in use; choose another with LISTEN" in caplog.text
         assert not segment_path(instance).exists()
-        RoleLock(instance, "supervisor").release()
+        take_role(instance, "supervisor", within_s=0).release()
 
     def test_segment_of_another_kind(self, instance: str, caplog: pytest.LogCaptureFixture) -> None:
         """It stops the start and stays; the sockets are closed."""
@@ -197,18 +198,18 @@ class TestSegment:
 
     def test_half_made(self, instance: str) -> None:
         """One whose maker died half-way holds nothing, and is made anew; locks that are held stay what they are."""
-        with RoleLock(instance, "supervisor"):
+        with take_role(instance, "supervisor"):
             segment_path(instance).write_bytes(bytes(5000))
             config = config_of(instance)
             assert open_segment(config).geometry == config.geometry
             with pytest.raises(RoleTaken):
-                RoleLock(instance, "supervisor")
+                take_role(instance, "supervisor", within_s=0)
 
     def test_other_geometry(self, instance: str) -> None:
         """One of another geometry with nothing unsettled is copied, if nobody uses it."""
         first = open_segment(config_of(instance))
         other = config_of(instance, WEB_WORKERS="2", JOURNAL_RECORDS="32")
-        with SegmentLock(instance), pytest.raises(RoleTaken):
+        with take_segment(instance), pytest.raises(RoleTaken):
             open_segment(other)
         copied = open_segment(other)
         assert copied.segment_id == first.segment_id

@@ -13,7 +13,7 @@ import pytest
 from server import child, supervisor
 from server.config import load
 from server.supervisor import Supervisor
-from shm import Counters, Phase, RoleLock, Segment, SupervisorCount, lock_path
+from shm import Counters, Phase, Segment, SupervisorCount, lock_path, take_role
 from tests.server.family import Event, is_alive, lingering, patient, running, silent, stubborn, with_orphan
 from tests.shm.segments import fresh_instance, refuse, segment_path
 
@@ -59,7 +59,7 @@ class TestLocks:
     def test_removed_while_in_use(self, instance: str, caplog: pytest.LogCaptureFixture) -> None:
         """It is told, and only once."""
         config = load({"INSTANCE": instance, "LANE_SLOTS": "2", "WAITING_SLOTS": "2", "JOURNAL_RECORDS": "4"})
-        with RoleLock(instance, "supervisor"), RoleLock(instance, "dispatcher-0"):
+        with take_role(instance, "supervisor"), take_role(instance, "dispatcher-0"):
             parent = Supervisor(config, Segment.create(instance, config.geometry), [])
             parent._look_at_locks()  # noqa: SLF001
             assert caplog.records == []

@@ -7,12 +7,13 @@ import socket
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 
 import pytest
 
 from server import child, worker
 from server.config import Config, load
-from shm import Ended, Phase, RoleLock, RoleTaken, Segment, State, WorkerCount
+from shm import Ended, Phase, RoleTaken, Segment, State, WorkerCount, take_role
 from tests.fakes import NOON_MS
 from tests.server.other_instance import copy_of, other_instance
 from tests.server.scene import text_of
@@ -34,7 +35,7 @@ class Office:
         self.row = self.segment.worker_counters(0)
         self.listener = socket.create_server(("127.0.0.1", 0))
         self.doorbell = os.eventfd(0, os.EFD_NONBLOCK)
-        self.dispatcher = RoleLock(instance, "dispatcher-0")
+        self.dispatcher = take_role(instance, "dispatcher-0")
         self.segment.dispatcher_counters(0).phase = Phase.READY
         self.segment.dispatcher_counters(0).beat()
         self.pid = 0
@@ -279,10 +280,10 @@ class TestStart:
 
     def test_role_taken(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """Nobody serves while another process plays the role."""
-        monkeypatch.setattr(worker, "take_role", RoleLock)
+        monkeypatch.setattr(worker, "take_role", partial(take_role, within_s=0))
         with fresh_instance() as instance:
             office = Office(instance)
-            with RoleLock(instance, "worker-0"), pytest.raises(RoleTaken):
+            with take_role(instance, "worker-0"), pytest.raises(RoleTaken):
                 worker.serve(office.config, office.segment, 0, office.listener, [office.doorbell])
             office.close()
 

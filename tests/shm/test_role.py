@@ -9,36 +9,36 @@ import pytest
 from shm.errors import RoleTaken
 from shm.layout import Geometry
 from shm.names import lock_path, segment_path
-from shm.role import RETRY_S, RoleLock, SegmentLock, is_role_free, make_lock_file, take_role, take_segment
+from shm.role import RETRY_S, is_role_free, make_lock_file, take_role, take_segment
 from shm.segment import Segment
 from tests.shm.processes import end, forked
 from tests.shm.segments import open_descriptors, refuse
 
 
-class TestRoleLock:
-    """RoleLock: the right to write."""
+class TestTakeRole:
+    """take_role: the right to write."""
 
     def test_a_taken_role_is_refused(self, instance: str) -> None:
         """A role has one holder at a time; the sentence names role and instance."""
         with (
-            RoleLock(instance, "worker-0"),
+            take_role(instance, "worker-0"),
             pytest.raises(RoleTaken, match=f"^another process is worker-0 of {instance}$"),
         ):
-            RoleLock(instance, "worker-0")
+            take_role(instance, "worker-0", within_s=0)
 
     def test_a_refusal_leaves_no_descriptor_open(self, instance: str) -> None:
         """Being refused again and again uses nothing up."""
-        with RoleLock(instance, "worker-0"):
+        with take_role(instance, "worker-0"):
             before = open_descriptors()
             for _ in range(3):
                 with pytest.raises(RoleTaken):
-                    RoleLock(instance, "worker-0")
+                    take_role(instance, "worker-0", within_s=0)
             assert open_descriptors() == before
 
     def test_a_role_given_up_can_be_taken(self, instance: str) -> None:
         """Leaving the `with` frees the role."""
         for _ in range(2):
-            with RoleLock(instance, "worker-0"):
+            with take_role(instance, "worker-0", within_s=0):
                 pass
 
     def test_a_file_removed_before_it_was_locked_is_made_anew(
@@ -53,15 +53,15 @@ class TestRoleLock:
             lock(descriptor, how)
 
         monkeypatch.setattr(fcntl, "flock", flock)
-        with RoleLock(instance, "worker-0"):
+        with take_role(instance, "worker-0"):
             assert not is_role_free(instance, "worker-0")
             with pytest.raises(RoleTaken):
-                RoleLock(instance, "worker-0")
+                take_role(instance, "worker-0", within_s=0)
         assert open_descriptors() == before
 
     def test_giving_up_twice_closes_nobody_elses_file(self, instance: str) -> None:
         """A second release does nothing, even if the descriptor's number is in use again."""
-        lock = RoleLock(instance, "worker-0")
+        lock = take_role(instance, "worker-0")
         lock.release()
         reader, writer = os.pipe()
         lock.release()
@@ -71,17 +71,17 @@ class TestRoleLock:
     def test_roles_and_instances_are_apart(self, instance: str) -> None:
         """Another role, or the same role of another instance, is free."""
         with (
-            RoleLock(instance, "worker-0"),
-            RoleLock(instance, "worker-1"),
-            RoleLock(instance, "dispatcher-0"),
-            RoleLock(f"{instance}-b", "worker-0"),
+            take_role(instance, "worker-0", within_s=0),
+            take_role(instance, "worker-1", within_s=0),
+            take_role(instance, "dispatcher-0", within_s=0),
+            take_role(f"{instance}-b", "worker-0", within_s=0),
         ):
             pass
         lock_path(f"{instance}-b", "worker-0").unlink()
 
     def test_the_file_is_empty_and_private(self, instance: str) -> None:
         """The lock's file holds nothing and is for its user alone."""
-        with RoleLock(instance, "worker-0"):
+        with take_role(instance, "worker-0"):
             found = lock_path(instance, "worker-0").stat()
             assert (found.st_size, found.st_mode & 0o777) == (0, 0o600)
 
@@ -91,101 +91,106 @@ class TestRoleLock:
         """A file that can't be opened is an OSError with its path."""
         monkeypatch.setattr("shm.names.SHM_FOLDER", tmp_path / "gone")
         with pytest.raises(OSError, match="gone/gateway-"):
-            RoleLock(instance, "worker-0")
+            take_role(instance, "worker-0")
 
 
 @pytest.mark.slow
-class TestRoleLockAcrossProcesses:
-    """RoleLock between real processes."""
+class TestTakeRoleAcrossProcesses:
+    """take_role between real processes."""
 
     def test_is_freed_when_its_holder_is_killed(self, instance: str) -> None:
         """While the holder lives nobody else gets the role; the moment it is dead and reaped, the next one does."""
-        with forked(lambda: RoleLock(instance, "dispatcher-0")) as holder:
+        with forked(lambda: take_role(instance, "dispatcher-0")) as holder:
             with pytest.raises(RoleTaken):
-                RoleLock(instance, "dispatcher-0")
+                take_role(instance, "dispatcher-0", within_s=0)
             end(holder)
-            RoleLock(instance, "dispatcher-0").release()
+            take_role(instance, "dispatcher-0", within_s=0).release()
 
     def test_taken_after_the_fork_it_is_the_childs_alone(self, instance: str) -> None:
         """Of two siblings each holds its own lock, and the death of one frees just that one."""
         with (
-            forked(lambda: RoleLock(instance, "worker-0")) as first,
-            forked(lambda: RoleLock(instance, "worker-1")),
+            forked(lambda: take_role(instance, "worker-0")) as first,
+            forked(lambda: take_role(instance, "worker-1")),
         ):
             end(first)
-            RoleLock(instance, "worker-0").release()
+            take_role(instance, "worker-0", within_s=0).release()
             with pytest.raises(RoleTaken):
-                RoleLock(instance, "worker-1")
+                take_role(instance, "worker-1", within_s=0)
 
     def test_inherited_it_would_outlive_its_taker(self, instance: str) -> None:
         """A descriptor copied by a fork keeps the lock when its taker gave it up: why it is taken after the fork."""
-        lock = RoleLock(instance, "supervisor")
+        lock = take_role(instance, "supervisor")
         with forked(lambda: None) as child:
             lock.release()
             with pytest.raises(RoleTaken):
-                RoleLock(instance, "supervisor")
+                take_role(instance, "supervisor", within_s=0)
             end(child)
-            RoleLock(instance, "supervisor").release()
+            take_role(instance, "supervisor", within_s=0).release()
 
     def test_a_child_that_gives_up_an_inherited_lock_does_not_free_it(self, instance: str) -> None:
         """A forked child may close its copy of the supervisor's lock; the supervisor keeps it."""
-        with RoleLock(instance, "supervisor") as lock, forked(lock.release), pytest.raises(RoleTaken):
-            RoleLock(instance, "supervisor")
+        with take_role(instance, "supervisor") as lock, forked(lock.release), pytest.raises(RoleTaken):
+            take_role(instance, "supervisor", within_s=0)
 
 
-class TestSegmentLock:
-    """SegmentLock: one instance at a segment, whatever becomes of lock files."""
+class TestTakeSegment:
+    """take_segment: one instance at a segment, whatever becomes of lock files."""
 
     def test_one_holder_at_a_time(self, instance: str) -> None:
         """The second is refused, and told what to do."""
         Segment.create(instance, Geometry(1, 1, 2, 2, 2))
         with (
-            SegmentLock(instance),
+            take_segment(instance),
             pytest.raises(RoleTaken, match=f"uses segment /gateway-{instance}.*: stop it first"),
         ):
-            SegmentLock(instance)
-        SegmentLock(instance).release()
+            take_segment(instance, within_s=0)
+        take_segment(instance, within_s=0).release()
 
     def test_it_is_of_the_segment_that_has_the_name(self, instance: str) -> None:
         """A new one in its place is nobody's."""
         Segment.create(instance, Geometry(1, 1, 2, 2, 2))
-        with SegmentLock(instance):
+        with take_segment(instance):
             Segment.unlink(instance)
             Segment.create(instance, Geometry(1, 1, 2, 2, 2))
-            SegmentLock(instance).release()
+            take_segment(instance, within_s=0).release()
 
     def test_freed_meanwhile(self, instance: str) -> None:
         """It is waited for as a role is: those that inherited it end after the supervisor."""
         Segment.create(instance, Geometry(1, 1, 2, 2, 2))
-        held = SegmentLock(instance)
+        held = take_segment(instance)
         take_segment(instance, sleep=lambda _: held.release()).release()
 
     def test_without_a_segment(self, instance: str) -> None:
         """It makes none."""
         with pytest.raises(FileNotFoundError, match=f"gateway-{instance}"):
-            SegmentLock(instance)
+            take_segment(instance)
         assert not segment_path(instance).exists()
 
 
-class TestTakeRole:
+class TestWaiting:
     """take_role: the right to write, for a successor."""
 
     def test_a_free_role_is_taken_at_once(self, instance: str) -> None:
         """A free role is taken at once, and nobody else has it."""
         with take_role(instance, "worker-0", sleep=refuse(AssertionError())), pytest.raises(RoleTaken):
-            RoleLock(instance, "worker-0")
+            take_role(instance, "worker-0", within_s=0)
+
+    def test_without_time_it_is_tried_once(self, instance: str) -> None:
+        """Then nobody waits."""
+        with take_role(instance, "worker-0"), pytest.raises(RoleTaken):
+            take_role(instance, "worker-0", within_s=0, sleep=refuse(AssertionError()))
 
     def test_a_role_that_stays_taken_is_refused_in_the_end(self, instance: str) -> None:
         """A role that stays taken is given up after the time given."""
         slept: list[float] = []
-        with RoleLock(instance, "worker-0"), pytest.raises(RoleTaken):
+        with take_role(instance, "worker-0"), pytest.raises(RoleTaken):
             take_role(instance, "worker-0", within_s=1.0, sleep=slept.append)
         assert sum(slept) == pytest.approx(1.0)
         assert max(slept) == RETRY_S
 
     def test_a_role_freed_meanwhile_is_taken(self, instance: str) -> None:
         """A predecessor's lock that goes while it is waited for is taken."""
-        held = RoleLock(instance, "worker-0")
+        held = take_role(instance, "worker-0")
         take_role(instance, "worker-0", sleep=lambda _: held.release()).release()
 
 
@@ -196,7 +201,7 @@ class TestIsRoleFree:
         """Free before and after it is held, and asking leaves no descriptor open."""
         before = open_descriptors()
         assert is_role_free(instance, "worker-0")
-        with RoleLock(instance, "worker-0"):
+        with take_role(instance, "worker-0"):
             assert not is_role_free(instance, "worker-0")
         assert is_role_free(instance, "worker-0")
         assert open_descriptors() == before
@@ -214,7 +219,7 @@ class TestMakeLockFile:
         """The file is made whether somebody holds the lock or not. Taking it would make a dead process look alive."""
         make_lock_file(instance, "worker-0")
         assert lock_path(instance, "worker-0").stat().st_size == 0
-        with RoleLock(instance, "worker-0"):
+        with take_role(instance, "worker-0"):
             make_lock_file(instance, "worker-0")
 
     def test_a_file_that_can_not_be_opened_is_named(self, instance: str) -> None:

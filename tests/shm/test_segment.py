@@ -23,7 +23,7 @@ from shm.errors import (
 )
 from shm.layout import Geometry
 from shm.record import Accepted, Ended
-from shm.role import RoleLock
+from shm.role import take_role
 from shm.roster import Member
 from shm.segment import Segment
 from shm.states import State
@@ -411,7 +411,7 @@ class TestUnlink:
 
     def test_removes_segment_and_locks(self, instance: str, segment: Segment) -> None:
         """Nothing of the instance is left, but whoever has it mapped keeps what it sees."""
-        RoleLock(instance, "worker-0").release()
+        take_role(instance, "worker-0").release()
         segment.lane(0, 0).try_publish(PAYMENT)
         Segment.unlink(instance)
         assert list(segment_path(instance).parent.glob(f"gateway-{instance}*")) == []
@@ -420,7 +420,7 @@ class TestUnlink:
     @pytest.mark.usefixtures("segment")
     def test_locks_can_be_kept(self, instance: str) -> None:
         """Who holds a lock of the instance removes the segment alone."""
-        with RoleLock(instance, "supervisor"):
+        with take_role(instance, "supervisor"):
             Segment.unlink(instance, locks=False)
             assert [path.name for path in segment_path(instance).parent.glob(f"gateway-{instance}*")] == [
                 f"gateway-{instance}.supervisor.lock"
@@ -435,7 +435,7 @@ class TestUnlink:
         self, instance: str, segment: Segment, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """A segment that may not be removed is named, and its locks stay."""
-        RoleLock(instance, "worker-0").release()
+        take_role(instance, "worker-0").release()
         monkeypatch.setattr(posix_ipc, "unlink_shared_memory", refuse(posix_ipc.PermissionsError("no")))
         with pytest.raises(SegmentForbidden, match=f"^segment /gateway-{instance} is another user's$"):
             Segment.unlink(instance)

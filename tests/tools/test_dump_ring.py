@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from shm import Accepted, Ended, Event, Geometry, RoleLock, Segment, State
+from shm import Accepted, Ended, Event, Geometry, Segment, State, take_role
 from tests.tools.ring_view.segments import Filled, payment_id, unique_instance
 from tools.ring_view.locks import read_locks
 from tools.ring_view.reading import take_snapshot
@@ -65,7 +65,7 @@ class TestDumpRing:
     def test_a_running_instance_is_not_disturbed(self, filled: Filled) -> None:
         """Beside one who holds the role, the holder is named, and not a byte of the segment changes."""
         filled.publish(1)
-        with RoleLock(filled.instance, "supervisor"):
+        with take_role(filled.instance, "supervisor"):
             before = filled.file.read_bytes()
             seen = json.loads(run(filled.instance, "--json").stdout)
             assert filled.file.read_bytes() == before

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from shm import RoleLock, Segment, SegmentMissing, lock_path
+from shm import FileLock, Segment, SegmentMissing, lock_path, take_role
 from tests.tools.ring_view.segments import Filled, unique_instance
 from tools.launcher.leftovers import DEAD_WITHIN_S, clear
 
@@ -21,7 +21,7 @@ def left(instance: str) -> list[str]:
 def stopped() -> Iterator[Filled]:
     """A segment of an instance that was stopped, gone afterwards."""
     segment = Filled()
-    RoleLock(segment.instance, "supervisor").release()
+    take_role(segment.instance, "supervisor").release()
     yield segment
     try:
         segment.close()
@@ -56,7 +56,7 @@ class TestClear:
         filled.settle(1, 0)
         other.wait(2)
         third = unique_instance()
-        RoleLock(third, "supervisor").release()  # it began, and made no segment
+        take_role(third, "supervisor").release()  # it began, and made no segment
         told = clear([filled.instance, third, other.instance], time.sleep)
         lock_path(third, "supervisor").unlink()
         assert len(told) == 2
@@ -68,7 +68,7 @@ class TestClear:
     def test_a_living_process_keeps_it(self, filled: Filled, role: str) -> None:
         """It may yet accept a payment, or settle one."""
         slept: list[float] = []
-        with RoleLock(filled.instance, role):
+        with take_role(filled.instance, role):
             told = clear([filled.instance], slept.append)
         assert told == [f"segment /gateway-{filled.instance} stays: another process is {role} of {filled.instance}"]
         assert "" in left(filled.instance)
@@ -76,7 +76,7 @@ class TestClear:
 
     def test_a_dying_process_is_waited_for(self, filled: Filled) -> None:
         """One killed a moment ago still holds its role."""
-        dying = RoleLock(filled.instance, "worker-0")
+        dying = take_role(filled.instance, "worker-0")
         assert clear([filled.instance], lambda _: dying.release()) == []
         assert left(filled.instance) == []
 
@@ -90,7 +90,7 @@ class TestClear:
         """Its lock files go."""
         instance = unique_instance()
         for role in ("supervisor", "worker-0", "dispatcher-0"):
-            RoleLock(instance, role).release()
+            take_role(instance, role).release()
         assert clear([instance], time.sleep) == []
         assert left(instance) == []
 
@@ -110,7 +110,7 @@ class TestClear:
     def test_another_users(self, filled: Filled, monkeypatch: pytest.MonkeyPatch) -> None:
         """It stays, with the reason."""
 
-        def refuse(*_: object, **__: object) -> RoleLock:
+        def refuse(*_: object, **__: object) -> FileLock:
             raise PermissionError(13, "Permission denied", "/dev/shm/lock")
 
         monkeypatch.setattr("tools.launcher.leftovers.take_role", refuse)

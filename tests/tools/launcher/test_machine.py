@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from shm import Geometry, RoleLock, Segment, lock_path
+from shm import FileLock, Geometry, Segment, lock_path, take_role
 from tests.tools.ring_view.segments import Filled, unique_instance
 from tests.tools.test_debian import FakeMachine
 from tools.debian import SetupError
@@ -110,13 +110,13 @@ class TestRequireNobodyRuns:
 
     def test_a_dead_instance(self, filled: Filled) -> None:
         """Its lock file is there, its lock is free."""
-        RoleLock(filled.instance, "supervisor").release()
+        take_role(filled.instance, "supervisor").release()
         require_nobody_runs([filled.instance])
 
     def test_a_living_instance(self, filled: Filled) -> None:
         """Is named."""
         with (
-            RoleLock(filled.instance, "supervisor"),
+            take_role(filled.instance, "supervisor"),
             pytest.raises(LaunchError, match=f"an instance named {filled.instance} is running already"),
         ):
             require_nobody_runs([filled.instance])
@@ -126,7 +126,7 @@ class TestRequireNobodyRuns:
         path = lock_path(filled.instance, "supervisor")
         path.touch()
 
-        def refuse(*_: object, **__: object) -> RoleLock:
+        def refuse(*_: object, **__: object) -> FileLock:
             raise PermissionError(13, "Permission denied", str(path))
 
         monkeypatch.setattr("tools.launcher.machine.take_role", refuse)
@@ -143,7 +143,7 @@ class TestOnlyRun:
         instance = unique_instance()
         with exclusive_run([instance, "other"]):
             Segment.create(instance, Geometry(1, 1, 4, 4, 4))
-            RoleLock(instance, "supervisor").release()
+            take_role(instance, "supervisor").release()
             for _ in range(2):
                 with pytest.raises(LaunchError, match=f"another tools/run has {instance} and other"):
                     exclusive_run([instance, "other"]).__enter__()
@@ -153,7 +153,7 @@ class TestOnlyRun:
     def test_another_users(self, filled: Filled, monkeypatch: pytest.MonkeyPatch) -> None:
         """The file is named."""
 
-        def refuse(*_: object, **__: object) -> RoleLock:
+        def refuse(*_: object, **__: object) -> FileLock:
             raise PermissionError(13, "Permission denied", "/dev/shm/lock")
 
         monkeypatch.setattr("tools.launcher.machine.take_role", refuse)

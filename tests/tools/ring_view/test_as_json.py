@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shm import RoleLock
+from shm import take_role
 from tests.tools.ring_view.segments import Filled, payment_id
 from tools.ring_view.as_json import decimal_text, to_json
 from tools.ring_view.locks import read_locks
@@ -36,7 +36,7 @@ class TestToJson:
         """Everything seen is there, amounts in cents and as text, ids as text that no float can spoil."""
         filled.settle(1, 0, amount_cents=2**53 + 1)
         filled.wait(2)
-        with RoleLock(filled.instance, "supervisor"):
+        with take_role(filled.instance, "supervisor"):
             view = take_snapshot(filled.attach(), filled.instance, read_locks(), Moment.now)
         seen = json.loads(to_json(view))
         assert seen["header"]["segment_id"] == f"{filled.segment.segment_id:016x}"

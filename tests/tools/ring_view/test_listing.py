@@ -2,7 +2,7 @@
 
 import os
 
-from shm import DispatcherCount, RoleLock
+from shm import DispatcherCount, take_role
 from tests.tools.ring_view.segments import Filled, unique_instance
 from tools.ring_view.listing import list_segments, look_at
 from tools.ring_view.locks import read_locks
@@ -16,7 +16,7 @@ class TestListSegments:
 
     def test_every_segment_is_listed(self, filled: Filled) -> None:
         """A segment in /dev/shm is on the list, its lock files are not."""
-        RoleLock(filled.instance, "worker-0").release()
+        take_role(filled.instance, "worker-0").release()
         listed = [row.instance for row in list_segments(read_locks(), Moment.now())]
         assert listed.count(filled.instance) == 1
         assert not [name for name in listed if "worker-0" in name]
@@ -47,7 +47,7 @@ class TestLookAt:
     def test_a_running_instance(self, filled: Filled) -> None:
         """Roles that are played are named, with the supervisor's pid."""
         filled.segment.supervisor_counters().begin(os.getpid(), 1000)
-        with RoleLock(filled.instance, "supervisor"), RoleLock(filled.instance, "worker-1"):
+        with take_role(filled.instance, "supervisor"), take_role(filled.instance, "worker-1"):
             row = look_at(filled.instance, read_locks(), Moment.now())
         assert row.alive == ("supervisor", "worker-1")
         assert row.supervisor_pid == os.getpid()
@@ -58,7 +58,7 @@ class TestLookAt:
         filled.wait(2)
         filled.segment.dispatcher_counters(0).put(DispatcherCount.WAITING, 3)
         filled.segment.dispatcher_counters(0).put(DispatcherCount.UNKNOWN, 2)
-        with RoleLock(filled.instance, "worker-0"):
+        with take_role(filled.instance, "worker-0"):
             assert look_at(filled.instance, read_locks(), Moment.now()).unsettled == 6
 
     def test_seen_from_another_container(self, filled: Filled) -> None:

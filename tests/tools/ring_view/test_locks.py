@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from shm import RoleLock
+from shm import take_role
 from tests.tools.ring_view.segments import Filled
 from tools.ring_view import locks
 from tools.ring_view.locks import FileKey, Lock, parse_locks, read_lock, read_locks
@@ -44,12 +44,12 @@ class TestReadLock:
 
     def test_a_held_role_names_its_process(self, filled: Filled) -> None:
         """The pid that holds a role's lock is found."""
-        with RoleLock(filled.instance, "dispatcher-0"):
+        with take_role(filled.instance, "dispatcher-0"):
             assert read_lock(read_locks(), filled.instance, "dispatcher-0") == Lock(os.getpid(), is_missing=False)
 
     def test_a_released_role_has_no_holder(self, filled: Filled) -> None:
         """The lock file stays when a role is given up, and nobody holds it."""
-        RoleLock(filled.instance, "dispatcher-0").release()
+        take_role(filled.instance, "dispatcher-0").release()
         assert read_lock(read_locks(), filled.instance, "dispatcher-0") == Lock(None, is_missing=False)
 
     def test_a_role_never_played_has_no_holder(self, filled: Filled) -> None:

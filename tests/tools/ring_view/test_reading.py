@@ -7,7 +7,7 @@ from typing import cast
 
 import pytest
 
-from shm import VERSION, Accepted, DispatcherCount, Lane, Member, Phase, RoleLock, WorkerCount, lock_path
+from shm import VERSION, Accepted, DispatcherCount, Lane, Member, Phase, WorkerCount, lock_path, take_role
 from tests.tools.ring_view.segments import Filled
 from tools.ring_view.alarms import LOCK_REMOVED
 from tools.ring_view.locks import Holders, read_locks
@@ -38,7 +38,7 @@ def look(filled: Filled, holders: Holders = NOBODY) -> Snapshot:
 @contextmanager
 def roles(filled: Filled, *names: str) -> Iterator[None]:
     """Holds the locks of some roles."""
-    locks = [RoleLock(filled.instance, name) for name in names]
+    locks = [take_role(filled.instance, name) for name in names]
     yield
     for lock in locks:
         lock.release()
