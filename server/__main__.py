@@ -126,7 +126,7 @@ def open_segment(config: Config) -> Segment:
         segment = Segment.create(config.instance, config.geometry)
     except SegmentNotReady:
         # The supervisor that was making it died half-way (its lock is ours now), so nothing was ever accepted into it.
-        Segment.unlink(config.instance, locks=False)
+        Segment.unlink(config.instance)
         segment = Segment.create(config.instance, config.geometry)
     if segment.geometry != config.geometry:
         old = segment

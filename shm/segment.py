@@ -33,7 +33,7 @@ from shm.errors import (
 from shm.journal import Journal
 from shm.lane import Lane
 from shm.layout import Geometry
-from shm.names import MODE, SHM_FOLDER, lock_paths, segment_name, segment_path
+from shm.names import MODE, SHM_FOLDER, segment_name, segment_path
 from shm.roster import Roster
 from shm.table import Table
 
@@ -161,12 +161,8 @@ class Segment:
             raise SegmentForbidden(f"segment {name} is another user's") from None
 
     @staticmethod
-    def unlink(instance: str, *, locks: bool = True) -> None:
-        """Removes an instance's segment and its lock files; processes that have it mapped keep their mapping.
-
-        Args:
-            instance: whose.
-            locks: whether to remove the lock files, too. Not while the caller holds one of them.
+    def unlink(instance: str) -> None:
+        """Removes an instance's segment; processes that have it mapped keep their mapping. Its lock files stay.
 
         Raises:
             SegmentMissing: there is none.
@@ -179,8 +175,6 @@ class Segment:
             raise SegmentMissing(f"there is no segment {name}") from None
         except posix_ipc.PermissionsError:
             raise SegmentForbidden(f"segment {name} is another user's") from None
-        for path in lock_paths(instance) if locks else ():
-            path.unlink(missing_ok=True)
 
     def lane(self, worker: int, dispatcher: int) -> Lane:
         """The lane from a worker to a dispatcher."""

@@ -24,6 +24,7 @@ from shm import (
     segment_name,
     take_role,
 )
+from tests.shm.segments import remove
 from tools.environment import ROOT
 from tools.launcher.command_line import wait_for_answer
 from tools.launcher.errors import LaunchError
@@ -266,7 +267,7 @@ def _free_options() -> Options:
 
 def _remove_segment(instance: str) -> None:
     try:
-        Segment.unlink(instance)
+        remove(instance)
     except SegmentMissing:
         lock_path(instance, "supervisor").unlink()
 

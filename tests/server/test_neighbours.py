@@ -162,7 +162,7 @@ class TestReasonForDoubt:
         other.segment.journal(0).begin_life()
         neighbours = Neighbours([other.name], clock=CLOCK)
         assert first in (neighbours.reason_for_doubt({}) or "")
-        Segment.unlink(other.name, locks=False)
+        Segment.unlink(other.name)
         other.segment = Segment.create(other.name, GEOMETRY)
         assert neighbours.reason_for_doubt({}) is None
 
@@ -175,7 +175,7 @@ class TestReasonForDoubt:
         neighbours = Neighbours([other.name], clock=CLOCK)
         heard = {name: last_flush(life) for name, life in lives.items()}
         assert neighbours.reason_for_doubt(heard) is None
-        Segment.unlink(other.name, locks=False)
+        Segment.unlink(other.name)
         assert neighbours.reason_for_doubt(heard) is None
         other.segment.journal(0).append(Ended(State.SETTLED, 0, NOON_MS, 1990, 0))
         assert [ended.amount_cents for ended in neighbours.unpublished(heard)] == [1990]
@@ -190,7 +190,7 @@ class TestReasonForDoubt:
         lives = {name: begin_life(other, number) for number, name in enumerate((first, second))}
         other.start()
         at_work(other, Phase.READY, Phase.READY)
-        Segment.unlink(other.name, locks=False)
+        Segment.unlink(other.name)
         neighbours = Neighbours([], own={other.name: other.segment}, clock=CLOCK)
         assert neighbours.reason_for_doubt({}) == f"instance {first} has not published its totals yet"
         heard = {name: last_flush(life) for name, life in lives.items()}

@@ -24,7 +24,7 @@ from tests.server.other_instance import (
     pass_time,
     sibling_of,
 )
-from tests.shm.segments import segment_path
+from tests.shm.segments import remove, segment_path
 
 
 @pytest.fixture
@@ -82,7 +82,7 @@ class TestPresent:
 
     def test_one_without_a_segment(self, other: OtherInstance, sibling: Sibling) -> None:
         """One that is about to make it has accepted nothing."""
-        Segment.unlink(other.name, locks=False)
+        Segment.unlink(other.name)
         other.start()
         assert amount_of(sibling, copy_of(1)) is None
 
@@ -95,7 +95,7 @@ class TestPresent:
         other.segment.supervisor_counters().beat(clock.ticks_ms() * 1000)
         other.take(copy_of(1))
         assert amount_of(sibling, copy_of(1, accepted_ms=LATER_MS)) == 1990
-        Segment.unlink(other.name, locks=locks)
+        (remove if locks else Segment.unlink)(other.name)
         other.publish(copy_of(2))
         clock.advance(STUCK_MS - 1)
         assert [amount_of(sibling, copy_of(number, accepted_ms=LATER_MS)) for number in (1, 2, 3)] == [1990, 1990, None]
@@ -110,7 +110,7 @@ class TestPresent:
         """One of another geometry is noticed at once; what the old one held is forgotten."""
         other.take(copy_of(1))
         assert amount_of(sibling, copy_of(1)) == 1990
-        Segment.unlink(other.name, locks=False)
+        Segment.unlink(other.name)
         other.segment = Segment.create(other.name, Geometry(1, 1, 16, 16, 16))
         other.take(copy_of(2), dispatcher=0)
         assert [amount_of(sibling, copy_of(number)) for number in (1, 2)] == [None, 1990]
@@ -250,7 +250,7 @@ class TestAbsent:
     def test_died_soon_after_it_made_one(self, other: OtherInstance, sibling: Sibling, *, is_copied: bool) -> None:
         """Anew or of another geometry: what it accepted in that moment counts, however short it was."""
         sibling.look()
-        Segment.unlink(other.name, locks=False)
+        Segment.unlink(other.name)
         segment_id = other.segment.segment_id if is_copied else None
         other.segment = Segment.create(other.name, GEOMETRY._replace(lane_slots=16), segment_id=segment_id)
         other.start(NOON_MS)
@@ -267,7 +267,7 @@ class TestAbsent:
             nonlocal lives
             if look == "is_role_free" and lives:
                 lives -= 1
-                Segment.unlink(other.name, locks=False)
+                Segment.unlink(other.name)
                 other.segment = Segment.create(other.name, GEOMETRY._replace(lane_slots=16))
                 other.take(copy_of(1, accepted_ms=EARLIER_MS), State.SENDING)
 
@@ -284,7 +284,7 @@ class TestAbsent:
         other.take(copy_of(2))
         other.kill()
         assert amount_of(sibling, copy_of(1)) == 1990
-        Segment.unlink(other.name, locks=False)
+        Segment.unlink(other.name)
         larger = GEOMETRY._replace(lane_slots=16)
         other.segment = Segment.create(other.name, larger, segment_id=other.segment.segment_id)
         other.start(NOON_MS)

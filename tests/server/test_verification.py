@@ -265,7 +265,7 @@ class TestSiblings:
         returned = Returned(1, siblings=(other.name,))
         task = asyncio.create_task(returned.verify())
         await idle()
-        Segment.unlink(other.name, locks=False)
+        Segment.unlink(other.name)
         other.segment = Segment.create(other.name, OTHER_GEOMETRY)
         await idle()
         assert (returned.waiting(), task.done()) == ([], False)

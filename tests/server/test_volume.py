@@ -23,7 +23,7 @@ class TestVolume:
         """Another one with another segment, and none without."""
         first = THIS_VOLUME.fingerprint(other.name)
         assert first == Segment.fingerprint(other.name) is not None
-        Segment.unlink(other.name, locks=False)
+        Segment.unlink(other.name)
         assert THIS_VOLUME.fingerprint(other.name) is None
         other.segment = Segment.create(other.name, GEOMETRY)
         assert THIS_VOLUME.fingerprint(other.name) not in {None, first}
@@ -34,7 +34,7 @@ class TestVolume:
         assert seen.segment_id == other.segment.segment_id
         with pytest.raises(TypeError):
             seen.supervisor_counters().beat()
-        Segment.unlink(other.name, locks=False)
+        Segment.unlink(other.name)
         with pytest.raises(SegmentMissing):
             THIS_VOLUME.attach(other.name)
 

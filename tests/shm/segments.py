@@ -7,7 +7,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NoReturn
 
-from shm.names import SHM_FOLDER
+from shm.names import SHM_FOLDER, lock_paths
+from shm.segment import Segment
 
 _numbers = itertools.count()
 
@@ -21,6 +22,13 @@ def fresh_instance() -> Iterator[str]:
     finally:
         for path in (segment_path(name), *SHM_FOLDER.glob(f"gateway-{name}.*")):
             path.unlink(missing_ok=True)
+
+
+def remove(instance: str) -> None:
+    """Removes an instance's segment, which must be there, and its lock files."""
+    Segment.unlink(instance)
+    for path in lock_paths(instance):
+        path.unlink(missing_ok=True)
 
 
 def open_descriptors() -> list[str]:

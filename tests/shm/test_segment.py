@@ -409,19 +409,18 @@ class TestFingerprint:
 class TestUnlink:
     """Segment.unlink."""
 
-    def test_removes_segment_and_locks(self, instance: str, segment: Segment) -> None:
-        """Nothing of the instance is left, but whoever has it mapped keeps what it sees."""
-        take_role(instance, "worker-0").release()
+    def test_it_stays_mapped(self, instance: str, segment: Segment) -> None:
+        """Nothing of it is left, but whoever has it mapped keeps what it sees."""
         segment.lane(0, 0).try_publish(PAYMENT)
         Segment.unlink(instance)
         assert list(segment_path(instance).parent.glob(f"gateway-{instance}*")) == []
         assert segment.lane(0, 0).peek(0) == PAYMENT
 
     @pytest.mark.usefixtures("segment")
-    def test_locks_can_be_kept(self, instance: str) -> None:
-        """Who holds a lock of the instance removes the segment alone."""
+    def test_locks_stay(self, instance: str) -> None:
+        """Who removes it may hold one of them."""
         with take_role(instance, "supervisor"):
-            Segment.unlink(instance, locks=False)
+            Segment.unlink(instance)
             assert [path.name for path in segment_path(instance).parent.glob(f"gateway-{instance}*")] == [
                 f"gateway-{instance}.supervisor.lock"
             ]

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from shm import Accepted, Ended, Event, Geometry, Segment, State, take_role
+from tests.shm.segments import remove
 from tests.tools.ring_view.segments import Filled, payment_id, unique_instance
 from tools.ring_view.locks import read_locks
 from tools.ring_view.reading import take_snapshot
@@ -183,7 +184,7 @@ class TestBusySegment:
         finally:
             enough.set()
             writer.join(LIMIT_S)
-            Segment.unlink(instance)
+            remove(instance)
         assert writer.exitcode == 0
         assert {alarm for view in looks for alarm in view.alarms if "damaged" in alarm or "torn" in alarm} == set()
         totals = [view.totals["default"] for view in looks if view.totals is not None]

@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from shm import Segment, is_role_free, lock_path
+from shm import is_role_free, lock_path
+from tests.shm.segments import remove
 from tests.tools.launcher.trial import (
     DEADLINE_S,
     PROGRAM,
@@ -41,7 +42,7 @@ def alone() -> Iterator[None]:
     yield
     for instance in SEGMENTS:  # of a test that has failed
         if lock_path(instance, "supervisor").exists() and is_role_free(instance, "supervisor"):
-            Segment.unlink(instance)
+            remove(instance)
 
 
 def settled(line: str) -> int:

@@ -1,7 +1,7 @@
 """Removes a run's segments from /dev/shm, unless they still hold accepted payments."""
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 
 from shm import (
@@ -87,8 +87,7 @@ def _all_roles_held(instance: str, sleep: Callable[[float], None]) -> Iterator[S
 
 def _remove(instance: str) -> None:
     discard_unfinished(instance)
-    try:
+    with suppress(SegmentMissing):
         Segment.unlink(instance)
-    except SegmentMissing:
-        for path in lock_paths(instance):
-            path.unlink(missing_ok=True)
+    for path in lock_paths(instance):
+        path.unlink(missing_ok=True)

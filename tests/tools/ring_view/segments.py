@@ -6,6 +6,7 @@ from pathlib import Path
 from uuid import UUID
 
 from shm import Accepted, Ended, Event, Geometry, Segment, State
+from tests.shm.segments import remove
 
 SMALL = Geometry(workers=2, dispatchers=1, lane_slots=4, waiting_slots=8, journal_records=8)
 FOLDER = Path("/dev/shm")
@@ -35,7 +36,7 @@ class Filled:
 
     def close(self) -> None:
         """Remove the segment and its lock files."""
-        Segment.unlink(self.instance)
+        remove(self.instance)
 
     def attach(self) -> Segment:
         """Map it as the program under test does."""
