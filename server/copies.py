@@ -102,6 +102,6 @@ def copies_in(
     """
     for dispatcher in range(segment.geometry.dispatchers):
         table = segment.table(dispatcher)
-        for slot, state, correlation_id, _, _ in table.ids():
+        for slot, state, correlation_id, _, _ in table.entries():
             if (state in _SENT_THERE or state == State.WAITING) and knows(correlation_id):
                 yield Copy(is_free, segment, table, slot, correlation_id, wins_ties)

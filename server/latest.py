@@ -64,9 +64,9 @@ class LatestAccepted:
         return any(table.find(correlation_id) is not None for table in self._tables)
 
     def taken(self) -> Iterator[tuple[int, int, bytes, int, int]]:
-        """What that instance's tables have, as `Table.ids` yields it."""
+        """What that instance's tables have, as `Table.entries` yields it."""
         for table in self._tables:
-            yield from table.ids()
+            yield from table.entries()
 
     def _begin_anew(self) -> None:
         """Learns the latest ids in the tables, and those in the lanes; what is taken meanwhile is met in both."""

@@ -183,7 +183,7 @@ class Table:
             offset += 1
         return None
 
-    def ids(self) -> Iterator[tuple[int, int, bytes, int, int]]:
+    def entries(self) -> Iterator[tuple[int, int, bytes, int, int]]:
         """Slot, state (a plain number), id, amount in cents and time of acceptance (µs UTC) of all that is not free.
 
         As fast as can be, so nothing is checked: of a slot that is damaged, or taken anew at that moment, the fields

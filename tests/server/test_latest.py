@@ -90,14 +90,14 @@ class TestLatestAccepted:
     def test_taken_while_it_looks(self, other: OtherInstance, monkeypatch: pytest.MonkeyPatch) -> None:
         """A payment taken into a table that has been read already is still found in its lane."""
         lane, table = other.segment.lane(1, 1), other.segment.table(1)
-        ids, taken = table.ids, iter((1, 2))  # one after each time that the table is read
+        entries, taken = table.entries, iter((1, 2))  # one after each time that the table is read
 
-        def ids_too_soon() -> Iterator[tuple[int, int, bytes, int, int]]:
-            yield from list(ids())
+        def entries_too_soon() -> Iterator[tuple[int, int, bytes, int, int]]:
+            yield from list(entries())
             other.take(copy_of(next(taken)))
             lane.advance(lane.tail + 1)
 
-        monkeypatch.setattr(table, "ids", ids_too_soon)
+        monkeypatch.setattr(table, "entries", entries_too_soon)
         latest = LatestAccepted([lane], [table], SIZE)
         other.publish(copy_of(1), copy_of(2))
         latest.follow()

@@ -253,14 +253,14 @@ class TestRead:
         memory.on_copy = take_again
         assert list(table.scan()) == []
 
-    def test_ids_gives_the_same_without_checking(self) -> None:
+    def test_entries_give_the_same_without_checking(self) -> None:
         """State, id, amount and time of acceptance of every slot that is not free."""
         data = bytearray(SLOTS * layout.TABLE_SLOT_LENGTH)
         table = Table(memoryview(data), SLOTS, data.find)
         table.insert(4, payment(2))
         table.insert(0, payment(3))
         table.begin(0, 1, 5_000)
-        assert list(table.ids()) == [(0, State.SENDING, *payment(3)), (4, State.WAITING, *payment(2))]
+        assert list(table.entries()) == [(0, State.SENDING, *payment(3)), (4, State.WAITING, *payment(2))]
 
     def test_length_is_the_number_of_slots(self) -> None:
         """A table is as long as it has slots."""
