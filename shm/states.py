@@ -12,6 +12,10 @@ Three rules explain the table:
    says (`shm/recovery.py` replays it).
 3. A conflict is not a state. It is a copy of a payment with another amount that a web worker accepted. The dispatcher
    drops the copy and, if the first payment is in its table, counts the conflict in that payment's slot.
+
+Within `WAITING` a dispatcher tells three queues apart, in its own memory only (`server/custody.py`): waiting,
+unverified (not to be sent before it has been looked up) and rejected (for a while for one processor only). They are not
+states: after a crash they are decided anew.
 """
 
 from enum import IntEnum, unique
