@@ -97,7 +97,10 @@ class Publisher:
 
     async def run(self) -> None:
         """Publishes until cancelled."""
-        while not await self._resume():  # noqa: ASYNC110  nobody else knows when Redis is back
+        while not await self._resume():
+            with contextlib.suppress(TotalsUnavailable):  # a flush will say so
+                await self._follow()  # else what is folded until Redis is back would be known as one sum only
+            self._follower.ledger.forget_changes()  # the first flush sends everything, unless it goes on from the hash
             await asyncio.sleep(BEAT_S)
         while True:
             await self._wait()
