@@ -66,11 +66,14 @@ def parse_header(text: bytes) -> Header | None:
 
 
 def parse_rows(answer: list[Any]) -> tuple[Purge, list[Row]]:
-    """The last purge and a row per member, from the answer of a summary's script."""
+    """The last purge and a row per member, from the answer of a summary's script.
+
+    What another program wrote on the roster is a member without a header, even if its name is no text.
+    """
     now_text, epoch_text, purged_text, *rows = answer
     return Purge(int(epoch_text), int(purged_text)), [
         Row(
-            name.decode(),
+            name.decode(errors="replace"),
             parse_header(header_text),
             int(now_text) - int(seen_text),
             dict(zip(pairs[::2], pairs[1::2], strict=True)),

@@ -10,6 +10,7 @@ from typing import NamedTuple
 from shm import layout
 
 _LENGTH = layout.ROSTER_LENGTH_OFFSET // layout.WORD
+_NUMBER_MAX = 2**64 - 1  # in a word
 
 
 class Member(NamedTuple):
@@ -35,7 +36,10 @@ class Member(NamedTuple):
             ValueError: it is no member's name.
         """
         segment_id, dispatcher = text.split(".")
-        return cls(int(segment_id, 16), int(dispatcher))
+        member = cls(int(segment_id, 16), int(dispatcher))
+        if str(member) != text or not all(0 <= number <= _NUMBER_MAX for number in member):
+            raise ValueError(f"{text!r} is no member's name")
+        return member
 
 
 class Roster:

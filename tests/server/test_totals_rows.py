@@ -101,6 +101,12 @@ class TestParseRows:
         answer = [b"%d" % NOON_MS, b"5", b"3", [b"aa.0", text, b"%d" % (NOON_MS - 7), pairs], [b"bb.1", b"", b"0", []]]
         assert parse_rows(answer) == (Purge(5, 3), [row(silent_ms=7), Row("bb.1", None, NOON_MS, {})])
 
+    def test_a_foreign_name(self) -> None:
+        """What another program put on the roster need not be text: it is a member of which nothing is known."""
+        _, rows = parse_rows([b"7", b"5", b"5", [b"\xff.1", b"", b"0", []]])
+        with pytest.raises(TotalsUnavailable, match="the totals of instance .* are not there"):
+            member_levels(rows[0], Purge(5, 5))
+
 
 class TestParseHeader:
     """parse_header."""

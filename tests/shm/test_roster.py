@@ -29,7 +29,14 @@ class TestMember:
         """A small id is padded, so that names sort and line up."""
         assert str(Member(0xAB, 3)) == "00000000000000ab.3"
 
-    @pytest.mark.parametrize("text", ["", "ab", "xyz.1", "ab.c", "ab.1.2"])
+    @pytest.mark.parametrize(
+        "text",
+        [
+            *("", "ab", "xyz.1", "ab.c", "ab.1.2"),
+            *("ab.1", "-00000000000000a.1", "00000000000000_a.1", "00000000000000AB.1", "00000000000000ab.-1"),
+            *("feedfeedfeedfeedf.1", f"00000000000000ab.{2**64}", "00000000000000ab.01", "00000000000000ab. 1"),
+        ],
+    )
     def test_other_texts_are_refused(self, text: str) -> None:
         """What is no member's name is a ValueError."""
         with pytest.raises(ValueError, match=r"."):
