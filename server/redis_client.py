@@ -15,7 +15,7 @@ import redis.asyncio
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import NoScriptError, RedisError
+from redis.exceptions import NoScriptError, ReadOnlyError, RedisError
 
 from server.errors import TotalsUnavailable
 
@@ -97,7 +97,11 @@ class RedisClient:
             await connection.send_packed_command(connection.pack_command(*words), check_health=False)
         except RuntimeError as error:  # what uvloop raises for a connection that was reset
             raise RedisConnectionError(str(error)) from error
-        return await connection.read_response()
+        try:
+            return await connection.read_response()
+        except ReadOnlyError as error:  # a replica by now, which keeps its clients; the URL may lead to the new master
+            await connection.disconnect(nowait=True)
+            raise RedisConnectionError(str(error)) from error
 
 
 @functools.cache

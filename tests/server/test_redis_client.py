@@ -110,6 +110,23 @@ class TestOutages:
             mortal_redis.start()
         await client.aclose()
 
+    async def test_made_a_replica(self, redis: RedisServer, mortal_redis: RedisServer, tmp_path: Path) -> None:
+        """It keeps its clients, and takes nothing more from them: they go to whatever the URL leads to by now."""
+        link = tmp_path / "redis.sock"
+        link.symlink_to(mortal_redis.path)
+        client = RedisClient(f"unix://{link}")
+        await client.call("DEL", "n")
+        assert [await client.run(ADD, "n", 1) for _ in range(2)] == [1, 2]
+        mortal_redis.ask("REPLICAOF 127.0.0.1 1")
+        with pytest.raises(TotalsUnavailable, match="read only replica"):
+            await client.run(ADD, "n", 1)
+        link.unlink()
+        link.symlink_to(redis.path)
+        redis.ask("SET n 10")
+        assert await client.run(ADD, "n", 1) == 11
+        redis.ask("DEL n")
+        await client.aclose()
+
     async def test_hangs(self, mortal_redis: RedisServer, monkeypatch: pytest.MonkeyPatch) -> None:
         """A call ends in time, be it the one that is sent or one in line; closing does not wait; the next is right."""
         client = RedisClient(mortal_redis.url)
