@@ -198,8 +198,10 @@ class TotalsHash:
         if await self._redis.call("SET", lease, "1", "NX", "PX", HEALTH_EVERY_MS):
             return 0
         left_ms: int = await self._redis.call("PTTL", lease)
-        # Redis keeps the end as a time of day: on a clock that was set back it may be far away.
-        return min(left_ms, HEALTH_EVERY_MS) if left_ms > 0 else LEASE_AGAIN_MS
+        if left_ms > HEALTH_EVERY_MS:  # Redis keeps the end as a time of day, and its clock was set back
+            await self._redis.call("PEXPIRE", lease, HEALTH_EVERY_MS)
+            return HEALTH_EVERY_MS
+        return left_ms if left_ms > 0 else LEASE_AGAIN_MS
 
     async def share_health(self, processor: int, shared: SharedHealth) -> None:
         """Tells all instances, with their next flush, what a poll found.

@@ -172,6 +172,8 @@ def _in_the_model(words: tuple[Word, ...]) -> tuple[str, list[Word]]:
             return "lease", [lease, lease_ms]
         case "PTTL", lease:
             return "pttl", [lease]
+        case "PEXPIRE", lease, lease_ms:
+            return "pexpire", [lease, lease_ms]
         case str(command), redis_scripts.HASH, *arguments:
             return command.lower(), arguments
     raise AssertionError(f"a command that the model has not: {words}")

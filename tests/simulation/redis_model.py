@@ -132,6 +132,14 @@ class RedisModel:
         left_ms = self._leases.get(arguments[0], 0) - self._now_ms()
         return left_ms if left_ms > 0 else -2
 
+    def _pexpire(self, arguments: list[bytes]) -> Reply:
+        """Has a lease end in so many ms; tells whether there is one."""
+        key, milliseconds = arguments
+        if self._leases.get(key, 0) <= self._now_ms():
+            return 0
+        self._leases[key] = self._now_ms() + int(milliseconds)
+        return 1
+
 
 def _version(header: bytes) -> tuple[int, int, int]:
     words = header.split(b" ")

@@ -157,3 +157,6 @@ class TestModel:
             assert bool(model.run("lease", [b"lease", b"60"])) is bool(expected)
         assert 0 < await real.client.pttl("lease") <= model.run("pttl", [b"lease"]) == 60
         assert await real.client.pttl("none") == model.run("pttl", [b"none"]) == -2
+        assert await real.client.pexpire("lease", 5000) == model.run("pexpire", [b"lease", b"5000"]) == 1
+        assert 60 < await real.client.pttl("lease") <= model.run("pttl", [b"lease"]) == 5000
+        assert await real.client.pexpire("none", 1) == model.run("pexpire", [b"none", b"1"]) == 0
