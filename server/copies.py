@@ -46,7 +46,9 @@ class Copy(NamedTuple):
         | waits there unverified, and was accepted first; its instance is down | True |
         | the same, but its instance is verifying | None: it may have left it to an earlier life of this instance |
         """
-        pays_what_waits = self._pays_what_waits()  # asked before the slot is read: the copy may begin to be sent
+        # Asked before the slot is read: afterwards the copy may be sent or be left to us, and its instance die.
+        is_down = self._is_down()
+        pays_what_waits = not is_down and self._pays_what_waits()
         kept = self.table.read(self.slot)
         if kept is None or kept.correlation_id != self.correlation_id:
             return False
@@ -58,7 +60,7 @@ class Copy(NamedTuple):
             return pays_what_waits
         if not is_first(kept.accepted_at_us, accepted_at_us, wins_ties=self.wins_ties):
             return False
-        return True if self._is_down() else None
+        return True if is_down else None
 
     def _is_down(self) -> bool:
         """Whether the sibling has no supervisor; its next life will verify what waits."""
@@ -66,13 +68,12 @@ class Copy(NamedTuple):
 
     def _pays_what_waits(self) -> bool | None:
         """Whether what waits there is certain to be paid there, as all has been verified; None: ask again in a moment.
+        Not to be asked of a sibling that is down.
 
         The dispatchers' locks are looked at before their rows: as long as nobody holds a lock, the row is that of an
         earlier life, and says nothing of what the next one will do.
         """
         dispatchers = range(self.segment.geometry.dispatchers)
-        if self._is_down():
-            return False
         if any(self.is_free(dispatcher_role(dispatcher)) for dispatcher in dispatchers):
             return None
         since_ms = self.segment.supervisor_counters().started_at_ms

@@ -115,6 +115,26 @@ class TestWaitingCopies:
         copy.table.read = read_and_die  # type: ignore[method-assign]
         assert copy.wins_over(0) is True
 
+    def test_whether_it_is_down_is_asked_before_its_slot_is_read(self, other: OtherInstance, clock: FakeClock) -> None:
+        """Else it might be read as waiting, then be left to an earlier life of ours, and its instance die: nobody would
+        pay it.
+        """
+        other.start()
+        other.take(copy_of(1))
+        (copy,) = sibling_of(other.name, clock).copies(lambda _: True)
+        read = copy.table.read
+
+        def read_and_die(slot: int) -> Kept | None:
+            kept = read(slot)
+            other.segment.table(1).apply(slot, Event.FOUND_ELSEWHERE)
+            other.kill()
+            return kept
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(copy.table, "read", read_and_die)
+            assert copy.wins_over(LATER_MS * 1000) is None
+        assert copy.wins_over(LATER_MS * 1000) is False
+
     def test_nobody(self, clock: FakeClock) -> None:
         """A sibling without a segment has nothing."""
         assert Siblings([sibling_of("test-never-was", clock)], clock, [], []).copies(lambda _: True) == {}
