@@ -150,7 +150,8 @@ def is_role_free(instance: str, role: str) -> bool:
         OSError: the file can't be opened, as when this process has no descriptors left.
     """
     try:
-        descriptor = os.open(lock_path(instance, role), os.O_RDONLY | os.O_CLOEXEC)
+        # O_NONBLOCK: if somebody has put a pipe there, opening it would wait for its other end, for ever.
+        descriptor = os.open(lock_path(instance, role), os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     except FileNotFoundError:
         return True
     except PermissionError:

@@ -211,6 +211,12 @@ class TestIsRoleFree:
         monkeypatch.setattr(os, "open", refuse(PermissionError("not yours")))
         assert not is_role_free(instance, "worker-0")
 
+    def test_a_pipe_in_the_place_of_its_lock_file(self, instance: str) -> None:
+        """Any user may make one where nothing is yet. Opening it as a file would wait for ever for its other end."""
+        os.mkfifo(lock_path(instance, "supervisor"))
+        with forked(lambda: is_role_free(instance, "supervisor")):
+            assert is_role_free(instance, "supervisor")
+
 
 class TestMakeLockFile:
     """make_lock_file."""
