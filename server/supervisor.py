@@ -178,13 +178,19 @@ class Supervisor:
 
     def _look_at_locks(self) -> None:
         """Logs, once, that lock files were removed: the processes look dead from outside from then on."""
-        if not self._lacks_locks and not all(path.exists() for path in self._locks):
+        if not self._lacks_locks and not self._has_its_locks():
             self._lacks_locks = True
             _log.critical(
                 "lock files of %s were removed while in use: its processes look dead to others, and summaries may"
                 " be refused, until it is stopped and started again",
                 self._config.instance,
             )
+
+    def _has_its_locks(self) -> bool:
+        try:
+            return all(path.exists() for path in self._locks)
+        except OSError:  # no memory to look with, or a folder that can't be read: nobody can tell
+            return True
 
     def _stop_in_order(self) -> None:
         """Stops web workers first, so that nothing new comes in; then the dispatchers, which settle what they can.

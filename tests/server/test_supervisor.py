@@ -69,6 +69,18 @@ class TestLocks:
         assert [record.levelname for record in caplog.records] == ["CRITICAL"]
         assert f"lock files of {instance} were removed while in use" in caplog.text
 
+    def test_can_not_be_looked_at(
+        self, instance: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Nobody can tell, and nothing follows from it: least of all the end of the instance."""
+        config = load({"INSTANCE": instance, "LANE_SLOTS": "2", "WAITING_SLOTS": "2", "JOURNAL_RECORDS": "4"})
+        with RoleLock(instance, "supervisor"):
+            parent = Supervisor(config, Segment.create(instance, config.geometry), [])
+            monkeypatch.setattr(Path, "stat", refuse(OSError(errno.ENOMEM, "no memory")))
+            parent._look_at_locks()  # noqa: SLF001
+            monkeypatch.undo()
+        assert caplog.records == []
+
 
 class TestRoles:
     """Every role is played, whoever dies."""
