@@ -7,6 +7,7 @@ from shm import Lane, Table
 
 _AMOUNT_BITS = 64  # an amount is a 64-bit word in the segment
 _AMOUNT_MASK = (1 << _AMOUNT_BITS) - 1
+_BEGINNINGS_MAX = 2  # a damaged slot in a lane looks like one that was missed, and would have all read for ever
 
 
 class LatestIds:
@@ -69,15 +70,23 @@ class LatestAccepted:
             yield from table.entries()
 
     def _begin_anew(self) -> None:
-        """Learns the latest ids in the tables, and those in the lanes; what is taken meanwhile is met in both."""
-        self._heads = [lane.tail for lane in self._lanes]
+        """Learns the latest ids in the tables, and those in the lanes; what is taken meanwhile is met in both. Again
+        if slots of the lanes were used again meanwhile: what lay there has been taken into tables already read.
+        """
+        for _ in range(_BEGINNINGS_MAX):
+            self._heads = [lane.tail for lane in self._lanes]
+            self._read_tables()
+            if self._read_lanes():
+                return
+
+    def _read_tables(self) -> None:
+        """Learns the latest ids in the tables, and forgets all others."""
         self._latest = LatestIds(self._size)
         times = sorted(accepted_at_us for *_, accepted_at_us in self.taken())
         since_us = times[-self._size] if len(times) > self._size else 0
         for _, _, correlation_id, cents, accepted_at_us in self.taken():
             if accepted_at_us >= since_us:
                 self._latest.add(correlation_id, cents, accepted_at_us)
-        self._read_lanes()
 
     def _read_lanes(self) -> bool:
         """Learns what the lanes have got since; False if something was missed."""

@@ -103,6 +103,37 @@ class TestLatestAccepted:
         latest.follow()
         assert known(latest, 1, 2) == [1, 2]
 
+    def test_more_than_a_lane_holds_is_taken_while_it_looks(
+        self, other: OtherInstance, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Who looks stands still between tables and lanes: what was overwritten there is in the tables by now."""
+        lane, table = other.segment.lane(1, 1), other.segment.table(1)
+        ids, numbers, reads = table.ids, range(1, GEOMETRY.lane_slots + 2), list[int]()
+
+        def ids_and_a_freeze() -> Iterator[tuple[int, int, bytes, int, int]]:
+            yield from list(ids())
+            reads.append(len(reads))
+            if len(reads) == 2:
+                for number in numbers:
+                    other.publish(copy_of(number))
+                    other.take(copy_of(number))
+                    other.skip()
+
+        monkeypatch.setattr(table, "ids", ids_and_a_freeze)
+        latest = LatestAccepted([lane], [table], len(numbers))
+        latest.follow()
+        assert known(latest, *numbers) == [*numbers]
+
+    def test_a_damaged_slot(self, other: OtherInstance, monkeypatch: pytest.MonkeyPatch) -> None:
+        """It is not waited for: nobody knows what it holds, and it may stay until its instance is started again."""
+        lane = other.segment.lane(1, 1)
+        other.publish(copy_of(1), copy_of(2))
+        peek = lane.peek
+        monkeypatch.setattr(lane, "peek", lambda position: None if position == 0 else peek(position))
+        latest = LatestAccepted([lane], [], SIZE)
+        latest.follow()
+        assert known(latest, 1, 2) == [2]
+
     def test_taken(self, other: OtherInstance, latest: LatestAccepted) -> None:
         """What is taken is found in any table; what lies in a lane is not taken yet."""
         other.publish(copy_of(1))
