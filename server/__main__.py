@@ -27,6 +27,7 @@ from server.supervisor import Supervisor
 from shm import (
     SUPERVISOR,
     FileLock,
+    Phase,
     RoleTaken,
     Segment,
     SegmentError,
@@ -99,8 +100,19 @@ def _require_unused(instance: str) -> None:
         take_segment(instance).release()
 
 
+def _say_gone(instance: str) -> None:
+    """Says in the supervisor's row that the life before this one is over: if it was killed, it could not.
+
+    The lock is ours by now, so to siblings that life would look alive until this one's row begins, which takes seconds
+    if the segment is copied. Meanwhile HAProxy sends them this instance's ids.
+    """
+    with contextlib.suppress(SegmentError, OSError):  # there is none, or none that siblings could read
+        Segment.attach(instance).supervisor_counters().phase = Phase.GONE
+
+
 def _run(config: Config) -> int:
     _require_unused(config.instance)
+    _say_gone(config.instance)
     _require_locks(config)
     sockets = listeners.listen(config.listen, config.instance, config.web_workers)
     try:

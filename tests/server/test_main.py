@@ -17,9 +17,32 @@ from server import listeners
 from server.__main__ import EXIT_CANNOT_START, EXIT_WRONG_SETTING, main, open_segment
 from server.config import Config, load
 from server.endpoints import TcpListen
+from server.siblings import Siblings
 from server.supervisor import Supervisor
-from shm import Accepted, Ended, Event, Geometry, RoleTaken, Segment, SegmentError, State, take_role, take_segment
+from shm import (
+    Accepted,
+    Ended,
+    Event,
+    Geometry,
+    Phase,
+    RoleTaken,
+    Segment,
+    SegmentError,
+    State,
+    take_role,
+    take_segment,
+)
 from shm.names import lock_path
+from tests.fakes import NOON_MS, FakeClock
+from tests.server.other_instance import (
+    LONG_AGO_MS,
+    NEVER_SILENT_US,
+    RETURNING_MS,
+    amount_of,
+    copy_of,
+    pass_time,
+    sibling_of,
+)
 from tests.shm.segments import fresh_instance, refuse, segment_path
 
 SMALL = {"LANE_SLOTS": "8", "WAITING_SLOTS": "8", "JOURNAL_RECORDS": "16"}
@@ -119,6 +142,31 @@ class TestMain:
             assert not lock_path(instance, "worker-0").exists()
         finally:
             listeners.close(sockets)
+
+    def test_a_life_that_was_killed(self, instance: str, monkeypatch: pytest.MonkeyPatch, clock: FakeClock) -> None:
+        """As soon as the lock is taken, siblings see that it is over, and all that it remembers counts there."""
+        monkeypatch.setattr("server.siblings.IDS_FOLLOWED_MIN", 1)
+        segment, before, during = open_segment(config_of(instance)), list[int | None](), list[int | None]()
+        for number in range(1, 4):
+            segment.table(0).insert(number, copy_of(number, accepted_ms=NOON_MS + number))
+        segment.supervisor_counters().begin(1, LONG_AGO_MS)
+        for row in (segment.supervisor_counters(), segment.worker_counters(0)):
+            row.phase = Phase.READY
+            row.beat(NEVER_SILENT_US)
+
+        with take_role(instance, "supervisor"):
+            siblings = Siblings([sibling_of(instance, clock)], clock, [], [])
+            pass_time(siblings, clock, 2 * RETURNING_MS)
+            before.append(siblings.amount_of(copy_of(1)))
+
+        def listen(*_: object) -> list[socket.socket]:
+            during.append(amount_of(siblings, copy_of(1)))
+            return []
+
+        monkeypatch.setattr(listeners, "listen", listen)
+        monkeypatch.setattr(Supervisor, "run", lambda _: None)
+        assert main() == 0
+        assert (before, during) == ([None], [1990])
 
     def test_no_lock_to_be_had(
         self, instance: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
