@@ -42,9 +42,11 @@ def second_name(second: int) -> str:
 
 
 def by_number(fields: Mapping[bytes, bytes]) -> tuple[dict[int, bytes], dict[int, bytes]]:
-    """Sorts a member's fields, given by name, into minutes and details, by number; other fields are left out."""
-    minutes = {int(name[1:]): value for name, value in fields.items() if name[:1] == b"m"}
-    details = {int(name[1:]): value for name, value in fields.items() if name[:1] == b"s" and name != b"seen"}
+    """Sorts a member's fields, given by name, into minutes and details, by number; others are left out, also those
+    that another program has put there.
+    """
+    minutes = {int(name[1:]): value for name, value in fields.items() if name[:1] == b"m" and name[1:].isdigit()}
+    details = {int(name[1:]): value for name, value in fields.items() if name[:1] == b"s" and name[1:].isdigit()}
     return minutes, details
 
 

@@ -108,7 +108,7 @@ class TestLatestAccepted:
     ) -> None:
         """Who looks stands still between tables and lanes: what was overwritten there is in the tables by now."""
         lane, table = other.segment.lane(1, 1), other.segment.table(1)
-        ids, numbers, reads = table.ids, range(1, GEOMETRY.lane_slots + 2), list[int]()
+        ids, numbers, reads = table.entries, range(1, GEOMETRY.lane_slots + 2), list[int]()
 
         def ids_and_a_freeze() -> Iterator[tuple[int, int, bytes, int, int]]:
             yield from list(ids())
@@ -119,7 +119,7 @@ class TestLatestAccepted:
                     other.take(copy_of(number))
                     other.skip()
 
-        monkeypatch.setattr(table, "ids", ids_and_a_freeze)
+        monkeypatch.setattr(table, "entries", ids_and_a_freeze)
         latest = LatestAccepted([lane], [table], len(numbers))
         latest.follow()
         assert known(latest, *numbers) == [*numbers]

@@ -74,7 +74,7 @@ class TestLocks:
     ) -> None:
         """Nobody can tell, and nothing follows from it: least of all the end of the instance."""
         config = load({"INSTANCE": instance, "LANE_SLOTS": "2", "WAITING_SLOTS": "2", "JOURNAL_RECORDS": "4"})
-        with RoleLock(instance, "supervisor"):
+        with take_role(instance, "supervisor"):
             parent = Supervisor(config, Segment.create(instance, config.geometry), [])
             monkeypatch.setattr(Path, "stat", refuse(OSError(errno.ENOMEM, "no memory")))
             parent._look_at_locks()  # noqa: SLF001
