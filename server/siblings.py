@@ -51,6 +51,7 @@ from shm import (
 
 LOOKED_LATELY_MS = 250  # longer than GATHER_MS: while payments come, each taking of them looks
 SERVES_WITHIN_MS = 2500  # five beats of a worker; HAProxy leaves one that hangs after three checks, in 3 s or more
+READ_WITHIN_MS = 60_000  # a dispatcher that starts is killed if it takes longer: who took longer stood still
 
 _LEAVING = (Phase.LEAVING, Phase.GONE)
 
@@ -247,7 +248,8 @@ class Siblings:
         self._has_failed_to_look = False
         # Usually since the look began, so that a freeze in the midst of it counts as time without a look. But after a
         # time unwatched everything was read, which may take as long by itself.
-        self._looked_at_ms = self._clock.ticks_ms() if was_unwatched else began_ms
+        now_ms = self._clock.ticks_ms()
+        self._looked_at_ms = now_ms if was_unwatched and now_ms - began_ms <= READ_WITHIN_MS else began_ms
         self._heads = heads
         for number in range(len(self._workers)) if was_unwatched else serving:
             self._served_at_ms[number] = self._looked_at_ms
