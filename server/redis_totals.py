@@ -13,6 +13,7 @@ from server.errors import TotalsUnavailable
 from server.processors import HEALTH_EVERY_MS, Health
 from server.redis_client import RedisClient, Word
 from server.totals import Levels, Touched
+from server.totals_fields import are_whole
 from server.totals_header import RETIRED, Header, Version
 from server.totals_rows import Purge, Row, parse_header, parse_rows
 
@@ -125,7 +126,8 @@ class TotalsHash:
         )
 
     async def read_member(self, member: str) -> tuple[Header, Levels] | None:
-        """Everything that the hash has of a member, or None if it has no header. Read in pieces: it may be megabytes.
+        """Everything that the hash has of a member. None: no header, or a field that another program wrote to. Read
+        in pieces: it may be megabytes.
 
         Raises:
             TotalsUnavailable: Redis gave no answer, or somebody wrote meanwhile.
@@ -140,7 +142,10 @@ class TotalsHash:
                 raise TotalsUnavailable("the totals changed while they were read")
             fields.update((name.removeprefix(prefix), value) for name, value in zip(some, values, strict=True))
         header = parse_header(header_text)
-        return None if header is None else (header, header.levels(fields))
+        if header is None:
+            return None
+        levels = header.levels(fields)
+        return (header, levels) if are_whole(levels.minutes, levels.details) else None
 
     async def read_window(self, needed: Touched | None) -> tuple[Purge, list[Row]]:
         """The last purge, and what a window touches of every member on the hash's roster, all at one instant.

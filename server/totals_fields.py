@@ -50,6 +50,13 @@ def by_number(fields: Mapping[bytes, bytes]) -> tuple[dict[int, bytes], dict[int
     return minutes, details
 
 
+def are_whole(minutes: Mapping[int, Field], details: Mapping[int, Field]) -> bool:
+    """Whether all of these have a length that a field of their kind has: not if another program has written one."""
+    return all(len(field) in {MINUTE_LENGTH, LONE_MINUTE_LENGTH} for field in minutes.values()) and all(
+        len(field) % CELL.size == 0 for field in details.values()
+    )
+
+
 def add_to_minute(field: bytearray, within: int, processor: int, amount_cents: int) -> bytearray:
     """Adds a payment of the minute's second `within` to its field; returns that, or a wider one to take its place."""
     is_lone = len(field) == LONE_MINUTE_LENGTH

@@ -15,7 +15,7 @@ from server.processors import HEALTH_EVERY_MS, Health
 from server.redis_client import RedisClient
 from server.redis_scripts import HASH
 from server.redis_totals import LEASE_AGAIN_MS, SharedHealth, TotalsHash
-from server.totals_fields import CELL
+from server.totals_fields import CELL, MINUTE_MS, SECOND_MS, minute_name, second_name
 from tests.fakes import NOON_MS
 from tests.redis_server import RedisServer
 from tests.server.members import ONE, Published
@@ -38,6 +38,17 @@ class TestReadMember:
         assert found[0].default_payments == 200
         assert len(found[1].details) == 200
         assert sum(len(field) for field in found[1].details.values()) == 200 * CELL.size
+
+    @pytest.mark.parametrize("name", [minute_name(NOON_MS // MINUTE_MS), second_name(NOON_MS // SECOND_MS)])
+    async def test_overwritten(self, totals: TotalsHash, pair: list[Published], redis: RedisServer, name: str) -> None:
+        """A field that another program has written can't be gone on from: all is to be written anew."""
+        for member in pair:
+            await self._fill(member)
+        client = Redis.from_url(redis.url)
+        await client.hset(HASH, f"{pair[0].name}|{name}", "x")
+        await client.aclose()
+        assert await totals.read_member(pair[0].name) is None
+        assert await totals.read_member(pair[1].name) is not None
 
     @pytest.mark.parametrize("pieces", [1, 2, 5])
     async def test_changed_meanwhile(
