@@ -28,7 +28,7 @@ WORKDIR /app
 COPY shm/ shm/
 COPY server/ server/
 # For looking into a segment: docker compose run --rm --no-deps --entrypoint python app1 -m tools.ring_view app1
-COPY tools/__init__.py tools/
+COPY tools/__init__.py tools/arguments.py tools/
 COPY tools/ring_view/ tools/ring_view/
 # chmod: the user below must be able to read the files, whatever umask the clone was made under.
 # compileall: Python can't write .pyc files later, in a read-only root. Unchecked, as these sources never change.

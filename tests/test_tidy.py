@@ -74,7 +74,7 @@ SERVER_LAYERS = (
     ("__main__",),
 )
 # In `tools`, the modules that its sub-packages share; they don't import each other.
-TOOLS_SHARED = ("debian", "environment")
+TOOLS_SHARED = ("arguments", "debian", "environment")
 
 # Test files that belong to a whole package, not to a single file.
 TESTS_OF_PACKAGES = {"tests/shm/test_model.py", "tests/shm/test_crash_at_every_store.py"}

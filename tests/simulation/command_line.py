@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from tests.simulation.campaign import SEEDS_ENOUGH, Tally, run_many
 from tests.simulation.mutations import MUTATIONS, describe, mutated
 from tests.simulation.runner import Outcome, run_seed
+from tools.arguments import whole_number
 
 TRACE_LINES = 40  # of a failing seed; --seed prints all
 BAR_WIDTH = 30
@@ -63,18 +64,14 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     )
     which = parser.add_mutually_exclusive_group()
     which.add_argument("--seed", type=int, metavar="N", help="replay one seed and print all that happens")
-    which.add_argument("--seeds", type=_positive, default=SEEDS_ENOUGH, metavar="N", help="how many (%(default)s)")
+    which.add_argument("--seeds", type=whole_number(), default=SEEDS_ENOUGH, metavar="N", help="how many (%(default)s)")
     parser.add_argument("--first", type=int, default=0, metavar="N", help="the first of them (%(default)s)")
     cores = os.cpu_count() or 1
-    parser.add_argument("--jobs", type=_positive, default=cores, metavar="N", help="processes at once (%(default)s)")
+    parser.add_argument(
+        "--jobs", type=whole_number(), default=cores, metavar="N", help="processes at once (%(default)s)"
+    )
     parser.add_argument("--mutation", choices=list(MUTATIONS), metavar="NAME", help="break a rule: it must be noticed")
     return parser.parse_args(arguments)
-
-
-def _positive(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1")
-    return int(text)
 
 
 def _replay(seed: int, mutation: str | None) -> int:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
+from tools.arguments import seconds, whole_number
 from tools.benchmark import drain, saturate, soak, stopping, summary, targets
 from tools.benchmark import scenario as scenarios
 from tools.benchmark.choices import processors_of, scenario_of, targets_of
@@ -31,7 +32,7 @@ EXIT_INTERRUPTED = 130
 RESULTS = targets.ROOT / "bench-results"
 CONNECTIONS = 64
 _SEED_MAX = 1_000_000
-SECONDS_MIN, SECONDS_MAX = 0.1, 86_400.0  # of an option: polling more often would disturb the measurement
+_SECONDS = seconds(0.1, 86_400.0)  # polling more often would disturb the measurement
 PROCESSORS = "http://localhost:8001,http://localhost:8002"
 
 DESCRIPTION = """\
@@ -79,30 +80,30 @@ def parser() -> argparse.ArgumentParser:
 def _add_open_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Add the commands of constant rates."""
     add = _adder(commands.add_parser("saturate", help="a constant rate, accepted and settled"), against=True)
-    add("--rate", type=_at_least_one, default=3000, metavar="N", help="payments per second (%(default)s)")
-    add("--duration-s", type=_at_least_one, default=60, metavar="S", help="duration (%(default)s)")
+    add("--rate", type=whole_number(), default=3000, metavar="N", help="payments per second (%(default)s)")
+    add("--duration-s", type=whole_number(), default=60, metavar="S", help="duration (%(default)s)")
     add("--beyond", action="store_true", help="then twice the rate for a while, and see how it recovers")
     add("--search", action="store_true", help="find the highest sustained rate, beginning with --rate")
     add = _adder(commands.add_parser("drain", help="an outage of both processors, and after"), against=True)
-    add("--rate", type=_at_least_one, default=300, metavar="N", help="payments per second (%(default)s)")
-    add("--calm-s", type=_at_least_one, default=20, metavar="S", help="first phase, for comparison (%(default)s)")
-    add("--outage-s", type=_at_least_one, default=30, metavar="S", help="both processors fail (%(default)s)")
-    add("--drain-s", type=_at_least_one, default=20, metavar="S", help="payments go on after the outage (%(default)s)")
+    add("--rate", type=whole_number(), default=300, metavar="N", help="payments per second (%(default)s)")
+    add("--calm-s", type=whole_number(), default=20, metavar="S", help="first phase, for comparison (%(default)s)")
+    add("--outage-s", type=whole_number(), default=30, metavar="S", help="both processors fail (%(default)s)")
+    add("--drain-s", type=whole_number(), default=20, metavar="S", help="payments go on after the outage (%(default)s)")
     add = _adder(commands.add_parser("summary", help="summaries over many payments"), against=False)
     _add_fill(add)
-    add("--rate", type=_at_least_one, default=300, metavar="N", help="payments per second throughout (%(default)s)")
-    add("--summaries", type=_at_least_one, default=50, metavar="N", help="summaries per second (%(default)s)")
-    add("--duration-s", type=_at_least_one, default=60, metavar="S", help="without, then with summaries (%(default)s)")
+    add("--rate", type=whole_number(), default=300, metavar="N", help="payments per second throughout (%(default)s)")
+    add("--summaries", type=whole_number(), default=50, metavar="N", help="summaries per second (%(default)s)")
+    add("--duration-s", type=whole_number(), default=60, metavar="S", help="without, then with summaries (%(default)s)")
     add = _adder(commands.add_parser("soak", help="an hour, and memory"), against=False)
     _add_fill(add)
-    add("--rate", type=_at_least_one, default=300, metavar="N", help="payments per second (%(default)s)")
-    add("--duration-s", type=_at_least_one, default=3600, metavar="S", help="duration (%(default)s)")
-    add("--sample-s", type=_seconds, default=60.0, metavar="S", help="how often memory is read (%(default)s)")
+    add("--rate", type=whole_number(), default=300, metavar="N", help="payments per second (%(default)s)")
+    add("--duration-s", type=whole_number(), default=3600, metavar="S", help="duration (%(default)s)")
+    add("--sample-s", type=_SECONDS, default=60.0, metavar="S", help="how often memory is read (%(default)s)")
 
 
 def _add_fill(add: Callable[..., argparse.Action]) -> None:
-    add("--fill", type=_at_least_one, default=1_000_000, metavar="N", help="payments settled first (%(default)s)")
-    add("--fill-rate", type=_at_least_one, default=2500, metavar="N", help="their rate per second (%(default)s)")
+    add("--fill", type=whole_number(), default=1_000_000, metavar="N", help="payments settled first (%(default)s)")
+    add("--fill-rate", type=whole_number(), default=2500, metavar="N", help="their rate per second (%(default)s)")
 
 
 def _adder(command: argparse.ArgumentParser, *, against: bool) -> Callable[..., argparse.Action]:
@@ -111,7 +112,7 @@ def _adder(command: argparse.ArgumentParser, *, against: bool) -> Callable[..., 
         _add_against(command)
     _add_options(command)
     command.add_argument(
-        "--connections", type=_at_least_one, default=CONNECTIONS, metavar="N", help="at most (%(default)s)"
+        "--connections", type=whole_number(), default=CONNECTIONS, metavar="N", help="at most (%(default)s)"
     )
     return command.add_argument
 
@@ -129,8 +130,8 @@ def _add_scenario_options(command: argparse.ArgumentParser) -> None:
     add = command.add_argument
     add("--random-amounts", action="store_true", help="a different amount for every payment")
     add("--random-stages", action="store_true", help="random stages")
-    add("--duration-s", type=_at_least_one, metavar="S", help="a shorter or longer load, stages in proportion")
-    add("--users", type=_at_least_one, metavar="N", help="users at the end, for trials")
+    add("--duration-s", type=whole_number(), metavar="S", help="a shorter or longer load, stages in proportion")
+    add("--users", type=whole_number(), metavar="N", help="users at the end, for trials")
 
 
 def _add_options(command: argparse.ArgumentParser) -> None:
@@ -140,32 +141,16 @@ def _add_options(command: argparse.ArgumentParser) -> None:
         "--processors", metavar="URL,URL", default=PROCESSORS, help="default, fallback (localhost:8001, localhost:8002)"
     )
     add("--token", default=TOKEN, help="the processors' admin token")
-    add("--repeat", type=_at_least_one, default=1, metavar="N", help="run N times, and show medians")
+    add("--repeat", type=whole_number(), default=1, metavar="N", help="run N times, and show medians")
     add("--seed", type=int, metavar="N", help="repeats the amounts, stages and windows of an earlier run")
     add(
         "--settle-s",
-        type=_seconds,
+        type=_SECONDS,
         default=SETTLE_S,
         metavar="S",
         help="longest wait for what is not settled at the end",
     )
     add("--json", type=Path, metavar="PATH", help="where the result is written (bench-results/COMMAND-TIME.json)")
-
-
-def _at_least_one(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1")
-    return int(text)
-
-
-def _seconds(text: str) -> float:
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = 0.0
-    if not SECONDS_MIN <= seconds <= SECONDS_MAX:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds from {SECONDS_MIN} to {SECONDS_MAX:.0f}")
-    return seconds
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -5,6 +5,8 @@ from __future__ import annotations  # an older Python must get as far as the mes
 import argparse
 from typing import TYPE_CHECKING, NamedTuple
 
+from tools.arguments import seconds
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -81,7 +83,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar=("DEFAULT", "FALLBACK"),
         help="of the simulated processors (default 8001 8002)",
     )
-    parser.add_argument("--seconds", type=_seconds, help="stop by itself after so long")
+    parser.add_argument("--seconds", type=seconds(0, SECONDS_MAX), help="stop by itself after so long")
     return parser
 
 
@@ -89,13 +91,3 @@ def _port(text: str) -> int:
     if not text.isdecimal() or not 0 < int(text) <= PORT_MAX:
         raise argparse.ArgumentTypeError(f"{text!r} is not a port from 1 to {PORT_MAX}")
     return int(text)
-
-
-def _seconds(text: str) -> float:
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = 0.0
-    if not 0 < seconds <= SECONDS_MAX:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds up to {SECONDS_MAX:.0f}")
-    return seconds

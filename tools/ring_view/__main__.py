@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from uuid import UUID
 
 from shm import INSTANCE_PATTERN, Segment, SegmentError, instances_present
+from tools.arguments import seconds, whole_number
 from tools.ring_view.as_json import to_json
 from tools.ring_view.listing import list_segments
 from tools.ring_view.locks import read_locks
@@ -62,8 +63,12 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     which = parser.add_mutually_exclusive_group()
     which.add_argument("--state", action="append", choices=STATES, help="list these payments; may be repeated")
     which.add_argument("--id", type=_uuid, metavar="UUID", help="find one payment")
-    parser.add_argument("--limit", type=_limit, default=LIMIT_DEFAULT, metavar="N", help="payments listed (default 20)")
-    parser.add_argument("--watch", type=_seconds, metavar="SECONDS", help="repeat every SECONDS until Ctrl-C")
+    parser.add_argument(
+        "--limit", type=whole_number(LIMIT_MAX), default=LIMIT_DEFAULT, metavar="N", help="payments listed (default 20)"
+    )
+    parser.add_argument(
+        "--watch", type=seconds(WATCH_S_MIN, WATCH_S_MAX), metavar="SECONDS", help="repeat every SECONDS until Ctrl-C"
+    )
     parsed = parser.parse_args(arguments)
     if parsed.instance is None and (parsed.state or parsed.id):
         parser.error("--state and --id need an instance")
@@ -83,22 +88,6 @@ def _uuid(text: str) -> UUID:
         return UUID(text)
     except ValueError:
         raise argparse.ArgumentTypeError(f"{text!r} is not a UUID") from None
-
-
-def _limit(text: str) -> int:
-    if not text.isdecimal() or not 1 <= int(text) <= LIMIT_MAX:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1 to {LIMIT_MAX:,}")
-    return int(text)
-
-
-def _seconds(text: str) -> float:
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = 0.0
-    if not WATCH_S_MIN <= seconds <= WATCH_S_MAX:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds from {WATCH_S_MIN} to {WATCH_S_MAX:.0f}")
-    return seconds
 
 
 def look(options: argparse.Namespace) -> View:

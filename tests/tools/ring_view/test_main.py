@@ -5,10 +5,12 @@ import json
 import signal
 import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
 from shm import Segment
+from tests import tidy
 from tests.tools.ring_view.segments import Filled, payment_id, unique_instance
 from tools.ring_view import __main__ as program
 from tools.ring_view.__main__ import (
@@ -22,6 +24,7 @@ from tools.ring_view.__main__ import (
 )
 from tools.ring_view.text import IN_DOCKER
 
+ROOT = Path(__file__).resolve().parents[3]
 Output = pytest.CaptureFixture[str]
 
 
@@ -216,3 +219,21 @@ class TestStart:
 
         monkeypatch.setattr(program, "main", interrupted)
         assert start() == EXIT_INTERRUPTED
+
+
+class TestImage:
+    """The gateway's image, where `python -m tools.ring_view` looks into a segment."""
+
+    def test_has_what_is_imported_from_other_tools(self) -> None:
+        """It holds this package, and of the rest of tools/ only the files that are named."""
+        sources = [
+            tidy.Source(path.relative_to(ROOT).as_posix(), path.read_text(encoding="utf-8"))
+            for path in (ROOT / "tools" / "ring_view").glob("*.py")
+        ]
+        modules = {item.module for source in sources for item in tidy.imports_of(source)}
+        needed = {module for module in modules if module.startswith("tools.") and "ring_view" not in module}
+        copied = (ROOT / "Dockerfile").read_text(encoding="utf-8").split()
+        let_in = (ROOT / ".dockerignore").read_text(encoding="utf-8").split()
+        for path in (f"{module.replace('.', '/')}.py" for module in needed):
+            assert path in copied
+            assert f"!{path}" in let_in
