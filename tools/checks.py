@@ -61,7 +61,7 @@ class Choice(NamedTuple):
 
 
 def read_command_line(arguments: Sequence[str]) -> Choice:
-    """Read the command line; on `--help` or a mistake the process ends here."""
+    """Reads the command line; on `--help` or a mistake the process ends here."""
     parser = argparse.ArgumentParser(
         prog="tools/test",
         description="Run format, lint, types and tests, with branch coverage if not --fast. Makes .venv if needed. "
@@ -85,7 +85,7 @@ def read_command_line(arguments: Sequence[str]) -> Choice:
 
 
 def _split(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Split a command line at its first `--`."""
+    """Splits a command line at its first `--`."""
     words = list(arguments)
     if "--" not in words:
         return words, []
@@ -94,7 +94,7 @@ def _split(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
 
 
 def steps_of(choice: Choice, python: str) -> list[Step]:
-    """List the steps in order: the quick ones first.
+    """Lists the steps in order: the quick ones first.
 
     Args:
         choice: what the command line asks for.
@@ -113,7 +113,7 @@ def steps_of(choice: Choice, python: str) -> list[Step]:
 
 
 def require_programs(choice: Choice) -> None:
-    """Make sure that the programs exist which the tests start.
+    """Makes sure that the programs exist which the tests start.
 
     Raises:
         SetupError: one is missing and can't be installed here.
@@ -129,7 +129,7 @@ def require_programs(choice: Choice) -> None:
 
 
 def _succeeds(*command: str | Path) -> bool:
-    """Tell whether a command ends in time and with exit status 0."""
+    """Whether a command ends in time and with exit status 0."""
     try:
         return subprocess.run(command, check=False, capture_output=True, timeout=ASK_TIMEOUT_S).returncode == 0
     except subprocess.TimeoutExpired:
@@ -137,7 +137,7 @@ def _succeeds(*command: str | Path) -> bool:
 
 
 def run_command(command: Sequence[str]) -> int:
-    """Run one command in the project's folder to its end; if this process is interrupted, so is the command."""
+    """Runs one command in the project's folder to its end; if this process is interrupted, so is the command."""
     with subprocess.Popen(command, cwd=ROOT) as process:
         try:
             return process.wait()
@@ -151,7 +151,7 @@ def run_command(command: Sequence[str]) -> int:
 
 
 def _await_end(process: subprocess.Popen[bytes]) -> None:
-    """Give an interrupted command time to stop what it started, then kill it."""
+    """Gives an interrupted command time to stop what it started, then kills it."""
     try:
         process.wait(timeout=STOP_WAIT_S)
     except subprocess.TimeoutExpired:
@@ -164,7 +164,7 @@ def run_steps(
     run: Callable[[Sequence[str]], int] = run_command,
     clock: Callable[[], float] = time.monotonic,
 ) -> list[Outcome]:
-    """Run all steps, saying which and how long each took."""
+    """Runs all steps, saying which and how long each took."""
     outcomes = []
     for step in steps:
         say(f"== {step.name}: {shlex.join(step.command[1:])}")
@@ -176,18 +176,18 @@ def run_steps(
 
 
 def verdict(outcome: Outcome) -> str:
-    """Return a line on the result of a step."""
+    """A line on the result of a step."""
     word = "ok" if outcome.status == 0 else f"FAILED (exit status {outcome.status})"
     return f"{outcome.name}: {word}, {outcome.took_s:.1f} s"
 
 
 def _terminate(_signal: int, _frame: FrameType | None) -> NoReturn:
-    """Turn SIGTERM into an orderly end."""
+    """Turns SIGTERM into an orderly end."""
     sys.exit(EXIT_TERMINATED)
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run what the command line asks for.
+    """Runs what the command line asks for.
 
     Returns:
         Exit status: 0 if every step passed, 1 if one failed or couldn't begin, 2 for a wrong command line.

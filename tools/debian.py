@@ -40,7 +40,7 @@ class SetupError(Exception):
 
 
 def run_command(command: Sequence[str]) -> subprocess.CompletedProcess[str]:
-    """Run a command to its end, without input, keeping its output (both streams as one).
+    """Runs a command to its end, without input, keeping its output (both streams as one).
 
     Raises:
         SetupError: it took longer than `APT_TIMEOUT_S`.
@@ -78,30 +78,30 @@ class Machine:
 
 
 def this_machine() -> Machine:
-    """Describe the machine this process runs on."""
+    """Describes the machine this process runs on."""
     return Machine(is_root=os.geteuid() == 0)
 
 
 def say(sentence: str) -> None:
-    """Tell the user what is being done; on stderr, because a program may read the tool's own output."""
+    """Tells the user what is being done; on stderr, because a program may read the tool's own output."""
     print(sentence, file=sys.stderr, flush=True)
 
 
 def last_lines(output: str) -> str:
-    """Return the end of a command's output, indented, for an error message."""
+    """The end of a command's output, indented, for an error message."""
     lines = [line for line in output.splitlines() if line.strip()]
     return "\n".join(f"  {line}" for line in lines[-OUTPUT_LINES_SHOWN:])
 
 
 def find_program(command: str, machine: Machine | None = None) -> Path | None:
-    """Return where a program is, looking in the administrator's folders too; None if it is nowhere."""
+    """Where a program is, looking in the administrator's folders too; None if it is nowhere."""
     which = (machine or this_machine()).which
     found = which(command) or which(command, path=ADMIN_FOLDERS)
     return Path(found) if found else None
 
 
 def require_debian_package(command: str, package: str, machine: Machine | None = None) -> Path:
-    """Return the path of a program, installing its Debian package if it is missing.
+    """Returns the path of a program, installing its Debian package if it is missing.
 
     Raises:
         SetupError: it is missing and can't be installed here; the message says what to do.
@@ -119,7 +119,7 @@ def require_debian_package(command: str, package: str, machine: Machine | None =
 
 
 def install_packages(packages: Sequence[str], why: str, machine: Machine) -> None:
-    """Install Debian packages; none of their services starts, now or at the next boot.
+    """Installs Debian packages; none of their services starts, now or at the next boot.
 
     Args:
         packages: names known to apt.
@@ -144,7 +144,7 @@ def install_packages(packages: Sequence[str], why: str, machine: Machine) -> Non
 
 
 def _apt_install(packages: Sequence[str], why: str, machine: Machine) -> None:
-    """Install; if that fails, update and try once more: a fresh machine has no package lists, an old one stale ones."""
+    """Installs; if that fails, updates and tries again: a fresh machine has no package lists, an old one stale ones."""
     apt = ["env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "-q", "-o", f"DPkg::Lock::Timeout={APT_LOCK_WAIT_S}"]
     install = [*apt, "install", "-y", "--no-install-recommends", *packages]
     if machine.run(install).returncode == 0:
@@ -157,7 +157,7 @@ def _apt_install(packages: Sequence[str], why: str, machine: Machine) -> None:
 
 
 def _disable_service(package: str, machine: Machine) -> None:
-    """Keep the service named like its package from starting at the next boot; most packages have none."""
+    """Keeps the service named like its package from starting at the next boot; most packages have none."""
     for command in (["systemctl", "disable", package], ["update-rc.d", package, "disable"]):
         if machine.which(command[0], path=f"{ADMIN_FOLDERS}:/usr/bin:/bin") is not None:
             machine.run(command)  # fails when there is no such service: nothing to disable
@@ -166,7 +166,7 @@ def _disable_service(package: str, machine: Machine) -> None:
 
 @contextlib.contextmanager
 def services_forbidden(machine: Machine) -> Iterator[None]:
-    """Forbid every start of a service by `policy-rc.d` inside the block, then restore what was there.
+    """Forbids every start of a service by `policy-rc.d` inside the block, then restores what was there.
 
     One process of ours at a time: the lock is on the policy's folder, so that no file is left for it.
     """
@@ -192,7 +192,7 @@ def services_forbidden(machine: Machine) -> Iterator[None]:
 
 
 def _restore_policy(policy: Path, kept: Path) -> None:
-    """Remove our policy and restore the one that was kept."""
+    """Removes our policy and restores the one that was kept."""
     if policy.is_file() and policy.read_bytes() == POLICY_TEXT.encode("ascii"):
         policy.unlink()
     if kept.is_symlink() or kept.exists():
@@ -200,5 +200,5 @@ def _restore_policy(policy: Path, kept: Path) -> None:
 
 
 def _forbids_already(machine: Machine) -> bool:
-    """Tell whether the policy in place forbids starts anyway, as in most container images."""
+    """Whether the policy in place forbids starts anyway, as in most container images."""
     return machine.policy.exists() and machine.run([str(machine.policy), "any", "start"]).returncode == POLICY_DENIED

@@ -66,7 +66,7 @@ class Environment:
         self.unfinished = root / ".venv.unfinished"
 
     def ensure(self, *, dev: bool) -> Path:
-        """Make or update the environment if it isn't what the lock files say.
+        """Makes or updates the environment if it isn't what the lock files say.
 
         Args:
             dev: with the tools for tests, lint and types; an environment that has them also serves those without.
@@ -91,13 +91,13 @@ class Environment:
         return self.python
 
     def _wanted(self, *, dev: bool) -> list[str]:
-        """Say what the stamp must contain: one line for the Python and one per lock file."""
+        """What the stamp must contain: one line for the Python and one per lock file."""
         names = [LOCK_RUNTIME, LOCK_DEV] if dev else [LOCK_RUNTIME]
         digests = {name: hashlib.sha256((self.root / name).read_bytes()).hexdigest() for name in names}
         return [f"python {os.path.realpath(self.python)}", *(f"{name} {digests[name]}" for name in names)]
 
     def _is_current(self, *, dev: bool) -> bool:
-        """Tell whether the environment is complete and holds what is wanted."""
+        """Whether the environment is complete and holds what is wanted."""
         if self.unfinished.exists() or not self.python.exists():
             return False
         try:
@@ -107,7 +107,7 @@ class Environment:
         return set(self._wanted(dev=dev)) <= set(stamped)
 
     def _is_usable(self) -> bool:
-        """Tell whether packages can be installed into what is there: its Python starts, has that prefix, and a pip."""
+        """Whether packages can be installed into what is there: its Python starts, has that prefix, and a pip."""
         if self.unfinished.exists() or not self.python.exists():
             return False
         question = "import sys, pip; print(sys.prefix)"
@@ -125,7 +125,7 @@ class Environment:
 
     @contextlib.contextmanager
     def _lock(self) -> Iterator[int]:
-        """Hold the project folder's lock, with a message if it must be waited for; yields its descriptor."""
+        """Holds the project folder's lock, with a message if it must be waited for; yields its descriptor."""
         folder = os.open(self.root, os.O_RDONLY | os.O_DIRECTORY)
         try:
             try:
@@ -138,7 +138,7 @@ class Environment:
             os.close(folder)
 
     def _set_up(self, lock: int, *, dev: bool) -> None:
-        """Install what the lock file says, into a new environment unless the one there is usable."""
+        """Installs what the lock file says, into a new environment unless the one there is usable."""
         usable = self._is_usable()
         try:
             self.unfinished.touch()
@@ -160,7 +160,7 @@ class Environment:
         self.unfinished.unlink()
 
     def _require_venv(self) -> None:
-        """Make sure that the base Python can make environments: Debian has that part in a package of its own."""
+        """Makes sure that the base Python can make environments: Debian has that part in a package of its own."""
         importlib.invalidate_caches()
         if all(importlib.util.find_spec(name) is not None for name in ("venv", "ensurepip")):
             return
@@ -168,7 +168,7 @@ class Environment:
         install_packages([package], "this Python can't make environments (venv or ensurepip is missing)", self.machine)
 
     def _step(self, command: Sequence[str], lock: int, what: str) -> None:
-        """Run one step of the set-up, which inherits the lock; the error for a failure has the end of its output."""
+        """Runs one step of the set-up, which inherits the lock; the error for a failure has the end of its output."""
         try:
             result = subprocess.run(
                 command,
@@ -189,7 +189,7 @@ class Environment:
 
 
 def this_environment() -> Environment:
-    """Describe this project's environment.
+    """Describes this project's environment.
 
     Raises:
         SetupError: this Python is too old.
@@ -202,7 +202,7 @@ def this_environment() -> Environment:
 
 
 def ensure(*, dev: bool) -> Path:
-    """Make or update this project's `.venv` if needed and return its Python.
+    """Makes or updates this project's `.venv` if needed and returns its Python.
 
     Raises:
         SetupError: it can't be made here; the message says what is missing.
@@ -211,7 +211,7 @@ def ensure(*, dev: bool) -> Path:
 
 
 def reexec(*, dev: bool) -> None:
-    """Go on in `.venv`: return if this process runs in it, else start the same command line there and never return.
+    """Goes on in `.venv`: returns if this process runs in it, else starts the same command line there in its place.
 
     If `.venv` can't be made, the process ends with a message and exit status 1. Ctrl-C raises KeyboardInterrupt only
     while `.venv` is being made, so that no installer is left behind. While the other Python starts, Ctrl-C is held back
@@ -238,12 +238,12 @@ def reexec(*, dev: bool) -> None:
 
 
 def _open_closed_outputs() -> None:
-    """Open closed outputs (`>&-`) to the null device: Python has none then, and writing is an AttributeError."""
+    """Opens closed outputs (`>&-`) to the null device: Python has none then, and writing is an AttributeError."""
     sys.stdout = sys.stdout or Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 - open to the end
     sys.stderr = sys.stderr or Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115
 
 
 def _go_on_in(python: Path) -> NoReturn:
-    """Replace this process by the same command line under another Python; Ctrl-C is held back until `reexec` there."""
+    """Replaces this process by the same command line under another Python; Ctrl-C is held back until `reexec` there."""
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     os.execv(python, [str(python), *sys.orig_argv[1:]])

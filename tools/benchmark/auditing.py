@@ -9,12 +9,12 @@ AUDIT_EVERY_S = 10.0  # as in the contest's final
 
 
 def audit(gateway: Gateway, processors: Processors, now_ms: int) -> Summaries:
-    """Compare the window that the contest's final asks for; None for a side that does not answer."""
+    """Compares the window that the contest's final asks for; None for a side that does not answer."""
     return compare(gateway, processors, Window("recent", now_ms - RECENT_START_MS, now_ms - CLOSED_MS), now_ms)
 
 
 def compare(gateway: Gateway, processors: Processors, window: Window, now_ms: int) -> Summaries:
-    """Ask both sides for one window, which must have both its ends."""
+    """Asks both sides for one window, which must have both its ends."""
     sides: list[Totals | None] = []
     for processor in processors:
         try:

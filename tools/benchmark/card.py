@@ -46,7 +46,7 @@ class Card(Outcome):
         return per_payment_us(self.used.cpu_ns, self.answered.accepted)
 
     def faults(self) -> list[str]:
-        """Return a message for everything that must not happen in any run; none for a good one."""
+        """A message for everything that must not happen in any run; none for a good one."""
         answered, wrong = self.answered, []
         if answered.refused or answered.unanswered:
             wrong.append(f"{answered.refused:,} payments refused, {answered.unanswered:,} not answered.")
@@ -58,7 +58,7 @@ class Card(Outcome):
         return wrong + settlement_faults(self.settled.quiet_s, self.settled.findings)
 
     def figures(self) -> dict[str, float | None]:
-        """Return the figures that are worth a median."""
+        """The figures that are worth a median."""
         score = self.score
         of_oracle = self.oracle.share_of(score.profit_cents) if self.oracle and score else None
         return {

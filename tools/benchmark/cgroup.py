@@ -42,7 +42,7 @@ class Usage(Reading):
 
 
 def used(start: Reading, end: Reading) -> Usage | None:
-    """Return what was used in between, or None if the counters began anew (the container was restarted)."""
+    """What was used in between, or None if the counters began anew (the container was restarted)."""
     if end.cpu_ns < start.cpu_ns or end.periods < start.periods:
         return None
     return Usage(
@@ -58,7 +58,7 @@ def used(start: Reading, end: Reading) -> Usage | None:
 
 
 def paths_of(proc_cgroup: str) -> dict[str, str]:
-    """Read /proc/PID/cgroup: controller to the cgroup's path, from the root of its tree; "" is version 2's tree."""
+    """Reads /proc/PID/cgroup: controller to the cgroup's path, from the root of its tree; "" is version 2's tree."""
     paths: dict[str, str] = {}
     for line in proc_cgroup.splitlines():
         _, controllers, path = line.split(":", 2)
@@ -68,7 +68,7 @@ def paths_of(proc_cgroup: str) -> dict[str, str]:
 
 
 def read(proc_cgroup: str, read_text: ReadText, root: str = ROOT) -> Reading:
-    """Return the reading of the cgroup that a process with this /proc/PID/cgroup is in; raises OSError, ValueError."""
+    """Returns the reading of the cgroup that a process with this /proc/PID/cgroup is in; raises OSError, ValueError."""
     paths = paths_of(proc_cgroup)
     if "cpuacct" in paths:
         return _read_v1(paths, read_text, root)
@@ -127,12 +127,12 @@ def _read_v2(folder: str, read_text: ReadText) -> Reading:
 
 
 def _kernel_bytes(memory: dict[str, int]) -> int:
-    """Return the kernel's own memory in a cgroup of version 2; before Linux 5.18 there is no sum of its parts."""
+    """The kernel's own memory in a cgroup of version 2; before Linux 5.18 there is no sum of its parts."""
     if "kernel" in memory:
         return memory["kernel"]
     return sum(memory.get(part, 0) for part in ("kernel_stack", "pagetables", "percpu", "slab"))
 
 
 def _pairs(text: str) -> dict[str, int]:
-    """Read lines of `name number`."""
+    """Reads lines of `name number`."""
     return {name: int(number) for name, number in (line.split() for line in text.splitlines() if line)}

@@ -23,7 +23,7 @@ _READ_BYTES = 65_536
 def started(
     command: Sequence[str], *, stdout: int, stderr: int, stdin: int = subprocess.DEVNULL, folder: Path | None = None
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """Start a command, and make sure that it has ended when the block is left."""
+    """Starts a command, and makes sure that it has ended when the block is left."""
     process = subprocess.Popen(
         command, stdin=stdin, stdout=stdout, stderr=stderr, cwd=folder, start_new_session=True, bufsize=0
     )
@@ -40,7 +40,7 @@ def started(
 
 
 def lines(stream: IO[bytes], tick_s: float) -> Iterator[str]:
-    """Yield whole lines as they come, and an empty one for each tick without a line, until the stream ends."""
+    """Yields whole lines as they come, and an empty one for each tick without a line, until the stream ends."""
     rest = b""
     with selectors.DefaultSelector() as selector:
         selector.register(stream, selectors.EVENT_READ)
@@ -59,7 +59,7 @@ def lines(stream: IO[bytes], tick_s: float) -> Iterator[str]:
 
 
 def status(process: subprocess.Popen[bytes], name: str) -> int:
-    """Return the exit status of a process that has closed its output; raises GeneratorError if it stays."""
+    """Returns the exit status of a process that has closed its output; raises GeneratorError if it stays."""
     try:
         return process.wait(timeout=STOP_S)
     except subprocess.TimeoutExpired as error:

@@ -16,7 +16,7 @@ BARE = {"floor", "hop"}  # what a gateway is compared with; they settle nothing
 
 
 def scenario_of(options: argparse.Namespace, seed: int) -> Scenario:
-    """Return the scenario the options ask for; raises ScenarioError."""
+    """Returns the scenario the options ask for; raises ScenarioError."""
     name = getattr(options, "scenario", options.command)
     scenario = scenarios.resized(scenarios.read(name), duration_s=options.duration_s, users_end=options.users)
     if options.random_stages:
@@ -27,7 +27,7 @@ def scenario_of(options: argparse.Namespace, seed: int) -> Scenario:
 
 
 def processors_of(options: argparse.Namespace) -> Processors:
-    """Return both processors; raises OptionError unless two addresses are given."""
+    """Returns both processors; raises OptionError unless two addresses are given."""
     urls = options.processors.split(",")
     if len(urls) != len(SIDES):
         raise OptionError("--processors takes two addresses with a comma between: default, fallback.")
@@ -38,7 +38,7 @@ def processors_of(options: argparse.Namespace) -> Processors:
 
 
 def targets_of(options: argparse.Namespace, rules: Rules) -> list[Target]:
-    """Return the targets, in the order of measuring; raises BenchError.
+    """Returns the targets, in the order of measuring; raises BenchError.
 
     A gateway that runs already, or whose address was given, is measured as it is, with floor or hop beside it on a port
     of its own. With `--against` and nothing running, each target is started for its run and stopped after it. Floor and
@@ -63,6 +63,6 @@ def targets_of(options: argparse.Namespace, rules: Rules) -> list[Target]:
 
 
 def _bare(name: str, port: int | None) -> Target:
-    """Return the floor or the hop, at a port that is free if none is given."""
+    """The floor or the hop, at a port that is free if none is given."""
     make = targets.floor if name == "floor" else targets.hop
     return make(port or free_port())

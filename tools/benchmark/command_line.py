@@ -57,7 +57,7 @@ it can't be run or its output can't be written. Missed goals are reported but do
 
 
 def parser() -> argparse.ArgumentParser:
-    """Return the parser of all commands."""
+    """The parser of all commands."""
     top = argparse.ArgumentParser(
         prog="bench", description=DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -78,7 +78,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def _add_open_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    """Add the commands of constant rates."""
+    """Adds the commands of constant rates."""
     add = _adder(commands.add_parser("saturate", help="a constant rate, accepted and settled"), against=True)
     add("--rate", type=whole_number(), default=3000, metavar="N", help="payments per second (%(default)s)")
     add("--duration-s", type=whole_number(), default=60, metavar="S", help="duration (%(default)s)")
@@ -107,7 +107,7 @@ def _add_fill(add: Callable[..., argparse.Action]) -> None:
 
 
 def _adder(command: argparse.ArgumentParser, *, against: bool) -> Callable[..., argparse.Action]:
-    """Add the options that all commands have, and return the method that adds more."""
+    """Adds the options that all commands have, and returns the method that adds more."""
     if against:
         _add_against(command)
     _add_options(command)
@@ -154,7 +154,7 @@ def _add_options(command: argparse.ArgumentParser) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Carry out a command line and return the exit status."""
+    """Carries out a command line and returns the exit status."""
     options = parser().parse_args(arguments)
     stopping.listen()
     try:
@@ -169,7 +169,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _to_its_end(options: argparse.Namespace, screen: Screen) -> int:
-    """Carry out the command; an error becomes a message. Raises UnreadError, UnwrittenError."""
+    """Carries out the command; an error becomes a message. Raises UnreadError, UnwrittenError."""
     try:
         return _bench(options, screen)
     except BenchError as error:
@@ -207,7 +207,7 @@ def _result(outcome: Outcome, lines: Iterable[str]) -> Result:
 
 
 def _open_measure(options: argparse.Namespace, seed: int, screen: Screen) -> Callable[[Target], Result]:
-    """Return the function that measures a target once at a constant rate."""
+    """The function that measures a target once at a constant rate."""
     processors = processors_of(options)
 
     def measure(target: Target) -> Result:
@@ -219,7 +219,7 @@ def _open_measure(options: argparse.Namespace, seed: int, screen: Screen) -> Cal
 
 
 def open_sheet(options: argparse.Namespace, setup: Setup, screen: Screen) -> Sheet:
-    """Carry out one of the commands of constant rates."""
+    """Carries out one of the commands of constant rates."""
     match options.command:
         case "saturate":
             run = saturate.search if options.search else saturate.measure

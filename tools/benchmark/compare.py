@@ -12,7 +12,7 @@ In a single run, the time of something that never came is infinite.
 
 
 def medians(by_run: Sequence[Figures]) -> dict[str, float | None]:
-    """Return the median of every figure over the runs that have it; all runs are of one target.
+    """The median of every figure over the runs that have it; all runs are of one target.
 
     What never came counts as longer than anything. If that is the median, it is None, as JSON has no infinity.
     """
@@ -23,7 +23,7 @@ def medians(by_run: Sequence[Figures]) -> dict[str, float | None]:
 
 
 def ratios(ours: Figures, theirs: Figures) -> dict[str, float]:
-    """Return ours / theirs for each figure that both have, above zero."""
+    """Ours / theirs for each figure that both have, above zero."""
     return {
         name: value / other
         for name, value in ours.items()

@@ -38,7 +38,7 @@ class Container:
 
 
 def parse(inspected: Any) -> list[Container]:
-    """Read what `docker inspect` prints; containers that don't run are left out."""
+    """Reads what `docker inspect` prints; containers that don't run are left out."""
     containers = []
     for each in inspected:
         labels = each["Config"].get("Labels") or {}
@@ -57,7 +57,7 @@ def parse(inspected: Any) -> list[Container]:
 
 
 def beside_port(containers: list[Container], port: int) -> list[Container]:
-    """Return the containers of the compose project that publishes this port, or the single container that does."""
+    """The containers of the compose project that publishes this port, or the single container that does."""
     for container in containers:
         if port in container.ports:
             whole = [each for each in containers if each.project == container.project]
@@ -66,12 +66,12 @@ def beside_port(containers: list[Container], port: int) -> list[Container]:
 
 
 def address_of(containers: list[Container], port: int) -> tuple[str, int] | None:
-    """Return the own address of the container that publishes this port; None if there is none, or it can't be known."""
+    """The own address of the container that publishes this port; None if there is none, or it can't be known."""
     return next((each.direct[port] for each in containers if port in each.direct), None)
 
 
 def running() -> list[Container]:
-    """Return all running containers; none if there is no docker here. Raises DockerError if docker does not answer."""
+    """All running containers; none if there is no docker here. Raises DockerError if docker does not answer."""
     if shutil.which("docker") is None:
         return []
     ids = _run(["docker", "ps", "--quiet", "--no-trunc"], ASK_TIMEOUT_S).split()
@@ -85,7 +85,7 @@ def running() -> list[Container]:
 
 
 def limits_of(config: Any, service: str) -> tuple[str, str]:
-    """Read (cpus, memory) of a service's limits out of `docker compose config`; raises DockerError if it has none."""
+    """Reads (cpus, memory) of a service's limits out of `docker compose config`; raises DockerError if it has none."""
     try:
         limits = config["services"][service]["deploy"]["resources"]["limits"]
         return str(limits["cpus"]), str(limits["memory"])
@@ -108,11 +108,11 @@ class ComposeProject:
         self._variables = [f"{name}={value}" for name, value in (variables or {}).items()]
 
     def start(self) -> None:
-        """Build what is missing and start all services; raises DockerError."""
+        """Builds what is missing and starts all services; raises DockerError."""
         self._compose("up", "--detach", "--build", "--quiet-pull")
 
     def stop(self) -> None:
-        """Stop and remove the containers, and the volumes unless they are to stay; raises DockerError.
+        """Stops and removes the containers, and the volumes unless they are to stay; raises DockerError.
 
         In a session of its own: a Ctrl-C would reach docker too, which would then leave them running.
         """
@@ -120,7 +120,7 @@ class ComposeProject:
         _run(self._command(*words), STOP_TIMEOUT_S, own_session=True)
 
     def limits(self, service: str) -> tuple[str, str]:
-        """Return (cpus, memory) that this file allows a service; raises DockerError."""
+        """Returns (cpus, memory) that this file allows a service; raises DockerError."""
         return limits_of(json.loads(self._compose("config", "--format", "json")), service)
 
     def _compose(self, *words: str) -> str:
@@ -131,7 +131,7 @@ class ComposeProject:
 
 
 def _run(command: list[str], timeout_s: float, *, own_session: bool = False) -> str:
-    """Run a command and return what it prints; raises DockerError with the end of its output."""
+    """Runs a command and returns what it prints; raises DockerError with the end of its output."""
     done = _end_of(command, timeout_s, own_session=own_session)
     if done.returncode:
         raise DockerError(f"`{_said(command)} …` failed: {done.stderr.strip()[-LAST_WORDS:]}")
@@ -143,7 +143,7 @@ def _said(command: list[str]) -> str:
 
 
 def _end_of(command: list[str], timeout_s: float, *, own_session: bool = False) -> subprocess.CompletedProcess[str]:
-    """Run a command to its end, whatever its status; raises DockerError if it is missing or does not end."""
+    """Runs a command to its end, whatever its status; raises DockerError if it is missing or does not end."""
     try:
         return subprocess.run(
             command, check=False, capture_output=True, text=True, timeout=timeout_s, start_new_session=own_session

@@ -8,7 +8,7 @@ from tools.benchmark.errors import ScenarioError
 
 
 def build(kind: Any, value: object, where: str) -> Any:
-    """Build `kind` (a dataclass, a tuple of them, int, bool, str or Literal) from a JSON value found at `where`."""
+    """Builds `kind` (a dataclass, a tuple of them, int, bool, str or Literal) from a JSON value found at `where`."""
     if isinstance(kind, type) and dataclasses.is_dataclass(kind):
         if not isinstance(value, dict):
             refuse(where, "an object")
@@ -33,11 +33,11 @@ def build(kind: Any, value: object, where: str) -> Any:
 
 
 def refuse(where: str, must_be: str) -> typing.NoReturn:
-    """Raise ScenarioError: the member found at `where` must be something else."""
+    """Raises ScenarioError: the member found at `where` must be something else."""
     raise ScenarioError(f"{where} must be {must_be}.")
 
 
 def between(where: str, value: int, least: int, most: int) -> None:
-    """Raise ScenarioError unless the value is between the two, ends included."""
+    """Raises ScenarioError unless the value is between the two, ends included."""
     if not least <= value <= most:
         refuse(where, f"between {least} and {most}, not {value}")

@@ -36,7 +36,7 @@ class Ask:
 
 
 def phases_of(ask: Ask) -> list[Phase]:
-    """Return the load's phases."""
+    """The load's phases."""
     spans = (("calm", ask.calm_s), ("outage", ask.outage_s), ("drain", ask.drain_s))
     phases = [Phase(name, seconds * _MS_PER_S, ask.rate_per_s) for name, seconds in spans]
     return [Phase("warm-up", WARM_UP_MS, ask.rate_per_s), *phases]
@@ -45,7 +45,7 @@ def phases_of(ask: Ask) -> list[Phase]:
 def gone_at_ns(
     stored: tuple[Sequence[str], Sequence[str]], early: Collection[str], polls: Sequence[Poll]
 ) -> int | None:
-    """Return when the last early payment was seen to be stored; None if not all were stored by the last poll.
+    """When the last early payment was seen to be stored; None if not all were stored by the last poll.
 
     Args:
         stored: ids at each processor, in the order of storing.
@@ -62,7 +62,7 @@ def gone_at_ns(
 
 
 def caught_up_at_ns(observed: Observed, recovered_ns: int, rate_per_s: int) -> int | None:
-    """Return when no more payments waited than usual, by counts alone: for processors that list no rows."""
+    """When no more payments waited than usual, by counts alone: for processors that list no rows."""
     accepted, intervals = 0, iter(observed.tally.intervals)
     interval = next(intervals, None)
     last_ns = recovered_ns
@@ -85,7 +85,7 @@ class _Outage:
         self.recovered_ns = 0
 
     def on_phase(self, name: str) -> None:
-        """Make the processors fail when the outage begins, and calm when the drain does."""
+        """Makes the processors fail when the outage begins, and calm when the drain does."""
         if name == "outage":
             behave(self._processors, FAILING)
         elif name == "drain":
@@ -94,7 +94,7 @@ class _Outage:
 
 
 def measure(setup: Setup, ask: Ask, screen: Screen) -> Sheet:
-    """Run it once; raises BenchError if the load could not be run."""
+    """Runs it once; raises BenchError if the load could not be run."""
     outage = _Outage(setup.processors)
     with OpenRun(setup, screen) as run:
         observed = run.load(phases_of(ask), Hooks(on_phase=outage.on_phase), tick_s=POLL_S)
@@ -127,7 +127,7 @@ def measure(setup: Setup, ask: Ask, screen: Screen) -> Sheet:
 
 
 def _gone_at_ns(run: OpenRun, observed: Observed, recovered_ns: int, ask: Ask) -> int | None:
-    """Get the rows and find out when the last payment from before the recovery was stored."""
+    """Gets the rows and finds out when the last payment from before the recovery was stored."""
     default, fallback = (processor.rows() for processor in run.setup.processors)
     polls = [poll for poll in observed.polls if poll.at_ns > recovered_ns]
     if default is None or fallback is None:

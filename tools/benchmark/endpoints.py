@@ -29,7 +29,7 @@ _DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
 def free_port() -> int:
-    """Return a TCP port of this machine that nobody listens on now."""
+    """A TCP port of this machine that nobody listens on now."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
@@ -45,7 +45,7 @@ class Endpoint:
         self._headers = headers or {}
 
     def ask(self, method: str, path: str, body: object = None, timeout_s: float = TIMEOUT_S) -> bytes:
-        """Send one request and return the body of a 2xx answer."""
+        """Sends one request and returns the body of a 2xx answer."""
         status, answer = self.try_ask(method, path, body, timeout_s)
         self._demand_success(method, path, status, answer)
         return answer
@@ -56,7 +56,7 @@ class Endpoint:
             raise EndpointError(f"{self.name}: {method} {self.url}{path} answered {status}. {text}".rstrip())
 
     def try_ask(self, method: str, path: str, body: object = None, timeout_s: float = TIMEOUT_S) -> tuple[int, bytes]:
-        """Send one request and return its status and body, also of an error."""
+        """Sends one request and returns its status and body, also of an error."""
         data = None if body is None else json.dumps(body).encode()
         headers = self._headers | ({} if data is None else {"Content-Type": "application/json"})
         request = urllib.request.Request(f"{self.url}{path}", data, headers, method=method)  # noqa: S310 - see Target
@@ -72,7 +72,7 @@ class Endpoint:
             raise EndpointError(f"{self.name}: {self.url} can't be reached: {reason}.") from error
 
     def ask_json(self, path: str, timeout_s: float = TIMEOUT_S) -> Any:
-        """Return the decoded JSON of a GET; numbers with a fraction are Decimals, so money stays exact."""
+        """The decoded JSON of a GET; numbers with a fraction are Decimals, so money stays exact."""
         answer = self.ask("GET", path, timeout_s=timeout_s)
         try:
             return json.loads(answer, parse_float=Decimal)
@@ -96,11 +96,11 @@ class Gateway(Endpoint):
         super().__init__("gateway", url)
 
     def totals(self, query: str = "") -> tuple[Totals, Totals]:
-        """Return what was settled since the purge, (default, fallback); or in the window of `query`."""
+        """What was settled since the purge, (default, fallback); or in the window of `query`."""
         return self.read_totals(self.ask("GET", f"/payments-summary{query}"))
 
     def read_totals(self, body: bytes) -> tuple[Totals, Totals]:
-        """Return what a summary's body says; raises EndpointError."""
+        """Returns what a summary's body says; raises EndpointError."""
         try:
             shown = json.loads(body, parse_float=Decimal)
             return self._totals(shown["default"]), self._totals(shown["fallback"])
@@ -109,7 +109,7 @@ class Gateway(Endpoint):
             raise EndpointError(f"gateway: {self.url}/payments-summary showed {text} instead of totals.") from error
 
     def purge(self, patience_s: float = PURGE_PATIENCE_S) -> None:
-        """Empty the totals. Retries after a 503, as there is just after a start, because it passes by itself."""
+        """Empties the totals. Retries after a 503, as there is just after a start, because it passes by itself."""
         until_s = time.monotonic() + patience_s
         while True:
             status, answer = self.try_ask("POST", "/purge-payments")
@@ -127,30 +127,30 @@ class Processor(Endpoint):
         self._token = token
 
     def set_token(self) -> None:
-        """Set the admin token to the one in use, which fails at once if it is not the processor's."""
+        """Sets the admin token to the one in use, which fails at once if it is not the processor's."""
         self.ask("PUT", "/admin/configurations/token", {"token": self._token})
 
     def behave(self, condition: Condition) -> None:
-        """Set delay and failure."""
+        """Sets delay and failure."""
         self.ask("PUT", "/admin/configurations/delay", {"delay": condition.delay_ms})
         self.ask("PUT", "/admin/configurations/failure", {"failure": condition.failing})
 
     def purge(self) -> None:
-        """Forget every payment."""
+        """Forgets every payment."""
         self.ask("POST", "/admin/purge-payments")
 
     def totals(self, query: str = "") -> Totals:
-        """Return everything stored; or in the window of `query`, which must have both ends."""
+        """Everything stored; or in the window of `query`, which must have both ends."""
         return self._totals(self.ask_json(f"/admin/payments-summary{query}"))
 
     def fee_percent(self) -> Decimal | None:
-        """Return the fee this processor says it takes, or None if it says none."""
+        """The fee this processor says it takes, or None if it says none."""
         shown = self.ask_json("/admin/payments-summary")
         fee = shown.get("feePerTransaction") if isinstance(shown, dict) else None
         return None if fee is None else Decimal(fee) * 100
 
     def rows(self) -> list[Row] | None:
-        """Return every row stored, or None if this processor does not list them (only the simulated one does)."""
+        """Every row stored, or None if this processor does not list them (only the simulated one does)."""
         status, answer = self.try_ask("GET", "/admin/payments", timeout_s=ROWS_TIMEOUT_S)
         if status == HTTPStatus.NOT_FOUND:
             return None

@@ -67,7 +67,7 @@ Event = Started | Changed | Failed | Audited | Ended
 
 
 def parse(line: str) -> Event | str | None:
-    """Return the event in a line of k6's JSON log, else the line's message, or None for an empty line."""
+    """The event in a line of k6's JSON log, else the line's message, or None for an empty line."""
     if not line.strip():
         return None
     try:
@@ -84,7 +84,7 @@ def parse(line: str) -> Event | str | None:
 
 
 def _event(said: dict[str, Any]) -> Event:
-    """Build the event; raises KeyError, TypeError, IndexError or ValueError if it is none."""
+    """Builds the event; raises KeyError, TypeError, IndexError or ValueError if it is none."""
     at_ms = int(said["at_ms"])
     match said["event"]:
         case "started":

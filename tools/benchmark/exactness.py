@@ -30,7 +30,7 @@ class Compared:
 
 
 def windows_of(from_ms: int | None, to_ms: int | None, *, widened: bool) -> list[Window]:
-    """Return the windows that an answer may cover: its own; if it says so, one widened to whole seconds."""
+    """The windows that an answer may cover: its own; if it says so, one widened to whole seconds."""
     starts = [BEGINNING_MS if from_ms is None else from_ms]
     ends = [END_MS if to_ms is None else to_ms]
     if widened and from_ms is not None:
@@ -43,7 +43,7 @@ def windows_of(from_ms: int | None, to_ms: int | None, *, widened: bool) -> list
 
 
 def compare(samples: Iterable[Sample], gateway: Gateway, processors: Processors, *, quiet: bool) -> Compared:
-    """Compare answers with what the processors say now.
+    """Compares answers with what the processors say now.
 
     Args:
         samples: the answers.
@@ -85,6 +85,6 @@ def _text(pair: tuple[Totals, Totals]) -> str:
 
 
 def totals_in(processors: Processors, window: Window) -> tuple[Totals, Totals]:
-    """Return what both processors have in a window; raises EndpointError."""
+    """Returns what both processors have in a window; raises EndpointError."""
     default, fallback = processors
     return default.totals(window.query), fallback.totals(window.query)

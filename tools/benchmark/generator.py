@@ -60,7 +60,7 @@ class Progress:
 
 
 def k6_path() -> Path:
-    """Return the k6 that is installed beside this Python; raises GeneratorError."""
+    """Returns the k6 that is installed beside this Python; raises GeneratorError."""
     path = Path(sys.executable).with_name("k6")
     if not path.exists():
         raise GeneratorError(f"k6 is not at {path}: it is one of the packages of requirements-dev.lock.")
@@ -68,7 +68,7 @@ def k6_path() -> Path:
 
 
 def document(plan: Plan, metrics_path: Path) -> dict[str, Any]:
-    """Return the plan in the form that load.js reads."""
+    """The plan in the form that load.js reads."""
     return {
         "scenario": to_document(plan.scenario),
         "run": plan.run,
@@ -81,7 +81,7 @@ def document(plan: Plan, metrics_path: Path) -> dict[str, Any]:
 
 
 def generate(plan: Plan, on_event: Callable[[Event], None], on_tick: Callable[[Progress], None]) -> Generated:
-    """Run the load to its end; raises GeneratorError if k6 gives up or hangs.
+    """Runs the load to its end; raises GeneratorError if k6 gives up or hangs.
 
     Args:
         plan: what to do.
@@ -109,7 +109,7 @@ def generate(plan: Plan, on_event: Callable[[Event], None], on_tick: Callable[[P
 
 @contextlib.contextmanager
 def _written(plan: Plan) -> Iterator[tuple[Path, Path]]:
-    """Write the plan into a folder of its own for one load; yields its path, and where the metrics will be."""
+    """Writes the plan into a folder of its own for one load; yields its path, and where the metrics will be."""
     try:
         folder = tempfile.TemporaryDirectory(prefix="bench-", ignore_cleanup_errors=True)
     except OSError as error:
@@ -124,7 +124,7 @@ def _written(plan: Plan) -> Iterator[tuple[Path, Path]]:
 
 
 def _command(plan_path: Path, port: int) -> list[str]:
-    """Return the command that starts k6 with this plan; k6 answers questions on its progress at this port."""
+    """The command that starts k6 with this plan; k6 answers questions on its progress at this port."""
     options = ["--quiet", "--no-usage-report", "--no-color", "--log-format", "json", "--log-output", "stderr"]
     options += ["--address", f"127.0.0.1:{port}", "--env", f"PLAN={plan_path}"]
     return ["env", GARBAGE, str(k6_path()), "run", *options, str(SCRIPT)]
@@ -133,7 +133,7 @@ def _command(plan_path: Path, port: int) -> list[str]:
 def _listen(
     process: Popen[bytes], port: int, deadline_s: float, on_tick: Callable[[Progress], None]
 ) -> Iterator[Event | str]:
-    """Yield k6's lines until it closes its output; raises GeneratorError after `deadline_s`."""
+    """Yields k6's lines until it closes its output; raises GeneratorError after `deadline_s`."""
     stream = process.stderr
     if stream is None:
         raise GeneratorError("k6 was started without a pipe for its output.")
@@ -151,7 +151,7 @@ def _listen(
 
 
 def _progress(port: int) -> Progress | None:
-    """Ask k6 for its counters, which does not disturb the target. None while k6 can't be asked."""
+    """Asks k6 for its counters, which does not disturb the target. None while k6 can't be asked."""
     k6 = Endpoint("k6", f"http://127.0.0.1:{port}")
 
     def counter(name: str) -> int:

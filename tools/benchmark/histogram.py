@@ -14,13 +14,13 @@ _US_PER_MS = 1000
 
 
 def bin_of(value: int) -> int:
-    """Return the number of the bin that holds a value of 0 or more."""
+    """The number of the bin that holds a value of 0 or more."""
     shift = value.bit_length() - SPLIT_BITS - 1
     return value if shift <= 0 else (shift << SPLIT_BITS) + (value >> shift)
 
 
 def highest_in(number: int) -> int:
-    """Return the greatest value that a bin holds."""
+    """The greatest value that a bin holds."""
     if number < 2 * _SPLIT:
         return number
     shift = (number >> SPLIT_BITS) - 1
@@ -37,14 +37,14 @@ class Histogram:
         self.max_us = max_us
 
     def record(self, value_us: int) -> None:
-        """Count one value."""
+        """Counts one value."""
         number = bin_of(value_us)
         self.bins[number] = self.bins.get(number, 0) + 1
         if value_us > self.max_us:  # noqa: PLR1730 - a call of max() costs as much as all the rest
             self.max_us = value_us
 
     def add(self, other: "Histogram") -> None:
-        """Add the counts of another histogram."""
+        """Adds the counts of another histogram."""
         for number, count in other.bins.items():
             self.bins[number] = self.bins.get(number, 0) + count
         self.max_us = max(self.max_us, other.max_us)
@@ -55,7 +55,7 @@ class Histogram:
         return sum(self.bins.values())
 
     def quantiles_us(self, shares: Iterable[float]) -> list[int]:
-        """Return the quantile of each share, in rising order; 0 if there are no values."""
+        """The quantile of each share, in rising order; 0 if there are no values."""
         found: list[int] = []
         passed, numbers, count = 0, iter(sorted(self.bins)), self.count
         value_us = 0
@@ -68,7 +68,7 @@ class Histogram:
         return found
 
     def latency(self) -> Latency:
-        """Return the distribution in milliseconds."""
+        """The distribution in milliseconds."""
         if not self.bins:
             return NONE
         p50, p90, p99, p999 = (each / _US_PER_MS for each in self.quantiles_us((0.5, 0.9, 0.99, 0.999)))
@@ -76,7 +76,7 @@ class Histogram:
 
 
 def together(histograms: Iterable[Histogram]) -> Histogram:
-    """Return the sum of these histograms."""
+    """The sum of these histograms."""
     whole = Histogram()
     for each in histograms:
         whole.add(each)

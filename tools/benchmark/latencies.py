@@ -34,7 +34,7 @@ NONE = Latency(0, 0.0, 0.0, 0.0, 0.0, 0.0)
 
 
 def of_metrics(metrics: Mapping[str, Any], stages: int) -> Latencies:
-    """Take the latencies from k6's metrics, for a load of that many stages; `NONE` where there were no requests."""
+    """Takes the latencies from k6's metrics, for a load of that many stages; `NONE` where there were no requests."""
     return Latencies(
         every=_latency(metrics, _DURATION),
         successful=_latency(metrics, f"{_DURATION}{{expected_response:true}}"),
@@ -44,7 +44,7 @@ def of_metrics(metrics: Mapping[str, Any], stages: int) -> Latencies:
 
 
 def count_of(metrics: Mapping[str, Any], counter: str) -> int:
-    """Return a counter's value; a counter that is absent from k6's metrics was never added to, so 0."""
+    """A counter's value; a counter that is absent from k6's metrics was never added to, so 0."""
     return int(metrics[counter]["values"]["count"]) if counter in metrics else 0
 
 

@@ -38,7 +38,7 @@ def _read_text(path: str) -> str:
 
 
 def snapshot(containers: list[Container]) -> Snapshot:
-    """Read all meters now; a container that can't be read (gone, or without permission) is left out."""
+    """Reads all meters now; a container that can't be read (gone, or without permission) is left out."""
     readings = {}
     for container in containers:
         try:
@@ -50,7 +50,7 @@ def snapshot(containers: list[Container]) -> Snapshot:
 
 
 def machine_ticks(proc_stat: str) -> tuple[int, int]:
-    """Return (idle, all) ticks of all CPUs together, from /proc/stat."""
+    """Returns (idle, all) ticks of all CPUs together, from /proc/stat."""
     columns = [int(number) for number in proc_stat.splitlines()[0].split()[1:]]
     return sum(columns[_IDLE_COLUMNS]), sum(columns[:_SHARED_COLUMNS])
 
@@ -58,7 +58,7 @@ def machine_ticks(proc_stat: str) -> tuple[int, int]:
 def between(
     containers: list[Container], start: Snapshot, end: Snapshot, *, ended: Collection[str] = ()
 ) -> list[Metered]:
-    """Return each container's use between two snapshots; `ended`: those known to have ended before or after."""
+    """Each container's use between two snapshots; `ended`: those known to have ended before or after."""
     metered = []
     for container in containers:
         first, last = (each.readings.get(container.container_id) for each in (start, end))
@@ -69,12 +69,12 @@ def between(
 
 
 def ended_between(containers: list[Container], start: Snapshot, end: Snapshot) -> set[str]:
-    """Return the ids of the containers that ended or were restarted between two snapshots."""
+    """The ids of the containers that ended or were restarted between two snapshots."""
     whole = between(containers, start, end)
     return {each.container_id for each, metered in zip(containers, whole, strict=True) if metered.ended}
 
 
 def idle_percent(start: Snapshot, end: Snapshot) -> float:
-    """Return the idle share of the machine between two snapshots, in percent; 0 if they are the same moment."""
+    """The idle share of the machine between two snapshots, in percent; 0 if they are the same moment."""
     idle, whole = (later - earlier for earlier, later in zip(start.machine, end.machine, strict=True))
     return 100 * idle / whole if whole else 0.0

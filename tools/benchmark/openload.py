@@ -24,7 +24,7 @@ COMMAND = (sys.executable, "-m", "tools.benchmark.openloop")
 def run_load(
     plan: LoadPlan, on_message: Callable[[Message], None], on_tick: Callable[[], None], tick_s: float
 ) -> list[str]:
-    """Run the load to its end and return the lines that are no messages; raises GeneratorError if it could not be run.
+    """Runs the load to its end and returns the lines that are no messages; raises GeneratorError if it can't be run.
 
     Args:
         plan: what to do.

@@ -138,7 +138,7 @@ class OpenRun:
         calm(self.setup.processors)
 
     def _find_address(self) -> tuple[str, int]:
-        """Return where to send: to the container itself, not to docker's proxy for localhost, whose CPU nobody counts.
+        """Where to send: to the container itself, not to docker's proxy for localhost, whose CPU nobody counts.
 
         Requests from another machine don't go through that proxy either: the kernel forwards them.
         """
@@ -159,7 +159,7 @@ class OpenRun:
         tick_s: float = TICK_S,
         audit_every_s: float = AUDIT_EVERY_S,
     ) -> Observed:
-        """Run a load of these phases to its end; its payments' numbers continue those of the load before."""
+        """Runs a load of these phases to its end; its payments' numbers continue those of the load before."""
         setup = self.setup
         observed = Observed(phases, Tally(len(phases)), time.time_ns() // _NS_PER_MS, self.answered.accepted)
         observer = _Observer(self, observed, hooks or Hooks(), audit_every_s)
@@ -180,7 +180,7 @@ class OpenRun:
         return observed
 
     def _add(self, observed: Observed) -> None:
-        """Count the answers of a load, keep its audits, and find the containers that ended during it."""
+        """Counts the answers of a load, keeps its audits, and finds the containers that ended during it."""
         self.audits += observed.audits
         self._ended |= meters.ended_between(self.ours + self.theirs, self._start, observed.snapshots[-1])
         whole, last = observed.tally.whole(), self.answered
@@ -197,11 +197,11 @@ class OpenRun:
         self._failed |= {self.correlation_id(turn): status for turn, status in observed.tally.failed.items()}
 
     def correlation_id(self, turn: int) -> str:
-        """Return the id of this payment of the run."""
+        """The id of this payment of the run."""
         return payments.correlation_id(self.run, USER, turn)
 
     def settle(self) -> Settlement:
-        """Wait until everything accepted is settled, then check the money; processors must be calm."""
+        """Waits until everything accepted is settled, then checks the money; processors must be calm."""
         setup, answered = self.setup, self.answered
         if not setup.target.settles:
             return Settlement(None, None)
@@ -215,13 +215,13 @@ class OpenRun:
         return Settlement(quiet_s, settling.check(setup.processors, answered, self._failed, books, by_rows))
 
     def _sent(self) -> dict[str, Sent]:
-        """Return everything that was sent so far, by id."""
+        """Everything that was sent so far, by id."""
         turns = range(self._next_turn)
         cents = (payments.spread_cents(self.setup.seed, AMOUNT, turn) for turn in turns)
         return {self.correlation_id(turn): Sent(USER, turn, each) for turn, each in zip(turns, cents, strict=True)}
 
     def used(self, observed: Observed, first: int = 0, last: int = -2) -> Used:
-        """Return what was used from the beginning of phase `first` to the end of phase `last` (-2: of the last one)."""
+        """What was used from the beginning of phase `first` to the end of phase `last` (-2: of the last one)."""
         start, end = observed.snapshots[first], observed.snapshots[last + 1]
         began, ended = observed.tally.began[first], observed.tally.began[last + 1]
         return Used(
@@ -255,7 +255,7 @@ class _Observer:
                 self._hooks.on_phase(self._observed.phases[message.phase].name)
 
     def on_tick(self) -> None:
-        """Poll, audit if it is time, show the live line."""
+        """Polls, audits if it is time, shows the live line."""
         if not self._observed.snapshots:
             return
         poll = self._poll()
@@ -268,7 +268,7 @@ class _Observer:
         self._run.screen.live(self._line(poll))
 
     def _poll(self) -> Poll | None:
-        """Return how many payments are stored now; None if the target pays nothing or a processor does not answer."""
+        """How many payments are stored now; None if the target pays nothing or a processor does not answer."""
         if not self._run.setup.target.settles:
             return None
         try:

@@ -36,12 +36,12 @@ class Oracle:
     profit_cents: Decimal
 
     def share_of(self, profit_cents: Decimal) -> Decimal | None:
-        """Return another profit as a fraction of this one; None if this one is 0."""
+        """Another profit as a fraction of this one; None if this one is 0."""
         return profit_cents / self.profit_cents if self.profit_cents else None
 
 
 def oracle_of(scenario: Scenario, accepted: int, accepted_cents: int) -> Oracle:
-    """Return the best for so many payments, accepted while the scenario's users grew as planned."""
+    """The best for so many payments, accepted while the scenario's users grew as planned."""
     rules = scenario.rules
     default = stored_most(scenario, accepted, [lambda stage: stage.default])
     both = stored_most(scenario, accepted, [lambda stage: stage.default, lambda stage: stage.fallback])
@@ -52,7 +52,7 @@ def oracle_of(scenario: Scenario, accepted: int, accepted_cents: int) -> Oracle:
 
 
 def stored_most(scenario: Scenario, accepted: int, sides: list[Callable[[Stage], Condition]]) -> int:
-    """Return how many payments these processors together can have stored when the load ends."""
+    """How many payments these processors together can have stored when the load ends."""
     stored = waiting = Fraction(0)
     rates = [rates_per_step(scenario, side) for side in sides]
     for arriving, *takes in zip(_arriving(scenario.load, accepted), *rates, strict=True):
@@ -64,7 +64,7 @@ def stored_most(scenario: Scenario, accepted: int, sides: list[Callable[[Stage],
 
 
 def rates_per_step(scenario: Scenario, side: Callable[[Stage], Condition]) -> Iterator[Fraction | None]:
-    """Yield for each step how many payments sent in it one processor stores in time; None for any number."""
+    """Yields for each step how many payments sent in it one processor stores in time; None for any number."""
     end_ms = scenario.load.duration_s * _MS_PER_S
     stages = [(stage.at_s * _MS_PER_S, side(stage)) for stage in scenario.stages]
 
@@ -87,7 +87,7 @@ def rates_per_step(scenario: Scenario, side: Callable[[Stage], Condition]) -> It
 
 
 def _arriving(load: Load, accepted: int) -> Iterator[Fraction]:
-    """Yield how many payments come in each step: in proportion to the users there are."""
+    """Yields how many payments come in each step: in proportion to the users there are."""
     steps = load.duration_s * _MS_PER_S // STEP_MS
     growth = load.users_end - load.users_start
     weights = [load.users_start * 2 * steps + growth * (2 * step + 1) for step in range(steps)]

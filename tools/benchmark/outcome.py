@@ -58,11 +58,11 @@ class Outcome(ABC):
 
     @abstractmethod
     def faults(self) -> list[str]:
-        """Return a message for everything that must not happen in any run; none for a good one."""
+        """A message for everything that must not happen in any run; none for a good one."""
 
     @abstractmethod
     def figures(self) -> dict[str, float | None]:
-        """Return the figures that are worth a median."""
+        """The figures that are worth a median."""
 
     @property
     def differences(self) -> list[Summaries]:
@@ -70,7 +70,7 @@ class Outcome(ABC):
         return [audit for audit in self.audits if differs(audit)]
 
     def load_faults(self) -> list[str]:
-        """Return the faults of any load: audits that differ, and containers that ended during it."""
+        """The faults of any load: audits that differ, and containers that ended during it."""
         wrong = [f"{len(self.differences)} of {len(self.audits)} audits differ."] if self.differences else []
         return wrong + [
             f"{each.service} ended during the load, and was started anew or is gone."
@@ -79,14 +79,14 @@ class Outcome(ABC):
         ]
 
     def throttled_periods(self) -> dict[str, float | None]:
-        """Return the throttled periods of each of the target's containers, under the name of the figure."""
+        """The throttled periods of each of the target's containers, under the name of the figure."""
         return {
             f"{each.service} throttled periods": each.usage.throttled_periods if each.usage else None
             for each in self.used.containers
         }
 
     def to_document(self) -> dict[str, Any]:
-        """Return it as JSON values, with the verdict and the figures made of others."""
+        """Its JSON values, with the verdict and the figures made of others."""
         document: dict[str, Any] = plain(self)
         document["cpu_us_per_payment"] = self.cpu_us_per_payment
         document["differences"] = plain(self.differences)
@@ -95,13 +95,13 @@ class Outcome(ABC):
 
 
 def settlement_faults(quiet_s: float | None, findings: Findings | None) -> list[str]:
-    """Return the faults in settling after a load, and in the money."""
+    """The faults in settling after a load, and in the money."""
     late = [] if quiet_s is not None else ["Not everything accepted was settled in the time allowed."]
     return late + money_faults(findings)
 
 
 def money_faults(findings: Findings | None) -> list[str]:
-    """Return a message for everything that is wrong with the money; None: it could not be checked."""
+    """A message for everything that is wrong with the money; None: it could not be checked."""
     if findings is None:
         return ["The books could not be compared."]
     wrong = [
@@ -118,7 +118,7 @@ def money_faults(findings: Findings | None) -> list[str]:
 
 
 def latency_figures(latency: Latency) -> dict[str, float | None]:
-    """Return a distribution under the names of the figures."""
+    """A distribution under the names of the figures."""
     return {
         "p50 ms": latency.p50_ms,
         "p90 ms": latency.p90_ms,
@@ -129,12 +129,12 @@ def latency_figures(latency: Latency) -> dict[str, float | None]:
 
 
 def per_payment_us(cpu_ns: int | None, payments: int) -> float | None:
-    """Return microseconds of CPU per payment; None if either is not known."""
+    """Microseconds of CPU per payment; None if either is not known."""
     return None if cpu_ns is None or not payments else cpu_ns / NS_PER_US / payments
 
 
 def plain(value: Any) -> Any:
-    """Return dataclasses, named tuples and Decimals as dicts, lists, numbers and strings (exact money), for JSON."""
+    """Dataclasses, named tuples and Decimals as dicts, lists, numbers and strings (exact money), for JSON."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {field.name: plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
     if isinstance(value, tuple) and hasattr(value, "_asdict"):

@@ -26,14 +26,14 @@ class Sent(NamedTuple):
 
 
 def correlation_id(run: str, user: int, turn: int) -> str:
-    """Return the lower-case UUID that the `turn`-th payment of this user carries in this run."""
+    """The lower-case UUID that the `turn`-th payment of this user carries in this run."""
     digest = sha256(f"{run}/{user}/{turn}".encode()).hexdigest()
     variant = _VARIANT[int(digest[15], 16) % 4]
     return f"{digest[:8]}-{digest[8:12]}-4{digest[12:15]}-{variant}{digest[16:19]}-{digest[20:32]}"
 
 
 def amount_cents(seed: int, amount: Amount, user: int, turn: int) -> int:
-    """Return the cents of the `turn`-th payment of this user."""
+    """The cents of the `turn`-th payment of this user."""
     spread = amount.cents_max - amount.cents_min + 1
     if spread == 1:
         return amount.cents_min
@@ -42,7 +42,7 @@ def amount_cents(seed: int, amount: Amount, user: int, turn: int) -> int:
 
 
 def spread_cents(seed: int, amount: Amount, turn: int) -> int:
-    """Return the cents of the `turn`-th payment of a load at a constant rate; takes less CPU than `amount_cents`.
+    """The cents of the `turn`-th payment of a load at a constant rate; takes less CPU than `amount_cents`.
 
     Consecutive amounts are far apart, and every amount of the range comes once before any repeats.
     """
@@ -51,7 +51,7 @@ def spread_cents(seed: int, amount: Amount, turn: int) -> int:
 
 
 def possible(run: str, seed: int, amount: Amount, *, users: int, turns: int) -> Iterator[tuple[str, Sent]]:
-    """Yield (id, payment) for users 1 to `users` and turns 0 to `turns` - 1: everything such a run could have sent."""
+    """Yields (id, payment) for users 1 to `users` and turns 0 to `turns` - 1: everything such a run could have sent."""
     for user in range(1, users + 1):
         for turn in range(turns):
             yield correlation_id(run, user, turn), Sent(user, turn, amount_cents(seed, amount, user, turn))

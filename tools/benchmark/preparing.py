@@ -19,7 +19,7 @@ class Found(NamedTuple):
 
 
 def metered(target: Target, processors: Processors) -> Found:
-    """Return the containers to meter, each once: both processors may belong to one project."""
+    """The containers to meter, each once: both processors may belong to one project."""
     try:
         found = containers.running()
     except DockerError as error:
@@ -33,7 +33,7 @@ def metered(target: Target, processors: Processors) -> Found:
 
 
 def prepare(target: Target, processors: Processors, conditions: tuple[Condition, Condition] = (CALM, CALM)) -> None:
-    """Put both processors into these conditions, and empty them and the gateway's totals; raises EndpointError."""
+    """Puts both processors into these conditions, and empties them and the gateway's totals; raises EndpointError."""
     for processor, condition in zip(processors, conditions, strict=True):
         processor.set_token()
         processor.behave(condition)
@@ -45,7 +45,7 @@ def prepare(target: Target, processors: Processors, conditions: tuple[Condition,
 
 
 def behave(processors: Processors, condition: Condition) -> None:
-    """Put both processors into the same condition; tries both before it raises EndpointError."""
+    """Puts both processors into the same condition; tries both before it raises EndpointError."""
     problems = []
     for processor in processors:
         try:
@@ -57,6 +57,6 @@ def behave(processors: Processors, condition: Condition) -> None:
 
 
 def calm(processors: Processors) -> None:
-    """Make both processors answer at once again, uninterrupted; tries both before it raises EndpointError."""
+    """Makes both processors answer at once again, uninterrupted; tries both before it raises EndpointError."""
     with stopping.uninterrupted():
         behave(processors, CALM)

@@ -14,7 +14,7 @@ APART_S = 10.0  # between two lines where they can't be rewritten
 
 
 def line_of(scenario: Scenario, progress: Progress, *, since_start_s: float, stage: int | None, audits: str) -> str:
-    """Return the line; `since_start_s` counts from the load's start, `stage` is the one in force."""
+    """The line; `since_start_s` counts from the load's start, `stage` is the one in force."""
     now_s = min(max(since_start_s, 0.0), scenario.load.duration_s)
     shown = ""
     if stage is not None:
@@ -51,7 +51,7 @@ class Screen:
         self._next_s = clock_s()
 
     def live(self, line: str) -> None:
-        """Show a line that the next one replaces, cut to the width: of a wrapped line only the end is replaced."""
+        """Shows a line that the next one replaces, cut to the width: of a wrapped line only the end is replaced."""
         if self._rewrites:
             self._write(REWRITE + line[: self._columns() - 1])
             self._live = True
@@ -60,7 +60,7 @@ class Screen:
             self._write(line + "\n")
 
     def say(self, line: str) -> None:
-        """Show a line that stays."""
+        """Shows a line that stays."""
         self._write((REWRITE if self._live else "") + line + "\n")
         self._live = False
 

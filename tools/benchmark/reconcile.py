@@ -78,7 +78,7 @@ def _finding(ids: list[str], count: int | None = None) -> Finding:
 
 
 def disagreements(books: Books) -> list[str]:
-    """Return one message per processor whose totals the gateway reports wrongly."""
+    """One message per processor whose totals the gateway reports wrongly."""
     return [
         f"{side}: the gateway says {ours.count:,} payments, {ours.cents:,} cents; "
         f"the processor has {theirs.count:,}, {theirs.cents:,} cents"
@@ -88,7 +88,7 @@ def disagreements(books: Books) -> list[str]:
 
 
 def by_totals(answered: Answered, books: Books) -> Findings:
-    """Compare counts and sums only: all that is possible without the rows."""
+    """Compares counts and sums only: all that is possible without the rows."""
     settled = sum(side.count for side in books.processors)
     settled_cents = sum(side.cents for side in books.processors)
     wrong = disagreements(books)
@@ -111,7 +111,7 @@ def by_rows(
     rows: tuple[list[Row], list[Row]],
     sent: Mapping[str, Sent],
 ) -> Findings:
-    """Compare row by row.
+    """Compares row by row.
 
     Args:
         answered: how all payments were answered.
@@ -141,7 +141,7 @@ def by_rows(
 
 
 def _gaps(stored: Mapping[str, int], failed: Mapping[str, int], sent: Mapping[str, Sent]) -> list[str]:
-    """Return ids surely sent, by the order of each user's turns, and neither stored nor refused."""
+    """Ids surely sent, by the order of each user's turns, and neither stored nor refused."""
     last_turn: dict[int, int] = {}
     for each in stored:
         if each in sent:

@@ -25,7 +25,7 @@ from tools.benchmark.usage import usage_lines
 
 
 def card_lines(card: Card) -> Iterator[str]:
-    """Yield the whole score card."""
+    """Yields the whole score card."""
     at = datetime.fromtimestamp(card.started_at_ms // 1000, UTC)
     load = card.scenario.load
     yield f"{card.scenario.name} on {card.target}, {at:%Y-%m-%d %H:%M:%S} UTC, run {card.run}, seed {card.seed}"
@@ -96,7 +96,7 @@ def _oracle_line(oracle: Oracle, score: Score) -> str:
 
 
 def medians_lines(medians: Mapping[str, Figures], ratios: Mapping[str, float] | None) -> Iterator[str]:
-    """Yield a table of each target's medians; with two targets, `ratios` is first to second."""
+    """Yields a table of each target's medians; with two targets, `ratios` is first to second."""
     targets = list(medians)
     header = ["median", *targets] + (["ratio"] if ratios is not None else [])
     names = dict.fromkeys(name for figures in medians.values() for name in figures)

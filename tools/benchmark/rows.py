@@ -13,7 +13,7 @@ from tools.benchmark.tally import Counts
 
 
 def rows_of(run: OpenRun, observed: Observed) -> list[PhaseRow]:
-    """Return one row per phase."""
+    """One row per phase."""
     rows = []
     accepted = observed.accepted_before
     for index, phase in enumerate(observed.phases):
@@ -44,7 +44,7 @@ def rows_of(run: OpenRun, observed: Observed) -> list[PhaseRow]:
 
 
 def over_time(observed: Observed) -> list[dict[str, float]]:
-    """Return the intervals of payments, about a second each: seconds since the first, counts, latencies."""
+    """The intervals of payments, about a second each: seconds since the first, counts, latencies."""
     intervals = observed.tally.intervals
     shown = []
     for interval in intervals:
@@ -86,7 +86,7 @@ class Own:
 
 
 def sheet_of(run: OpenRun, observed: Observed, rows: Sequence[PhaseRow], settlement: Settlement, own: Own) -> Sheet:
-    """Put the sheet together; every command's last goal is the memory at the end."""
+    """Puts the sheet together; every command's last goal is the memory at the end."""
     first, last = own.metered
     metered = rows[first : last + 1]
     return Sheet(

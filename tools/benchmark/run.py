@@ -75,7 +75,7 @@ class Recorder:
                 self.ended, self.end = summaries, meters.snapshot(self.metered)
 
     def on_tick(self, progress: Progress) -> None:
-        """Show the live line."""
+        """Shows the live line."""
         since_s = 0.0 if self.started_at_ms is None else time.time() - self.started_at_ms / _MS_PER_S
         different = sum(map(differs, self.audits))
         audits = f"audits {len(self.audits)}, different {different}"
@@ -83,7 +83,7 @@ class Recorder:
 
 
 def carry_out(order: Order, screen: Screen, settle_s: float = SETTLE_S) -> Card:
-    """Run the load once and return its card; the processors are calm afterwards, whatever happens.
+    """Runs the load once and returns its card; the processors are calm afterwards, whatever happens.
 
     Raises BenchError if the load could not be run. The gateway's faults are in the card.
     """
@@ -111,7 +111,7 @@ def _card(
     screen: Screen,
     settle_s: float,
 ) -> Card:
-    """Wait until all is settled, check the money, and make the card."""
+    """Waits until all is settled, checks the money, and makes the card."""
     start, end, ended, started_at_ms = recorder.start, recorder.end, recorder.ended, recorder.started_at_ms
     if start is None or end is None or ended is None or started_at_ms is None:
         raise GeneratorError("The load never started, or never ended. " + " | ".join(generated.remarks))
@@ -158,7 +158,7 @@ def _answered(recorder: Recorder, generated: Generated) -> Answered:
 
 
 def money_of(scenario: Scenario, ended: Summaries) -> tuple[tuple[Totals, Totals], str | None]:
-    """Return what was settled at the load's end, as told by the side in the rules, and a note if it did not answer."""
+    """What was settled at the load's end, as told by the side in the rules, and a note if it did not answer."""
     processors = (ended.processors[0] or _NONE, ended.processors[1] or _NONE)
     if scenario.rules.money_from == "gateway":
         if ended.gateway is None:
@@ -190,7 +190,7 @@ def settle(
     screen: Screen,
     settle_s: float,
 ) -> Settled:
-    """Wait until everything accepted is settled and both sides agree, `settle_s` at the most; then check the money.
+    """Waits until everything accepted is settled and both sides agree, `settle_s` at the most; then checks the money.
 
     The totals are read again once no payment can sleep in a processor any more; `quiet_s` excludes that wait.
     """
@@ -210,7 +210,7 @@ def settle(
 
 
 def _check(order: Order, run: str, recorder: Recorder, answered: Answered, books: Books) -> Findings:
-    """Compare the totals with everything that this load could have sent."""
+    """Compares the totals with everything that this load could have sent."""
     load, stages = order.scenario.load, order.scenario.stages
     failed = {payments.correlation_id(run, each.user, each.turn): each.status for each in recorder.failures}
     users = load.users_end + 1 + len(stages)  # k6 numbers all its users, including those for audits and stages

@@ -39,7 +39,7 @@ class Ask:
 
 
 def phases_of(ask: Ask) -> list[Phase]:
-    """Return the load's phases."""
+    """The load's phases."""
     phases = [
         Phase("warm-up", WARM_UP_MS, ask.rate_per_s),
         Phase("load", ask.duration_s * _MS_PER_S, ask.rate_per_s),
@@ -58,7 +58,7 @@ def is_sustained(row: PhaseRow) -> bool:
 
 
 def recovered_after_s(intervals: Sequence[Interval], began_ns: int) -> float | None:
-    """Return how long after `began_ns` the answers were good and stayed so; None if they never were.
+    """How long after `began_ns` the answers were good and stayed so; None if they never were.
 
     An interval is good if nothing failed, nothing waited for a connection at its end, and p99 is below the limit.
     """
@@ -76,7 +76,7 @@ def recovered_after_s(intervals: Sequence[Interval], began_ns: int) -> float | N
 
 
 def measure(setup: Setup, ask: Ask, screen: Screen) -> Sheet:
-    """Run it once; raises BenchError if the load could not be run."""
+    """Runs it once; raises BenchError if the load could not be run."""
     with OpenRun(setup, screen) as run:
         observed = run.load(phases_of(ask))
         settlement = run.settle()
@@ -120,7 +120,7 @@ def _goals(row: PhaseRow, *, settles: bool) -> list[Goal]:
 
 
 def _beyond(observed: Observed, rows: Sequence[PhaseRow]) -> tuple[list[Goal], str]:
-    """Return the goals for the phases after the load, and a line on them."""
+    """The goals for the phases after the load, and a line on them."""
     beyond = rows[_BEYOND]
     recovered_s = recovered_after_s(observed.tally.intervals, observed.tally.began[_AFTER].at_ns)
     accepted_per_s = beyond.accepted / beyond.duration_s
@@ -135,7 +135,7 @@ def _beyond(observed: Observed, rows: Sequence[PhaseRow]) -> tuple[list[Goal], s
 
 
 def search(setup: Setup, ask: Ask, screen: Screen, probe_s: int = PROBE_S) -> Sheet:
-    """Find the highest rate sustained by short probes from `ask.rate_per_s` on, and return its sheet at full length."""
+    """Finds the highest rate that short probes from `ask.rate_per_s` on sustain; returns its sheet at full length."""
     probes: list[tuple[int, bool]] = []
     dropped: list[Sheet] = []
     looking = Search(ask.rate_per_s)
@@ -171,6 +171,6 @@ def search(setup: Setup, ask: Ask, screen: Screen, probe_s: int = PROBE_S) -> Sh
 
 
 def _faults_of_probe(sheet: Sheet) -> list[str]:
-    """Return the faults of a probe. Refused payments are none: finding the rate at which they begin is its purpose."""
+    """The faults of a probe. Refused payments are none: finding the rate at which they begin is its purpose."""
     every = [phase.name for phase in sheet.phases]
     return [f"{sheet.command}: {fault}" for fault in dataclasses.replace(sheet, may_refuse=every, audits=()).faults()]

@@ -39,7 +39,7 @@ class Condition:
     failing: bool
 
     def __str__(self) -> str:
-        """Return the short form for tables: `100 ms`, or `100 ms failing`."""
+        """The short form for tables: `100 ms`, or `100 ms failing`."""
         return f"{self.delay_ms} ms failing" if self.failing else f"{self.delay_ms} ms"
 
 
@@ -121,7 +121,7 @@ class Scenario:
 
 
 def read(name_or_path: str) -> Scenario:
-    """Return the scenario of that name in `scenarios/`, or of that file; raises ScenarioError."""
+    """Returns the scenario of that name in `scenarios/`, or of that file; raises ScenarioError."""
     path = Path(name_or_path) if name_or_path.endswith(".json") else SCENARIOS / f"{name_or_path}.json"
     try:
         text = path.read_text(encoding="utf-8")
@@ -136,19 +136,19 @@ def read(name_or_path: str) -> Scenario:
 
 
 def parse(document: object) -> Scenario:
-    """Make a checked scenario from a decoded JSON document; raises ScenarioError."""
+    """Makes a checked scenario from a decoded JSON document; raises ScenarioError."""
     scenario: Scenario = build(Scenario, document, "scenario")
     check(scenario)
     return scenario
 
 
 def to_document(scenario: Scenario) -> dict[str, Any]:
-    """Return the scenario as `parse` takes it, ready for JSON."""
+    """The scenario as `parse` takes it, ready for JSON."""
     return dataclasses.asdict(scenario)
 
 
 def check(scenario: Scenario) -> None:
-    """Raise ScenarioError if the scenario's numbers don't fit together."""
+    """Raises ScenarioError if the scenario's numbers don't fit together."""
     load, audit, rules = scenario.load, scenario.audit, scenario.rules
     between("load.duration_s", load.duration_s, 1, DURATION_S_MAX)
     between("load.users_start", load.users_start, 1, USERS_MAX)
@@ -173,12 +173,12 @@ def check(scenario: Scenario) -> None:
 
 
 def with_random_amounts(scenario: Scenario) -> Scenario:
-    """Return the scenario with a different amount for every payment, determined by the run's seed."""
+    """The scenario with a different amount for every payment, determined by the run's seed."""
     return dataclasses.replace(scenario, amount=Amount(*RANDOM_AMOUNTS_CENTS))
 
 
 def with_random_stages(scenario: Scenario, seed: int) -> Scenario:
-    """Return the scenario with random stages, the same ones for the same seed.
+    """The scenario with random stages, the same ones for the same seed.
 
     In the last stage one processor is calm, so that everything accepted can be settled.
     """
@@ -201,7 +201,7 @@ def _random_condition(chance: random.Random) -> Condition:
 
 
 def resized(scenario: Scenario, *, duration_s: int | None = None, users_end: int | None = None) -> Scenario:
-    """Return a shorter, longer, smaller or larger copy for trials.
+    """A shorter, longer, smaller or larger copy for trials.
 
     Stages move in proportion, at least 1 s apart. In a shorter load audits are closer together, so that there are some.
     Raises ScenarioError.
@@ -223,7 +223,7 @@ def resized(scenario: Scenario, *, duration_s: int | None = None, users_end: int
 
 
 def _moved(scenario: Scenario, duration_s: int) -> tuple[Stage, ...]:
-    """Return the stages for a load of that length; stages that don't fit are beyond its end."""
+    """The stages for a load of that length; stages that don't fit are beyond its end."""
     stages: list[Stage] = []
     for stage in scenario.stages:
         at_s = stage.at_s * duration_s // scenario.load.duration_s

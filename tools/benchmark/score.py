@@ -37,13 +37,13 @@ class Score:
 
 
 def bonus_of(p99_ms: float) -> Decimal:
-    """Return the bonus as a fraction, in whole percents."""
+    """The bonus as a fraction, in whole percents."""
     p99 = Decimal(str(p99_ms)).quantize(_HUNDREDTH, ROUND_HALF_UP)
     return max(((BONUS_FROM_P99_MS - p99) * BONUS_PER_MS).quantize(_HUNDREDTH, ROUND_HALF_UP), Decimal(0))
 
 
 def score_of(rules: Rules, settled: tuple[Totals, Totals], accepted_cents: int, p99_ms: float, *, fined: bool) -> Score:
-    """Return the score for the totals settled (default, fallback) when the load ends."""
+    """The score for the totals settled (default, fallback) when the load ends."""
     default, fallback = settled
     fees_cents = (
         Decimal(default.cents) * rules.fee_default_percent + Decimal(fallback.cents) * rules.fee_fallback_percent
@@ -64,5 +64,5 @@ def score_of(rules: Rules, settled: tuple[Totals, Totals], accepted_cents: int, 
 
 
 def ceiling_cents(rules: Rules, accepted_cents: int, bonus: Decimal) -> Decimal:
-    """Return the highest score with this p99: everything accepted paid in time at the default's fee, no fine."""
+    """The highest score with this p99: everything accepted paid in time at the default's fee, no fine."""
     return accepted_cents * (_PERCENT - rules.fee_default_percent) / _PERCENT * (1 + bonus)

@@ -20,7 +20,7 @@ class Search:
         self._least_failed: int | None = None
 
     def tell(self, *, sustained: bool) -> None:
-        """Record whether `rate` was sustained, and choose the next."""
+        """Records whether `rate` was sustained, and chooses the next."""
         if sustained:
             self.best = self.rate
         else:

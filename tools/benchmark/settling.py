@@ -28,7 +28,7 @@ def is_quiet(answered: Answered, last: Books | None, books: Books | None) -> boo
 
 
 def totals_of(processors: Processors) -> tuple[Totals, Totals]:
-    """Return what both processors have stored; raises EndpointError."""
+    """Returns what both processors have stored; raises EndpointError."""
     default, fallback = processors
     return default.totals(), fallback.totals()
 
@@ -36,7 +36,7 @@ def totals_of(processors: Processors) -> tuple[Totals, Totals]:
 def wait_until_quiet(
     gateway: Gateway, processors: Processors, answered: Answered, screen: Screen, settle_s: float
 ) -> tuple[Books | None, bool]:
-    """Wait until all is settled, `settle_s` at the most; return the last totals (None: no answer) and whether it is."""
+    """Waits until all is settled, `settle_s` at most; returns the last totals (None: no answer) and whether it is."""
     deadline_s = time.monotonic() + settle_s
     books, quiet, problem = None, False, ""
     while not quiet and time.monotonic() < deadline_s:
@@ -56,7 +56,7 @@ def wait_until_quiet(
 def wait_until_awake(
     gateway: Gateway, processors: Processors, answered: Answered, screen: Screen, ended_s: float, delay_s: float
 ) -> Books | None:
-    """Return the totals once no payment can sleep in a processor any more; None: no answer.
+    """The totals once no payment can sleep in a processor any more; None: no answer.
 
     A processor sleeps before it stores, so the second copy of a payment that was sent twice may be stored late.
 
@@ -83,7 +83,7 @@ def check(
     books: Books,
     sent: Callable[[], Mapping[str, Sent]] | None,
 ) -> Findings:
-    """Check the money by the processors' rows if they list them, else by totals; raises EndpointError.
+    """Checks the money by the processors' rows if they list them, else by totals; raises EndpointError.
 
     Args:
         processors: they may list rows.

@@ -99,7 +99,7 @@ class Sheet(Outcome):
         return per_payment_us(self.used.cpu_ns, self.metered_payments)
 
     def faults(self) -> list[str]:
-        """Return a message for everything that must not happen in any run; a missed goal is no fault."""
+        """A message for everything that must not happen in any run; a missed goal is no fault."""
         faults = []
         for phase in self.phases:
             wrong = phase.refused + phase.unanswered + phase.held
@@ -115,7 +115,7 @@ class Sheet(Outcome):
         return faults + list(self.more_faults)
 
     def figures(self) -> dict[str, float | None]:
-        """Return the figures that are worth a median."""
+        """The figures that are worth a median."""
         main = self.phases[self.main]
         found: dict[str, float | None] = {
             "accepted/s": main.accepted / main.duration_s,
@@ -130,7 +130,7 @@ class Sheet(Outcome):
         return found | goals | self.throttled_periods()
 
     def to_document(self) -> dict[str, Any]:
-        """Return it as JSON values, with the verdict and the figures made of others."""
+        """Its JSON values, with the verdict and the figures made of others."""
         document = Outcome.to_document(self)
         document["told"] = document.pop("lines")  # the name in all earlier results
         document["goals_missed"] = [goal.name for goal in self.goals if not goal.is_met]
@@ -138,7 +138,7 @@ class Sheet(Outcome):
 
 
 def memory_percent(metered: Iterable[Metered]) -> float | None:
-    """Return the memory in use at the end in percent of its limit, for the container where that is greatest."""
+    """The memory in use at the end in percent of its limit, for the container where that is greatest."""
     shares = [
         each.usage.memory_bytes / each.usage.memory_limit_bytes * _PERCENT
         for each in metered
@@ -148,5 +148,5 @@ def memory_percent(metered: Iterable[Metered]) -> float | None:
 
 
 def memory_goal(used: Used) -> Goal:
-    """Return the goal that every command has."""
+    """The goal that every command has."""
     return Goal("memory at the end, % of cap", memory_percent(used.containers), at_most=MEMORY_PERCENT_MAX)

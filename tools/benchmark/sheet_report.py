@@ -21,7 +21,7 @@ COUNTS = ("phase", "/s", "s", "sent", "accepted", "503", "other", "no answer", "
 
 
 def sheet_lines(sheet: Sheet) -> Iterator[str]:
-    """Yield the whole sheet."""
+    """Yields the whole sheet."""
     at = datetime.fromtimestamp(sheet.started_at_ms // 1000, UTC)
     yield f"{sheet.command} on {sheet.target}, {at:%Y-%m-%d %H:%M:%S} UTC, run {sheet.run}, seed {sheet.seed}"
     yield from _phase_lines(sheet)

@@ -31,7 +31,7 @@ class Result(NamedTuple):
 def sit(
     in_turn: Sequence[Target], repeat: int, measure: Callable[[Target], Result], path: Path, screen: Screen
 ) -> bool:
-    """Measure every target `repeat` times and return whether nothing was wrong.
+    """Measures every target `repeat` times and returns whether nothing was wrong.
 
     Args:
         in_turn: one target, or two that take turns.
@@ -83,7 +83,7 @@ def _together(results: dict[str, list[Result]]) -> tuple[dict[str, Figures], dic
 
 
 def document_of(started: datetime, results: dict[str, list[Result]]) -> dict[str, Any]:
-    """Return everything as JSON values: where and when, every run, medians and ratios."""
+    """Everything as JSON values: where and when, every run, medians and ratios."""
     by_target, to_other = _together(results)
     return {
         "started_at": started.isoformat(timespec="seconds"),
@@ -95,7 +95,7 @@ def document_of(started: datetime, results: dict[str, list[Result]]) -> dict[str
 
 
 def require_writable(path: Path) -> None:
-    """Raise OptionError unless a result can be written to `path`; makes its folder if it is missing."""
+    """Raises OptionError unless a result can be written to `path`; makes its folder if it is missing."""
     try:
         if path.is_dir():
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
@@ -109,7 +109,7 @@ def require_writable(path: Path) -> None:
 
 
 def _write(path: Path, document: dict[str, Any]) -> None:
-    """Write the result; an earlier file stays complete until the new one is."""
+    """Writes the result; an earlier file stays complete until the new one is."""
     text = json.dumps(document, indent=2) + "\n"
     try:
         written = _beside(path) if _is_replaced(path) else path

@@ -64,7 +64,7 @@ class Growth(NamedTuple):
 
 
 def slope_percent(points: Sequence[tuple[float, float]]) -> float | None:
-    """Return the slope of the best straight line through (seconds, value), in percent of the mean value per hour.
+    """The slope of the best straight line through (seconds, value), in percent of the mean value per hour.
 
     None with fewer than `SAMPLES_MIN` points, or if all values are 0.
     """
@@ -79,7 +79,7 @@ def slope_percent(points: Sequence[tuple[float, float]]) -> float | None:
 
 
 def growths(samples: Sequence[Sampled]) -> list[Growth]:
-    """Return the growth of every container that was ever read."""
+    """The growth of every container that was ever read."""
     found = []
     for service in dict.fromkeys(service for each in samples for service in each.memory_bytes):
         points = [(each.at_s, float(each.memory_bytes[service])) for each in samples if service in each.memory_bytes]
@@ -91,7 +91,7 @@ def growths(samples: Sequence[Sampled]) -> list[Growth]:
 
 
 def greatest_late(grown: Sequence[Growth]) -> float | None:
-    """Return the greatest slope of the second half; None unless that of every container is known."""
+    """The greatest slope of the second half; None unless that of every container is known."""
     late = [each.late_percent for each in grown if each.late_percent is not None]
     return max(late, default=None) if len(late) == len(grown) else None
 
@@ -108,11 +108,11 @@ class _Sampler:
         self.soaking = False
 
     def on_phase(self, name: str) -> None:
-        """Begin with the soak, after the warm-up."""
+        """Begins with the soak, after the warm-up."""
         self.soaking = name == "soak"
 
     def on_tick(self) -> None:
-        """Read memory if it is time."""
+        """Reads memory if it is time."""
         at_s = time.monotonic() - self._since_s
         if not self.soaking or at_s < self._next_s:
             return
@@ -127,7 +127,7 @@ class _Sampler:
 
 
 def measure(setup: Setup, ask: Ask, screen: Screen) -> Sheet:
-    """Run it once; raises BenchError if the load could not be run."""
+    """Runs it once; raises BenchError if the load could not be run."""
     phases = [
         Phase("warm-up", WARM_UP_MS, ask.rate_per_s),
         Phase("soak", ask.duration_s * _MS_PER_S, ask.rate_per_s),
@@ -166,7 +166,7 @@ def _growth_lines(grown: Sequence[Growth], ours: Sequence[Container]) -> list[st
 
 
 def _part_lines(observed: Observed) -> list[str]:
-    """Return latencies of equal parts of the load, so that a slow worsening shows."""
+    """Latencies of equal parts of the load, so that a slow worsening shows."""
     begin_ns, end_ns = (observed.tally.began[index].at_ns for index in (_SOAK, _SOAK + 1))
     rows = [["latency over time, ms", *LATENCY_COLUMNS]]
     for part in range(PARTS):

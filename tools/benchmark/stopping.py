@@ -14,7 +14,7 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def listen() -> None:
-    """Make the first signal raise KeyboardInterrupt, and further ones do nothing; an ignored SIGHUP stays ignored."""
+    """Makes the first signal raise KeyboardInterrupt, and further ones do nothing; an ignored SIGHUP stays ignored."""
     for number in SIGNALS:
         if number is not signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:  # nohup
             signal.signal(number, _interrupt)
@@ -27,7 +27,7 @@ def _interrupt(_number: int = 0, _frame: FrameType | None = None) -> NoReturn:
 
 
 def _do_nothing(_number: int, _frame: FrameType | None) -> None:
-    """Ignore the signal: unlike SIG_IGN this is not inherited by children."""
+    """Ignores the signal: unlike SIG_IGN this is not inherited by children."""
 
 
 def _handled() -> list[signal.Signals]:
@@ -36,7 +36,7 @@ def _handled() -> list[signal.Signals]:
 
 @contextlib.contextmanager
 def uninterrupted() -> Iterator[None]:
-    """Let no signal interrupt the block: one meanwhile raises KeyboardInterrupt at its end, unless an error ends it.
+    """Lets no signal interrupt the block: one meanwhile raises KeyboardInterrupt at its end, unless an error ends it.
 
     Does nothing where `listen` was not called, or once the bench is interrupted.
     """

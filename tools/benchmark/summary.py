@@ -47,7 +47,7 @@ class Ask:
 
 
 def fill(run: OpenRun, payments: int, per_s: int) -> None:
-    """Have payments settled, in chunks; each is slower if the last was too fast. Raises GeneratorError."""
+    """Has payments settled, in chunks; each is slower if the last was too fast. Raises GeneratorError."""
     rate = per_s
     since_s = time.monotonic()
     for _ in range(CHUNKS_MAX):
@@ -73,7 +73,7 @@ def fill(run: OpenRun, payments: int, per_s: int) -> None:
 
 
 def phases_of(ask: Ask) -> list[Phase]:
-    """Return the phases after the fill: payments alone, then with summaries."""
+    """The phases after the fill: payments alone, then with summaries."""
     duration_ms = ask.duration_s * _MS_PER_S
     return [
         # with summaries: HAProxy closes a connection that says nothing for 2 s at its start
@@ -84,7 +84,7 @@ def phases_of(ask: Ask) -> list[Phase]:
 
 
 def measure(setup: Setup, ask: Ask, screen: Screen) -> Sheet:
-    """Run it once; raises BenchError if the load could not be run."""
+    """Runs it once; raises BenchError if the load could not be run."""
     with OpenRun(setup, screen) as run:
         fill(run, ask.fill, ask.fill_per_s)
         observed = run.load(phases_of(ask))
@@ -117,7 +117,7 @@ def _ratio(value: float, other: float) -> float | None:
 
 
 def _ask(run: OpenRun, gateway: Gateway) -> list[Sample]:
-    """Ask the gateway for windows of all kinds, now that everything is settled."""
+    """Asks the gateway for windows of all kinds, now that everything is settled."""
     chance = random.Random(run.setup.seed)
     samples = []
     for kind in KINDS * QUIET_PER_KIND:

@@ -21,7 +21,7 @@ class Counts:
     latencies: dict[str, Histogram] = dataclasses.field(default_factory=dict)
 
     def add(self, more: "Interval | Counts") -> None:
-        """Add the counts of an interval or of other `Counts`."""
+        """Adds the counts of an interval or of other `Counts`."""
         self.sent += more.sent
         self.held += more.held
         self.cents += more.cents
@@ -70,7 +70,7 @@ class Tally:
         self._counts: dict[tuple[str, int], Counts] = {}
 
     def on_message(self, message: Message) -> None:
-        """Add one message."""
+        """Adds one message."""
         match message:
             case Began():
                 self.began.append(message)
@@ -87,18 +87,18 @@ class Tally:
         return self._counts.setdefault((stream, min(phase, self._phases - 1)), Counts())
 
     def counts(self, phase: int, stream: str = PAYMENTS) -> Counts:
-        """Return the counts of a phase."""
+        """The counts of a phase."""
         return self._count(stream, phase)
 
     def whole(self, stream: str = PAYMENTS) -> Counts:
-        """Return the counts of all phases together."""
+        """The counts of all phases together."""
         whole = Counts()
         for phase in range(self._phases):
             whole.add(self._count(stream, phase))
         return whole
 
     def between(self, from_ns: int, to_ns: int) -> Histogram:
-        """Return the latencies of payments in the intervals that ended after `from_ns` and not after `to_ns`."""
+        """The latencies of payments in the intervals that ended after `from_ns` and not after `to_ns`."""
         return together(
             histogram
             for interval in self.intervals

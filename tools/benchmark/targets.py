@@ -50,7 +50,7 @@ class Target:
 
     @contextlib.contextmanager
     def up(self, say: Callable[[str], None] = lambda _: None) -> Iterator[None]:
-        """Start it unless it runs already, wait until it answers, and stop at the end what was started.
+        """Starts it unless it runs already, waits until it answers, and stops at the end what was started.
 
         `say` gets a message before it is stopped: that takes a while, and nothing interrupts it.
         """
@@ -69,7 +69,7 @@ class Target:
             self._stop(self.project, say)
 
     def _stop(self, project: ComposeProject, say: Callable[[str], None]) -> None:
-        """Stop what was started, also if nobody reads the output any more."""
+        """Stops what was started, also if nobody reads the output any more."""
         with stopping.uninterrupted():
             try:
                 say(f"stopping {self.name} …")
@@ -77,7 +77,7 @@ class Target:
                 project.stop()
 
     def _wait(self) -> None:
-        """Wait until its summary is a success; raises EndpointError after `READY_S`."""
+        """Waits until its summary is a success; raises EndpointError after `READY_S`."""
         endpoint = Endpoint(self.name, self.url)
         deadline_s = time.monotonic() + READY_S
         while True:
@@ -101,7 +101,7 @@ def answers(url: str) -> bool:
 
 
 def local_port(url: str) -> int | None:
-    """Return the port of an origin on this machine, else None; raises OptionError if it is no http origin."""
+    """Returns the port of an origin on this machine, else None; raises OptionError if it is no http origin."""
     try:
         parts = urlsplit(url)
         port = parts.port or 80
@@ -113,12 +113,12 @@ def local_port(url: str) -> int | None:
 
 
 def floor(port: int, own_compose: Path = OWN_COMPOSE) -> Target:
-    """Return the floor at this port, under the limits of the gateway's own HAProxy; raises DockerError."""
+    """Returns the floor at this port, under the limits of the gateway's own HAProxy; raises DockerError."""
     return _bare("floor", FLOOR_COMPOSE, port, own_compose)
 
 
 def hop(port: int, own_compose: Path = OWN_COMPOSE) -> Target:
-    """Return the hop at this port: HAProxy with a process behind it that only answers; raises DockerError.
+    """Returns the hop at this port: HAProxy with a process behind it that only answers; raises DockerError.
 
     Its HAProxy has the gateway's configuration and limits. Its cost above the floor is the price of having anything
     behind HAProxy.
@@ -136,7 +136,7 @@ def _bare(name: str, file: Path, port: int, own_compose: Path) -> Target:
 
 
 def gateway(url: str, rules: Rules, *, managed: bool) -> Target:
-    """Return the gateway at this address; `managed`: from its compose file, started and stopped for each run.
+    """The gateway at this address; `managed`: from its compose file, started and stopped for each run.
 
     A managed one gets the fees of the scenario's rules; one that runs already keeps its own.
     """
@@ -144,7 +144,7 @@ def gateway(url: str, rules: Rules, *, managed: bool) -> Target:
 
 
 def fees_of(rules: Rules) -> dict[str, str]:
-    """Return the variables that set the fees in the compose files of the gateway and of the processors."""
+    """The variables that set the fees in the compose files of the gateway and of the processors."""
     return {
         "FEE_DEFAULT_PERCENT": str(rules.fee_default_percent),
         "FEE_FALLBACK_PERCENT": str(rules.fee_fallback_percent),
@@ -152,7 +152,7 @@ def fees_of(rules: Rules) -> dict[str, str]:
 
 
 def other(compose_file: Path, url: str, rules: Rules) -> Target:
-    """Return another gateway, started from its compose file; raises DockerError if there is no such file.
+    """Returns another gateway, started from its compose file; raises DockerError if there is no such file.
 
     It gets the fees like the gateway, as its file may be of another version of the same project.
     """

@@ -13,7 +13,7 @@ LATENCY_COLUMNS = ("p50", "p90", "p99", "p99.9", "max")
 
 
 def table(rows: Sequence[Sequence[str]]) -> Iterator[str]:
-    """Yield the rows as lines with the first column aligned left and all others right."""
+    """Yields the rows as lines with the first column aligned left and all others right."""
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     for first, *others in rows:
         cells = [first.ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(others, widths[1:], strict=True))]
@@ -21,33 +21,33 @@ def table(rows: Sequence[Sequence[str]]) -> Iterator[str]:
 
 
 def money(cents: int | Decimal) -> str:
-    """Return an amount with thousands separators and two decimals."""
+    """An amount with thousands separators and two decimals."""
     return f"{Decimal(cents) / 100:,.2f}"
 
 
 def number(value: float | None, digits: int = 1) -> str:
-    """Return a figure with that many decimals, or a dash if it is not known."""
+    """A figure with that many decimals, or a dash if it is not known."""
     return NOT_KNOWN if value is None else f"{value:,.{digits}f}"
 
 
 def moment(at_ms: int) -> str:
-    """Return a time of day in UTC with milliseconds."""
+    """A time of day in UTC with milliseconds."""
     return datetime.fromtimestamp(at_ms / 1000, UTC).strftime("%H:%M:%S.%f")[:-3]
 
 
 def latency_cells(latency: Latency) -> list[str]:
-    """Return the cells under `LATENCY_COLUMNS`, in milliseconds."""
+    """The cells under `LATENCY_COLUMNS`, in milliseconds."""
     values = (latency.p50_ms, latency.p90_ms, latency.p99_ms, latency.p999_ms, latency.max_ms)
     return [number(value, 2) if latency.count else NOT_KNOWN for value in values]
 
 
 def totals(name: str, shown: Totals | None) -> str:
-    """Return a count and a sum under a name."""
+    """A count and a sum under a name."""
     return f"{name} no answer" if shown is None else f"{name} {shown.count:,} ({money(shown.cents)})"
 
 
 def finding_lines(findings: Findings) -> Iterator[str]:
-    """Yield what is wrong with the money, with some ids."""
+    """Yields what is wrong with the money, with some ids."""
     how = "row by row" if findings.by_row else "by totals only"
     agree = "no" if findings.disagreements else "yes"
     yield (
@@ -66,7 +66,7 @@ def finding_lines(findings: Findings) -> Iterator[str]:
 
 
 def audit_lines(audits: Sequence[Summaries]) -> Iterator[str]:
-    """Yield how many audits there were, and every one that differs."""
+    """Yields how many audits there were, and every one that differs."""
     different = [each for each in audits if differs(each)]
     yield f"audits {len(audits)}, different {len(different)}"
     for audit in different:
@@ -74,19 +74,19 @@ def audit_lines(audits: Sequence[Summaries]) -> Iterator[str]:
 
 
 def verdict_lines(faults: Sequence[str]) -> Iterator[str]:
-    """Yield every fault, or a line that there is none."""
+    """Yields every fault, or a line that there is none."""
     yield from (f"WRONG: {fault}" for fault in faults)
     if not faults:
         yield "Nothing wrong."
 
 
 def alarm_lines(audit: Summaries) -> list[str]:
-    """Return the lines that are shown at once for an audit; none if both sides agree."""
+    """The lines that are shown at once for an audit; none if both sides agree."""
     return ["an audit differs", *difference_lines(audit)] if differs(audit) else []
 
 
 def difference_lines(audit: Summaries) -> Iterator[str]:
-    """Yield what each side showed in one audit."""
+    """Yields what each side showed in one audit."""
     yield f"  at {moment(audit.at_ms)}, window {moment(audit.from_ms)} to {moment(audit.to_ms)}:"
     ours = audit.gateway or (None, None)
     for side, mine, theirs in zip(SIDES, ours, audit.processors, strict=True):

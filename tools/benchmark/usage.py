@@ -13,7 +13,7 @@ HEADER = ("container", "CPU s", "µs/payment", "of its CPU", "throttled", "ms", 
 
 
 def usage_lines(used: Used, payments: int) -> Iterator[str]:
-    """Yield a table of the target's containers, and a line on everything else.
+    """Yields a table of the target's containers, and a line on everything else.
 
     Args:
         used: what was used.

@@ -24,7 +24,7 @@ PACKAGES = ("httptools", "orjson", "uvloop")
 
 
 def percent(text: str) -> Decimal:
-    """Return a fee in percent, exact, from an option's text."""
+    """A fee in percent, exact, from an option's text."""
     try:
         value = Decimal(text)
         if 0 <= value <= PERCENT_MAX and value == round(value, PERCENT_DIGITS_MAX):
@@ -35,21 +35,21 @@ def percent(text: str) -> Decimal:
 
 
 def port_number(text: str) -> int:
-    """Return a TCP port from an option's text."""
+    """A TCP port from an option's text."""
     if not text.isdecimal() or int(text) > PORT_MAX:
         raise argparse.ArgumentTypeError(f"{text!r} is not a port")
     return int(text)
 
 
 def milliseconds(text: str) -> int:
-    """Return a delay from an option's text."""
+    """A delay from an option's text."""
     if not text.isdecimal():
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of milliseconds")
     return int(text)
 
 
 def options_parser() -> argparse.ArgumentParser:
-    """Return the parser of the command line."""
+    """The parser of the command line."""
     parser = argparse.ArgumentParser(
         prog="python3 -m tools.processor",
         description="A simulated payment processor with the endpoints, limits and traps of the contest's. It keeps its "
@@ -73,7 +73,7 @@ def options_parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run until told to stop, and return the exit status."""
+    """Runs until told to stop, and returns the exit status."""
     options = options_parser().parse_args(arguments)
     if any(importlib.util.find_spec(name) is None for name in PACKAGES):
         from tools.environment import reexec  # noqa: PLC0415 - not in the image, and not needed there

@@ -96,7 +96,7 @@ class Settings:
 
 
 def message(status: HTTPStatus, text: str) -> bytes:
-    """Return an answer with a message in it."""
+    """An answer with a message in it."""
     return http_answer(status, orjson.dumps({"message": text}))
 
 
@@ -117,7 +117,7 @@ TOO_MANY = http_answer(
 
 
 def gate_of(request: Request) -> Gate:
-    """Return the limit that counts this request: payments and their look-ups share one."""
+    """The limit that counts this request: payments and their look-ups share one."""
     path = request.target.partition(b"?")[0]
     if request.method == b"POST":
         return Gate.PAYMENTS if path == PAYMENTS else Gate.NONE
@@ -134,7 +134,7 @@ class Api:
         self.store = store
 
     def read_payment(self, request: Request) -> Payment | bytes:
-        """Return the payment that a `POST /payments` carries, or the answer that refuses it (nothing is stored)."""
+        """The payment that a `POST /payments` carries, or the answer that refuses it (nothing is stored)."""
         if not _is_json(request.content_type):
             return UNSUPPORTED
         try:
@@ -143,7 +143,7 @@ class Api:
             return message(HTTPStatus.BAD_REQUEST, str(error))
 
     def pay(self, payment: Payment) -> bytes:
-        """Store a payment, unless the failing flag is set now."""
+        """Stores a payment, unless the failing flag is set now."""
         if self.settings.failing:
             return FAILED
         storing = self.store.add(payment)
@@ -155,7 +155,7 @@ class Api:
         return message(HTTPStatus.UNPROCESSABLE_ENTITY, text)
 
     def answer(self, request: Request) -> bytes:
-        """Answer anything but a `POST /payments`."""
+        """Answers anything but a `POST /payments`."""
         path, _, query = request.target.partition(b"?")
         method = METHODS.get(path)
         if method is None and path.startswith(b"/payments/"):
@@ -170,7 +170,7 @@ class Api:
             return message(HTTPStatus.BAD_REQUEST, str(error))
 
     def _answer(self, path: bytes) -> bytes:
-        """Answer a `GET` that needs no token."""
+        """Answers a `GET` that needs no token."""
         if path == HOME:
             text = f"Simulated payment processor {self.settings.name}\n"
             return http_answer(HTTPStatus.OK, text.encode(), content_type=b"text/plain; charset=utf-8")
@@ -180,7 +180,7 @@ class Api:
         return self._show(parse_id(path.rpartition(b"/")[2].decode("latin-1")))
 
     def _show(self, correlation_id: str) -> bytes:
-        """Answer `GET /payments/{id}`."""
+        """Answers `GET /payments/{id}`."""
         row = self.store.get(correlation_id)
         if row is None:
             return NOT_FOUND
@@ -192,7 +192,7 @@ class Api:
         return http_answer(HTTPStatus.OK, text.encode())
 
     def _answer_admin(self, path: bytes, query: bytes, request: Request) -> bytes:
-        """Answer an admin request of the right method, if it has the token."""
+        """Answers an admin request of the right method, if it has the token."""
         if request.token is None or request.token.decode("latin-1") != self.settings.token:
             return UNAUTHORIZED
         if path == SUMMARY:
@@ -208,7 +208,7 @@ class Api:
         return self._configure(path, request)
 
     def _summarize(self, query: bytes) -> bytes:
-        """Answer `GET /admin/payments-summary`."""
+        """Answers `GET /admin/payments-summary`."""
         try:
             fields = dict(parse_qsl(query.decode("ascii"), max_num_fields=QUERY_FIELDS_MAX))
         except ValueError as error:
@@ -223,7 +223,7 @@ class Api:
         return http_answer(HTTPStatus.OK, text.encode())
 
     def _configure(self, path: bytes, request: Request) -> bytes:
-        """Answer `PUT /admin/configurations/...`: change one setting and answer with its old value."""
+        """Answers `PUT /admin/configurations/...`: changes one setting and answers with its old value."""
         if not _is_json(request.content_type):
             return UNSUPPORTED
         members = parse_object(request.body)
@@ -249,7 +249,7 @@ class Api:
 
 
 def _is_json(content_type: bytes | None) -> bool:
-    """Tell whether a Content-Type is JSON, with or without parameters."""
+    """Whether a Content-Type is JSON, with or without parameters."""
     if content_type == b"application/json":
         return True
     return content_type is not None and content_type.partition(b";")[0].strip().lower() == b"application/json"

@@ -28,7 +28,7 @@ class Exchange(Protocol):
     request: Request
 
     def answer(self, answer: bytes) -> None:
-        """Send the answer; does nothing if the client has gone."""
+        """Sends the answer; does nothing if the client has gone."""
 
 
 class Processor:
@@ -59,7 +59,7 @@ class Processor:
         self._roll_is_due = False
 
     def begin(self, exchange: Exchange) -> None:
-        """Take a request; its answer comes now, later, or never (if its client leaves while it waits)."""
+        """Takes a request; its answer comes now, later, or never (if its client leaves while it waits)."""
         gate = gate_of(exchange.request)
         if gate is Gate.PAYMENTS:
             passage = self.payments_limit.enter(exchange)
@@ -74,12 +74,12 @@ class Processor:
             exchange.answer(TOO_MANY)
 
     def abandon(self, exchange: Exchange) -> None:
-        """Forget a waiting request whose client has gone; a running one goes on."""
+        """Forgets a waiting request whose client has gone; a running one goes on."""
         if not self.payments_limit.abandon(exchange):
             self.health_limit.abandon(exchange)
 
     def _run(self, exchange: Exchange) -> bool:
-        """Run a request that has a place, and tell whether it has ended already."""
+        """Runs a request that has a place, and tells whether it has ended already."""
         request = exchange.request
         if request.method != b"POST":
             exchange.answer(self._api.answer(request))
@@ -96,18 +96,18 @@ class Processor:
         return True
 
     def _wake(self, exchange: Exchange, payment: Payment) -> None:
-        """Continue a payment whose delay is over."""
+        """Continues a payment whose delay is over."""
         exchange.answer(self._api.pay(payment))
         self._leave()
 
     def _leave(self) -> None:
-        """Give a place back, and run the request that gets it; a loop, as that one may end at once and free it too."""
+        """Gives a place back, and runs the request that gets it; a loop, as that one may end at once and free it."""
         while (waiter := self.payments_limit.leave()) is not None:
             if not self._run(waiter):
                 return
 
     def _enter_health(self, exchange: Exchange) -> Passage:
-        """Answer a health request if the window is free; else let it wait or refuse it."""
+        """Answers a health request if the window is free; else lets it wait or refuses it."""
         now_s = self._clock()
         self._answer_health(self.health_limit.roll(now_s))
         passage = self.health_limit.enter(exchange, now_s)
@@ -118,19 +118,19 @@ class Processor:
         return passage
 
     def _answer_health(self, exchanges: list[Exchange]) -> None:
-        """Answer the health requests whose window has come."""
+        """Answers the health requests whose window has come."""
         for exchange in exchanges:
             exchange.answer(self._api.answer(exchange.request))
 
     def _watch_window(self, now_s: float) -> None:
-        """Schedule `_roll` for the next window if a request waits for it."""
+        """Schedules `_roll` for the next window if a request waits for it."""
         next_s = self.health_limit.next_window_s
         if next_s is not None and not self._roll_is_due:
             self._roll_is_due = True
             self._call_later(max(0.0, next_s - now_s), self._roll)
 
     def _roll(self) -> None:
-        """Answer the requests whose window has begun, and wait for the next one if needed."""
+        """Answers the requests whose window has begun, and waits for the next one if needed."""
         self._roll_is_due = False
         now_s = self._clock()
         self._answer_health(self.health_limit.roll(now_s))

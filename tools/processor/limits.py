@@ -45,7 +45,7 @@ class RunningLimit(Generic[W]):
         return len(self._waiting)
 
     def enter(self, waiter: W) -> Passage:
-        """Ask for a place. `LATER`: `leave` will return the waiter once it has one."""
+        """Asks for a place. `LATER`: `leave` will return the waiter once it has one."""
         if self.running < self._running_max:
             self.running += 1
             return Passage.NOW
@@ -55,14 +55,14 @@ class RunningLimit(Generic[W]):
         return Passage.REFUSED
 
     def leave(self) -> W | None:
-        """Give a place back; it goes to the oldest waiter, who is returned and must `leave` in turn."""
+        """Gives a place back; it goes to the oldest waiter, who is returned and must `leave` in turn."""
         if self._waiting:
             return self._waiting.popitem(last=False)[0]
         self.running -= 1
         return None
 
     def abandon(self, waiter: W) -> bool:
-        """Stop waiting; False if it did not wait (any more)."""
+        """Stops waiting; False if it did not wait (any more)."""
         return self._waiting.pop(waiter, self) is None
 
 
@@ -92,7 +92,7 @@ class WindowLimit(Generic[W]):
         return self._began_s + HEALTH_WINDOW_S
 
     def enter(self, waiter: W, now_s: float) -> Passage:
-        """Ask for the present window. `LATER`: a `roll` will return the waiter. Call `roll` with the time first."""
+        """Asks for the present window. `LATER`: a `roll` will return the waiter. Call `roll` with the time first."""
         if self._began_s is None or (self._free_since_s is not None and now_s - self._free_since_s >= self._idle_s):
             self._began_s = now_s
             self._free_since_s = now_s
@@ -105,7 +105,7 @@ class WindowLimit(Generic[W]):
         return Passage.REFUSED
 
     def roll(self, now_s: float) -> list[W]:
-        """Go on to the window of `now_s`, and return the waiters whose turn has come, oldest first."""
+        """Goes on to the window of `now_s`, and returns the waiters whose turn has come, oldest first."""
         passed: list[W] = []
         if self._began_s is None:
             return passed
@@ -121,5 +121,5 @@ class WindowLimit(Generic[W]):
         return passed
 
     def abandon(self, waiter: W) -> bool:
-        """Stop waiting; False if it did not wait (any more)."""
+        """Stops waiting; False if it did not wait (any more)."""
         return self._waiting.pop(waiter, self) is None

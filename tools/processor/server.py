@@ -59,7 +59,7 @@ class HttpExchange:
         self.refusal = refusal
 
     def answer(self, answer: bytes) -> None:
-        """Send the answer; the client may have gone."""
+        """Sends the answer; the client may have gone."""
         self._connection.finish(self, answer)
 
 
@@ -102,14 +102,14 @@ class HttpConnection(asyncio.Protocol):
         self._token: bytes | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Keep the connection, unless there are too many."""
+        """Keeps the connection, unless there are too many."""
         self._transport = cast("asyncio.Transport", transport)
         self._connections.add(self)
         if len(self._connections) > CONNECTIONS_MAX:
             self.close()
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - the reason does not matter
-        """Forget the requests that have not begun; running ones go on without a client."""
+        """Forgets the requests that have not begun; running ones go on without a client."""
         self._connections.discard(self)
         self._transport = None
         del self._parser  # it refers to this object's methods: this breaks the cycle
@@ -118,7 +118,7 @@ class HttpConnection(asyncio.Protocol):
             self._processor.abandon(self._current)
 
     def data_received(self, data: bytes) -> None:
-        """Parse requests; the parser calls the callbacks below."""
+        """Parses requests; the parser calls the callbacks below."""
         if self._deaf:
             return
         self._unfinished_bytes += len(data)
@@ -132,16 +132,16 @@ class HttpConnection(asyncio.Protocol):
             self._pump()
 
     def on_message_begin(self) -> None:
-        """Begin a request (called by the parser, as the next four are)."""
+        """Begins a request (called by the parser, as the next four are)."""
         self._target = self._body = b""
         self._content_type = self._token = None
 
     def on_url(self, url: bytes) -> None:
-        """Take in the target or a piece of it."""
+        """Takes in the target or a piece of it."""
         self._target += url
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Take in a header; only two matter, and their length tells them from most."""
+        """Takes in a header; only two matter, and their length tells them from most."""
         if len(name) == len(CONTENT_TYPE):
             if name.lower() == CONTENT_TYPE:
                 self._content_type = value
@@ -149,24 +149,24 @@ class HttpConnection(asyncio.Protocol):
             self._token = value
 
     def on_body(self, body: bytes) -> None:
-        """Take in the body or a piece of it."""
+        """Takes in the body or a piece of it."""
         self._body = self._body + body if self._body else body
 
     def on_message_complete(self) -> None:
-        """Queue the complete request behind those before it."""
+        """Queues the complete request behind those before it."""
         self._unfinished_bytes = 0
         parser = self._parser
         request = Request(parser.get_method(), self._target, self._body, self._content_type, self._token)
         self._ahead.append(HttpExchange(self, request, keep_alive=parser.should_keep_alive()))
 
     def _refuse(self, answer: bytes) -> None:
-        """Answer a malformed request, in its turn, and read no more."""
+        """Answers a malformed request, in its turn, and reads no more."""
         if not self._deaf:
             self._deaf = True
             self._ahead.append(HttpExchange(self, Request(b"", b""), keep_alive=False, refusal=answer))
 
     def _pump(self) -> None:
-        """Begin requests, in order, until one isn't answered at once."""
+        """Begins requests, in order, until one isn't answered at once."""
         self._pumping = True
         while self._ahead and self._current is None and self._writable and self._transport is not None:
             exchange = self._current = self._ahead.popleft()
@@ -178,7 +178,7 @@ class HttpConnection(asyncio.Protocol):
         self._read_or_not()
 
     def _read_or_not(self) -> None:
-        """Stop reading while the client has sent too many requests ahead."""
+        """Stops reading while the client has sent too many requests ahead."""
         reading = len(self._ahead) < AHEAD_MAX
         if reading is not self._reading and self._transport is not None and not self._transport.is_closing():
             self._reading = reading
@@ -188,7 +188,7 @@ class HttpConnection(asyncio.Protocol):
                 self._transport.pause_reading()
 
     def finish(self, exchange: HttpExchange, answer: bytes) -> None:
-        """Write the answer to the present request and begin the next one."""
+        """Writes the answer to the present request and begins the next one."""
         transport = self._transport
         self._current = None
         if transport is None or transport.is_closing():
@@ -203,17 +203,17 @@ class HttpConnection(asyncio.Protocol):
             self._pump()
 
     def pause_writing(self) -> None:
-        """Begin nothing more: the client doesn't read its answers."""
+        """Begins nothing more: the client doesn't read its answers."""
         self._writable = False
 
     def resume_writing(self) -> None:
-        """Go on: the client reads again."""
+        """Goes on: the client reads again."""
         self._writable = True
         if not self._pumping:
             self._pump()
 
     def close(self) -> None:
-        """End the connection after what is written."""
+        """Ends the connection after what is written."""
         if self._transport is not None:
             self._transport.close()
 
@@ -241,7 +241,7 @@ class ProcessorServer:
         return f"http://{self.host}:{self.port}"
 
     async def __aenter__(self) -> Self:
-        """Start listening.
+        """Starts listening.
 
         Raises:
             OSError: the address can't be had.
@@ -253,7 +253,7 @@ class ProcessorServer:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        """Stop listening and close every connection; payments that still sleep are lost with the process."""
+        """Stops listening and closes every connection; payments that still sleep are lost with the process."""
         self._server.close()
         for _turn in range(ACCEPTED_WITHIN_TURNS):
             await asyncio.sleep(0)
@@ -263,7 +263,7 @@ class ProcessorServer:
 
 
 async def serve(settings: Settings, host: str, port: int) -> None:
-    """Run one processor until SIGTERM or SIGINT.
+    """Runs one processor until SIGTERM or SIGINT.
 
     Raises:
         OSError: the address can't be had.

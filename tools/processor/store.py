@@ -55,7 +55,7 @@ class PaymentStore:
         return len(self._rows)
 
     def add(self, payment: Payment) -> Storing:
-        """Store a payment unless its id is here already or there is no room."""
+        """Stores a payment unless its id is here already or there is no room."""
         correlation_id, amount_cents, requested_at_us = payment
         if correlation_id in self._rows:
             return Storing.ALREADY_HERE
@@ -71,11 +71,11 @@ class PaymentStore:
         return Storing.STORED
 
     def get(self, correlation_id: str) -> Row | None:
-        """Return the row of an id in lower case, if it is here."""
+        """The row of an id in lower case, if it is here."""
         return self._rows.get(correlation_id)
 
     def totals(self, from_us: int | None, to_us: int | None) -> Totals:
-        """Return the totals of `from_us <= requestedAt <= to_us`; of all if an end is missing, as in the contest's."""
+        """The totals of `from_us <= requestedAt <= to_us`; of all if an end is missing, as in the contest's."""
         if from_us is None or to_us is None:
             return Totals(len(self._rows), sum(second.cents for second in self._seconds.values()))
         first, last = from_us // US_PER_S, to_us // US_PER_S
@@ -91,11 +91,11 @@ class PaymentStore:
         return Totals(count, cents)
 
     def rows(self) -> Iterator[Payment]:
-        """Yield all rows in the order they were stored."""
+        """Yields all rows in the order they were stored."""
         for correlation_id, (requested_at_us, amount_cents) in self._rows.items():
             yield Payment(correlation_id, amount_cents, requested_at_us)
 
     def purge(self) -> None:
-        """Forget everything."""
+        """Forgets everything."""
         self._rows.clear()
         self._seconds.clear()

@@ -49,7 +49,7 @@ class Payment(NamedTuple):
 
 
 def parse_payment(body: bytes) -> Payment:
-    """Return the payment in a request's body; members other than its three are ignored.
+    """The payment in a request's body; members other than its three are ignored.
 
     Raises:
         Malformed: it is not a JSON object with a UUID, a number and an ISO 8601 time.
@@ -66,7 +66,7 @@ def parse_payment(body: bytes) -> Payment:
 
 
 def _parse_any_payment(body: bytes) -> Payment:
-    """Return the payment in a body of any shape."""
+    """The payment in a body of any shape."""
     members = parse_object(body)
     correlation_id = members.get("correlationId")
     if not isinstance(correlation_id, str):
@@ -78,7 +78,7 @@ def _parse_any_payment(body: bytes) -> Payment:
 
 
 def parse_object(body: bytes) -> dict[str, Any]:
-    """Return the members of a JSON object, its numbers as int or Decimal.
+    """The members of a JSON object, its numbers as int or Decimal.
 
     Raises:
         Malformed: it is something else.
@@ -93,7 +93,7 @@ def parse_object(body: bytes) -> dict[str, Any]:
 
 
 def parse_id(text: str) -> str:
-    """Return a UUID of 36 characters in lower case.
+    """A UUID of 36 characters in lower case.
 
     Raises:
         Malformed: it is not one.
@@ -104,7 +104,7 @@ def parse_id(text: str) -> str:
 
 
 def _cents_of(amount: object) -> int:
-    """Return an amount in cents, a half rounded to even as the contest's processor does."""
+    """An amount in cents, a half rounded to even as the contest's processor does."""
     if isinstance(amount, bool) or not isinstance(amount, int | Decimal):
         raise Malformed("amount is not a number")
     value = Decimal(amount)
@@ -114,7 +114,7 @@ def _cents_of(amount: object) -> int:
 
 
 def parse_time(text: str) -> int:
-    """Return the µs since 1970 of an ISO 8601 time; without an offset it is UTC, finer fractions are cut off.
+    """The µs since 1970 of an ISO 8601 time; without an offset it is UTC, finer fractions are cut off.
 
     Raises:
         Malformed: it is not a time between the years 1 and 9999.
@@ -133,7 +133,7 @@ def parse_time(text: str) -> int:
 
 @lru_cache(maxsize=64)  # most payments have a time of the last few seconds
 def us_of_second(text: str) -> int:
-    """Return the µs since 1970 of a whole second like `2025-07-15T12:34:56`, in UTC."""
+    """The µs since 1970 of a whole second like `2025-07-15T12:34:56`, in UTC."""
     try:
         since = datetime.fromisoformat(f"{text}+00:00") - EPOCH
     except ValueError as error:
@@ -142,13 +142,13 @@ def us_of_second(text: str) -> int:
 
 
 def _us_of_offset(text: str) -> int:
-    """Return the µs that an offset `+hh:mm` or `-hh:mm` is ahead of UTC."""
+    """The µs that an offset `+hh:mm` or `-hh:mm` is ahead of UTC."""
     ahead = timedelta(hours=int(text[1:3]), minutes=int(text[4:6])) // timedelta(microseconds=1)
     return -ahead if text[0] == "-" else ahead
 
 
 def format_time(at_us: int) -> str:
-    """Return a stored time as the contest's processor shows it: no offset, no last zeros in the fraction."""
+    """A stored time as the contest's processor shows it: no offset, no last zeros in the fraction."""
     try:
         text = (EPOCH + timedelta(microseconds=at_us)).replace(tzinfo=None).isoformat()
     except OverflowError:  # the offset of a time near the first or last year
@@ -157,7 +157,7 @@ def format_time(at_us: int) -> str:
 
 
 def format_cents(cents: int) -> str:
-    """Return cents as a decimal number with two digits after the point."""
+    """Cents as a decimal number with two digits after the point."""
     sign = "-" if cents < 0 else ""
     units, rest = divmod(abs(cents), CENTS_PER_UNIT)
     return f"{sign}{units}.{rest:02}"
@@ -166,12 +166,12 @@ def format_cents(cents: int) -> str:
 def http_answer(
     status: HTTPStatus, body: bytes = b"", *, content_type: bytes = JSON_TYPE, headers: bytes = b""
 ) -> bytes:
-    """Return a complete HTTP/1.1 answer; `headers` are whole lines with their line ends."""
+    """A complete HTTP/1.1 answer; `headers` are whole lines with their line ends."""
     typed = b"Content-Type: %b\r\n" % content_type if body else b""
     length = b"" if status == HTTPStatus.NO_CONTENT else b"Content-Length: %d\r\n" % len(body)
     return b"HTTP/1.1 %d %b\r\n%b%b%b\r\n%b" % (status, status.phrase.encode(), typed, length, headers, body)
 
 
 def closing(answer: bytes) -> bytes:
-    """Return an answer with `Connection: close`."""
+    """An answer with `Connection: close`."""
     return answer.replace(b"\r\n", b"\r\nConnection: close\r\n", 1)

@@ -23,7 +23,7 @@ LEAD_NS = 50_000_000  # between the last preparation and the first request
 
 
 async def carry_out(plan: LoadPlan, say: Callable[[Message], None]) -> None:
-    """Run a whole load; raises OSError if nothing accepts connections at the plan's address."""
+    """Runs a whole load; raises OSError if nothing accepts connections at the plan's address."""
     address, summaries = (plan.host, plan.port), SummaryRequests(plan)
     rates = [[each.payments_per_s for each in plan.phases], [each.summaries_per_s for each in plan.phases]]
 
@@ -57,7 +57,7 @@ async def carry_out(plan: LoadPlan, say: Callable[[Message], None]) -> None:
 
 
 def _cpu_s() -> float:
-    """Return the CPU seconds that this process has used so far."""
+    """The CPU seconds that this process has used so far."""
     used = resource.getrusage(resource.RUSAGE_SELF)
     return used.ru_utime + used.ru_stime
 
@@ -68,7 +68,7 @@ def _say(message: Message) -> None:
 
 
 def main() -> int:
-    """Read the plan, carry it out, and return the exit status."""
+    """Reads the plan, carries it out, and returns the exit status."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # the bench ends it so
     plan = plans.decode(sys.stdin.read())
     gc.collect()

@@ -28,7 +28,7 @@ class AnswerReader:
         self._whole: Answer | None = None
 
     def feed(self, data: bytes) -> Answer | None:
-        """Parse bytes; return the answer once it is complete. Raises BrokenAnswer."""
+        """Parses bytes; returns the answer once it is complete. Raises BrokenAnswer."""
         self._whole = None
         try:
             self._parser.feed_data(data)
@@ -39,17 +39,17 @@ class AnswerReader:
         return self._whole
 
     def on_message_begin(self) -> None:
-        """Begin an answer (called by the parser, as the next two are)."""
+        """Begins an answer (called by the parser, as the next two are)."""
         if self._whole is not None:
             raise BrokenAnswer("two answers to one request")
         self._body = b""
 
     def on_body(self, body: bytes) -> None:
-        """Take in the body or a piece of it."""
+        """Takes in the body or a piece of it."""
         self._body += body
 
     def on_message_complete(self) -> None:
-        """Keep the complete answer for `feed`."""
+        """Keeps the complete answer for `feed`."""
         parser = self._parser
         self._whole = Answer(parser.get_status_code(), self._body, parser.should_keep_alive())
         self._body = b""

@@ -21,13 +21,13 @@ class Owner(Protocol):
     known: dict[bytes, Answer]
 
     def on_free(self, connection: "Connection") -> None:
-        """Use a connection that has become free."""
+        """Uses a connection that has become free."""
 
     def on_answer(self, connection: "Connection", answer: Answer) -> None:
-        """Handle the answer to the connection's request; the connection is not free yet."""
+        """Handles the answer to the connection's request; the connection is not free yet."""
 
     def on_lost(self, connection: "Connection") -> None:
-        """Handle the loss of a connection, and of the request that may have been under way."""
+        """Handles the loss of a connection, and of the request that may have been under way."""
 
 
 class Connection(asyncio.Protocol):
@@ -52,13 +52,13 @@ class Connection(asyncio.Protocol):
         self.at_ns = 0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Offer the new connection to its owner."""
+        """Offers the new connection to its owner."""
         self._transport = cast("asyncio.Transport", transport)
         self._fd = transport.get_extra_info("socket").fileno()
         self._owner.on_free(self)
 
     def send(self, request: Request, turn: int, at_ns: int) -> None:
-        """Send a request that was due at `at_ns`."""
+        """Sends a request that was due at `at_ns`."""
         self.request, self.turn, self.at_ns = request, turn, at_ns
         if self._transport is None:
             return
@@ -72,7 +72,7 @@ class Connection(asyncio.Protocol):
                 self.drop()
 
     def data_received(self, data: bytes) -> None:
-        """Read an answer, or a piece of one."""
+        """Reads an answer, or a piece of one."""
         known = self._owner.known
         answer = None if self._started else known.get(data)
         if answer is None:
@@ -98,11 +98,11 @@ class Connection(asyncio.Protocol):
             self.drop()
 
     def eof_received(self) -> None:
-        """Tell the owner that the server has closed; the loop closes the connection when this returns None."""
+        """Tells the owner that the server has closed; the loop closes the connection when this returns None."""
         self._lose()
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - the reason does not matter
-        """Tell the owner that the connection is gone, unless it knows."""
+        """Tells the owner that the connection is gone, unless it knows."""
         self._lose()
 
     def _lose(self) -> None:
@@ -111,6 +111,6 @@ class Connection(asyncio.Protocol):
             self._owner.on_lost(self)
 
     def drop(self) -> None:
-        """End the connection at once; a request under way gets no answer."""
+        """Ends the connection at once; a request under way gets no answer."""
         if self._transport is not None:
             self._transport.abort()

@@ -78,7 +78,7 @@ _KINDS: dict[str, type[Began | Interval | Finished]] = {"began": Began, "interva
 
 
 def encode(message: Message) -> str:
-    """Return a message as a line."""
+    """A message as a line."""
     name = next(name for name, kind in _KINDS.items() if isinstance(message, kind))
     return json.dumps({"message": name, **message._asdict()}, default=_plain)
 
@@ -90,7 +90,7 @@ def _plain(value: object) -> Any:
 
 
 def decode(line: str) -> Message | None:
-    """Return the message in a line, or None if it is none."""
+    """The message in a line, or None if it is none."""
     try:
         said = json.loads(line)
         kind = _KINDS[said.pop("message")]
@@ -124,11 +124,11 @@ class Account:
         self._latencies: dict[str, Histogram] = {}
 
     def count_late(self, late_us: int) -> None:
-        """Count how late a group was sent."""
+        """Counts how late a group was sent."""
         self._record(LATE, late_us)
 
     def count(self, turn: int, label: str, status: int, latency_us: int, cents: int) -> bool:
-        """Count an answer, or (status 0) that none came; return whether it was a success."""
+        """Counts an answer, or (status 0) that none came; returns whether it was a success."""
         self._statuses[status] += 1
         if status in SUCCESS:
             self.cents += cents
@@ -148,7 +148,7 @@ class Account:
         histogram.record(value_us)
 
     def take(self, at_ns: int, phase: int, waiting: int) -> Interval:
-        """Return the interval that ends now, and begin the next."""
+        """Returns the interval that ends now, and begins the next."""
         interval = Interval(
             *(at_ns, self._stream, phase, self.sent, self.held, waiting),
             *(dict(self._statuses), self.cents, self._failed, self._latencies),

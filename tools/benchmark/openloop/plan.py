@@ -60,19 +60,19 @@ class LoadPlan:
 
 
 def encode(plan: LoadPlan) -> str:
-    """Return the plan as JSON."""
+    """The plan as JSON."""
     return json.dumps(dataclasses.asdict(plan))
 
 
 def decode(text: str) -> LoadPlan:
-    """Return the plan that `encode` wrote; raises ScenarioError, or ValueError if it is no JSON."""
+    """Returns the plan that `encode` wrote; raises ScenarioError, or ValueError if it is no JSON."""
     plan: LoadPlan = build(LoadPlan, json.loads(text), "plan")
     check(plan)
     return plan
 
 
 def check(plan: LoadPlan) -> None:
-    """Raise ScenarioError if a number makes no sense."""
+    """Raises ScenarioError if a number makes no sense."""
     between("connections", plan.connections, 1, CONNECTIONS_MAX)
     between("phases", len(plan.phases), 1, CONNECTIONS_MAX)
     for phase in plan.phases:

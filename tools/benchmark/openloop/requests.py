@@ -32,10 +32,10 @@ class Requests(Protocol):
     name: str
 
     def make(self, turn: int) -> Request:
-        """Return the request of this number."""
+        """The request of this number."""
 
     def answered(self, request: Request, body: bytes) -> None:
-        """Handle the body of a successful answer."""
+        """Handles the body of a successful answer."""
 
 
 class PaymentRequests:
@@ -51,14 +51,14 @@ class PaymentRequests:
         )
 
     def make(self, turn: int) -> Request:
-        """Return the payment of this number."""
+        """The payment of this number."""
         cents = payments.spread_cents(self._seed, self._amount, turn)
         correlation_id = payments.correlation_id(self._run, USER, turn)
         body = f'{{"correlationId":"{correlation_id}","amount":{cents // 100}.{cents % 100:02}}}'
         return Request(f"{self._before}{len(body)}\r\n\r\n{body}".encode(), "accepted", cents)
 
     def answered(self, request: Request, body: bytes) -> None:
-        """Do nothing: the answer to a payment is empty."""
+        """Does nothing: the answer to a payment is empty."""
 
 
 class SummaryRequests:
@@ -75,14 +75,14 @@ class SummaryRequests:
         self.samples: list[Sample] = []
 
     def make(self, turn: int) -> Request:
-        """Return the next request; its latency is counted by its window's kind."""
+        """The next request; its latency is counted by its window's kind."""
         now_ms = self._clock_ns() // _NS_PER_MS
         window = draw(self._chance, KINDS[turn % len(KINDS)], self._history_from_ms, now_ms)
         data = f"GET /payments-summary{window.query}{self._after}".encode()
         return Request(data, window.kind, window=window, asked_at_ms=now_ms)
 
     def answered(self, request: Request, body: bytes) -> None:
-        """Keep the answer if there are only few of its kind yet."""
+        """Keeps the answer if there are only few of its kind yet."""
         window = request.window
         if window is not None and self._kept[window.kind] < SAMPLES_PER_KIND:
             self._kept[window.kind] += 1

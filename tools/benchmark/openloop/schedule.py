@@ -18,7 +18,7 @@ class Group(NamedTuple):
 
 
 def groups(spans: Sequence[tuple[int, int]], start_ns: int) -> Iterator[Group]:
-    """Yield all groups in the order of their times, each phase's mark first.
+    """Yields all groups in the order of their times, each phase's mark first.
 
     Args:
         spans: (requests per second, milliseconds) of each phase.

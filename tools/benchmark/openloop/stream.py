@@ -69,13 +69,13 @@ class Stream:
         return self._turn + len(self._waiting)
 
     async def connect(self, connections: int) -> None:
-        """Open all connections; raises OSError if that fails."""
+        """Opens all connections; raises OSError if that fails."""
         async with asyncio.timeout(CONNECT_TIMEOUT_S):
             for _ in range(connections):
                 await self._loop.create_connection(lambda: Connection(self), *self._address)
 
     def start(self, arrivals: Iterator[Group]) -> None:
-        """Begin to send at the times in `arrivals`, by `time.monotonic_ns()`."""
+        """Begins to send at the times in `arrivals`, by `time.monotonic_ns()`."""
         self._arrivals = arrivals
         self._group = next(arrivals, None)
         self._loop.add_reader(self._ticker.fd, self._on_tick)
@@ -83,11 +83,11 @@ class Stream:
         self._on_tick()
 
     def take(self) -> Interval:
-        """Return the interval that ends now, and begin the next."""
+        """Returns the interval that ends now, and begins the next."""
         return self._account.take(time.monotonic_ns(), self.phase, len(self._waiting))
 
     def close(self) -> None:
-        """End all connections and the timers."""
+        """Ends all connections and the timers."""
         self._sending_ended = True
         self._loop.remove_reader(self._ticker.fd)
         self._ticker.close()
@@ -99,7 +99,7 @@ class Stream:
             connection.drop()
 
     def _on_tick(self) -> None:
-        """Send what is due by now."""
+        """Sends what is due by now."""
         now_ns = time.monotonic_ns()
         while (group := self._group) is not None and group.at_ns <= now_ns:
             at_ns, size, phase = group
@@ -121,12 +121,12 @@ class Stream:
             self._end_if_done()
 
     def _begin(self, phase: int) -> None:
-        """Report that a phase begins; the interval taken just before counts for the phase before."""
+        """Reports that a phase begins; the interval taken just before counts for the phase before."""
         self._on_phase(phase)
         self.phase = phase
 
     def _send(self, connection: Connection) -> None:
-        """Send the request that has waited longest."""
+        """Sends the request that has waited longest."""
         request = self._made.popleft() if self._made else self._requests.make(self._turn)
         self._busy.add(connection)
         self._account.sent += 1
@@ -134,13 +134,13 @@ class Stream:
         self._turn += 1
 
     def _make_ahead(self) -> None:
-        """Make several requests at once: a single one between other work costs three times as much."""
+        """Makes several requests at once: a single one between other work costs three times as much."""
         if len(self._made) < AHEAD:
             next_turn = self._turn + len(self._made)
             self._made.extend(self._requests.make(turn) for turn in range(next_turn, next_turn + AHEAD))
 
     def on_free(self, connection: Connection) -> None:
-        """Send a waiting request over it, or keep it."""
+        """Sends a waiting request over it, or keeps it."""
         if self._waiting:
             self._send(connection)
         else:
@@ -149,7 +149,7 @@ class Stream:
                 self._end_if_done()
 
     def on_answer(self, connection: Connection, answer: Answer) -> None:
-        """Count an answer."""
+        """Counts an answer."""
         request, connection.request = connection.request, None
         self._busy.discard(connection)
         if request is not None:
@@ -158,7 +158,7 @@ class Stream:
                 self._requests.answered(request, answer.body)
 
     def on_lost(self, connection: Connection) -> None:
-        """Count the request under way as unanswered, and open another connection."""
+        """Counts the request under way as unanswered, and opens another connection."""
         if connection.request is not None:
             self._account.count(connection.turn, connection.request.label, UNANSWERED, 0, 0)
             connection.request = None
@@ -173,7 +173,7 @@ class Stream:
             task.add_done_callback(self._connecting.discard)
 
     async def _connect_again(self) -> None:
-        """Open one connection; retry for as long as the server is away."""
+        """Opens one connection; retries for as long as the server is away."""
         while not self._sending_ended:
             try:
                 async with asyncio.timeout(CONNECT_TIMEOUT_S):
@@ -184,7 +184,7 @@ class Stream:
                 return
 
     def _look_for_late(self) -> None:
-        """Give up requests that were sent, or were due, too long ago."""
+        """Gives up requests that were sent, or were due, too long ago."""
         self._check = self._loop.call_later(CHECK_S, self._look_for_late)
         now_ns = time.monotonic_ns()
         held_before_ns = now_ns - int(HELD_AFTER_S * _NS_PER_S)

@@ -26,11 +26,11 @@ class Ticker:
         self._address = ctypes.c_void_p(ctypes.addressof(self._setting))
 
     def arm(self, at_ns: int) -> None:
-        """Make `fd` readable from `at_ns` on, by `time.monotonic_ns()`: at once if that is past."""
+        """Makes `fd` readable from `at_ns` on, by `time.monotonic_ns()`: at once if that is past."""
         self._setting[2], self._setting[3] = divmod(max(at_ns, 1), _NS_PER_S)  # 0 would disarm it
         if _libc.timerfd_settime(self.fd, _TFD_TIMER_ABSTIME, self._address, None):
             raise OSError(ctypes.get_errno(), "timerfd_settime failed")
 
     def close(self) -> None:
-        """Close the timer."""
+        """Closes the timer."""
         os.close(self.fd)

@@ -28,13 +28,13 @@ class Window(NamedTuple):
 
 
 def instant(at_ms: int) -> str:
-    """Return a time as ISO 8601 with milliseconds, UTC."""
+    """A time as ISO 8601 with milliseconds, UTC."""
     seconds, ms = divmod(at_ms, _SECOND_MS)
     return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{ms:03}Z"
 
 
 def draw(chance: random.Random, kind: str, history_from_ms: int, now_ms: int) -> Window:
-    """Return a random window of this kind in the time since `history_from_ms`.
+    """A random window of this kind in the time since `history_from_ms`.
 
     | kind | its ends |
     | --- | --- |
