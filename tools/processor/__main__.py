@@ -14,6 +14,7 @@ import argparse
 import importlib.util
 import logging
 import sys
+import time
 from decimal import Decimal, InvalidOperation
 
 EXIT_CANNOT_LISTEN = 3
@@ -21,6 +22,14 @@ PERCENT_MAX = 100
 PERCENT_DIGITS_MAX = 4
 PORT_MAX = 65_535
 PACKAGES = ("httptools", "orjson", "uvloop")
+
+
+class UtcFormatter(logging.Formatter):
+    """Writes a line's time as the gateway's log has it, so that the two can be read side by side."""
+
+    converter = staticmethod(time.gmtime)
+    default_time_format = "%Y-%m-%dT%H:%M:%S"
+    default_msec_format = "%s.%03dZ"
 
 
 def percent(text: str) -> Decimal:
@@ -84,7 +93,9 @@ def main(arguments: list[str] | None = None) -> int:
     from tools.processor.api import Settings  # noqa: PLC0415
     from tools.processor.server import serve  # noqa: PLC0415
 
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
+    handler = logging.StreamHandler()
+    handler.setFormatter(UtcFormatter("%(asctime)s %(message)s"))
+    logging.basicConfig(level=logging.INFO, handlers=[handler])
     settings = Settings(
         name=options.name,
         fee=options.fee_percent / PERCENT_MAX,

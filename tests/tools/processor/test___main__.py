@@ -1,17 +1,21 @@
 """Tests of tools/processor/__main__.py."""
 
+import logging
 import os
+import re
 import signal
 import socket
 import subprocess
 import sys
+import time
 from decimal import Decimal
 from pathlib import Path
 from urllib.request import urlopen
 
 import pytest
 
-from tools.processor.__main__ import EXIT_CANNOT_LISTEN, main, options_parser
+from server import log
+from tools.processor.__main__ import EXIT_CANNOT_LISTEN, UtcFormatter, main, options_parser
 
 ROOT = Path(__file__).resolve().parents[3]
 DEADLINE_S = 20
@@ -57,6 +61,23 @@ class TestOptions:
         assert arguments[1] in capsys.readouterr().err
 
 
+class TestTimes:
+    """When something was logged."""
+
+    def test_as_in_the_gateways_log(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """UTC, wherever the machine is."""
+        logged = logging.LogRecord("tools.processor", logging.INFO, __file__, 1, "one", None, None)
+        logged.created, logged.msecs = 1_796_090_503.0, 7.0
+        with monkeypatch.context() as patch:
+            patch.setenv("TZ", "WEST+3")
+            time.tzset()
+            texts = [
+                formatter("%(asctime)s %(message)s").format(logged) for formatter in (UtcFormatter, log.UtcFormatter)
+            ]
+        time.tzset()
+        assert texts == ["2026-12-01T02:01:43.007Z one"] * 2
+
+
 class TestMain:
     """main."""
 
@@ -90,7 +111,9 @@ class TestMain:
         with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True) as process:
             try:
                 assert process.stderr is not None
-                url = process.stderr.readline().split(" at ")[1].partition(",")[0]
+                told = process.stderr.readline()
+                assert re.match(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z processor trial at ", told)
+                url = told.split(" at ")[1].partition(",")[0]
                 with urlopen(url, timeout=DEADLINE_S) as answer:
                     assert answer.read() == b"Simulated payment processor trial\n"
                 process.send_signal(number)
