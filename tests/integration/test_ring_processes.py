@@ -161,6 +161,15 @@ def kill_now_and_then(works: dict[int, partial[None]], kills: int, children: lis
     return hits
 
 
+def assert_all_taken(instance: str, count: int) -> None:
+    """Checks that the readers have got `count` payments of each worker."""
+    segment = Segment.attach(instance)
+    for dispatcher in range(DISPATCHERS):
+        row = segment.dispatcher_counters(dispatcher)
+        assert row.get(DispatcherCount.TAKEN) == WORKERS * count // DISPATCHERS
+        assert row.get(SUM) == total_cents(dispatcher, count)
+
+
 class TestRing:
     """Several workers and several dispatchers over one segment."""
 
@@ -174,11 +183,7 @@ class TestRing:
         watcher = fork(partial(watch, instance, started_at + 3))
         children.append(watcher)
         wait_for(children, TIMEOUT_S)
-        segment = Segment.attach(instance)
-        for dispatcher in range(DISPATCHERS):
-            row = segment.dispatcher_counters(dispatcher)
-            assert row.get(DispatcherCount.TAKEN) == WORKERS * count // DISPATCHERS
-            assert row.get(SUM) == total_cents(dispatcher, count)
+        assert_all_taken(instance, count)
 
     def test_killed_workers_have_successors(self, instance: str, children: list[int]) -> None:
         """A worker killed at any moment leaves lanes with which its successor goes on, without gap or repetition."""
@@ -192,11 +197,7 @@ class TestRing:
         children += works
         assert kill_now_and_then(works, 15, children) > 0
         wait_for(children, TIMEOUT_S)
-        segment = Segment.attach(instance)
-        for dispatcher in range(DISPATCHERS):
-            row = segment.dispatcher_counters(dispatcher)
-            assert row.get(DispatcherCount.TAKEN) == WORKERS * count // DISPATCHERS
-            assert row.get(SUM) == total_cents(dispatcher, count)
+        assert_all_taken(instance, count)
 
     def test_whoever_is_killed_each_payment_settles_once(self, instance: str, children: list[int]) -> None:
         """With workers and dispatchers killed at any moment, the totals in the end are exact to the cent."""

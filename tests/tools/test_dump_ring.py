@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from multiprocessing.synchronize import Event as Signal
 from pathlib import Path
 
@@ -34,14 +33,6 @@ pytestmark = pytest.mark.slow
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
     """Runs the program to its end."""
     return subprocess.run([PROGRAM, *arguments], capture_output=True, text=True, timeout=LIMIT_S, check=False)
-
-
-@pytest.fixture
-def filled() -> Iterator[Filled]:
-    """A new, empty segment of a unique name."""
-    segment = Filled()
-    yield segment
-    segment.close()
 
 
 class TestDumpRing:

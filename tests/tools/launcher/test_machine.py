@@ -3,7 +3,6 @@
 import socket
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -23,14 +22,6 @@ from tools.launcher.plan import Programs
 def fake(tmp_path: Path) -> FakeMachine:
     """A machine with apt, and neither HAProxy nor Redis."""
     return FakeMachine(tmp_path / "policy-rc.d")
-
-
-@pytest.fixture
-def filled() -> Iterator[Filled]:
-    """A new, empty segment of a unique name."""
-    segment = Filled()
-    yield segment
-    segment.close()
 
 
 class TestRequirePorts:

@@ -35,8 +35,6 @@ class TestReadCommandLine:
             ("--port 9990", "the ports must all be different"),
             ("--processor-ports 8001 8001", "the ports must all be different"),
             ("--seconds 0", "'0' is not a number of seconds up to 86400"),
-            ("--seconds nan", "'nan' is not a number of seconds"),
-            ("--seconds soon", "'soon' is not a number of seconds"),
             ("--docker --single", "not allowed with argument"),
             ("--docker --port 9998", "with --docker the ports are those of the compose files"),
             ("--docker --port 9990 --stats-port 9999", "with --docker the ports are those of the compose files"),

@@ -1,4 +1,4 @@
-"""What the tests of the ring's view share: a small segment, gone afterwards."""
+"""What the tools' tests share: a small segment, gone afterwards."""
 
 from collections.abc import Iterator
 
