@@ -13,7 +13,7 @@ import uvloop
 
 from server import child
 from server.app import build_app
-from server.clock import SystemClock
+from server.clock import Clock, SystemClock
 from server.config import Config
 from server.errors import TotalsUnavailable
 from server.gate import Gate
@@ -89,23 +89,25 @@ def serve(config: Config, segment: Segment, worker: int, listener: socket.socket
     with take_role(config.instance, worker_role(worker)):
         counters = segment.worker_counters(worker)
         child.begin(counters)
+        clock = SystemClock()
         gate = Gate(
             segment,
             worker,
             doorbells,
             recent_ids=config.recent_ids,
             lookups_per_s=config.lookups_per_s,
-            clock=SystemClock(),
+            clock=clock,
             siblings=config.siblings,
         )
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(_serve(config, segment, gate, counters, listener))
+            runner.run(_serve(config, segment, gate, counters, listener, clock))
         counters.phase = Phase.GONE
     return 0
 
 
-async def _serve(config: Config, segment: Segment, gate: Gate, counters: Counters, listener: socket.socket) -> None:
-    clock = SystemClock()
+async def _serve(
+    config: Config, segment: Segment, gate: Gate, counters: Counters, listener: socket.socket, clock: Clock
+) -> None:
     totals: SharedTotals | LocalTotals
     if config.redis_url:
         neighbours = Neighbours(config.siblings, own={config.instance: segment}, clock=clock)
