@@ -22,9 +22,7 @@ from server.answers import Answer, status_json, summary_json
 from server.errors import LookupUnavailable, RequestRefused, TotalsUnavailable
 from server.payments import (
     BODY_BYTES_MAX,
-    Acceptance,
-    Payment,
-    PaymentStatus,
+    PaymentGate,
     body_too_long,
     parse_correlation_id,
     parse_payment,
@@ -51,25 +49,6 @@ _log = logging.getLogger(__name__)
 _DONE: Final = Answer(HTTPStatus.NO_CONTENT)
 # RFC 9110 section 8.3.1 and RFC 6838 section 4.2.8: application/json or a type with the suffix +json.
 _JSON_TYPE: Final = re.compile(rb"[ \t]*application/(?:[^ \t;,/]+\+)?json[ \t]*(?:;.*)?", re.IGNORECASE | re.DOTALL)
-
-
-class PaymentGate(Protocol):
-    """Where payments go in and are looked up (`gate.Gate`); nothing here waits."""
-
-    @property
-    def leaving(self) -> bool:
-        """True once this worker is about to stop."""
-
-    def accept(self, payment: Payment) -> Acceptance:
-        """Commits a payment to its lane, or says why not."""
-
-    def find(self, correlation_id: bytes) -> PaymentStatus | None:
-        """Where the payment taken first under this id stands; None if it was never seen or is forgotten. Raises
-        LookupUnavailable if that can't be told.
-        """
-
-    def may_look_up(self) -> bool:
-        """Takes one of this second's look-ups; False if there is none left."""
 
 
 class TotalsReader(Protocol):

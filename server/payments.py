@@ -15,6 +15,8 @@ What is refused, and how (RFC 9110 for the codes):
 
 The amount is judged as a decimal, by value: `19.900` and `1.99e1` are 19.90, `19.999999999999999999` is refused. It is
 never a float.
+
+Here, too, is what becomes of a payment at the door, and the interface of the gate that decides it.
 """
 
 import json
@@ -23,7 +25,7 @@ from binascii import unhexlify
 from collections.abc import Sequence
 from enum import Enum, auto, unique
 from http import HTTPStatus
-from typing import Any, Final, NamedTuple, Never
+from typing import Any, Final, NamedTuple, Never, Protocol
 
 from server.errors import RequestRefused
 from server.notation import CENTS_DIGITS, JsonNumber, format_cents, parse_cents
@@ -68,6 +70,25 @@ class PaymentStatus(NamedTuple):
     requested_at_ms: int | None
     accepted_at_us: int
     conflicts: int
+
+
+class PaymentGate(Protocol):
+    """Where payments go in and are looked up (`gate.Gate`); nothing here waits."""
+
+    @property
+    def leaving(self) -> bool:
+        """True once this worker is about to stop."""
+
+    def accept(self, payment: Payment) -> Acceptance:
+        """Commits a payment to its lane, or says why not."""
+
+    def find(self, correlation_id: bytes) -> PaymentStatus | None:
+        """Where the payment taken first under this id stands; None if it was never seen or is forgotten. Raises
+        LookupUnavailable if that can't be told.
+        """
+
+    def may_look_up(self) -> bool:
+        """Takes one of this second's look-ups; False if there is none left."""
 
 
 _HEX: Final = "[0-9A-Fa-f]"

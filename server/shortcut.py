@@ -27,8 +27,7 @@ from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from server.answers import Answer
-from server.app import PaymentGate
-from server.payments import BODY_BYTES_MAX, Acceptance, parse_fixed_shape
+from server.payments import BODY_BYTES_MAX, Acceptance, PaymentGate, parse_fixed_shape
 from server.problems import ANSWER_BY_ACCEPTANCE, NOT_HTTP
 
 _END_OF_HEAD: Final = b"\r\n\r\n"

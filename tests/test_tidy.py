@@ -65,8 +65,7 @@ SERVER_LAYERS = (
     ("health", "purges", "shared_totals", "outside"),
     ("publisher",),
     # the jobs of the two kinds of child
-    ("gate", "app", "dispatcher"),
-    ("shortcut",),
+    ("gate", "app", "shortcut", "dispatcher"),
     # processes
     ("child", "children", "listeners"),
     ("worker", "dispatcher_process"),
