@@ -1,8 +1,8 @@
 """The HTTP endpoints, in Starlette. Thin: what is right or wrong is decided in the files it imports.
 
-Every endpoint is an ASGI application that sends one `Answer`. A refusal that an endpoint knows at once is sent as it
-is; raised errors become answers in one place, `answer_to_error`. A `POST /payments` comes here only if
-`server/shortcut.py` has not taken it; its endpoint makes no request object and looks at each header once.
+`POST /payments` is a plain ASGI application (no request object, each header looked at once), and comes here only if
+`server/shortcut.py` has not taken it; the others are ordinary endpoints that return an `Answer`. Raised errors become
+answers in one place, `answer_to_error`.
 
 Starlette's two error layers are replaced by one (`_ErrorLayer`): they would wrap `send` twice for every request, and
 log an unexpected error that the server logs again. The router, routes and errors are Starlette's.
@@ -15,6 +15,7 @@ from typing import Final, Protocol
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
+from starlette.requests import Request
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -70,13 +71,14 @@ def build_app(gate: PaymentGate, totals: TotalsReader, *, amount_cents_max: int,
         amount_cents_max: greatest amount taken, in cents.
         purge_enabled: whether `POST /purge-payments` does anything; 403 if not.
     """
+    endpoints = _Endpoints(gate, totals)
     app = Starlette(
         routes=[
             Route("/payments", _TakePayment(gate, amount_cents_max), methods=["POST"]),
-            Route("/health", _TellHealth(gate), methods=["GET"]),
-            Route("/payments/{correlation_id}", _ShowPayment(gate), methods=["GET"]),
-            Route("/payments-summary", _Summarise(totals), methods=["GET"]),
-            Route("/purge-payments", _Purge(totals) if purge_enabled else PURGE_OFF, methods=["POST"]),
+            Route("/health", endpoints.tell_health, methods=["GET"]),
+            Route("/payments/{correlation_id}", endpoints.show_payment, methods=["GET"]),
+            Route("/payments-summary", endpoints.summarise, methods=["GET"]),
+            Route("/purge-payments", endpoints.purge if purge_enabled else PURGE_OFF, methods=["POST"]),
         ]
     )
     app.router.redirect_slashes = False  # each path has one spelling
@@ -164,53 +166,34 @@ class _TakePayment:
         await ANSWER_BY_ACCEPTANCE[acceptance](scope, receive, send)
 
 
-class _ShowPayment:
-    """`GET /payments/{id}`: where a payment stands."""
+class _Endpoints:
+    """The other requests."""
 
-    def __init__(self, gate: PaymentGate) -> None:
+    def __init__(self, gate: PaymentGate, totals: TotalsReader) -> None:
         self._gate = gate
+        self._totals = totals
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        correlation_id = parse_correlation_id(scope["path_params"]["correlation_id"])
+    async def show_payment(self, request: Request) -> Answer:
+        """`GET /payments/{id}`: where a payment stands."""
+        correlation_id = parse_correlation_id(request.path_params["correlation_id"])
         if not self._gate.may_look_up():
-            answer = LOOK_UPS_LIMITED
-        else:
-            status = self._gate.find(correlation_id)
-            answer = PAYMENT_NOT_FOUND if status is None else Answer(HTTPStatus.OK, status_json(correlation_id, status))
-        await answer(scope, receive, send)
+            return LOOK_UPS_LIMITED
+        status = self._gate.find(correlation_id)
+        return PAYMENT_NOT_FOUND if status is None else Answer(HTTPStatus.OK, status_json(correlation_id, status))
 
+    async def summarise(self, request: Request) -> Answer:
+        """`GET /payments-summary`: exact totals of a window, or 503."""
+        window = parse_window(request.scope["query_string"])
+        return Answer(HTTPStatus.OK, summary_json(await self._totals.summary(window.from_ms, window.to_ms)))
 
-class _Summarise:
-    """`GET /payments-summary`: exact totals of a window, or 503."""
-
-    def __init__(self, totals: TotalsReader) -> None:
-        self._totals = totals
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        window = parse_window(scope["query_string"])
-        summary = await self._totals.summary(window.from_ms, window.to_ms)
-        await Answer(HTTPStatus.OK, summary_json(summary))(scope, receive, send)
-
-
-class _Purge:
-    """`POST /purge-payments`: empties the totals of all instances."""
-
-    def __init__(self, totals: TotalsReader) -> None:
-        self._totals = totals
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def purge(self, _request: Request) -> Answer:
+        """`POST /purge-payments`: empties the totals of all instances."""
         await self._totals.purge()
-        await _DONE(scope, receive, send)
+        return _DONE
 
-
-class _TellHealth:
-    """`GET /health`: 204 while this worker means to stay, 404 when it is leaving (`http-check disable-on-404`)."""
-
-    def __init__(self, gate: PaymentGate) -> None:
-        self._gate = gate
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await (LEAVING if self._gate.leaving else _DONE)(scope, receive, send)
+    async def tell_health(self, _request: Request) -> Answer:
+        """`GET /health`: 204 while this worker means to stay, 404 when it is leaving (`http-check disable-on-404`)."""
+        return LEAVING if self._gate.leaving else _DONE
 
 
 def is_json_type(content_type: bytes) -> bool:
