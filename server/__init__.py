@@ -4,6 +4,7 @@ Where to find what, in an order to read it in; which file may import which is in
 
 The door, in a web worker:
     shortcut       the usual payment in one step
+    http_connection  a client's connection: uvicorn's protocol, hardened
     app            every other request
     payments       a body becomes a payment or a refusal
     window         a query becomes the window of a summary

@@ -54,7 +54,7 @@ SERVER_LAYERS = (
     ("payments", "totals_header", "ledger"),
     ("attempt", "answers", "totals_rows"),
     ("circuit", "pacing", "presence", "problems"),
-    ("routing", "outages"),
+    ("http_connection", "routing", "outages"),
     # shared memory, and connections to the outside
     ("copies", "latest", "volume", "hearts"),
     ("resolver", "connection", "redis_client", "redis_scripts", "following", "custody"),

@@ -1,9 +1,11 @@
 """Fixtures of the server's tests: a real Redis and clients of it; another instance, and a clock."""
 
+import asyncio
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
+from server.http_connection import HardenedProtocol
 from server.redis_client import RedisClient
 from server.redis_totals import TotalsHash
 from server.shared_totals import SharedTotals
@@ -72,3 +74,17 @@ def pair(totals: TotalsHash) -> Iterator[list[Published]]:
 def forgetful(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of living siblings hardly anything is known: one or two of their latest ids."""
     monkeypatch.setattr("server.siblings.IDS_FOLLOWED_MIN", 1)
+
+
+@pytest.fixture
+def protocols(monkeypatch: pytest.MonkeyPatch) -> list[HardenedProtocol]:
+    """The server's ends of the connections that have been made."""
+    made: list[HardenedProtocol] = []
+    connection_made = HardenedProtocol.connection_made
+
+    def noted(protocol: HardenedProtocol, transport: asyncio.Transport) -> None:
+        made.append(protocol)
+        connection_made(protocol, transport)
+
+    monkeypatch.setattr(HardenedProtocol, "connection_made", noted)
+    return made
