@@ -53,6 +53,10 @@ class Answer:
         await send(self.body)
 
 
+DONE: Final = Answer(HTTPStatus.NO_CONTENT)
+"""What was asked for is done, or is so; there is no more to say."""
+
+
 def summary_json(summary: Summary) -> bytes:
     """The body of a summary; `unknown` is left out if it is 0, `resolution` if it is None."""
     extra = b""

@@ -19,7 +19,7 @@ from starlette.requests import Request
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from server.answers import Answer, status_json, summary_json
+from server.answers import DONE, Answer, status_json, summary_json
 from server.errors import LookupUnavailable, RequestRefused, TotalsUnavailable
 from server.payments import (
     BODY_BYTES_MAX,
@@ -47,7 +47,6 @@ from server.window import parse_window
 
 _log = logging.getLogger(__name__)
 
-_DONE: Final = Answer(HTTPStatus.NO_CONTENT)
 # RFC 9110 section 8.3.1 and RFC 6838 section 4.2.8: application/json or a type with the suffix +json.
 _JSON_TYPE: Final = re.compile(rb"[ \t]*application/(?:[^ \t;,/]+\+)?json[ \t]*(?:;.*)?", re.IGNORECASE | re.DOTALL)
 
@@ -189,11 +188,11 @@ class _Endpoints:
     async def purge(self, _request: Request) -> Answer:
         """`POST /purge-payments`: empties the totals of all instances."""
         await self._totals.purge()
-        return _DONE
+        return DONE
 
     async def tell_health(self, _request: Request) -> Answer:
         """`GET /health`: 204 while this worker means to stay, 404 when it is leaving (`http-check disable-on-404`)."""
-        return LEAVING if self._gate.leaving else _DONE
+        return LEAVING if self._gate.leaving else DONE
 
 
 def is_json_type(content_type: bytes) -> bool:

@@ -24,10 +24,12 @@ BESIDE_BODY_BYTES_MAX: Final = 65_536
 only without HAProxy, which has a limit of its own."""
 
 
-def on_the_wire(answer: Answer) -> bytes:
-    """An answer as uvicorn writes it."""
+def on_the_wire(answer: Answer, *, closes: bool = False) -> bytes:
+    """An answer as uvicorn writes it; `closes` says that the connection ends with it, which the answer doesn't say."""
     status = HTTPStatus(answer.start["status"])
     fields = b"".join(b"%b: %b\r\n" % field for field in answer.start["headers"])
+    if closes:
+        fields += b"connection: close\r\n"
     return b"HTTP/1.1 %d %b\r\n%b\r\n%b" % (status, status.phrase.encode("ascii"), fields, answer.body["body"])
 
 

@@ -110,7 +110,7 @@ class Worker:
             writer.close()
 
     async def _answer(self, first: str, headers: dict[str, str], body: bytes, writer: asyncio.StreamWriter) -> bool:
-        is_check = first == "GET /health HTTP/1.0"
+        is_check = (first, headers) == ("GET /health HTTP/1.0", {})  # nothing else: server/shortcut.py relies on it
         if is_check:
             self.checks_count += 1
             writer.write(b"HTTP/1.1 %d Health\r\nContent-Length: 0\r\nConnection: close\r\n\r\n" % self.health)

@@ -12,6 +12,7 @@ from server.payments import Acceptance
 from server.shortcut import (
     HEAD_BYTES_MAX,
     HEADS_REMEMBERED,
+    HEALTH_CHECK,
     usual_body,
 )
 from tests.fakes import idle
@@ -90,6 +91,11 @@ CONVERSATIONS = {
     "pipelined": [request_of(*USUAL) * 2],
     "in pieces": [request_of(*USUAL)[:40], request_of(*USUAL)[40:]],
     "ordinary then usual": [request_of(*USUAL, "Accept: \xe9"), request_of(*USUAL)],
+    "usual then check": [request_of(*USUAL), HEALTH_CHECK],
+    "ordinary then check": [request_of(*USUAL, "Accept: \xe9"), HEALTH_CHECK],
+    "check in pieces": [HEALTH_CHECK[:9], HEALTH_CHECK[9:]],
+    "check, then more": [HEALTH_CHECK + request_of(*USUAL), request_of(*USUAL)],
+    "check with a field": [request_of("Connection: keep-alive", line="GET /health HTTP/1.0", body=b"")],
     "usual then health": [request_of(*USUAL), request_of("Host: x", line="GET /health HTTP/1.1", body=b"")],
     "bad amount": [request_of(f"Content-Length: {len(BODY)}", body=BODY.replace(b"19.90", b"-9.90"))],
     "not json": [request_of("Content-Length: 3", body=b"abc")],
@@ -128,18 +134,35 @@ class TestSameAnswers:
         assert answers[0] == answers[1] != b""
         assert asked[0] == asked[1]
 
-    async def test_answers_keep_their_order(self) -> None:
-        """A payment behind a request that takes long does not take the shortcut past it."""
+    @pytest.mark.parametrize("is_leaving", [False, True])
+    async def test_haproxys_check(self, protocols: list[HardenedProtocol], *, is_leaving: bool) -> None:
+        """Both answer the same bytes and close the connection behind them; the shortcut does so by itself."""
+        answers = []
+        for shortcut in (False, True):
+            gate = FakeGate()
+            gate.leaving = is_leaving
+            async with serving(gate, shortcut=shortcut) as port, asyncio.timeout(5):
+                reader, writer = await asyncio.open_connection("127.0.0.1", port)
+                writer.write(HEALTH_CHECK)
+                answers.append(await reader.read())
+                writer.close()
+        assert answers[0] == answers[1]
+        assert answers[0].startswith(b"HTTP/1.1 404 " if is_leaving else b"HTTP/1.1 204 ")
+        assert [protocol.cycle for protocol in protocols] == [None]
+
+    @pytest.mark.parametrize(("second", "status"), [(request_of(*USUAL), b"202"), (HEALTH_CHECK, b"204")])
+    async def test_answers_keep_their_order(self, second: bytes, status: bytes) -> None:
+        """What comes behind a request that takes long does not take the shortcut past it."""
         totals = SlowTotals()
         async with serving(FakeGate(), shortcut=True, totals=totals) as port, asyncio.timeout(5):
             reader, writer = await asyncio.open_connection("127.0.0.1", port)
             writer.write(request_of("Host: x", line="GET /payments-summary HTTP/1.1", body=b""))
             await totals.asked.wait()
-            writer.write(request_of(*USUAL))
+            writer.write(second)
             await asyncio.sleep(0.02)
             totals.told.set()
             assert (await reader.readuntil(b"}}")).startswith(b"HTTP/1.1 200 ")
-            assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 202 ")
+            assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 " + status)
             writer.close()
 
     async def test_idle_connections_end(self) -> None:
