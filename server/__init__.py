@@ -46,11 +46,11 @@ From the journal to a summary (docs/summaries.md):
     redis_totals   the calls to the hash
     redis_scripts  the scripts that Redis runs for them
     redis_client   one connection to Redis
-    totals_rows    what the hash has of a member
+    published      what the hash has of each member
     totals         the totals of a window, counted from all members' fields
     shared_totals  a web worker's reader of totals with Redis
-    neighbours     the journals on this volume, read beside Redis
-    hearts         whether a dispatcher is at work, by its row and lock
+    volume_members the members on this volume, whose journals are read beside Redis
+    liveness       whether a dispatcher is at work, by its lock and its row
     local_totals   a web worker's reader of totals without Redis
 
 One id, two instances:
@@ -64,7 +64,7 @@ One id, two instances:
 The instance and its processes:
     __main__       from the settings to the exit status
     config         the settings
-    endpoints      the addresses among them
+    addresses      the addresses among them
     log            lines to stderr, without waiting for their reader
     listeners      the sockets, which outlive every worker
     supervisor     forks, watches, restarts, stops
@@ -88,7 +88,6 @@ The words that this program uses in a sense of its own:
   when it has handled what reached it. A process whose heart stops is killed
 - sibling: another instance on this volume: an id that it has accepted is not paid here as well
 - member: a dispatcher in the Redis hash: it publishes its own totals there, and a summary adds up all members
-- neighbour: a dispatcher on this volume, own or a sibling's, whose journal is read beside Redis for a summary
 - header: what a member says of itself with each flush; goodbye: a word in its last header, if it stops in order
 - life: one dispatcher's time on a journal; its number is counted up at each start
 - epoch: the number of a purge; totals count from the last one

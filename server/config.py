@@ -11,7 +11,7 @@ from dataclasses import dataclass, fields
 from decimal import Decimal
 from typing import Any, NamedTuple
 
-from server.endpoints import (
+from server.addresses import (
     PORT_MAX,
     TcpListen,
     UnixListen,

@@ -10,7 +10,7 @@ import stat
 from pathlib import Path
 from typing import Any
 
-from server.endpoints import TcpListen, UnixListen, socket_path
+from server.addresses import TcpListen, UnixListen, socket_path
 from server.errors import ListenError
 
 BACKLOG = 2048  # connections that wait while a worker is replaced; the system may cap it (net.core.somaxconn)

@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterator
 from server.clock import Clock
 from server.errors import TotalsUnavailable
 from server.following import JournalFollower
-from server.hearts import is_at_work, reason_for_doubt, unknowns_of
-from server.totals import PURGE_POLL_S, PURGE_WITHIN_S, Summary, count_window, counted_from, covering
+from server.liveness import is_at_work, reason_for_doubt
+from server.totals import PURGE_POLL_S, PURGE_WITHIN_S, Summary, UnknownRange, count_window, counted_from, covering
 from shm import BrokenInvariant, Counters, Segment, WorkerCount
 
 _NOT_RECOVERED = "has not recovered yet what its predecessor was sending"
@@ -25,7 +25,7 @@ class LocalTotals:
         segment: of this instance.
         counters: this worker's row, through which it asks for a purge.
         is_free: told a role, whether nobody plays it in this instance.
-        clock: ticking clock, for hearts.
+        clock: ticking clock, for heartbeats.
     """
 
     def __init__(self, segment: Segment, counters: Counters, is_free: Callable[[str], bool], clock: Clock) -> None:
@@ -67,12 +67,12 @@ class LocalTotals:
         # Looked at before the journals and after them: what is settled or recovered in between counts twice rather than
         # never; and a dispatcher that has just gone on after a freeze settles at once what it had missed.
         self._require_certainty()
-        before = [unknowns_of(row) for row in self._dispatchers]
+        before = [UnknownRange.of(row) for row in self._dispatchers]
         await self.follow()
         self._require_certainty()
         if len({follower.epoch for follower in self._followers}) > 1:
             raise TotalsUnavailable("not every dispatcher has taken up the last purge yet")
-        after = [unknowns_of(row) for row in self._dispatchers]
+        after = [UnknownRange.of(row) for row in self._dispatchers]
         members = [
             follower.ledger.levels(covering(*unknowns))
             for follower, *unknowns in zip(self._followers, before, after, strict=True)

@@ -17,10 +17,10 @@ from collections.abc import Callable
 
 from server.errors import TotalsUnavailable
 from server.following import JournalFollower
-from server.hearts import unknowns_of
 from server.ledger import Changes
 from server.purges import Purges
 from server.redis_totals import FlushAnswer, SharedHealth, TotalsHash
+from server.totals import UnknownRange
 from server.totals_header import Header, Version
 from server.yielding import catch_up, give_way
 from shm import Counters, DispatcherCount, Journal, Member, Roster
@@ -224,7 +224,7 @@ class Publisher:
         self._flush_number += 1
         ledger = self._follower.ledger
         return Header.of(
-            ledger.levels(unknowns_of(self._counters)),
+            ledger.levels(UnknownRange.of(self._counters)),
             epoch=self._follower.epoch,
             life=self._life,
             flush=self._flush_number,

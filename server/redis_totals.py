@@ -11,11 +11,11 @@ from typing import Any, NamedTuple
 from server import redis_scripts
 from server.errors import TotalsUnavailable
 from server.processors import HEALTH_EVERY_MS, Health
+from server.published import PublishedMember, Purge, parse_header, parse_members
 from server.redis_client import RedisClient, Word
 from server.totals import Levels, Touched
 from server.totals_fields import are_whole
 from server.totals_header import RETIRED, Header, Version
-from server.totals_rows import Purge, Row, parse_header, parse_rows
 
 FIELDS_AT_ONCE = 128  # read of a member in one call: up to a megabyte, if they have all the detail there is
 LEASE_AGAIN_MS = 100  # when to ask again for a lease that ran out while it was looked at
@@ -147,7 +147,7 @@ class TotalsHash:
         levels = header.levels(fields)
         return (header, levels) if are_whole(levels.minutes, levels.details) else None
 
-    async def read_window(self, needed: Touched | None) -> tuple[Purge, list[Row]]:
+    async def read_window(self, needed: Touched | None) -> tuple[Purge, list[PublishedMember]]:
         """The last purge, and what a window touches of every member on the hash's roster, all at one instant.
 
         Args:
@@ -160,9 +160,9 @@ class TotalsHash:
         if needed:
             last = "" if needed.last_minute is None else needed.last_minute
             arguments = [needed.first_minute, last, len(needed.cut_minutes), *needed.cut_minutes, *needed.seconds]
-        return parse_rows(await self._run(redis_scripts.SUMMARY, *arguments))
+        return parse_members(await self._run(redis_scripts.SUMMARY, *arguments))
 
-    async def members(self) -> tuple[Purge, list[Row]]:
+    async def members(self) -> tuple[Purge, list[PublishedMember]]:
         """The last purge, and every member on the hash's roster, without fields.
 
         Raises:

@@ -19,10 +19,10 @@ from collections.abc import Sequence
 
 from server.config import Config, from_environment
 from server.errors import ConfigError, TotalsUnavailable
+from server.published import SEEN_WITHIN_MS, PublishedMember, Purge
 from server.redis_client import RedisClient
 from server.redis_totals import TotalsHash
 from server.totals_header import RETIRED, Header
-from server.totals_rows import SEEN_WITHIN_MS, Purge, Row
 from shm import Member, Segment, SegmentError, SegmentMissing, instances_present
 
 EXIT_DONE = 0
@@ -104,7 +104,7 @@ def members_here() -> set[str]:
     return names
 
 
-def check(member: Row | None, name: str, *, purge: Purge, is_here: bool) -> Header:
+def check(member: PublishedMember | None, name: str, *, purge: Purge, is_here: bool) -> Header:
     """The last header of a member that may be retired.
 
     Args:
@@ -144,7 +144,7 @@ def check(member: Row | None, name: str, *, purge: Purge, is_here: bool) -> Head
     return member.header
 
 
-def table(members: Sequence[Row]) -> str:
+def table(members: Sequence[PublishedMember]) -> str:
     """All members as a table of text, one per line below the heading."""
     rows = [_HEAD, *map(_row, members)]
     widths = [max(len(row[column]) for row in rows) for column in range(len(_HEAD))]
@@ -153,7 +153,7 @@ def table(members: Sequence[Row]) -> str:
     )
 
 
-def _row(member: Row) -> tuple[str, ...]:
+def _row(member: PublishedMember) -> tuple[str, ...]:
     header = member.header
     if header is None:
         return member.name, "never", "-", "-", "-", "-"

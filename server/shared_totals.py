@@ -1,7 +1,7 @@
 """Totals that instances share over Redis: a web worker's summaries and purges.
 
 A summary adds up what is published in Redis and what the journals of this volume have beyond that
-(`server/neighbours.py`). If the sum would not be exact, there is a sentence that says why instead.
+(`server/volume_members.py`). If the sum would not be exact, there is a sentence that says why instead.
 """
 
 import asyncio
@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from server.clock import Clock
 from server.errors import TotalsUnavailable
 from server.ledger import Ledger
-from server.neighbours import Neighbours
+from server.published import PublishedMember, Purge, member_levels
 from server.redis_totals import TotalsHash
 from server.totals import (
     PURGE_POLL_S,
@@ -24,7 +24,7 @@ from server.totals import (
     touched,
 )
 from server.totals_header import Header
-from server.totals_rows import Purge, Row, member_levels
+from server.volume_members import VolumeMembers
 
 _NOTHING_PUBLISHED = "no instance has published its totals yet"
 
@@ -34,13 +34,13 @@ class SharedTotals:
 
     Args:
         totals: the Redis hash; closed with this object.
-        neighbours: those whose journals are read beside Redis.
+        volume_members: those whose journals are read beside Redis.
         clock: numbers purges; the clock that stamps requestedAt.
     """
 
-    def __init__(self, totals: TotalsHash, neighbours: Neighbours, clock: Clock) -> None:
+    def __init__(self, totals: TotalsHash, volume_members: VolumeMembers, clock: Clock) -> None:
         self._totals = totals
-        self._neighbours = neighbours
+        self._volume_members = volume_members
         self._clock = clock
 
     async def summary(self, from_ms: int | None, to_ms: int | None) -> Summary:
@@ -62,24 +62,25 @@ class SharedTotals:
         try:
             yield
         except TotalsUnavailable as error:
-            raise TotalsUnavailable(self._neighbours.named(str(error))) from error
+            raise TotalsUnavailable(self._volume_members.named(str(error))) from error
 
     async def _read_members(self, from_ms: int | None, to_ms: int | None) -> list[Levels]:
-        purge, rows = await self._totals.read_window(touched(from_ms, to_ms))
-        if not rows:
+        purge, members = await self._totals.read_window(touched(from_ms, to_ms))
+        if not members:
             raise TotalsUnavailable(_NOTHING_PUBLISHED)
-        return self._with_journals({row.name: member_levels(row, purge) for row in rows}, _headers_of(rows))
+        levels = {member.name: member_levels(member, purge) for member in members}
+        return self._with_journals(levels, _headers_of(members))
 
     def _with_journals(self, published: dict[str, Levels], headers: dict[str, Header]) -> list[Levels]:
         """What Redis has of each member, and as one member more what the journals of this volume have beyond that."""
-        if reason := self._neighbours.reason_for_doubt(headers):
+        if reason := self._volume_members.reason_for_doubt(headers):
             raise TotalsUnavailable(reason)
         # Before the journals and after: what is settled or becomes unknown in between counts twice rather than never.
-        before = self._neighbours.unknowns()
+        before = self._volume_members.unknowns()
         unpublished = Ledger()
-        for ended in self._neighbours.unpublished(headers):
+        for ended in self._volume_members.unpublished(headers):
             unpublished.add(ended.processor, ended.requested_at_ms, ended.amount_cents)
-        after = self._neighbours.unknowns()
+        after = self._volume_members.unknowns()
         for name in published.keys() & before.keys():
             if not headers[name].said_goodbye:
                 unknowns = covering(published[name].unknowns, covering(before[name], after[name]))
@@ -99,27 +100,27 @@ class SharedTotals:
             epoch, reason = 0, _NOTHING_PUBLISHED
             deadline_s = asyncio.get_running_loop().time() + PURGE_WITHIN_S
             while asyncio.get_running_loop().time() < deadline_s:
-                purge, rows = await self._totals.members()
-                if not rows and not epoch:
+                purge, members = await self._totals.members()
+                if not members and not epoch:
                     raise TotalsUnavailable(_NOTHING_PUBLISHED)
                 if not epoch:  # again if another purge came between the two calls: this one then follows it
                     epoch = await self._totals.raise_epoch(self._clock.wall_us() // 1000, follows=purge.epoch)
                     continue
-                missing = self._not_taken_up(epoch, purge, rows)
+                missing = self._not_taken_up(epoch, purge, members)
                 if missing is None:
                     return
                 reason = missing
                 await asyncio.sleep(PURGE_POLL_S)
             raise TotalsUnavailable(f"the purge was not done within {PURGE_WITHIN_S:.0f} s: {reason}")
 
-    def _not_taken_up(self, epoch: int, purge: Purge, rows: list[Row]) -> str | None:
+    def _not_taken_up(self, epoch: int, purge: Purge, members: list[PublishedMember]) -> str | None:
         """Why a purge is not done yet; None if it is."""
-        for row in rows:  # a member that has taken up this purge need not have taken up a later one
-            if not row.has_taken_up(purge) and not (row.header and row.header.epoch >= epoch):
-                return f"instance {row.name} did not take it up"
-        if reason := self._neighbours.reason_for_doubt(_headers_of(rows)):
+        for member in members:  # a member that has taken up this purge need not have taken up a later one
+            if not member.has_taken_up(purge) and not (member.header and member.header.epoch >= epoch):
+                return f"instance {member.name} did not take it up"
+        if reason := self._volume_members.reason_for_doubt(_headers_of(members)):
             return reason
-        if purge.epoch < epoch or not any(row.header and row.header.epoch >= epoch for row in rows):
+        if purge.epoch < epoch or not any(member.header and member.header.epoch >= epoch for member in members):
             return "no instance would remember it"  # all have said goodbye, and Redis may lose it
         return None
 
@@ -128,6 +129,6 @@ class SharedTotals:
         await self._totals.aclose()
 
 
-def _headers_of(rows: list[Row]) -> dict[str, Header]:
-    """The headers among rows, by member's name."""
-    return {row.name: row.header for row in rows if row.header is not None}
+def _headers_of(members: list[PublishedMember]) -> dict[str, Header]:
+    """The headers of members that have one, by member's name."""
+    return {member.name: member.header for member in members if member.header is not None}

@@ -31,8 +31,8 @@ from functools import partial
 from server.clock import LONG_AGO_MS, Clock
 from server.config import IDS_FOLLOWED_MIN
 from server.copies import Copy, copies_in, is_first
-from server.hearts import silent_for_ms
 from server.latest import LatestAccepted
+from server.liveness import silent_for_ms
 from server.presence import Absence, Presence, Sighting, Unread
 from server.volume import THIS_VOLUME, Volume
 from shm import (

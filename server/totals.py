@@ -26,7 +26,7 @@ from server.totals_fields import (
     minute_totals,
     seconds_totals,
 )
-from shm import AllTime
+from shm import AllTime, Counters, DispatcherCount
 
 PURGE_WITHIN_S = 3.0  # six beats: every dispatcher that lives has heard of a purge by then
 PURGE_POLL_S = 0.05  # between two looks at who has taken it up
@@ -65,6 +65,15 @@ class UnknownRange(NamedTuple):
     payments: int
     least_ms: int
     greatest_ms: int
+
+    @classmethod
+    def of(cls, row: Counters) -> "UnknownRange":
+        """Those of a dispatcher, as its row tells them."""
+        return cls(
+            row.get(DispatcherCount.UNKNOWN),
+            row.get(DispatcherCount.UNKNOWN_LEAST_MS),
+            row.get(DispatcherCount.UNKNOWN_GREATEST_MS),
+        )
 
 
 class Levels(NamedTuple):

@@ -1,7 +1,7 @@
 """What an instance's process sees of other instances on its volume: the only way by which it looks at them.
 
 A name may lead to another segment than the one that is mapped. What to do then differs, so each user decides by itself:
-`siblings` must miss nothing that a sibling accepted, `neighbours` nothing that one settled, and `lookup` only looks.
+`siblings` must miss nothing that a sibling accepted, `volume_members` nothing that one settled; `lookup` only looks.
 """
 
 from typing import Final

@@ -19,12 +19,12 @@ from server.errors import TotalsUnavailable
 from server.gate import Gate
 from server.listeners import BACKLOG
 from server.local_totals import LocalTotals
-from server.neighbours import Neighbours
 from server.redis_client import RedisClient
 from server.redis_totals import TotalsHash
 from server.shared_totals import SharedTotals
 from server.shortcut import shortcut_protocol
 from server.volume import THIS_VOLUME
+from server.volume_members import VolumeMembers
 from shm import Counters, Phase, Segment, take_role, worker_role
 
 KEEP_ALIVE_S = 75  # far over HAProxy's 5 s purge of idle connections: the side that reuses them must close first
@@ -110,8 +110,8 @@ async def _serve(
 ) -> None:
     totals: SharedTotals | LocalTotals
     if config.redis_url:
-        neighbours = Neighbours(config.siblings, own={config.instance: segment}, clock=clock)
-        totals = SharedTotals(TotalsHash(RedisClient(config.redis_url)), neighbours, clock)
+        volume_members = VolumeMembers(config.siblings, own={config.instance: segment}, clock=clock)
+        totals = SharedTotals(TotalsHash(RedisClient(config.redis_url)), volume_members, clock)
     else:
         is_free = partial(THIS_VOLUME.is_role_free, config.instance)
         totals = LocalTotals(segment, counters, is_free, clock)

@@ -31,7 +31,7 @@ SHM_UNKNOWN = ("asyncio", "http", "socket", "urllib", "threading", "multiprocess
 
 # The only files that import a package, in the sources.
 ONLY_USERS = {
-    "httpx": {"server/transport.py", "server/processors.py", "server/endpoints.py"},
+    "httpx": {"server/transport.py", "server/processors.py", "server/addresses.py"},
     "redis": {"server/redis_client.py"},
     "posix_ipc": {"shm/segment.py"},
     "mmap": {"shm/segment.py"},
@@ -49,16 +49,16 @@ SHM_LAYERS = (
 )
 SERVER_LAYERS = (
     # pure, except for the clock, the environment and yielding the core
-    ("errors", "clock", "yielding", "notation", "generations", "rejections", "log", "totals_fields", "endpoints"),
+    ("errors", "clock", "yielding", "notation", "generations", "rejections", "log", "totals_fields", "addresses"),
     ("config", "totals", "window"),
     ("payments", "totals_header", "ledger"),
-    ("attempt", "answers", "totals_rows"),
+    ("attempt", "answers", "published"),
     ("circuit", "pacing", "presence", "problems"),
     ("http_connection", "routing", "outages"),
     # shared memory, and connections to the outside
-    ("copies", "latest", "volume", "hearts"),
+    ("copies", "latest", "volume", "liveness"),
     ("resolver", "connection", "redis_client", "redis_scripts", "following", "custody"),
-    ("siblings", "neighbours", "lookup", "quota", "local_totals"),
+    ("siblings", "volume_members", "lookup", "quota", "local_totals"),
     ("transport", "intake"),
     ("processors",),
     ("redis_totals", "unknowns", "verification"),

@@ -7,12 +7,12 @@ import pytest
 
 from server.clock import SystemClock
 from server.errors import TotalsUnavailable
-from server.neighbours import Neighbours
 from server.publisher import Publisher
 from server.redis_scripts import HASH
 from server.redis_totals import SharedHealth, TotalsHash
 from server.shared_totals import SharedTotals
 from server.totals import Summary, Total
+from server.volume_members import VolumeMembers
 from shm import Counters, Ended, Geometry, Journal, Member, Segment, State
 from tests.fakes import NOON_MS
 from tests.redis_server import RedisServer
@@ -86,7 +86,7 @@ def members(totals: TotalsHash, count: int = 2) -> Iterator[list[Published]]:
 
 def far_reader(totals: TotalsHash) -> SharedTotals:
     """A web worker's reader that sees nobody's journals: all members are on other volumes."""
-    return SharedTotals(totals, Neighbours([], clock=SystemClock()), SystemClock())
+    return SharedTotals(totals, VolumeMembers([], clock=SystemClock()), SystemClock())
 
 
 async def reason(reader: SharedTotals, from_ms: int | None = None, to_ms: int | None = None) -> str:

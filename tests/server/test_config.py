@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from server.addresses import TcpListen, UnixListen, socket_path
 from server.config import SETTINGS, Config, from_environment, load
-from server.endpoints import TcpListen, UnixListen, socket_path
 from server.errors import ConfigError
 from server.unknowns import ASKED_AT_ONCE_MAX
 from shm import Geometry

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from server import child, dispatcher, dispatcher_process, publisher, redis_client, totals_rows
+from server import child, dispatcher, dispatcher_process, published, publisher, redis_client
 from server.circuit import HEALTH_FRESH_MS
 from server.config import Config, load
 from server.custody import Custody
@@ -373,7 +373,7 @@ class TestPublishing:
         await station.wait_settled(1)
 
         with monkeypatch.context() as patiently:
-            patiently.setattr(totals_rows, "SEEN_WITHIN_MS", 60_000)  # nothing but the settlement is written
+            patiently.setattr(published, "SEEN_WITHIN_MS", 60_000)  # nothing but the settlement is written
             patiently.setattr(redis_client, "CALL_TIMEOUT_S", 60)
             async with asyncio.timeout(PATIENCE_S):
                 while (await reader.summary(None, None)).default != Total(1, 1990):

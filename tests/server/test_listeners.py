@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from server import listeners
-from server.endpoints import TcpListen, UnixListen
+from server.addresses import TcpListen, UnixListen
 from server.errors import ListenError
 from server.listeners import SOCKET_MODE, listen
 from tests.shm.segments import open_descriptors

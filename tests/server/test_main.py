@@ -15,8 +15,8 @@ import pytest
 
 from server import listeners
 from server.__main__ import EXIT_CANNOT_START, EXIT_WRONG_SETTING, main, open_segment
+from server.addresses import TcpListen
 from server.config import Config, load
-from server.endpoints import TcpListen
 from server.siblings import Siblings
 from server.supervisor import Supervisor
 from shm import (

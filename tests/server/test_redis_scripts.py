@@ -4,10 +4,10 @@ import random
 
 import pytest
 
+from server.published import Purge
 from server.redis_scripts import HASH
 from server.redis_totals import FlushAnswer, TotalsHash
 from server.totals_header import Header, Version
-from server.totals_rows import Purge
 from tests.fakes import NOON_MS
 from tests.redis_server import RedisServer
 

@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 
 from server import retire
+from server.published import SEEN_WITHIN_MS, PublishedMember, Purge
 from server.redis_client import RedisClient
 from server.redis_scripts import HASH
 from server.redis_totals import TotalsHash
 from server.retire import EXIT_DONE, EXIT_REFUSED, EXIT_WRONG_SETTING, Refusal, check, main, table
 from server.totals import Summary, Total
 from server.totals_header import RETIRED, Header
-from server.totals_rows import SEEN_WITHIN_MS, Purge, Row
 from tests.fakes import NOON_MS
 from tests.redis_server import RedisServer
 from tests.server.members import Published, far_reader, members
@@ -28,7 +28,7 @@ ROOT = Path(__file__).parents[2]
 ONE = Settled(0, NOON_MS, 1990)
 NAME = "babac77403e8eace.0"
 HEADER = Header(*[0] * len(Header._fields))._replace(is_whole=1, default_payments=7, unknown_payments=2)
-DEAD = Row(NAME, HEADER, SEEN_WITHIN_MS + 1, {})
+DEAD = PublishedMember(NAME, HEADER, SEEN_WITHIN_MS + 1, {})
 
 
 class TestCheck:
@@ -77,7 +77,7 @@ class TestCheck:
             (DEAD._replace(silent_ms=-1), False, "Redis's clock was set back"),
         ],
     )
-    def test_others(self, member: Row | None, is_here: bool, reason: str) -> None:  # noqa: FBT001
+    def test_others(self, member: PublishedMember | None, is_here: bool, reason: str) -> None:  # noqa: FBT001
         """Each with the reason why not."""
         with pytest.raises(Refusal, match=reason):
             check(member, NAME, purge=Purge(0, 0), is_here=is_here)
@@ -97,7 +97,7 @@ class TestTable:
 
     def test_every_member(self) -> None:
         """One per line, in columns; of one that Redis has nothing of only the name; "?": its clock was set back."""
-        lines = table([DEAD, DEAD._replace(silent_ms=-1), Row("aa.0", None, 0, {})]).splitlines()
+        lines = table([DEAD, DEAD._replace(silent_ms=-1), PublishedMember("aa.0", None, 0, {})]).splitlines()
         assert [line.split() for line in lines] == [
             ["MEMBER", "LAST", "SEEN", "SAID", "GOODBYE", "DEFAULT", "FALLBACK", "UNKNOWN"],
             [NAME, "1", "s", "ago", "no", "7", "0", "2"],

@@ -10,13 +10,13 @@ import pytest
 from server import redis_client
 from server.errors import TotalsUnavailable
 from server.processors import Health
+from server.published import SEEN_WITHIN_MS
 from server.redis_client import RedisClient
 from server.redis_scripts import HASH
 from server.redis_totals import SharedHealth, TotalsHash
 from server.shared_totals import SharedTotals
 from server.totals import Summary, Total, UnknownRange
 from server.totals_fields import CELL
-from server.totals_rows import SEEN_WITHIN_MS
 from shm import DispatcherCount
 from tests.fakes import NOON_MS
 from tests.redis_server import RedisServer

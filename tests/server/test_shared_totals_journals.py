@@ -9,12 +9,12 @@ import pytest
 from server import shared_totals as module
 from server.clock import SystemClock
 from server.errors import TotalsUnavailable
-from server.neighbours import Neighbours
 from server.redis_client import RedisClient
 from server.redis_totals import TotalsHash
 from server.shared_totals import SharedTotals
 from server.totals import Summary, Total
 from server.totals_header import Header
+from server.volume_members import VolumeMembers
 from shm import DispatcherCount, Ended, Phase
 from tests.fakes import NOON_MS
 from tests.redis_server import RedisServer
@@ -44,14 +44,14 @@ def member(other: OtherInstance, totals: TotalsHash) -> Published:
 async def reader(redis: RedisServer, other: OtherInstance) -> AsyncIterator[SharedTotals]:
     """A web worker's, on the same volume."""
     made = SharedTotals(
-        TotalsHash(RedisClient(redis.url)), Neighbours([other.name], clock=SystemClock()), SystemClock()
+        TotalsHash(RedisClient(redis.url)), VolumeMembers([other.name], clock=SystemClock()), SystemClock()
     )
     yield made
     await made.aclose()
 
 
 class TestSummary:
-    """SharedTotals.summary, with neighbours."""
+    """SharedTotals.summary, with members on this volume."""
 
     async def test_back_and_silent(
         self, other: OtherInstance, member: Published, reader: SharedTotals, totals: TotalsHash
@@ -103,17 +103,17 @@ class TestSummary:
     ) -> None:
         """One payment becomes unknown between two looks, and a later one is settled: both are told of."""
         await member.flush()
-        unpublished = Neighbours.unpublished
+        unpublished = VolumeMembers.unpublished
 
-        def a_moment_later(neighbours: Neighbours, headers: Mapping[str, Header]) -> Iterator[Ended]:
+        def a_moment_later(volume_members: VolumeMembers, headers: Mapping[str, Header]) -> Iterator[Ended]:
             row = other.segment.dispatcher_counters(0)
             row.put(DispatcherCount.UNKNOWN_LEAST_MS, NOON_MS)
             row.put(DispatcherCount.UNKNOWN_GREATEST_MS, NOON_MS)
             row.put(DispatcherCount.UNKNOWN, 1)
             member.settle(ONE)
-            yield from unpublished(neighbours, headers)
+            yield from unpublished(volume_members, headers)
 
-        monkeypatch.setattr(Neighbours, "unpublished", a_moment_later)
+        monkeypatch.setattr(VolumeMembers, "unpublished", a_moment_later)
         assert await reader.summary(None, None) == Summary(Total(1, 1990), Total(0, 0), unknown=1)
 
     async def test_known_while_it_is_asked(
@@ -125,14 +125,14 @@ class TestSummary:
         row.put(DispatcherCount.UNKNOWN_LEAST_MS, NOON_MS)
         row.put(DispatcherCount.UNKNOWN_GREATEST_MS, NOON_MS)
         row.put(DispatcherCount.UNKNOWN, 1)
-        unpublished = Neighbours.unpublished
+        unpublished = VolumeMembers.unpublished
 
-        def a_moment_before(neighbours: Neighbours, headers: Mapping[str, Header]) -> Iterator[Ended]:
-            yield from [*unpublished(neighbours, headers)]
+        def a_moment_before(volume_members: VolumeMembers, headers: Mapping[str, Header]) -> Iterator[Ended]:
+            yield from [*unpublished(volume_members, headers)]
             member.settle(ONE)
             row.put(DispatcherCount.UNKNOWN, 0)
 
-        monkeypatch.setattr(Neighbours, "unpublished", a_moment_before)
+        monkeypatch.setattr(VolumeMembers, "unpublished", a_moment_before)
         assert await reader.summary(None, None) == Summary(Total(0, 0), Total(0, 0), unknown=1)
 
     async def test_one_that_has_died(self, other: OtherInstance, member: Published, reader: SharedTotals) -> None:
@@ -146,7 +146,7 @@ class TestSummary:
 
 
 class TestPurge:
-    """SharedTotals.purge, with neighbours."""
+    """SharedTotals.purge, with members on this volume."""
 
     async def test_one_that_is_back(
         self, member: Published, reader: SharedTotals, totals: TotalsHash, monkeypatch: pytest.MonkeyPatch

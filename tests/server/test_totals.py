@@ -10,6 +10,8 @@ from hypothesis import strategies as st
 from server.notation import format_instant_ms as told
 from server.totals import Levels, Summary, Total, UnknownRange, count_window, counted_from, touched
 from server.totals_fields import CELL, MINUTE_MS
+from shm import Counters, DispatcherCount
+from shm.layout import COUNTERS_LENGTH
 from tests.server.naive_totals import (
     NO_UNKNOWNS,
     ORIGINS_MS,
@@ -282,3 +284,16 @@ class TestUnknowns:
     def test_none_at_all(self) -> None:
         """A member without unknown payments adds none, though its range reads as 1970."""
         assert count_window([empty_levels()._replace(unknowns=NO_UNKNOWNS)], None, 5).unknown == 0
+
+
+class TestUnknownRange:
+    """UnknownRange.of."""
+
+    def test_as_a_row_has_them(self) -> None:
+        """How many, and the least and greatest requestedAt."""
+        row = Counters(memoryview(bytearray(COUNTERS_LENGTH)))
+        assert UnknownRange.of(row) == UnknownRange(0, 0, 0)
+        gauges = (DispatcherCount.UNKNOWN, DispatcherCount.UNKNOWN_LEAST_MS, DispatcherCount.UNKNOWN_GREATEST_MS)
+        for gauge, value in zip(gauges, (3, 5, 9), strict=True):
+            row.put(gauge, value)
+        assert UnknownRange.of(row) == UnknownRange(3, 5, 9)

@@ -4,11 +4,11 @@ import asyncio
 from typing import NamedTuple
 
 from server.errors import TotalsUnavailable
-from server.neighbours import Neighbours
 from server.redis_totals import TotalsHash
 from server.shared_totals import SharedTotals
 from server.totals import Summary, Total
 from server.totals_header import Header
+from server.volume_members import VolumeMembers
 from shm import Member, State
 from tests.shm.memory import Died
 from tests.simulation.coverage import Fault
@@ -155,8 +155,8 @@ class Auditor:
 
     def _totals(self, instance: Instance, connection: Connection) -> SharedTotals:
         families = {one.config.instance: one for one in self.instances}
-        neighbours = Neighbours(families, volume=SimulatedVolume(families), clock=instance.clock)
-        return SharedTotals(TotalsHash(connection), neighbours, instance.clock)
+        volume_members = VolumeMembers(families, volume=SimulatedVolume(families), clock=instance.clock)
+        return SharedTotals(TotalsHash(connection), volume_members, instance.clock)
 
     def _check(self, life: Life, window: Window, summary: Summary, records: list[Record], stale: str | None) -> None:
         if self._world.tracing:

@@ -9,18 +9,18 @@ from collections.abc import Callable, Iterator
 from typing import Any
 from unittest.mock import patch
 
-from server import local_totals, neighbours
+from server import local_totals, volume_members
 from server.custody import Custody
 from server.dispatcher import Dispatcher
 from server.gate import Gate
 from server.intake import Intake
-from server.neighbours import Neighbours
 from server.payments import Acceptance, Payment
 from server.redis_totals import FlushAnswer, TotalsHash
 from server.rejections import Rejections
 from server.siblings import Sibling, Siblings
 from server.totals_header import Header
 from server.unknowns import Unknowns
+from server.volume_members import VolumeMembers
 from shm import Accepted, Ended, Event, Kept, Lane, State, layout, states
 from shm.record import pack_lane_slot
 from tests.simulation.presence_mutations import PRESENCE_MUTATIONS, Patch
@@ -215,10 +215,10 @@ def _tell_half() -> list[Patch]:
 def _believe_goodbyes() -> list[Patch]:
     """What Redis says is not held against the journals, so that who is back and has not published is not missed."""
 
-    def reason_for_doubt(self: Neighbours, headers: Any) -> None:
+    def reason_for_doubt(self: VolumeMembers, headers: Any) -> None:
         return None
 
-    return [(Neighbours, "reason_for_doubt", reason_for_doubt)]
+    return [(VolumeMembers, "reason_for_doubt", reason_for_doubt)]
 
 
 def _believe_the_dead() -> list[Patch]:
@@ -227,16 +227,16 @@ def _believe_the_dead() -> list[Patch]:
     def is_at_work(*_: Any) -> bool:
         return True
 
-    return [(neighbours, "is_at_work", is_at_work), (local_totals, "is_at_work", is_at_work)]
+    return [(volume_members, "is_at_work", is_at_work), (local_totals, "is_at_work", is_at_work)]
 
 
 def _trust_in_redis() -> list[Patch]:
     """What the journals have and Redis has not yet is left out of summaries."""
 
-    def unpublished(self: Neighbours, headers: Any) -> Iterator[Ended]:
+    def unpublished(self: VolumeMembers, headers: Any) -> Iterator[Ended]:
         return iter(())
 
-    return [(Neighbours, "unpublished", unpublished)]
+    return [(VolumeMembers, "unpublished", unpublished)]
 
 
 def _forget_at_once() -> list[Patch]:

@@ -1,4 +1,4 @@
-"""What a dispatcher's row and lock say: whether it is at work, whether its heart beats, how much is unknown to it.
+"""Liveness of a dispatcher, from its lock and its row: does it live, has it recovered, when was its last heartbeat?
 
 Web workers ask this for every summary, with Redis or without: a dispatcher that is dead, has not recovered yet or is
 frozen may have written down less than has happened.
@@ -7,8 +7,7 @@ frozen may have written down less than has happened.
 from collections.abc import Callable
 
 from server.clock import Clock
-from server.totals import UnknownRange
-from shm import Counters, DispatcherCount, Phase, dispatcher_role
+from shm import Counters, Phase, dispatcher_role
 
 BEATS_WITHIN_MS = 1000  # two beats of a dispatcher; while frozen it does not hear what processors answer
 
@@ -30,7 +29,7 @@ def is_at_work(is_free: Callable[[str], bool], dispatcher: int, row: Counters) -
 
 
 def silent_for_ms(row: Counters, clock: Clock) -> int:
-    """How many ms ago a process's heart last beat."""
+    """How many ms ago a process's last heartbeat was."""
     return clock.ticks_ms() - row.heartbeat_us // 1000
 
 
@@ -50,12 +49,3 @@ def reason_for_doubt(dispatcher: str, row: Counters, clock: Clock, *, at_work: b
         return f"dispatcher {dispatcher} {otherwise}"
     silent_ms = silent_for_ms(row, clock)
     return f"dispatcher {dispatcher} has been silent for {silent_ms} ms" if silent_ms > BEATS_WITHIN_MS else None
-
-
-def unknowns_of(row: Counters) -> UnknownRange:
-    """A dispatcher's payments whose outcome is unknown, as its row tells them."""
-    return UnknownRange(
-        row.get(DispatcherCount.UNKNOWN),
-        row.get(DispatcherCount.UNKNOWN_LEAST_MS),
-        row.get(DispatcherCount.UNKNOWN_GREATEST_MS),
-    )

@@ -1,12 +1,11 @@
-"""server/hearts.py: whether a dispatcher may know less than has happened, by its row and its lock."""
+"""server/liveness.py: whether a dispatcher may know less than has happened, by its lock and its row."""
 
 from typing import cast
 
 import pytest
 
-from server.hearts import BEATS_WITHIN_MS, is_at_work, reason_for_doubt, silent_for_ms, unknowns_of
-from server.totals import UnknownRange
-from shm import Counters, DispatcherCount, Phase
+from server.liveness import BEATS_WITHIN_MS, is_at_work, reason_for_doubt, silent_for_ms
+from shm import Counters, Phase
 from shm.layout import COUNTERS_LENGTH
 from tests.fakes import FakeClock
 
@@ -16,7 +15,7 @@ AT_WORK = {Phase.READY, Phase.LEAVING}
 
 @pytest.fixture
 def row() -> Counters:
-    """Of a dispatcher that is at work, and whose heart beats now."""
+    """Of a dispatcher that is at work, and whose last heartbeat is now."""
     made = Counters(memoryview(bytearray(COUNTERS_LENGTH)))
     made.phase = Phase.READY
     made.beat(CLOCK.ticks_ms() * 1000)
@@ -65,7 +64,7 @@ class TestReasonForDoubt:
         return reason_for_doubt("1", row, clock, at_work=at_work, otherwise="is away")
 
     def test_none(self, row: Counters) -> None:
-        """At work, and its heart beats."""
+        """At work, and its last heartbeat is not old."""
         assert self.of(row) is None
 
     def test_not_at_work(self, row: Counters) -> None:
@@ -80,7 +79,7 @@ class TestReasonForDoubt:
             "the row of dispatcher 1 is damaged: nobody can tell whether it is at work"
         )
 
-    def test_a_silent_heart(self, row: Counters) -> None:
+    def test_an_old_heartbeat(self, row: Counters) -> None:
         """Two beats may be missing, and no more; of one that is dead it is no news."""
         clock = FakeClock()
         clock.advance(BEATS_WITHIN_MS)
@@ -88,15 +87,3 @@ class TestReasonForDoubt:
         clock.advance(1)
         assert self.of(row, clock) == f"dispatcher 1 has been silent for {BEATS_WITHIN_MS + 1} ms"
         assert self.of(row, clock, at_work=False) == "dispatcher 1 is away"
-
-
-class TestUnknownsOf:
-    """unknowns_of."""
-
-    def test_as_the_row_has_them(self, row: Counters) -> None:
-        """How many, and the least and greatest requestedAt."""
-        assert unknowns_of(row) == UnknownRange(0, 0, 0)
-        gauges = (DispatcherCount.UNKNOWN, DispatcherCount.UNKNOWN_LEAST_MS, DispatcherCount.UNKNOWN_GREATEST_MS)
-        for gauge, value in zip(gauges, (3, 5, 9), strict=True):
-            row.put(gauge, value)
-        assert unknowns_of(row) == UnknownRange(3, 5, 9)

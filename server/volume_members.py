@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from server.clock import Clock
 from server.errors import TotalsUnavailable
-from server.hearts import is_at_work, reason_for_doubt, unknowns_of
+from server.liveness import is_at_work, reason_for_doubt
 from server.totals import UnknownRange
 from server.totals_header import Header
 from server.volume import THIS_VOLUME, Volume
@@ -36,8 +36,8 @@ UNPUBLISHED_MAX = 4096  # of a member that a summary adds, in some 15 ms; more w
 _DIED = "has died, and its successor has not published its totals yet"
 
 
-class _Neighbour(NamedTuple):
-    """One dispatcher of an instance of this volume."""
+class _VolumeMember(NamedTuple):
+    """One member on this volume."""
 
     instance: str
     dispatcher: int
@@ -45,14 +45,14 @@ class _Neighbour(NamedTuple):
     row: Counters
 
 
-class Neighbours:
-    """The dispatchers of all instances on this volume, those of this instance too.
+class VolumeMembers:
+    """The members on this volume: the dispatchers of all its instances, those of this instance too.
 
     Args:
         siblings: the names of the other instances.
         own: this instance's name and segment, which is read whatever segment has that name by now.
         volume: where the other instances' segments are found.
-        clock: ticking clock, for hearts.
+        clock: ticking clock, for heartbeats.
     """
 
     def __init__(
@@ -69,7 +69,7 @@ class Neighbours:
         self._siblings = tuple(siblings)
         self._segments = dict(own)  # by instance's name
         self._fingerprints: dict[str, Fingerprint] = {}  # of the siblings' segments, by instance's name
-        self._neighbours = _members_of(own)
+        self._members = _members_of(own)
         self._unreadable: str | None = None  # a sentence on a segment that exists and can't be read
 
     def reason_for_doubt(self, headers: Mapping[str, Header]) -> str | None:
@@ -90,17 +90,17 @@ class Neighbours:
         self._attach()
         if self._unreadable:
             return self._unreadable
-        for member, neighbour in self._neighbours.items():
-            is_free = partial(self._volume.is_role_free, neighbour.instance)
-            at_work = is_at_work(is_free, neighbour.dispatcher, neighbour.row)
-            life = neighbour.journal.life  # read afterwards: so it is the life of the dispatcher that is at work
-            if member not in headers:
+        for name, member in self._members.items():
+            is_free = partial(self._volume.is_role_free, member.instance)
+            at_work = is_at_work(is_free, member.dispatcher, member.row)
+            life = member.journal.life  # read afterwards: so it is the life of the dispatcher that is at work
+            if name not in headers:
                 if life:
-                    return f"instance {member} has not published its totals yet"
-            elif headers[member].life != life:
-                return f"instance {member} is back and has not published its totals yet"
-            elif not headers[member].said_goodbye:
-                reason = reason_for_doubt(member, neighbour.row, self._clock, at_work=at_work, otherwise=_DIED)
+                    return f"instance {name} has not published its totals yet"
+            elif headers[name].life != life:
+                return f"instance {name} is back and has not published its totals yet"
+            elif not headers[name].said_goodbye:
+                reason = reason_for_doubt(name, member.row, self._clock, at_work=at_work, otherwise=_DIED)
                 if reason:
                     return reason
         return None
@@ -109,13 +109,13 @@ class Neighbours:
         """A reason in which each member of this volume is followed by its instance's name, which people know."""
         with contextlib.suppress(OSError):  # then the segments mapped until now must do
             self._attach()
-        for member, neighbour in self._neighbours.items():
-            reason = reason.replace(member, f"{member} ({neighbour.instance})")
+        for name, member in self._members.items():
+            reason = reason.replace(name, f"{name} ({member.instance})")
         return reason
 
     def unknowns(self) -> dict[str, UnknownRange]:
         """Payments whose outcome is unknown, by member's name: with these, too, Redis is a moment behind."""
-        return {member: unknowns_of(neighbour.row) for member, neighbour in self._neighbours.items()}
+        return {name: UnknownRange.of(member.row) for name, member in self._members.items()}
 
     def unpublished(self, headers: Mapping[str, Header]) -> Iterator[Ended]:
         """What each member on this volume has settled since its header, to be added to what Redis has of it.
@@ -126,23 +126,23 @@ class Neighbours:
         Raises:
             TotalsUnavailable: a journal can't be read, is too far ahead, or has begun another epoch.
         """
-        for member, neighbour in self._neighbours.items():
-            if member in headers and not headers[member].said_goodbye:
+        for name, member in self._members.items():
+            if name in headers and not headers[name].said_goodbye:
                 try:
-                    yield from self._since(member, headers[member], neighbour.journal)
+                    yield from self._since(name, headers[name], member.journal)
                 except BrokenInvariant as error:
-                    raise TotalsUnavailable(f"what instance {member} has settled can't be read: {error}") from error
+                    raise TotalsUnavailable(f"what instance {name} has settled can't be read: {error}") from error
 
-    def _since(self, member: str, header: Header, journal: Journal) -> Iterator[Ended]:
+    def _since(self, name: str, header: Header, journal: Journal) -> Iterator[Ended]:
         head = journal.head
         if journal.base.epoch != header.epoch:
-            raise TotalsUnavailable(f"instance {member} has not published yet that it took up the last purge")
+            raise TotalsUnavailable(f"instance {name} has not published yet that it took up the last purge")
         if head - header.position > UNPUBLISHED_MAX:
-            raise TotalsUnavailable(f"instance {member} has not published {head - header.position} settlements")
+            raise TotalsUnavailable(f"instance {name} has not published {head - header.position} settlements")
         for position in range(header.position, head):
             ended = journal.read(position)
             if ended is None:
-                raise TotalsUnavailable(f"instance {member} settles faster than can be counted")
+                raise TotalsUnavailable(f"instance {name} settles faster than can be counted")
             if ended.state is State.SETTLED:
                 yield ended
 
@@ -158,17 +158,17 @@ class Neighbours:
                 if fingerprint is not None and fingerprint != self._fingerprints.get(instance):
                     self._segments[instance] = self._volume.attach(instance)
                     self._fingerprints[instance] = fingerprint
-                    self._neighbours = _members_of(self._segments)
+                    self._members = _members_of(self._segments)
             except (SegmentMissing, SegmentNotReady):
                 pass  # nothing has ever been settled in what has this name now
             except SegmentError as error:
                 self._unreadable = f"what instance {instance} has settled can't be seen: {error}"
 
 
-def _members_of(segments: Mapping[str, Segment]) -> dict[str, _Neighbour]:
+def _members_of(segments: Mapping[str, Segment]) -> dict[str, _VolumeMember]:
     """The dispatchers of segments (given by instance's name), by member's name."""
     return {
-        str(Member(segment.segment_id, number)): _Neighbour(
+        str(Member(segment.segment_id, number)): _VolumeMember(
             instance, number, segment.journal(number), segment.dispatcher_counters(number)
         )
         for instance, segment in segments.items()

@@ -1,4 +1,4 @@
-"""What a summary's script returns for each member, and the levels it stands for: pure."""
+"""What the hash has of each member, as a summary's script returns it, and the levels it stands for: pure."""
 
 from typing import Any, NamedTuple
 
@@ -28,8 +28,8 @@ class Purge(NamedTuple):
         return self.purged == self.epoch
 
 
-class Row(NamedTuple):
-    """A member, as a summary's script shows it.
+class PublishedMember(NamedTuple):
+    """What the hash has of a member, as a summary's script shows it.
 
     Args:
         name: its name.
@@ -65,37 +65,37 @@ def parse_header(text: bytes) -> Header | None:
         return None
 
 
-def parse_rows(answer: list[Any]) -> tuple[Purge, list[Row]]:
-    """The last purge and a row per member, from the answer of a summary's script.
+def parse_members(answer: list[Any]) -> tuple[Purge, list[PublishedMember]]:
+    """The last purge and all members, from the answer of a summary's script.
 
     What another program wrote on the roster is a member without a header, even if its name is no text.
     """
-    now_text, epoch_text, purged_text, *rows = answer
+    now_text, epoch_text, purged_text, *members = answer
     return Purge(int(epoch_text), int(purged_text)), [
-        Row(
+        PublishedMember(
             name.decode(errors="replace"),
             parse_header(header_text),
             int(now_text) - int(seen_text),
             dict(zip(pairs[::2], pairs[1::2], strict=True)),
         )
-        for name, header_text, seen_text, pairs in rows
+        for name, header_text, seen_text, pairs in members
     ]
 
 
-def member_levels(row: Row, purge: Purge) -> Levels:
+def member_levels(member: PublishedMember, purge: Purge) -> Levels:
     """The levels of one member, for a summary.
 
     Args:
-        row: the member.
+        member: the member.
         purge: the last purge.
 
     Raises:
         TotalsUnavailable: its totals may not be whole.
     """
-    name, header, silent_ms, fields = row
+    name, header, silent_ms, fields = member
     if header is None:
         raise TotalsUnavailable(f"the totals of instance {name} are not there (yet)")
-    if row.left_before(purge):  # nothing of it counts, but what it left unknown may, once it is back
+    if member.left_before(purge):  # nothing of it counts, but what it left unknown may, once it is back
         unknowns = NO_UNKNOWNS if header.said_goodbye == RETIRED else header.unknowns
         return Ledger().levels(unknowns)
     if not header.is_whole:
@@ -104,6 +104,6 @@ def member_levels(row: Row, purge: Purge) -> Levels:
         raise TotalsUnavailable(f"nobody knows when instance {name} was last heard of: Redis's clock was set back")
     if not header.said_goodbye and silent_ms > SEEN_WITHIN_MS:
         raise TotalsUnavailable(f"instance {name} has not been heard of for {silent_ms} ms")
-    if row.is_behind(purge):
+    if member.is_behind(purge):
         raise TotalsUnavailable(f"instance {name} has not taken up the last purge yet")
     return header.levels(fields)

@@ -1,4 +1,4 @@
-"""server/endpoints.py: what is taken for an address is one for those who use it; the rest is in test_config.py."""
+"""server/addresses.py: what is taken for an address is one for those who use it; the rest is in test_config.py."""
 
 from contextlib import suppress
 
@@ -7,7 +7,7 @@ import redis.asyncio
 from hypothesis import given
 from hypothesis import strategies as st
 
-from server.endpoints import parse_processor_url, parse_redis_url
+from server.addresses import parse_processor_url, parse_redis_url
 
 hosts = st.one_of(
     st.from_regex(r"[a-z0-9_.:-]{1,12}", fullmatch=True),

@@ -1,27 +1,27 @@
-"""server/totals_rows.py: which members can be counted, and what is to be counted of them."""
+"""server/published.py: which members can be counted, and what is to be counted of them."""
 
 import pytest
 
 from server.errors import TotalsUnavailable
-from server.totals import Summary, Total, count_window
-from server.totals_header import RETIRED, Header
-from server.totals_rows import (
+from server.published import (
     SEEN_WITHIN_MS,
+    PublishedMember,
     Purge,
-    Row,
     member_levels,
     parse_header,
-    parse_rows,
+    parse_members,
 )
+from server.totals import Summary, Total, count_window
+from server.totals_header import RETIRED, Header
 from tests.fakes import NOON_MS
 
 HEADER = Header(*range(len(Header._fields)))._replace(epoch=4, is_whole=1, said_goodbye=0)
 FIELDS = {b"m7": b"minute", b"s420": b"second"}
 
 
-def row(header: Header | None = HEADER, *, silent_ms: int = 0) -> Row:
+def member(header: Header | None = HEADER, *, silent_ms: int = 0) -> PublishedMember:
     """A member in a summary."""
-    return Row("aa.0", header, silent_ms, FIELDS)
+    return PublishedMember("aa.0", header, silent_ms, FIELDS)
 
 
 class TestMemberLevels:
@@ -30,37 +30,37 @@ class TestMemberLevels:
     @pytest.mark.parametrize("silent_ms", [0, SEEN_WITHIN_MS])
     def test_who_lives(self, silent_ms: int) -> None:
         """Its levels as they are."""
-        levels = member_levels(row(silent_ms=silent_ms), Purge(4, 4))
+        levels = member_levels(member(silent_ms=silent_ms), Purge(4, 4))
         assert levels == HEADER.levels(FIELDS)
 
     def test_who_said_goodbye(self) -> None:
         """Its silence is no reason for doubt."""
         header = HEADER._replace(said_goodbye=1)
-        assert member_levels(row(header, silent_ms=10**9), Purge(4, 0)) == header.levels(FIELDS)
+        assert member_levels(member(header, silent_ms=10**9), Purge(4, 0)) == header.levels(FIELDS)
 
     @pytest.mark.parametrize("is_whole", [0, 1])
     def test_who_said_goodbye_before_a_purge(self, is_whole: int) -> None:
         """It has nothing that counts, whole or not; only what it left unknown may count when it is back."""
         header = HEADER._replace(said_goodbye=1, is_whole=is_whole)
-        levels = member_levels(row(header), Purge(5, 5))
+        levels = member_levels(member(header), Purge(5, 5))
         assert count_window([levels], None, None) == Summary(Total(0, 0), Total(0, 0), header.unknown_payments)
         assert count_window([levels], 1, header.unknown_least_ms - 1).unknown == 0
-        retired = member_levels(row(header._replace(said_goodbye=RETIRED)), Purge(5, 5))
+        retired = member_levels(member(header._replace(said_goodbye=RETIRED)), Purge(5, 5))
         assert count_window([retired], None, None).unknown == 0
 
     @pytest.mark.parametrize(
         ("found", "purge", "reason"),
         [
-            (row(None), Purge(4, 4), "are not there"),
-            (row(HEADER._replace(is_whole=0)), Purge(4, 4), "are being written"),
-            (row(HEADER._replace(is_whole=0, said_goodbye=1)), Purge(4, 4), "are being written"),
-            (row(HEADER._replace(said_goodbye=1)), Purge(5, 4), "has not taken up the last purge yet"),
-            (row(silent_ms=SEEN_WITHIN_MS + 1), Purge(4, 4), f"has not been heard of for {SEEN_WITHIN_MS + 1} ms"),
-            (row(silent_ms=-1), Purge(4, 4), "Redis's clock was set back"),
-            (row(), Purge(5, 5), "has not taken up the last purge yet"),
+            (member(None), Purge(4, 4), "are not there"),
+            (member(HEADER._replace(is_whole=0)), Purge(4, 4), "are being written"),
+            (member(HEADER._replace(is_whole=0, said_goodbye=1)), Purge(4, 4), "are being written"),
+            (member(HEADER._replace(said_goodbye=1)), Purge(5, 4), "has not taken up the last purge yet"),
+            (member(silent_ms=SEEN_WITHIN_MS + 1), Purge(4, 4), f"has not been heard of for {SEEN_WITHIN_MS + 1} ms"),
+            (member(silent_ms=-1), Purge(4, 4), "Redis's clock was set back"),
+            (member(), Purge(5, 5), "has not taken up the last purge yet"),
         ],
     )
-    def test_doubt(self, found: Row, purge: Purge, reason: str) -> None:
+    def test_doubt(self, found: PublishedMember, purge: Purge, reason: str) -> None:
         """Each with its reason, by name."""
         with pytest.raises(TotalsUnavailable) as caught:
             member_levels(found, purge)
@@ -69,43 +69,43 @@ class TestMemberLevels:
 
 
 class TestHasTakenUp:
-    """Row.has_taken_up."""
+    """PublishedMember.has_taken_up."""
 
     @pytest.mark.parametrize(
         ("found", "taken_up"),
         [
-            (row(), False),
-            (row(HEADER._replace(epoch=HEADER.epoch + 1)), True),
-            (row(HEADER._replace(epoch=HEADER.epoch + 1), silent_ms=10**6), True),
-            (row(silent_ms=10**6), False),
-            (row(HEADER._replace(said_goodbye=1)), True),
-            (row(None), False),
+            (member(), False),
+            (member(HEADER._replace(epoch=HEADER.epoch + 1)), True),
+            (member(HEADER._replace(epoch=HEADER.epoch + 1), silent_ms=10**6), True),
+            (member(silent_ms=10**6), False),
+            (member(HEADER._replace(said_goodbye=1)), True),
+            (member(None), False),
         ],
     )
-    def test_a_purge_waits_for_whoever_may_be_there(self, found: Row, taken_up: bool) -> None:  # noqa: FBT001
+    def test_a_purge_waits_for_whoever_may_be_there(self, found: PublishedMember, taken_up: bool) -> None:  # noqa: FBT001
         """Silent is not gone."""
         assert found.has_taken_up(Purge(HEADER.epoch + 1, HEADER.epoch + 1)) is taken_up
 
     def test_a_goodbye_before_a_purge_of_another_hash(self) -> None:
         """This one was told of it by a member, and may have taken that goodbye after it."""
-        assert not row(HEADER._replace(said_goodbye=1)).has_taken_up(Purge(HEADER.epoch + 1, HEADER.epoch))
+        assert not member(HEADER._replace(said_goodbye=1)).has_taken_up(Purge(HEADER.epoch + 1, HEADER.epoch))
 
 
-class TestParseRows:
-    """parse_rows."""
+class TestParseMembers:
+    """parse_members."""
 
     def test_a_member(self) -> None:
         """Its silence by Redis's clock, its fields by name, and no header that this program did not write."""
         text = HEADER.to_text().encode()
         pairs = [part for pair in FIELDS.items() for part in pair]
         answer = [b"%d" % NOON_MS, b"5", b"3", [b"aa.0", text, b"%d" % (NOON_MS - 7), pairs], [b"bb.1", b"", b"0", []]]
-        assert parse_rows(answer) == (Purge(5, 3), [row(silent_ms=7), Row("bb.1", None, NOON_MS, {})])
+        assert parse_members(answer) == (Purge(5, 3), [member(silent_ms=7), PublishedMember("bb.1", None, NOON_MS, {})])
 
     def test_a_foreign_name(self) -> None:
         """What another program put on the roster need not be text: it is a member of which nothing is known."""
-        _, rows = parse_rows([b"7", b"5", b"5", [b"\xff.1", b"", b"0", []]])
+        _, members = parse_members([b"7", b"5", b"5", [b"\xff.1", b"", b"0", []]])
         with pytest.raises(TotalsUnavailable, match="the totals of instance .* are not there"):
-            member_levels(rows[0], Purge(5, 5))
+            member_levels(members[0], Purge(5, 5))
 
 
 class TestParseHeader:
