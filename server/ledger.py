@@ -8,7 +8,7 @@ in the coarser ones.
 from heapq import heapify, heappop, heappush
 from typing import NamedTuple
 
-from server.totals import Levels, UnknownRange
+from server.totals import Levels, Reach, UnknownRange
 from server.totals_fields import (
     CELL,
     LONE_MINUTE_LENGTH,
@@ -47,7 +47,8 @@ class Ledger:
         exact_from_ms: payments with an earlier requestedAt count in `all_time` only.
 
     Attributes:
-        exact_from_ms, minutes, details, minutes_from, detail_from_s, first_minute, latest_minute: as in `Levels`.
+        minutes, details: as in `Levels`.
+        exact_from_ms, minutes_from, detail_from_s, first_minute, latest_minute: as in `Reach`.
     """
 
     def __init__(self, all_time: AllTime = (0, 0, 0, 0), exact_from_ms: int = 0) -> None:
@@ -147,11 +148,9 @@ class Ledger:
     def resume(self, levels: Levels) -> None:
         """Goes on from the totals that a predecessor published, instead of from nothing."""
         self._all_time = list(levels.all_time)
-        self.exact_from_ms = levels.exact_from_ms
         self.minutes = {minute: bytearray(field) for minute, field in levels.minutes.items()}
         self.details = {second: bytearray(field) for second, field in levels.details.items()}
-        self.minutes_from, self.detail_from_s = levels.minutes_from, levels.detail_from_s
-        self.first_minute, self.latest_minute = levels.first_minute, levels.latest_minute
+        self.exact_from_ms, self.minutes_from, self.detail_from_s, self.first_minute, self.latest_minute = levels.reach
         self._detail_bytes = sum(FIELD_OVERHEAD_BYTES + len(field) for field in self.details.values())
         self._oldest_minutes, self._oldest_seconds = list(self.minutes), list(self.details)
         heapify(self._oldest_minutes)
@@ -160,17 +159,8 @@ class Ledger:
 
     def levels(self, unknowns: UnknownRange = NO_UNKNOWNS) -> Levels:
         """The ledger as a reader of totals sees it. To be used at once: it shares the ledger's memory."""
-        return Levels(
-            all_time=self.all_time,
-            minutes=self.minutes,
-            details=self.details,
-            exact_from_ms=self.exact_from_ms,
-            minutes_from=self.minutes_from,
-            detail_from_s=self.detail_from_s,
-            first_minute=self.first_minute,
-            latest_minute=self.latest_minute,
-            unknowns=unknowns,
-        )
+        reach = Reach(self.exact_from_ms, self.minutes_from, self.detail_from_s, self.first_minute, self.latest_minute)
+        return Levels(self.all_time, self.minutes, self.details, reach, unknowns)
 
     def everything_changed(self) -> None:
         """All fields must be sent again."""

@@ -45,7 +45,7 @@ class PublishedMember(NamedTuple):
 
     def is_behind(self, purge: Purge) -> bool:
         """Whether its header is from before the last purge; False if there is no header, when nothing is known."""
-        return self.header is not None and self.header.epoch < purge.epoch
+        return self.header is not None and self.header.version.epoch < purge.epoch
 
     def left_before(self, purge: Purge) -> bool:
         """Whether it said goodbye before the last purge: it will take the purge up before it settles anything more."""

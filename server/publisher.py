@@ -133,7 +133,7 @@ class Publisher:
             return False
         if found is not None:
             header, levels = found
-            if header.is_whole and self._follower.resume(header.epoch, header.position, levels):
+            if header.is_whole and self._follower.resume(header.version.epoch, header.position, levels):
                 self._builds_on = header.version
         self._has_resumed = True
         return True
@@ -206,7 +206,7 @@ class Publisher:
             self.first_flush_done.set()
             return True
         self._counters.add(DispatcherCount.REWRITES)
-        if answer.epoch > header.epoch:
+        if answer.epoch > header.version.epoch:
             self._purges.hear_from_redis(answer, header.position)
         elif answer.header is None or answer.header.version < header.version:
             _log.warning("Redis had not what was last written to it; everything is written again")
@@ -223,12 +223,13 @@ class Publisher:
     def _next_header(self, *, said_goodbye: bool) -> Header:
         self._flush_number += 1
         ledger = self._follower.ledger
-        return Header.of(
-            ledger.levels(UnknownRange.of(self._counters)),
-            epoch=self._follower.epoch,
-            life=self._life,
-            flush=self._flush_number,
-            position=self._follower.position,
+        levels = ledger.levels(UnknownRange.of(self._counters))
+        return Header(
+            Version(self._follower.epoch, self._life, self._flush_number),
+            self._follower.position,
+            levels.reach,
+            levels.all_time,
+            levels.unknowns,
             is_whole=not ledger.has_changes,
             said_goodbye=said_goodbye,
         )

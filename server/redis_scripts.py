@@ -15,7 +15,7 @@ health.<processor>      the last shared health poll (SharedHealth in server/redi
 """
 
 from server.totals_fields import MINUTE_TOTALS_LENGTH
-from server.totals_header import Header
+from server.totals_header import NUMBER_NAMES
 
 HASH = "gateway:totals"
 HEALTH_LEASE = "gateway:health-lease:"  # and the processor's index
@@ -90,7 +90,7 @@ end
 return answer
 """
 
-_INDEX = {name: position for position, name in enumerate(Header._fields, 1)}
+_INDEX = {name: position for position, name in enumerate(NUMBER_NAMES, 1)}
 _LAYOUT = f"""
 local FIRST_MINUTE, LATEST_MINUTE = {_INDEX["first_minute"]}, {_INDEX["latest_minute"]} -- words of a header
 local MINUTE_BYTES = {MINUTE_TOTALS_LENGTH} -- the totals of a whole minute, at the beginning of its field

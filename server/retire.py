@@ -80,9 +80,10 @@ async def _carry_out(config: Config, name: str | None) -> str:
             raise Refusal(f"{name} has published something just now: it lives.")
     finally:
         await totals.aclose()
+    default_payments, _, fallback_payments, _ = header.all_time
     return (
-        f"{name} is retired. {header.default_payments} payments at default and {header.fallback_payments} at fallback "
-        f"count for ever; {header.unknown_payments} outcomes stay unknown."
+        f"{name} is retired. {default_payments} payments at default and {fallback_payments} at fallback "
+        f"count for ever; {header.unknowns.payments} outcomes stay unknown."
     )
 
 
@@ -133,7 +134,7 @@ def check(member: PublishedMember | None, name: str, *, purge: Purge, is_here: b
         raise Refusal(f"{name} died while it was writing its totals: what is there is a part of them.")
     if member.header.said_goodbye == RETIRED:
         raise Refusal(f"{name} is retired already.")
-    if member.header.said_goodbye and not member.header.unknown_payments:
+    if member.header.said_goodbye and not member.header.unknowns.payments:
         raise Refusal(f"{name} has said goodbye: it is not waited for.")
     if member.silent_ms < 0:
         raise Refusal(
@@ -157,13 +158,14 @@ def _row(member: PublishedMember) -> tuple[str, ...]:
     header = member.header
     if header is None:
         return member.name, "never", "-", "-", "-", "-"
+    default_payments, _, fallback_payments, _ = header.all_time
     return (
         member.name,
         f"{member.silent_ms // 1000} s ago" if member.silent_ms >= 0 else "?",
         "yes" if header.said_goodbye else "no",
-        str(header.default_payments),
-        str(header.fallback_payments),
-        str(header.unknown_payments),
+        str(default_payments),
+        str(fallback_payments),
+        str(header.unknowns.payments),
     )
 
 

@@ -116,11 +116,11 @@ class SharedTotals:
     def _not_taken_up(self, epoch: int, purge: Purge, members: list[PublishedMember]) -> str | None:
         """Why a purge is not done yet; None if it is."""
         for member in members:  # a member that has taken up this purge need not have taken up a later one
-            if not member.has_taken_up(purge) and not (member.header and member.header.epoch >= epoch):
+            if not member.has_taken_up(purge) and not (member.header and member.header.version.epoch >= epoch):
                 return f"instance {member.name} did not take it up"
         if reason := self._volume_members.reason_for_doubt(_headers_of(members)):
             return reason
-        if purge.epoch < epoch or not any(member.header and member.header.epoch >= epoch for member in members):
+        if purge.epoch < epoch or not any(member.header and member.header.version.epoch >= epoch for member in members):
             return "no instance would remember it"  # all have said goodbye, and Redis may lose it
         return None
 

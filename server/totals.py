@@ -76,28 +76,38 @@ class UnknownRange(NamedTuple):
         )
 
 
+class Reach(NamedTuple):
+    """How far back each level of one member reaches.
+
+    Args:
+        exact_from_ms: payments with an earlier requestedAt count in all time only; 0: there are none.
+        minutes_from: first minute that is kept; earlier ones are known only in all time.
+        detail_from_s: first second whose detail is kept whole.
+        first_minute, latest_minute: no minute before the one or after the other has a field.
+    """
+
+    exact_from_ms: int
+    minutes_from: int
+    detail_from_s: int
+    first_minute: int
+    latest_minute: int
+
+
 class Levels(NamedTuple):
-    """What one member has: the fields of its levels (at least those a window touches) and where each level begins.
+    """What one member has: the fields of its levels, at least those that a window touches.
 
     Args:
         all_time: everything since the last purge.
         minutes: minute number (ms UTC // 60,000) to its field. A missing one is zero.
         details: second number (ms UTC // 1,000) to its field. A missing one is zero.
-        exact_from_ms: payments with an earlier requestedAt count in `all_time` only; 0: there are none.
-        minutes_from: first minute that is kept; earlier ones are known only in `all_time`.
-        detail_from_s: first second whose detail is kept whole.
-        first_minute, latest_minute: no minute before the one or after the other has a field.
+        reach: how far back each level reaches.
         unknowns: payments whose outcome is unknown.
     """
 
     all_time: AllTime
     minutes: Mapping[int, Field]
     details: Mapping[int, Field]
-    exact_from_ms: int
-    minutes_from: int
-    detail_from_s: int
-    first_minute: int
-    latest_minute: int
+    reach: Reach
     unknowns: UnknownRange
 
 
@@ -167,8 +177,8 @@ def count_window(members: Sequence[Levels], from_ms: int | None, to_ms: int | No
         if from_ms is None and to_ms is None:
             continue
         start_ms, end_ms = _counted_span(from_ms, to_ms)
-        if start_ms < member.exact_from_ms:
-            since = format_instant_ms(member.exact_from_ms)
+        if start_ms < member.reach.exact_from_ms:
+            since = format_instant_ms(member.reach.exact_from_ms)
             raise TotalsUnavailable(f"an end of the window lies before {since}, from when on totals are exact")
         _add(totals, _count_span(member, start_ms, end_ms), -1 if from_ms is None else 1)
     unknown = sum(_unknown_within(member.unknowns, from_ms, to_ms) for member in members)
@@ -188,7 +198,7 @@ def counted_from(members: Iterable[Levels], from_ms: int | None, to_ms: int | No
 
 
 def _kept_from_ms(members: Iterable[Levels]) -> int:
-    return max((member.minutes_from * MINUTE_MS for member in members), default=0)
+    return max((member.reach.minutes_from * MINUTE_MS for member in members), default=0)
 
 
 def _forgotten(kept_from_ms: int) -> str:
@@ -212,7 +222,7 @@ def _widened(
     if from_ms is None and to_ms is not None and to_ms + 1 < kept_from_ms:
         to_ms = kept_from_ms - 1
         resolution = _forgotten(kept_from_ms)
-    detail_from_ms = max((member.detail_from_s * SECOND_MS for member in members), default=0)
+    detail_from_ms = max((member.reach.detail_from_s * SECOND_MS for member in members), default=0)
     start_ms, end_ms = from_ms, to_ms
     if start_ms is not None and 0 < start_ms < detail_from_ms:
         start_ms -= start_ms % SECOND_MS
@@ -252,8 +262,10 @@ def _unknown_within(unknowns: UnknownRange, from_ms: int | None, to_ms: int | No
 def _count_span(member: Levels, start_ms: int, end_ms: int | None) -> list[int]:
     """What a member settled from start_ms to end_ms inclusive; None: without an end."""
     totals = [0, 0, 0, 0]
-    last_minute = member.latest_minute if end_ms is None else min(member.latest_minute, end_ms // MINUTE_MS)
-    for minute in range(max(start_ms // MINUTE_MS, member.first_minute), last_minute + 1):
+    first_minute, last_minute = max(start_ms // MINUTE_MS, member.reach.first_minute), member.reach.latest_minute
+    if end_ms is not None:
+        last_minute = min(last_minute, end_ms // MINUTE_MS)
+    for minute in range(first_minute, last_minute + 1):
         if (field := member.minutes.get(minute)) is None:
             continue
         low_ms = max(start_ms - minute * MINUTE_MS, 0)

@@ -97,7 +97,7 @@ class VolumeMembers:
             if name not in headers:
                 if life:
                     return f"instance {name} has not published its totals yet"
-            elif headers[name].life != life:
+            elif headers[name].version.life != life:
                 return f"instance {name} is back and has not published its totals yet"
             elif not headers[name].said_goodbye:
                 reason = reason_for_doubt(name, member.row, self._clock, at_work=at_work, otherwise=_DIED)
@@ -135,7 +135,7 @@ class VolumeMembers:
 
     def _since(self, name: str, header: Header, journal: Journal) -> Iterator[Ended]:
         head = journal.head
-        if journal.base.epoch != header.epoch:
+        if journal.base.epoch != header.version.epoch:
             raise TotalsUnavailable(f"instance {name} has not published yet that it took up the last purge")
         if head - header.position > UNPUBLISHED_MAX:
             raise TotalsUnavailable(f"instance {name} has not published {head - header.position} settlements")

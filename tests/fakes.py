@@ -242,10 +242,12 @@ class FakeTotalsHash:
     ) -> FlushAnswer:
         self.flushes.append((header, set(fields), builds_on))
         found, version = self.header, (-1, -1, -1) if self.header is None else self.header.version
-        self.epoch = max(self.epoch, header.epoch)
+        self.epoch = max(self.epoch, header.version.epoch)
         self.roster += [member for member in roster if member not in self.roster]
-        has_base = builds_on is None or version == builds_on or (version > builds_on and version[1] == header.life)
-        applied = header.epoch == self.epoch and version < header.version and has_base
+        has_base = (
+            builds_on is None or version == builds_on or (version > builds_on and version[1] == header.version.life)
+        )
+        applied = header.version.epoch == self.epoch and version < header.version and has_base
         if applied:
             kept = {} if builds_on is None else self.fields
             self.fields = {name: value for name, value in (kept | fields).items() if name not in dropped}

@@ -116,7 +116,7 @@ def fetch(member: Levels, from_ms: int | None, to_ms: int | None) -> Levels:
     needed = touched(from_ms, to_ms)
     if needed is None:
         return member._replace(minutes={}, details={})
-    last = member.latest_minute if needed.last_minute is None else needed.last_minute
+    last = member.reach.latest_minute if needed.last_minute is None else needed.last_minute
     minutes = {
         minute: field if minute in needed.cut_minutes else field[:MINUTE_TOTALS_LENGTH]
         for minute, field in member.minutes.items()

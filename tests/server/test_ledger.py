@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from server import ledger
 from server.ledger import Ledger
-from server.totals import UnknownRange
+from server.totals import Reach, UnknownRange
 from server.totals_fields import CELL, LONE_MINUTE_LENGTH, MINUTE_LENGTH, MINUTE_MS, minute_name, second_name
 from tests.server.naive_totals import (
     ORIGINS_MS,
@@ -261,13 +261,7 @@ class TestTakeUp:
 
     def test_carries_the_bounds_of_each_level(self) -> None:
         """What the predecessor had forgotten stays forgotten."""
-        levels = (
-            ledger_of([])
-            .levels()
-            ._replace(
-                all_time=(1, 2, 3, 4), exact_from_ms=5, minutes_from=6, detail_from_s=7, first_minute=8, latest_minute=9
-            )
-        )
+        levels = ledger_of([]).levels()._replace(all_time=(1, 2, 3, 4), reach=Reach(5, 6, 7, 8, 9))
         successor = Ledger()
         successor.resume(levels)
         assert successor.levels() == levels

@@ -11,11 +11,12 @@ from server.published import (
     parse_header,
     parse_members,
 )
-from server.totals import Summary, Total, count_window
-from server.totals_header import RETIRED, Header
+from server.totals import Reach, Summary, Total, UnknownRange, count_window
+from server.totals_header import RETIRED, Header, Version
 from tests.fakes import NOON_MS
 
-HEADER = Header(*range(len(Header._fields)))._replace(epoch=4, is_whole=1, said_goodbye=0)
+HEADER = Header(Version(4, 1, 2), 3, Reach(4, 5, 6, 7, 8), (9, 10, 11, 12), UnknownRange(13, 14, 15), 1, 0)
+LATER = HEADER._replace(version=Version(5, 1, 2))
 FIELDS = {b"m7": b"minute", b"s420": b"second"}
 
 
@@ -43,8 +44,8 @@ class TestMemberLevels:
         """It has nothing that counts, whole or not; only what it left unknown may count when it is back."""
         header = HEADER._replace(said_goodbye=1, is_whole=is_whole)
         levels = member_levels(member(header), Purge(5, 5))
-        assert count_window([levels], None, None) == Summary(Total(0, 0), Total(0, 0), header.unknown_payments)
-        assert count_window([levels], 1, header.unknown_least_ms - 1).unknown == 0
+        assert count_window([levels], None, None) == Summary(Total(0, 0), Total(0, 0), header.unknowns.payments)
+        assert count_window([levels], 1, header.unknowns.least_ms - 1).unknown == 0
         retired = member_levels(member(header._replace(said_goodbye=RETIRED)), Purge(5, 5))
         assert count_window([retired], None, None).unknown == 0
 
@@ -75,8 +76,8 @@ class TestHasTakenUp:
         ("found", "taken_up"),
         [
             (member(), False),
-            (member(HEADER._replace(epoch=HEADER.epoch + 1)), True),
-            (member(HEADER._replace(epoch=HEADER.epoch + 1), silent_ms=10**6), True),
+            (member(LATER), True),
+            (member(LATER, silent_ms=10**6), True),
             (member(silent_ms=10**6), False),
             (member(HEADER._replace(said_goodbye=1)), True),
             (member(None), False),
@@ -84,11 +85,11 @@ class TestHasTakenUp:
     )
     def test_a_purge_waits_for_whoever_may_be_there(self, found: PublishedMember, taken_up: bool) -> None:  # noqa: FBT001
         """Silent is not gone."""
-        assert found.has_taken_up(Purge(HEADER.epoch + 1, HEADER.epoch + 1)) is taken_up
+        assert found.has_taken_up(Purge(5, 5)) is taken_up
 
     def test_a_goodbye_before_a_purge_of_another_hash(self) -> None:
         """This one was told of it by a member, and may have taken that goodbye after it."""
-        assert not member(HEADER._replace(said_goodbye=1)).has_taken_up(Purge(HEADER.epoch + 1, HEADER.epoch))
+        assert not member(HEADER._replace(said_goodbye=1)).has_taken_up(Purge(5, 4))
 
 
 class TestParseMembers:

@@ -14,6 +14,7 @@ from server.following import JournalFollower
 from server.processors import Health
 from server.redis_totals import SharedHealth
 from server.totals import Total
+from server.totals_header import Version
 from shm import DispatcherCount, Ended, Member, Segment, State
 from tests.fakes import NOON_MS, idle
 from tests.server.desk import GEOMETRY, MINUTE, NOON_S, SECOND, Desk
@@ -97,7 +98,7 @@ class TestFlush:
         desk.totals.away = False
         assert await desk.flush()
         assert desk.shown(None, None) == Total(300, 300 * 1990)
-        assert desk.totals.levels().exact_from_ms == desk.journal.base.folded_until_ms > NOON_MS
+        assert desk.totals.levels().reach.exact_from_ms == desk.journal.base.folded_until_ms > NOON_MS
 
     async def test_journal_too_fast(self, desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
         """A journal that moves on faster than it can be read is told like a Redis that is away."""
@@ -199,7 +200,7 @@ class TestAnswers:
         """Totals of the same member with a newer header are never overwritten, and told of once."""
         await desk.flush(1)
         assert desk.totals.header is not None
-        newer = desk.totals.header = desk.totals.header._replace(life=9)
+        newer = desk.totals.header = desk.totals.header._replace(version=Version(0, 9, 1))
         for _ in range(5):
             assert not await desk.flush(1)
         assert desk.totals.header == newer
@@ -315,7 +316,7 @@ class TestStart:
         first = Desk(segment)
         await first.flush(3)
         assert first.totals.header is not None
-        first.totals.header = first.totals.header._replace(position=50, default_payments=50)
+        first.totals.header = first.totals.header._replace(position=50, all_time=(50, 50, 0, 0))
         second = Desk(segment, first.totals)
         await self.start(second)
         assert second.totals.flushes[1][2] is None

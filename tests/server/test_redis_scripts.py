@@ -7,6 +7,7 @@ import pytest
 from server.published import Purge
 from server.redis_scripts import HASH
 from server.redis_totals import FlushAnswer, TotalsHash
+from server.totals import Reach, UnknownRange
 from server.totals_header import Header, Version
 from tests.fakes import NOON_MS
 from tests.redis_server import RedisServer
@@ -15,12 +16,13 @@ pytestmark = pytest.mark.slow
 
 ME = "00000000000000aa.0"
 OTHER = "00000000000000bb.0"
-HEADER = Header(*range(18))
+Numbers = tuple[int, int, int]
+HEADER = Header(Version(0, 1, 2), 3, Reach(4, 5, 6, 7, 8), (9, 10, 11, 12), UnknownRange(13, 14, 15), 16, 17)
 
 
-def header(epoch: int = 0, life: int = 1, flush: int = 1, **changes: int) -> Header:
+def header(epoch: int = 0, life: int = 1, flush: int = 1) -> Header:
     """A header of that version."""
-    return HEADER._replace(epoch=epoch, life=life, flush=flush, **changes)
+    return HEADER._replace(version=Version(epoch, life, flush))
 
 
 class Hand:
@@ -37,8 +39,8 @@ class Hand:
 
     async def write(
         self,
-        version: Version,
-        builds_on: Version | None = None,
+        version: Numbers,
+        builds_on: Numbers | None = None,
         fields: dict[str, bytes] | None = None,
         dropped: set[str] | None = None,
         roster: tuple[str, ...] = (),
@@ -49,7 +51,7 @@ class Hand:
             header(*version),
             fields or {},
             dropped or set(),
-            builds_on=builds_on,
+            builds_on=builds_on and Version(*builds_on),
             roster=roster or (self.member,),
         )
 
@@ -199,8 +201,8 @@ class TestFlush:
         """
         dice = random.Random(seed)
         values = {"m1": b"", "m2": b"", "m3": b""}
-        writes: list[tuple[Version, Version | None, dict[str, bytes]]] = []
-        builds_on: Version | None = None
+        writes: list[tuple[Numbers, Numbers | None, dict[str, bytes]]] = []
+        builds_on: Numbers | None = None
         pending = set(values)
         for flush in range(1, 40):
             for late in dice.sample(writes, k=min(len(writes), 2)):

@@ -35,7 +35,7 @@ class TestReadMember:
             await member.flush()
         found = await totals.read_member(pair[1].name)
         assert found is not None
-        assert found[0].default_payments == 200
+        assert found[0].all_time[0] == 200
         assert len(found[1].details) == 200
         assert sum(len(field) for field in found[1].details.values()) == 200 * CELL.size
 

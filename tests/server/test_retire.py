@@ -15,8 +15,8 @@ from server.redis_client import RedisClient
 from server.redis_scripts import HASH
 from server.redis_totals import TotalsHash
 from server.retire import EXIT_DONE, EXIT_REFUSED, EXIT_WRONG_SETTING, Refusal, check, main, table
-from server.totals import Summary, Total
-from server.totals_header import RETIRED, Header
+from server.totals import Reach, Summary, Total, UnknownRange
+from server.totals_header import RETIRED, Header, Version
 from tests.fakes import NOON_MS
 from tests.redis_server import RedisServer
 from tests.server.members import Published, far_reader, members
@@ -27,7 +27,7 @@ from tests.shm.segments import segment_path
 ROOT = Path(__file__).parents[2]
 ONE = Settled(0, NOON_MS, 1990)
 NAME = "babac77403e8eace.0"
-HEADER = Header(*[0] * len(Header._fields))._replace(is_whole=1, default_payments=7, unknown_payments=2)
+HEADER = Header(Version(0, 0, 0), 0, Reach(0, 0, 0, 0, 0), (7, 0, 0, 0), UnknownRange(2, 0, 0), 1, 0)
 DEAD = PublishedMember(NAME, HEADER, SEEN_WITHIN_MS + 1, {})
 
 
@@ -50,7 +50,7 @@ class TestCheck:
 
     def test_not_behind_a_purge_that_redis_has_lost(self) -> None:
         """What it published is of after that purge, and counts."""
-        later = HEADER._replace(epoch=1)
+        later = HEADER._replace(version=Version(1, 0, 0))
         assert check(DEAD._replace(header=later), NAME, purge=Purge(1, 0), is_here=False) == later
 
     @pytest.mark.parametrize("said_goodbye", [0, 1, RETIRED])
@@ -71,7 +71,11 @@ class TestCheck:
             (DEAD, True, "start its instance, and nothing is lost"),
             (DEAD._replace(header=None), False, "Redis has nothing of"),
             (DEAD._replace(header=HEADER._replace(is_whole=0)), False, "a part of them"),
-            (DEAD._replace(header=HEADER._replace(said_goodbye=1, unknown_payments=0)), False, "has said goodbye"),
+            (
+                DEAD._replace(header=HEADER._replace(said_goodbye=1, unknowns=UnknownRange(0, 0, 0))),
+                False,
+                "has said goodbye",
+            ),
             (DEAD._replace(header=HEADER._replace(said_goodbye=RETIRED)), False, "is retired already"),
             (DEAD._replace(silent_ms=SEEN_WITHIN_MS), False, f"heard of {SEEN_WITHIN_MS} ms ago"),
             (DEAD._replace(silent_ms=-1), False, "Redis's clock was set back"),

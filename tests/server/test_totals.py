@@ -60,16 +60,21 @@ def levels_of(scene: Scene) -> list[Levels]:
     return [ledger_of(settled, folded).levels() for settled, folded in pairs]
 
 
+def reaching(levels: Levels, **bounds: int) -> Levels:
+    """The same levels, with other bounds."""
+    return levels._replace(reach=levels.reach._replace(**bounds))
+
+
 def empty_levels(minutes_from: int = 0) -> Levels:
     """A member that has settled nothing."""
-    return ledger_of([]).levels()._replace(minutes_from=minutes_from)
+    return reaching(ledger_of([]).levels(), minutes_from=minutes_from)
 
 
 def documented_window(members: list[Levels], window: Window) -> Window:
     """The window that the resolution's sentences promise to have counted."""
     from_ms, to_ms = window
-    kept_from_ms = max(member.minutes_from for member in members) * MINUTE_MS
-    detail_from_ms = max(member.detail_from_s for member in members) * 1000
+    kept_from_ms = max(member.reach.minutes_from for member in members) * MINUTE_MS
+    detail_from_ms = max(member.reach.detail_from_s for member in members) * 1000
     if from_ms is not None and from_ms < kept_from_ms:
         from_ms = None
     if from_ms is None and to_ms is not None:
@@ -142,7 +147,7 @@ class TestCountWindow:
     def test_an_empty_window_is_zeros(self, window: Window) -> None:
         """A window that ends before it begins, or before 1970, holds nothing, whatever has been forgotten."""
         settled = [Settled(0, NOON_MS, 1)]
-        members = [ledger_of(settled, folded=settled).levels()._replace(minutes_from=NOON_MS, detail_from_s=NOON_MS)]
+        members = [reaching(ledger_of(settled, folded=settled).levels(), minutes_from=NOON_MS, detail_from_s=NOON_MS)]
         members = [member._replace(unknowns=UnknownRange(1, 0, NOON_MS)) for member in members]
         assert ask(members, window) == NOTHING
 
@@ -153,7 +158,7 @@ class TestCountWindow:
     def test_members_differ_in_what_they_forgot(self) -> None:
         """One window is counted for all, the narrowest that everyone can answer."""
         early, late = Settled(0, NOON_MS + 100, 1), Settled(0, NOON_MS + 900, 10)
-        coarse = ledger_of([early, late]).levels()._replace(details={}, detail_from_s=NOON_MS // 1000 + 1)
+        coarse = reaching(ledger_of([early, late]).levels()._replace(details={}), detail_from_s=NOON_MS // 1000 + 1)
         fine = ledger_of([early, late]).levels()
         answer = ask([coarse, fine], (NOON_MS + 500, None))
         assert answer == Summary(
@@ -166,7 +171,7 @@ class TestCountWindow:
     def test_an_end_that_cuts_a_second_without_detail_is_moved_outward(self) -> None:
         """Without a `from` too: what lies in the second is counted, not left out."""
         settled = [Settled(0, NOON_MS - 1, 1), Settled(0, NOON_MS + 100, 10), Settled(0, NOON_MS + 1000, 100)]
-        member = ledger_of(settled).levels()._replace(details={}, detail_from_s=NOON_MS // 1000 + 1)
+        member = reaching(ledger_of(settled).levels()._replace(details={}), detail_from_s=NOON_MS // 1000 + 1)
         answer = ask([member], (None, NOON_MS + 50))
         assert isinstance(answer, Summary)
         assert answer.default == Total(2, 11)
@@ -196,7 +201,7 @@ class TestCountWindow:
         """A window may begin at `exact_from_ms`, and one that has no `from` may end right before it."""
         folded, settled = [Settled(0, NOON_MS + 499, 1)], [Settled(0, NOON_MS + 500, 10)]
         members = [ledger_of(settled, folded).levels()]
-        assert members[0].exact_from_ms == NOON_MS + 500
+        assert members[0].reach.exact_from_ms == NOON_MS + 500
         assert ask(members, (NOON_MS + 500, None)) == Summary(Total(1, 10), Total(0, 0))
         assert ask(members, (None, NOON_MS + 499)) == Summary(Total(1, 1), Total(0, 0))
         refusal = f"an end of the window lies before {told(NOON_MS + 500)}, from when on totals are exact"

@@ -4,12 +4,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from server.totals import Levels, UnknownRange
-from server.totals_header import Header
+from server.totals import Levels, Reach, UnknownRange
+from server.totals_header import NUMBER_NAMES, Header, Version
 
 numbers = st.integers(0, 2**64 - 1)
-headers = st.builds(Header, *[numbers] * len(Header._fields))
-FIRST = Header(*range(1, 19))
+headers = st.builds(
+    Header,
+    st.builds(Version, *[numbers] * 3),
+    numbers,
+    st.builds(Reach, *[numbers] * 5),
+    st.tuples(*[numbers] * 4),
+    st.builds(UnknownRange, *[numbers] * 3),
+    numbers,
+    numbers,
+)
+FIRST = Header(Version(1, 2, 3), 4, Reach(5, 6, 7, 8, 9), (10, 11, 12, 13), UnknownRange(14, 15, 16), 17, 18)
 
 
 class TestText:
@@ -26,8 +35,23 @@ class TestText:
         The format comes last, where the scripts do not look.
         """
         assert FIRST.to_text() == "1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 2"
-        assert (FIRST.epoch, FIRST.life, FIRST.flush) == (1, 2, 3)
-        assert (FIRST.first_minute, FIRST.latest_minute) == (8, 9)
+        assert (FIRST.version.epoch, FIRST.version.life, FIRST.version.flush) == (1, 2, 3)
+        assert (FIRST.reach.first_minute, FIRST.reach.latest_minute) == (8, 9)
+
+    def test_names(self) -> None:
+        """Each number has one, at its place."""
+        places = dict(zip(NUMBER_NAMES, FIRST.to_text().split(" "), strict=False))
+        assert len(places) == len(NUMBER_NAMES) == 18
+        assert (places["position"], places["exact_from_ms"], places["latest_minute"]) == ("4", "5", "9")
+        assert (places["default_payments"], places["fallback_cents"]) == ("10", "13")
+        assert (places["unknown_payments"], places["unknown_greatest_ms"]) == ("14", "16")
+        assert (places["is_whole"], places["said_goodbye"]) == ("17", "18")
+
+    @pytest.mark.parametrize("flag", [False, True])
+    def test_flags(self, flag: bool) -> None:  # noqa: FBT001
+        """They are written as 0 or 1."""
+        header = FIRST._replace(is_whole=flag, said_goodbye=not flag)
+        assert header.to_text().split(" ")[16:18] == [str(int(flag)), str(int(not flag))]
 
     @pytest.mark.parametrize("text", ["", "1 2 3", FIRST.to_text() + " 2", "a" + " 1" * 16 + " 2"])
     def test_anything_else_is_no_header(self, text: str) -> None:
@@ -43,53 +67,20 @@ class TestText:
 
 
 class TestLevels:
-    """From a member's levels to its header, and back with its fields."""
+    """Header.levels."""
 
-    LEVELS = Levels((1, 2, 3, 4), {7: b"minute"}, {420: b"second"}, 5, 6, 7, 8, 9, UnknownRange(10, 11, 12))
-
-    @pytest.mark.parametrize("flag", [False, True])
-    def test_each_number_has_its_place(self, flag: bool) -> None:  # noqa: FBT001
-        """Those of the levels, and those of the flush."""
-        header = Header.of(self.LEVELS, epoch=13, life=14, flush=15, position=16, is_whole=flag, said_goodbye=not flag)
-        assert header == Header(
-            epoch=13,
-            life=14,
-            flush=15,
-            position=16,
-            exact_from_ms=5,
-            minutes_from=6,
-            detail_from_s=7,
-            first_minute=8,
-            latest_minute=9,
-            default_payments=1,
-            default_cents=2,
-            fallback_payments=3,
-            fallback_cents=4,
-            unknown_payments=10,
-            unknown_least_ms=11,
-            unknown_greatest_ms=12,
-            is_whole=int(flag),
-            said_goodbye=int(not flag),
+    def test_with_the_fields(self) -> None:
+        """Those that were read beside the header; what else a member has is passed over."""
+        fields = {b"h": b"", b"seen": b"1", b"m7": b"minute", b"s420": b"second"}
+        assert FIRST.levels(fields) == Levels(
+            (10, 11, 12, 13), {7: b"minute"}, {420: b"second"}, Reach(5, 6, 7, 8, 9), UnknownRange(14, 15, 16)
         )
-        assert (type(header.is_whole), type(header.said_goodbye)) == (int, int)  # as text they are 0 or 1
-
-    def test_there_and_back(self) -> None:
-        """With the fields that were read beside the header; what else a member has is passed over."""
-        header = Header.of(self.LEVELS, epoch=0, life=1, flush=1, position=0, is_whole=True, said_goodbye=False)
-        assert header.levels({b"h": b"", b"seen": b"1", b"m7": b"minute", b"s420": b"second"}) == self.LEVELS
 
 
 class TestVersion:
     """Which of two headers is the newer."""
 
-    @pytest.mark.parametrize(
-        "newer",
-        [FIRST._replace(epoch=2, life=1, flush=1), FIRST._replace(life=3, flush=1), FIRST._replace(flush=4)],
-    )
-    def test_epoch_before_life_before_flush(self, newer: Header) -> None:
+    @pytest.mark.parametrize("newer", [Version(2, 1, 1), Version(1, 3, 1), Version(1, 2, 4)])
+    def test_epoch_before_life_before_flush(self, newer: Version) -> None:
         """A purge beats everything, a new life all flushes of the one before."""
-        assert newer.version > FIRST.version
-
-    def test_the_rest_does_not_matter(self) -> None:
-        """Two headers of one flush are of the same version."""
-        assert FIRST._replace(position=99, said_goodbye=0).version == FIRST.version
+        assert newer > FIRST.version

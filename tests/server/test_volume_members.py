@@ -8,7 +8,7 @@ import pytest
 
 from server.errors import TotalsUnavailable
 from server.ledger import Ledger
-from server.totals_header import Header
+from server.totals_header import Header, Version
 from server.volume_members import VolumeMembers
 from shm import Base, Ended, Journal, Member, Phase, Segment, SegmentForbidden, State, migrate
 from shm.layout import BASE_PAGE_LENGTH
@@ -35,9 +35,8 @@ def names(other: OtherInstance) -> list[str]:
 def last_flush(life: int, position: int = 0, *, epoch: int = 0, said_goodbye: bool = False) -> Header:
     """What a member said of itself with it."""
     levels = Ledger().levels()
-    return Header.of(
-        levels, epoch=epoch, life=life, flush=1, position=position, is_whole=True, said_goodbye=said_goodbye
-    )
+    version = Version(epoch, life, flush=1)
+    return Header(version, position, levels.reach, levels.all_time, levels.unknowns, 1, int(said_goodbye))
 
 
 def at_work(other: OtherInstance, *phases: Phase) -> None:

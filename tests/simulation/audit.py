@@ -189,11 +189,11 @@ class Auditor:
             if text is None:
                 continue
             header, member = Header.from_text(text.decode()), self._truth.members[name]
-            if header.epoch == epoch:
+            if header.version.epoch == epoch:
                 counted.add(name)
             stale = stale or self._staleness(member, header) or self._silence(member, header)
             journal = self.instances[member.instance].view.journal(Member.parse(name).dispatcher)
-            if header.said_goodbye and journal.life != header.life:
+            if header.said_goodbye and journal.life != header.version.life:
                 stale = stale or f"{name} has begun another life since it said goodbye"
             if not header.said_goodbye:
                 staying.add(name)
@@ -228,8 +228,8 @@ class Auditor:
             and len(self._truth.takes[known]) == 1
             and any(known in rows for rows in self._truth.rows)
         ]
-        if len(stray) > header.unknown_payments:
-            return f"{member.name} said goodbye knowing of {header.unknown_payments} unknown, not of {len(stray)}"
+        if len(stray) > header.unknowns.payments:
+            return f"{member.name} said goodbye knowing of {header.unknowns.payments} unknown, not of {len(stray)}"
         return None
 
     def _staleness(self, member: MemberTruth, header: Header) -> str | None:

@@ -18,7 +18,7 @@ from server.payments import Acceptance, Payment
 from server.redis_totals import FlushAnswer, TotalsHash
 from server.rejections import Rejections
 from server.siblings import Sibling, Siblings
-from server.totals_header import Header
+from server.totals_header import NUMBER_NAMES, Header
 from server.unknowns import Unknowns
 from server.volume_members import VolumeMembers
 from shm import Accepted, Ended, Event, Kept, Lane, State, layout, states
@@ -160,7 +160,7 @@ def _return_unverified() -> list[Patch]:
     return [(Custody, "mark_waiting_unverified", mark_waiting_unverified)]
 
 
-_TOTALS: Any = slice(Header._fields.index("default_payments"), Header._fields.index("fallback_cents") + 1)
+_TOTALS: Any = slice(NUMBER_NAMES.index("default_payments"), NUMBER_NAMES.index("fallback_cents") + 1)
 
 
 def _increment() -> list[Patch]:
@@ -168,13 +168,10 @@ def _increment() -> list[Patch]:
     flush, carry_out = TotalsHash.flush, RedisModel._flush  # noqa: SLF001  the same
 
     async def incremental(self: Any, member: str, header: Header, *rest: Any, **options: Any) -> FlushAnswer:
-        nothing: tuple[int, ...] = (0, 0, 0, 0)
-        before = nothing if options["builds_on"] is None else vars(self).get("sent", header[_TOTALS])
-        totals: Any = header[_TOTALS]
-        added = [now - then for now, then in zip(totals, before, strict=True)]
-        less = Header(*header[: _TOTALS.start], *added, *header[_TOTALS.stop :])
-        answer = await flush(self, member, less, *rest, **options)
-        vars(self)["sent"] = header[_TOTALS]
+        before = (0, 0, 0, 0) if options["builds_on"] is None else vars(self).get("sent", header.all_time)
+        added: Any = tuple(now - then for now, then in zip(header.all_time, before, strict=True))
+        answer = await flush(self, member, header._replace(all_time=added), *rest, **options)
+        vars(self)["sent"] = header.all_time
         return answer
 
     def adding(self: RedisModel, arguments: list[bytes]) -> Reply:

@@ -13,7 +13,7 @@ import pytest
 import redis.asyncio
 
 from server import redis_scripts
-from server.totals_header import Header
+from server.totals_header import FORMAT, NUMBER_NAMES
 from tests.simulation.redis_model import RedisModel
 
 pytestmark = [
@@ -83,9 +83,9 @@ def draw_header(rng: Random) -> bytes:
     """A header with few different versions, so that newer, older and equal ones meet."""
     minute = rng.randint(0, 3)
     version = [rng.randint(0, 3), rng.randint(1, 2), rng.randint(1, 4)]
-    rest = [rng.randint(0, 9) for _ in range(len(Header._fields) - 9)]
-    words = [*version, 7, 0, 0, 0, minute, minute + rng.randint(0, 2), *rest]
-    return Header._make(words).to_text().encode()
+    rest = [rng.randint(0, 9) for _ in range(len(NUMBER_NAMES) - 9)]
+    words = [*version, 7, 0, 0, 0, minute, minute + rng.randint(0, 2), *rest, FORMAT]
+    return b" ".join(b"%d" % word for word in words)
 
 
 def draw_command(rng: Random) -> tuple[str, list[bytes]]:
