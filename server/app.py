@@ -42,7 +42,7 @@ from server.problems import (
     passing_problem,
     problem,
 )
-from server.totals import Summary
+from server.totals import Summary, Window
 from server.window import parse_window
 
 _log = logging.getLogger(__name__)
@@ -54,7 +54,7 @@ _JSON_TYPE: Final = re.compile(rb"[ \t]*application/(?:[^ \t;,/]+\+)?json[ \t]*(
 class TotalsReader(Protocol):
     """The totals of all instances."""
 
-    async def summary(self, from_ms: int | None, to_ms: int | None) -> Summary:
+    async def summary(self, window: Window) -> Summary:
         """Totals of a window, both ends included; raises TotalsUnavailable if they would not be exact."""
 
     async def purge(self) -> None:
@@ -183,7 +183,7 @@ class _Endpoints:
     async def summarise(self, request: Request) -> Answer:
         """`GET /payments-summary`: exact totals of a window, or 503."""
         window = parse_window(request.scope["query_string"])
-        return Answer(HTTPStatus.OK, summary_json(await self._totals.summary(window.from_ms, window.to_ms)))
+        return Answer(HTTPStatus.OK, summary_json(await self._totals.summary(window)))
 
     async def purge(self, _request: Request) -> Answer:
         """`POST /purge-payments`: empties the totals of all instances."""

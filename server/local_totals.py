@@ -12,7 +12,16 @@ from server.clock import Clock
 from server.errors import TotalsUnavailable
 from server.following import JournalFollower
 from server.liveness import is_at_work, reason_for_doubt
-from server.totals import PURGE_POLL_S, PURGE_WITHIN_S, Summary, UnknownRange, count_window, counted_from, covering
+from server.totals import (
+    PURGE_POLL_S,
+    PURGE_WITHIN_S,
+    Summary,
+    UnknownRange,
+    Window,
+    count_window,
+    counted_from,
+    covering,
+)
 from shm import BrokenInvariant, Counters, Segment, WorkerCount
 
 _NOT_RECOVERED = "has not recovered yet what its predecessor was sending"
@@ -58,7 +67,7 @@ class LocalTotals:
             self._followers[dispatcher].ledger.forget_changes()
         return any(follower.is_behind for follower in self._followers)
 
-    async def summary(self, from_ms: int | None, to_ms: int | None) -> Summary:
+    async def summary(self, window: Window) -> Summary:
         """The totals of a window, both ends included.
 
         Raises:
@@ -77,8 +86,8 @@ class LocalTotals:
             follower.ledger.levels(covering(*unknowns))
             for follower, *unknowns in zip(self._followers, before, after, strict=True)
         ]
-        begin_ms, resolution = counted_from(members, from_ms, to_ms)
-        return count_window(members, begin_ms, to_ms).widened(resolution)
+        counted, resolution = counted_from(members, window)
+        return count_window(members, counted).widened(resolution)
 
     def _require_certainty(self) -> None:
         """Raises TotalsUnavailable if a dispatcher may have written down less than has happened."""

@@ -13,7 +13,7 @@ from server.errors import TotalsUnavailable
 from server.processors import HEALTH_EVERY_MS, Health
 from server.published import PublishedMember, Purge, parse_header, parse_members
 from server.redis_client import RedisClient, Word
-from server.totals import Levels, Touched
+from server.totals import ALL_TIME, Levels, Window, touched
 from server.totals_fields import are_whole
 from server.totals_header import RETIRED, Header, Version
 
@@ -147,17 +147,14 @@ class TotalsHash:
         levels = header.levels(fields)
         return (header, levels) if are_whole(levels.minutes, levels.details) else None
 
-    async def read_window(self, needed: Touched | None) -> tuple[Purge, list[PublishedMember]]:
-        """The last purge, and what a window touches of every member on the hash's roster, all at one instant.
-
-        Args:
-            needed: the fields that the window touches; None: none, as the all-time totals are enough.
+    async def read_window(self, window: Window) -> tuple[Purge, list[PublishedMember]]:
+        """The last purge, and what `window` touches of every member on the hash's roster, all at one instant.
 
         Raises:
             TotalsUnavailable: Redis gave no answer.
         """
         arguments: list[str | int] = ["", ""]
-        if needed:
+        if needed := touched(window):
             last = "" if needed.last_minute is None else needed.last_minute
             arguments = [needed.first_minute, last, len(needed.cut_minutes), *needed.cut_minutes, *needed.seconds]
         return parse_members(await self._run(redis_scripts.SUMMARY, *arguments))
@@ -168,7 +165,7 @@ class TotalsHash:
         Raises:
             TotalsUnavailable: Redis gave no answer.
         """
-        return await self.read_window(None)
+        return await self.read_window(ALL_TIME)
 
     async def retire(self, member: str, header: Header) -> bool:
         """Says goodbye for a member; False, with nothing done, if it has flushed since `header` was read.

@@ -18,10 +18,10 @@ from server.totals import (
     PURGE_WITHIN_S,
     Levels,
     Summary,
+    Window,
     count_window,
     counted_from,
     covering,
-    touched,
 )
 from server.totals_header import Header
 from server.volume_members import VolumeMembers
@@ -43,18 +43,20 @@ class SharedTotals:
         self._volume_members = volume_members
         self._clock = clock
 
-    async def summary(self, from_ms: int | None, to_ms: int | None) -> Summary:
+    async def summary(self, window: Window) -> Summary:
         """The totals of a window over all members, both ends included.
 
         Raises:
             TotalsUnavailable: they can't be exact now; the text says why.
         """
         with self._naming_instances():
-            members = await self._read_members(from_ms, to_ms)
-            begin_ms, resolution = counted_from(members, from_ms, to_ms)
-            if begin_ms != from_ms:
-                members = await self._read_members(begin_ms, to_ms)
-            return count_window(members, begin_ms, to_ms).widened(resolution)
+            members = await self._read_members(window)
+            counted, resolution = counted_from(members, window)
+            if counted != window:
+                members = await self._read_members(counted)
+            # Counted as it was read: after a purge between the two reads the members' bounds would give another window,
+            # whose fields were not read.
+            return count_window(members, counted).widened(resolution)
 
     @contextlib.contextmanager
     def _naming_instances(self) -> Iterator[None]:
@@ -64,8 +66,8 @@ class SharedTotals:
         except TotalsUnavailable as error:
             raise TotalsUnavailable(self._volume_members.named(str(error))) from error
 
-    async def _read_members(self, from_ms: int | None, to_ms: int | None) -> list[Levels]:
-        purge, members = await self._totals.read_window(touched(from_ms, to_ms))
+    async def _read_members(self, window: Window) -> list[Levels]:
+        purge, members = await self._totals.read_window(window)
         if not members:
             raise TotalsUnavailable(_NOTHING_PUBLISHED)
         levels = {member.name: member_levels(member, purge) for member in members}

@@ -111,6 +111,32 @@ class Levels(NamedTuple):
     unknowns: UnknownRange
 
 
+class Window(NamedTuple):
+    """Both ends of a window in milliseconds since 1970 UTC, both included; None: open at that end.
+
+    Instants before 1970 are negative. `from_ms` > `to_ms` is an empty window.
+    """
+
+    from_ms: int | None = None
+    to_ms: int | None = None
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether no requestedAt can lie in it; none is before 1970."""
+        return self.to_ms is not None and self.to_ms < max(self.from_ms or 0, 0)
+
+    def span(self) -> tuple[int, int | None]:
+        """The span that is really counted, with None for no end. A window without `from` is all time less what lies
+        after `to`, so for that the span is what lies after `to`.
+        """
+        if self.from_ms is not None:
+            return max(self.from_ms, 0), self.to_ms
+        return max((self.to_ms or 0) + 1, 0), None
+
+
+ALL_TIME = Window()  # without ends
+
+
 class Touched(NamedTuple):
     """The fields that a window touches.
 
@@ -127,11 +153,11 @@ class Touched(NamedTuple):
     seconds: tuple[int, ...]
 
 
-def touched(from_ms: int | None, to_ms: int | None) -> Touched | None:
-    """Which fields the window [from_ms, to_ms] needs; None if the all-time totals are enough."""
-    if from_ms is None and to_ms is None:
+def touched(window: Window) -> Touched | None:
+    """Which fields a window needs; None if the all-time totals are enough."""
+    if window == ALL_TIME:
         return None
-    start_ms, end_ms = _counted_span(from_ms, to_ms)
+    start_ms, end_ms = window.span()
     last_minute = None if end_ms is None else end_ms // MINUTE_MS
     cut_minutes, cut_seconds = _cut_units(start_ms, end_ms, MINUTE_MS), _cut_units(start_ms, end_ms, SECOND_MS)
     return Touched(start_ms // MINUTE_MS, last_minute, cut_minutes, cut_seconds)
@@ -147,54 +173,44 @@ def _cut_units(start_ms: int, end_ms: int | None, unit_ms: int) -> tuple[int, ..
     return tuple(dict.fromkeys(cut))
 
 
-def _counted_span(from_ms: int | None, to_ms: int | None) -> tuple[int, int | None]:
-    """The span that is really counted, with None for no end. A window without `from` is all time less what lies after
-    `to`, so for that the span is what lies after `to`.
-    """
-    if from_ms is not None:
-        return max(from_ms, 0), to_ms
-    return max((to_ms or 0) + 1, 0), None
-
-
-def count_window(members: Sequence[Levels], from_ms: int | None, to_ms: int | None) -> Summary:
+def count_window(members: Sequence[Levels], window: Window) -> Summary:
     """The summary of a window over all members.
 
     Args:
         members: the levels of all whose settlements count.
-        from_ms: first requestedAt included, ms UTC, as `counted_from` gives it; None for the beginning of time.
-        to_ms: last requestedAt included, ms UTC; None for the end of time.
+        window: as `counted_from` gives it.
 
     Raises:
         TotalsUnavailable: an end of the window lies before the time from which on totals are exact.
     """
-    if _is_empty(from_ms, to_ms):
+    if window.is_empty:
         return Summary(Total(0, 0), Total(0, 0))
-    from_ms, to_ms, resolution = _widened(members, from_ms, to_ms)
+    window, resolution = _widened(members, window)
     totals = [0, 0, 0, 0]
     for member in members:
-        if from_ms is None:
+        if window.from_ms is None:
             _add(totals, member.all_time, 1)
-        if from_ms is None and to_ms is None:
+        if window == ALL_TIME:
             continue
-        start_ms, end_ms = _counted_span(from_ms, to_ms)
+        start_ms, end_ms = window.span()
         if start_ms < member.reach.exact_from_ms:
             since = format_instant_ms(member.reach.exact_from_ms)
             raise TotalsUnavailable(f"an end of the window lies before {since}, from when on totals are exact")
-        _add(totals, _count_span(member, start_ms, end_ms), -1 if from_ms is None else 1)
-    unknown = sum(_unknown_within(member.unknowns, from_ms, to_ms) for member in members)
+        _add(totals, _count_span(member, start_ms, end_ms), -1 if window.from_ms is None else 1)
+    unknown = sum(_unknown_within(member.unknowns, window) for member in members)
     return Summary(Total(totals[0], totals[1]), Total(totals[2], totals[3]), unknown, resolution)
 
 
-def counted_from(members: Iterable[Levels], from_ms: int | None, to_ms: int | None) -> tuple[int | None, str | None]:
-    """The `from` with which a window is to be counted, and a sentence if that is not its own.
+def counted_from(members: Iterable[Levels], window: Window) -> tuple[Window, str | None]:
+    """A window with the `from` with which it is to be counted, and a sentence if that is not its own.
 
     Payments of minutes that are no longer kept are still in the all-time totals. So a window that begins before the
     minutes that are kept is counted from the beginning of time (None).
     """
     kept_from_ms = _kept_from_ms(members)
-    if from_ms is None or max(from_ms, 0) >= kept_from_ms or _is_empty(from_ms, to_ms):
-        return from_ms, None
-    return None, _forgotten(kept_from_ms)
+    if window.from_ms is None or max(window.from_ms, 0) >= kept_from_ms or window.is_empty:
+        return window, None
+    return window._replace(from_ms=None), _forgotten(kept_from_ms)
 
 
 def _kept_from_ms(members: Iterable[Levels]) -> int:
@@ -205,19 +221,13 @@ def _forgotten(kept_from_ms: int) -> str:
     return f"payments before {format_instant_ms(kept_from_ms)} are kept as one sum; the window was widened to them all"
 
 
-def _is_empty(from_ms: int | None, to_ms: int | None) -> bool:
-    """Whether no requestedAt can lie in the window; none is before 1970."""
-    return to_ms is not None and to_ms < max(from_ms or 0, 0)
-
-
-def _widened(
-    members: Iterable[Levels], from_ms: int | None, to_ms: int | None
-) -> tuple[int | None, int | None, str | None]:
+def _widened(members: Iterable[Levels], window: Window) -> tuple[Window, str | None]:
     """The window that all members' levels can answer, and a sentence if it is a wider one.
 
     It is the same for all members, also for those that have dropped less: so the answer can name the window of its sum.
     """
     resolution = None
+    from_ms, to_ms = window
     kept_from_ms = _kept_from_ms(members)
     if from_ms is None and to_ms is not None and to_ms + 1 < kept_from_ms:
         to_ms = kept_from_ms - 1
@@ -231,7 +241,7 @@ def _widened(
     if (start_ms, end_ms) != (from_ms, to_ms):
         detail_from = format_instant_ms(detail_from_ms)
         resolution = f"before {detail_from} payments are kept by the second; the window was widened to whole ones"
-    return start_ms, end_ms, resolution
+    return Window(start_ms, end_ms), resolution
 
 
 def _add(totals: list[int], more: Iterable[int], sign: int) -> None:
@@ -250,12 +260,12 @@ def covering(one: UnknownRange, other: UnknownRange) -> UnknownRange:
     )
 
 
-def _unknown_within(unknowns: UnknownRange, from_ms: int | None, to_ms: int | None) -> int:
+def _unknown_within(unknowns: UnknownRange, window: Window) -> int:
     """How many of a member's unknown payments may lie in the window: all of them if their range meets it, else none."""
     if not unknowns.payments:
         return 0
-    before = to_ms is not None and unknowns.least_ms > to_ms
-    after = from_ms is not None and unknowns.greatest_ms < from_ms
+    before = window.to_ms is not None and unknowns.least_ms > window.to_ms
+    after = window.from_ms is not None and unknowns.greatest_ms < window.from_ms
     return 0 if before or after else unknowns.payments
 
 

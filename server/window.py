@@ -5,24 +5,15 @@
 """
 
 from http import HTTPStatus
-from typing import Final, NamedTuple
+from typing import Final
 from urllib.parse import parse_qsl
 
 from server.errors import RequestRefused
 from server.notation import parse_instant
+from server.totals import Window
 
 FIELDS_MAX: Final = 16
 """Most parameters in a query string: two are known and others ignored, so more than this is a mistake."""
-
-
-class Window(NamedTuple):
-    """Both ends of a window in milliseconds since 1970 UTC, both included; None: open at that end.
-
-    Instants before 1970 are negative. `from_ms` > `to_ms` is an empty window.
-    """
-
-    from_ms: int | None
-    to_ms: int | None
 
 
 def parse_window(query_string: bytes) -> Window:

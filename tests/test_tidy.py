@@ -50,8 +50,8 @@ SHM_LAYERS = (
 SERVER_LAYERS = (
     # pure, except for the clock, the environment and yielding the core
     ("errors", "clock", "yielding", "notation", "generations", "rejections", "log", "totals_fields", "addresses"),
-    ("config", "totals", "window"),
-    ("payments", "totals_header", "ledger"),
+    ("config", "totals"),
+    ("payments", "totals_header", "ledger", "window"),
     ("attempt", "answers", "published"),
     ("circuit", "pacing", "presence", "problems"),
     ("http_connection", "routing", "outages"),

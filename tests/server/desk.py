@@ -2,7 +2,7 @@
 
 from server.publisher import Publisher
 from server.redis_totals import SharedHealth
-from server.totals import Total, count_window
+from server.totals import Total, Window, count_window
 from shm import Counters, Ended, Geometry, Member, Segment, State
 from tests.fakes import NOON_MS, FakeClock, FakeTotalsHash
 
@@ -55,4 +55,4 @@ class Desk:
 
     def shown(self, from_ms: int | None = NOON_MS, to_ms: int | None = NOON_MS) -> Total:
         """What the hash tells of the default processor."""
-        return count_window([self.totals.levels()], from_ms, to_ms).default
+        return count_window([self.totals.levels()], Window(from_ms, to_ms)).default

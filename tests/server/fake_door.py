@@ -6,7 +6,7 @@ from typing import Any
 from starlette.types import ASGIApp, Message
 
 from server.payments import Acceptance, Payment, PaymentStatus
-from server.totals import Summary, Total
+from server.totals import Summary, Total, Window
 
 NOTHING = Summary(Total(0, 0), Total(0, 0))
 """A summary of no payments."""
@@ -47,12 +47,12 @@ class FakeTotals:
 
     def __init__(self) -> None:
         self.answer: Summary | Exception = NOTHING
-        self.windows: list[tuple[int | None, int | None]] = []
+        self.windows: list[Window] = []
         self.purges = 0
 
-    async def summary(self, from_ms: int | None, to_ms: int | None) -> Summary:
+    async def summary(self, window: Window) -> Summary:
         """Remember the window."""
-        self.windows.append((from_ms, to_ms))
+        self.windows.append(window)
         if isinstance(self.answer, Exception):
             raise self.answer
         return self.answer

@@ -11,7 +11,7 @@ from server.publisher import Publisher
 from server.redis_scripts import HASH
 from server.redis_totals import SharedHealth, TotalsHash
 from server.shared_totals import SharedTotals
-from server.totals import Summary, Total
+from server.totals import ALL_TIME, Summary, Total, Window
 from server.volume_members import VolumeMembers
 from shm import Counters, Ended, Geometry, Journal, Member, Segment, State
 from tests.fakes import NOON_MS
@@ -89,10 +89,10 @@ def far_reader(totals: TotalsHash) -> SharedTotals:
     return SharedTotals(totals, VolumeMembers([], clock=SystemClock()), SystemClock())
 
 
-async def reason(reader: SharedTotals, from_ms: int | None = None, to_ms: int | None = None) -> str:
+async def reason(reader: SharedTotals, window: Window = ALL_TIME) -> str:
     """Why there is no summary."""
     with pytest.raises(TotalsUnavailable) as caught:
-        await reader.summary(from_ms, to_ms)
+        await reader.summary(window)
     return str(caught.value)
 
 

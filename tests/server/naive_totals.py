@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from server import ledger
 from server.errors import TotalsUnavailable
 from server.ledger import Ledger
-from server.totals import Levels, Summary, Total, UnknownRange, count_window, counted_from, touched
+from server.totals import ALL_TIME, Levels, Summary, Total, UnknownRange, Window, count_window, counted_from, touched
 from server.totals_fields import MINUTE_MS, MINUTE_TOTALS_LENGTH
 from shm import AllTime
 
@@ -39,8 +39,6 @@ class Settled(NamedTuple):
     amount_cents: int
 
 
-Window = tuple[int | None, int | None]
-
 _AROUND_EDGES = [second * 1000 + ms for second in (0, 1, 2, 59, 60, 61, 119, 120, 180) for ms in (-1, 0, 1, 500, 999)]
 offsets_ms = st.sampled_from([ms for ms in _AROUND_EDGES if ms >= 0]) | st.integers(0, SPAN_MS)
 window_offsets_ms = st.none() | st.sampled_from(_AROUND_EDGES) | st.integers(-10, SPAN_MS + 10)
@@ -56,10 +54,10 @@ def settlements(origin_ms: int) -> st.SearchStrategy[Settled]:
 def windows(origin_ms: int) -> st.SearchStrategy[Window]:
     """Windows around the same minutes, empty ones and open ones too."""
     ends = window_offsets_ms.map(lambda offset_ms: None if offset_ms is None else origin_ms + offset_ms)
-    return st.tuples(ends, ends)
+    return st.builds(Window, ends, ends)
 
 
-def count(settled: Iterable[Settled], window: Window = (None, None)) -> tuple[Total, Total]:
+def count(settled: Iterable[Settled], window: tuple[int | None, int | None] = ALL_TIME) -> tuple[Total, Total]:
     """What was settled in a window at default and at fallback."""
     from_ms, to_ms = window
     within = [
@@ -100,20 +98,19 @@ def small_ledgers(*, detail_bytes: int = 1 << 20, minutes: int = 2880, cell_seco
 
 def ask(members: list[Levels], window: Window) -> Summary | str:
     """The answer to a window, or why there is none. Of each member no more is fetched than the window touches."""
-    from_ms, to_ms = window
-    fetched = [fetch(member, from_ms, to_ms) for member in members]
-    begin_ms, resolution = counted_from(fetched, from_ms, to_ms)
-    if begin_ms != from_ms:
-        fetched = [fetch(member, begin_ms, to_ms) for member in members]
+    fetched = [fetch(member, window) for member in members]
+    counted, resolution = counted_from(fetched, window)
+    if counted != window:
+        fetched = [fetch(member, counted) for member in members]
     try:
-        return count_window(fetched, begin_ms, to_ms).widened(resolution)
+        return count_window(fetched, counted).widened(resolution)
     except TotalsUnavailable as error:
         return str(error)
 
 
-def fetch(member: Levels, from_ms: int | None, to_ms: int | None) -> Levels:
+def fetch(member: Levels, window: Window) -> Levels:
     """What a reader of the hash gets of a member: the fields that a window touches, and no others."""
-    needed = touched(from_ms, to_ms)
+    needed = touched(window)
     if needed is None:
         return member._replace(minutes={}, details={})
     last = member.reach.latest_minute if needed.last_minute is None else needed.last_minute

@@ -9,7 +9,7 @@ import uvicorn
 
 from server.app import build_app
 from server.shortcut import shortcut_protocol
-from server.totals import Summary
+from server.totals import Summary, Window
 from tests.server.fake_door import FakeGate, FakeTotals
 
 ID = "4a7901b8-7d26-4d9d-aa19-4dc1c7cf60b3"
@@ -33,11 +33,11 @@ class SlowTotals(FakeTotals):
         self.asked = asyncio.Event()
         self.told = asyncio.Event()
 
-    async def summary(self, from_ms: int | None, to_ms: int | None) -> Summary:
+    async def summary(self, window: Window) -> Summary:
         """Say that it was asked, and wait."""
         self.asked.set()
         await self.told.wait()
-        return await super().summary(from_ms, to_ms)
+        return await super().summary(window)
 
 
 @asynccontextmanager

@@ -20,7 +20,7 @@ from server.outside import outside_of
 from server.processors import Health
 from server.redis_client import RedisClient
 from server.redis_totals import SharedHealth, TotalsHash
-from server.totals import Summary, Total
+from server.totals import ALL_TIME, Summary, Total
 from shm import DispatcherCount, Phase, RoleTaken, Segment, State, WorkerCount, take_role
 from tests.fakes import FakeClock
 from tests.redis_server import RedisServer
@@ -376,11 +376,11 @@ class TestPublishing:
             patiently.setattr(published, "SEEN_WITHIN_MS", 60_000)  # nothing but the settlement is written
             patiently.setattr(redis_client, "CALL_TIMEOUT_S", 60)
             async with asyncio.timeout(PATIENCE_S):
-                while (await reader.summary(None, None)).default != Total(1, 1990):
+                while (await reader.summary(ALL_TIME)).default != Total(1, 1990):
                     await asyncio.sleep(0.001)
         assert await station.stop() == 0
         await asyncio.sleep(1.6)
-        assert await reader.summary(None, None) == Summary(Total(1, 1990), Total(0, 0))
+        assert await reader.summary(ALL_TIME) == Summary(Total(1, 1990), Total(0, 0))
         await reader.aclose()
 
     async def test_cut_short(self, make: Callable[..., Station], redis: RedisServer) -> None:
@@ -392,7 +392,7 @@ class TestPublishing:
         await station.wait_for(lambda: set(station.states(*range(5))) == {State.SENDING}, "not sent")
         assert await station.stop() == 0
         reader = far_reader(TotalsHash(RedisClient(redis.url)))
-        assert await reader.summary(None, None) == Summary(Total(0, 0), Total(0, 0), unknown=5)
+        assert await reader.summary(ALL_TIME) == Summary(Total(0, 0), Total(0, 0), unknown=5)
         await reader.aclose()
 
     async def test_redis_hangs_at_the_end(

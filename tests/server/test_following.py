@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from server import following
 from server.errors import TotalsUnavailable
 from server.following import JournalFollower
+from server.totals import Window
 from shm import ENDED, Base, Ended, Journal, State
 from tests.server.fake_area import FakeArea
 from tests.server.naive_totals import ORIGINS_MS, Settled, all_time, ask, count, settlements, windows
@@ -75,9 +76,7 @@ class TestFollow:
     @pytest.mark.slow
     @settings(max_examples=60)
     @given(steps, windows(NOON_MS))
-    def test_equals_the_naive_count(
-        self, todo: list[tuple[State, Settled] | int | str], window: tuple[int | None, int | None]
-    ) -> None:
+    def test_equals_the_naive_count(self, todo: list[tuple[State, Settled] | int | str], window: Window) -> None:
         """After any interleaving of ends, folds and purges, all time is exact, and so is any window still told."""
         instance = Instance()
         follower = instance.follower()
@@ -210,7 +209,7 @@ class TestTakeUp:
         successor.follow()
         assert successor.ledger.exact_from_ms == 0
         assert successor.ledger.all_time == (RECORDS + 1, RECORDS + 1, 0, 0)
-        assert ask([successor.ledger.levels()], (NOON_MS, NOON_MS))[0] == (1, 1)
+        assert ask([successor.ledger.levels()], Window(NOON_MS, NOON_MS))[0] == (1, 1)
 
     @pytest.mark.parametrize(
         ("epoch", "position", "fits"), [(1, 4, True), (1, 6, True), (1, 3, False), (1, 7, False), (0, 5, False)]

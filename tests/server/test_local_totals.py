@@ -12,7 +12,7 @@ from server import following, local_totals
 from server.errors import TotalsUnavailable
 from server.local_totals import LocalTotals
 from server.notation import format_instant_ms
-from server.totals import Summary, Total
+from server.totals import ALL_TIME, Summary, Total, Window
 from shm import Counters, DispatcherCount, Ended, Geometry, Phase, Segment, State, WorkerCount
 from shm.layout import BASE_PAGE_LENGTH
 from tests.fakes import FakeClock
@@ -76,7 +76,7 @@ class TestFollow:
         with pytest.raises(TotalsUnavailable, match="what dispatcher 0 has settled can't be read"):
             await totals.follow()
         segment.base_page(0)[:] = before
-        assert await totals.summary(NOON_MS, NOON_MS) == Summary(Total(1, 1), Total(0, 0))
+        assert await totals.summary(Window(NOON_MS, NOON_MS)) == Summary(Total(1, 1), Total(0, 0))
 
 
 class TestSummary:
@@ -84,43 +84,43 @@ class TestSummary:
 
     async def test_nothing_yet(self, segment: Segment) -> None:
         """A new instance has settled nothing, and says so."""
-        assert await totals_of(segment).summary(None, None) == NOTHING
+        assert await totals_of(segment).summary(ALL_TIME) == NOTHING
 
     async def test_sums_all_dispatchers(self, segment: Segment) -> None:
         """What either dispatcher settled counts, in windows too, as soon as its journal has it."""
         totals = totals_of(segment)
         settle(segment, 0, Settled(0, NOON_MS, 1990), Settled(1, NOON_MS + 1, 5))
         settle(segment, 1, Settled(0, NOON_MS + 2, 10))
-        assert await totals.summary(None, None) == Summary(Total(2, 2000), Total(1, 5))
-        assert await totals.summary(NOON_MS + 1, NOON_MS + 2) == Summary(Total(1, 10), Total(1, 5))
+        assert await totals.summary(ALL_TIME) == Summary(Total(2, 2000), Total(1, 5))
+        assert await totals.summary(Window(NOON_MS + 1, NOON_MS + 2)) == Summary(Total(1, 10), Total(1, 5))
         settle(segment, 1, Settled(0, NOON_MS + 2, 10))
-        assert await totals.summary(NOON_MS + 2, NOON_MS + 2) == Summary(Total(2, 20), Total(0, 0))
+        assert await totals.summary(Window(NOON_MS + 2, NOON_MS + 2)) == Summary(Total(2, 20), Total(0, 0))
 
     async def test_a_dead_dispatcher(self, segment: Segment) -> None:
         """Until its successor has recovered nobody knows what it was sending."""
-        assert await totals_of(segment).summary(None, None) == NOTHING
+        assert await totals_of(segment).summary(ALL_TIME) == NOTHING
         with pytest.raises(TotalsUnavailable, match="dispatcher 1"):
-            await totals_of(segment, dead={"dispatcher-1"}).summary(None, None)
+            await totals_of(segment, dead={"dispatcher-1"}).summary(ALL_TIME)
         segment.dispatcher_counters(0).phase = Phase.STARTING
         with pytest.raises(TotalsUnavailable, match="dispatcher 0"):
-            await totals_of(segment).summary(None, None)
+            await totals_of(segment).summary(ALL_TIME)
 
     async def test_a_damaged_row(self, segment: Segment) -> None:
         """Nobody can tell whether that dispatcher has recovered; until its next phase."""
         segment.dispatcher_counters(1).phase = cast("Phase", 99)
         with pytest.raises(TotalsUnavailable, match="the row of dispatcher 1 is damaged"):
-            await totals_of(segment).summary(None, None)
+            await totals_of(segment).summary(ALL_TIME)
         segment.dispatcher_counters(1).phase = Phase.LEAVING
-        assert await totals_of(segment).summary(None, None) == NOTHING
+        assert await totals_of(segment).summary(ALL_TIME) == NOTHING
 
     async def test_a_damaged_base(self, segment: Segment) -> None:
         """Nobody knows what a dispatcher without a base has settled, whether it was damaged before or after."""
         totals = totals_of(segment)
-        assert await totals.summary(None, None) == NOTHING
+        assert await totals.summary(ALL_TIME) == NOTHING
         damage(segment, 1)
         for asked in (totals, totals_of(segment)):
             with pytest.raises(TotalsUnavailable, match="what dispatcher 1 has settled can't be read"):
-                await asked.summary(None, None)
+                await asked.summary(ALL_TIME)
 
     async def test_a_successor_while_it_is_asked(self, segment: Segment) -> None:
         """The phase is that of whoever holds the lock, so not that of one who died before the successor took it."""
@@ -133,16 +133,16 @@ class TestSummary:
 
         totals = LocalTotals(segment, segment.worker_counters(0), is_free, FakeClock(ticks=BEAT_MS))
         with pytest.raises(TotalsUnavailable, match="dispatcher 0 has not recovered yet"):
-            await totals.summary(None, None)
+            await totals.summary(ALL_TIME)
 
     async def test_a_dispatcher_that_hangs(self, segment: Segment) -> None:
         """What it has been paid meanwhile it has not written down."""
         clock = FakeClock(ticks=BEAT_MS + 1000)
         totals = LocalTotals(segment, segment.worker_counters(0), lambda _: False, clock)
-        assert await totals.summary(None, None) == NOTHING
+        assert await totals.summary(ALL_TIME) == NOTHING
         clock.advance(1)
         with pytest.raises(TotalsUnavailable, match="dispatcher 0 has been silent for 1001 ms"):
-            await totals.summary(None, None)
+            await totals.summary(ALL_TIME)
 
     async def test_a_dispatcher_that_goes_on_meanwhile(self, segment: Segment, monkeypatch: pytest.MonkeyPatch) -> None:
         """It writes down what it had missed once the journals have been read, and its heart beats again."""
@@ -158,7 +158,7 @@ class TestSummary:
 
         monkeypatch.setattr(totals, "follow", follow_and_thaw)
         with pytest.raises(TotalsUnavailable, match="dispatcher 0 has been silent for 1001 ms"):
-            await totals.summary(None, None)
+            await totals.summary(ALL_TIME)
 
     async def test_no_descriptors(self, segment: Segment) -> None:
         """Then nobody can see whether a dispatcher lives."""
@@ -168,7 +168,7 @@ class TestSummary:
 
         totals = LocalTotals(segment, segment.worker_counters(0), is_free, FakeClock(ticks=BEAT_MS))
         with pytest.raises(TotalsUnavailable, match="the dispatchers can't be looked at: Too many open files"):
-            await totals.summary(None, None)
+            await totals.summary(ALL_TIME)
 
     async def test_in_the_middle_of_a_purge(self, segment: Segment) -> None:
         """Half of it is no instant of the totals."""
@@ -177,9 +177,9 @@ class TestSummary:
         totals = totals_of(segment)
         segment.journal(0).begin_epoch(1)
         with pytest.raises(TotalsUnavailable, match="not every dispatcher has taken up the last purge"):
-            await totals.summary(None, None)
+            await totals.summary(ALL_TIME)
         segment.journal(1).begin_epoch(1)
-        assert await totals.summary(None, None) == NOTHING
+        assert await totals.summary(ALL_TIME) == NOTHING
 
     async def test_tells_unknown_payments(self, segment: Segment) -> None:
         """Unknown payments that may lie in the window are said, as the dispatchers' gauges have them."""
@@ -188,8 +188,8 @@ class TestSummary:
         row.put(DispatcherCount.UNKNOWN_LEAST_MS, NOON_MS)
         row.put(DispatcherCount.UNKNOWN_GREATEST_MS, NOON_MS + 5)
         totals = totals_of(segment)
-        assert await totals.summary(None, NOON_MS) == NOTHING._replace(unknown=3)
-        assert await totals.summary(None, NOON_MS - 1) == NOTHING
+        assert await totals.summary(Window(None, NOON_MS)) == NOTHING._replace(unknown=3)
+        assert await totals.summary(Window(None, NOON_MS - 1)) == NOTHING
 
     async def test_settled_while_it_is_asked(self, segment: Segment) -> None:
         """An unknown payment that is settled meanwhile is told twice rather than not at all."""
@@ -204,7 +204,7 @@ class TestSummary:
             return False
 
         clock = FakeClock(ticks=BEAT_MS)
-        answer = await LocalTotals(segment, segment.worker_counters(0), meanwhile, clock).summary(None, None)
+        answer = await LocalTotals(segment, segment.worker_counters(0), meanwhile, clock).summary(ALL_TIME)
         assert answer.default.payments + answer.unknown >= 1
 
     async def test_unknown_while_it_is_asked(self, segment: Segment, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -221,7 +221,7 @@ class TestSummary:
             await follow()
 
         monkeypatch.setattr(totals, "follow", follow_a_moment_later)
-        assert await totals.summary(None, None) == Summary(Total(1, 1), Total(0, 0), unknown=1)
+        assert await totals.summary(ALL_TIME) == Summary(Total(1, 1), Total(0, 0), unknown=1)
 
     async def test_a_window_before_what_is_exact_is_refused(self, segment: Segment) -> None:
         """A reader that starts after a fold can't tell when the folded ones were requested, and says so."""
@@ -229,10 +229,10 @@ class TestSummary:
         segment.journal(0).fold(1)
         totals = totals_of(segment)
         with pytest.raises(TotalsUnavailable) as caught:
-            await totals.summary(NOON_MS, None)
+            await totals.summary(Window(NOON_MS, None))
         assert f"lies before {format_instant_ms(NOON_MS + 1)}" in str(caught.value)
-        assert await totals.summary(NOON_MS + 1, None) == Summary(Total(1, 1), Total(0, 0))
-        assert await totals.summary(None, None) == Summary(Total(2, 2), Total(0, 0))
+        assert await totals.summary(Window(NOON_MS + 1, None)) == Summary(Total(1, 1), Total(0, 0))
+        assert await totals.summary(ALL_TIME) == Summary(Total(2, 2), Total(0, 0))
 
     async def test_following_keeps_windows_exact_over_folds(self, segment: Segment) -> None:
         """A reader that follows in time has read records before they are folded."""
@@ -240,7 +240,7 @@ class TestSummary:
         settle(segment, 0, Settled(0, NOON_MS, 1))
         await totals.follow()
         segment.journal(0).fold(1)
-        assert await totals.summary(NOON_MS, NOON_MS) == Summary(Total(1, 1), Total(0, 0))
+        assert await totals.summary(Window(NOON_MS, NOON_MS)) == Summary(Total(1, 1), Total(0, 0))
 
     async def test_all_dispatchers_at_one_instant(self, segment: Segment, monkeypatch: pytest.MonkeyPatch) -> None:
         """What one settles while another's long journal is read is in the summary as well."""
@@ -249,7 +249,7 @@ class TestSummary:
         settle(segment, 1, *(Settled(0, NOON_MS, 1) for _ in range(4)))
         loop = asyncio.get_running_loop()
         loop.call_soon(settle, segment, 0, Settled(0, NOON_MS, 1))
-        answer = await totals_of(segment).summary(None, None)
+        answer = await totals_of(segment).summary(ALL_TIME)
         assert answer.default == Total(6, 6)
 
     async def test_what_is_forgotten_leaves_nothing_behind(self, segment: Segment) -> None:
@@ -265,7 +265,7 @@ class TestSummary:
         with small_ledgers(minutes=1):
             totals = totals_of(segment)
             settle(segment, 0, *(Settled(0, NOON_MS + minute * 60_000, 1) for minute in range(3)))
-            answer = await totals.summary(NOON_MS + 60_000, None)
+            answer = await totals.summary(Window(NOON_MS + 60_000, None))
         assert answer.default == Total(3, 3)
         assert answer.resolution is not None
         assert "widened to them all" in answer.resolution
@@ -275,7 +275,7 @@ class TestSummary:
         with small_ledgers(minutes=2, detail_bytes=16):
             totals = totals_of(segment)
             settle(segment, 0, *(Settled(0, NOON_MS + ms, 1) for ms in (0, 60_000, 60_300, 60_600, 120_000)))
-            answer = await totals.summary(NOON_MS, NOON_MS + 60_100)
+            answer = await totals.summary(Window(NOON_MS, NOON_MS + 60_100))
         assert answer.default == Total(4, 4)
         assert "widened to them all" in (answer.resolution or "")
         assert "widened to whole ones" in (answer.resolution or "")
@@ -285,7 +285,7 @@ class TestSummary:
         with small_ledgers(detail_bytes=16):
             totals = totals_of(segment)
             settle(segment, 0, Settled(0, NOON_MS, 1), Settled(0, NOON_MS + 1, 1))
-            answer = await totals.summary(NOON_MS + 1, None)
+            answer = await totals.summary(Window(NOON_MS + 1, None))
         assert answer.default == Total(2, 2)
         assert answer.resolution is not None
         assert "by the second" in answer.resolution
@@ -309,8 +309,8 @@ class TestPurge:
             assert not purging.done()
             segment.journal(dispatcher).begin_epoch(1)
         await purging
-        assert await totals.summary(None, None) == NOTHING
-        assert await totals_of(segment, worker=0).summary(None, None) == NOTHING
+        assert await totals.summary(ALL_TIME) == NOTHING
+        assert await totals_of(segment, worker=0).summary(ALL_TIME) == NOTHING
 
     async def test_a_second_one_asks_for_the_next_epoch(
         self, segment: Segment, monkeypatch: pytest.MonkeyPatch
@@ -347,4 +347,4 @@ async def test_closing_closes_nothing(segment: Segment) -> None:
     """A reader of memory may be asked again after it was closed."""
     totals = totals_of(segment)
     await totals.aclose()
-    assert await totals.summary(None, None) == NOTHING
+    assert await totals.summary(ALL_TIME) == NOTHING

@@ -11,7 +11,7 @@ from server.published import (
     parse_header,
     parse_members,
 )
-from server.totals import Reach, Summary, Total, UnknownRange, count_window
+from server.totals import ALL_TIME, Reach, Summary, Total, UnknownRange, Window, count_window
 from server.totals_header import RETIRED, Header, Version
 from tests.fakes import NOON_MS
 
@@ -44,10 +44,10 @@ class TestMemberLevels:
         """It has nothing that counts, whole or not; only what it left unknown may count when it is back."""
         header = HEADER._replace(said_goodbye=1, is_whole=is_whole)
         levels = member_levels(member(header), Purge(5, 5))
-        assert count_window([levels], None, None) == Summary(Total(0, 0), Total(0, 0), header.unknowns.payments)
-        assert count_window([levels], 1, header.unknowns.least_ms - 1).unknown == 0
+        assert count_window([levels], ALL_TIME) == Summary(Total(0, 0), Total(0, 0), header.unknowns.payments)
+        assert count_window([levels], Window(1, header.unknowns.least_ms - 1)).unknown == 0
         retired = member_levels(member(header._replace(said_goodbye=RETIRED)), Purge(5, 5))
-        assert count_window([retired], None, None).unknown == 0
+        assert count_window([retired], ALL_TIME).unknown == 0
 
     @pytest.mark.parametrize(
         ("found", "purge", "reason"),

@@ -15,7 +15,7 @@ from server.redis_client import RedisClient
 from server.redis_scripts import HASH
 from server.redis_totals import TotalsHash
 from server.retire import EXIT_DONE, EXIT_REFUSED, EXIT_WRONG_SETTING, Refusal, check, main, table
-from server.totals import Reach, Summary, Total, UnknownRange
+from server.totals import ALL_TIME, Reach, Summary, Total, UnknownRange
 from server.totals_header import RETIRED, Header, Version
 from tests.fakes import NOON_MS
 from tests.redis_server import RedisServer
@@ -136,7 +136,7 @@ class TestMain:
         """As a web worker gives it."""
         reader = far_reader(TotalsHash(RedisClient(redis.url)))
         try:
-            return await reader.summary(None, None)
+            return await reader.summary(ALL_TIME)
         finally:
             await reader.aclose()
 

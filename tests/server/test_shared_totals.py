@@ -15,7 +15,7 @@ from server.redis_client import RedisClient
 from server.redis_scripts import HASH
 from server.redis_totals import SharedHealth, TotalsHash
 from server.shared_totals import SharedTotals
-from server.totals import Summary, Total, UnknownRange
+from server.totals import ALL_TIME, Summary, Total, UnknownRange, Window
 from server.totals_fields import CELL
 from shm import DispatcherCount
 from tests.fakes import NOON_MS
@@ -33,9 +33,9 @@ class TestSummary:
         """The totals of all members together."""
         await pair[0].flush(ONE, OTHER)
         await pair[1].flush(ONE)
-        assert await reader.summary(None, None) == Summary(Total(2, 3980), Total(1, 10))
-        assert await reader.summary(NOON_MS, NOON_MS) == Summary(Total(2, 3980), Total(0, 0))
-        assert await reader.summary(NOON_MS + 1, NOON_MS) == NOTHING
+        assert await reader.summary(ALL_TIME) == Summary(Total(2, 3980), Total(1, 10))
+        assert await reader.summary(Window(NOON_MS, NOON_MS)) == Summary(Total(2, 3980), Total(0, 0))
+        assert await reader.summary(Window(NOON_MS + 1, NOON_MS)) == NOTHING
 
     @pytest.mark.parametrize("seed", range(3))
     async def test_any_window(self, reader: SharedTotals, pair: list[Published], seed: int) -> None:
@@ -49,9 +49,9 @@ class TestSummary:
         settled = [one for member in pair for one in member.settled]
         ends = [None, *(ms + offset for ms in instants_ms for offset in (-1, 0, 1)), NOON_MS - 10**9, NOON_MS + 10**9]
         for _ in range(150):
-            from_ms, to_ms = dice.choice(ends), dice.choice(ends)
-            summary = await reader.summary(from_ms, to_ms)
-            assert (summary.default, summary.fallback) == count(settled, (from_ms, to_ms)), (from_ms, to_ms)
+            window = Window(dice.choice(ends), dice.choice(ends))
+            summary = await reader.summary(window)
+            assert (summary.default, summary.fallback) == count(settled, window), window
             assert summary.resolution is None
 
     async def test_unknown(self, reader: SharedTotals, pair: list[Published]) -> None:
@@ -66,9 +66,9 @@ class TestSummary:
             for place, value in zip(places, unknowns, strict=True):
                 member.counters.put(place, value)
             await member.flush()
-        assert (await reader.summary(None, None)).unknown == 6
-        assert (await reader.summary(NOON_MS, NOON_MS + 10)).unknown == 3
-        assert (await reader.summary(NOON_MS + 20, NOON_MS + 4000)).unknown == 0
+        assert (await reader.summary(ALL_TIME)).unknown == 6
+        assert (await reader.summary(Window(NOON_MS, NOON_MS + 10))).unknown == 3
+        assert (await reader.summary(Window(NOON_MS + 20, NOON_MS + 4000))).unknown == 0
 
     async def test_cost(self, redis: RedisServer, reader: SharedTotals, pair: list[Published]) -> None:
         """A window reads its own fields, however many payments and minutes there are beside."""
@@ -78,12 +78,12 @@ class TestSummary:
         await pair[1].flush()
         before = redis.calls("hget")
         start_ms = NOON_MS + 20 * 60_000 + 500
-        assert (await reader.summary(start_ms, start_ms + 61_000)).default == Total(6, 6)
+        assert (await reader.summary(Window(start_ms, start_ms + 61_000))).default == Total(6, 6)
         fields = ["header", "seen", "first second", "last second"]
         expected = len(["epoch", "purged", "roster"]) + 2 * len(fields) + len(["minute", "next minute"])
         assert redis.calls("hget") - before == expected
         before = redis.calls("hget")
-        assert (await reader.summary(None, None)).default == Total(200, 200)
+        assert (await reader.summary(ALL_TIME)).default == Total(200, 200)
         assert redis.calls("hget") - before == 3 + 2 * len(["header", "seen"])
 
     async def test_before_what_can_be_told(self, reader: SharedTotals, pair: list[Published]) -> None:
@@ -93,27 +93,27 @@ class TestSummary:
         first.settle(*(Settled(0, NOON_MS + ms, 1) for ms in range(400)))
         await first.flush()
         until_ms = first.journal.base.folded_until_ms
-        assert "from when on totals are exact" in await reason(reader, NOON_MS, None)
-        assert (await reader.summary(until_ms, None)).default == count(first.settled, (until_ms, None))[0]
-        assert (await reader.summary(None, None)).default == Total(400, 400)
+        assert "from when on totals are exact" in await reason(reader, Window(NOON_MS))
+        assert (await reader.summary(Window(until_ms, None))).default == count(first.settled, (until_ms, None))[0]
+        assert (await reader.summary(ALL_TIME)).default == Total(400, 400)
 
     async def test_forgotten_minutes(self, redis: RedisServer, totals: TotalsHash, reader: SharedTotals) -> None:
         """A window that begins before the minutes that are kept is widened to all there is, and says so."""
         with small_ledgers(minutes=3, detail_bytes=CELL.size), members(totals, 1) as (member,):
             await member.flush(*(Settled(0, NOON_MS + minute * 60_000, 1) for minute in range(10)))
-            summary = await reader.summary(NOON_MS, NOON_MS + 10 * 60_000)
+            summary = await reader.summary(Window(NOON_MS, NOON_MS + 10 * 60_000))
             assert (summary.default, summary.fallback) == count(member.settled)
             assert "kept as one sum; the window was widened" in (summary.resolution or "")
-            cut = (await reader.summary(NOON_MS, NOON_MS + 8 * 60_000 + 1)).resolution or ""
+            cut = (await reader.summary(Window(NOON_MS, NOON_MS + 8 * 60_000 + 1))).resolution or ""
             assert ("widened to them all" in cut, "widened to whole ones" in cut) == (True, True)
-            window = NOON_MS + 8 * 60_000, None
-            assert await reader.summary(*window) == Summary(*count(member.settled, window))
+            window = Window(NOON_MS + 8 * 60_000)
+            assert await reader.summary(window) == Summary(*count(member.settled, window))
 
     async def test_forgotten_minutes_and_an_end(self, totals: TotalsHash, reader: SharedTotals) -> None:
         """Such a window is widened at its beginning alone: what was settled after its end is left out."""
         with small_ledgers(minutes=3), members(totals, 1) as (member,):
             await member.flush(*(Settled(0, NOON_MS + minute * 60_000, 1) for minute in range(10)))
-            summary = await reader.summary(NOON_MS, NOON_MS + 8 * 60_000)
+            summary = await reader.summary(Window(NOON_MS, NOON_MS + 8 * 60_000))
             assert (summary.default, summary.fallback) == count(member.settled, (None, NOON_MS + 8 * 60_000))
 
 
@@ -133,7 +133,7 @@ class TestDoubt:
         await pair[0].flush_until_taken()
         assert await reason(reader) == f"the totals of instance {pair[1].name} are not there (yet)"
         await pair[1].flush_until_taken()
-        assert await reader.summary(None, None) == Summary(Total(2, 3980), Total(0, 0))
+        assert await reader.summary(ALL_TIME) == Summary(Total(2, 3980), Total(0, 0))
 
     async def test_half_written_member(
         self, redis: RedisServer, totals: TotalsHash, reader: SharedTotals, pair: list[Published]
@@ -146,18 +146,18 @@ class TestDoubt:
         redis.ask(f'HSET {HASH} {pair[1].name}|h "{found[0]._replace(is_whole=0).to_text()}"')
         assert await reason(reader) == f"the totals of instance {pair[1].name} are being written"
         await pair[1].flush_until_taken()
-        assert (await reader.summary(None, None)).default == Total(2, 3980)
+        assert (await reader.summary(ALL_TIME)).default == Total(2, 3980)
 
     async def test_silent_member(self, redis: RedisServer, reader: SharedTotals, pair: list[Published]) -> None:
         """A member not heard of for three beats is named; its next sign of life heals that."""
         await pair[0].flush(ONE)
         await pair[1].flush(ONE)
         grow_old(redis, pair[1], SEEN_WITHIN_MS - 300)
-        assert (await reader.summary(None, None)).default == Total(2, 3980)
+        assert (await reader.summary(ALL_TIME)).default == Total(2, 3980)
         grow_old(redis, pair[1], 301)
         assert f"instance {pair[1].name} has not been heard of for" in await reason(reader)
         await pair[1].flush()
-        assert (await reader.summary(None, None)).default == Total(2, 3980)
+        assert (await reader.summary(ALL_TIME)).default == Total(2, 3980)
 
     async def test_clock_set_back(self, redis: RedisServer, reader: SharedTotals, pair: list[Published]) -> None:
         """A member seen in the future is not taken for alive: Redis's clock was set back, and it may have died."""
@@ -165,7 +165,7 @@ class TestDoubt:
         grow_old(redis, pair[0], -3_600_000)
         assert "Redis's clock was set back" in await reason(reader)
         await pair[0].flush()
-        assert (await reader.summary(None, None)).default == Total(1, 1990)
+        assert (await reader.summary(ALL_TIME)).default == Total(1, 1990)
 
     async def test_goodbye(
         self, redis: RedisServer, totals: TotalsHash, reader: SharedTotals, pair: list[Published]
@@ -175,7 +175,7 @@ class TestDoubt:
         pair[1].settle(OTHER)
         await pair[1].publisher.say_goodbye()
         grow_old(redis, pair[1], 10**9)
-        assert await reader.summary(None, None) == Summary(Total(1, 1990), Total(1, 10))
+        assert await reader.summary(ALL_TIME) == Summary(Total(1, 1990), Total(1, 10))
         pair[1].start(totals)
         await pair[1].flush_until_taken()
         grow_old(redis, pair[1], 10**9)
@@ -185,7 +185,7 @@ class TestDoubt:
         """A header that can't be read is no header."""
         redis.ask(f"HSET {HASH} roster aa.0 aa.0|h gibberish aa.0|seen 0")
         assert await reason(reader) == "the totals of instance aa.0 are not there (yet)"
-        assert "Redis can't be asked" in await reason(reader, NOON_MS, NOON_MS)
+        assert "Redis can't be asked" in await reason(reader, Window(NOON_MS, NOON_MS))
 
 
 class TestOutages:
@@ -219,8 +219,8 @@ class TestOutages:
             mortal_redis.start()
             assert await reason(reader) == "no instance has published its totals yet"
             await member.flush_until_taken()
-            assert await reader.summary(None, None) == Summary(Total(1, 1990), Total(1, 10))
-            assert await reader.summary(NOON_MS, NOON_MS) == Summary(Total(1, 1990), Total(0, 0))
+            assert await reader.summary(ALL_TIME) == Summary(Total(1, 1990), Total(1, 10))
+            assert await reader.summary(Window(NOON_MS, NOON_MS)) == Summary(Total(1, 1990), Total(0, 0))
         await client.aclose()
 
     async def test_frozen(self, mortal_redis: RedisServer, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -238,7 +238,7 @@ class TestOutages:
             assert not await member.flush(OTHER)
             mortal_redis.thaw()
             await member.flush_until_taken()
-            assert await reader.summary(None, None) == Summary(Total(1, 1990), Total(1, 10))
+            assert await reader.summary(ALL_TIME) == Summary(Total(1, 1990), Total(1, 10))
         await client.aclose()
 
     async def test_cancelled(self, totals: TotalsHash, reader: SharedTotals, pair: list[Published]) -> None:
@@ -255,7 +255,7 @@ class TestOutages:
             await asyncio.gather(task, return_exceptions=True)
             if number % 3 == 0:
                 await pair[0].flush_until_taken()
-                assert await reader.summary(None, None) == Summary(Total(number + 1, 1990 * (number + 1)), Total(0, 0))
+                assert await reader.summary(ALL_TIME) == Summary(Total(number + 1, 1990 * (number + 1)), Total(0, 0))
 
     @pytest.mark.parametrize("seed", range(3))
     async def test_any_trouble(
@@ -291,10 +291,10 @@ class TestOutages:
             if not all([await one.flush() for one in pair]):
                 refused += 1
                 with suppress(TotalsUnavailable):
-                    self._check(await reader.summary(NOON_MS, at_ms), pair, at_ms)
+                    self._check(await reader.summary(Window(NOON_MS, at_ms)), pair, at_ms)
                 for one in pair:
                     await one.flush_until_taken()
-            self._check(await reader.summary(NOON_MS, at_ms), pair, at_ms)
+            self._check(await reader.summary(Window(NOON_MS, at_ms)), pair, at_ms)
         assert refused > 5, "there was no trouble to speak of"
 
     @staticmethod

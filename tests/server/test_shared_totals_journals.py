@@ -12,7 +12,7 @@ from server.errors import TotalsUnavailable
 from server.redis_client import RedisClient
 from server.redis_totals import TotalsHash
 from server.shared_totals import SharedTotals
-from server.totals import Summary, Total
+from server.totals import ALL_TIME, Summary, Total, Window
 from server.totals_header import Header
 from server.volume_members import VolumeMembers
 from shm import DispatcherCount, Ended, Phase
@@ -60,14 +60,14 @@ class TestSummary:
         assert await reason(reader) == "no instance has published its totals yet"
         await member.flush(ONE)
         await member.publisher.say_goodbye()
-        assert (await reader.summary(None, None)).default == Total(1, 1990)
+        assert (await reader.summary(ALL_TIME)).default == Total(1, 1990)
         member.start(totals)
         member.settle(ONE)
         assert await reason(reader) == (
             f"instance {member.name} ({other.name}) is back and has not published its totals yet"
         )
         await member.flush_until_taken()
-        assert (await reader.summary(None, None)).default == Total(2, 3980)
+        assert (await reader.summary(ALL_TIME)).default == Total(2, 3980)
 
     async def test_a_damaged_row(self, other: OtherInstance, member: Published, reader: SharedTotals) -> None:
         """No summary, and the reason why; the dispatcher's next phase mends it."""
@@ -77,16 +77,16 @@ class TestSummary:
             f"the row of dispatcher {member.name} ({other.name}) is damaged: nobody can tell whether it is at work"
         )
         member.counters.phase = Phase.READY
-        assert (await reader.summary(None, None)).default == Total(1, 1990)
+        assert (await reader.summary(ALL_TIME)).default == Total(1, 1990)
 
     async def test_what_the_journal_has_already(self, member: Published, reader: SharedTotals) -> None:
         """What was settled since the last flush counts, in its windows; what was flushed counts once."""
         await member.flush(ONE)
         member.settle(OTHER, ONE)
         for _ in range(2):
-            assert await reader.summary(None, None) == Summary(Total(2, 3980), Total(1, 10))
-            assert await reader.summary(None, NOON_MS) == Summary(Total(2, 3980), Total(0, 0))
-            assert await reader.summary(NOON_MS + 1, None) == Summary(Total(0, 0), Total(1, 10))
+            assert await reader.summary(ALL_TIME) == Summary(Total(2, 3980), Total(1, 10))
+            assert await reader.summary(Window(None, NOON_MS)) == Summary(Total(2, 3980), Total(0, 0))
+            assert await reader.summary(Window(NOON_MS + 1, None)) == Summary(Total(0, 0), Total(1, 10))
             await member.flush()
 
     async def test_what_is_unknown_since_the_last_flush(self, member: Published, reader: SharedTotals) -> None:
@@ -95,8 +95,8 @@ class TestSummary:
         member.counters.put(DispatcherCount.UNKNOWN, 2)
         member.counters.put(DispatcherCount.UNKNOWN_LEAST_MS, NOON_MS)
         member.counters.put(DispatcherCount.UNKNOWN_GREATEST_MS, NOON_MS + 5)
-        assert await reader.summary(None, None) == Summary(Total(1, 1990), Total(0, 0), unknown=2)
-        assert await reader.summary(NOON_MS + 6, None) == Summary(Total(0, 0), Total(0, 0))
+        assert await reader.summary(ALL_TIME) == Summary(Total(1, 1990), Total(0, 0), unknown=2)
+        assert await reader.summary(Window(NOON_MS + 6, None)) == Summary(Total(0, 0), Total(0, 0))
 
     async def test_unknown_while_it_is_asked(
         self, other: OtherInstance, member: Published, reader: SharedTotals, monkeypatch: pytest.MonkeyPatch
@@ -114,7 +114,7 @@ class TestSummary:
             yield from unpublished(volume_members, headers)
 
         monkeypatch.setattr(VolumeMembers, "unpublished", a_moment_later)
-        assert await reader.summary(None, None) == Summary(Total(1, 1990), Total(0, 0), unknown=1)
+        assert await reader.summary(ALL_TIME) == Summary(Total(1, 1990), Total(0, 0), unknown=1)
 
     async def test_known_while_it_is_asked(
         self, other: OtherInstance, member: Published, reader: SharedTotals, monkeypatch: pytest.MonkeyPatch
@@ -133,12 +133,12 @@ class TestSummary:
             row.put(DispatcherCount.UNKNOWN, 0)
 
         monkeypatch.setattr(VolumeMembers, "unpublished", a_moment_before)
-        assert await reader.summary(None, None) == Summary(Total(0, 0), Total(0, 0), unknown=1)
+        assert await reader.summary(ALL_TIME) == Summary(Total(0, 0), Total(0, 0), unknown=1)
 
     async def test_one_that_has_died(self, other: OtherInstance, member: Published, reader: SharedTotals) -> None:
         """Nobody knows what it was sending, and it need not be silent for long to be missed."""
         await member.flush(ONE)
-        assert (await reader.summary(None, None)).default == Total(1, 1990)
+        assert (await reader.summary(ALL_TIME)).default == Total(1, 1990)
         other.kill()
         assert await reason(reader) == (
             f"dispatcher {member.name} ({other.name}) has died, and its successor has not published its totals yet"
@@ -162,4 +162,4 @@ class TestPurge:
         while not purging.done():
             await member.flush()
         await purging
-        assert await reader.summary(None, None) == Summary(Total(0, 0), Total(0, 0))
+        assert await reader.summary(ALL_TIME) == Summary(Total(0, 0), Total(0, 0))

@@ -10,7 +10,7 @@ from server.redis_client import RedisClient
 from server.redis_scripts import HASH
 from server.redis_totals import TotalsHash
 from server.shared_totals import SharedTotals
-from server.totals import Summary, Total
+from server.totals import ALL_TIME, Summary, Total, Window
 from tests.fakes import NOON_MS
 from tests.redis_server import RedisServer
 from tests.server.members import NOTHING, ONE, OTHER, Published, far_reader, grow_old, reason
@@ -33,10 +33,10 @@ class TestPurge:
         assert not purge.done()
         await pair[1].flush_until_taken()
         await purge
-        assert await reader.summary(None, None) == NOTHING
+        assert await reader.summary(ALL_TIME) == NOTHING
         await pair[0].flush(OTHER)
-        assert await reader.summary(None, None) == Summary(Total(0, 0), Total(1, 10))
-        assert await reader.summary(NOON_MS, None) == Summary(Total(0, 0), Total(1, 10))
+        assert await reader.summary(ALL_TIME) == Summary(Total(0, 0), Total(1, 10))
+        assert await reader.summary(Window(NOON_MS, None)) == Summary(Total(0, 0), Total(1, 10))
         await other_client.aclose()
 
     async def test_those_who_died_half_written(
@@ -53,7 +53,7 @@ class TestPurge:
         while not purging.done():
             await pair[0].flush()
         await purging
-        assert await reader.summary(None, None) == NOTHING
+        assert await reader.summary(ALL_TIME) == NOTHING
 
     async def test_those_who_have_gone(
         self, totals: TotalsHash, reader: SharedTotals, redis: RedisServer, pair: list[Published]
@@ -66,11 +66,11 @@ class TestPurge:
         while not purge.done():
             await pair[0].flush()
         await purge
-        assert await reader.summary(None, None) == NOTHING
+        assert await reader.summary(ALL_TIME) == NOTHING
         pair[1].start(totals)
         await pair[1].publisher._resume()  # noqa: SLF001  as when it runs
         await pair[1].flush_until_taken()
-        assert await reader.summary(None, None) == NOTHING
+        assert await reader.summary(ALL_TIME) == NOTHING
 
     async def test_who_has_gone_before_a_purge_that_redis_had_lost(
         self, reader: SharedTotals, pair: list[Published]
@@ -103,7 +103,7 @@ class TestPurge:
             for one in pair:
                 await one.flush()
         await purging
-        assert await reader.summary(None, None) == NOTHING
+        assert await reader.summary(ALL_TIME) == NOTHING
         for client in clients:
             await client.aclose()
 
@@ -137,4 +137,4 @@ class TestPurge:
         redis.ask("FLUSHALL")
         for member in pair:
             await member.flush_until_taken()
-        assert await reader.summary(None, None) == NOTHING
+        assert await reader.summary(ALL_TIME) == NOTHING

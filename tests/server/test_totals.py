@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from server.notation import format_instant_ms as told
-from server.totals import Levels, Summary, Total, UnknownRange, count_window, counted_from, touched
+from server.totals import ALL_TIME, Levels, Summary, Total, UnknownRange, Window, count_window, counted_from, touched
 from server.totals_fields import CELL, MINUTE_MS
 from shm import Counters, DispatcherCount
 from shm.layout import COUNTERS_LENGTH
@@ -16,7 +16,6 @@ from tests.server.naive_totals import (
     NO_UNKNOWNS,
     ORIGINS_MS,
     Settled,
-    Window,
     ask,
     count,
     ledger_of,
@@ -28,6 +27,7 @@ from tests.server.naive_totals import (
 NOON_MS = ORIGINS_MS[1]
 EDGES_MS = (0, 1, 999, 1_000, 1_001, 1_999, 2_000, 30_500, 59_000, 59_999, 60_000, 60_500, 60_999, 61_000)
 NOTHING = Summary(Total(0, 0), Total(0, 0))
+Ends = tuple[int | None, int | None]
 
 
 class Scene(NamedTuple):
@@ -83,7 +83,31 @@ def documented_window(members: list[Levels], window: Window) -> Window:
         from_ms = from_ms // 1000 * 1000
     if to_ms is not None and to_ms < detail_from_ms:
         to_ms = to_ms // 1000 * 1000 + 999
-    return from_ms, to_ms
+    return Window(from_ms, to_ms)
+
+
+class TestWindow:
+    """Window."""
+
+    @pytest.mark.parametrize(
+        ("ends", "span"),
+        [((5, 9), (5, 9)), ((5, None), (5, None)), ((-5, 9), (0, 9)), ((None, 9), (10, None)), ((None, -9), (0, None))],
+    )
+    def test_span(self, ends: Ends, span: tuple[int, int | None]) -> None:
+        """What is counted of a window begins in 1970 at the earliest; without `from` it is what lies after the end."""
+        assert Window(*ends).span() == span
+
+    @pytest.mark.parametrize(
+        ("ends", "is_empty"),
+        [((5, 5), False), ((5, 4), True), ((None, 0), False), ((None, -1), True), ((-9, -1), True), ((5, None), False)],
+    )
+    def test_is_empty(self, ends: Ends, is_empty: bool) -> None:  # noqa: FBT001
+        """Nothing is requested between its ends."""
+        assert Window(*ends).is_empty is is_empty
+
+    def test_all_time_is_not_empty(self) -> None:
+        """It has no ends."""
+        assert (ALL_TIME, ALL_TIME.is_empty) == ((None, None), False)
 
 
 class TestCountWindow:
@@ -96,8 +120,9 @@ class TestCountWindow:
         settled = [Settled(processor, at_ms, at_ms % 61_007) for at_ms in moments_ms for processor in processors]
         levels = ledger_of(settled).levels()
         ends_ms = [None, *moments_ms]
-        for window in product(ends_ms, ends_ms):
-            assert count_window([levels], *window) == Summary(*count(settled, window)), window
+        for from_ms, to_ms in product(ends_ms, ends_ms):
+            window = Window(from_ms, to_ms)
+            assert count_window([levels], window) == Summary(*count(settled, window)), window
 
     @pytest.mark.slow
     @settings(max_examples=100)
@@ -144,23 +169,23 @@ class TestCountWindow:
         "window",
         [(5, 4), (NOON_MS + 5, NOON_MS + 4), (NOON_MS + 90_000, NOON_MS), (None, -1), (-9, -1), (0, -1)],
     )
-    def test_an_empty_window_is_zeros(self, window: Window) -> None:
+    def test_an_empty_window_is_zeros(self, window: Ends) -> None:
         """A window that ends before it begins, or before 1970, holds nothing, whatever has been forgotten."""
         settled = [Settled(0, NOON_MS, 1)]
         members = [reaching(ledger_of(settled, folded=settled).levels(), minutes_from=NOON_MS, detail_from_s=NOON_MS)]
         members = [member._replace(unknowns=UnknownRange(1, 0, NOON_MS)) for member in members]
-        assert ask(members, window) == NOTHING
+        assert ask(members, Window(*window)) == NOTHING
 
     def test_no_members_is_nothing(self) -> None:
         """Nobody has settled anything."""
-        assert ask([], (None, 5)) == NOTHING
+        assert ask([], Window(None, 5)) == NOTHING
 
     def test_members_differ_in_what_they_forgot(self) -> None:
         """One window is counted for all, the narrowest that everyone can answer."""
         early, late = Settled(0, NOON_MS + 100, 1), Settled(0, NOON_MS + 900, 10)
         coarse = reaching(ledger_of([early, late]).levels()._replace(details={}), detail_from_s=NOON_MS // 1000 + 1)
         fine = ledger_of([early, late]).levels()
-        answer = ask([coarse, fine], (NOON_MS + 500, None))
+        answer = ask([coarse, fine], Window(NOON_MS + 500, None))
         assert answer == Summary(
             Total(4, 22),
             Total(0, 0),
@@ -172,7 +197,7 @@ class TestCountWindow:
         """Without a `from` too: what lies in the second is counted, not left out."""
         settled = [Settled(0, NOON_MS - 1, 1), Settled(0, NOON_MS + 100, 10), Settled(0, NOON_MS + 1000, 100)]
         member = reaching(ledger_of(settled).levels()._replace(details={}), detail_from_s=NOON_MS // 1000 + 1)
-        answer = ask([member], (None, NOON_MS + 50))
+        answer = ask([member], Window(None, NOON_MS + 50))
         assert isinstance(answer, Summary)
         assert answer.default == Total(2, 11)
         assert answer.resolution is not None
@@ -182,37 +207,37 @@ class TestCountWindow:
         with small_ledgers(minutes=1):
             settled = [Settled(0, NOON_MS + minute * MINUTE_MS, 1) for minute in range(3)]
             member = ledger_of(settled).levels()
-        answer = ask([member], (None, NOON_MS))
+        answer = ask([member], Window(None, NOON_MS))
         assert isinstance(answer, Summary)
         assert answer.default == Total(2, 2)
         kept_from_ms = NOON_MS + 2 * MINUTE_MS
         assert answer.resolution == (
             f"payments before {told(kept_from_ms)} are kept as one sum; the window was widened to them all"
         )
-        whole = ask([member], (None, kept_from_ms - 1))
+        whole = ask([member], Window(None, kept_from_ms - 1))
         assert whole == Summary(Total(2, 2), Total(0, 0))
 
     def test_all_time_needs_no_beginning(self) -> None:
         """A window without either end is answered even if everything was folded."""
         folded = [Settled(1, NOON_MS, 7)]
-        assert ask([ledger_of([], folded).levels()], (None, None)) == Summary(Total(0, 0), Total(1, 7))
+        assert ask([ledger_of([], folded).levels()], ALL_TIME) == Summary(Total(0, 0), Total(1, 7))
 
     def test_exact_from_is_the_first_that_can_be_told(self) -> None:
         """A window may begin at `exact_from_ms`, and one that has no `from` may end right before it."""
         folded, settled = [Settled(0, NOON_MS + 499, 1)], [Settled(0, NOON_MS + 500, 10)]
         members = [ledger_of(settled, folded).levels()]
         assert members[0].reach.exact_from_ms == NOON_MS + 500
-        assert ask(members, (NOON_MS + 500, None)) == Summary(Total(1, 10), Total(0, 0))
-        assert ask(members, (None, NOON_MS + 499)) == Summary(Total(1, 1), Total(0, 0))
+        assert ask(members, Window(NOON_MS + 500, None)) == Summary(Total(1, 10), Total(0, 0))
+        assert ask(members, Window(None, NOON_MS + 499)) == Summary(Total(1, 1), Total(0, 0))
         refusal = f"an end of the window lies before {told(NOON_MS + 500)}, from when on totals are exact"
-        assert ask(members, (NOON_MS + 499, None)) == refusal
-        assert ask(members, (None, NOON_MS + 498)) == refusal
+        assert ask(members, Window(NOON_MS + 499, None)) == refusal
+        assert ask(members, Window(None, NOON_MS + 498)) == refusal
 
     def test_an_early_settlement_counts_only_in_all_time(self) -> None:
         """After a rebuild a settlement with a requestedAt among the folded ones belongs to no window that begins."""
         members = [ledger_of([Settled(0, NOON_MS, 10)], [Settled(0, NOON_MS + 5, 1)]).levels()]
-        assert ask(members, (NOON_MS + 6, None)) == NOTHING
-        assert ask(members, (None, NOON_MS + 5)) == Summary(Total(2, 11), Total(0, 0))
+        assert ask(members, Window(NOON_MS + 6, None)) == NOTHING
+        assert ask(members, Window(None, NOON_MS + 5)) == Summary(Total(2, 11), Total(0, 0))
 
 
 class TestCountedFrom:
@@ -221,21 +246,23 @@ class TestCountedFrom:
     @pytest.mark.parametrize("from_ms", [None, -5, 0, 5])
     def test_nothing_is_forgotten_at_first(self, from_ms: int | None) -> None:
         """No window reaches what nobody has forgotten, not even one from before 1970."""
-        assert counted_from([empty_levels()], from_ms, None) == (from_ms, None)
+        assert counted_from([empty_levels()], Window(from_ms)) == (Window(from_ms), None)
 
     @pytest.mark.parametrize("from_ms", [None, 120_000])
     def test_after_all_that_is_forgotten(self, from_ms: int | None) -> None:
         """Or without a beginning: a window is counted from where it begins."""
         members = [empty_levels(minutes_from=1), empty_levels(minutes_from=2)]
-        assert counted_from(members, from_ms, None) == (from_ms, None)
+        assert counted_from(members, Window(from_ms)) == (Window(from_ms), None)
 
     @pytest.mark.parametrize("from_ms", [-5, 0, 119_999])
     def test_the_latest_forgetter_decides(self, from_ms: int) -> None:
         """One that begins among what any member has forgotten is counted from the beginning of time, and says so."""
         members = [empty_levels(minutes_from=1), empty_levels(minutes_from=2)]
         sentence = f"payments before {told(120_000)} are kept as one sum; the window was widened to them all"
-        assert counted_from(members, from_ms, None) == (None, sentence)
-        assert counted_from(members, from_ms, -9) == (from_ms, None)  # it is empty, so nothing is missing
+        assert counted_from(members, Window(from_ms)) == (ALL_TIME, sentence)
+        assert counted_from(members, Window(from_ms, 120_000)) == (Window(None, 120_000), sentence)
+        empty = Window(from_ms, -9)
+        assert counted_from(members, empty) == (empty, None)  # nothing is missing in it
 
 
 class TestTouched:
@@ -243,7 +270,7 @@ class TestTouched:
 
     def test_all_time_touches_nothing(self) -> None:
         """A window without ends is answered from the headers."""
-        assert touched(None, None) is None
+        assert touched(ALL_TIME) is None
 
     @pytest.mark.parametrize(
         ("window", "expected"),
@@ -261,9 +288,9 @@ class TestTouched:
             ((None, 0), (0, None, (0,), (0,))),
         ],
     )
-    def test_examples(self, window: Window, expected: tuple[Any, ...]) -> None:
+    def test_examples(self, window: Ends, expected: tuple[Any, ...]) -> None:
         """Only the minutes of a window, and of those that its ends cut through at most two, and two seconds."""
-        assert touched(*window) == expected
+        assert touched(Window(*window)) == expected
 
 
 class TestUnknowns:
@@ -281,14 +308,14 @@ class TestUnknowns:
             ((NOON_MS + 30, NOON_MS + 40), 0),
         ],
     )
-    def test_all_of_them_once_the_window_meets_their_range(self, window: Window, expected: int) -> None:
+    def test_all_of_them_once_the_window_meets_their_range(self, window: Ends, expected: int) -> None:
         """Where exactly each lies is not published: those of a member count together, or not at all."""
         member = empty_levels()._replace(unknowns=UnknownRange(3, NOON_MS + 10, NOON_MS + 20))
-        assert count_window([member, empty_levels()], *window).unknown == expected
+        assert count_window([member, empty_levels()], Window(*window)).unknown == expected
 
     def test_none_at_all(self) -> None:
         """A member without unknown payments adds none, though its range reads as 1970."""
-        assert count_window([empty_levels()._replace(unknowns=NO_UNKNOWNS)], None, 5).unknown == 0
+        assert count_window([empty_levels()._replace(unknowns=NO_UNKNOWNS)], Window(None, 5)).unknown == 0
 
 
 class TestUnknownRange:

@@ -4,7 +4,7 @@ import struct
 
 import pytest
 
-from server.totals import count_window
+from server.totals import Window, count_window
 from server.totals_fields import (
     CELL,
     LONE_MINUTE_LENGTH,
@@ -74,8 +74,8 @@ class TestBytes:
         ledger = ledger_of([Settled(processor, NOON_MS, 5), Settled(processor, NOON_MS + 59_000, 7)])
         wide = {NOON_MS // MINUTE_MS: widened_minute(ledger.minutes[NOON_MS // MINUTE_MS])}
         levels = ledger.levels()
-        for window in ((NOON_MS, NOON_MS + 999), (NOON_MS + 1_000, None), (NOON_MS, None)):
-            assert count_window([levels._replace(minutes=wide)], *window) == count_window([levels], *window)
+        for window in (Window(NOON_MS, NOON_MS + 999), Window(NOON_MS + 1_000), Window(NOON_MS)):
+            assert count_window([levels._replace(minutes=wide)], window) == count_window([levels], window)
 
     def test_a_detail_by_hand(self) -> None:
         """A second has a cell per millisecond and processor, in order of arrival."""

@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from server.errors import RequestRefused
-from server.window import FIELDS_MAX, Window, parse_window
+from server.totals import Window
+from server.window import FIELDS_MAX, parse_window
 
 NOON_MS = 1_752_582_896_000
 """2025-07-15T12:34:56Z."""

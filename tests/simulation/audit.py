@@ -6,7 +6,7 @@ from typing import NamedTuple
 from server.errors import TotalsUnavailable
 from server.redis_totals import TotalsHash
 from server.shared_totals import SharedTotals
-from server.totals import Summary, Total
+from server.totals import ALL_TIME, Summary, Total, Window
 from server.totals_header import Header
 from server.volume_members import VolumeMembers
 from shm import Member, State
@@ -22,8 +22,6 @@ UNDISTURBED_S = 3.0  # so long after the last trouble with Redis, totals must be
 PURGED_AGAIN_S = 2.0  # after a purge that somebody heard of too late
 LAG_S = 0.020  # beyond the configured pause: waiting for the call before it, and for this one
 ANSWERED_WITHIN_S = 10.0  # all calls to Redis of one summary time out before
-
-Window = tuple[int | None, int | None]
 
 
 class Seen(NamedTuple):
@@ -92,7 +90,7 @@ class Auditor:
                 return None
             return rng.choice(records).ended.requested_at_ms + rng.choice((-1000, -1, 0, 0, 1, 1000))
 
-        return bound(), bound()
+        return Window(bound(), bound())
 
     def ask(self, window: Window | None = None) -> "asyncio.Future[Summary | None] | None":
         """Asks for a summary; gives it, or None in it if it was refused. None if there is nobody to ask."""
@@ -133,11 +131,11 @@ class Auditor:
         unknown = _unknown(asked)
         try:
             if life.local is not None:
-                summary = await life.local.summary(*window)
+                summary = await life.local.summary(window)
                 records, stale = self._settled_here(instance), None
             else:
                 connection = Connection(self._world, self.server)
-                summary = await self._totals(instance, connection).summary(*window)
+                summary = await self._totals(instance, connection).summary(window)
                 assert isinstance(connection.seen, Seen)
                 records, stale = self._settled(connection.seen), connection.seen.stale or self._dead(connection.seen)
         except TotalsUnavailable as error:
@@ -329,12 +327,12 @@ class Auditor:
     async def check_final(self, deadline_s: float) -> None:
         """Every instance gives every summary, and all of them are what the processors have."""
         world = self._world
-        windows: list[Window] = [(None, None), *(self._window() for _ in range(3))]
+        windows: list[Window] = [ALL_TIME, *(self._window() for _ in range(3))]
         if self.instances[0].config.redis_url:  # the local reader begins with its process
-            windows.append(((START_US // 1000) - 10**9, None))
+            windows.append(Window((START_US // 1000) - 10**9))
         purge_at_s = world.loop.time() + PURGED_AGAIN_S
         while True:
-            asked = self.ask((None, None))
+            asked = self.ask(ALL_TIME)
             if asked is not None and await self._answer(asked) is not None:
                 break
             if world.loop.time() > purge_at_s and self._has_missed_a_purge():
@@ -375,8 +373,8 @@ def _unknown(instances: list[Instance]) -> set[tuple[int, int, bytes, int]]:
 
 
 def _is_within(requested_at_ms: int, window: Window) -> bool:
-    first = -1 if window[0] is None else window[0]
-    last = 1 << 62 if window[1] is None else window[1]
+    first = -1 if window.from_ms is None else window.from_ms
+    last = 1 << 62 if window.to_ms is None else window.to_ms
     return first <= requested_at_ms <= last
 
 
