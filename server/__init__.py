@@ -41,6 +41,7 @@ From the journal to a summary (docs/summaries.md):
     ledger         one member's settled payments, by minute, second and millisecond
     totals_fields  the fields that a ledger consists of: names and bytes
     publisher      keeps the Redis hash equal to a journal
+    roster_sync    keeps the rosters of the segment and the hash equal
     purges         where a journal begins to count anew
     totals_header  what a member says of itself in the hash
     redis_totals   the calls to the hash

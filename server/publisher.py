@@ -20,6 +20,7 @@ from server.following import JournalFollower
 from server.ledger import Changes
 from server.purges import Purges
 from server.redis_totals import FlushAnswer, SharedHealth, TotalsHash
+from server.roster_sync import RosterSync
 from server.totals import UnknownRange
 from server.totals_header import Header, Version
 from server.yielding import catch_up, give_way
@@ -45,8 +46,7 @@ class Publisher:
         flush_s: the longest time from a settlement to its flush, in seconds.
         hear_shared_health: called with a processor's index and a shared poll of it that was not passed on yet; the
             first may be of any age.
-        hear_member: called with each member of another segment that is on the hash's roster, and was not on this
-            segment's before.
+        hear_member: as in `RosterSync`.
     """
 
     def __init__(
@@ -63,17 +63,16 @@ class Publisher:
     ) -> None:
         self._member = str(member)
         self._journal = journal
-        self._roster = roster
         self._counters = counters
         self._totals = totals
         self._flush_s = flush_s
         self._hear_shared_health = hear_shared_health
-        self._hear_member = hear_member
         self._life = journal.life
         self._flush_number = 0
         self._follower = JournalFollower(journal)
         self._builds_on: Version | None = None  # the version that the hash has; None: everything is to be written
         self._purges = Purges(journal)
+        self._rosters = RosterSync(roster, member, hear_member)
         self._last_health: tuple[SharedHealth | None, SharedHealth | None] = (None, None)  # as in the last answer
         self._redis_is_away = False
         self.first_flush_done = asyncio.Event()  # of this life: a predecessor's goodbye is undone by it
@@ -82,9 +81,6 @@ class Publisher:
         self._hurry = asyncio.Event()
         self._flushed_at_s = 0.0
         self._has_resumed = False
-        roster.add(member)
-        self._members = tuple(map(str, roster.members()))
-        self._left_out = set[str]()  # names that the roster did not take; each is logged once
 
     def note_change(self) -> None:
         """Notes that a payment ended or became unknown, so that it is flushed soon."""
@@ -188,7 +184,7 @@ class Publisher:
             ledger.fields(changes),
             changes.dropped,
             builds_on=self._builds_on,
-            roster=self._members,
+            roster=self._rosters.names,
         )
 
     def _take_in(self, header: Header, answer: FlushAnswer) -> bool:
@@ -196,7 +192,7 @@ class Publisher:
         if self._redis_is_away:
             self._redis_is_away = False
             _log.warning("Redis answers again")
-        self._merge_rosters(answer.roster)
+        self._rosters.merge(answer.roster)
         self._pass_health_on(answer.health)
         if answer.applied or answer.header == header:  # the latter if the answer was lost and the call repeated
             self._builds_on = header.version
@@ -233,27 +229,6 @@ class Publisher:
             is_whole=not ledger.has_changes,
             said_goodbye=said_goodbye,
         )
-
-    def _merge_rosters(self, members: tuple[str, ...]) -> None:
-        """Adds the members on the hash's roster to the segment's; the next flush does the reverse."""
-        if set(members) <= set(self._members):
-            return
-        for name in members:
-            try:
-                reason = None if self._add(Member.parse(name)) else "it is full"
-            except ValueError:
-                reason = "that is no member's name"
-            if reason and name not in self._left_out:
-                self._left_out.add(name)
-                _log.critical("%r is not put on the roster: %s", name, reason)
-        self._members = tuple(map(str, self._roster.members()))
-
-    def _add(self, member: Member) -> bool:
-        is_new = member not in self._roster.members()
-        is_there = self._roster.add(member)
-        if is_new and is_there and member.segment_id != Member.parse(self._member).segment_id:
-            self._hear_member(member)
-        return is_there
 
     def _pass_health_on(self, health: tuple[SharedHealth | None, SharedHealth | None]) -> None:
         for processor, shared in enumerate(health):

@@ -57,7 +57,7 @@ SERVER_LAYERS = (
     ("http_connection", "routing", "outages"),
     # shared memory, and connections to the outside
     ("copies", "latest", "volume", "liveness"),
-    ("resolver", "connection", "redis_client", "redis_scripts", "following", "custody"),
+    ("resolver", "connection", "redis_client", "redis_scripts", "following", "custody", "roster_sync"),
     ("siblings", "volume_members", "lookup", "quota", "local_totals"),
     ("transport", "intake"),
     ("processors",),

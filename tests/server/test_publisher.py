@@ -228,13 +228,6 @@ class TestAnswers:
         await desk.flush()
         assert desk.totals.roster == [str(desk.member), str(other)]
 
-    async def test_full_roster(self, desk: Desk, caplog: pytest.LogCaptureFixture) -> None:
-        """Whoever finds no place on the segment's roster is told of, once; publishing goes on."""
-        desk.totals.roster = [str(Member(number, 0)) for number in range(1, 70)]
-        for _ in range(3):
-            assert await desk.flush(1)
-        assert caplog.text.count("not put on the roster: it is full") == 6
-
     async def test_foreign_names(self, desk: Desk, caplog: pytest.LogCaptureFixture) -> None:
         """What another program put on the hash's roster is told of, once, and ends nothing."""
         desk.totals.roster = ["", "elsewhere", "feedfeedfeedfeedf.1", str(Member(77, 1))]
