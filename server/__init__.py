@@ -81,15 +81,20 @@ For all of them:
     errors         what can go wrong
 
 The words that this program uses in a sense of its own:
+- An instance has one segment and one or more dispatchers. The same dispatcher is called a member where its totals are
+  meant. A sibling is another whole instance on this volume.
 - dispatcher: a process, and its main loop (dispatcher.py)
 - lane, table, journal: parts of a segment (`shm/__init__.py`): for payments just accepted, being paid, and ended
 - door: a web worker, where payments come in; doorbell: the eventfd by which it wakes a dispatcher
 - turn: what a dispatcher does between two waits
-- row: a process's counters in the segment; heart: the heartbeat there, stored twice a second. A dispatcher's says until
-  when it has handled what reached it. A process whose heart stops is killed
-- sibling: another instance on this volume: an id that it has accepted is not paid here as well
-- member: a dispatcher in the Redis hash: it publishes its own totals there, and a summary adds up all members
-- header: what a member says of itself with each flush; goodbye: a word in its last header, if it stops in order
+- row: a process's counters in the segment
+- heartbeat: when a process last showed that it runs, stored in its row twice a second; a dispatcher's is the time up to
+  which it has handled all that had reached it. Older than STUCK_S: the supervisor kills it. A dispatcher's older than
+  1 s: summaries are refused, as a processor's answer may lie unread
+- sibling: an id that it has accepted is not paid here as well
+- member: publishes its own totals in the Redis hash, and a summary adds up all members
+- header (of a member, unless it says of a segment): what it says of itself with each flush; goodbye: a word in the last
+  one, if it stops in order
 - life: one dispatcher's time on a journal; its number is counted up at each start
 - epoch: the number of a purge; totals count from the last one
 - to fold: to add the oldest journal records to the sums in the journal's base; those payments are then forgotten

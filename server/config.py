@@ -202,8 +202,8 @@ SETTINGS: dict[str, Setting] = {
     "drain_ms": Setting("DRAIN_S", "5", _seconds("0", "600"), "seconds", "a stopping dispatcher settles what it can "
         "this long; the rest stays in the segment. Keep `stop_grace_period` in docker-compose.yml above LEAVE_S + "
         "DRAIN_S + 7.5 s"),
-    "stuck_ms": Setting("STUCK_S", "5", _seconds("1", "600"), "seconds", "a process whose heart has not beaten this "
-        "long is killed and replaced (60 s while it starts); ten beats, so that a starved machine kills nobody. Keep "
+    "stuck_ms": Setting("STUCK_S", "5", _seconds("1", "600"), "seconds", "a process whose heartbeat is older than "
+        "this is killed and replaced (60 s while it starts); ten beats, so that a starved machine kills nobody. Keep "
         "it below HAProxy's `timeout server` (10 s)"),
     "log_level": Setting("LOG_LEVEL", "INFO", _log_level, "level", "INFO tells starts, stops, outages and alarms, "
         "nothing per payment"),

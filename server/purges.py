@@ -1,5 +1,8 @@
 """How one dispatcher's journal takes up purges, also those it hears of late. Runs in the dispatcher's process.
 
+An epoch is the number of a purge. With Redis it is the time of the purge, ms UTC, or one more than the number before if
+that is later; without Redis, and in 0.1.0, it is a count. `EPOCH_TIMES_FROM` tells them apart.
+
 Redis tells of a purge when it answers a flush; and when a dispatcher starts, another instance may tell of one that
 Redis has forgotten. Usually that is a moment after the purge. After an outage it may be hours, and then the journal has
 settlements from before the purge and from after it.
