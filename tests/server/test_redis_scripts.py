@@ -8,6 +8,7 @@ from server.published import Purge
 from server.redis_scripts import HASH
 from server.redis_totals import FlushAnswer, TotalsHash
 from server.totals import Reach, UnknownRange
+from server.totals_fields import MINUTE_LENGTH
 from server.totals_header import Header, Version
 from tests.fakes import NOON_MS
 from tests.redis_server import RedisServer
@@ -200,7 +201,7 @@ class TestFlush:
         Each carries the whole value of every field that changed since what it builds on, as a publisher's do.
         """
         dice = random.Random(seed)
-        values = {"m1": b"", "m2": b"", "m3": b""}
+        values = {f"m{minute}": bytes(MINUTE_LENGTH) for minute in (1, 2, 3)}
         writes: list[tuple[Numbers, Numbers | None, dict[str, bytes]]] = []
         builds_on: Numbers | None = None
         pending = set(values)
@@ -208,7 +209,7 @@ class TestFlush:
             for late in dice.sample(writes, k=min(len(writes), 2)):
                 await hand.write(*late)
             changed = dice.choice(list(values))
-            values[changed] = b"%d" % flush
+            values[changed] = flush.to_bytes(MINUTE_LENGTH, "little")
             pending.add(changed)
             write = (0, 1, flush), builds_on, {name: values[name] for name in pending}
             writes.append(write)
