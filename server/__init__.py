@@ -18,6 +18,7 @@ Paying, in a dispatcher:
     intake         takes payments from the lanes
     custody        keeps table and journal in step with what happens to each payment
     dispatcher     the main loop: what is done next
+    sender         makes the attempts, and does what follows from each answer
     pacing         how fast payments are sent
     yielding       gives the core to other processes in between
     quota          how often the container was frozen, its CPU quota being used up

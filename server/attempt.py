@@ -4,7 +4,7 @@
 | -------------------------------------------- | -------------------------------------------------------------- |
 | 200                                          | `PAID`                                                         |
 | 429, 500, 503                                | `SURE_NO`: not stored                                          |
-| 400, 413                                     | `REJECTED`; the dispatcher makes a `SURE_NO` of the first one  |
+| 400, 413                                     | `REJECTED`; `Sender` makes a `SURE_NO` of the first one        |
 | any of these with a page of HTML             | `UNCLEAR`: not from the processor (`server/processors.py`)     |
 | 422                                          | none yet: stored already, so `GET` it and `compare`            |
 | any other                                    | `UNCLEAR`                                                      |

@@ -1,4 +1,4 @@
-"""The dispatcher: takes payments from the lanes, routes, attempts, settles. One asyncio loop, bounded work per turn.
+"""The dispatcher: takes payments from the lanes, routes them, has them sent. One asyncio loop, bounded work per turn.
 
 A *turn* takes payments from the lanes, sends what may be sent, and asks about unknown ones that are due. While payments
 come they are taken every 200 ms, so that one wake-up serves several; else a turn comes when a worker writes the
@@ -10,45 +10,19 @@ import asyncio
 import logging
 import os
 from collections.abc import Callable
-from functools import partial
-from http import HTTPStatus
-from typing import NamedTuple
 
-from server.attempt import event_of_error, event_of_status, is_misuse
 from server.clock import Clock
 from server.custody import Custody
-from server.errors import ProcessorError
 from server.intake import Intake
-from server.outages import Outages
 from server.pacing import GATHER_MS, Pacer
-from server.processors import Processor
 from server.routing import Router
-from server.unknowns import Unknowns
-from server.yielding import give_way
-from shm import ENDED, Counters, DispatcherCount, Event, Kept, State, next_state
+from server.sender import Sender
+from shm import Counters, State
 
 IDLE_MS = 250  # never sleeps longer: a wake-up can be lost, as x86-64 may let a load overtake an earlier store
 BUSY_MS = 20  # while something waits for a processor: probes and waits come due without a wake-up
 
 _log = logging.getLogger(__name__)
-
-
-class Sending(NamedTuple):
-    """How payments are sent.
-
-    Args:
-        processors: default and fallback.
-        router: decides which of them a payment goes to.
-        pacer: decides how fast.
-        stamp: makes requestedAt from the time of sending, both ms UTC (`attempt.stamp_ms`).
-        attempts_max: how many attempts may end in a sure no before the payment is refused; 0: any number.
-    """
-
-    processors: tuple[Processor, Processor]
-    router: Router
-    pacer: Pacer
-    stamp: Callable[[int], int]
-    attempts_max: int
 
 
 class Dispatcher:
@@ -57,7 +31,9 @@ class Dispatcher:
     Args:
         custody: the payments in its care, recovered.
         intake: the reading end of its lanes.
-        sending: how payments are sent.
+        router: decides which processor a payment goes to.
+        pacer: decides how fast.
+        sender: makes the attempts.
         counters: its row.
         clock: wall and ticking clock.
         on_quiet: called when nothing is in flight or waiting any more: no settlement is about to follow the last.
@@ -67,7 +43,9 @@ class Dispatcher:
         self,
         custody: Custody,
         intake: Intake,
-        sending: Sending,
+        router: Router,
+        pacer: Pacer,
+        sender: Sender,
         counters: Counters,
         clock: Clock,
         *,
@@ -75,21 +53,21 @@ class Dispatcher:
     ) -> None:
         self._custody = custody
         self._intake = intake
-        self._processors, self._router, self._pacer, self._stamp, self._attempts_max = sending
+        self._router = router
+        self._pacer = pacer
+        self._sender = sender
+        self._unknowns = sender.unknowns
         self._counters = counters
         self._clock = clock
         self._on_quiet = on_quiet
-        self._attempts: set[asyncio.Task[None]] = set()
         self._turn_is_due = False
         self._gathering_until_ms = 0
-        self._turn_after_answer = False  # whether something waits that may go on after the next answer, or was put back
-        self._outages = Outages([one.name for one in sending.processors])
+        # True: something waits for a processor, or for room in the table: the next answer is followed by a turn.
+        self._turn_on_answer = False
         self._doorbell: int | None = None  # set from `start` to `aclose`
         self._timer: asyncio.TimerHandle | None = None
         self._loop = asyncio.get_running_loop()
-        self._unknowns = Unknowns(
-            custody, self._processors, self._router.circuits, clock, wake=self._turn_soon, on_misuse=self._note_misuse
-        )
+        sender.on_end, sender.unknowns.wake = self._on_end, self._turn_soon
 
     def start(self, doorbell: int) -> None:
         """Begins to work; `doorbell` is the eventfd that workers write while this dispatcher sleeps."""
@@ -134,7 +112,7 @@ class Dispatcher:
         if self._intake.is_empty():
             return False
         has_room = self._custody.room > 0
-        self._turn_after_answer |= not has_room
+        self._turn_on_answer |= not has_room
         return has_room
 
     def _take(self, now_ms: int) -> bool:
@@ -159,8 +137,8 @@ class Dispatcher:
         if waiting or rejected:
             self._pacer.adapt(now_ms)
         now_us = self._clock.wall_us()
-        requested_at_ms = self._stamp(now_us // 1000)
-        self._turn_after_answer = False
+        requested_at_ms = self._sender.stamp(now_us // 1000)
+        self._turn_on_answer = False
         if rejected:
             self._send_first_rejected(now_ms, requested_at_ms)
         while waiting:
@@ -168,11 +146,11 @@ class Dispatcher:
             waited_ms = abs(now_us - kept.accepted_at_us) // 1000  # a clock that was set back must not make it wait
             processor = self._router.choose(waited_ms, len(waiting), now_ms)
             if processor is None:
-                self._turn_after_answer = True
+                self._turn_on_answer = True
                 break
             if not self._pacer.take(now_ms):
                 return self._pacer.wait_ms()
-            self._send(waiting.popleft(), kept, processor, requested_at_ms)
+            self._sender.send(waiting.popleft(), kept, processor, requested_at_ms)
         if rejected and not self._send_rejected(now_ms, requested_at_ms):
             return self._pacer.wait_ms()
         return BUSY_MS if waiting or rejected else IDLE_MS
@@ -182,7 +160,7 @@ class Dispatcher:
         for processor, slots in enumerate(self._custody.rejected.queues):
             if slots and self._router.circuits[processor].has_room() and self._pacer.take(now_ms):
                 slot = slots.popleft()
-                self._send(slot, self._custody.read(slot), processor, requested_at_ms)
+                self._sender.send(slot, self._custody.read(slot), processor, requested_at_ms)
 
     def _send_rejected(self, now_ms: int, requested_at_ms: int) -> bool:
         """Sends payments that one processor has rejected to the other; False if the pace allows no more now.
@@ -194,94 +172,32 @@ class Dispatcher:
                 if not self._pacer.take(now_ms):
                     return False
                 slot = slots.popleft()
-                self._send(slot, self._custody.read(slot), processor, requested_at_ms)
+                self._sender.send(slot, self._custody.read(slot), processor, requested_at_ms)
             if slots and self._router.circuits[processor].in_flight:
-                self._turn_after_answer = True  # its answer may make room
+                self._turn_on_answer = True  # its answer may make room
         return True
 
-    def _send(self, slot: int, kept: Kept, processor: int, requested_at_ms: int) -> None:
-        attempts = self._custody.begin(slot, processor, requested_at_ms)
-        self._router.circuits[processor].begin(slot, self._clock.ticks_ms())
-        kept = kept._replace(processor=processor, requested_at_ms=requested_at_ms, attempts=attempts)
-        task = self._loop.create_task(self._attempt(slot, kept))
-        self._attempts.add(task)
-        task.add_done_callback(partial(self._attempted, slot, requested_at_ms))
-
-    def _attempted(self, slot: int, requested_at_ms: int, task: asyncio.Task[None]) -> None:
-        self._attempts.discard(task)
-        if task.cancelled():
-            self._custody.mark_unknown(slot, Event.UNCLEAR, requested_at_ms)
-            return
-        task.result()  # a bug in here reaches the loop's exception handler, which ends the process
-        if self._turn_after_answer:
+    def _on_end(self, state: State) -> None:
+        """An attempt has ended, and its payment is in `state` now."""
+        if self._turn_on_answer or state is State.WAITING:
             self._turn_soon()
-        elif self._on_quiet and not self._attempts and not self._custody.waiting:
+        elif self._on_quiet and not self._sender.under_way and not self._custody.waiting:
             self._on_quiet()
-
-    async def _attempt(self, slot: int, kept: Kept) -> None:
-        """Makes one attempt: sends the request, and does what follows from its answer."""
-        status, processor = 0, self._processors[kept.processor]
-        give_way()
-        try:
-            status = await processor.pay(kept.correlation_id, kept.amount_cents, kept.requested_at_ms)
-            event = event_of_status(status)
-        except ProcessorError as error:
-            event = event_of_error(error)
-            self._outages.note(kept.processor, str(error))
-            _log.debug("attempt failed: %s", error)
-        give_way()
-        self._tell_circuit(kept.processor, slot, event, status)
-        if event is None:
-            event = await self._unknowns.look_up(kept)
-        self._conclude(slot, kept, event)
-
-    def _tell_circuit(self, processor: int, slot: int, event: Event | None, status: int) -> None:
-        circuit, now_ms = self._router.circuits[processor], self._clock.ticks_ms()
-        if event is Event.PAID:
-            circuit.succeed(slot, now_ms)
-        elif event is None:  # 422: an answer about this payment, not about the processor
-            circuit.forget(slot)
-        elif event is Event.REJECTED:  # no outage, but what answers may not be the processor
-            circuit.forget(slot)
-            self._note_misuse(processor, status)
-        else:
-            if status == HTTPStatus.TOO_MANY_REQUESTS:
-                circuit.back_off(slot, now_ms)
-            else:
-                circuit.fail(slot, now_ms, is_unclear=event is Event.UNCLEAR)
-            if status:
-                self._outages.note(processor, f"status {status}")
-            if is_misuse(status):
-                self._note_misuse(processor, status)
-
-    def _note_misuse(self, processor: int, status: int) -> None:
-        self._counters.add(DispatcherCount.MISCONFIGURED)
-        self._outages.note_misuse(processor, status, self._clock.ticks_ms())
-
-    def _conclude(self, slot: int, kept: Kept, event: Event) -> None:
-        if event is Event.REJECTED and self._custody.rejected.note(slot, kept.processor, self._clock.ticks_ms()):
-            event = Event.SURE_NO  # the other processor may take it
-        if event is Event.SURE_NO and 0 < self._attempts_max <= kept.attempts:
-            event = Event.REJECTED
-        state = next_state(State.SENDING, event)
-        if state in ENDED:
-            self._custody.end(slot, event, kept)
-        elif state is State.WAITING:
-            self._custody.wait_again(slot, kept.attempts)
-            self._turn_after_answer = True
-        else:
-            self._custody.mark_unknown(slot, event, kept.requested_at_ms)
-            self._unknowns.add(slot)
 
     def beat(self, until_ms: int) -> None:
         """Shows until when this process has handled what reached it, and where payments stand; logs outages."""
         self._counters.beat(until_ms * 1000)
-        self._custody.show_gauges(len(self._attempts))
-        self._outages.log_changes(self._router.circuits)
+        self._custody.show_gauges(len(self._sender.under_way))
+        self._sender.log_outages()
 
     def unsettled(self) -> int:
         """How many payments are in a lane, waiting, in flight or unknown."""
-        return self._intake.depth() + self._custody.waiting_count() + len(self._attempts) + len(self._custody.unknown)
+        return (
+            self._intake.depth()
+            + self._custody.waiting_count()
+            + len(self._sender.under_way)
+            + len(self._custody.unknown)
+        )
 
     async def aclose(self) -> None:
         """Stops at once, with no further turn. What was in flight is unknown from now on, as after a crash."""
@@ -290,10 +206,7 @@ class Dispatcher:
             self._doorbell = None
         if self._timer is not None:
             self._timer.cancel()
-        for task in self._attempts:
-            task.cancel()
-        await asyncio.gather(*self._attempts, return_exceptions=True)
-        await self._unknowns.aclose()
+        await self._sender.aclose()
         self._custody.show_gauges(0)  # the last flush publishes how many are unknown
         if unsettled := self.unsettled():
             _log.warning("%d payments stay unsettled in the segment; this instance's next life pays them", unsettled)

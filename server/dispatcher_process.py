@@ -16,7 +16,7 @@ from server.circuit import HEALTH_FRESH_MS, Circuit
 from server.clock import Clock, SystemClock
 from server.config import Config
 from server.custody import Custody
-from server.dispatcher import Dispatcher, Sending
+from server.dispatcher import Dispatcher
 from server.health import poll_alone, poll_shared
 from server.intake import Intake
 from server.outside import Outside, in_flight_max, outside_of
@@ -26,6 +26,7 @@ from server.publisher import Publisher
 from server.purges import last_purge
 from server.redis_totals import SharedHealth, TotalsHash
 from server.routing import Router, make_policy
+from server.sender import Sender
 from server.verification import verify
 from server.yielding import catch_up
 from shm import (
@@ -84,6 +85,7 @@ class DispatcherProcess:
 
     * custody reports each payment that ends or becomes unknown (`_note_change`); the publisher is told, and perhaps
       hurried;
+    * the sender tells the dispatcher that an attempt has ended, and its unknowns wake it when a question has;
     * the dispatcher hurries the publisher when no settlement is about to follow;
     * custody has intake empty the lanes before it forgets payments;
     * what is polled of a processor's health goes to its circuit.
@@ -179,16 +181,15 @@ class DispatcherProcess:
         return publisher
 
     def _dispatcher(self, custody: Custody, intake: Intake) -> Dispatcher:
-        names = sorted({self._config.instance, *self._config.siblings})
-        sending = Sending(
-            self._outside.processors,
-            self._router,
-            Pacer(self._clock.ticks_ms(), self._outside.throttled_periods),
-            partial(stamp_ms, place=names.index(self._config.instance), places=len(names)),
-            self._config.attempts_max,
+        config, outside = self._config, self._outside
+        names = sorted({config.instance, *config.siblings})
+        stamp = partial(stamp_ms, place=names.index(config.instance), places=len(names))
+        sender = Sender(
+            custody, outside.processors, self._router.circuits, self._counters, self._clock, stamp, config.attempts_max
         )
+        pacer = Pacer(self._clock.ticks_ms(), outside.throttled_periods)
         on_quiet = self._publisher.hurry if self._publisher else None
-        return Dispatcher(custody, intake, sending, self._counters, self._clock, on_quiet=on_quiet)
+        return Dispatcher(custody, intake, self._router, pacer, sender, self._counters, self._clock, on_quiet=on_quiet)
 
     def _publishing_and_polling(self) -> Iterator[Coroutine[Any, Any, None]]:
         """The coroutines that publish totals and poll the processors' health, through Redis or alone."""

@@ -36,8 +36,11 @@ class Unknowns:
         processors: default and fallback.
         circuits: of both; told how many payments are unknown there, and when one of them is paid.
         clock: for the pauses.
-        wake: called when a question has ended or a new one is scheduled: it sees to it that `ask_due` is called.
         on_misuse: told the processor and the status of an answer that blames the question itself.
+
+    Attributes:
+        wake: called when a question has ended or a new one is scheduled: it sees to it that `ask_due` is called; set by
+            the dispatcher, which asks what is due when it starts.
     """
 
     def __init__(
@@ -47,14 +50,13 @@ class Unknowns:
         circuits: tuple[Circuit, Circuit],
         clock: Clock,
         *,
-        wake: Callable[[], None],
         on_misuse: Callable[[int, int], None],
     ) -> None:
         self._custody = custody
         self._processors = processors
         self._circuits = circuits
         self._clock = clock
-        self._wake = wake
+        self.wake: Callable[[], None] = _wake_nobody
         self._on_misuse = on_misuse
         self._queues = tuple(_Queue() for _ in processors)
         for slot in custody.unknown:
@@ -66,7 +68,7 @@ class Unknowns:
         self._circuits[processor].unknown += 1
         queue = self._queues[processor]
         heapq.heappush(queue.due, (self._clock.ticks_ms() + PAUSE_MIN_MS, slot, PAUSE_MIN_MS * 2))
-        self._wake()
+        self.wake()
 
     def due_in_ms(self, most_ms: int) -> int:
         """In how many milliseconds the next question is due, `most_ms` at most."""
@@ -87,7 +89,7 @@ class Unknowns:
         queue.asking.discard(task)
         if not task.cancelled():
             task.result()  # a bug in here reaches the loop's exception handler, which ends the process
-            self._wake()
+            self.wake()
 
     async def _ask(self, queue: "_Queue", slot: int, pause_ms: int) -> None:
         kept = self._custody.read(slot)
@@ -152,3 +154,7 @@ class _Queue:
     def has_next(self) -> bool:
         """Whether there is a next question, and room for it."""
         return bool(self.due) and len(self.asking) < ASKED_AT_ONCE_MAX
+
+
+def _wake_nobody() -> None:
+    """Wakes nobody, as long as there is no dispatcher."""

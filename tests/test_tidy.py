@@ -62,7 +62,7 @@ SERVER_LAYERS = (
     ("transport", "intake"),
     ("processors",),
     ("redis_totals", "unknowns", "verification"),
-    ("health", "purges", "shared_totals", "outside"),
+    ("health", "purges", "shared_totals", "outside", "sender"),
     ("publisher",),
     # the jobs of the two kinds of child
     ("gate", "app", "shortcut", "dispatcher"),

@@ -10,10 +10,11 @@ from typing import Self
 from server.attempt import stamp_ms
 from server.circuit import Circuit
 from server.custody import Custody
-from server.dispatcher import Dispatcher, Sending
+from server.dispatcher import Dispatcher
 from server.intake import Intake
 from server.pacing import GATHER_MS, Pacer
 from server.routing import Router, make_policy
+from server.sender import Sender
 from server.siblings import Siblings
 from shm import Accepted, Counters, DispatcherCount, Ended, Geometry, Kept, Segment, State
 from tests.fakes import NOON_MS, FakeClock, FakeProcessor, idle
@@ -93,8 +94,17 @@ class Scene:
         )
         self.custody.before_forgetting = intake.take
         stamp = partial(stamp_ms, place=place, places=places)
-        sending = Sending(self.processors, Router(self.circuits, policy), self.pacer, stamp, attempts_max)
-        self.dispatcher = Dispatcher(self.custody, intake, sending, self.counters, self.clock, on_quiet=self._be_quiet)
+        sender = Sender(self.custody, self.processors, self.circuits, self.counters, self.clock, stamp, attempts_max)
+        self.dispatcher = Dispatcher(
+            self.custody,
+            intake,
+            Router(self.circuits, policy),
+            self.pacer,
+            sender,
+            self.counters,
+            self.clock,
+            on_quiet=self._be_quiet,
+        )
         self.doorbell = os.eventfd(0, os.EFD_NONBLOCK)
         self.bugs: list[BaseException] = []
         asyncio.get_running_loop().set_exception_handler(lambda _, context: self.bugs.append(context["exception"]))

@@ -46,9 +46,8 @@ class Ward:
         self.misuses: list[tuple[int, int]] = []
         processors = (self.fakes[0].processor(0), self.fake.processor(1))
         self.circuits = (fresh(), fresh())
-        self.unknowns = Unknowns(
-            self.custody, processors, self.circuits, self.clock, wake=self._wake, on_misuse=self._note_misuse
-        )
+        self.unknowns = Unknowns(self.custody, processors, self.circuits, self.clock, on_misuse=self._note_misuse)
+        self.unknowns.wake = self._wake
 
     def _note_misuse(self, processor: int, status: int) -> None:
         self.misuses.append((processor, status))
@@ -252,7 +251,13 @@ class TestWake:
 
     async def test_when_one_has_come(self, segment: Segment) -> None:
         """A new question may be due before all others."""
-        assert Ward(segment, payments=2).wakes == 2
+        ward = Ward(segment)
+        for number in (1, 2):
+            ward.custody.take(payment(number))
+            ward.custody.begin(number, 1, NOON_MS)
+            ward.custody.mark_unknown(number, Event.UNCLEAR, NOON_MS)
+            ward.unknowns.add(number)
+            assert ward.wakes == number
 
     async def test_when_an_answer_has_come(self, segment: Segment) -> None:
         """One that decided nothing too: it is to be asked again, and there is room for another question."""

@@ -11,12 +11,12 @@ from unittest.mock import patch
 
 from server import local_totals, volume_members
 from server.custody import Custody
-from server.dispatcher import Dispatcher
 from server.gate import Gate
 from server.intake import Intake
 from server.payments import Acceptance, Payment
 from server.redis_totals import FlushAnswer, TotalsHash
 from server.rejections import Rejections
+from server.sender import Sender
 from server.siblings import Sibling, Siblings
 from server.totals_header import NUMBER_NAMES, Header
 from server.unknowns import Unknowns
@@ -85,12 +85,12 @@ def _free_before_journalling() -> list[Patch]:
 
 def _cross_while_unknown() -> list[Patch]:
     """An unknown outcome is taken for a no, so that the payment may go to the other processor."""
-    conclude = Dispatcher._conclude  # noqa: SLF001  the same
+    conclude = Sender._conclude  # noqa: SLF001  the same
 
-    def hasty(self: Dispatcher, slot: int, kept: Kept, event: Event) -> None:
-        conclude(self, slot, kept, Event.SURE_NO if event is Event.UNCLEAR else event)
+    def hasty(self: Sender, slot: int, kept: Kept, event: Event) -> State:
+        return conclude(self, slot, kept, Event.SURE_NO if event is Event.UNCLEAR else event)
 
-    return [(Dispatcher, "_conclude", hasty)]
+    return [(Sender, "_conclude", hasty)]
 
 
 def _refuse_at_the_first_no() -> list[Patch]:
