@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 
 from server.rejections import Rejections
-from server.yielding import give_way
+from server.yielding import yield_core
 from shm import (
     ENDED,
     Accepted,
@@ -155,13 +155,13 @@ class Custody:
     def room(self) -> int:
         """How many more payments can be taken: `waiting_slots` less the payments that have not ended.
 
-        Why not every free slot? A payment may be forgotten only when no copy of it can lie in a lane any more, or that
-        copy would be taken for new. If waiting payments used the slots of ended ones, a full table would get room only
-        by forgetting, while copies in the lanes wait for that room. With this limit each payment that ends makes room
-        for one from a lane. So by the time as many payments have ended as the journal holds, all that lay in the lanes
-        when the oldest of them ended has been taken, provided that the journal is at least twice as long as all lanes
-        together (`server/config.py` sees to that). A copy that comes later, when its payment is among the oldest
-        remembered, is recognised by `_forgotten`; but not after a crash, which empties that.
+        The other free slots are for ended payments, so that room never depends on forgetting one: a copy of that one
+        may lie in a lane and wait for the same room, and would then be taken for new.
+
+        Each payment that ends makes room for one from a lane, and is forgotten once the journal is full of later ones.
+        By then, all that lay in the lanes when it ended has been taken, its copies too, as the journal is at least
+        twice as long as all lanes together (`server/config.py`). A copy that came into a lane later, when its payment
+        was about to be forgotten, is recognised by `_forgotten`; but not after a crash, which empties that.
         """
         unended = len(self._slots) - self._journal.depth
         return max(min(len(self._table) - self._journal.capacity - unended, len(self._free)), 0)
@@ -230,7 +230,7 @@ class Custody:
     def _fold(self) -> None:
         """Forgets the oldest ended payments: folds their records into the base, then frees their slots."""
         while self.before_forgetting():  # each round takes payments, until the lanes are empty or there is no room
-            give_way()
+            yield_core()
         slots = self._journal.fold(max(min(FOLD_BATCH_MAX, self._journal.capacity // FOLD_PART), 1))
         self._expire_forgotten()
         forgotten = {}
@@ -240,7 +240,7 @@ class Custody:
             del self._slots[kept.correlation_id]
             self._table.apply(slot, Event.FOLDED)
             self._free.append(slot)
-            give_way()
+            yield_core()
         if any(lane.depth for lane in self._lanes):
             self._forgotten.update(forgotten)
             self._forgotten_until.append(([lane.head for lane in self._lanes], [*forgotten]))

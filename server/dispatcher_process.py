@@ -28,7 +28,7 @@ from server.redis_totals import SharedHealth, TotalsHash
 from server.routing import Router, make_policy
 from server.sender import Sender
 from server.verification import verify
-from server.yielding import catch_up
+from server.yielding import run_what_is_ready
 from shm import (
     Counters,
     DispatcherCount,
@@ -239,11 +239,11 @@ class DispatcherProcess:
         """
         while True:
             began_ms = self._clock.ticks_ms()
-            await catch_up()
+            await run_what_is_ready()
             dispatcher.beat(began_ms)
             self._look_at_siblings()
             looked_ms = self._clock.ticks_ms()  # reading a sibling that has died takes a quarter of a second
-            await catch_up()
+            await run_what_is_ready()
             self._counters.beat(looked_ms * 1000)
             if not self._config.redis_url:
                 _take_up_local_purge(self._segment, self._journal)

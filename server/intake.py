@@ -5,7 +5,7 @@ import logging
 from server.clock import Clock
 from server.custody import Custody
 from server.siblings import Siblings
-from server.yielding import give_way
+from server.yielding import yield_core
 from shm import Accepted, Counters, DispatcherCount, Lane
 
 TAKEN_PER_TURN_MAX = 64  # per lane: about half a millisecond, then other work gets its turn
@@ -58,7 +58,7 @@ class Intake:
                 # Only now that `lane.head` was read: a sibling that has died accepted its copies before these came.
                 if not self._siblings.look():
                     return False
-                give_way()
+                yield_core()
                 reached = self._take_from(index, lane, tail, end)
                 more |= reached == end < lane.head
                 if reached != tail:
@@ -96,7 +96,7 @@ class Intake:
                     return position
             lane.advance(position + 1)  # after each: a successor skips what the table has, and counts all else again
             self._torn_since_ms.pop(index, None)
-            give_way()
+            yield_core()
         return end
 
     def _belongs_to_sibling(self, payment: Accepted) -> bool:

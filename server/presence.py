@@ -12,7 +12,7 @@ HAPROXY_RETURNS_MS = 5000  # HAProxy needs up to 2 s to send an instance its ids
 
 
 @unique
-class Absence(Enum):
+class ReadReason(Enum):
     """Why all that a sibling remembers counts here; the value is the log's word."""
 
     GONE = "gone"
@@ -23,8 +23,8 @@ class Absence(Enum):
 
 
 @unique
-class Unread(Enum):
-    """What to do with the ids read of a sibling before, if any, when nothing is to be read now."""
+class WhatWasRead(Enum):
+    """What becomes of the ids read of a sibling before, if any, when nothing is to be read now."""
 
     KEEP = "keep"
     DROP = "drop"
@@ -57,7 +57,7 @@ class Presence:
 
     def __init__(self, stuck_ms: int) -> None:
         self._returning_ms = HAPROXY_RETURNS_MS + stuck_ms
-        self._read_because: Absence | None = None  # why its tables were last read; None: nothing read is kept
+        self._read_because: ReadReason | None = None  # why its tables were last read; None: nothing read is kept
         # Lives are told by when they began, ms UTC.
         self._read_in_life_ms = 0  # the life in which its tables were last read
         self._known_life_ms = 0  # all that it accepted before this life was read, or is among the latest
@@ -69,18 +69,21 @@ class Presence:
         self._served_at_ms = 0  # when the web worker that went away last was last seen at work
         self._away = frozenset[int]()  # the web workers that were away at the last look
 
-    def decide(self, seen: Sighting, now_ms: int, wall_ms: int, *, was_unwatched: bool) -> Absence | Unread:
+    def decide(self, seen: Sighting, now_ms: int, wall_ms: int, *, was_unwatched: bool) -> ReadReason | WhatWasRead:
         """Why all ids that it remembers are to be read now; or, if not, whether those read before are kept or dropped.
 
-        | the sibling | which of its ids count here | and until when |
-        | --- | --- | --- |
-        | any | those that its workers published lately | two generations later |
-        | says that it is leaving | all that it remembers: read now, and again when it is gone | R after it is back |
-        | is gone: nobody holds its supervisor's lock | all that it remembers: read now | the same |
-        | has a web worker away | the same, if not read since that one served; in a life, at most once in R | the same |
-        | has been back for under R, and was not read since or right before that | the same | R after it was read |
-        | was unwatched: old requests may lie here that went there since | the same | the same |
+        The first row that fits; in the first three it is absent:
 
+        | the sibling | its tables are read | what was read counts until |
+        | --- | --- | --- |
+        | is gone: nobody holds its supervisor's lock | once | R after it is back |
+        | says that it is leaving | once, and again when it is gone | R after it is back |
+        | lacks a web worker | unless read since that one served; in one life at most once in R | R after it has all |
+        | is present, and was unwatched | now | R after the reading |
+        | is back for less than R, and was not read since or right before | once | R after the reading |
+        | is present | no | as was said before; then it is dropped |
+
+        The absent are read anew, too, if they were unwatched: requests may lie here whose clients went there since.
         R is 10 s by default: the time until HAProxy sends it its ids again (`HAPROXY_RETURNS_MS`), and `stuck_ms`.
 
         Args:
@@ -92,24 +95,24 @@ class Presence:
         if not seen.away <= self._away:
             self._served_at_ms = self._looked_at_ms
         self._away, self._looked_at_ms = seen.away, now_ms
-        was_read_at_end = self._read_because in {Absence.GONE, Absence.LEAVING}  # if not, reading has failed
+        was_read_at_end = self._read_because in {ReadReason.GONE, ReadReason.LEAVING}  # if not, reading has failed
         if self._was_leaving_or_gone and was_read_at_end:
             self._known_life_ms = seen.life_ms  # since it was read it has accepted nothing, or little if it was leaving
         is_same_life = seen.life_ms == self._read_in_life_ms  # a supervisor holds its lock before its life begins
         is_leaving_or_gone = seen.is_leaving or seen.is_gone
         self._was_leaving_or_gone = is_leaving_or_gone or (self._was_leaving_or_gone and is_same_life)
         if seen.is_gone:
-            absence = Absence.GONE
+            reason = ReadReason.GONE
         elif seen.is_leaving:
-            absence = Absence.LEAVING
+            reason = ReadReason.LEAVING
         elif seen.away:
-            absence = Absence.SHORT_OF_WORKERS
+            reason = ReadReason.SHORT_OF_WORKERS
         else:
             return self._decide_of_present(seen, now_ms, wall_ms, was_unwatched=was_unwatched)
         self._needed_at_ms = now_ms
-        return absence if was_unwatched or self._is_outdated(absence, seen.life_ms) else Unread.KEEP
+        return reason if was_unwatched or self._is_outdated(reason, seen.life_ms) else WhatWasRead.KEEP
 
-    def has_read(self, because: Absence, life_ms: int, now_ms: int) -> None:
+    def has_read(self, because: ReadReason, life_ms: int, now_ms: int) -> None:
         """Notes that all ids it remembers have been read, as `decide` said.
 
         Args:
@@ -120,25 +123,27 @@ class Presence:
         self._read_because, self._read_in_life_ms, self._read_at_ms = because, life_ms, now_ms
         self._known_life_ms = life_ms
 
-    def _is_outdated(self, absence: Absence, life_ms: int) -> bool:
+    def _is_outdated(self, reason: ReadReason, life_ms: int) -> bool:
         """Whether an absent sibling may remember more by now than was read of it, if anything was."""
         if self._read_because is None:
             return True
-        if absence is Absence.SHORT_OF_WORKERS:  # a worker that served after the reading may have accepted a lot since
+        if reason is ReadReason.SHORT_OF_WORKERS:  # one that served after the reading may have accepted a lot since
             is_due = self._looked_at_ms - self._read_at_ms >= self._returning_ms
             return life_ms != self._known_life_ms or (is_due and self._served_at_ms > self._read_at_ms)
-        return (self._read_because, self._read_in_life_ms) != (absence, life_ms)
+        return (self._read_because, self._read_in_life_ms) != (reason, life_ms)
 
-    def _decide_of_present(self, seen: Sighting, now_ms: int, wall_ms: int, *, was_unwatched: bool) -> Absence | Unread:
+    def _decide_of_present(
+        self, seen: Sighting, now_ms: int, wall_ms: int, *, was_unwatched: bool
+    ) -> ReadReason | WhatWasRead:
         """As `decide`, of a sibling that is not absent: after its return it is read once; later on that is dropped."""
         if was_unwatched and seen.has_segment:
             self._needed_at_ms = now_ms
-            return Absence.UNWATCHED
+            return ReadReason.UNWATCHED
         if wall_ms - seen.life_ms < self._returning_ms and self._known_life_ms != seen.life_ms:
             # Even if ids are kept: those may be dropped before HAProxy sends them there again.
             self._needed_at_ms = now_ms
-            return Absence.RETURNING
+            return ReadReason.RETURNING
         if self._read_because is None or now_ms - self._needed_at_ms < self._returning_ms:
-            return Unread.KEEP
+            return WhatWasRead.KEEP
         self._read_because = None
-        return Unread.DROP
+        return WhatWasRead.DROP

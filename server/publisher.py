@@ -23,7 +23,7 @@ from server.redis_totals import FlushAnswer, SharedHealth, TotalsHash
 from server.roster_sync import RosterSync
 from server.totals import UnknownRange
 from server.totals_header import Header, Version
-from server.yielding import catch_up, give_way
+from server.yielding import run_what_is_ready, yield_core
 from shm import Counters, DispatcherCount, Journal, Member, Roster
 
 BEAT_S = 0.5  # readers take a member for gone after three missed beats
@@ -115,7 +115,7 @@ class Publisher:
                 async with asyncio.timeout(self._flush_s):
                     await self._hurry.wait()
                     await asyncio.sleep(self._flushed_at_s + HURRY_S - asyncio.get_running_loop().time())
-        await catch_up()  # a flush says that nothing else was settled, so answers that have arrived come first
+        await run_what_is_ready()  # a flush says that nothing else was settled, so answers that have arrived come first
         if is_pending:
             self._pending.clear()
             self._hurry.clear()
@@ -158,7 +158,7 @@ class Publisher:
             await asyncio.sleep(0)
 
     async def _flush_piece(self, *, said_goodbye: bool) -> bool:
-        give_way()
+        yield_core()
         changes = self._follower.ledger.take_changes()
         header = self._next_header(said_goodbye=said_goodbye)
         try:
@@ -172,7 +172,7 @@ class Publisher:
         except asyncio.CancelledError:
             self._follower.ledger.give_back(changes)
             raise
-        give_way()
+        yield_core()
         return self._take_in(header, answer)
 
     async def _send(self, header: Header, changes: Changes) -> FlushAnswer:

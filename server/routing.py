@@ -50,8 +50,8 @@ class Router(NamedTuple):
         | cheaper processor | payment goes to |
         | --- | --- |
         | closed, fast, room | the cheaper |
-        | not closed or slow, and its probe due | the cheaper, as the probe |
-        | not closed, and not probed since the dearer has recovered | the cheaper, as a probe out of turn |
+        | not closed or slow, and its probe due | the cheaper, as a probe |
+        | not closed, not probed since the dearer recovered, no unknown payments put it off | the same, out of turn |
         | any other that is not closed | waits `wait_ms` for the cheaper, then the dearer |
         | closed, fast, full | waits if all that waits can be through in less than `wait_ms`, else the dearer at once |
         | closed, slow | the dearer at once |
@@ -59,7 +59,6 @@ class Router(NamedTuple):
 
         The dearer *can* take it if it is closed, fast and has room, or if its probe is due. But for `HESITATE_MS` after
         it has recovered, while the cheaper is being probed, it can't: the same event may have ended both outages.
-        Unknown payments at the cheaper put off its probe out of turn as well (`server/circuit.py`).
         """
         policy = self.policy
         cheap, dear = self.circuits[policy.cheap], self.circuits[policy.dear]

@@ -18,7 +18,7 @@ from server.errors import ProcessorError
 from server.outages import Outages
 from server.processors import Processor
 from server.unknowns import Unknowns
-from server.yielding import give_way
+from server.yielding import yield_core
 from shm import ENDED, Counters, DispatcherCount, Event, Kept, State, next_state
 
 _log = logging.getLogger(__name__)
@@ -92,7 +92,7 @@ class Sender:
     async def _attempt(self, slot: int, kept: Kept) -> State:
         """Makes one attempt: sends the request, and does what follows from its answer; returns the payment's state."""
         status, processor = 0, self._processors[kept.processor]
-        give_way()
+        yield_core()
         try:
             status = await processor.pay(kept.correlation_id, kept.amount_cents, kept.requested_at_ms)
             event = event_of_status(status)
@@ -100,7 +100,7 @@ class Sender:
             event = event_of_error(error)
             self._outages.note(kept.processor, str(error))
             _log.debug("attempt failed: %s", error)
-        give_way()
+        yield_core()
         if event is Event.PAID:
             self._circuits[kept.processor].succeed(slot, self._clock.ticks_ms())
         else:

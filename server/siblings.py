@@ -4,12 +4,11 @@ HAProxy pins an id to one worker. While that worker's instance is away, its clie
 another instance; once it is back, they reach the first one again. So before a dispatcher takes a payment from a lane it
 asks whether a sibling has accepted that id. Of each sibling it knows two sets of ids:
 
-* latest: those that its workers published last (two generations, as at the door), always; learned by following its
-  lanes;
-* remembered: every id in its tables, settled or not, while it is absent and until HAProxy sends it its ids again. The
-  same for as long after a time in which nobody here looked (a start, a freeze), or in which one of our own web workers
-  was away: payments that lay in that worker's socket may have been sent to the sibling since. `server/presence.py`
-  decides this.
+* latest: those that its workers published last (two generations, as in a web worker); they always count, and are
+  learned by following its lanes;
+* remembered: every id in its tables, settled or not. These count while it is absent, and until HAProxy sends it its ids
+  again. They also count for a while after nobody here has looked (a start, a freeze), or one of our own web workers was
+  away: what lay unread in that worker's socket may have been sent again, to the sibling. `server/presence.py` decides.
 
 Two instances must never leave a payment to each other: that would lose it. A payment in a table is paid by that
 instance, as nobody else takes its id any more. Of two copies that both lie in lanes the one accepted first counts (in
@@ -33,7 +32,7 @@ from server.config import IDS_FOLLOWED_MIN
 from server.copies import Copy, copies_in, is_first
 from server.latest import LatestAccepted
 from server.liveness import silent_for_ms
-from server.presence import Absence, Presence, Sighting, Unread
+from server.presence import Presence, ReadReason, Sighting, WhatWasRead
 from server.volume import THIS_VOLUME, Volume
 from shm import (
     SUPERVISOR,
@@ -128,9 +127,9 @@ class Sibling:
             away=away_of(self._workers, now_ms),
         )
         decision = self._presence.decide(seen, now_ms, self._clock.wall_us() // 1000, was_unwatched=was_unwatched)
-        if decision is Unread.KEEP:
+        if decision is WhatWasRead.KEEP:
             return
-        if decision is Unread.DROP:
+        if decision is WhatWasRead.DROP:
             self._remembered = None
             _log.info("%s answers for its ids itself again", self.instance)
         else:
@@ -191,7 +190,7 @@ class Sibling:
             self._last_warning = str(error)
             _log.warning("ids of %s can't be known, a copy of one may be paid here too: %s", self.instance, error)
 
-    def _read_all(self, because: Absence, life_ms: int) -> None:
+    def _read_all(self, because: ReadReason, life_ms: int) -> None:
         """Reads all ids that the sibling remembers."""
         began_ms = self._clock.ticks_ms()
         self._remembered = None  # before the new ones are read: old and new at once would be 20 MB more

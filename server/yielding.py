@@ -22,28 +22,28 @@ class CoreYielder:
 
     Args:
         clock_ns: a ticking clock.
-        yield_core: lets a process that waits for the core run first; returns at once if none does.
+        sched_yield: lets a process that waits for the core run first; returns at once if none does.
     """
 
-    def __init__(self, clock_ns: Callable[[], int], yield_core: Callable[[], None]) -> None:
+    def __init__(self, clock_ns: Callable[[], int], sched_yield: Callable[[], None]) -> None:
         self._clock_ns = clock_ns
-        self._yield_core = yield_core
+        self._sched_yield = sched_yield
         self._rest_until_ns = 0
 
     def __call__(self) -> None:
         """Has the kernel run another process first, if one waits, unless others have had enough lately."""
         left_ns = self._clock_ns()
         if left_ns >= self._rest_until_ns:
-            self._yield_core()
+            self._sched_yield()
             back_ns = self._clock_ns()
             self._rest_until_ns = back_ns + REST_FACTOR * (back_ns - left_ns)
 
 
-give_way = CoreYielder(time.monotonic_ns, os.sched_yield)
+yield_core = CoreYielder(time.monotonic_ns, os.sched_yield)
 """One for the whole process: what counts is how long it was without the core, whatever it was doing."""
 
 
-async def catch_up() -> None:
+async def run_what_is_ready() -> None:
     """Lets the event loop handle what has come by now: after a freeze it runs its timers before it reads its sockets.
 
     The first round has it read them; the second puts the caller behind the tasks that the first has woken.

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from server.presence import HAPROXY_RETURNS_MS, Absence, Presence, Sighting, Unread
+from server.presence import HAPROXY_RETURNS_MS, Presence, ReadReason, Sighting, WhatWasRead
 from tests.fakes import NOON_MS
 
 STUCK_MS = 5000
@@ -43,14 +43,14 @@ class Watch:
         """Now, ms UTC."""
         return NOON_MS + self.now_ms - NOON_TICKS_MS
 
-    def look(self, seen: Sighting, after_ms: int = 0, *, was_unwatched: bool = False) -> Absence | Unread:
+    def look(self, seen: Sighting, after_ms: int = 0, *, was_unwatched: bool = False) -> ReadReason | WhatWasRead:
         """The decision after a look, `after_ms` after the one before."""
         self.now_ms += after_ms
         decision = self._presence.decide(seen, self.now_ms, self.wall_ms, was_unwatched=was_unwatched)
-        if isinstance(decision, Absence):
+        if isinstance(decision, ReadReason):
             self._presence.has_read(decision, seen.life_ms, self.now_ms)
             self.has_read = True
-        elif decision is Unread.DROP:
+        elif decision is WhatWasRead.DROP:
             assert self.has_read
             self.has_read = False
         return decision
@@ -62,18 +62,20 @@ class TestRead:
     @pytest.mark.parametrize(
         ("seen", "watched", "unwatched"),
         [
-            (PRESENT, Unread.KEEP, Absence.UNWATCHED),
-            (NO_SEGMENT, Unread.KEEP, Unread.KEEP),
-            (RETURNING, Absence.RETURNING, Absence.UNWATCHED),
-            (SHORT_OF_WORKERS, Absence.SHORT_OF_WORKERS, Absence.SHORT_OF_WORKERS),
-            (LEAVING, Absence.LEAVING, Absence.LEAVING),
-            (LEAVING._replace(away=frozenset({0})), Absence.LEAVING, Absence.LEAVING),
-            (GONE, Absence.GONE, Absence.GONE),
-            (GONE._replace(is_leaving=True, away=frozenset({0})), Absence.GONE, Absence.GONE),
-            (NO_SEGMENT._replace(is_gone=True), Absence.GONE, Absence.GONE),
+            (PRESENT, WhatWasRead.KEEP, ReadReason.UNWATCHED),
+            (NO_SEGMENT, WhatWasRead.KEEP, WhatWasRead.KEEP),
+            (RETURNING, ReadReason.RETURNING, ReadReason.UNWATCHED),
+            (SHORT_OF_WORKERS, ReadReason.SHORT_OF_WORKERS, ReadReason.SHORT_OF_WORKERS),
+            (LEAVING, ReadReason.LEAVING, ReadReason.LEAVING),
+            (LEAVING._replace(away=frozenset({0})), ReadReason.LEAVING, ReadReason.LEAVING),
+            (GONE, ReadReason.GONE, ReadReason.GONE),
+            (GONE._replace(is_leaving=True, away=frozenset({0})), ReadReason.GONE, ReadReason.GONE),
+            (NO_SEGMENT._replace(is_gone=True), ReadReason.GONE, ReadReason.GONE),
         ],
     )
-    def test_at_the_first_look(self, seen: Sighting, watched: Absence | Unread, unwatched: Absence | Unread) -> None:
+    def test_at_the_first_look(
+        self, seen: Sighting, watched: ReadReason | WhatWasRead, unwatched: ReadReason | WhatWasRead
+    ) -> None:
         """Nothing was read before."""
         assert Watch().look(seen) is watched
         assert Watch().look(seen, was_unwatched=True) is unwatched
@@ -81,63 +83,63 @@ class TestRead:
     @pytest.mark.parametrize(
         ("before", "seen", "decision"),
         [
-            (LEAVING, LEAVING, Unread.KEEP),
-            (LEAVING, GONE, Absence.GONE),  # it accepted until its workers had left
-            (GONE, GONE, Unread.KEEP),
-            (GONE, next_life(GONE), Absence.GONE),  # it came and died between two looks
-            (GONE, next_life(LEAVING), Absence.LEAVING),
-            (GONE, next_life(SHORT_OF_WORKERS), Unread.KEEP),  # nothing has come to it since
-            (GONE, next_life(PRESENT), Unread.KEEP),
-            (SHORT_OF_WORKERS, SHORT_OF_WORKERS, Unread.KEEP),
-            (SHORT_OF_WORKERS, LEAVING, Absence.LEAVING),
-            (SHORT_OF_WORKERS, GONE, Absence.GONE),
-            (SHORT_OF_WORKERS, next_life(PRESENT), Absence.RETURNING),  # its others served until it was gone
-            (SHORT_OF_WORKERS, next_life(SHORT_OF_WORKERS), Absence.SHORT_OF_WORKERS),  # likewise
-            (RETURNING, RETURNING, Unread.KEEP),
-            (RETURNING, next_life(PRESENT), Absence.RETURNING),
-            (RETURNING, RETURNING._replace(away=frozenset({0})), Unread.KEEP),
-            (RETURNING, GONE, Absence.GONE),
+            (LEAVING, LEAVING, WhatWasRead.KEEP),
+            (LEAVING, GONE, ReadReason.GONE),  # it accepted until its workers had left
+            (GONE, GONE, WhatWasRead.KEEP),
+            (GONE, next_life(GONE), ReadReason.GONE),  # it came and died between two looks
+            (GONE, next_life(LEAVING), ReadReason.LEAVING),
+            (GONE, next_life(SHORT_OF_WORKERS), WhatWasRead.KEEP),  # nothing has come to it since
+            (GONE, next_life(PRESENT), WhatWasRead.KEEP),
+            (SHORT_OF_WORKERS, SHORT_OF_WORKERS, WhatWasRead.KEEP),
+            (SHORT_OF_WORKERS, LEAVING, ReadReason.LEAVING),
+            (SHORT_OF_WORKERS, GONE, ReadReason.GONE),
+            (SHORT_OF_WORKERS, next_life(PRESENT), ReadReason.RETURNING),  # its others served until it was gone
+            (SHORT_OF_WORKERS, next_life(SHORT_OF_WORKERS), ReadReason.SHORT_OF_WORKERS),  # likewise
+            (RETURNING, RETURNING, WhatWasRead.KEEP),
+            (RETURNING, next_life(PRESENT), ReadReason.RETURNING),
+            (RETURNING, RETURNING._replace(away=frozenset({0})), WhatWasRead.KEEP),
+            (RETURNING, GONE, ReadReason.GONE),
         ],
     )
-    def test_after_it_was_read(self, before: Sighting, seen: Sighting, decision: Absence | Unread) -> None:
+    def test_after_it_was_read(self, before: Sighting, seen: Sighting, decision: ReadReason | WhatWasRead) -> None:
         """Again if it may have accepted more since than its latest ids tell; and always after a time unwatched."""
         watch = Watch()
-        assert isinstance(watch.look(before), Absence)
+        assert isinstance(watch.look(before), ReadReason)
         assert watch.look(seen, 1) is decision
-        assert isinstance(watch.look(seen, 1, was_unwatched=True), Absence)
+        assert isinstance(watch.look(seen, 1, was_unwatched=True), ReadReason)
 
     def test_who_goes_to_and_fro(self) -> None:
         """What a worker accepts between two absences is read, but only R after the sibling was last read."""
         watch = Watch()
-        assert watch.look(SHORT_OF_WORKERS) is Absence.SHORT_OF_WORKERS
-        for decision in (Unread.KEEP, Absence.SHORT_OF_WORKERS) * 2:
-            assert watch.look(PRESENT, RETURNING_MS // 2) is Unread.KEEP
+        assert watch.look(SHORT_OF_WORKERS) is ReadReason.SHORT_OF_WORKERS
+        for decision in (WhatWasRead.KEEP, ReadReason.SHORT_OF_WORKERS) * 2:
+            assert watch.look(PRESENT, RETURNING_MS // 2) is WhatWasRead.KEEP
             assert watch.look(SHORT_OF_WORKERS) is decision
 
     def test_who_stays_away(self) -> None:
         """What an absent worker had accepted is read once, however long the other workers go on."""
         watch = Watch()
-        assert watch.look(SHORT_OF_WORKERS) is Absence.SHORT_OF_WORKERS
-        assert {watch.look(SHORT_OF_WORKERS, 500) for _ in range(3 * RETURNING_MS // 500)} == {Unread.KEEP}
+        assert watch.look(SHORT_OF_WORKERS) is ReadReason.SHORT_OF_WORKERS
+        assert {watch.look(SHORT_OF_WORKERS, 500) for _ in range(3 * RETURNING_MS // 500)} == {WhatWasRead.KEEP}
 
     @pytest.mark.parametrize("then", [frozenset({1}), frozenset({0, 1})])
     def test_another_goes_away(self, then: frozenset[int]) -> None:
         """A second worker served on after the sibling was read for the first one: it is read again R later."""
         watch = Watch()
-        assert watch.look(SHORT_OF_WORKERS) is Absence.SHORT_OF_WORKERS
-        assert watch.look(SHORT_OF_WORKERS, RETURNING_MS - 2) is Unread.KEEP
+        assert watch.look(SHORT_OF_WORKERS) is ReadReason.SHORT_OF_WORKERS
+        assert watch.look(SHORT_OF_WORKERS, RETURNING_MS - 2) is WhatWasRead.KEEP
         later = PRESENT._replace(away=then)
-        assert watch.look(later, 1) is Unread.KEEP
-        assert watch.look(later, 1) is Absence.SHORT_OF_WORKERS
-        assert watch.look(later, RETURNING_MS) is Unread.KEEP
+        assert watch.look(later, 1) is WhatWasRead.KEEP
+        assert watch.look(later, 1) is ReadReason.SHORT_OF_WORKERS
+        assert watch.look(later, RETURNING_MS) is WhatWasRead.KEEP
 
     def test_what_was_to_be_read_and_was_not(self) -> None:
         """Reading failed: it is decided again at each look until it has been done."""
         presence = Presence(STUCK_MS)
         for now_ms in range(3):
-            assert presence.decide(GONE, now_ms, NOON_MS, was_unwatched=False) is Absence.GONE
-        presence.has_read(Absence.GONE, GONE.life_ms, 3)
-        assert presence.decide(GONE, 3, NOON_MS, was_unwatched=False) is Unread.KEEP
+            assert presence.decide(GONE, now_ms, NOON_MS, was_unwatched=False) is ReadReason.GONE
+        presence.has_read(ReadReason.GONE, GONE.life_ms, 3)
+        assert presence.decide(GONE, 3, NOON_MS, was_unwatched=False) is WhatWasRead.KEEP
 
 
 class TestUntilWhen:
@@ -150,31 +152,31 @@ class TestUntilWhen:
     def test_of_one_that_was_absent(self, absent: Sighting, *, is_next_life: bool) -> None:
         """Until R after it was last seen absent, however long it was; then not read again, however young its life."""
         watch = Watch()
-        assert isinstance(watch.look(absent), Absence)
-        assert watch.look(absent, 100 * RETURNING_MS) is Unread.KEEP
+        assert isinstance(watch.look(absent), ReadReason)
+        assert watch.look(absent, 100 * RETURNING_MS) is WhatWasRead.KEEP
         back = PRESENT._replace(life_ms=watch.wall_ms + 1) if is_next_life else PRESENT
-        assert watch.look(back, RETURNING_MS - 1) is Unread.KEEP
-        assert [watch.look(back, 1), watch.look(back)] == [Unread.DROP, Unread.KEEP]
+        assert watch.look(back, RETURNING_MS - 1) is WhatWasRead.KEEP
+        assert [watch.look(back, 1), watch.look(back)] == [WhatWasRead.DROP, WhatWasRead.KEEP]
 
     @pytest.mark.parametrize("was_unwatched", [False, True])
     def test_of_one_that_serves(self, *, was_unwatched: bool) -> None:
         """Until R after it was read."""
         watch = Watch()
-        assert isinstance(watch.look(RETURNING, was_unwatched=was_unwatched), Absence)
-        assert watch.look(RETURNING, RETURNING_MS - 1) is Unread.KEEP
-        assert [watch.look(RETURNING, 1), watch.look(RETURNING)] == [Unread.DROP, Unread.KEEP]
+        assert isinstance(watch.look(RETURNING, was_unwatched=was_unwatched), ReadReason)
+        assert watch.look(RETURNING, RETURNING_MS - 1) is WhatWasRead.KEEP
+        assert [watch.look(RETURNING, 1), watch.look(RETURNING)] == [WhatWasRead.DROP, WhatWasRead.KEEP]
 
     @pytest.mark.parametrize("before", [GONE, SHORT_OF_WORKERS, RETURNING])
     def test_of_one_that_was_gone_between_two_looks(self, before: Sighting) -> None:
         """Until R after it was seen to be back, even if ids kept from before would have been dropped sooner."""
         watch = Watch()
-        assert isinstance(watch.look(before), Absence)
+        assert isinstance(watch.look(before), ReadReason)
         between = next_life(PRESENT) if before is GONE else PRESENT._replace(life_ms=before.life_ms)
-        assert watch.look(between, 1) is Unread.KEEP
+        assert watch.look(between, 1) is WhatWasRead.KEEP
         back = PRESENT._replace(life_ms=watch.wall_ms + RETURNING_MS - 2)
-        assert watch.look(back, RETURNING_MS - 2) is Absence.RETURNING
-        assert watch.look(back, RETURNING_MS - 1) is Unread.KEEP
-        assert [watch.look(back, 1), watch.look(back)] == [Unread.DROP, Unread.KEEP]
+        assert watch.look(back, RETURNING_MS - 2) is ReadReason.RETURNING
+        assert watch.look(back, RETURNING_MS - 1) is WhatWasRead.KEEP
+        assert [watch.look(back, 1), watch.look(back)] == [WhatWasRead.DROP, WhatWasRead.KEEP]
 
     @pytest.mark.parametrize("starting", [PRESENT, SHORT_OF_WORKERS])
     def test_of_one_that_is_ready_late(self, starting: Sighting) -> None:
@@ -182,16 +184,16 @@ class TestUntilWhen:
         those of its predecessor.
         """
         watch = Watch()
-        assert watch.look(GONE) is Absence.GONE
-        assert watch.look(starting._replace(life_ms=GONE.life_ms), 500) is Unread.KEEP
-        assert watch.look(next_life(SHORT_OF_WORKERS), 500) is Unread.KEEP
-        assert watch.look(next_life(PRESENT), 500) is Unread.KEEP
+        assert watch.look(GONE) is ReadReason.GONE
+        assert watch.look(starting._replace(life_ms=GONE.life_ms), 500) is WhatWasRead.KEEP
+        assert watch.look(next_life(SHORT_OF_WORKERS), 500) is WhatWasRead.KEEP
+        assert watch.look(next_life(PRESENT), 500) is WhatWasRead.KEEP
 
     def test_of_one_that_seems_to_be_younger(self) -> None:
         """The clock was set back: all the same it is read once in its life."""
         watch, seen = Watch(), PRESENT._replace(life_ms=NOON_MS + RETURNING_MS)
-        assert watch.look(seen) is Absence.RETURNING
-        assert [watch.look(seen, RETURNING_MS), watch.look(seen)] == [Unread.DROP, Unread.KEEP]
+        assert watch.look(seen) is ReadReason.RETURNING
+        assert [watch.look(seen, RETURNING_MS), watch.look(seen)] == [WhatWasRead.DROP, WhatWasRead.KEEP]
 
 
 AWAY = (frozenset({0}), frozenset({1}), frozenset({0, 1}))
@@ -223,9 +225,9 @@ class TestAlways:
         watch, needed_at_ms = Watch(), 0
         for seen, after_ms, was_unwatched in history:
             decision = watch.look(seen, after_ms, was_unwatched=was_unwatched)
-            if is_absent(seen) or isinstance(decision, Absence):
+            if is_absent(seen) or isinstance(decision, ReadReason):
                 needed_at_ms = watch.now_ms
-            assert isinstance(decision, Absence) or not was_unwatched
+            assert isinstance(decision, ReadReason) or not was_unwatched
             assert watch.has_read == (watch.now_ms - needed_at_ms < RETURNING_MS)
 
     @settings(max_examples=50)
@@ -236,4 +238,4 @@ class TestAlways:
         for before, time_ms, was_unwatched in history:
             watch.look(before, time_ms, was_unwatched=was_unwatched)
         looks = [watch.look(seen, RETURNING_MS), *(watch.look(seen, after_ms) for _ in range(3))]
-        assert not any(isinstance(decision, Absence) for decision in looks[1:])
+        assert not any(isinstance(decision, ReadReason) for decision in looks[1:])

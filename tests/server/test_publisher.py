@@ -62,7 +62,7 @@ class TestFlush:
         seen: list[tuple[int, int]] = []
         published = DispatcherCount.PUBLISHED
         monkeypatch.setattr(
-            module, "give_way", lambda: seen.append((len(desk.totals.flushes), desk.counters.get(published)))
+            module, "yield_core", lambda: seen.append((len(desk.totals.flushes), desk.counters.get(published)))
         )
         await desk.flush(3)
         assert (seen, desk.counters.get(published)) == ([(0, 0), (1, 0)], 3)

@@ -25,7 +25,7 @@ async def test_what_was_missed_comes_first(desk: Desk, monkeypatch: pytest.Monke
     async def hear_an_answer() -> None:
         desk.settle()
 
-    monkeypatch.setattr(module, "catch_up", hear_an_answer)
+    monkeypatch.setattr(module, "run_what_is_ready", hear_an_answer)
     if is_pending:
         desk.settle()
         desk.publisher.note_change()

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from server.presence import Absence
+from server.presence import ReadReason
 from server.siblings import READ_WITHIN_MS, SERVES_WITHIN_MS, Sibling, Siblings
 from shm import Phase
 from tests.fakes import FakeClock
@@ -171,7 +171,7 @@ class TestUnwatched:
         sibling = sibling_of(other.name, clock)
         siblings, read_all = Siblings([sibling], clock, [], []), sibling._read_all  # noqa: SLF001
 
-        def read_and_freeze(because: Absence, life_ms: int) -> None:
+        def read_and_freeze(because: ReadReason, life_ms: int) -> None:
             read_all(because, life_ms)
             clock.advance(frozen_ms)
             other.take(copy_of(1, accepted_ms=EARLIER_MS))

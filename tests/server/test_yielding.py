@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from server import custody as custody_module
 from server.custody import Custody
-from server.yielding import REST_FACTOR, CoreYielder, give_way
+from server.yielding import REST_FACTOR, CoreYielder, yield_core
 from shm import DispatcherCount, Event
 from tests.fakes import idle
 from tests.server.fake_area import FakeArea
@@ -33,9 +33,9 @@ def seen(monkeypatch: pytest.MonkeyPatch) -> Watch:
         for number, values in watched:
             values.add(number())
 
-    monkeypatch.setattr(give_way, "_clock_ns", lambda: 0)
-    monkeypatch.setattr(give_way, "_rest_until_ns", 0)
-    monkeypatch.setattr(give_way, "_yield_core", look)
+    monkeypatch.setattr(yield_core, "_clock_ns", lambda: 0)
+    monkeypatch.setattr(yield_core, "_rest_until_ns", 0)
+    monkeypatch.setattr(yield_core, "_sched_yield", look)
     return watch
 
 

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterable
 from enum import Enum, unique
 
-from server.presence import Absence, Unread
+from server.presence import ReadReason, WhatWasRead
 from shm.counters import DispatcherCount
 from shm.states import TRANSITIONS, Event, State
 
@@ -83,7 +83,7 @@ TRANSITIONS_OF_TABLE = tuple((state, event) for state, row in TRANSITIONS.items(
 TAKINGS = (DispatcherCount.TAKEN, DispatcherCount.REPEATED, DispatcherCount.CONFLICTS)
 """What a dispatcher makes of a payment in a lane (`Custody.take`)."""
 
-DECISIONS = (*Absence, Unread.DROP)
+DECISIONS = (*ReadReason, WhatWasRead.DROP)
 """What a dispatcher makes of a sibling (`Presence.decide`), but for leaving all as it is."""
 
 Transition = tuple[State, Event]
@@ -97,7 +97,7 @@ class Coverage:
         self.faults: Counter[Fault] = Counter()
         self.transitions: Counter[Transition] = Counter()
         self.takings: Counter[DispatcherCount] = Counter()
-        self.decisions: Counter[Absence | Unread] = Counter()
+        self.decisions: Counter[ReadReason | WhatWasRead] = Counter()
         self.refusals: Counter[str] = Counter()
         self.exceptions: Counter[str] = Counter()
 

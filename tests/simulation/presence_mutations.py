@@ -5,7 +5,7 @@ how `server/siblings.py` finds out.
 from collections.abc import Callable
 from typing import Any
 
-from server.presence import Absence, Presence, Sighting, Unread
+from server.presence import Presence, ReadReason, Sighting, WhatWasRead
 from server.siblings import Siblings, away_of
 
 Patch = tuple[Any, str, Any]
@@ -17,7 +17,9 @@ _decide = Presence.decide
 def _deciding(of: Callable[[Sighting], Sighting]) -> list[Patch]:
     """Has every look show something else."""
 
-    def decide(self: Presence, seen: Sighting, now_ms: int, wall_ms: int, *, was_unwatched: bool) -> Absence | Unread:
+    def decide(
+        self: Presence, seen: Sighting, now_ms: int, wall_ms: int, *, was_unwatched: bool
+    ) -> ReadReason | WhatWasRead:
         return _decide(self, of(seen), now_ms, wall_ms, was_unwatched=was_unwatched)
 
     return [(Presence, "decide", decide)]
@@ -41,7 +43,9 @@ def _ignore_missing_workers() -> list[Patch]:
 def _ignore_returns() -> list[Patch]:
     """A sibling that is back is not read, though HAProxy does not send it its ids yet."""
 
-    def decide(self: Presence, seen: Sighting, now_ms: int, wall_ms: int, *, was_unwatched: bool) -> Absence | Unread:
+    def decide(
+        self: Presence, seen: Sighting, now_ms: int, wall_ms: int, *, was_unwatched: bool
+    ) -> ReadReason | WhatWasRead:
         return _decide(self, seen, now_ms, wall_ms + HOUR_MS, was_unwatched=was_unwatched)
 
     return [(Presence, "decide", decide)]
@@ -50,7 +54,9 @@ def _ignore_returns() -> list[Patch]:
 def _ignore_own_absence() -> list[Patch]:
     """Nobody who did not look for a while reads what he may have missed."""
 
-    def decide(self: Presence, seen: Sighting, now_ms: int, wall_ms: int, *, was_unwatched: bool) -> Absence | Unread:
+    def decide(
+        self: Presence, seen: Sighting, now_ms: int, wall_ms: int, *, was_unwatched: bool
+    ) -> ReadReason | WhatWasRead:
         return _decide(self, seen, now_ms, wall_ms, was_unwatched=False)
 
     return [(Presence, "decide", decide)]
@@ -71,10 +77,10 @@ def _read_once() -> list[Patch]:
     """Who lacks a web worker again is not read again, though that one has served in between."""
     is_outdated = Presence._is_outdated  # noqa: SLF001  a mutation knows its victim
 
-    def satisfied(self: Any, absence: Absence, life_ms: int) -> bool:
-        if absence is Absence.SHORT_OF_WORKERS:
+    def satisfied(self: Any, reason: ReadReason, life_ms: int) -> bool:
+        if reason is ReadReason.SHORT_OF_WORKERS:
             return self._read_because is None
-        return is_outdated(self, absence, life_ms)
+        return is_outdated(self, reason, life_ms)
 
     return [(Presence, "_is_outdated", satisfied)]
 
@@ -102,7 +108,9 @@ def _make_do_with_what_is_kept() -> list[Patch]:
     """A sibling that was gone between two looks is not read as long as anything read before is kept."""
     decide = Presence._decide_of_present  # noqa: SLF001  the same
 
-    def contented(self: Any, seen: Sighting, now_ms: int, wall_ms: int, *, was_unwatched: bool) -> Absence | Unread:
+    def contented(
+        self: Any, seen: Sighting, now_ms: int, wall_ms: int, *, was_unwatched: bool
+    ) -> ReadReason | WhatWasRead:
         if self._read_because is not None:
             self._known_life_ms = seen.life_ms
         return decide(self, seen, now_ms, wall_ms, was_unwatched=was_unwatched)

@@ -10,7 +10,7 @@ from unittest.mock import patch
 
 from server import ledger, redis_totals, siblings
 from server.custody import Custody
-from server.presence import Absence, Presence, Unread
+from server.presence import Presence, ReadReason, WhatWasRead
 from shm import Accepted, DispatcherCount, State
 from tests.simulation.audit import Auditor
 from tests.simulation.clients import Clients
@@ -215,9 +215,9 @@ def _watched(coverage: Coverage) -> Iterator[None]:
         coverage.faults[Fault.TABLE_FULL] += not is_taken
         return is_taken
 
-    def watched_decide(self: Any, *arguments: Any, **options: Any) -> Absence | Unread:
+    def watched_decide(self: Any, *arguments: Any, **options: Any) -> ReadReason | WhatWasRead:
         decision = decide(self, *arguments, **options)
-        if decision is not Unread.KEEP:
+        if decision is not WhatWasRead.KEEP:
             coverage.decisions[decision] += 1
         return decision
 
