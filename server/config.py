@@ -66,6 +66,11 @@ class Config:
         """The segment that these settings ask for."""
         return Geometry(self.web_workers, self.dispatchers, self.lane_slots, self.waiting_slots, self.journal_records)
 
+    @property
+    def in_flight_max_per_dispatcher(self) -> int:
+        """One dispatcher's share of the payments that its instance may have in flight at each processor."""
+        return self.in_flight_max // self.dispatchers
+
 
 class Setting(NamedTuple):
     """One setting.

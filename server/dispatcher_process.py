@@ -19,7 +19,7 @@ from server.custody import Custody
 from server.dispatcher import Dispatcher
 from server.health import poll_alone, poll_shared
 from server.intake import Intake
-from server.outside import Outside, in_flight_max, outside_of
+from server.outside import Outside, outside_of
 from server.pacing import Pacer
 from server.processors import Health
 from server.publisher import Publisher
@@ -112,7 +112,7 @@ class DispatcherProcess:
         self._publisher: Publisher | None = None
         self._failed_looks = 0
         policy = make_policy((config.fee_default_bp, config.fee_fallback_bp), config.wait_ms_per_fee_point)
-        limit = in_flight_max(config)
+        limit = config.in_flight_max_per_dispatcher
         self._router = Router((Circuit(limit, config.slow_ms), Circuit(limit, config.slow_ms)), policy)
         # If only the dispatcher died, its instance was not absent: workers and lanes were there all the time. So there
         # is nothing to verify, unless the predecessor had not finished that: then all that waits by now is verified.

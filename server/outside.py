@@ -53,7 +53,7 @@ def outside_of(config: Config, segment: Segment, index: int, clock: Clock) -> Ou
         index: the dispatcher's number.
         clock: wall and ticking clock.
     """
-    connections_max = in_flight_max(config) + SPARE_CONNECTIONS
+    connections_max = config.in_flight_max_per_dispatcher + SPARE_CONNECTIONS
     timeout_s = config.attempt_timeout_ms / 1000
     default, fallback = (
         Processor(index, url, transport=KeepAliveTransport(url, connections_max=connections_max), timeout_s=timeout_s)
@@ -65,8 +65,3 @@ def outside_of(config: Config, segment: Segment, index: int, clock: Clock) -> Ou
     lanes = [segment.lane(worker, index) for worker in workers]
     totals = TotalsHash(RedisClient(config.redis_url)) if config.redis_url else None
     return Outside((default, fallback), Siblings(siblings, clock, rows, lanes), totals, CpuQuota().throttled_periods)
-
-
-def in_flight_max(config: Config) -> int:
-    """One dispatcher's share of the payments that its instance may have in flight at each processor."""
-    return config.in_flight_max // config.dispatchers

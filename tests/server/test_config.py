@@ -207,6 +207,14 @@ _BAD["LANE_SLOTS"] = ("a power of two from 2 to 262144", [*_WHOLE_BAD, "1", "3",
 _BAD["JOURNAL_RECORDS"] = ("a power of two from 2 to 524288", [*_WHOLE_BAD, "1", "3", "524289", "1048576"])
 
 
+class TestInFlightMaxPerDispatcher:
+    """Config.in_flight_max_per_dispatcher."""
+
+    def test_is_shared_out(self) -> None:
+        """What may be in flight is for all dispatchers of the instance together."""
+        assert load({"DISPATCHERS": "2", "IN_FLIGHT_MAX": "100"}).in_flight_max_per_dispatcher == 50
+
+
 class TestBad:
     """What is refused, and how it is said."""
 

@@ -1,7 +1,7 @@
 """server/outside.py: what the settings come to for one dispatcher."""
 
 from server.config import load
-from server.outside import SPARE_CONNECTIONS, Outside, in_flight_max, outside_of
+from server.outside import SPARE_CONNECTIONS, Outside, outside_of
 from shm import Phase, Segment
 from tests.fakes import FakeClock
 from tests.server.other_instance import GEOMETRY, copy_of
@@ -55,11 +55,3 @@ class TestOutsideOf:
         """Totals are kept locally."""
         assert outside().totals is None
         assert outside(REDIS_URL="redis://127.0.0.1:1").totals is not None
-
-
-class TestInFlightMax:
-    """in_flight_max."""
-
-    def test_is_shared_out(self) -> None:
-        """What may be in flight is for all dispatchers of the instance together."""
-        assert in_flight_max(load({"INSTANCE": "test", "DISPATCHERS": "2", "IN_FLIGHT_MAX": "100"})) == 50

@@ -14,7 +14,7 @@ from server.dispatcher_process import DispatcherProcess
 from server.errors import TotalsUnavailable
 from server.gate import Gate
 from server.local_totals import LocalTotals
-from server.outside import SPARE_CONNECTIONS, Outside, in_flight_max
+from server.outside import SPARE_CONNECTIONS, Outside
 from server.processors import Processor
 from server.redis_totals import TotalsHash
 from server.siblings import Sibling, Siblings
@@ -136,7 +136,7 @@ class SimulatedVolume(Volume):
 def _processor(life: Life, config: Config, processor: SimulatedProcessor, url: str, world: World) -> Processor:
     """A dispatcher's client of a processor."""
     timeout_s = config.attempt_timeout_ms / 1000
-    most = in_flight_max(config) + SPARE_CONNECTIONS
+    most = config.in_flight_max_per_dispatcher + SPARE_CONNECTIONS
     line = Line(world, life, processor, timeout_s=timeout_s, in_flight_max=most)
     if not world.plan.wire:
         return cast("Processor", line)
