@@ -2,7 +2,7 @@
 
 Where to find what, in an order to read it in; which file may import which is in `tests/test_tidy.py`.
 
-The door, in a web worker:
+A web worker, from request to lane:
     shortcut       the usual payment in one step
     http_connection  a client's connection: uvicorn's protocol, hardened
     app            every other request
@@ -55,7 +55,9 @@ From the journal to a summary (docs/summaries.md):
     liveness       whether a dispatcher is at work, by its lock and its row
     local_totals   a web worker's reader of totals without Redis
 
-One id, two instances:
+One id, two instances. HAProxy moves a dead worker's ids to another instance, and back when it lives again. These files
+see to it that an id which has been at both is paid once. Skip them at the first reading; nothing else depends on how
+they work.
     volume         what can be seen of other instances
     siblings       ids that another instance has accepted
     presence       when all ids that a sibling remembers count here
@@ -73,7 +75,7 @@ The instance and its processes:
     children       who is pending, alive, dead
     child          what every child does first and last
     worker         a web worker's process
-    dispatcher_process  a dispatcher's process
+    dispatcher_process  a dispatcher's process: builds its parts and connects them; read it after dispatcher
     retire         `python -m server.retire`: the end of an instance that never comes back
 
 For all of them:
@@ -86,7 +88,7 @@ The words that this program uses in a sense of its own:
   meant. A sibling is another whole instance on this volume.
 - dispatcher: a process, and its main loop (dispatcher.py)
 - lane, table, journal: parts of a segment (`shm/__init__.py`): for payments just accepted, being paid, and ended
-- door: a web worker, where payments come in; doorbell: the eventfd by which it wakes a dispatcher
+- doorbell: the eventfd by which a web worker wakes a dispatcher
 - turn: what a dispatcher does between two waits
 - row: a process's counters in the segment
 - heartbeat: when a process last showed that it runs, stored in its row twice a second; a dispatcher's is the time up to

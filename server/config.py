@@ -176,8 +176,8 @@ SETTINGS: dict[str, Setting] = {
     "journal_records": Setting("JOURNAL_RECORDS", "131072", _whole(2, _SLOTS_MAX, _POWER), "payments, a power of two",
         "ended and still remembered, per dispatcher (230 bytes each): seven minutes of the contest's peak. At least "
         "twice WEB_WORKERS x LANE_SLOTS: what has a copy in a lane is not to be forgotten"),
-    "recent_ids": Setting("RECENT_IDS", "32768", _SLOTS, "ids", "known at the door of each web worker, for 202 and "
-        "409 on repeats without asking the dispatcher (about 150 bytes each)"),
+    "recent_ids": Setting("RECENT_IDS", "32768", _SLOTS, "ids", "known to each web worker, for 202 and 409 on "
+        "repeats without asking the dispatcher (about 150 bytes each)"),
     "lookups_per_s": Setting("LOOKUPS_PER_S", "50", _whole(1, 100_000), "per second", "`GET /payments/{id}` per web "
         "worker: a miss searches the whole table, and those of its siblings, about 2 ms each"),
     "purge_enabled": Setting("PURGE_ENABLED", "0", _flag, "0 or 1", "whether `POST /purge-payments` empties the "

@@ -42,7 +42,7 @@ cents, above zero and at most the configured limit. A plain tuple, as one is mad
 
 @unique
 class Acceptance(Enum):
-    """What became of a payment at the door."""
+    """What became of a payment at the web worker."""
 
     ACCEPTED = auto()  # committed to its lane: it will be paid
     REPEATED = auto()  # same id and amount as one remembered: charged once, so nothing to do

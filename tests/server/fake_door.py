@@ -1,4 +1,4 @@
-"""What stands on either side of the door in its tests: a gate, totals, and a client that speaks raw ASGI."""
+"""What stands on either side of a web worker in its tests: a gate, totals, and a client that speaks raw ASGI."""
 
 from collections.abc import Iterable
 from typing import Any

@@ -1,4 +1,4 @@
-"""The door over HTTP: facts about `server/app.py`; `test_app_raw.py` has those that HTTP clients hide."""
+"""The web worker over HTTP: facts about `server/app.py`; `test_app_raw.py` has those that HTTP clients hide."""
 
 import logging
 from collections.abc import AsyncIterator

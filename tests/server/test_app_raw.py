@@ -1,4 +1,4 @@
-"""The door over the raw ASGI interface, where HTTP clients hide what happens: facts about `server/app.py`."""
+"""The web worker over the raw ASGI interface, where HTTP clients hide what happens: facts about `server/app.py`."""
 
 from uuid import UUID
 

@@ -208,7 +208,7 @@ class TestServing:
             assert time.monotonic() - begun_s < 3
 
     def test_successor_knows(self, office: Office) -> None:
-        """After a crash, repeats of what lies in the lane are known at the door."""
+        """After a crash, repeats of what lies in the lane are known to the web worker."""
         assert office.pay(1) == 202
         end(office.pid)
         office.start()
