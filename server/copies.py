@@ -5,11 +5,31 @@ other at once, and their answers must always agree: else the payment would be pa
 """
 
 from collections.abc import Callable, Iterator
+from enum import Enum, unique
 from typing import NamedTuple
 
 from shm import SUPERVISOR, DispatcherCount, Segment, State, Table, dispatcher_role
 
 _SENT_THERE = (State.SENDING, State.UNKNOWN, State.SETTLED)
+
+
+@unique
+class Payer(Enum):
+    """Who pays a payment that a sibling has as well."""
+
+    US = "us"
+    SIBLING = "sibling"
+    UNDECIDED = "undecided"  # nobody can tell yet: ask again
+
+
+@unique
+class _Stage(Enum):
+    """How far a sibling is with verifying what waits in its tables."""
+
+    DOWN = "down"  # it has no supervisor: its next life will verify what waits
+    STARTING = "starting"  # a dispatcher is: nothing can be told yet
+    VERIFYING = "verifying"
+    VERIFIED = "verified"  # what waits is certain to be paid there
 
 
 class Copy(NamedTuple):
@@ -31,54 +51,53 @@ class Copy(NamedTuple):
     correlation_id: bytes
     wins_ties: bool
 
-    def wins_over(self, accepted_at_us: int) -> bool | None:
-        """Whether a payment that waits here unverified, accepted at `accepted_at_us` (µs UTC), is left to this copy.
+    def who_pays(self, accepted_at_us: int) -> Payer:
+        """Who pays this copy and ours, which waits here unverified and was accepted at `accepted_at_us` (µs UTC).
 
-        True: the sibling pays, and ours ends as a duplicate. False: ours goes on. None: nobody can tell yet, ask again.
+        If the sibling does, ours ends as a duplicate; if we do, ours goes on.
 
-        | the copy | answer |
+        | the copy | who pays |
         | --- | --- |
-        | is no longer there, or ended without being paid | False |
-        | is sending, unknown or settled | True |
-        | waits, and its instance has verified all it found | True: it will be sent there |
-        | waits, and a dispatcher there is just starting | None |
-        | waits there unverified, and ours was accepted first | False |
-        | waits there unverified, and was accepted first; its instance is down | True |
-        | the same, but its instance is verifying | None: it may have left it to an earlier life of this instance |
+        | is no longer there, or ended without being paid | us |
+        | is sending, unknown or settled | sibling |
+        | waits, and its instance has verified all it found | sibling: it will be sent there |
+        | waits, and a dispatcher there is just starting | undecided |
+        | waits there unverified, and ours was accepted first | us |
+        | waits there unverified, and was accepted first; its instance is down | sibling |
+        | the same, but its instance is verifying | undecided: it may have left it to an earlier life of this instance |
         """
         # Asked before the slot is read: afterwards the copy may be sent or be left to us, and its instance die.
-        is_down = self._is_down()
-        pays_what_waits = not is_down and self._pays_what_waits()
+        stage = self._stage()
         kept = self.table.read(self.slot)
         if kept is None or kept.correlation_id != self.correlation_id:
-            return False
+            return Payer.US
         if kept.state in _SENT_THERE:
-            return True
+            return Payer.SIBLING
         if kept.state is not State.WAITING:
-            return False
-        if pays_what_waits or pays_what_waits is None:
-            return pays_what_waits
+            return Payer.US
+        if stage is _Stage.VERIFIED:
+            return Payer.SIBLING
+        if stage is _Stage.STARTING:
+            return Payer.UNDECIDED
         if not is_first(kept.accepted_at_us, accepted_at_us, wins_ties=self.wins_ties):
-            return False
-        return True if is_down else None
+            return Payer.US
+        return Payer.SIBLING if stage is _Stage.DOWN else Payer.UNDECIDED
 
-    def _is_down(self) -> bool:
-        """Whether the sibling has no supervisor; its next life will verify what waits."""
-        return self.is_free(SUPERVISOR)
-
-    def _pays_what_waits(self) -> bool | None:
-        """Whether what waits there is certain to be paid there, as all has been verified; None: ask again in a moment.
-        Not to be asked of a sibling that is down.
+    def _stage(self) -> _Stage:
+        """How far the sibling is.
 
         The dispatchers' locks are looked at before their rows: as long as nobody holds a lock, the row is that of an
         earlier life, and says nothing of what the next one will do.
         """
         dispatchers = range(self.segment.geometry.dispatchers)
+        if self.is_free(SUPERVISOR):
+            return _Stage.DOWN
         if any(self.is_free(dispatcher_role(dispatcher)) for dispatcher in dispatchers):
-            return None
+            return _Stage.STARTING
         since_ms = self.segment.supervisor_counters().started_at_ms
         rows = (self.segment.dispatcher_counters(dispatcher) for dispatcher in dispatchers)
-        return all(row.get(DispatcherCount.VERIFIED_FOR_MS) == since_ms for row in rows)
+        have_all_verified = all(row.get(DispatcherCount.VERIFIED_FOR_MS) == since_ms for row in rows)
+        return _Stage.VERIFIED if have_all_verified else _Stage.VERIFYING
 
 
 def is_first(theirs_us: int, ours_us: int, *, wins_ties: bool) -> bool:

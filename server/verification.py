@@ -11,7 +11,7 @@ import logging
 from collections.abc import Collection, Iterator
 
 from server.clock import Clock
-from server.copies import Copy
+from server.copies import Copy, Payer
 from server.custody import Custody
 from server.errors import ProcessorError
 from server.processors import Processor
@@ -86,11 +86,11 @@ class _Copies:
         undecided = dict[int, list[Copy]]()
         for slot, copies in self._found.items():
             kept = self._custody.read(slot)
-            answers = [copy.wins_over(kept.accepted_at_us) for copy in copies]
-            if True in answers:
+            payers = [copy.who_pays(kept.accepted_at_us) for copy in copies]
+            if Payer.SIBLING in payers:
                 self._gathered_for.discard(slot)
                 self._custody.end_unverified(slot, kept.processor, self._clock.wall_us() // 1000)
-            elif None in answers:
+            elif Payer.UNDECIDED in payers:
                 undecided[slot] = copies
         self._found = undecided
         return undecided

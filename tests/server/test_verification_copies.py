@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 import pytest
 
 from server import verification
+from server.copies import Payer
 from server.custody import Custody
 from server.intake import Intake
 from server.siblings import Siblings
@@ -19,12 +20,12 @@ from tests.server.returned import Returned
 class FakeCopy:
     """A sibling's copy of something: that one pays it, it does not, or that can't be told yet."""
 
-    def __init__(self, *, counts: bool | None) -> None:
-        self.counts = counts
+    def __init__(self, payer: Payer) -> None:
+        self.payer = payer
 
-    def wins_over(self, _: int) -> bool | None:
-        """What the test says."""
-        return self.counts
+    def who_pays(self, _: int) -> Payer:
+        """Who the test says."""
+        return self.payer
 
 
 @pytest.fixture
@@ -37,11 +38,14 @@ def other() -> Iterator[OtherInstance]:
 class TestSeveralSiblings:
     """The same payment at more than one."""
 
-    @pytest.mark.parametrize("counts", [(False, True), (True, False), (None, True)])
-    def test_one_that_pays_is_enough(self, monkeypatch: pytest.MonkeyPatch, counts: Sequence[bool | None]) -> None:
+    @pytest.mark.parametrize(
+        "payers",
+        [(Payer.US, Payer.SIBLING), (Payer.SIBLING, Payer.US), (Payer.UNDECIDED, Payer.SIBLING)],
+    )
+    def test_one_that_pays_is_enough(self, monkeypatch: pytest.MonkeyPatch, payers: Sequence[Payer]) -> None:
         """Whatever the others say, it is a duplicate of that one's."""
         returned = Returned(1)
-        found = {copy_of(1).correlation_id: [FakeCopy(counts=one) for one in counts]}
+        found = {copy_of(1).correlation_id: [FakeCopy(payer) for payer in payers]}
         monkeypatch.setattr(returned.siblings, "copies", lambda _: found)
         copies = verification._Copies(returned.custody, returned.siblings, returned.clock)  # noqa: SLF001  one step of it
         assert not copies.leave_to_siblings()
@@ -60,7 +64,7 @@ class TestWithoutDescriptors:
             if next(looks) == 0:
                 raise OSError(errno.EMFILE, "no descriptors")
             assert len(returned.custody.unverified) == 2
-            return {copy_of(1).correlation_id: [FakeCopy(counts=True)]}
+            return {copy_of(1).correlation_id: [FakeCopy(Payer.SIBLING)]}
 
         monkeypatch.setattr(returned.siblings, "copies", copies)
         await returned.verify()
@@ -116,7 +120,7 @@ class TestEndsInOneGo:
         siblings = Siblings([], clock, [], [])
         intake = Intake([lane], custody, area.counters, clock, siblings=siblings, after_absence=True)
         custody.before_forgetting = intake.take
-        found = {copy_of(number).correlation_id: [FakeCopy(counts=True)] for number in range(40)}
+        found = {copy_of(number).correlation_id: [FakeCopy(Payer.SIBLING)] for number in range(40)}
         monkeypatch.setattr(siblings, "copies", lambda _: found)
         copies = verification._Copies(custody, siblings, clock)  # noqa: SLF001  one step of it
         assert not copies.leave_to_siblings()
