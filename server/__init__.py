@@ -23,7 +23,8 @@ Paying, in a dispatcher:
     yielding       gives the core to other processes in between
     quota          how often the container was frozen, its CPU quota being used up
     routing        which processor a payment goes to
-    circuit        what is known of one processor, and how many payments it may have at once
+    circuit        whether a processor takes payments, and how many at once
+    latency        how long a processor's next answer is expected to take
     outages        what is logged of processors that fail
     attempt        what is sent to a processor, and what each of its answers means
     rejections     payments that one processor has rejected, waiting for the other

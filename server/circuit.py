@@ -1,13 +1,14 @@
-"""What is known of one processor, and how many payments may go there: pure. Time is an argument, in `Clock`'s ticks_ms.
+"""A circuit breaker and concurrency limit for one processor: pure. Time is an argument, in `Clock`'s ticks_ms.
 
 A `Circuit` is
 
 * **closed**: payments flow, up to `limit` at once. A failed request, or a health poll that says *failing*, opens it.
   `limit` starts small after an outage and grows by one per success, so it doubles per round trip (slow start, RFC
   5681) up to its maximum.
-* **open**: only a probe is sent, a real payment, after a pause that doubles from 0.1 s to 0.5 s with each probe that
-  fails. A processor known to be slow is not probed, as the answer would come too late for an exact summary, unless the
-  probe may make the dearer processor unnecessary, or there is no other way left.
+* **open**: nothing is sent but probes. A probe is a real payment, sent after a pause that doubles from 0.1 s to 0.5 s
+  with each probe that fails. If a fresh health poll says *slow* there is no probe, as its answer would come too late
+  for an exact summary, with two exceptions: it may make the dearer processor unnecessary (`may_probe_out_of_turn`), or
+  no other processor can take the payment.
 * **half-open**: the newest probe is under way; if it fails, the circuit is open again. If it has no answer after
   `PROBE_AGAIN_MS` another may follow, as the first may sleep until long after the outage.
 
@@ -21,14 +22,12 @@ slept through the outage: the latency has to be learned anew.
 
 A processor that says it has too much to do (429) is sent half as many payments at once. If `limit` can't be halved any
 more its circuit opens too, or the only payment there would be sent again and again without a pause.
-
-The expected latency is the newest of what is known: the last answer, the last health poll, or the age of the oldest
-request in flight, which tells of a slow-down long before its answer does.
 """
 
 from enum import Enum, unique
 
 from server.clock import LONG_AGO_MS
+from server.latency import Latency
 
 PROBE_PAUSE_MIN_MS = 100  # an outage costs ten failed calls a second at first
 PROBE_PAUSE_MAX_MS = 500  # and two later; a recovery is noticed within half a second
@@ -38,7 +37,6 @@ UNKNOWN_FEW = 8  # for every so many unknown payments, the pause between probes 
 UNKNOWN_PAUSE_MAX_MS = 60_000  # a day of such an outage leaves 2,000 of a dispatcher's payments unknown, not 170,000
 LIMIT_AFTER_OUTAGE = 4
 LIMIT_MIN = 1
-HEALTH_FRESH_MS = 11_000  # twice the 5.3 s between polls, and a little: an older poll says nothing
 
 
 @unique
@@ -51,13 +49,14 @@ class CircuitState(Enum):
 
 
 class Circuit:
-    """What is known of one processor, and how many payments may go there.
+    """A circuit breaker and concurrency limit for one processor.
 
     Args:
         limit_max: most requests at once, in the ordinary way.
         slow_ms: a processor whose answers take longer is slow.
 
     Attributes:
+        latency: how long an answer is expected to take.
         unknown: how many unknown payments belong to this processor; counted by `Unknowns`.
     """
 
@@ -65,45 +64,30 @@ class Circuit:
         """Begins closed, with nothing known."""
         self.state = CircuitState.CLOSED
         self.limit = limit_max
+        self.latency = Latency(slow_ms)
         self.unknown = 0
         self.probe_at_ms = 0  # when another probe is due, in an outage
         self.recovered_at_ms = LONG_AGO_MS  # when a probe ended the last outage
         self._limit_max = limit_max
         self._limit_expected = limit_max  # what `limit` is expected to grow to: less since a 429
-        self._slow_ms = slow_ms
         self._pause_ms = PROBE_PAUSE_MIN_MS
         self._probed_at_ms = LONG_AGO_MS  # when this outage's newest probe was sent, or the outage noticed
         self._newest_probe: int | None = None
         self._is_unclear = False  # whether this outage's probe that ended last may have left its payment unknown
         self._begun: dict[int, int] = {}  # token of each request in flight -> when it began, oldest first
-        self._uncounted = set[int]()  # in flight and not counted against `limit`: probes, and what an outage has left
-        self._timed: dict[int, int] = {}  # those of `_begun` whose age may say more than `_expected_ms`
-        self._expected_ms = 0
-        self._known_since_ms = -1  # when the request or poll that `_expected_ms` comes from was begun
-        self._health_at_ms: int | None = None
+        # `limit` is for ordinary payments. Not counted against it: in an outage its probes, `PROBES_MAX` and one out of
+        # turn at most; afterwards what was in flight when it ended, which counts against `_limit_max` alone.
+        self._uncounted = set[int]()
 
     @property
     def in_flight(self) -> int:
         """Requests begun and not ended."""
         return len(self._begun)
 
-    def latency_ms(self, now_ms: int) -> int:
-        """How long an answer is expected to take."""
-        while self._timed:
-            token, begun_ms = next(iter(self._timed.items()))
-            if begun_ms >= self._known_since_ms:
-                return max(self._expected_ms, now_ms - begun_ms)
-            del self._timed[token]  # a newer request or poll has told more than its age can
-        return self._expected_ms
-
-    def is_slow(self, now_ms: int) -> bool:
-        """Whether an answer is expected to take longer than `slow_ms`."""
-        return self.latency_ms(now_ms) > self._slow_ms
-
     def has_room(self) -> bool:
         """Whether a payment may go there in the ordinary way."""
         room = min(self.limit + len(self._uncounted), self._limit_max)
-        return self.state is CircuitState.CLOSED and self.in_flight < room
+        return self.state is CircuitState.CLOSED and len(self._begun) < room
 
     def may_probe(self, now_ms: int, probes_max: int, *, even_if_slow: bool = False) -> bool:
         """Whether one payment may go there as a probe.
@@ -112,7 +96,7 @@ class Circuit:
         payments are unknown there, if the last probe got no clear answer. When it is closed: only if nothing is in
         flight. Never if a fresh health poll says that it is slow, unless `even_if_slow`.
         """
-        if self._is_slow_by_poll(now_ms) and not even_if_slow:
+        if self.latency.is_slow_by_poll(now_ms) and not even_if_slow:
             return False
         if self.state is CircuitState.CLOSED:
             return not self._begun
@@ -137,7 +121,7 @@ class Circuit:
 
     def may_send(self, now_ms: int, probes_max: int, *, even_if_slow: bool = False) -> bool:
         """Whether a payment may go there, as a probe (with the arguments of `may_probe`) or in the ordinary way."""
-        in_ordinary_way = self.has_room() and (even_if_slow or not self.is_slow(now_ms))
+        in_ordinary_way = self.has_room() and (even_if_slow or not self.latency.is_slow(now_ms))
         return in_ordinary_way or self.may_probe(now_ms, probes_max, even_if_slow=even_if_slow)
 
     def drain_estimate_ms(self, backlog: int, now_ms: int) -> int:
@@ -145,21 +129,17 @@ class Circuit:
 
         They go in rounds of `limit`. While that doubles with each round, as many rounds are enough as the number
         `backlog // limit` has bits; once it has grown, `backlog // _limit_expected`. Both are added. A round takes as
-        long as an answer, and at least as long as no request has begun: after a health poll, `latency_ms` may not show
+        long as an answer, and at least as long as no request has begun: after a health poll, `latency` may not show
         that requests hang.
         """
         rounds = 1 + (backlog // self.limit).bit_length() + backlog // self._limit_expected
         stalled_ms = now_ms - next(reversed(self._begun.values()))
-        return rounds * max(self.latency_ms(now_ms), stalled_ms, 1)
-
-    def _is_slow_by_poll(self, now_ms: int) -> bool:
-        """Whether a fresh health poll says that it is slow, and nothing newer says otherwise."""
-        fresh = self._health_at_ms is not None and now_ms - self._health_at_ms <= HEALTH_FRESH_MS
-        return fresh and self._expected_ms > self._slow_ms
+        return rounds * max(self.latency.expected_ms(now_ms), stalled_ms, 1)
 
     def begin(self, token: int, now_ms: int) -> None:
         """Notes that a request is about to be sent; `token` names it until it ends."""
-        self._begun[token] = self._timed[token] = now_ms
+        self._begun[token] = now_ms
+        self.latency.begin(token, now_ms)
         if self.state is not CircuitState.CLOSED:
             self.state = CircuitState.HALF_OPEN
             self._newest_probe = token
@@ -170,9 +150,8 @@ class Circuit:
     def succeed(self, token: int, now_ms: int) -> None:
         """Notes that the request was answered as it should be."""
         was_probe = self.state is not CircuitState.CLOSED and token in self._uncounted
-        begun_ms = self._end(token)
-        if begun_ms >= self._known_since_ms:
-            self._learn(now_ms - begun_ms, begun_ms)
+        self._uncounted.discard(token)
+        self.latency.note_answer(token, self._begun.pop(token), now_ms)
         if self.state is CircuitState.CLOSED:
             self.limit = min(self.limit + 1, self._limit_max)
             self._limit_expected = max(self._limit_expected, self.limit)
@@ -205,33 +184,29 @@ class Circuit:
             self.state = CircuitState.OPEN
             self.probe_at_ms = self._probed_at_ms  # in the past: only unknown payments put the next probe off
 
-    def hear_paid(self, now_ms: int) -> None:
+    def note_paid(self, now_ms: int) -> None:
         """Notes that an unknown payment, sent there again, was paid just now."""
         if self.state is not CircuitState.CLOSED:
             self._close(now_ms)
             self.recovered_at_ms = now_ms
 
-    def hear_health(self, *, failing: bool, response_ms_min: int, now_ms: int) -> None:
+    def note_health(self, *, failing: bool, response_ms_min: int, now_ms: int) -> None:
         """Takes in the result of a health poll that is new to this dispatcher."""
-        self._health_at_ms = now_ms
-        self._learn(response_ms_min, now_ms)
+        self.latency.note_poll(response_ms_min, now_ms)
         if not failing:
             self.probe_at_ms = now_ms
         elif self.state is CircuitState.CLOSED:
             self._trip(None, now_ms)
 
-    def _learn(self, latency_ms: int, since_ms: int) -> None:
-        self._expected_ms = latency_ms
-        self._known_since_ms = since_ms
-
     def _note_probe(self, token: int, *, is_unclear: bool) -> None:
         if token in self._uncounted:
             self._is_unclear = is_unclear
 
-    def _end(self, token: int) -> int:
-        self._timed.pop(token, None)
+    def _end(self, token: int) -> None:
+        """Drops a request that tells nothing of the latency."""
+        del self._begun[token]
         self._uncounted.discard(token)
-        return self._begun.pop(token)
+        self.latency.forget(token)
 
     def _trip(self, token: int | None, now_ms: int) -> None:
         """Begins an outage, or makes its pause longer if its newest probe failed; any other failure changes nothing.
@@ -260,4 +235,4 @@ class Circuit:
         self._uncounted = set(self._begun)
         self.limit = min(LIMIT_AFTER_OUTAGE, self._limit_max)
         self._limit_expected = self._limit_max
-        self._learn(0, now_ms)
+        self.latency.unlearn(now_ms)

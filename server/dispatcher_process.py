@@ -12,13 +12,14 @@ import uvloop
 
 from server import child
 from server.attempt import stamp_ms
-from server.circuit import HEALTH_FRESH_MS, Circuit
+from server.circuit import Circuit
 from server.clock import Clock, SystemClock
 from server.config import Config
 from server.custody import Custody
 from server.dispatcher import Dispatcher
 from server.health import poll_alone, poll_shared
 from server.intake import Intake
+from server.latency import HEALTH_FRESH_MS
 from server.outside import Outside, outside_of
 from server.pacing import Pacer
 from server.processors import Health
@@ -219,7 +220,7 @@ class DispatcherProcess:
 
     def _hear_health(self, processor: int, health: Health) -> None:
         """Tells a processor's circuit of its health, whichever instance polled it."""
-        self._router.circuits[processor].hear_health(
+        self._router.circuits[processor].note_health(
             failing=health.failing, response_ms_min=health.response_ms_min, now_ms=self._clock.ticks_ms()
         )
 

@@ -67,7 +67,9 @@ class Router(NamedTuple):
         if cheap.may_send(now_ms, probes_max) or cheap.may_probe_out_of_turn(dear.recovered_at_ms):
             return policy.cheap
         if cheap.state is CircuitState.CLOSED:
-            is_worth_waiting = not cheap.is_slow(now_ms) and cheap.drain_estimate_ms(backlog, now_ms) < policy.wait_ms
+            is_worth_waiting = (
+                not cheap.latency.is_slow(now_ms) and cheap.drain_estimate_ms(backlog, now_ms) < policy.wait_ms
+            )
         else:
             is_probed = cheap.state is CircuitState.HALF_OPEN
             is_worth_waiting = has_time or (
@@ -88,5 +90,7 @@ class Router(NamedTuple):
         for probes_max in (1, PROBES_MAX):
             able = [one for one in (0, 1) if self.circuits[one].may_send(now_ms, probes_max, even_if_slow=True)]
             if able:
-                return min(able, key=lambda one: (self.circuits[one].latency_ms(now_ms), one == self.policy.dear))
+                return min(
+                    able, key=lambda one: (self.circuits[one].latency.expected_ms(now_ms), one == self.policy.dear)
+                )
         return None

@@ -98,7 +98,7 @@ class Unknowns:
             queue.pause_ms = 0
             self._circuits[kept.processor].unknown -= 1
             if event is Event.PAID:  # being shown tells nothing: that works in an outage, too
-                self._circuits[kept.processor].hear_paid(self._clock.ticks_ms())
+                self._circuits[kept.processor].note_paid(self._clock.ticks_ms())
             self._custody.end(slot, event, kept)
             return
         queue.pause_ms = UNDECIDED_PAUSE_MS

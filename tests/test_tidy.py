@@ -52,7 +52,7 @@ SERVER_LAYERS = (
     ("errors", "clock", "yielding", "notation", "generations", "rejections", "log", "totals_fields", "addresses"),
     ("config", "totals"),
     ("payments", "totals_header", "ledger", "window"),
-    ("attempt", "answers", "published"),
+    ("attempt", "answers", "published", "latency"),
     ("circuit", "pacing", "presence", "problems"),
     ("http_connection", "routing", "outages"),
     # shared memory, and connections to the outside

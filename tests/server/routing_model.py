@@ -83,7 +83,7 @@ def recovered(ago_ms: int = 0) -> Circuit:
 
 def told(circuit: Circuit, response_ms_min: int, *, failing: bool = False) -> Circuit:
     """The same after a health poll just now."""
-    circuit.hear_health(failing=failing, response_ms_min=response_ms_min, now_ms=NOW_MS)
+    circuit.note_health(failing=failing, response_ms_min=response_ms_min, now_ms=NOW_MS)
     return circuit
 
 
@@ -252,7 +252,7 @@ class RoutingModel:
         self._polls_ms[processor] = now_ms + HEALTH_EVERY_MS + self._dice.randrange(HEALTH_TRY_MS)
         delay_ms, failing, _ = self._behaviour(processor, now_ms)
         for instance in self.instances:
-            instance.circuits[processor].hear_health(failing=failing, response_ms_min=delay_ms, now_ms=now_ms)
+            instance.circuits[processor].note_health(failing=failing, response_ms_min=delay_ms, now_ms=now_ms)
 
     def _turn(self, instance: Instance, now_ms: int) -> None:
         instance.waiting.extend(instance.arrived)

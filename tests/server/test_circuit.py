@@ -7,7 +7,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from server.circuit import (
-    HEALTH_FRESH_MS,
     LIMIT_AFTER_OUTAGE,
     LIMIT_MIN,
     PROBE_AGAIN_MS,
@@ -16,6 +15,7 @@ from server.circuit import (
     PROBES_MAX,
     CircuitState,
 )
+from server.latency import HEALTH_FRESH_MS
 from tests.server.routing_model import (
     NOW_MS,
     SLOW_MS,
@@ -27,71 +27,6 @@ from tests.server.routing_model import (
     probing,
     told,
 )
-
-
-class TestLatency:
-    """Circuit.latency_ms: the newest thing known."""
-
-    def test_nothing_known_is_fast(self) -> None:
-        """A processor is trusted until something is heard."""
-        assert fresh().latency_ms(NOW_MS) == 0
-        assert not fresh().is_slow(NOW_MS)
-
-    def test_the_last_answer(self) -> None:
-        """What the last answer took is what the next is expected to take."""
-        assert answered(250).latency_ms(NOW_MS + 60_000) == 250
-
-    def test_exactly_slow_is_not_slow(self) -> None:
-        """Slow is longer than `slow_ms`."""
-        assert not answered(SLOW_MS).is_slow(NOW_MS)
-        assert answered(SLOW_MS + 1).is_slow(NOW_MS)
-
-    def test_the_age_of_the_oldest_in_flight(self) -> None:
-        """A slow-down is seen long before its answer is there."""
-        circuit = answered(5)
-        circuit.begin(1, NOW_MS)
-        circuit.begin(2, NOW_MS + 900)
-        assert circuit.latency_ms(NOW_MS + 3) == 5
-        assert not circuit.is_slow(NOW_MS + SLOW_MS)
-        assert circuit.is_slow(NOW_MS + SLOW_MS + 1)
-
-    def test_an_age_says_nothing_once_a_newer_request_was_answered(self) -> None:
-        """One straggler does not make a processor slow that answers all others."""
-        circuit = answered(5)
-        circuit.begin(1, NOW_MS)
-        circuit.begin(2, NOW_MS + 1)
-        circuit.succeed(2, NOW_MS + 21)
-        assert circuit.latency_ms(NOW_MS + 30_000) == 20
-        circuit.succeed(1, NOW_MS + 30_000)
-        assert circuit.latency_ms(NOW_MS + 30_000) == 20
-
-    def test_an_age_says_nothing_once_a_poll_was_heard(self) -> None:
-        """Requests of a slow stage that has ended do not hide that it has."""
-        circuit = told(loaded(fresh(), 3, age_ms=4000), 10)
-        assert circuit.latency_ms(NOW_MS + 500) == 10
-
-    def test_a_request_begun_with_the_poll_counts(self) -> None:
-        """What is begun at the moment of the poll is as new as the poll."""
-        circuit = told(fresh(), 10)
-        circuit.begin(1, NOW_MS)
-        assert circuit.latency_ms(NOW_MS + 700) == 700
-
-    def test_a_failure_says_nothing_of_it(self) -> None:
-        """Failing fast is not being fast."""
-        circuit = answered(2000)
-        circuit.begin(1, NOW_MS)
-        circuit.fail(1, NOW_MS + 1)
-        assert circuit.latency_ms(NOW_MS + 1) == 2000
-
-    def test_an_outage_ends_with_nothing_known(self) -> None:
-        """A probe may have slept through the end of the outage: that says nothing of those begun afterwards."""
-        circuit = asleep(told(opened(ago_ms=PROBE_PAUSE_MIN_MS), 2000, failing=True), 2)
-        circuit.succeed(50, NOW_MS + 2000)
-        assert circuit.latency_ms(NOW_MS + 2000) == 0
-        circuit.succeed(51, NOW_MS + 2001)
-        assert circuit.latency_ms(NOW_MS + 2001) == 0
-        circuit.begin(60, NOW_MS + 2010)
-        assert circuit.latency_ms(NOW_MS + 2030) == 20
 
 
 class TestLimit:
@@ -238,7 +173,7 @@ class TestOutage:
         circuit.begin(1, circuit.probe_at_ms)
         circuit.succeed(101, circuit.probe_at_ms)
         circuit.begin(2, circuit.probe_at_ms)
-        circuit.hear_health(failing=True, response_ms_min=0, now_ms=circuit.probe_at_ms)
+        circuit.note_health(failing=True, response_ms_min=0, now_ms=circuit.probe_at_ms)
         assert circuit.in_flight == 9
         assert not circuit.may_probe(circuit.probe_at_ms, 1)
         assert circuit.may_probe(circuit.probe_at_ms, 2)
@@ -325,7 +260,7 @@ class TestOutage:
 
 
 class TestHealth:
-    """Circuit.hear_health, and probes to the slow."""
+    """Circuit.note_health, and probes to the slow."""
 
     def test_failing_opens_it(self) -> None:
         """Before any payment has failed."""
@@ -358,11 +293,6 @@ class TestHealth:
         assert circuit.may_probe(NOW_MS, 1)
         circuit.begin(1, NOW_MS)
         assert not circuit.may_probe(NOW_MS + 30_000, PROBES_MAX)
-
-    def test_health_ends_a_slow_down(self) -> None:
-        """When the least response time is short again, payments flow at once."""
-        assert not told(answered(2000), 0).is_slow(NOW_MS)
-        assert told(answered(5), 2000).is_slow(NOW_MS)
 
 
 class TestDrainEstimate:
@@ -398,7 +328,7 @@ class TestDrainEstimate:
     def test_requests_that_hang_are_seen(self) -> None:
         """Though a health poll, which knows nothing of them, says that all is well."""
         circuit = told(loaded(fresh(4), 4, age_ms=6000), 5)
-        assert circuit.latency_ms(NOW_MS) == 5
+        assert circuit.latency.expected_ms(NOW_MS) == 5
         assert circuit.drain_estimate_ms(1, NOW_MS) == 6000
 
 
@@ -434,7 +364,7 @@ class Driver:
                 circuit.begin(self.token, self.now_ms)
         elif what in {"healthy", "failing", "slow"}:
             latency_ms = 2000 if what == "slow" else 5
-            circuit.hear_health(failing=what == "failing", response_ms_min=latency_ms, now_ms=self.now_ms)
+            circuit.note_health(failing=what == "failing", response_ms_min=latency_ms, now_ms=self.now_ms)
         elif self.in_flight:
             token = list(self.in_flight)[which % len(self.in_flight)]
             self.end(what, token)
@@ -471,7 +401,7 @@ class TestAnyCourse:
             assert circuit.in_flight == len(driver.in_flight) <= limit_max + PROBES_MAX + 1
             assert probes <= PROBES_MAX + 1
             assert circuit.state is not CircuitState.HALF_OPEN or probes > 0
-            assert circuit.latency_ms(driver.now_ms) >= 0
+            assert circuit.latency.expected_ms(driver.now_ms) >= 0
 
     @pytest.mark.slow
     @settings(max_examples=40)

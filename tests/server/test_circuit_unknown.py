@@ -43,7 +43,7 @@ class TestProbes:
         assert circuit.may_probe_out_of_turn(NOW_MS + 5001)
         assert circuit.may_probe(circuit.probe_at_ms, PROBES_MAX)
         circuit = unclear(80)
-        circuit.hear_paid(NOW_MS)
+        circuit.note_paid(NOW_MS)
         circuit.begin(2, NOW_MS)
         circuit.fail(2, NOW_MS, is_unclear=True)
         assert circuit.may_probe(NOW_MS + PROBE_PAUSE_MIN_MS, PROBES_MAX)
@@ -61,17 +61,17 @@ class TestProbes:
 
 
 class TestPaid:
-    """Circuit.hear_paid."""
+    """Circuit.note_paid."""
 
     def test_an_unknown_payment_that_is_paid_ends_an_outage(self) -> None:
         """As a probe would: gently, and it is a recovery."""
         circuit = opened(ago_ms=PROBE_PAUSE_MIN_MS)
-        circuit.hear_paid(NOW_MS)
+        circuit.note_paid(NOW_MS)
         assert (circuit.state, circuit.limit) == (CircuitState.CLOSED, LIMIT_AFTER_OUTAGE)
         assert circuit.recovered_at_ms == NOW_MS
 
     def test_without_an_outage_it_changes_nothing(self) -> None:
         """It has neither to grow gently nor recovered."""
         circuit = fresh()
-        circuit.hear_paid(NOW_MS)
+        circuit.note_paid(NOW_MS)
         assert (circuit.limit, circuit.recovered_at_ms < 0) == (8, True)

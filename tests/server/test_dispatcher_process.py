@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 
 from server import child, dispatcher, dispatcher_process, published, publisher, redis_client
-from server.circuit import HEALTH_FRESH_MS
 from server.config import Config, load
 from server.custody import Custody
 from server.dispatcher_process import DispatcherProcess
+from server.latency import HEALTH_FRESH_MS
 from server.outside import outside_of
 from server.processors import Health
 from server.redis_client import RedisClient

@@ -137,7 +137,7 @@ class TestPace:
             scene.accept(*range(3 * BURST))
             await scene.work_off()
             scene.fakes[1].answer = 200
-            scene.circuits[1].hear_health(failing=False, response_ms_min=0, now_ms=scene.clock.ticks_ms())
+            scene.circuits[1].note_health(failing=False, response_ms_min=0, now_ms=scene.clock.ticks_ms())
             await scene.pass_time(1)
             while len(scene.custody.rejected) > 0:
                 before = len(scene.fakes[1].posts)

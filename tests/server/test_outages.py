@@ -72,6 +72,6 @@ async def test_told_by_its_health(caplog: pytest.LogCaptureFixture) -> None:
             beat(scene, 1)
             await scene.pass_time(5_000)
             beat(scene, WELL_BEATS)
-            scene.circuits[0].hear_health(failing=True, response_ms_min=0, now_ms=scene.clock.ticks_ms())
+            scene.circuits[0].note_health(failing=True, response_ms_min=0, now_ms=scene.clock.ticks_ms())
             beat(scene, 1)
             assert caplog.messages[1:] == [AGAIN, "default fails: its health check says so"]

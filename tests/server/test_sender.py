@@ -116,7 +116,7 @@ class TestAnswers:
             await scene.pay()
             circuit = scene.circuits[0]
             assert (circuit.in_flight, circuit.state) == (0, CircuitState.CLOSED)
-            assert circuit.latency_ms(scene.clock.ticks_ms()) == 0
+            assert circuit.latency.expected_ms(scene.clock.ticks_ms()) == 0
 
     async def test_stored_already_does_not_close_a_circuit(self, segment: Segment) -> None:
         """A processor that answers a probe with 422 has not shown that it takes payments again."""

@@ -292,7 +292,7 @@ class TestCircuits:
         """At the processor that paid, and only if it did."""
         ward = Ward(segment)
         for circuit in ward.circuits:
-            circuit.hear_health(failing=True, response_ms_min=0, now_ms=ward.clock.ticks_ms())
+            circuit.note_health(failing=True, response_ms_min=0, now_ms=ward.clock.ticks_ms())
         ward.fake.answer = answer
         await ward.pass_time()
         assert [circuit.state for circuit in ward.circuits] == [CircuitState.OPEN, state]
@@ -300,7 +300,7 @@ class TestCircuits:
     async def test_shown_does_not(self, segment: Segment) -> None:
         """Processors show payments in an outage, too."""
         ward = Ward(segment)
-        ward.circuits[1].hear_health(failing=True, response_ms_min=0, now_ms=ward.clock.ticks_ms())
+        ward.circuits[1].note_health(failing=True, response_ms_min=0, now_ms=ward.clock.ticks_ms())
         ward.store()
         assert await ward.pass_time() is State.SETTLED
         assert ward.circuits[1].state is CircuitState.OPEN
