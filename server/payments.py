@@ -16,7 +16,7 @@ What is refused, and how (RFC 9110 for the codes):
 The amount is judged as a decimal, by value: `19.900` and `1.99e1` are 19.90, `19.999999999999999999` is refused. It is
 never a float.
 
-Here, too, is what becomes of a payment at the door, and the interface of the gate that decides it.
+Here, too, is what becomes of a payment at the web worker, and the interface of the gate that decides it.
 """
 
 import json
