@@ -2,8 +2,9 @@
 
 First the processor is asked whether it has the payment (`GET`, neither delayed nor failing in an outage). If it shows
 it, that decides. If not, it is sent again with the same requestedAt: a 404 proves nothing, because an earlier request
-may still be asleep in the processor. The pauses between questions about a payment double, and the asking never ends.
-Each processor has a queue of its own: one that never answers does not hold up what the other would tell at once.
+may still be asleep in the processor. So does no usable answer: a processor that can't show may be able to pay. The
+pauses between questions about a payment double, and the asking never ends. Each processor has a queue of its own: one
+that never answers does not hold up what the other would tell at once.
 """
 
 import asyncio
@@ -12,11 +13,11 @@ import logging
 from collections.abc import Callable
 from functools import partial
 
-from server.attempt import compare, event_of_error, event_of_status, is_misuse
+from server.attempt import Shown, compare, event_of_error, event_of_status, is_misuse
 from server.circuit import Circuit
 from server.clock import Clock
 from server.custody import Custody
-from server.errors import ProcessorError
+from server.errors import OutcomeUnknown, ProcessorError, ProcessorUnreachable
 from server.processors import Processor
 from shm import ENDED, Event, Kept, State, next_state
 
@@ -109,7 +110,7 @@ class Unknowns:
         """Finds out what can be known now: `PAID`, `SHOWN_OURS`, `SHOWN_OTHER`, or an event that decides nothing."""
         processor = self._processors[kept.processor]
         try:
-            shown = await processor.show(kept.correlation_id)
+            shown = await self._shown(kept)
             if shown is not None:
                 return compare(shown, kept.amount_cents, kept.requested_at_ms)
             status = await processor.pay(kept.correlation_id, kept.amount_cents, kept.requested_at_ms)
@@ -122,13 +123,23 @@ class Unknowns:
 
     async def look_up(self, kept: Kept) -> Event:
         """Asks, after a 422, whose payment the processor has under this id. `UNCLEAR` if that can't be told now."""
-        processor = self._processors[kept.processor]
         try:
-            shown = await processor.show(kept.correlation_id)
-        except ProcessorError as error:
-            _log.debug("a 422 could not be looked up: %s", error)
+            shown = await self._shown(kept)
+        except ProcessorUnreachable:
             return Event.UNCLEAR
         return Event.UNCLEAR if shown is None else compare(shown, kept.amount_cents, kept.requested_at_ms)
+
+    async def _shown(self, kept: Kept) -> Shown | None:
+        """What the processor shows of a payment. None: nothing, or in no usable way: it may still be able to pay.
+
+        Raises:
+            ProcessorUnreachable: surely not asked.
+        """
+        try:
+            return await self._processors[kept.processor].show(kept.correlation_id)
+        except OutcomeUnknown as error:
+            _log.debug("an unknown payment is not shown: %s", error)
+            return None
 
     async def aclose(self) -> None:
         """Stops asking; what was asked about stays unknown."""

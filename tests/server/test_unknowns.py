@@ -128,11 +128,18 @@ class TestFindingOut:
         assert (list(ward.custody.waiting), ward.journal.head) == ([], 0)
         assert ward.misuses == ([(1, 404)] if answer == 404 else [])
 
-    @pytest.mark.parametrize("answer", [500, 429, 301, httpx.ConnectError, httpx.ReadError, b"[]", b"\xff"])
+    @pytest.mark.parametrize("answer", [500, 429, 301, httpx.ReadError, httpx.ReadTimeout, b"[]", b"\xff"])
     async def test_question_in_vain(self, segment: Segment, answer: Answer) -> None:
-        """When the processor can't be asked, nothing is sent either."""
+        """A processor that can't show may be able to pay: without that, this payment would wait for ever."""
         ward = Ward(segment)
         ward.fake.shows.append(answer)
+        assert await ward.pass_time() is State.SETTLED
+        assert ward.fake.posts == [Paid(text_of(0), "19.90", format_instant_ms(NOON_MS))]
+
+    async def test_unreachable(self, segment: Segment) -> None:
+        """Where no question can be sent, nothing else is."""
+        ward = Ward(segment)
+        ward.fake.shows.append(httpx.ConnectError)
         assert await ward.pass_time() is State.UNKNOWN
         assert ward.fake.posts == []
 
