@@ -18,7 +18,7 @@ _PR_SET_PDEATHSIG = 1  # prctl(2)
 
 EXIT_CRASH = 1
 
-BEAT_S = 0.5  # of every child's heart; a tenth of STUCK_S's default
+BEAT_S = 0.5  # between two heartbeats of every child; a tenth of STUCK_S's default
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _log = logging.getLogger(__name__)

@@ -46,7 +46,7 @@ class Supervisor:
         self._watched: set[int] = {signal.SIGCHLD, *_STOPS}
         self._stopped = False
         self._stop_requested_at_ms = 0
-        self._looked_at_us = 0  # when hearts were last looked at
+        self._looked_at_us = 0  # when heartbeats were last looked at
         self._awake_since_us = 0  # when this process, and so perhaps all others, last went on after standing still
         self._fingerprint = Segment.fingerprint(config.instance)
         self._is_nameless = False
@@ -64,14 +64,14 @@ class Supervisor:
         self._counters.phase = Phase.READY
         while not self._stopped:
             self._fill_roles()
-            self._look_at_hearts()
+            self._look_at_heartbeats()
             self._look_at_name()
             self._look_at_locks()
             self._handle(self._next_signal(LOOK_MS))
         self._counters.phase = Phase.GONE
 
     def _next_signal(self, most_ms: int) -> int | None:
-        """Sleeps until a signal comes, a role is due, or it is time to look at hearts again."""
+        """Sleeps until a signal comes, a role is due, or it is time to look at heartbeats again."""
         self._counters.beat()
         wait_ms = self._children.wait_ms(_now_ms(), most_ms)
         info = signal.sigtimedwait(self._watched, wait_ms / 1000)
@@ -92,7 +92,7 @@ class Supervisor:
         parent = os.getpid()
         row = self._row(role)
         row.phase = Phase.STARTING
-        row.beat()  # else the successor would be killed for its predecessor's heart, which stopped long ago
+        row.beat()  # else the successor would be killed for its predecessor's last one, which is old
         try:
             pid = os.fork()
         except OSError as error:  # no memory, or too many processes: the other children live on
@@ -143,8 +143,8 @@ class Supervisor:
         self._counters.add(SupervisorCount.DEATHS)
         _log.warning("%s ended with %s", role, _describe(exit_code))
 
-    def _look_at_hearts(self) -> None:
-        """Kills children that live, but whose heart has not beaten for too long; once reaped they are replaced."""
+    def _look_at_heartbeats(self) -> None:
+        """Kills children that live, but whose last heartbeat is too old; once reaped they are replaced."""
         now_us = time.monotonic_ns() // 1000
         if now_us - self._looked_at_us > 2 * LOOK_MS * 1000:  # all stood still: `docker pause`, a starved machine
             self._awake_since_us = now_us

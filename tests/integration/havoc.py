@@ -16,7 +16,7 @@ from tests.integration.stack import INSTANCES, Stack
 
 VICTIM_WITHIN_S = 3.0  # one that is just being replaced is waited for
 LOOK_S = 0.05
-STUCK_LASTS_S = 7.0  # STUCK_S (5 s), a look at hearts, and a start
+STUCK_LASTS_S = 7.0  # STUCK_S (5 s), a look at heartbeats, and a start
 RESTART_LASTS_S = 10.0  # LEAVE_S, DRAIN_S, and a start
 EMPTY_EVERY_S = 1.0
 EMPTY_WITHIN_S = 1.0

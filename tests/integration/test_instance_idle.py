@@ -13,7 +13,7 @@ from tests.redis_server import RedisServer
 pytestmark = pytest.mark.slow
 
 MEASURED_S = 8.0
-WAKE_UPS_PER_S_MAX = 20  # two by each heart, and the dispatcher's looks at its lanes, beats to Redis and leases
+WAKE_UPS_PER_S_MAX = 20  # two heartbeats of each process, and the dispatcher's looks at its lanes, flushes and leases
 SHARE_MAX = 0.25  # of a core: who never sleeps uses all of one; on a calm machine this is 0.006 to 0.008
 
 

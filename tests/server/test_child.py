@@ -166,7 +166,7 @@ class TestBegin:
     """Taking up a row of counters."""
 
     def test_row(self) -> None:
-        """The row says who is starting and that its heart beats; the collector leaves alone what was made before."""
+        """The row says who is starting and has its first heartbeat; the collector leaves alone what was made before."""
         counters = Counters(memoryview(bytearray(COUNTERS_LENGTH)))
         counters.phase = Phase.GONE
         child.begin(counters)

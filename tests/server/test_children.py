@@ -76,7 +76,7 @@ class TestChildren:
         assert children.due(5000) == [DISPATCHER]
 
     def test_waits_no_longer_than_told(self) -> None:
-        """The supervisor also looks at hearts, whether anybody is due or not."""
+        """The supervisor also looks at heartbeats, whether anybody is due or not."""
         children = family()
         assert children.wait_ms(0, 500) == 500
         children.died(10, 0)

@@ -246,7 +246,7 @@ class TestPaying:
         assert station.segment.journal(0).head == 30
 
     async def test_after_a_freeze(self, make: Callable[..., Station]) -> None:
-        """Its heart beats once it has heard what came meanwhile, not before: a summary is given as soon as it beats."""
+        """Its heartbeat comes once it has handled what came meanwhile, not before; then summaries are given again."""
         station = make(**PATIENT)
         await station.start()
         station.processors[0].processor.settings.delay_ms = 1500

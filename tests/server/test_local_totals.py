@@ -145,7 +145,7 @@ class TestSummary:
             await totals.summary(ALL_TIME)
 
     async def test_a_dispatcher_that_goes_on_meanwhile(self, segment: Segment, monkeypatch: pytest.MonkeyPatch) -> None:
-        """It writes down what it had missed once the journals have been read, and its heart beats again."""
+        """It writes down what it had missed once the journals have been read, and then has a heartbeat."""
         clock = FakeClock(ticks=BEAT_MS + 1001)
         totals = LocalTotals(segment, segment.worker_counters(0), lambda _: False, clock)
         follow = totals.follow

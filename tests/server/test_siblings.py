@@ -92,7 +92,7 @@ class TestPresent:
     def test_one_whose_segment_lost_its_name(
         self, other: OtherInstance, sibling: Sibling, clock: FakeClock, *, locks: bool
     ) -> None:
-        """It goes on with it, so all it takes counts; until its heart is silent: nobody will pay what it leaves."""
+        """It goes on with it, so all it takes counts; until its heartbeat is old: nobody will pay what it leaves."""
         other.start()
         other.segment.supervisor_counters().beat(clock.ticks_ms() * 1000)
         other.take(copy_of(1))

@@ -137,7 +137,7 @@ class TestRoles:
             assert family.count(SupervisorCount.DEATHS) == 0
 
     def test_stuck(self, tmp_path: Path) -> None:
-        """A child whose heart is silent for too long is killed and replaced; a stopped one, too."""
+        """A child without a heartbeat for too long is killed and replaced; a stopped one, too."""
         with running(tmp_path, worker_life=patient, dispatcher_life=silent, STUCK_S="1") as family:
             family.wait_ready()
             silent_pid, worker_pid, _ = family.pids()
@@ -242,7 +242,7 @@ class TestStop:
                 family.tell(signal.SIGHUP)
                 beat_us = family.segment.supervisor_counters().heartbeat_us
                 row = family.segment.supervisor_counters()
-                family.wait_for(lambda: row.heartbeat_us != beat_us, "its heart has stopped")
+                family.wait_for(lambda: row.heartbeat_us != beat_us, "it has no heartbeat")
                 assert row.phase is Phase.READY
                 family.tell()
                 assert family.wait_end() == 0
@@ -271,7 +271,7 @@ class TestStop:
             row = family.segment.supervisor_counters()
             family.wait_for(lambda: row.phase is Phase.LEAVING, "it does not say so", 3)
             beat_us = row.heartbeat_us
-            family.wait_for(lambda: row.heartbeat_us != beat_us, "its heart has stopped")
+            family.wait_for(lambda: row.heartbeat_us != beat_us, "it has no heartbeat")
 
     def test_second_signal(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         """A second signal ends everything at once; one right after the first is the same wish."""

@@ -64,7 +64,7 @@ class Machine:
         self.supervisor.run()
 
     def get_ready(self) -> None:
-        """All children are, and their hearts beat."""
+        """All children are, and have heartbeats."""
         for row in self.rows:
             row.phase = Phase.READY
             row.beat()

@@ -58,9 +58,9 @@ class Office:
         os.close(self.doorbell)
 
     def wait_for_beat(self) -> None:
-        """Waits for the next beat of the worker's heart."""
+        """Waits for the worker's next heartbeat."""
         beat_us = self.row.heartbeat_us
-        self.wait_for(lambda: self.row.heartbeat_us != beat_us, "its heart has stopped")
+        self.wait_for(lambda: self.row.heartbeat_us != beat_us, "it has no heartbeat")
 
     def wait_for(self, condition: Callable[[], bool], message: str) -> float:
         """Waits until something holds; how long that took, in seconds."""

@@ -34,7 +34,7 @@ class TestCounters:
         assert not row.sleeping
 
     def test_begin_announces_the_process(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """A new process is starting, awake, and its heart beats at once."""
+        """A new process is starting, awake, and has a heartbeat at once."""
         row, _ = fresh_row()
         row.sleeping = True
         monkeypatch.setattr("time.monotonic_ns", lambda: 7_000_999)

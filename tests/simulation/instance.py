@@ -212,7 +212,7 @@ class Instance(Holdings):
         self._watch(role, life, life.paused_at_s)
 
     def _watch(self, role: Role, life: Life, paused_at_s: float) -> None:
-        """Looks at a frozen process's heart when it may have been silent for too long."""
+        """Looks at a frozen process's heartbeat when it may be too old."""
         is_starting = self.row(role).phase is Phase.STARTING
         within_s = max(self.config.stuck_ms, START_WITHIN_MS if is_starting else 0) / 1000
         silent_s = self._world.loop.time() - max(paused_at_s, self._thawed_at_s)

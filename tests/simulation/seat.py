@@ -13,8 +13,8 @@ from tests.simulation.process import Life
 CHECKS_FAIL_S = (3.0, 4.5)  # three checks of up to a second, half a second apart (haproxy/haproxy.cfg)
 CHECK_EVERY_S = 0.5  # who refuses, or says that it is leaving, is found out at the next one
 RISES_WITHIN_S = 2.0  # until a good check; one that hangs in the socket counts when it is answered
-LOOKED_WITHIN_S = 0.6  # a dispatcher looks at hearts twice a second
-SILENT_S = SERVES_WITHIN_MS / 1000 + 0.1  # so long after its last beat a heart counts as silent
+LOOKED_WITHIN_S = 0.6  # a dispatcher looks at heartbeats twice a second
+SILENT_S = SERVES_WITHIN_MS / 1000 + 0.1  # so long after its last heartbeat a process counts as silent
 LONG_AWAY_S = 2 * SERVES_WITHIN_MS / 1000 + LOOKED_WITHIN_S  # from here on its own dispatchers must have missed it
 
 Request = Callable[[Life], None]
@@ -53,7 +53,7 @@ class Seat:
         Args:
             now_s: virtual time.
             answers: whether HAProxy hears at its next check that it is; else it waits for answers in vain.
-            silently: whether only the heart tells siblings.
+            silently: whether siblings see it by the heartbeat alone.
         """
         down_from_s = now_s + (self._rng.random() * CHECK_EVERY_S if answers else self._rng.uniform(*CHECKS_FAIL_S))
         noticed_at_s = now_s + (SILENT_S if silently else 0)

@@ -33,7 +33,7 @@ class TestSeat:
         assert seat.is_up(NOON_S)
 
     def test_one_that_hangs(self) -> None:
-        """HAProxy waits for three answers; siblings see that its heart is silent."""
+        """HAProxy waits for three answers; siblings see that its heartbeat is old."""
         seat = taken()
         seat.leave(NOON_S, answers=False, silently=True)
         assert seat.is_up(NOON_S + CHECKS_FAIL_S[0] - 0.1)

@@ -87,7 +87,7 @@ class Process:
 
     @property
     def alive(self) -> bool:
-        """Whether it runs: its lock is held, or (in another container) its heart beats and it said no goodbye."""
+        """Whether it runs: its lock is held, or (in another container) its heartbeat is new and it said no goodbye."""
         return self.lock_pid is not None or not (self.stale or self.phase == GONE)
 
     @property

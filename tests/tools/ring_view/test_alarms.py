@@ -19,7 +19,7 @@ class TestFindAlarms:
     """`find_alarms`."""
 
     def test_a_healthy_instance_has_none(self) -> None:
-        """Beating hearts and innocent counts are no alarm."""
+        """Heartbeats of now and innocent counts are no alarm."""
         rows = [process("supervisor"), process("worker-0", full=3), process("dispatcher-0", unclear=9, set_aside=0)]
         assert list(find_alarms(rows, [], [])) == []
 

@@ -62,7 +62,7 @@ class TestLookAt:
             assert look_at(filled.instance, read_locks(), Moment.now()).unsettled == 6
 
     def test_seen_from_another_container(self, filled: Filled) -> None:
-        """Where locks can't be seen, a beating heart is a sign of life."""
+        """Where locks can't be seen, a heartbeat of now is a sign of life."""
         filled.segment.dispatcher_counters(0).begin(7, 1000)
         assert look_at(filled.instance, {}, Moment.now()).alive == ("dispatcher-0",)
 

@@ -163,7 +163,7 @@ class TestReadProcesses:
         assert [row.alive for row in rows] == [True, False, False, True]
 
     def test_a_lock_file_that_was_removed(self, filled: Filled) -> None:
-        """Who holds that lock lives by its heart, and it is told; of who never ran there is no file either."""
+        """Who holds that lock lives by its heartbeat, and it is told; of who never ran there is no file either."""
         filled.segment.supervisor_counters().begin(os.getpid(), 1000)
         with roles(filled, "supervisor"):
             lock_path(filled.instance, "supervisor").unlink()
@@ -184,7 +184,7 @@ class TestReadProcesses:
         ],
     )
     def test_heartbeats(self, filled: Filled, beat_us: int, age_ms: int | None) -> None:
-        """A heart that never beat has no age, nor has one of the machine's last boot; a beat during the look is new."""
+        """Without a heartbeat there is no age, nor with one of the machine's last boot; one during the look is new."""
         filled.put_word(filled.segment.geometry.counters_offset(0), beat_us)
         rows = read_processes(filled.attach(), filled.instance, NOBODY, NOW)
         assert rows[0].heartbeat_age_ms == age_ms

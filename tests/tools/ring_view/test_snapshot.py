@@ -47,11 +47,11 @@ class TestProcess:
         ],
     )
     def test_alive_by_lock_or_by_heart(self, lock_pid: int | None, heartbeat_age_ms: int | None, alive: bool) -> None:  # noqa: FBT001
-        """A process lives if it holds its lock, or, where locks can't be seen, if its heart beat a moment ago."""
+        """A process lives if it holds its lock, or, where locks can't be seen, if its heartbeat is of a moment ago."""
         assert process(lock_pid, heartbeat_age_ms).alive is alive
 
     def test_who_said_goodbye_is_gone(self) -> None:
-        """A process that ended in order does not seem to live on because its heart beat a moment ago."""
+        """A process that ended in order does not seem to live on because of a heartbeat a moment ago."""
         gone = dataclasses.replace(process(None, 0), phase="gone")
         assert not gone.alive
 
