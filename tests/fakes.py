@@ -1,7 +1,7 @@
 """Fakes of the outside world: clocks that tests advance, the two processors, the Redis hash.
 
 A fake processor takes the place of the network, at the transport's interface. Other fakes have files of their own: of
-the gate and the totals (`tests/server/fake_door.py`), of a connection's peer (`fake_peer.py`), of shared memory
+the gate and the totals (`tests/server/fake_gate.py`), of a connection's peer (`fake_peer.py`), of shared memory
 (`fake_area.py`).
 """
 

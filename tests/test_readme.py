@@ -12,7 +12,7 @@ from starlette.routing import Route
 from server.app import build_app
 from server.config import SETTINGS, Setting
 from shm import State
-from tests.server.fake_door import FakeGate, FakeTotals
+from tests.server.fake_gate import FakeGate, FakeTotals
 from tools.launcher.docker import PROJECT
 
 ROOT = Path(__file__).resolve().parent.parent

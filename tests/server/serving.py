@@ -10,7 +10,7 @@ import uvicorn
 from server.app import build_app
 from server.shortcut import shortcut_protocol
 from server.totals import Summary, Window
-from tests.server.fake_door import FakeGate, FakeTotals
+from tests.server.fake_gate import FakeGate, FakeTotals
 
 ID = "4a7901b8-7d26-4d9d-aa19-4dc1c7cf60b3"
 BODY = f'{{"correlationId":"{ID}","amount":19.90}}'.encode()

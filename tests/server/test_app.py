@@ -12,7 +12,7 @@ from server.app import answer_to_error, build_app, is_json_type
 from server.errors import LookupUnavailable, TotalsUnavailable
 from server.payments import Acceptance, PaymentStatus
 from server.totals import Summary, Total
-from tests.server.fake_door import FakeGate, FakeTotals
+from tests.server.fake_gate import FakeGate, FakeTotals
 
 ID = "4a7901b8-7d26-4d9d-aa19-4dc1c7cf60b3"
 PAYMENT = (UUID(ID).bytes, 1990)

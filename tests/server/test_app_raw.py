@@ -7,7 +7,7 @@ from starlette.applications import Starlette
 from starlette.types import Message
 
 from server.app import build_app
-from tests.server.fake_door import FakeGate, FakeTotals, exchange, piece
+from tests.server.fake_gate import FakeGate, FakeTotals, exchange, piece
 
 ID = "4a7901b8-7d26-4d9d-aa19-4dc1c7cf60b3"
 PAYMENT = (UUID(ID).bytes, 1990)

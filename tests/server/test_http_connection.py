@@ -9,7 +9,7 @@ import pytest
 from server.http_connection import BESIDE_BODY_BYTES_MAX, HardenedProtocol
 from server.shortcut import shortcut_protocol
 from tests.fakes import idle
-from tests.server.fake_door import FakeGate
+from tests.server.fake_gate import FakeGate
 from tests.server.serving import BODY, MAX, USUAL, SlowTotals, request_of, serving, talk
 
 

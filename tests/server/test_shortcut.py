@@ -16,7 +16,7 @@ from server.shortcut import (
     usual_body,
 )
 from tests.fakes import idle
-from tests.server.fake_door import FakeGate
+from tests.server.fake_gate import FakeGate
 from tests.server.serving import BODY, ID, USUAL, SlowTotals, request_of, serving, talk
 
 

@@ -117,7 +117,7 @@ class Line:
         return answer
 
     def _arrive(self, exchange: Exchange, request: Request) -> None:
-        """Lets a request arrive at the processor, or lets something go wrong at its door."""
+        """Lets a request arrive at the processor, or lets something go wrong as it arrives."""
         world, rng = self._world, self._world.rng
         if world.chance(Fault.HUNG_UP_BEFORE):
             exchange.answer_later(OutcomeUnknown("hung up"))
