@@ -27,7 +27,7 @@ class _Stage(Enum):
     """How far a sibling is with verifying what waits in its tables."""
 
     DOWN = "down"  # it has no supervisor: its next life will verify what waits
-    STARTING = "starting"  # a dispatcher is: nothing can be told yet
+    STARTING = "starting"  # one of its dispatchers is just starting: nothing can be told yet
     VERIFYING = "verifying"
     VERIFIED = "verified"  # what waits is certain to be paid there
 

@@ -86,7 +86,7 @@ class DispatcherProcess:
 
     * custody reports each payment that ends or becomes unknown (`_note_change`); the publisher is told, and perhaps
       hurried;
-    * the sender tells the dispatcher that an attempt has ended, and its unknowns wake it when a question has;
+    * the sender tells the dispatcher that an attempt has ended, and `Unknowns` tells it that a question has ended;
     * the dispatcher hurries the publisher when no settlement is about to follow;
     * custody has intake empty the lanes before it forgets payments;
     * what is polled of a processor's health goes to its circuit.

@@ -149,7 +149,7 @@ class Gate:
         return False
 
     def find(self, correlation_id: bytes) -> PaymentStatus | None:
-        """Where a payment stands, here or at a sibling, which this instance's clients reach while it is away.
+        """Where a payment stands, here or at a sibling: the clients of an instance that is away reach the other one.
 
         Raises:
             LookupUnavailable: it was not found, and not every sibling can be looked at.

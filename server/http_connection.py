@@ -1,6 +1,6 @@
-"""One HTTP/1 connection: uvicorn's protocol, with what it lacks for clients that err or mean harm.
+"""One HTTP/1 connection: uvicorn's protocol, hardened against clients that err or mean harm.
 
-* Requests that a client sends without waiting for answers do not gather.
+* Pipelined requests (sent without waiting for answers) do not pile up in memory.
 * A connection ends once nothing comes for a while: before its first request, within a request, and while its client
   reads no answers, too.
 * A head or trailers without end are not read on; trailers change nothing that was decided by the head.
@@ -38,7 +38,7 @@ _NOT_HTTP: Final = on_the_wire(NOT_HTTP)
 
 class _PipelineFlowControl(FlowControl):
     """Resumes reading only when all requests read so far are answered or being answered. uvicorn's own flow control
-    resumes after each answer; as one piece may hold thousands of short requests, they would gather without bound.
+    resumes after each answer; as one piece may hold thousands of short requests, they would pile up without bound.
     """
 
     def __init__(self, protocol: HttpToolsProtocol) -> None:

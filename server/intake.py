@@ -55,7 +55,7 @@ class Intake:
             tail = lane.tail
             end = min(lane.head, tail + share)
             if tail < end:
-                # Only now that `lane.head` was read: a sibling that has died accepted its copies before these came.
+                # After `lane.head` was read: so it shows all that siblings had accepted before these payments came.
                 if not self._siblings.look():
                     return False
                 yield_core()

@@ -84,8 +84,8 @@ class Router(NamedTuple):
         return self.circuits[processor].may_send(now_ms, PROBES_MAX, even_if_slow=True)
 
     def _last_resort(self, now_ms: int) -> int | None:
-        """The faster processor of those that may be sent a payment, even if slow; a further probe only for want of
-        another way.
+        """The faster processor of those that may be sent a payment, even if slow; one with a probe under way only if
+        there is no other.
         """
         for probes_max in (1, PROBES_MAX):
             able = [one for one in (0, 1) if self.circuits[one].may_send(now_ms, probes_max, even_if_slow=True)]

@@ -1,4 +1,4 @@
-"""One attempt at paying, from its beginning to what follows from its answer: written down, sent, concluded.
+"""Attempts at paying, each from its beginning to what follows from its answer: written down, sent, concluded.
 
 The dispatcher decides when a payment is sent, and to which processor (`server/dispatcher.py`); `server/attempt.py` has
 what each answer means, and `shm/states.py` what state follows.
@@ -28,7 +28,7 @@ class Sender:
     """The attempts of one dispatcher that are under way.
 
     Args:
-        custody: the payments in its care, recovered.
+        custody: the dispatcher's payments, recovered.
         processors: default and fallback.
         circuits: of both; told of each attempt's beginning and end.
         counters: the dispatcher's row.
@@ -70,7 +70,7 @@ class Sender:
         """Begins an attempt: writes it down, and has it made after what is going on now.
 
         Args:
-            slot: the payment's table slot; it waits, and in no queue any more.
+            slot: the payment's table slot; the payment waits there, and has been taken out of its queue.
             kept: the payment.
             processor: where it goes.
             requested_at_ms: what `stamp` made of the time of sending.

@@ -1,10 +1,10 @@
 """Finds out what became of payments whose outcome is unknown, at the processor they belong to and nowhere else.
 
 First the processor is asked whether it has the payment (`GET`, neither delayed nor failing in an outage). If it shows
-it, that decides. If not, it is sent again with the same requestedAt: a 404 proves nothing, because an earlier request
-may still be asleep in the processor. So does no usable answer: a processor that can't show may be able to pay. The
-pauses between questions about a payment double, and the asking never ends. Each processor has a queue of its own: one
-that never answers does not hold up what the other would tell at once.
+it, that decides. If it does not have it, or gives no usable answer, the payment is sent again with the same
+requestedAt: a 404 proves nothing, because an earlier request may still be asleep in the processor, and a processor that
+can't show a payment may be able to pay it. The pauses between questions about a payment double, and the asking never
+ends. Each processor has a queue of its own: one that never answers does not hold up what the other would tell at once.
 """
 
 import asyncio
@@ -130,10 +130,10 @@ class Unknowns:
         return Event.UNCLEAR if shown is None else compare(shown, kept.amount_cents, kept.requested_at_ms)
 
     async def _shown(self, kept: Kept) -> Shown | None:
-        """What the processor shows of a payment. None: nothing, or in no usable way: it may still be able to pay.
+        """What the processor shows of a payment; None if it does not have it, or gives no usable answer.
 
         Raises:
-            ProcessorUnreachable: surely not asked.
+            ProcessorUnreachable: the question was surely not sent.
         """
         try:
             return await self._processors[kept.processor].show(kept.correlation_id)

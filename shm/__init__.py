@@ -1,6 +1,6 @@
 """The shared memory of an instance: lanes, tables, journals, counters. The public names, nothing else.
 
-This package imports nothing of HTTP or asyncio, and a processor is an index to it.
+This package imports nothing of HTTP or asyncio, and knows a processor by its index only (0 default, 1 fallback).
 
     layout     where every byte is, who may write it, and why a reader never sees half a change
     states     the states of a payment and the transitions between them

@@ -28,8 +28,8 @@ class FileLock:
 
     Args:
         path: of the file.
-        flags: more of them for `open`.
-        taken: what RoleTaken says.
+        flags: further ones for `open`.
+        taken: the message of RoleTaken.
 
     Raises:
         RoleTaken: another living process holds it.
@@ -70,7 +70,7 @@ class FileLock:
 def make_lock_file(instance: str, role: str) -> None:
     """Makes the file of a role's lock if there is none, without taking the lock.
 
-    Taken for a moment only, it would make a dead process look alive to other instances.
+    To take it even for a moment would make a dead process look alive to other instances.
 
     Raises:
         OSError: the file can't be opened for writing; names it.
@@ -90,7 +90,7 @@ def _is_at(path: Path, descriptor: int) -> bool:
 def take_role(
     instance: str, role: str, *, within_s: float = TAKEN_WITHIN_S, sleep: Callable[[float], None] = time.sleep
 ) -> FileLock:
-    """The right to write what a role writes: the lock of an empty file beside the segment.
+    """The lock of a role, on an empty file beside the segment: who holds it may write what that role writes.
 
     It is waited for a little: its holder may have just been killed, or may only be looking.
 
