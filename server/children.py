@@ -15,7 +15,7 @@ SHORT_LIFE_MS = 2000  # a child that dies sooner would probably do so again: the
 
 
 class Role(NamedTuple):
-    """A place in the family.
+    """One of the processes that an instance is to have.
 
     Args:
         kind: `worker` or `dispatcher`.
