@@ -46,8 +46,8 @@ class Acceptance(Enum):
 
     ACCEPTED = auto()  # committed to its lane: it will be paid
     REPEATED = auto()  # same id and amount as one remembered: charged once, so nothing to do
-    CONFLICT = auto()  # same id as one remembered, another amount: turned away
-    FULL = auto()  # no room in its lane: turned away, the client may try again
+    CONFLICT = auto()  # same id as one remembered, another amount: refused
+    FULL = auto()  # no room in its lane: refused, the client may try again
 
 
 class PaymentStatus(NamedTuple):

@@ -132,7 +132,7 @@ class Supervisor:
             self._note_end(pid, status)
 
     def _note_end(self, pid: int, status: int) -> None:
-        """Notes the end of a process. If it was a child its row says so, and the log says how, unless in order."""
+        """Notes the end of a process: in its row if it was a child, and in the log unless it ended in order."""
         role = self._children.died(pid, _now_ms())
         if role is None:
             return

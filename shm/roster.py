@@ -18,14 +18,14 @@ class Member(NamedTuple):
 
     Args:
         segment_id: the random id of its segment.
-        dispatcher: its index there.
+        dispatcher: its number there.
     """
 
     segment_id: int
     dispatcher: int
 
     def __str__(self) -> str:
-        """Its name, as in the fields of the Redis hash: 16 hexadecimal digits, a dot, the index."""
+        """Its name, as in the fields of the Redis hash: 16 hexadecimal digits, a dot, the number."""
         return f"{self.segment_id:016x}.{self.dispatcher}"
 
     @classmethod
