@@ -2,7 +2,7 @@
 
 First the processor is asked whether it has the payment (`GET`, neither delayed nor failing in an outage). If it shows
 it, that decides. If it does not have it, or gives no usable answer, the payment is sent again with the same
-requestedAt: a 404 proves nothing, because an earlier request may still be asleep in the processor, and a processor that
+requestedAt. A 404 proves nothing, because an earlier request may still be asleep in the processor; and a processor that
 can't show a payment may be able to pay it. The pauses between questions about a payment double, and the asking never
 ends. Each processor has a queue of its own: one that never answers does not hold up what the other would tell at once.
 """
