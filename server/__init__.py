@@ -96,9 +96,9 @@ The words that this program uses in a sense of its own:
 - heartbeat: when a process last showed that it runs, stored in its row twice a second; a dispatcher's is the time up to
   which it has handled all that had reached it. Older than STUCK_S: the supervisor kills it. A dispatcher's older than
   1 s: summaries are refused, as a processor's answer may lie unread
-- life: one dispatcher's time on a journal; its number is counted up at each start
+- life: one dispatcher's time on a journal; its number is counted up at each start. An instance's: its supervisor's time
 - copy: a payment under an id that was accepted before, here or at a sibling; a conflict if its amount is another
-- sure no: an answer that says that an attempt has not stored the payment, and never will (`server/attempt.py`)
+- sure no: what shows that an attempt has not stored the payment and never will, such as a 503 (`server/attempt.py`)
 - unknown: sent, and nobody knows whether it arrived: it belongs to that processor until that is known
 - probe: a payment that is sent to a processor in an outage, to see whether the outage is over
 - to remember (of a dispatcher or instance): to have an id in a table, whether its payment has ended or not
