@@ -17,6 +17,7 @@ A web worker, from request to lane:
 Paying, in a dispatcher:
     intake             takes payments from the lanes
     custody            keeps table and journal in step with what happens to each payment
+    forgotten          ids forgotten a moment ago, of which a copy may still come
     dispatcher         the main loop: what is done next
     sender             makes the attempts, and does what follows from each answer
     pacing             how fast payments are sent

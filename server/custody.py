@@ -8,6 +8,7 @@ journal record, with which a payment ends, is stored before the slot's state.
 from collections import deque
 from collections.abc import Callable, Sequence
 
+from server.forgotten import ForgottenIds
 from server.rejections import Rejections
 from server.yielding import yield_core
 from shm import (
@@ -74,10 +75,7 @@ class Custody:
         self._on_change = on_change
         self._slots = recovered.slots
         self._free = recovered.free
-        self._lanes = lanes
-        # Amount in cents by id, while a copy that came before the id was forgotten may lie in a lane.
-        self._forgotten: dict[bytes, int] = {}
-        self._forgotten_until = deque[tuple[list[int], list[bytes]]]()  # lanes' heads then, and these ids; oldest first
+        self._forgotten = ForgottenIds(lanes)
         self.waiting: deque[int] = deque(recovered.waiting)
         self.unverified: dict[int, None] = {}  # a set that keeps its order
         self.rejected = Rejections()
@@ -111,9 +109,9 @@ class Custody:
 
     def knows(self, correlation_id: bytes) -> bool:
         """Whether an id is in the table, or was forgotten while a copy of it may still lie in a lane."""
-        if self._forgotten:
-            self._expire_forgotten()
-        return correlation_id in self._slots or correlation_id in self._forgotten
+        if correlation_id in self._slots:
+            return True
+        return bool(self._forgotten.amounts) and self._forgotten.amount_of(correlation_id) is not None
 
     def take(self, payment: Accepted, *, verified: bool = True) -> bool:
         """Copies a payment from a lane into the table, or counts it as a copy if its id is known; the caller then
@@ -123,9 +121,7 @@ class Custody:
         if known is not None:
             self._count_copy_of(known, payment)
             return True
-        if self._forgotten:
-            self._expire_forgotten()
-        forgotten_cents = self._forgotten.get(payment.correlation_id)
+        forgotten_cents = self._forgotten.amount_of(payment.correlation_id) if self._forgotten.amounts else None
         if forgotten_cents is not None:
             self.count_copy(same=forgotten_cents == payment.amount_cents)
             return True
@@ -155,13 +151,7 @@ class Custody:
     def room(self) -> int:
         """How many more payments can be taken: `waiting_slots` less the payments that have not ended.
 
-        The other free slots are for ended payments, so that room never depends on forgetting one: a copy of that one
-        may lie in a lane and wait for the same room, and would then be taken for new.
-
-        Each payment that ends makes room for one from a lane, and is forgotten once the journal is full of later ones.
-        By then, all that lay in the lanes when it ended has been taken, its copies too, as the journal is at least
-        twice as long as all lanes together (`server/config.py`). A copy that came into a lane later, when its payment
-        was about to be forgotten, is recognised by `_forgotten`; but not after a crash, which empties that.
+        The other free slots are for ended payments: room never depends on forgetting one (`server/forgotten.py`).
         """
         unended = len(self._slots) - self._journal.depth
         return max(min(len(self._table) - self._journal.capacity - unended, len(self._free)), 0)
@@ -232,31 +222,18 @@ class Custody:
         while self.before_forgetting():  # each round takes payments, until the lanes are empty or there is no room
             yield_core()
         slots = self._journal.fold(max(min(FOLD_BATCH_MAX, self._journal.capacity // FOLD_PART), 1))
-        self._expire_forgotten()
-        forgotten = {}
+        amounts = {}
         for slot in slots:
             kept = self.read(slot)
-            forgotten[kept.correlation_id] = kept.amount_cents
+            amounts[kept.correlation_id] = kept.amount_cents
             del self._slots[kept.correlation_id]
             self._table.apply(slot, Event.FOLDED)
             self._free.append(slot)
             yield_core()
-        if any(lane.depth for lane in self._lanes):
-            self._forgotten.update(forgotten)
-            self._forgotten_until.append(([lane.head for lane in self._lanes], [*forgotten]))
+        self._forgotten.add(amounts)
         self._counters.add(DispatcherCount.FOLDED, len(slots))
         oldest = self._journal.read(self._journal.base.journal_tail)
         self._counters.put(DispatcherCount.OLDEST_REMEMBERED_MS, oldest.requested_at_ms if oldest else 0)
-
-    def _expire_forgotten(self) -> None:
-        """Drops ids of which no copy can lie in a lane: all that lay there when they were forgotten has been taken."""
-        while self._forgotten_until:
-            heads, ids = self._forgotten_until[0]
-            if any(lane.tail < head for lane, head in zip(self._lanes, heads, strict=True)):
-                return
-            self._forgotten_until.popleft()
-            for correlation_id in ids:
-                del self._forgotten[correlation_id]
 
     def waiting_count(self) -> int:
         """How many payments wait: to be sent to either processor or to one alone, or to be verified."""

@@ -56,7 +56,7 @@ SERVER_LAYERS = (
     ("circuit", "pacing", "presence", "problems"),
     ("http_connection", "routing", "outages"),
     # shared memory, and connections to the outside
-    ("copies", "latest", "volume", "liveness"),
+    ("copies", "forgotten", "latest", "volume", "liveness"),
     ("resolver", "connection", "redis_client", "redis_scripts", "following", "custody", "roster_sync"),
     ("siblings", "volume_members", "lookup", "quota", "local_totals"),
     ("transport", "intake"),

@@ -11,6 +11,7 @@ from unittest.mock import patch
 
 from server import local_totals, volume_members
 from server.custody import Custody
+from server.forgotten import ForgottenIds
 from server.gate import Gate
 from server.intake import Intake
 from server.payments import Acceptance, Payment
@@ -238,14 +239,11 @@ def _trust_in_redis() -> list[Patch]:
 
 def _forget_at_once() -> list[Patch]:
     """What is forgotten is taken for new from that moment on, whatever lies in the lanes."""
-    fold = Custody._fold  # noqa: SLF001  the same
 
-    def thorough(self: Any) -> None:
-        fold(self)
-        self._forgotten.clear()
-        self._forgotten_until.clear()
+    def add(self: ForgottenIds, amounts: Any) -> None:
+        pass
 
-    return [(Custody, "_fold", thorough)]
+    return [(ForgottenIds, "add", add)]
 
 
 MUTATIONS: dict[str, Callable[[], list[Patch]]] = {
