@@ -132,7 +132,16 @@ class Sender:
         self._outages.note_misuse(processor, status, self._clock.ticks_ms())
 
     def _conclude(self, slot: int, kept: Kept, event: Event) -> State:
-        """Does what follows from an attempt's outcome; returns the payment's state."""
+        """Does what follows from an attempt's outcome; returns the payment's state.
+
+        | the outcome | what follows |
+        | --- | --- |
+        | `PAID`, `SHOWN_OURS`, `SHOWN_OTHER` | the payment ends |
+        | `SURE_NO` | it waits again, or is refused if this was its last attempt |
+        | `REJECTED`, by the first processor | as after a `SURE_NO`, but for a while only the other one may take it |
+        | `REJECTED`, by both | it is refused |
+        | `UNCLEAR` | it is unknown, and asked about |
+        """
         if event is Event.REJECTED and self._custody.rejected.note(slot, kept.processor, self._clock.ticks_ms()):
             event = Event.SURE_NO  # the other processor may take it
         if event is Event.SURE_NO and 0 < self._attempts_max <= kept.attempts:
