@@ -105,6 +105,7 @@ SUMMARY = (
 --       not cut, the totals of the whole minute are enough.
 -- Returns: now in ms, epoch, purged, then per member: name, header, seen, [field, value ...]
 local hash = KEYS[1]
+redis.call('HDEL', hash, '') -- removes nothing; but a replica refuses it, so that its clients leave it
 local now = redis.call('TIME')
 local last_cut = 3 + tonumber(ARGV[3] or '0')
 local is_cut = {}

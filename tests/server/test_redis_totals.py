@@ -110,6 +110,43 @@ class TestReadMember:
         monkeypatch.setattr(totals._redis, "call", call_and_then)  # noqa: SLF001  the same
 
 
+class TestReadWindow:
+    """What a summary is counted from."""
+
+    async def test_made_a_replica(
+        self, tmp_path: Path, pair: list[Published], redis: RedisServer, mortal_redis: RedisServer
+    ) -> None:
+        """A reader leaves it, too: cut off from its master it would show for ever what it had."""
+        await self._fill(pair)
+        link = tmp_path / "redis.sock"
+        link.symlink_to(mortal_redis.path)
+        reader = TotalsHash(RedisClient(f"unix://{link}"))
+        assert (await reader.members())[1] == []
+        mortal_redis.ask("REPLICAOF 127.0.0.1 1")
+        with pytest.raises(TotalsUnavailable, match="read only replica"):
+            await reader.members()
+        link.unlink()
+        link.symlink_to(redis.path)
+        assert {member.name for member in (await reader.members())[1]} == {member.name for member in pair}
+        await reader.aclose()
+
+    async def test_changes_nothing(self, totals: TotalsHash, pair: list[Published], redis: RedisServer) -> None:
+        """What makes a replica refuse it writes nothing: neither into the hash, nor for replicas of it."""
+        assert (await totals.members())[1] == []
+        assert redis.ask("DBSIZE") == b":0\r\n"
+        await self._fill(pair)
+        client = Redis.from_url(redis.url)
+        before = await client.hgetall(HASH), (await client.info("persistence"))["rdb_changes_since_last_save"]
+        await totals.members()
+        assert (await client.hgetall(HASH), (await client.info("persistence"))["rdb_changes_since_last_save"]) == before
+        await client.aclose()
+
+    @staticmethod
+    async def _fill(pair: list[Published]) -> None:
+        for member in pair:
+            assert await member.flush(ONE)
+
+
 class TestHealthPolls:
     """One instance at a time polls for all."""
 
