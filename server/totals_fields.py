@@ -13,6 +13,7 @@ detail   name    s<seconds since 1970>
 ```
 """
 
+import re
 import struct
 from collections.abc import Mapping
 
@@ -27,6 +28,9 @@ MINUTE_LENGTH = TOTAL.size * PROCESSORS * (1 + MINUTE_S)
 LONE_MINUTE_LENGTH = TOTAL.size * (PROCESSORS + MINUTE_S)  # of a minute with payments at one processor
 CELL = struct.Struct("<HBxIQ")
 _BOTH_TOTALS = struct.Struct("<IQIQ")  # of a minute, or of a second where each has two totals
+
+# As they are written here: another spelling would stand for the same number, and int() does not read any length.
+_is_name = re.compile(rb"[ms](?:0|[1-9][0-9]{0,15})").fullmatch
 
 Field = bytes | bytearray
 
@@ -45,8 +49,11 @@ def by_number(fields: Mapping[bytes, bytes]) -> tuple[dict[int, bytes], dict[int
     """Sorts a member's fields, given by name, into minutes and details, by number; others are left out, also those
     that another program has put there.
     """
-    minutes = {int(name[1:]): value for name, value in fields.items() if name[:1] == b"m" and name[1:].isdigit()}
-    details = {int(name[1:]): value for name, value in fields.items() if name[:1] == b"s" and name[1:].isdigit()}
+    minutes: dict[int, bytes] = {}
+    details: dict[int, bytes] = {}
+    for name, value in fields.items():
+        if _is_name(name):
+            (minutes if name[:1] == b"m" else details)[int(name[1:])] = value
     return minutes, details
 
 

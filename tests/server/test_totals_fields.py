@@ -33,7 +33,13 @@ class TestNames:
         fields = {minute_name(7).encode(): b"minute", second_name(420).encode(): b"second", b"h": b"1 2", b"seen": b"9"}
         assert by_number(fields) == ({7: b"minute"}, {420: b"second"})
 
-    @pytest.mark.parametrize("name", [b"", b"m", b"s", b"minutes", b"m-1", b"m 1", b"m1.5", b"sum", b"s\xb2", b"7"])
+    @pytest.mark.parametrize(
+        "name",
+        [
+            *(b"", b"m", b"s", b"minutes", b"m-1", b"m 1", b"m1.5", b"sum", b"s\xb2", b"7", b"m7\n"),
+            *(b"m07", b"s00", b"m" + b"1" * 5000),  # the last is more than int() reads
+        ],
+    )
     def test_foreign_names(self, name: bytes) -> None:
         """What another program has put under a member's name is neither; it must not end whoever reads it."""
         assert by_number({name: b"1"}) == ({}, {})
