@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 from server.errors import TotalsUnavailable
 from server.ledger import NO_UNKNOWNS, Ledger
 from server.totals import Levels
+from server.totals_fields import are_whole
 from server.totals_header import RETIRED, Header
 
 SEEN_WITHIN_MS = 1500  # three beats of the publisher
@@ -69,17 +70,23 @@ def parse_members(answer: list[Any]) -> tuple[Purge, list[PublishedMember]]:
     """The last purge and all members, from the answer of a summary's script.
 
     What another program wrote on the roster is a member without a header, even if its name is no text.
+
+    Raises:
+        TotalsUnavailable: another program wrote something else in the place of a number.
     """
     now_text, epoch_text, purged_text, *members = answer
-    return Purge(int(epoch_text), int(purged_text)), [
-        PublishedMember(
-            name.decode(errors="replace"),
-            parse_header(header_text),
-            int(now_text) - int(seen_text),
-            dict(zip(pairs[::2], pairs[1::2], strict=True)),
-        )
-        for name, header_text, seen_text, pairs in members
-    ]
+    try:
+        return Purge(int(epoch_text), int(purged_text)), [
+            PublishedMember(
+                name.decode(errors="replace"),
+                parse_header(header_text),
+                int(now_text) - int(seen_text),
+                dict(zip(pairs[::2], pairs[1::2], strict=True)),
+            )
+            for name, header_text, seen_text, pairs in members
+        ]
+    except ValueError as error:
+        raise TotalsUnavailable(f"another program has written to the totals in Redis: {error}") from error
 
 
 def member_levels(member: PublishedMember, purge: Purge) -> Levels:
@@ -106,4 +113,7 @@ def member_levels(member: PublishedMember, purge: Purge) -> Levels:
         raise TotalsUnavailable(f"instance {name} has not been heard of for {silent_ms} ms")
     if member.is_behind(purge):
         raise TotalsUnavailable(f"instance {name} has not taken up the last purge yet")
-    return header.levels(fields)
+    levels = header.levels(fields)
+    if not are_whole(levels.minutes, levels.details, may_be_cut=True):
+        raise TotalsUnavailable(f"another program has written to the totals of instance {name} in Redis")
+    return levels

@@ -57,9 +57,16 @@ def by_number(fields: Mapping[bytes, bytes]) -> tuple[dict[int, bytes], dict[int
     return minutes, details
 
 
-def are_whole(minutes: Mapping[int, Field], details: Mapping[int, Field]) -> bool:
-    """Whether all of these have a length that a field of their kind has: not if another program has written one."""
-    return all(len(field) in {MINUTE_LENGTH, LONE_MINUTE_LENGTH} for field in minutes.values()) and all(
+def are_whole(minutes: Mapping[int, Field], details: Mapping[int, Field], *, may_be_cut: bool = False) -> bool:
+    """Whether all of these have a length that a field of their kind has: not if another program has written one.
+
+    Args:
+        minutes: fields of minutes.
+        details: of seconds.
+        may_be_cut: whether a minute's field may end after the totals of the whole minute.
+    """
+    lengths = {MINUTE_LENGTH, LONE_MINUTE_LENGTH, *((MINUTE_TOTALS_LENGTH,) if may_be_cut else ())}
+    return all(len(field) in lengths for field in minutes.values()) and all(
         len(field) % CELL.size == 0 for field in details.values()
     )
 

@@ -1,5 +1,7 @@
 """server/published.py: which members can be counted, and what is to be counted of them."""
 
+from typing import Any
+
 import pytest
 
 from server.errors import TotalsUnavailable
@@ -12,12 +14,13 @@ from server.published import (
     parse_members,
 )
 from server.totals import ALL_TIME, Reach, Summary, Total, UnknownRange, Window, count_window
+from server.totals_fields import CELL, LONE_MINUTE_LENGTH, MINUTE_LENGTH, MINUTE_TOTALS_LENGTH
 from server.totals_header import RETIRED, Header, Version
 from tests.fakes import NOON_MS
 
 HEADER = Header(Version(4, 1, 2), 3, Reach(4, 5, 6, 7, 8), (9, 10, 11, 12), UnknownRange(13, 14, 15), 1, 0)
 LATER = HEADER._replace(version=Version(5, 1, 2))
-FIELDS = {b"m7": b"minute", b"s420": b"second"}
+FIELDS = {b"m7": bytes(MINUTE_TOTALS_LENGTH), b"s420": bytes(CELL.size)}
 
 
 def member(header: Header | None = HEADER, *, silent_ms: int = 0) -> PublishedMember:
@@ -33,6 +36,18 @@ class TestMemberLevels:
         """Its levels as they are."""
         levels = member_levels(member(silent_ms=silent_ms), Purge(4, 4))
         assert levels == HEADER.levels(FIELDS)
+
+    @pytest.mark.parametrize("length", [MINUTE_TOTALS_LENGTH, LONE_MINUTE_LENGTH, MINUTE_LENGTH])
+    def test_whose_minutes_are_cut_or_whole(self, length: int) -> None:
+        """Both are what the member has written."""
+        fields = {b"m7": bytes(length)}
+        assert member_levels(member()._replace(fields=fields), Purge(4, 4)) == HEADER.levels(fields)
+
+    @pytest.mark.parametrize("name", FIELDS)
+    def test_whose_field_was_overwritten(self, name: bytes) -> None:
+        """What another program has written there can't be counted."""
+        with pytest.raises(TotalsUnavailable, match="another program has written to the totals of instance aa"):
+            member_levels(member()._replace(fields={**FIELDS, name: b"x"}), Purge(4, 4))
 
     def test_who_said_goodbye(self) -> None:
         """Its silence is no reason for doubt."""
@@ -107,6 +122,14 @@ class TestParseMembers:
         _, members = parse_members([b"7", b"5", b"5", [b"\xff.1", b"", b"0", []]])
         with pytest.raises(TotalsUnavailable, match="the totals of instance .* are not there"):
             member_levels(members[0], Purge(5, 5))
+
+    @pytest.mark.parametrize(
+        "answer", [[b"7", b"x", b"5"], [b"7", b"5", b"\xff"], [b"7", b"5", b"5", [b"", b"", b"x", []]]]
+    )
+    def test_no_number(self, answer: list[Any]) -> None:
+        """Another program may have overwritten the epoch, or when a member was last seen."""
+        with pytest.raises(TotalsUnavailable, match="another program has written to the totals in Redis: "):
+            parse_members(answer)
 
 
 class TestParseHeader:
