@@ -251,7 +251,9 @@ class DispatcherProcess:
             await asyncio.sleep(max(child.BEAT_S - (self._clock.ticks_ms() - began_ms) / 1000, LOOK_PAUSE_S))
 
     def _look_at_siblings(self) -> None:
-        """Learns what siblings have accepted; raises OSError if that has been impossible for too long."""
+        """Learns what siblings have accepted, unless a taking of payments has just done so; raises OSError if that has
+        been impossible for too long.
+        """
         siblings = self._outside.siblings
         self._failed_looks = 0 if siblings.has_looked_lately() or siblings.look() else self._failed_looks + 1
         if self._failed_looks > FAILED_LOOKS_MAX and self._counters.phase is not Phase.LEAVING:
