@@ -73,7 +73,7 @@ def _body_length(head: bytes) -> int | None:
 
 _ANSWERS: Final = {acceptance: on_the_wire(answer) for acceptance, answer in ANSWER_BY_ACCEPTANCE.items()}
 HEALTH_CHECK: Final = b"GET /health HTTP/1.0\r\n\r\n"
-"""All that HAProxy sends for `option httpchk GET /health`, in each version from 2.6; on a new connection each time."""
+"""All that HAProxy (2.6 and 3.0) sends for `option httpchk GET /health`, on a new connection each time."""
 
 _STAYING: Final = on_the_wire(DONE, closes=True)
 _LEAVING: Final = on_the_wire(LEAVING, closes=True)
