@@ -25,7 +25,7 @@ only without HAProxy, which has a limit of its own."""
 
 
 def on_the_wire(answer: Answer, *, closes: bool = False) -> bytes:
-    """An answer as uvicorn writes it; `closes` says that the connection ends with it, which the answer doesn't say."""
+    """An answer as uvicorn writes it; with `closes` it says that the connection ends."""
     status = HTTPStatus(answer.start["status"])
     fields = b"".join(b"%b: %b\r\n" % field for field in answer.start["headers"])
     if closes:
