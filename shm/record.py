@@ -120,6 +120,8 @@ _LANE_REST = layout.LANE_SLOT_LENGTH - layout.LANE_SLOT_BODY.size
 _JOURNAL_REST = layout.JOURNAL_RECORD_LENGTH - layout.JOURNAL_RECORD_BODY.size
 _BASE_REST = layout.BASE_COPY.size - layout.BASE_BODY.size
 
+_PROCESSORS = len(PROCESSOR_NAMES)
+
 # A journal record has a number of its own for the state in which its payment ended, the kind. It is got by subtraction:
 # to look up an enum costs a call.
 _KINDS = {1: State.SETTLED, 2: State.DUPLICATE, 3: State.REFUSED}
@@ -162,7 +164,8 @@ def _table_checksum(identity: bytes, generation: int) -> int:
 
 
 def unpack_table_slot(slot: bytes) -> Kept | None:
-    """The payment in the 64 bytes of a table slot; None if they are damaged: an unknown state, or a wrong mark or CRC.
+    """The payment in the 64 bytes of a table slot; None if they are damaged: an unknown state or processor, or a wrong
+    mark or CRC.
 
     Of a free slot only the state means anything: the rest may be anything, so it is not checked.
     """
@@ -172,13 +175,15 @@ def unpack_table_slot(slot: bytes) -> Kept | None:
     generation = word >> layout.STATE_GENERATION_SHIFT
     identity = slot[layout.TABLE_ID : layout.TABLE_REQUESTED_AT]
     state = STATES.get(word & layout.STATE_MASK)
+    processor = word >> layout.STATE_PROCESSOR_SHIFT & layout.STATE_PROCESSOR_MASK
     if state is None:
         return None
-    if state is not State.FREE and (mark != layout.MARK or checksum != _table_checksum(identity, generation)):
+    is_whole = mark == layout.MARK and processor < _PROCESSORS and checksum == _table_checksum(identity, generation)
+    if state is not State.FREE and not is_whole:
         return None
     return Kept(
         state,
-        word >> layout.STATE_PROCESSOR_SHIFT & layout.STATE_PROCESSOR_MASK,
+        processor,
         word >> layout.STATE_ATTEMPTS_SHIFT & layout.STATE_ATTEMPTS_MAX,
         correlation_id,
         amount_cents,

@@ -78,7 +78,7 @@ class TestLaneSlot:
 class TestTableSlot:
     """pack_state, pack_table_body and unpack_table_slot."""
 
-    @given(payments, st.sampled_from(State), st.integers(0, 255), st.integers(0, 65535), GENERATIONS)
+    @given(payments, st.sampled_from(State), st.integers(0, 1), st.integers(0, 65535), GENERATIONS)
     def test_round_trip(self, payment: Accepted, state: State, processor: int, attempts: int, generation: int) -> None:
         """A fresh body and a state word give back all that was put in, with no attempt and no conflict yet."""
         word = pack_state(state, processor, attempts, generation)
@@ -107,6 +107,12 @@ class TestTableSlot:
     def test_an_unknown_state_is_damage(self, value: int) -> None:
         """A state word with a state that does not exist is damage, not an error."""
         assert unpack_table_slot(bytes([value]) + table_slot(PAYMENT, State.WAITING, 3)[1:]) is None
+
+    @pytest.mark.parametrize("processor", [2, 255])
+    def test_an_unknown_processor_is_damage(self, processor: int) -> None:
+        """The checksum does not cover it, and whoever asks that processor would fail, as would each successor."""
+        word = pack_state(State.UNKNOWN, processor, 1, 3)
+        assert unpack_table_slot(word.to_bytes(8, "little") + pack_table_body(PAYMENT, 3)) is None
 
     def test_a_free_slot_may_hold_anything(self) -> None:
         """A free slot is never damaged: a dispatcher may have died while filling it."""
