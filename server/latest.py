@@ -49,12 +49,14 @@ class LatestAccepted:
         self._heads: list[int] = []  # per lane, how far it has been followed; empty: not at all yet
         self._latest = LatestIds(size)
 
-    def follow(self) -> None:
-        """Learns what was published since the last call. To be called often, before the lanes' slots are used again:
-        if anything was missed, as at first, all tables are read, which takes long.
+    def follow(self) -> int:
+        """Learns what was published since the last call; returns how much that was. To be called often, before the
+        lanes' slots are used again: if anything was missed, as at first, all tables are read, which takes long.
         """
+        published = sum(self._heads)
         if not self._read_lanes():
             self._begin_anew()
+        return sum(self._heads) - published
 
     def get(self, correlation_id: bytes) -> tuple[int, int] | None:
         """Amount in cents and time of acceptance (µs UTC) of an id, or None."""

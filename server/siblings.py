@@ -50,7 +50,6 @@ from shm import (
 
 LOOKED_LATELY_MS = 250  # longer than GATHER_MS: while payments come, each taking of them looks
 SERVES_WITHIN_MS = 2500  # five beats of a worker; HAProxy leaves one that hangs after three checks, in 3 s or more
-READ_WITHIN_MS = 60_000  # a dispatcher that starts is killed if it takes longer: who took longer stood still
 
 _LEAVING = (Phase.LEAVING, Phase.GONE)
 
@@ -198,6 +197,10 @@ class Sibling:
         self._presence.has_read(because, life_ms, began_ms)
         _log.info("%s is %s; %d of its ids count here", self.instance, because.value, len(self._remembered))
 
+    def has_overtaken_us(self) -> bool:
+        """Whether it has accepted more since the last look than is known as its latest: what was read may lack some."""
+        return self._latest.follow() > IDS_FOLLOWED_MIN
+
     def copies(self, knows: Callable[[bytes], bool]) -> Iterator[Copy]:
         """The payments that this sibling has paid or may be going to pay, of those whose ids are known here."""
         segment = self._segment_now()
@@ -245,10 +248,11 @@ class Siblings:
             self._has_failed_to_look = True
             return False
         self._has_failed_to_look = False
-        # Usually since the look began, so that a freeze in the midst of it counts as time without a look. But after a
-        # time unwatched everything was read, which may take as long by itself.
-        now_ms = self._clock.ticks_ms()
-        self._looked_at_ms = now_ms if was_unwatched and now_ms - began_ms <= READ_WITHIN_MS else began_ms
+        # Usually since the look began: a freeze in the midst of it counts as time without a look. But after a time
+        # unwatched everything was read, which may take as long by itself.
+        read_ms = self._clock.ticks_ms()
+        is_all_known = was_unwatched and not any(sibling.has_overtaken_us() for sibling in self._siblings)
+        self._looked_at_ms = read_ms if is_all_known else began_ms
         self._heads = heads
         for number in range(len(self._workers)) if was_unwatched else serving:
             self._served_at_ms[number] = self._looked_at_ms
