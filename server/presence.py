@@ -64,7 +64,7 @@ class Presence:
         self._was_leaving_or_gone = False  # and no later life has been seen
         # Moments, by the ticking clock.
         self._read_at_ms = 0  # when its tables were last read
-        self._needed_at_ms = 0  # when it was last seen absent, or was to be read for another reason
+        self._needed_at_ms = 0  # when it was last seen absent, or had been read for another reason
         self._looked_at_ms = 0  # when `decide` was last called
         self._served_at_ms = 0  # when the web worker that went away last was last seen at work
         self._away = frozenset[int]()  # the web workers that were away at the last look
@@ -112,16 +112,17 @@ class Presence:
         self._needed_at_ms = now_ms
         return reason if was_unwatched or self._is_outdated(reason, seen.life_ms) else WhatWasRead.KEEP
 
-    def has_read(self, because: ReadReason, life_ms: int, now_ms: int) -> None:
+    def has_read(self, because: ReadReason, life_ms: int, began_ms: int, ended_ms: int) -> None:
         """Notes that all ids it remembers have been read, as `decide` said.
 
         Args:
             because: what `decide` returned.
             life_ms: of the `Sighting` that was decided on.
-            now_ms: by the ticking clock, from before its tables were read.
+            began_ms: by the ticking clock, from before its tables were read.
+            ended_ms: from after that: this process may have stood still meanwhile.
         """
-        self._read_because, self._read_in_life_ms, self._read_at_ms = because, life_ms, now_ms
-        self._known_life_ms = life_ms
+        self._read_because, self._read_in_life_ms, self._read_at_ms = because, life_ms, began_ms
+        self._known_life_ms, self._needed_at_ms = life_ms, ended_ms
 
     def _is_outdated(self, reason: ReadReason, life_ms: int) -> bool:
         """Whether an absent sibling may remember more by now than was read of it, if anything was."""

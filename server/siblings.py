@@ -194,7 +194,7 @@ class Sibling:
         began_ms = self._clock.ticks_ms()
         self._remembered = None  # before the new ones are read: old and new at once would be 20 MB more
         self._remembered = {correlation_id: cents for _, _, correlation_id, cents, _ in self._latest.taken()}
-        self._presence.has_read(because, life_ms, began_ms)
+        self._presence.has_read(because, life_ms, began_ms, self._clock.ticks_ms())
         _log.info("%s is %s; %d of its ids count here", self.instance, because.value, len(self._remembered))
 
     def has_overtaken_us(self) -> bool:

@@ -48,7 +48,7 @@ class Watch:
         self.now_ms += after_ms
         decision = self._presence.decide(seen, self.now_ms, self.wall_ms, was_unwatched=was_unwatched)
         if isinstance(decision, ReadReason):
-            self._presence.has_read(decision, seen.life_ms, self.now_ms)
+            self._presence.has_read(decision, seen.life_ms, self.now_ms, self.now_ms)
             self.has_read = True
         elif decision is WhatWasRead.DROP:
             assert self.has_read
@@ -138,7 +138,7 @@ class TestRead:
         presence = Presence(STUCK_MS)
         for now_ms in range(3):
             assert presence.decide(GONE, now_ms, NOON_MS, was_unwatched=False) is ReadReason.GONE
-        presence.has_read(ReadReason.GONE, GONE.life_ms, 3)
+        presence.has_read(ReadReason.GONE, GONE.life_ms, 3, 3)
         assert presence.decide(GONE, 3, NOON_MS, was_unwatched=False) is WhatWasRead.KEEP
 
 

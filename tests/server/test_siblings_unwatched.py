@@ -2,9 +2,11 @@
 
 import logging
 from collections.abc import Iterator
+from itertools import count
 
 import pytest
 
+from server.latest import LatestAccepted
 from server.presence import ReadReason
 from server.siblings import SERVES_WITHIN_MS, Sibling, Siblings
 from shm import Phase
@@ -183,6 +185,32 @@ class TestUnwatched:
             patch.setattr(sibling, "_read_all", read_and_freeze)
             siblings.look()
         assert amount_of(siblings, copy_of(1)) == 1990
+
+    @pytest.mark.parametrize("reading", [1, 3])
+    def test_frozen_for_long_while_all_is_read(
+        self, other: OtherInstance, clock: FakeClock, monkeypatch: pytest.MonkeyPatch, reading: int
+    ) -> None:
+        """What was read counts from the end of the reading on: requests may lie here whose clients went there before.
+
+        Of one look the first two readings of the tables are for the latest ids, the third is for all of them.
+        """
+        taken, readings = LatestAccepted.taken, count(1)
+
+        def freeze_and_take(latest: LatestAccepted) -> Iterator[tuple[int, int, bytes, int, int]]:
+            if next(readings) == reading:
+                clock.advance(RETURNING_MS)
+            return taken(latest)
+
+        monkeypatch.setattr(LatestAccepted, "taken", freeze_and_take)
+        other.take(copy_of(1, accepted_ms=EARLIER_MS))
+        other.take(copy_of(2))
+        other.start()
+        siblings = Siblings([sibling_of(other.name, clock)], clock, [], [])
+        siblings.look()
+        pass_time(siblings, clock, RETURNING_MS - 1)
+        assert amount_of(siblings, copy_of(1)) == 1990
+        clock.advance(1)
+        assert amount_of(siblings, copy_of(1)) is None
 
     def test_a_look_that_takes_long(self, other: OtherInstance, clock: FakeClock) -> None:
         """Reading all that they remember is no time without a look, or it would be done again and again; but whoever
