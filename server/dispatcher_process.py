@@ -166,7 +166,7 @@ class DispatcherProcess:
         await self._outside.aclose()
 
     def _make_publisher(self, totals: TotalsHash) -> Publisher:
-        """Makes the publisher, and tells it of the last purge that siblings know: Redis may have forgotten it."""
+        """Makes the publisher, and tells it of the last purge that any journal here knows: Redis may have lost it."""
         publisher = Publisher(
             Member(self._segment.segment_id, self._index),
             self._journal,
@@ -178,7 +178,7 @@ class DispatcherProcess:
             hear_member=self._outside.siblings.hear_member,
         )
         self._outside.siblings.look()
-        publisher.hear_of_purge(last_purge(self._outside.siblings.segments()))
+        publisher.hear_of_purge(last_purge([self._segment, *self._outside.siblings.segments()]))
         return publisher
 
     def _dispatcher(self, custody: Custody, intake: Intake) -> Dispatcher:

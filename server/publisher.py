@@ -213,8 +213,8 @@ class Publisher:
         return False
 
     def hear_of_purge(self, epoch: int) -> None:
-        """Called before `run` with the last purge that another instance has taken up: Redis may have forgotten it."""
-        self._purges.hear_from_sibling(epoch)
+        """Called before `run` with the last purge that anybody here has taken up: Redis may have forgotten it."""
+        self._purges.hear_from_volume(epoch)
 
     def _next_header(self, *, said_goodbye: bool) -> Header:
         self._flush_number += 1

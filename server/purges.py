@@ -3,9 +3,9 @@
 An epoch is the number of a purge. With Redis it is the time of the purge, ms UTC, or one more than the number before if
 that is later; without Redis, and in 0.1.0, it is a count. `EPOCH_TIMES_FROM` tells them apart.
 
-Redis tells of a purge when it answers a flush; and when a dispatcher starts, another instance may tell of one that
-Redis has forgotten. Usually that is a moment after the purge. After an outage it may be hours, and then the journal has
-settlements from before the purge and from after it.
+Redis tells of a purge when it answers a flush; and when a dispatcher starts, another journal on this volume may tell of
+one that Redis has forgotten. Usually that is a moment after the purge. After an outage it may be hours, and then the
+journal has settlements from before the purge and from after it.
 """
 
 import logging
@@ -35,8 +35,8 @@ class Purges:
         """Whether the last purge was heard of too late to be taken up. Then Redis takes no flush until the next one."""
         return self._missed_epoch > 0
 
-    def hear_from_sibling(self, epoch: int) -> None:
-        """Called before anything is published, with the last purge that another instance has taken up.
+    def hear_from_volume(self, epoch: int) -> None:
+        """Called before anything is published, with the last purge that anybody on this volume has taken up.
 
         If the journal has settlements that were requested since the purge, nothing is done: Redis may know better
         whether they were published before it.

@@ -237,6 +237,13 @@ class TestStart:
             house.live(lambda one: bool(one.phases), "no beat")
             assert house.segment.journal(0).base.epoch == NOON_MS + 5
 
+    def test_a_purge_that_only_another_dispatcher_remembers(self, make: Callable[..., House]) -> None:
+        """Likewise: who had said goodbye before the purge is not waited for, and may start when Redis has lost it."""
+        house = make(**WITH_REDIS, DISPATCHERS="2")
+        house.segment.journal(1).begin_epoch(NOON_MS + 5)
+        house.live(lambda one: bool(one.phases), "no beat")
+        assert house.segment.journal(0).base.epoch == NOON_MS + 5
+
     def test_verified_after_the_lanes(self, make: Callable[..., House]) -> None:
         """After an absence what lies in the lanes is looked up too, though nothing waits in the table."""
         house = make()

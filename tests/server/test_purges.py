@@ -254,7 +254,7 @@ class TestMissed:
         """If the journal has settlements from after it, taking it up is left to Redis."""
         purges = Purges(desk.journal)
         desk.settle(100, requested_at_ms=NOON_MS + 9)
-        purges.hear_from_sibling(NOON_MS + 5)
+        purges.hear_from_volume(NOON_MS + 5)
         assert (purges.is_last_missed, desk.journal.base.epoch) == (False, 0)
 
     def test_what_was_folded_may_be_of_after_a_siblings(self, desk: Desk) -> None:
@@ -263,13 +263,13 @@ class TestMissed:
         desk.settle(16, requested_at_ms=NOON_MS + 9)
         desk.settle(64, requested_at_ms=NOON_MS)
         assert desk.journal.base.folded_until_ms == NOON_MS + 10
-        purges.hear_from_sibling(NOON_MS + 5)
+        purges.hear_from_volume(NOON_MS + 5)
         assert (purges.is_last_missed, desk.journal.base.epoch) == (False, 0)
 
     def test_a_siblings_that_is_no_time(self, desk: Desk) -> None:
         """0.1.0 counted purges: from such a number nobody can tell what came after it."""
         purges = Purges(desk.journal)
-        purges.hear_from_sibling(7)
+        purges.hear_from_volume(7)
         assert (purges.is_last_missed, desk.journal.base.epoch) == (False, 0)
 
 
