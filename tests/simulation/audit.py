@@ -1,12 +1,15 @@
 """Summaries and purges asked for during a run and after it, and what they must say."""
 
 import asyncio
+import re
 from typing import NamedTuple
 
 from server.errors import TotalsUnavailable
+from server.notation import parse_instant
 from server.redis_totals import TotalsHash
 from server.shared_totals import SharedTotals
 from server.totals import ALL_TIME, Summary, Total, Window
+from server.totals_fields import SECOND_MS
 from server.totals_header import Header
 from server.volume_members import VolumeMembers
 from shm import Member, State
@@ -162,12 +165,13 @@ class Auditor:
         self.given += 1
         if stale:
             self._world.fail(f"a summary was given, and {stale}")
+        counted = window
         if summary.resolution is not None:
             self._world.coverage.faults[Fault.SUMMARY_WIDENED] += 1
-            return
-        expected = count(records, window)
+            counted = widened(window, summary.resolution)
+        expected = count(records, counted)
         if (summary.default, summary.fallback) != expected:
-            self._world.fail(f"the summary of {window} is {summary}, and should be {expected}")
+            self._world.fail(f"the summary of {window} is {summary}, and should be {expected}, of {counted}")
 
     def _settled_here(self, instance: Instance) -> list[Record]:
         """What the journals of an instance that has no Redis say."""
@@ -347,6 +351,22 @@ class Auditor:
             asked = self.ask(window)
             if asked is not None:
                 await self._answer(asked)
+        for window in self._kept_windows():
+            asked = self.ask(window)
+            if asked is not None and await self._answer(asked) is None:
+                world.fail(f"the summary of {window} is refused, though all since is in the journals")
+
+    def _kept_windows(self) -> list[Window]:
+        """Windows whose ends lie within what no journal has folded: whatever was lost elsewhere, they are told.
+
+        From a whole second on, as a window may be widened to one.
+        """
+        bases = [
+            self.instances[member.instance].view.journal(Member.parse(name).dispatcher).base
+            for name, member in self._truth.members.items()
+        ]
+        kept_from_ms = -(-max(base.folded_until_ms for base in bases) // SECOND_MS) * SECOND_MS
+        return [Window(kept_from_ms), Window(None, kept_from_ms - 1), Window(kept_from_ms, kept_from_ms + SECOND_MS)]
 
     async def _answer(self, asked: "asyncio.Future[Summary | None]") -> Summary | None:
         """Waits for an answer; one that never comes breaks an invariant, and would keep the run from ending."""
@@ -376,6 +396,28 @@ def _is_within(requested_at_ms: int, window: Window) -> bool:
     first = -1 if window.from_ms is None else window.from_ms
     last = 1 << 62 if window.to_ms is None else window.to_ms
     return first <= requested_at_ms <= last
+
+
+def widened(window: Window, resolution: str) -> Window:
+    """The window that was counted instead of this one, by what the answer says of it."""
+    from_ms, to_ms = window
+    for kept_from in re.findall(r"payments before (\S+) are kept as one sum", resolution):
+        kept_from_ms = _instant_ms(kept_from)
+        from_ms = None
+        to_ms = None if to_ms is None else max(to_ms, kept_from_ms - 1)
+    for detail_from in re.findall(r"before (\S+) payments are kept by the second", resolution):
+        detail_from_ms = _instant_ms(detail_from)
+        if from_ms is not None and 0 < from_ms < detail_from_ms:
+            from_ms -= from_ms % SECOND_MS
+        if to_ms is not None and to_ms < detail_from_ms:
+            to_ms += SECOND_MS - 1 - to_ms % SECOND_MS
+    return Window(from_ms, to_ms)
+
+
+def _instant_ms(text: str) -> int:
+    instant = parse_instant(text)
+    assert instant is not None
+    return instant[0]
 
 
 def count(records: list[Record], window: Window) -> tuple[Total, Total]:
