@@ -58,6 +58,25 @@ class TestPieces:
         assert (desk.totals.header.is_whole, desk.counters.get(DispatcherCount.PUBLISHED)) == (1, 3)
         assert desk.shown() == Total(3, 5970)
 
+    async def test_settled_between_pieces(self, desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+        """More than the journal holds, as Redis is slow: it is read in between, so every window is told still."""
+        monkeypatch.setattr(ledger, "PIECE_BYTES", 1)
+        take, left = desk.totals.flush, iter(range(10))
+
+        async def settle_meanwhile(*arguments: Any, **options: Any) -> Any:
+            if next(left, None) is not None:
+                desk.settle(GEOMETRY.journal_records // 4)
+            return await take(*arguments, **options)
+
+        monkeypatch.setattr(desk.totals, "flush", settle_meanwhile)
+        for second in range(1, 12):
+            desk.settle(requested_at_ms=NOON_MS + second * 1000)
+        for _ in range(2):
+            assert await desk.flush()
+        assert desk.journal.base.journal_tail > 11
+        assert desk.shown().payments == 10 * GEOMETRY.journal_records // 4
+        assert desk.shown(NOON_MS, None).payments == desk.journal.head
+
     async def test_overtaken_by_the_journal(self, desk: Desk) -> None:
         """What was folded meanwhile is in no field: everything is written anew."""
         await desk.flush(1)
