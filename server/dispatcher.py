@@ -77,7 +77,9 @@ class Dispatcher:
 
     def _on_doorbell(self, doorbell: int) -> None:
         os.eventfd_read(doorbell)
-        self._gathering_until_ms = 0  # no ring is due while payments gather: a late one ends the gathering
+        # A worker that read `sleeping` just before the last turn cleared it may ring while payments gather: the lanes
+        # are looked at then, too.
+        self._gathering_until_ms = 0
         self._turn()
 
     def _turn_soon(self) -> None:

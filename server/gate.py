@@ -127,9 +127,8 @@ class Gate:
         return Acceptance.ACCEPTED
 
     def _stands_elsewhere(self, correlation_id: bytes, amount_cents: int) -> bool:
-        """Whether this amount, and not the one remembered here, is the one that counts under this id, as another worker
-        or instance accepted it first. Looked up a few times a second at most. False, too, if it can't be looked up:
-        nothing is known then to speak against the amount remembered here.
+        """Whether another worker or instance accepted this id first, and with this amount: then this amount counts, and
+        not the one remembered here. Looked up a few times a second at most; False, too, if that can't be done now.
         """
         if not self._conflict_lookups.allow():
             return False

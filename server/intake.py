@@ -55,7 +55,8 @@ class Intake:
             tail = lane.tail
             end = min(lane.head, tail + share)
             if tail < end:
-                # After `lane.head` was read: so it shows all that siblings had accepted before these payments came.
+                # After `lane.head` was read: so it shows all that siblings had accepted before these payments came. If
+                # they can't be looked at, these stay in the lane: nobody knows whether one of them is a copy.
                 if not self._siblings.look():
                     return False
                 yield_core()
