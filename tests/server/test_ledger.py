@@ -6,8 +6,16 @@ from hypothesis import strategies as st
 
 from server import ledger
 from server.ledger import Ledger
-from server.totals import Reach, UnknownRange
-from server.totals_fields import CELL, LONE_MINUTE_LENGTH, MINUTE_LENGTH, MINUTE_MS, minute_name, second_name
+from server.totals import Levels, Reach, UnknownRange
+from server.totals_fields import (
+    CELL,
+    LONE_MINUTE_LENGTH,
+    MINUTE_LENGTH,
+    MINUTE_MS,
+    minute_name,
+    minute_totals,
+    second_name,
+)
 from tests.server.naive_totals import (
     ORIGINS_MS,
     Settled,
@@ -71,7 +79,7 @@ class TestAdd:
         told = ledger_of([Settled(0, NOON_MS + 500, 1)])
         told.detail_from_s, told.minutes_from = NOON_S + 60, NOON_MINUTE
         told.add(0, NOON_MS + 59_999, 10)
-        assert list(told.minutes) == [NOON_MINUTE]
+        assert minute_totals(told.minutes[NOON_MINUTE]) == (2, 11, 0, 0)
         assert list(told.details) == [NOON_S]
         told.add(0, NOON_MS - 1, 100)
         assert list(told.minutes) == [NOON_MINUTE]
@@ -269,6 +277,10 @@ class TestTakeUp:
 
 class TestLevels:
     """Ledger.levels."""
+
+    def test_of_nothing(self) -> None:
+        """It has settled nothing, and forgotten nothing since 1970."""
+        assert Ledger().levels() == Levels((0, 0, 0, 0), {}, {}, Reach(0, 0, 0, 0, 0), UnknownRange(0, 0, 0))
 
     def test_passes_unknowns_on(self) -> None:
         """The ledger knows nothing of unknown payments; they come with the question."""

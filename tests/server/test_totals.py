@@ -91,7 +91,14 @@ class TestWindow:
 
     @pytest.mark.parametrize(
         ("ends", "span"),
-        [((5, 9), (5, 9)), ((5, None), (5, None)), ((-5, 9), (0, 9)), ((None, 9), (10, None)), ((None, -9), (0, None))],
+        [
+            ((5, 9), (5, 9)),
+            ((5, None), (5, None)),
+            ((-5, 9), (0, 9)),
+            ((None, 9), (10, None)),
+            ((None, 0), (1, None)),
+            ((None, -9), (0, None)),
+        ],
     )
     def test_span(self, ends: Ends, span: tuple[int, int | None]) -> None:
         """What is counted of a window begins in 1970 at the earliest; without `from` it is what lies after the end."""
@@ -176,31 +183,34 @@ class TestCountWindow:
         members = [member._replace(unknowns=UnknownRange(1, 0, NOON_MS)) for member in members]
         assert ask(members, Window(*window)) == NOTHING
 
-    def test_no_members_is_nothing(self) -> None:
-        """Nobody has settled anything."""
-        assert ask([], Window(None, 5)) == NOTHING
+    @pytest.mark.parametrize("window", [(None, 5), (0, 0)])
+    def test_no_members_is_nothing(self, window: Ends) -> None:
+        """Nobody has settled anything, and nothing was forgotten."""
+        assert ask([], Window(*window)) == NOTHING
 
     def test_members_differ_in_what_they_forgot(self) -> None:
         """One window is counted for all, the narrowest that everyone can answer."""
-        early, late = Settled(0, NOON_MS + 100, 1), Settled(0, NOON_MS + 900, 10)
-        coarse = reaching(ledger_of([early, late]).levels()._replace(details={}), detail_from_s=NOON_MS // 1000 + 1)
-        fine = ledger_of([early, late]).levels()
-        answer = ask([coarse, fine], Window(NOON_MS + 500, None))
+        settled = [Settled(0, NOON_MS + ms, cents) for ms, cents in ((999, 100), (1100, 1), (1900, 10))]
+        coarse = reaching(ledger_of(settled).levels()._replace(details={}), detail_from_s=NOON_MS // 1000 + 2)
+        fine = ledger_of(settled).levels()
+        answer = ask([coarse, fine], Window(NOON_MS + 1500, None))
         assert answer == Summary(
             Total(4, 22),
             Total(0, 0),
             0,
-            f"before {told(NOON_MS + 1000)} payments are kept by the second; the window was widened to whole ones",
+            f"before {told(NOON_MS + 2000)} payments are kept by the second; the window was widened to whole ones",
         )
 
     def test_an_end_that_cuts_a_second_without_detail_is_moved_outward(self) -> None:
         """Without a `from` too: what lies in the second is counted, not left out."""
-        settled = [Settled(0, NOON_MS - 1, 1), Settled(0, NOON_MS + 100, 10), Settled(0, NOON_MS + 1000, 100)]
-        member = reaching(ledger_of(settled).levels()._replace(details={}), detail_from_s=NOON_MS // 1000 + 1)
+        settled = [Settled(0, NOON_MS + ms, cents) for ms, cents in ((-1, 1), (100, 10), (999, 100), (1001, 1000))]
+        member = reaching(ledger_of(settled).levels(), detail_from_s=NOON_MS // 1000 + 1)
         answer = ask([member], Window(None, NOON_MS + 50))
         assert isinstance(answer, Summary)
-        assert answer.default == Total(2, 11)
+        assert answer.default == Total(3, 111)
         assert answer.resolution is not None
+        exact = ask([member], Window(None, NOON_MS + 1000))  # cuts the first second that has detail
+        assert exact == Summary(Total(3, 111), Total(0, 0))
 
     def test_an_end_among_forgotten_minutes_is_said(self) -> None:
         """A window without `from` that ends before what is kept counts all that is not kept, and says so."""
@@ -214,6 +224,9 @@ class TestCountWindow:
         assert answer.resolution == (
             f"payments before {told(kept_from_ms)} are kept as one sum; the window was widened to them all"
         )
+        without_detail = reaching(member, detail_from_s=kept_from_ms // 1000 + 1)
+        assert ask([without_detail], Window(None, NOON_MS)) == answer  # no seconds are spoken of
+        assert ask([member], Window(None, kept_from_ms - 2)) == answer
         whole = ask([member], Window(None, kept_from_ms - 1))
         assert whole == Summary(Total(2, 2), Total(0, 0))
 
