@@ -71,6 +71,15 @@ class TestPurge:
         assert await desk.flush()
         assert desk.shown(None, None) == Total(3, 5970)
 
+    @pytest.mark.parametrize("purged", [NOON_MS, 0])  # the latter: another member has told the hash of it
+    async def test_a_purge_before_the_first_settlement(self, desk: Desk, purged: int) -> None:
+        """A member that had published nothing, and hears of it late, counts from its first settlement on."""
+        desk.settle(3, requested_at_ms=NOON_MS)
+        desk.totals.epoch, desk.totals.purged = NOON_MS, purged
+        assert not await desk.flush()
+        assert await desk.flush()
+        assert desk.shown(None, None) == Total(3, 5970)
+
     async def test_what_the_hash_took_of_a_predecessor(self, desk: Desk) -> None:
         """A dispatcher that was replaced told the hash, another member tells of the purge: what came since counts."""
         desk.settle(2, requested_at_ms=NOON_MS - 1)
@@ -250,10 +259,11 @@ class TestMissed:
         assert seen == [False, True, True, False]
         assert (desk.journal.base.epoch, desk.journal.base.epoch_start) == (NOON_MS + 6, head)
 
-    def test_a_siblings_is_never_missed(self, desk: Desk) -> None:
+    @pytest.mark.parametrize("payments", [1, 100])
+    def test_a_siblings_is_never_missed(self, desk: Desk, payments: int) -> None:
         """If the journal has settlements from after it, taking it up is left to Redis."""
         purges = Purges(desk.journal)
-        desk.settle(100, requested_at_ms=NOON_MS + 9)
+        desk.settle(payments, requested_at_ms=NOON_MS + 9)
         purges.hear_from_volume(NOON_MS + 5)
         assert (purges.is_last_missed, desk.journal.base.epoch) == (False, 0)
 
@@ -263,8 +273,10 @@ class TestMissed:
         desk.settle(16, requested_at_ms=NOON_MS + 9)
         desk.settle(64, requested_at_ms=NOON_MS)
         assert desk.journal.base.folded_until_ms == NOON_MS + 10
-        purges.hear_from_volume(NOON_MS + 5)
+        purges.hear_from_volume(NOON_MS + 9)
         assert (purges.is_last_missed, desk.journal.base.epoch) == (False, 0)
+        purges.hear_from_volume(NOON_MS + 10)  # later than all that was folded
+        assert (purges.is_last_missed, desk.journal.base.epoch) == (False, NOON_MS + 10)
 
     def test_a_siblings_that_is_no_time(self, desk: Desk) -> None:
         """0.1.0 counted purges: from such a number nobody can tell what came after it."""
