@@ -58,12 +58,12 @@ class TestEventOfStatus:
         if status not in {200, 400, 413, 422, 429, 500, 503}:
             assert event_of_status(status) is Event.UNCLEAR
 
-    @pytest.mark.parametrize("status", [301, 302, 401, 403, 404, 405, 411, 415, 431])
+    @pytest.mark.parametrize("status", [300, 301, 302, 401, 403, 404, 405, 411, 415, 431, 499])
     def test_misuse(self, status: int) -> None:
         """Statuses that say *you asked wrongly* are told apart."""
         assert is_misuse(status)
 
-    @pytest.mark.parametrize("status", [200, 201, 400, 408, 413, 422, 425, 429, 500, 502, 503, 504, 599])
+    @pytest.mark.parametrize("status", [200, 201, 299, 400, 408, 413, 422, 425, 429, 500, 502, 503, 504, 599])
     def test_no_misuse(self, status: int) -> None:
         """Statuses of the contract, of overload and of bad moments are none of these."""
         assert not is_misuse(status)
@@ -233,6 +233,7 @@ class TestDecodeShown:
             b'{"amount":19.9,"requestedAt":null}',
             b'{"amount":19.9,"requestedAt":"2025-07-15T12:34:56.789Z"} {}',
             b'{"amount":19.9,"requestedAt":"2025-07-15T12:34:56.789Z","correlationId":7}',
+            b'{"amount":19.9,"requestedAt":"2025-07-15T12:34:56.789Z","correlationId":null}',
             b'{"amount":19.9,"requestedAt":"2025-07-15T12:34:56.789Z","correlationId":"00000000-0000-0000-0000-000000000000"}',
         ],
     )

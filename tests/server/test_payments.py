@@ -230,6 +230,7 @@ class TestParsePayment:
             (body_of("1.001"), "amount must have at most 2 decimals."),
             (body_of("1000000.01"), "amount must be at most 1000000.00."),
             (b"{}", "The member correlationId is missing."),
+            (b'{"correlationId":12,"amount":1}', "correlationId must be a string that holds a UUID."),
             (body_of("NaN"), "The body is not JSON: NaN is no JSON number."),
             (b"\xff", "The body is not valid UTF-8 from byte 0 on."),
         ],

@@ -52,7 +52,8 @@ class TestMemberLevels:
     def test_who_said_goodbye(self) -> None:
         """Its silence is no reason for doubt."""
         header = HEADER._replace(said_goodbye=1)
-        assert member_levels(member(header, silent_ms=10**9), Purge(4, 0)) == header.levels(FIELDS)
+        for silent_ms in (10**9, -1):
+            assert member_levels(member(header, silent_ms=silent_ms), Purge(4, 0)) == header.levels(FIELDS)
 
     @pytest.mark.parametrize("is_whole", [0, 1])
     def test_who_said_goodbye_before_a_purge(self, is_whole: int) -> None:
@@ -82,6 +83,15 @@ class TestMemberLevels:
             member_levels(found, purge)
         assert "instance aa.0" in str(caught.value)
         assert reason in str(caught.value)
+
+
+class TestIsBehind:
+    """PublishedMember.is_behind and left_before."""
+
+    def test_of_no_header_nothing_is_known(self) -> None:
+        """Neither holds."""
+        assert not member(None).is_behind(Purge(5, 5))
+        assert not member(None).left_before(Purge(5, 5))
 
 
 class TestHasTakenUp:

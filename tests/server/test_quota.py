@@ -24,6 +24,13 @@ class TestThrottledPeriods:
         quota = CpuQuota((tmp_path / "missing", stat))
         assert quota.throttled_periods() == periods
 
+    def test_the_first_that_tells_of_throttling(self, tmp_path: Path) -> None:
+        """A root cgroup has a file, too, but no quota."""
+        root, stat = tmp_path / "root.stat", tmp_path / "cpu.stat"
+        root.write_text("usage_usec 1\n")
+        stat.write_text(V1)
+        assert CpuQuota((root, stat)).throttled_periods() == 12
+
     def test_is_read_anew(self, tmp_path: Path) -> None:
         """Each call tells what the file says now."""
         stat = tmp_path / "cpu.stat"
