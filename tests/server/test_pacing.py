@@ -124,7 +124,7 @@ class TestAdapt:
             container.adapt()
         assert container.pacer.rate_per_s == RATE_MAX_PER_S
 
-    @pytest.mark.parametrize(("in_use_ms", "steps"), [(0, 0), (40, 0), (60, 1)])
+    @pytest.mark.parametrize(("in_use_ms", "steps"), [(0, 0), (49, 0), (50, 1)])
     def test_grows_only_if_half_of_it_is_used(self, in_use_ms: int, steps: int) -> None:
         """An outage, or a pace that is quick enough as it is, says nothing of what the container can do."""
         container = Container().emptied()

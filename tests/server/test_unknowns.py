@@ -143,10 +143,11 @@ class TestFindingOut:
         assert await ward.pass_time() is State.UNKNOWN
         assert ward.fake.posts == []
 
-    async def test_422_that_can_not_be_looked_at(self, segment: Segment) -> None:
+    @pytest.mark.parametrize("answer", [httpx.ReadTimeout, httpx.ConnectError])
+    async def test_422_that_can_not_be_looked_at(self, segment: Segment, answer: Answer) -> None:
         """It stays unknown; the next question settles it."""
         ward = Ward(segment)
-        ward.fake.shows.extend([404, httpx.ReadTimeout])
+        ward.fake.shows.extend([404, answer])
         ward.fake.answers.append(422)
         ward.store()
         assert await ward.pass_time() is State.UNKNOWN
@@ -280,6 +281,13 @@ class TestWake:
         assert (ward.unknowns.due_in_ms(1000), ward.unknowns.due_in_ms(20)) == (PAUSE_MIN_MS, 20)
         ward.clock.advance(PAUSE_MIN_MS - 1)
         assert ward.unknowns.due_in_ms(1000) == 1
+        ward.custody.take(payment(1))
+        ward.custody.begin(1, 0, NOON_MS)
+        ward.custody.mark_unknown(1, Event.UNCLEAR, NOON_MS)
+        ward.unknowns.add(1)  # at the other processor, and later
+        assert ward.unknowns.due_in_ms(1000) == 1
+        ward.clock.advance(PAUSE_MIN_MS)  # overdue: as soon as may be, but never at once for ever
+        assert ward.unknowns.due_in_ms(1000) == 1
 
 
 class TestCircuits:
@@ -325,6 +333,7 @@ class TestEnd:
         await idle()
         assert [ward.custody.read(slot).state for slot in range(3)] == [State.UNKNOWN] * 3
         assert len(ward.custody.unknown) == 3
+        assert ward.bugs == []
 
     async def test_nothing_is_under_way_after_a_stop(self, segment: Segment) -> None:
         """It waits for the questions to end: whatever they would store has been stored."""
