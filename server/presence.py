@@ -66,7 +66,7 @@ class Presence:
         self._read_at_ms = 0  # when its tables were last read
         self._needed_at_ms = 0  # when it was last seen absent, or had been read for another reason
         self._looked_at_ms = 0  # when `decide` was last called
-        self._served_at_ms = 0  # when the web worker that went away last was last seen at work
+        self._served_until_ms = 0  # when a web worker was last seen to have gone away: so long it may have served
         self._away = frozenset[int]()  # the web workers that were away at the last look
 
     def decide(self, seen: Sighting, now_ms: int, wall_ms: int, *, was_unwatched: bool) -> ReadReason | WhatWasRead:
@@ -93,7 +93,7 @@ class Presence:
             was_unwatched: whether for a while nobody here had looked, or a web worker here was away.
         """
         if not seen.away <= self._away:
-            self._served_at_ms = self._looked_at_ms
+            self._served_until_ms = now_ms
         self._away, self._looked_at_ms = seen.away, now_ms
         was_read_at_end = self._read_because in {ReadReason.GONE, ReadReason.LEAVING}  # if not, reading has failed
         if self._was_leaving_or_gone and was_read_at_end:
@@ -130,7 +130,7 @@ class Presence:
             return True
         if reason is ReadReason.SHORT_OF_WORKERS:  # one that served after the reading may have accepted a lot since
             is_due = self._looked_at_ms - self._read_at_ms >= self._returning_ms
-            return life_ms != self._known_life_ms or (is_due and self._served_at_ms > self._read_at_ms)
+            return life_ms != self._known_life_ms or (is_due and self._served_until_ms > self._read_at_ms)
         return (self._read_because, self._read_in_life_ms) != (reason, life_ms)
 
     def _decide_of_present(

@@ -122,6 +122,16 @@ class TestRead:
         assert watch.look(SHORT_OF_WORKERS) is ReadReason.SHORT_OF_WORKERS
         assert {watch.look(SHORT_OF_WORKERS, 500) for _ in range(3 * RETURNING_MS // 500)} == {WhatWasRead.KEEP}
 
+    @pytest.mark.parametrize(("seen", "was_unwatched"), [(RETURNING, False), (PRESENT, True)])
+    def test_one_goes_away_right_after_it_was_read(self, seen: Sighting, *, was_unwatched: bool) -> None:
+        """What that worker accepted between the reading and its end is read R later, too, and once."""
+        watch, short = Watch(), seen._replace(away=frozenset({0}))
+        assert isinstance(watch.look(seen, was_unwatched=was_unwatched), ReadReason)
+        assert watch.look(short, 500) is WhatWasRead.KEEP
+        assert watch.look(short, RETURNING_MS - 501) is WhatWasRead.KEEP
+        assert watch.look(short, 1) is ReadReason.SHORT_OF_WORKERS
+        assert watch.look(short, RETURNING_MS) is WhatWasRead.KEEP
+
     @pytest.mark.parametrize("then", [frozenset({1}), frozenset({0, 1})])
     def test_another_goes_away(self, then: frozenset[int]) -> None:
         """A second worker served on after the sibling was read for the first one: it is read again R later."""
