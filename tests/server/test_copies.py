@@ -110,6 +110,14 @@ class TestWaitingCopies:
         table.insert(0, copy_of(7))
         assert copy.who_pays(LATER_MS * 1000 + 1) is Payer.US
 
+    def test_that_is_damaged_now(self, other: OtherInstance, clock: FakeClock, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Its own dispatcher can't pay it either."""
+        other.start()
+        other.take(copy_of(1))
+        (copy,) = sibling_of(other.name, clock).copies(lambda _: True)
+        monkeypatch.setattr(copy.table, "read", lambda _: None)
+        assert copy.who_pays(LATER_MS * 1000) is Payer.US
+
     def test_whether_it_pays_is_asked_before_its_slot_is_read(self, other: OtherInstance, clock: FakeClock) -> None:
         """Else it might be read as waiting, then be sent, and its instance die: it would be paid here as well."""
         other.start()

@@ -50,6 +50,8 @@ class TestLatency:
         circuit = told(fresh(), 10)
         circuit.begin(1, NOW_MS)
         assert circuit.latency.expected_ms(NOW_MS + 700) == 700
+        circuit.succeed(1, NOW_MS + 800)
+        assert circuit.latency.expected_ms(NOW_MS + 900) == 800
 
     def test_a_failure_says_nothing_of_it(self) -> None:
         """Failing fast is not being fast."""

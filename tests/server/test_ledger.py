@@ -81,9 +81,11 @@ class TestAdd:
         told.add(0, NOON_MS + 59_999, 10)
         assert minute_totals(told.minutes[NOON_MINUTE]) == (2, 11, 0, 0)
         assert list(told.details) == [NOON_S]
+        told.add(0, NOON_MS + 60_000, 1000)
+        assert list(told.details) == [NOON_S, NOON_S + 60]
         told.add(0, NOON_MS - 1, 100)
-        assert list(told.minutes) == [NOON_MINUTE]
-        assert told.all_time == (3, 111, 0, 0)
+        assert list(told.minutes) == [NOON_MINUTE, NOON_MINUTE + 1]
+        assert told.all_time == (4, 1111, 0, 0)
 
     def test_before_exact_from_there_is_only_all_time(self) -> None:
         """Beside what was folded, a minute could not be told whole."""

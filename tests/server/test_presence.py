@@ -151,6 +151,14 @@ class TestRead:
         presence.has_read(ReadReason.GONE, GONE.life_ms, 3, 3)
         assert presence.decide(GONE, 3, NOON_MS, was_unwatched=False) is WhatWasRead.KEEP
 
+    @pytest.mark.parametrize("absent", [GONE, LEAVING])
+    def test_what_was_not_read_before_it_is_back(self, absent: Sighting) -> None:
+        """Reading failed until its next life had begun: what it accepted before is read then."""
+        presence = Presence(STUCK_MS)
+        presence.decide(absent, 0, NOON_MS, was_unwatched=False)
+        back = next_life(PRESENT)
+        assert presence.decide(back, 1, NOON_MS + 1, was_unwatched=False) is ReadReason.RETURNING
+
 
 class TestUntilWhen:
     """Presence.decide: how long what was read counts."""
