@@ -310,6 +310,8 @@ class TestFolding:
         assert ward.count(DispatcherCount.OLDEST_REMEMBERED_MS) == SENT_AT_MS + slots[1]
         met = [ward.meet(payment(number)) for number in range(4, -1, -1)]
         assert met == [*[DispatcherCount.REPEATED] * 4, DispatcherCount.TAKEN]
+        for number in range(5, 20):
+            ward.take_to(State.SETTLED, number)  # its slot is used again, and again
 
     def test_a_batch_is_counted_as_what_it_was(self, ward: Ward, monkeypatch: pytest.MonkeyPatch) -> None:
         """A journal no longer than a batch folds all it has."""
@@ -459,6 +461,8 @@ class TestRecovery:
         successor = Ward(ward.area)
         assert successor.custody.unknown == {slot: SENT_AT_MS + slot}
         assert successor.kept(slot).state is State.UNKNOWN
+        successor.custody.show_gauges(0)
+        assert successor.count(DispatcherCount.UNKNOWN) == 1
 
     def test_the_journal_decides(self, ward: Ward) -> None:
         """A death right after the record was appended: the payment has ended, and counts once."""
