@@ -73,6 +73,18 @@ class TestLimit:
         circuit.begin(70, NOW_MS)
         assert (circuit.limit, circuit.in_flight, circuit.has_room()) == (5, 8, False)
 
+    def test_what_has_woken_up_since_leaves_no_room_behind(self) -> None:
+        """Once those are answered, or have failed, the limit holds for all that is in flight."""
+        circuit = asleep(probing(limit_max=32), 3)
+        circuit.succeed(1, NOW_MS)
+        circuit.succeed(50, NOW_MS)
+        circuit.succeed(51, NOW_MS)
+        circuit.forget(52)
+        assert circuit.limit == LIMIT_AFTER_OUTAGE + 2
+        assert loaded(circuit, circuit.limit - 1).has_room()
+        circuit.begin(60, NOW_MS)
+        assert not circuit.has_room()
+
     def test_a_429_halves_what_is_in_flight(self) -> None:
         """What was too much is the number in flight, not the limit that was never reached."""
         circuit = loaded(fresh(400), 20)

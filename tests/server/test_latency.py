@@ -20,6 +20,8 @@ class TestLatency:
         """Slow is longer than `slow_ms`."""
         assert not answered(SLOW_MS).latency.is_slow(NOW_MS)
         assert answered(SLOW_MS + 1).latency.is_slow(NOW_MS)
+        assert not told(fresh(), SLOW_MS).latency.is_slow_by_poll(NOW_MS)
+        assert told(fresh(), SLOW_MS + 1).latency.is_slow_by_poll(NOW_MS)
 
     def test_the_age_of_the_oldest_in_flight(self) -> None:
         """A slow-down is seen long before its answer is there."""
@@ -59,6 +61,7 @@ class TestLatency:
         circuit.begin(1, NOW_MS)
         circuit.fail(1, NOW_MS + 1)
         assert circuit.latency.expected_ms(NOW_MS + 1) == 2000
+        assert circuit.latency.expected_ms(NOW_MS + 9000) == 2000  # nor is it under way any more
 
     def test_an_outage_ends_with_nothing_known(self) -> None:
         """A probe may have slept through the end of the outage: that says nothing of those begun afterwards."""
