@@ -262,8 +262,6 @@ def covering(one: UnknownRange, other: UnknownRange) -> UnknownRange:
 
 def _unknown_within(unknowns: UnknownRange, window: Window) -> int:
     """How many of a member's unknown payments may lie in the window: all of them if their range meets it, else none."""
-    if not unknowns.payments:
-        return 0
     before = window.to_ms is not None and unknowns.least_ms > window.to_ms
     after = window.from_ms is not None and unknowns.greatest_ms < window.from_ms
     return 0 if before or after else unknowns.payments
