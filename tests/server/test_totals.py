@@ -8,7 +8,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from server.notation import format_instant_ms as told
-from server.totals import ALL_TIME, Levels, Summary, Total, UnknownRange, Window, count_window, counted_from, touched
+from server.totals import (
+    ALL_TIME,
+    Levels,
+    Summary,
+    Total,
+    UnknownRange,
+    Window,
+    count_window,
+    counted_from,
+    covering,
+    touched,
+)
 from server.totals_fields import CELL, MINUTE_MS
 from shm import Counters, DispatcherCount
 from shm.layout import COUNTERS_LENGTH
@@ -25,7 +36,7 @@ from tests.server.naive_totals import (
 )
 
 NOON_MS = ORIGINS_MS[1]
-EDGES_MS = (0, 1, 999, 1_000, 1_001, 1_999, 2_000, 30_500, 59_000, 59_999, 60_000, 60_500, 60_999, 61_000)
+EDGES_MS = (0, 1, 998, 999, 1_000, 1_001, 1_999, 2_000, 30_500, 59_000, 59_999, 60_000, 60_500, 60_999, 61_000)
 NOTHING = Summary(Total(0, 0), Total(0, 0))
 Ends = tuple[int | None, int | None]
 
@@ -131,6 +142,11 @@ class TestCountWindow:
             window = Window(from_ms, to_ms)
             assert count_window([levels], window) == Summary(*count(settled, window)), window
 
+    def test_a_minute_without_payments(self) -> None:
+        """What comes after it is counted as well."""
+        settled = [Settled(0, NOON_MS, 1), Settled(0, NOON_MS + 2 * MINUTE_MS, 10)]
+        assert ask([ledger_of(settled).levels()], Window(NOON_MS, None)) == Summary(Total(2, 11), Total(0, 0))
+
     @pytest.mark.slow
     @settings(max_examples=100)
     @given(scenes())
@@ -209,6 +225,9 @@ class TestCountWindow:
         assert isinstance(answer, Summary)
         assert answer.default == Total(3, 111)
         assert answer.resolution is not None
+        answer = ask([member._replace(details={})], Window(NOON_MS, NOON_MS + 50))
+        assert isinstance(answer, Summary)
+        assert answer.default == Total(2, 110)
         exact = ask([member], Window(None, NOON_MS + 1000))  # cuts the first second that has detail
         assert exact == Summary(Total(3, 111), Total(0, 0))
 
@@ -329,6 +348,24 @@ class TestUnknowns:
     def test_none_at_all(self) -> None:
         """A member without unknown payments adds none, though its range reads as 1970."""
         assert count_window([empty_levels()._replace(unknowns=NO_UNKNOWNS)], Window(None, 5)).unknown == 0
+
+
+class TestCovering:
+    """covering."""
+
+    @pytest.mark.parametrize(
+        ("one", "other", "both"),
+        [
+            ((0, 0, 0), (0, 0, 0), (0, 0, 0)),
+            ((2, 5, 9), (0, 0, 0), (2, 5, 9)),
+            ((2, 5, 8), (3, 6, 9), (3, 5, 9)),
+            ((3, 5, 9), (2, 6, 8), (3, 5, 9)),
+        ],
+    )
+    def test_in_either_order(self, one: tuple[int, ...], other: tuple[int, ...], both: tuple[int, ...]) -> None:
+        """As many as in either reading, wherever either has them; the zeros of a reading without any are no time."""
+        assert covering(UnknownRange(*one), UnknownRange(*other)) == both
+        assert covering(UnknownRange(*other), UnknownRange(*one)) == both
 
 
 class TestUnknownRange:

@@ -10,7 +10,9 @@ from server.totals_fields import (
     LONE_MINUTE_LENGTH,
     MINUTE_LENGTH,
     MINUTE_MS,
+    MINUTE_TOTALS_LENGTH,
     TOTAL,
+    are_whole,
     by_number,
     minute_name,
     second_name,
@@ -43,6 +45,23 @@ class TestNames:
     def test_foreign_names(self, name: bytes) -> None:
         """What another program has put under a member's name is neither; it must not end whoever reads it."""
         assert by_number({name: b"1"}) == ({}, {})
+
+
+class TestAreWhole:
+    """are_whole."""
+
+    def test_each_field_has_a_length_of_its_kind(self) -> None:
+        """One that has not is enough, whatever the others are."""
+        minutes, details = {7: bytes(LONE_MINUTE_LENGTH), 8: bytes(MINUTE_LENGTH)}, {420: bytes(CELL.size), 421: b""}
+        assert are_whole(minutes, details)
+        assert not are_whole({**minutes, 9: b"x"}, details)
+        assert not are_whole(minutes, {**details, 422: b"x"})
+
+    def test_a_minute_cut_after_its_totals(self) -> None:
+        """Whole only for those who have asked for no more of it."""
+        cut = {7: bytes(MINUTE_TOTALS_LENGTH)}
+        assert are_whole(cut, {}, may_be_cut=True)
+        assert not are_whole(cut, {})
 
 
 class TestBytes:
