@@ -136,6 +136,7 @@ class TestCountWindow:
         """Of a ledger that has the detail of every second each window counts each payment once."""
         moments_ms = [NOON_MS + ms for ms in EDGES_MS]
         settled = [Settled(processor, at_ms, at_ms % 61_007) for at_ms in moments_ms for processor in processors]
+        settled += settled  # two in each millisecond
         levels = ledger_of(settled).levels()
         ends_ms = [None, *moments_ms]
         for from_ms, to_ms in product(ends_ms, ends_ms):
