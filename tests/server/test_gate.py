@@ -144,11 +144,24 @@ class TestAccept:
         assert len(numbers_for(0, 64)) > 20
         assert len(numbers_for(1, 64)) > 20
 
+    def test_one_dispatcher_gets_all(self) -> None:
+        """No hash is needed then, as in most instances."""
+        with fresh_instance() as instance:
+            porch = Porch(Segment.create(instance, GEOMETRY._replace(dispatchers=1)))
+            assert porch.accept(1, 2, 3) == [Acceptance.ACCEPTED] * 3
+            assert len(porch.in_lane(0)) == 3
+            porch.close()
+
     def test_the_same_again_is_repeated(self, porch: Porch) -> None:
         """It is not handed over again."""
         assert porch.accept(1, 1, 1) == [Acceptance.ACCEPTED, Acceptance.REPEATED, Acceptance.REPEATED]
         assert len(porch.in_lane(0)) + len(porch.in_lane(1)) == 1
         assert porch.count(WorkerCount.REPEATED) == 2
+
+    def test_any_number_of_repeats_is_answered(self, porch: Porch) -> None:
+        """What is known here is not looked up, so no limit of look-ups applies."""
+        porch.accept(1)
+        assert porch.accept(*[1] * 20) == [Acceptance.REPEATED] * 20
 
     def test_another_amount_is_a_conflict(self, porch: Porch) -> None:
         """It is not handed over, and the first amount stays the one that is known."""
@@ -309,8 +322,8 @@ class TestMemory:
         dispatcher = 0 if porch.segment.table(0).find(id_of(1)) else 1
         porch.segment.lane(0, dispatcher).try_publish(Accepted(id_of(1), 5, AT_US))
         porch.gate = porch.reopen()
-        assert porch.accept(1) == [Acceptance.REPEATED]
         assert porch.accept(1, amount_cents=5) == [Acceptance.CONFLICT]
+        assert porch.accept(*[1] * 20) == [Acceptance.REPEATED] * 20
 
     def test_torn_and_damaged_slots_are_left_out(self, porch: Porch) -> None:
         """They are the dispatcher's to deal with; the worker starts all the same."""
