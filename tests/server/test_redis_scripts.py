@@ -70,6 +70,12 @@ def content(redis: RedisServer) -> dict[str, str]:
     return {name: value for name, value in pairs.items() if not name.endswith("|seen")}
 
 
+def now_ms(redis: RedisServer) -> int:
+    """The time by Redis's clock."""
+    seconds, us = redis.ask("TIME").split()[2::2]
+    return int(seconds) * 1000 + int(us) // 1000
+
+
 class TestFlush:
     """Which writes are taken."""
 
@@ -78,6 +84,15 @@ class TestFlush:
         found = await hand.write((0, 1, 1), None, {"m5": b"five"})
         assert found == FlushAnswer(True, None, 0, True, (ME,), (None, None))
         assert content(redis) == {f"{ME}|h": header().to_text(), f"{ME}|m5": "five", "roster": ME}
+
+    async def test_seen(self, redis: RedisServer, hand: Hand) -> None:
+        """When a member last flushed is kept, and told, to the millisecond: a second more would be a silence."""
+        before_ms = now_ms(redis)
+        await hand.write((0, 1, 1), None)
+        seen_ms = int(redis.ask(f"HGET {HASH} {ME}|seen").split()[1])
+        assert before_ms <= seen_ms <= now_ms(redis)
+        (member,) = (await hand.totals.members())[1]
+        assert 0 <= member.silent_ms <= now_ms(redis) - seen_ms
 
     async def test_next(self, redis: RedisServer, hand: Hand) -> None:
         """What builds on what is there changes the fields it names and no others."""
