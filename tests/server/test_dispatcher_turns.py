@@ -11,7 +11,7 @@ from server import dispatcher
 from server.dispatcher import BUSY_MS, IDLE_MS
 from server.intake import TAKEN_PER_TURN_MAX, Intake
 from server.pacing import BURST, GATHER_MS
-from server.unknowns import PAUSE_MIN_MS
+from server.unknowns import PAUSE_MIN_MS, Unknowns
 from shm import DispatcherCount, Segment, State
 from tests.fakes import idle
 from tests.server.scene import GEOMETRY, Scene, fresh_segment, hanging, text_of
@@ -52,6 +52,21 @@ class TestTurns:
             held[0].set_result(200)
             await idle()
             assert len(scene.fakes[0].posts) == 4
+
+    async def test_answers_at_once_share_a_turn(self, segment: Segment, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Each asks for one, as it may have made room; one turn sends all that may be sent."""
+        turns = list[None]()
+        monkeypatch.setattr(Unknowns, "ask_due", lambda _: turns.append(None))
+        async with Scene(segment, in_flight_max=4) as scene:
+            held = [hanging() for _ in range(4)]
+            scene.fakes[0].answers.extend([*held, *[hanging() for _ in range(4)]])
+            scene.accept(*range(10))
+            await scene.pass_time()
+            turns.clear()
+            for one in held:
+                one.set_result(200)
+            await idle()
+            assert (len(turns), len(scene.fakes[0].posts)) == (1, 8)
 
     async def test_oldest_first(self, segment: Segment) -> None:
         """Payments go out in the order in which they were accepted."""
