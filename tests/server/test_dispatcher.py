@@ -67,8 +67,14 @@ class TestStart:
 class TestStop:
     """The end of a life."""
 
-    async def test_leaves_the_rest(self, segment: Segment) -> None:
-        """What is in flight is unknown, what waits goes on waiting, and nothing more is sent."""
+    async def test_leaves_nothing(self, segment: Segment, caplog: pytest.LogCaptureFixture) -> None:
+        """Then there is nothing to tell."""
+        async with Scene(segment) as scene:
+            assert (await scene.pay()).state is State.SETTLED
+        assert caplog.messages == []
+
+    async def test_leaves_the_rest(self, segment: Segment, caplog: pytest.LogCaptureFixture) -> None:
+        """What is in flight is unknown, what waits goes on waiting, nothing more is sent, and the log says how many."""
         scene = Scene(segment, in_flight_max=2)
         async with scene:
             scene.fakes[0].answer = hanging()
@@ -78,6 +84,7 @@ class TestStop:
         assert scene.states() == [State.UNKNOWN] * 2 + [State.WAITING] * 8
         await idle(100)
         assert len(scene.fakes[0].posts) == 2
+        assert caplog.messages == ["10 payments stay unsettled in the segment; this instance's next life pays them"]
 
     async def test_tells_of_the_unknown(self, segment: Segment) -> None:
         """What was cut short counts as unknown in the last flush."""
