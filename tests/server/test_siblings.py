@@ -9,8 +9,8 @@ from typing import cast
 
 import pytest
 
-from server.siblings import LOOKED_LATELY_MS, SERVES_WITHIN_MS, Sibling, Siblings
-from shm import Geometry, Phase, Segment, State
+from server.siblings import LOOKED_LATELY_MS, SERVES_WITHIN_MS, Sibling, Siblings, away_of
+from shm import Geometry, Phase, Segment, SegmentForbidden, State
 from tests.fakes import NOON_MS, FakeClock
 from tests.server.disturbed_volume import DisturbedVolume
 from tests.server.other_instance import (
@@ -117,6 +117,37 @@ class TestPresent:
         other.take(copy_of(2), dispatcher=0)
         assert [amount_of(sibling, copy_of(number)) for number in (1, 2)] == [None, 1990]
 
+    def test_a_segment_that_takes_the_place_of_another(
+        self, other: OtherInstance, sibling: Sibling, clock: FakeClock
+    ) -> None:
+        """It is noticed at once, however lately the supervisor of the old one had its heartbeat."""
+        other.segment.supervisor_counters().beat(clock.ticks_ms() * 1000)
+        sibling.look()
+        Segment.unlink(other.name)
+        other.segment = Segment.create(other.name, GEOMETRY)
+        other.publish(copy_of(1))
+        assert amount_of(sibling, copy_of(1, accepted_ms=LATER_MS)) == 1990
+
+    def test_one_that_is_about_to_begin_anew(self, other: OtherInstance, sibling: Sibling) -> None:
+        """Nobody pays what is left to a segment that is no more."""
+        other.take(copy_of(1))
+        assert amount_of(sibling, copy_of(1)) == 1990
+        Segment.unlink(other.name)
+        other.start(begun=False)
+        assert amount_of(sibling, copy_of(1)) is None
+
+    def test_one_that_may_not_be_looked_at(self, clock: FakeClock, caplog: pytest.LogCaptureFixture) -> None:
+        """As one of another user: it is told, once."""
+
+        def refuse(look: str, _: str) -> None:
+            if look == "fingerprint":
+                raise SegmentForbidden("it is another user's")
+
+        sibling = sibling_of("test-never-was", clock, volume=DisturbedVolume(refuse))
+        for _ in range(3):
+            assert amount_of(sibling, copy_of(1)) is None
+        assert caplog.text.count("can't be known") == 1
+
     def test_a_segment_that_can_not_be_read(
         self, other: OtherInstance, sibling: Sibling, caplog: pytest.LogCaptureFixture
     ) -> None:
@@ -127,6 +158,8 @@ class TestPresent:
             assert amount_of(sibling, copy_of(1)) is None
         assert caplog.text.count("can't be known") == 1
         assert caplog.text.count(" is gone") == 1
+        Segment.unlink(other.name)
+        assert amount_of(sibling, copy_of(1)) is None
 
 
 @pytest.mark.usefixtures("forgetful")
@@ -318,6 +351,23 @@ class TestCopies:
                 each.publish(copy_of(1))
             assert amount_of(sibling_of(second, clock, ours=first), copy_of(1)) is None
             assert amount_of(sibling_of(first, clock, ours=second), copy_of(1)) == 1990
+
+
+class TestAwayOf:
+    """away_of."""
+
+    def test_by_phase_and_heartbeat(self, other: OtherInstance, clock: FakeClock) -> None:
+        """One that is ready is at work until its heartbeat is too old, to the microsecond."""
+        first, second = rows = [other.segment.worker_counters(worker) for worker in range(GEOMETRY.workers)]
+        silent_since_us = (clock.ticks_ms() - SERVES_WITHIN_MS) * 1000
+        for row in rows:
+            row.phase = Phase.READY
+            row.beat(silent_since_us + 1)
+        assert away_of(rows, clock.ticks_ms()) == set()
+        first.beat(silent_since_us)
+        assert away_of(rows, clock.ticks_ms()) == {0}
+        second.phase = Phase.LEAVING
+        assert away_of(rows, clock.ticks_ms()) == {0, 1}
 
 
 class TestSegments:

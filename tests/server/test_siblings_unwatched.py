@@ -139,6 +139,16 @@ class TestUnwatched:
         pass_time(siblings, clock, 2 * RETURNING_MS)
         assert amount_of(siblings, copy_of(1)) is None
 
+    def test_what_one_of_ours_published_earlier(self, ours: Ours, clock: FakeClock) -> None:
+        """It shows that it was at work then, and not ever since."""
+        siblings, row = ours.look_for_long(), ours.rows[1]
+        ours.here.publish(copy_of(9), worker=1, dispatcher=0)
+        siblings.look()
+        row.phase = Phase.GONE
+        pass_time(siblings, clock, SERVES_WITHIN_MS + 1)
+        row.phase = Phase.READY
+        assert amount_of(siblings, copy_of(1)) == 1990
+
     @pytest.mark.parametrize(("starting_ms", "found"), [(SERVES_WITHIN_MS, None), (SERVES_WITHIN_MS + 1, 1990)])
     def test_a_start_without_workers(
         self, ours: Ours, other: OtherInstance, clock: FakeClock, starting_ms: int, found: int | None
