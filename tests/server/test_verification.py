@@ -31,6 +31,19 @@ def _patience(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(verification, "PAUSE_MIN_S", 0.0)
 
 
+@pytest.fixture
+def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """How long is waited each time, in seconds."""
+    made: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        made.append(seconds)
+
+    monkeypatch.setattr(verification, "PAUSE_MIN_S", 0.05)
+    monkeypatch.setattr("server.verification.asyncio.sleep", sleep)
+    return made
+
+
 class TestProcessors:
     """What the processors know."""
 
@@ -148,19 +161,34 @@ class TestProcessors:
         await task
         assert returned.waiting() == [1]
 
-    async def test_pauses_grow(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def test_what_came_meanwhile_is_asked_about_first(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """One that can't be looked up, again and again, comes after it."""
+        monkeypatch.setattr(verification, "VERIFIED_AT_ONCE_MAX", 1)
+        returned = Returned(1)
+        answer: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        returned.fakes[0].shows.append(answer)
+        task = asyncio.create_task(returned.verify())
+        await idle()
+        returned.custody.take(copy_of(2), verified=False)
+        answer.set_result(500)
+        await task
+        assert returned.fakes[0].questions == [text_of(1), text_of(2), text_of(1)]
+
+    async def test_pauses_grow(self, pauses: list[float]) -> None:
         """They double up to a bound."""
-        pauses: list[float] = []
-
-        async def sleep(seconds: float) -> None:
-            pauses.append(seconds)
-
-        monkeypatch.setattr(verification, "PAUSE_MIN_S", 0.05)
-        monkeypatch.setattr("server.verification.asyncio.sleep", sleep)
         returned = Returned(1)
         returned.fakes[0].shows.extend([500] * 7)
         await returned.verify()
         assert pauses == [0.05, 0.1, 0.2, 0.4, 0.8, 1.0, 1.0]
+
+    async def test_an_answer_ends_them(self, monkeypatch: pytest.MonkeyPatch, pauses: list[float]) -> None:
+        """The next silence begins with a short one, and a payment that was found is none."""
+        monkeypatch.setattr(verification, "VERIFIED_AT_ONCE_MAX", 1)
+        returned = Returned(1, 2, 3)
+        returned.fakes[0].shows.extend([500, 500, 404, 404, 500, 404])
+        store(returned.fakes[1], 1)
+        await returned.verify()
+        assert pauses == [0.05, 0.1, 0.05]
 
     async def test_a_few_at_once(self) -> None:
         """A long backlog does not take all connections."""
