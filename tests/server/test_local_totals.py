@@ -13,7 +13,7 @@ from server.errors import TotalsUnavailable
 from server.local_totals import LocalTotals
 from server.notation import format_instant_ms
 from server.totals import ALL_TIME, Summary, Total, Window
-from shm import Counters, DispatcherCount, Ended, Geometry, Phase, Segment, State, WorkerCount
+from shm import Counters, DispatcherCount, Ended, Geometry, Phase, Segment, State, WorkerCount, dispatcher_role
 from shm.layout import BASE_PAGE_LENGTH
 from tests.fakes import FakeClock
 from tests.server.naive_totals import ORIGINS_MS, Settled, small_ledgers
@@ -158,6 +158,20 @@ class TestSummary:
 
         monkeypatch.setattr(totals, "follow", follow_and_thaw)
         with pytest.raises(TotalsUnavailable, match="dispatcher 0 has been silent for 1001 ms"):
+            await totals.summary(ALL_TIME)
+
+    async def test_a_dispatcher_that_dies_meanwhile(self, segment: Segment, monkeypatch: pytest.MonkeyPatch) -> None:
+        """What it was sending may be paid by the time of the answer, and nobody has written that down."""
+        dead = list[str]()
+        totals = totals_of(segment, dead=dead)
+        follow = totals.follow
+
+        async def follow_and_die() -> None:
+            await follow()
+            dead.append(dispatcher_role(0))
+
+        monkeypatch.setattr(totals, "follow", follow_and_die)
+        with pytest.raises(TotalsUnavailable, match="dispatcher 0 has not recovered yet"):
             await totals.summary(ALL_TIME)
 
     async def test_no_descriptors(self, segment: Segment) -> None:

@@ -38,13 +38,14 @@ class TestMerge:
         assert (meeting.roster.members(), meeting.sync.names) == ([meeting.me], (str(meeting.me),))
         assert meeting.met == []
 
-    def test_another(self, meeting: Meeting) -> None:
-        """It is added and told of once, and goes to a hash that has forgotten it."""
+    def test_another(self, meeting: Meeting, caplog: pytest.LogCaptureFixture) -> None:
+        """It is added and told of once, and goes to a hash that has forgotten it; that is no reason for an alarm."""
         for _ in range(2):
             meeting.sync.merge((str(OTHER),))
         meeting.sync.merge(())
         assert (meeting.roster.members(), meeting.met) == ([meeting.me, OTHER], [OTHER])
         assert meeting.sync.names == (str(meeting.me), str(OTHER))
+        assert caplog.messages == []
 
     def test_of_the_same_segment(self, meeting: Meeting) -> None:
         """Another dispatcher of this instance is added, but no news."""

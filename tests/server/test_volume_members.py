@@ -202,6 +202,14 @@ class TestReasonForDoubt:
             members.reason_for_doubt({})
             assert sorted(members.unknowns()) == sorted(names(own) + names(other))
 
+    def test_a_segment_is_mapped_once(self, other: OtherInstance) -> None:
+        """Each summary looks whether it is still the same, and maps only another one."""
+        looks = list[str]()
+        members = VolumeMembers([other.name], volume=DisturbedVolume(lambda look, _: looks.append(look)), clock=CLOCK)
+        for _ in range(3):
+            members.reason_for_doubt({})
+        assert looks.count("attach") == 1
+
     def test_another_geometry(self, other: OtherInstance) -> None:
         """A segment that was copied into a new one keeps its id: the life that began since is that of the new one."""
         first, _ = names(other)
