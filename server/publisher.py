@@ -62,7 +62,6 @@ class Publisher:
         hear_member: Callable[[Member], None],
     ) -> None:
         self._member = str(member)
-        self._journal = journal
         self._counters = counters
         self._totals = totals
         self._flush_s = flush_s
@@ -210,7 +209,6 @@ class Publisher:
         elif self._builds_on is not None:  # logged once, not with every try
             _log.critical("Redis has newer totals of this member: %s", answer.header)
         self._builds_on = None
-        self._pending.set()
         return False
 
     def hear_of_purge(self, epoch: int) -> None:
