@@ -1,4 +1,4 @@
-"""Fixtures of the server's tests: a real Redis and clients of it; another instance, and a clock."""
+"""Fixtures of the server's tests: segments, a real Redis and clients of it, another instance, and a clock."""
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
@@ -9,10 +9,34 @@ from server.http_connection import HardenedProtocol
 from server.redis_client import RedisClient
 from server.redis_totals import TotalsHash
 from server.shared_totals import SharedTotals
+from shm import Segment
 from tests.fakes import FakeClock
 from tests.redis_server import RedisServer
+from tests.server.desk import Desk
 from tests.server.members import Published, far_reader, members
 from tests.server.other_instance import OtherInstance, other_instance
+from tests.server.scene import fresh_segment
+from tests.shm.segments import fresh_instance
+
+
+@pytest.fixture
+def instance() -> Iterator[str]:
+    """An instance's name that nobody else uses; its segment and locks are removed afterwards."""
+    with fresh_instance() as name:
+        yield name
+
+
+@pytest.fixture
+def segment() -> Iterator[Segment]:
+    """A small segment."""
+    with fresh_segment() as made:
+        yield made
+
+
+@pytest.fixture
+def desk(segment: Segment) -> Desk:
+    """The desk of a publisher that has published nothing yet."""
+    return Desk(segment)
 
 
 @pytest.fixture(scope="module")

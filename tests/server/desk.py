@@ -3,10 +3,9 @@
 from server.publisher import Publisher
 from server.redis_totals import SharedHealth
 from server.totals import Total, Window, count_window
-from shm import Counters, Ended, Geometry, Member, Segment, State
+from shm import Counters, Ended, Member, Segment, State
 from tests.fakes import NOON_MS, FakeClock, FakeTotalsHash
 
-GEOMETRY = Geometry(workers=1, dispatchers=1, lane_slots=2, waiting_slots=64, journal_records=64)
 NOON_S = NOON_MS // 1000
 MINUTE = f"m{NOON_S // 60}"
 SECOND = f"s{NOON_S}"

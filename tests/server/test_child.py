@@ -8,7 +8,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -19,16 +19,9 @@ from server import child
 from shm import Counters, Phase, RoleTaken
 from shm.layout import COUNTERS_LENGTH
 from tests.shm.processes import forked
-from tests.shm.segments import fresh_instance, refuse
+from tests.shm.segments import refuse
 
 ENDS_WITHIN_S = 10.0
-
-
-@pytest.fixture
-def instance() -> Iterator[str]:
-    """A name that nobody else uses."""
-    with fresh_instance() as name:
-        yield name
 
 
 def status_of(work: Callable[[], int]) -> int:

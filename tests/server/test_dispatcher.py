@@ -1,23 +1,13 @@
 """The dispatcher, over a real segment and fake processors: starting, stopping, what it shows."""
 
-from collections.abc import Iterator
-
 import httpx
-import pytest
 
 from server.intake import TAKEN_PER_TURN_MAX
 from server.pacing import BURST
 from server.unknowns import PAUSE_MIN_MS
 from shm import DispatcherCount, Segment, State
 from tests.fakes import NOON_MS, idle
-from tests.server.scene import Scene, fresh_segment, hanging, payment, text_of
-
-
-@pytest.fixture
-def segment() -> Iterator[Segment]:
-    """A small segment."""
-    with fresh_segment() as made:
-        yield made
+from tests.server.scene import Scene, hanging, payment, text_of
 
 
 class TestRepeats:

@@ -27,7 +27,6 @@ from tests.redis_server import RedisServer
 from tests.server.members import far_reader
 from tests.server.scene import id_of, payment, text_of
 from tests.shm.processes import end, fork
-from tests.shm.segments import fresh_instance
 from tools.processor.api import Settings
 from tools.processor.server import ProcessorServer
 
@@ -112,13 +111,6 @@ class Station:
     def stored(self, processor: int) -> list[str]:
         """The ids that a processor has stored."""
         return [row.correlation_id for row in self.processors[processor].processor.store.rows()]
-
-
-@pytest.fixture
-def instance() -> Iterator[str]:
-    """A name that nobody else uses."""
-    with fresh_instance() as name:
-        yield name
 
 
 @pytest.fixture

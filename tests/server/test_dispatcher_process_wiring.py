@@ -4,7 +4,8 @@ import asyncio
 import dataclasses
 import logging
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from functools import partial
 
 import pytest
 
@@ -20,7 +21,6 @@ from shm import DispatcherCount, Member, Phase, Segment, State
 from tests.fakes import NOON_MS, FakeClock, FakeProcessor, FakeTotalsHash
 from tests.server.other_instance import copy_of, other_instance
 from tests.server.scene import text_of
-from tests.shm.segments import fresh_instance
 
 PATIENCE_S = 5.0
 SMALL = {"LANE_SLOTS": "8", "WAITING_SLOTS": "8", "JOURNAL_RECORDS": "32"}
@@ -160,10 +160,9 @@ class House:
 
 
 @pytest.fixture
-def make() -> Iterator[Callable[..., House]]:
+def make(instance: str) -> Callable[..., House]:
     """Makes an instance with some settings."""
-    with fresh_instance() as name:
-        yield lambda **settings: House(name, **settings)
+    return partial(House, instance)
 
 
 def plain(house: House) -> DispatcherProcess:

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import httpx
 import pytest
@@ -15,13 +15,6 @@ from server.unknowns import PAUSE_MIN_MS, Unknowns
 from shm import DispatcherCount, Segment, State
 from tests.fakes import idle
 from tests.server.scene import GEOMETRY, Scene, fresh_segment, hanging, text_of
-
-
-@pytest.fixture
-def segment() -> Iterator[Segment]:
-    """A small segment."""
-    with fresh_segment() as made:
-        yield made
 
 
 class TestTurns:

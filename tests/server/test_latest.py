@@ -8,16 +8,9 @@ from hypothesis import strategies as st
 
 from server.latest import LatestAccepted, LatestIds
 from tests.fakes import NOON_MS
-from tests.server.other_instance import GEOMETRY, OtherInstance, copy_of, other_instance
+from tests.server.other_instance import GEOMETRY, OtherInstance, copy_of
 
 SIZE = 3
-
-
-@pytest.fixture
-def other() -> Iterator[OtherInstance]:
-    """An instance."""
-    with other_instance() as made:
-        yield made
 
 
 @pytest.fixture

@@ -14,7 +14,6 @@ from pathlib import Path
 import pytest
 
 from server.log import NonBlockingHandler, UtcFormatter
-from tests.shm.segments import fresh_instance
 
 PIPE_BYTES = 65_536  # Linux's, by default
 CUT_SHORT = b"lines of the log are lost here: they could not be written\n"
@@ -183,7 +182,7 @@ class TestInstance:
     """`python -m server`."""
 
     @pytest.mark.slow
-    def test_goes_on_without_a_reader(self) -> None:
+    def test_goes_on_without_a_reader(self, instance: str) -> None:
         """Its log is set up with this handler: more lines than a pipe holds do not stop the process."""
         program = (
             "import logging, sys\nfrom server import __main__ as main\n"
@@ -192,10 +191,9 @@ class TestInstance:
         )
         reader, writer = os.pipe()
         root = Path(__file__).resolve().parents[2]
-        with fresh_instance() as name:
-            environment = {**os.environ, "INSTANCE": name}
-            done = subprocess.run(
-                [sys.executable, "-c", program], check=False, cwd=root, env=environment, stderr=writer, timeout=30
-            )
+        environment = {**os.environ, "INSTANCE": instance}
+        done = subprocess.run(
+            [sys.executable, "-c", program], check=False, cwd=root, env=environment, stderr=writer, timeout=30
+        )
         os.close(reader)
         assert done.returncode == 0

@@ -1,7 +1,7 @@
 """server/lookup.py: where a payment stands, over the segment of an instance that other processes write."""
 
 import errno
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 
@@ -14,13 +14,6 @@ from tests.server.disturbed_volume import DisturbedVolume
 from tests.server.other_instance import GEOMETRY, OtherInstance, copy_of, other_instance
 
 AT_US = NOON_MS * 1000
-
-
-@pytest.fixture
-def other() -> Iterator[OtherInstance]:
-    """An instance."""
-    with other_instance() as made:
-        yield made
 
 
 @pytest.fixture

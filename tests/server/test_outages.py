@@ -6,8 +6,9 @@ import httpx
 import pytest
 
 from server.outages import WELL_BEATS
+from shm import Segment
 from tests.fakes import Answer
-from tests.server.scene import Scene, fresh_segment
+from tests.server.scene import Scene
 
 AGAIN = "default takes payments again"
 
@@ -32,46 +33,43 @@ def beat(scene: Scene, times: int) -> None:
         (httpx.ConnectError, "default fails: as the test has it"),
     ],
 )
-async def test_once(answer: Answer, told: str, caplog: pytest.LogCaptureFixture) -> None:
+async def test_once(segment: Segment, answer: Answer, told: str, caplog: pytest.LogCaptureFixture) -> None:
     """One failure is logged by the next beat, and by none after it; the end once it has lasted for a while."""
-    with fresh_segment() as segment:
-        async with Scene(segment, in_flight_max=1) as scene:
-            scene.fakes[0].answer = answer
-            await scene.pay()
-            assert caplog.messages == []
-            for _ in range(3):
-                beat(scene, 1)
-                await scene.pass_time(1_000)
-            assert caplog.messages == [told]
-            scene.fakes[0].answer = 200
-            await scene.pass_time(5_000)
-            beat(scene, WELL_BEATS - 1)
-            assert caplog.messages == [told]
-            beat(scene, WELL_BEATS)
-            assert caplog.messages == [told, AGAIN]
+    async with Scene(segment, in_flight_max=1) as scene:
+        scene.fakes[0].answer = answer
+        await scene.pay()
+        assert caplog.messages == []
+        for _ in range(3):
+            beat(scene, 1)
+            await scene.pass_time(1_000)
+        assert caplog.messages == [told]
+        scene.fakes[0].answer = 200
+        await scene.pass_time(5_000)
+        beat(scene, WELL_BEATS - 1)
+        assert caplog.messages == [told]
+        beat(scene, WELL_BEATS)
+        assert caplog.messages == [told, AGAIN]
 
 
-async def test_flickering(caplog: pytest.LogCaptureFixture) -> None:
+async def test_flickering(segment: Segment, caplog: pytest.LogCaptureFixture) -> None:
     """A processor that comes and goes does not fill the log."""
-    with fresh_segment() as segment:
-        async with Scene(segment) as scene:
-            for number in range(20):
-                scene.fakes[0].answer = 500 if number % 2 else 200
-                scene.accept(number)
-                await scene.pass_time(1_000)
-                beat(scene, 2)
-            assert caplog.messages == ["default fails: status 500"]
+    async with Scene(segment) as scene:
+        for number in range(20):
+            scene.fakes[0].answer = 500 if number % 2 else 200
+            scene.accept(number)
+            await scene.pass_time(1_000)
+            beat(scene, 2)
+        assert caplog.messages == ["default fails: status 500"]
 
 
-async def test_told_by_its_health(caplog: pytest.LogCaptureFixture) -> None:
+async def test_told_by_its_health(segment: Segment, caplog: pytest.LogCaptureFixture) -> None:
     """A processor that says so fails, though no payment has met it since the last outage."""
-    with fresh_segment() as segment:
-        async with Scene(segment) as scene:
-            scene.fakes[0].answers.append(500)
-            await scene.pay()
-            beat(scene, 1)
-            await scene.pass_time(5_000)
-            beat(scene, WELL_BEATS)
-            scene.circuits[0].note_health(failing=True, response_ms_min=0, now_ms=scene.clock.ticks_ms())
-            beat(scene, 1)
-            assert caplog.messages[1:] == [AGAIN, "default fails: its health check says so"]
+    async with Scene(segment) as scene:
+        scene.fakes[0].answers.append(500)
+        await scene.pay()
+        beat(scene, 1)
+        await scene.pass_time(5_000)
+        beat(scene, WELL_BEATS)
+        scene.circuits[0].note_health(failing=True, response_ms_min=0, now_ms=scene.clock.ticks_ms())
+        beat(scene, 1)
+        assert caplog.messages[1:] == [AGAIN, "default fails: its health check says so"]

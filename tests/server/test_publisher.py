@@ -3,7 +3,6 @@
 import asyncio
 import logging
 import time
-from collections.abc import Iterator
 
 import pytest
 
@@ -17,22 +16,8 @@ from server.totals import Total
 from server.totals_header import Version
 from shm import DispatcherCount, Ended, Member, Segment, State
 from tests.fakes import NOON_MS, idle
-from tests.server.desk import GEOMETRY, MINUTE, NOON_S, SECOND, Desk
-from tests.server.scene import fresh_segment
+from tests.server.desk import MINUTE, NOON_S, SECOND, Desk
 from tests.shm.segments import refuse
-
-
-@pytest.fixture
-def segment() -> Iterator[Segment]:
-    """A small segment."""
-    with fresh_segment(GEOMETRY) as made:
-        yield made
-
-
-@pytest.fixture
-def desk(segment: Segment) -> Desk:
-    """A publisher that has published nothing yet."""
-    return Desk(segment)
 
 
 class TestFlush:

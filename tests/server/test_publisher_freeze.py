@@ -1,20 +1,11 @@
 """The publisher after a freeze: a flush says that nothing else was settled, so it comes after what was missed."""
 
 import asyncio
-from collections.abc import Iterator
 
 import pytest
 
 from server import publisher as module
-from tests.server.desk import GEOMETRY, Desk
-from tests.server.scene import fresh_segment
-
-
-@pytest.fixture
-def desk() -> Iterator[Desk]:
-    """A publisher that has published nothing yet."""
-    with fresh_segment(GEOMETRY) as segment:
-        yield Desk(segment)
+from tests.server.desk import Desk
 
 
 @pytest.mark.parametrize("is_pending", [False, True])

@@ -1,24 +1,16 @@
 """A publisher that starts while Redis is away: of what is settled meanwhile nothing is folded unread."""
 
 import asyncio
-from collections.abc import Iterator
 
 import pytest
 
 from server import publisher as module
 from server.totals import Total
 from tests.fakes import NOON_MS
-from tests.server.desk import GEOMETRY, Desk
-from tests.server.scene import fresh_segment
+from tests.server.desk import Desk
+from tests.server.scene import GEOMETRY
 
 SETTLED = 4 * GEOMETRY.journal_records
-
-
-@pytest.fixture
-def desk() -> Iterator[Desk]:
-    """A publisher that has published nothing yet."""
-    with fresh_segment(GEOMETRY) as segment:
-        yield Desk(segment)
 
 
 @pytest.mark.parametrize("had_published", [False, True])

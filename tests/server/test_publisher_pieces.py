@@ -1,7 +1,6 @@
 """The publisher when there is much: long journals are read, and much is sent, in pieces."""
 
 import asyncio
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -10,15 +9,7 @@ from server import following, ledger
 from server.totals import Total
 from shm import DispatcherCount
 from tests.fakes import NOON_MS
-from tests.server.desk import GEOMETRY, Desk
-from tests.server.scene import fresh_segment
-
-
-@pytest.fixture
-def desk() -> Iterator[Desk]:
-    """A publisher that has published nothing yet."""
-    with fresh_segment(GEOMETRY) as segment:
-        yield Desk(segment)
+from tests.server.desk import Desk
 
 
 class TestPieces:

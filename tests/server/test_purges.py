@@ -1,7 +1,6 @@
 """A purge, heard of in time, late, or much too late: what a publisher then tells a fake hash, and when."""
 
 import asyncio
-from collections.abc import Iterator
 
 import pytest
 
@@ -11,16 +10,8 @@ from server.redis_totals import FlushAnswer
 from server.totals import Total
 from shm.layout import BASE_PAGE_LENGTH
 from tests.fakes import NOON_MS, idle
-from tests.server.desk import GEOMETRY, Desk
+from tests.server.desk import Desk
 from tests.server.other_instance import OtherInstance, other_instance
-from tests.server.scene import fresh_segment
-
-
-@pytest.fixture
-def desk() -> Iterator[Desk]:
-    """A publisher that has published nothing yet."""
-    with fresh_segment(GEOMETRY) as segment:
-        yield Desk(segment)
 
 
 class TestPurge:

@@ -1,13 +1,9 @@
 """server/roster_sync.py: whoever is on one roster comes to the other, and what is no member is told of, once."""
 
-from collections.abc import Iterator
-
 import pytest
 
 from server.roster_sync import RosterSync
 from shm import Member, Roster, Segment
-from tests.server.desk import GEOMETRY
-from tests.server.scene import fresh_segment
 
 OTHER = Member(77, 1)
 
@@ -23,10 +19,9 @@ class Meeting:
 
 
 @pytest.fixture
-def meeting() -> Iterator[Meeting]:
+def meeting(segment: Segment) -> Meeting:
     """One that nobody has come to yet."""
-    with fresh_segment(GEOMETRY) as segment:
-        yield Meeting(segment)
+    return Meeting(segment)
 
 
 class TestMerge:

@@ -1,7 +1,6 @@
 """The sender, at work in a dispatcher over a real segment and fake processors: every answer of the state table."""
 
 import logging
-from collections.abc import Iterator
 
 import httpx
 import pytest
@@ -11,20 +10,13 @@ from server.notation import format_instant_ms
 from server.unknowns import PAUSE_MIN_MS
 from shm import DispatcherCount, Ended, Segment, State
 from tests.fakes import NOON_MS, Answer, Paid
-from tests.server.scene import WAIT_MS, Scene, fresh_segment, text_of
+from tests.server.scene import WAIT_MS, Scene, text_of
 
 SURE_NOES: list[Answer] = [429, 500, 503, httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout]
 UNCLEAR: list[Answer] = [
     *(201, 204, 301, 302, 401, 404, 405, 408, 418, 501, 502, 504, 599),
     *(httpx.ReadTimeout, httpx.ReadError, httpx.WriteError, httpx.RemoteProtocolError),
 ]
-
-
-@pytest.fixture
-def segment() -> Iterator[Segment]:
-    """A small segment."""
-    with fresh_segment() as made:
-        yield made
 
 
 class TestAnswers:

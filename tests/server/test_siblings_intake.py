@@ -1,7 +1,6 @@
 """server/siblings.py: what intake asks of it before a payment is taken from a lane."""
 
 import errno
-from collections.abc import Iterator
 
 import pytest
 
@@ -13,16 +12,14 @@ from tests.fakes import NOON_MS, FakeClock
 from tests.server.disturbed_volume import DisturbedVolume
 from tests.server.fake_area import FakeArea
 from tests.server.other_instance import GEOMETRY, OtherInstance, copy_of, sibling_of
-from tests.shm.segments import fresh_instance
 
 LATER_MS = NOON_MS + 1
 
 
 @pytest.fixture
-def own() -> Iterator[Lane]:
+def own(instance: str) -> Lane:
     """A lane of this instance."""
-    with fresh_instance() as name:
-        yield Segment.create(name, GEOMETRY).lane(0, 0)
+    return Segment.create(instance, GEOMETRY).lane(0, 0)
 
 
 class TestIntake:

@@ -15,16 +15,9 @@ from server.config import load
 from server.supervisor import Supervisor
 from shm import Counters, Phase, Segment, SupervisorCount, lock_path, take_role
 from tests.server.family import Event, is_alive, lingering, patient, running, silent, stubborn, with_orphan
-from tests.shm.segments import fresh_instance, refuse, segment_path
+from tests.shm.segments import refuse, segment_path
 
 pytestmark = pytest.mark.slow
-
-
-@pytest.fixture
-def instance() -> Iterator[str]:
-    """A name that nobody else uses."""
-    with fresh_instance() as name:
-        yield name
 
 
 class TestName:

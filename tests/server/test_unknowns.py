@@ -1,7 +1,6 @@
 """Finding out what became of unknown payments: what is asked, where, how often, and what decides."""
 
 import asyncio
-from collections.abc import Iterator
 
 import httpx
 import pytest
@@ -10,12 +9,11 @@ from server.circuit import CircuitState
 from server.custody import Custody
 from server.notation import format_instant_ms
 from server.unknowns import ASKED_AT_ONCE_MAX, PAUSE_MAX_MS, PAUSE_MIN_MS, UNDECIDED_PAUSE_MS, Unknowns
-from shm import DispatcherCount, Ended, Event, Geometry, Segment, State
+from shm import DispatcherCount, Ended, Event, Segment, State
 from tests.fakes import NOON_MS, Answer, FakeClock, FakeProcessor, Paid, idle
 from tests.server.routing_model import fresh
-from tests.server.scene import fresh_segment, hanging, payment, text_of
+from tests.server.scene import hanging, payment, text_of
 
-GEOMETRY = Geometry(workers=1, dispatchers=1, lane_slots=2, waiting_slots=64, journal_records=64)
 UNDECIDED: list[Answer] = [400, 404, 413, 429, 500, 502, 503, httpx.ConnectError, httpx.ReadTimeout, httpx.ReadError]
 
 
@@ -73,13 +71,6 @@ class Ward:
     def store(self, amount: str = "19.90", requested_at_ms: int = NOON_MS) -> None:
         """The processor has the first payment."""
         self.fake.stored[text_of(0)] = Paid(text_of(0), amount, format_instant_ms(requested_at_ms))
-
-
-@pytest.fixture
-def segment() -> Iterator[Segment]:
-    """A small segment."""
-    with fresh_segment(GEOMETRY) as made:
-        yield made
 
 
 class TestFindingOut:

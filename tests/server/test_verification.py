@@ -15,7 +15,7 @@ from server.verification import GATHERED_FOR_MS, VERIFIED_AT_ONCE_MAX
 from shm import DispatcherCount, Ended, Event, Segment, State
 from tests.fakes import NOON_MS, FakeClock, FakeProcessor, idle
 from tests.server.other_instance import GEOMETRY as OTHER_GEOMETRY
-from tests.server.other_instance import OtherInstance, copy_of, other_instance
+from tests.server.other_instance import OtherInstance, copy_of
 from tests.server.returned import Returned, store
 from tests.server.scene import text_of
 from tests.shm.segments import fresh_instance
@@ -201,13 +201,6 @@ class TestProcessors:
         answer.set_result(404)
         await task
         assert sorted(returned.waiting()) == list(range(1, 2 * VERIFIED_AT_ONCE_MAX))
-
-
-@pytest.fixture
-def other() -> Iterator[OtherInstance]:
-    """The sibling."""
-    with other_instance() as made:
-        yield made
 
 
 class TestSiblings:

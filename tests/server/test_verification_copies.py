@@ -1,7 +1,7 @@
 """server/verification.py: what is done with the copies that siblings have, round by round."""
 
 import errno
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 
 import pytest
 
@@ -13,7 +13,7 @@ from server.siblings import Siblings
 from shm import DispatcherCount, Geometry, Lane, State
 from tests.fakes import FakeClock
 from tests.server.fake_area import FakeArea
-from tests.server.other_instance import OtherInstance, copy_of, other_instance
+from tests.server.other_instance import OtherInstance, copy_of
 from tests.server.returned import Returned
 
 
@@ -26,13 +26,6 @@ class FakeCopy:
     def who_pays(self, _: int) -> Payer:
         """Who the test says."""
         return self.payer
-
-
-@pytest.fixture
-def other() -> Iterator[OtherInstance]:
-    """The sibling."""
-    with other_instance() as made:
-        yield made
 
 
 class TestSeveralSiblings:

@@ -1,19 +1,10 @@
 """server/volume.py: what is seen of a real instance's segment and locks."""
 
-from collections.abc import Iterator
-
 import pytest
 
 from server.volume import THIS_VOLUME
 from shm import Segment, SegmentMissing
-from tests.server.other_instance import GEOMETRY, OtherInstance, other_instance
-
-
-@pytest.fixture
-def other() -> Iterator[OtherInstance]:
-    """An instance of this volume."""
-    with other_instance() as made:
-        yield made
+from tests.server.other_instance import GEOMETRY, OtherInstance
 
 
 class TestVolume:

@@ -1,7 +1,6 @@
 """server/volume_members.py: who may have settled more than Redis knows, and would not be missed."""
 
 import errno
-from collections.abc import Iterator
 from typing import cast
 
 import pytest
@@ -18,13 +17,6 @@ from tests.server.other_instance import GEOMETRY, OtherInstance, other_instance
 from tests.shm.segments import segment_path
 
 CLOCK = FakeClock()
-
-
-@pytest.fixture
-def other() -> Iterator[OtherInstance]:
-    """An instance of this volume."""
-    with other_instance() as made:
-        yield made
 
 
 def names(other: OtherInstance) -> list[str]:

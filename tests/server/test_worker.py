@@ -6,7 +6,7 @@ import signal
 import socket
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from functools import partial
 
 import pytest
@@ -15,7 +15,7 @@ from server import child, worker
 from server.config import Config, load
 from shm import Ended, Phase, RoleTaken, Segment, State, WorkerCount, take_role
 from tests.fakes import NOON_MS
-from tests.server.other_instance import copy_of, other_instance
+from tests.server.other_instance import OtherInstance, copy_of
 from tests.server.scene import text_of
 from tests.shm.processes import end, fork
 from tests.shm.segments import fresh_instance
@@ -166,17 +166,15 @@ class TestServing:
             b'{"default":{"totalRequests":0,"totalAmount":0.00},"fallback":{"totalRequests":1,"totalAmount":19.90}}'
         )
 
-    def test_looks_at_siblings(self, office: Office) -> None:
+    def test_looks_at_siblings(self, office: Office, instance: str, other: OtherInstance) -> None:
         """What another instance of the volume has taken is found there."""
-        with other_instance() as other:
-            other.take(copy_of(1), State.SETTLED)
-            with fresh_instance() as instance:
-                reader = Office(instance, SIBLINGS=other.name, REDIS_URL="redis://127.0.0.1:1")
-                try:
-                    reader.start()
-                    status, body = reader.ask("GET", f"/payments/{text_of(1)}")
-                finally:
-                    reader.close()
+        other.take(copy_of(1), State.SETTLED)
+        reader = Office(instance, SIBLINGS=other.name, REDIS_URL="redis://127.0.0.1:1")
+        try:
+            reader.start()
+            status, body = reader.ask("GET", f"/payments/{text_of(1)}")
+        finally:
+            reader.close()
         assert (status, b'"state":"settled"' in body) == (200, True)
         assert office.ask("GET", f"/payments/{text_of(1)}")[0] == 404
 
@@ -278,24 +276,21 @@ class TestLeaving:
 class TestStart:
     """What it needs."""
 
-    def test_role_taken(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_role_taken(self, instance: str, monkeypatch: pytest.MonkeyPatch) -> None:
         """Nobody serves while another process plays the role."""
         monkeypatch.setattr(worker, "take_role", partial(take_role, within_s=0))
-        with fresh_instance() as instance:
-            office = Office(instance)
-            with take_role(instance, "worker-0"), pytest.raises(RoleTaken):
-                worker.serve(office.config, office.segment, 0, office.listener, [office.doorbell])
-            office.close()
+        office = Office(instance)
+        with take_role(instance, "worker-0"), pytest.raises(RoleTaken):
+            worker.serve(office.config, office.segment, 0, office.listener, [office.doorbell])
+        office.close()
 
-    def test_redis_away(self) -> None:
+    def test_redis_away(self, instance: str) -> None:
         """With a Redis that is not there it takes payments, and says that it can't tell totals."""
-        with fresh_instance() as instance:
-            office = Office(instance, REDIS_URL="unix:///nowhere/redis.sock")
-            try:
-                office.start()
-                assert office.pay(1) == 202
-                status, body = office.ask("GET", "/payments-summary")
-                assert (status, b"Redis can't be asked" in body) == (503, True)
-            finally:
-                with suppress(ProcessLookupError):
-                    office.close()
+        office = Office(instance, REDIS_URL="unix:///nowhere/redis.sock")
+        try:
+            office.start()
+            assert office.pay(1) == 202
+            status, body = office.ask("GET", "/payments-summary")
+            assert (status, b"Redis can't be asked" in body) == (503, True)
+        finally:
+            office.close()

@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 from server import custody as custody_module
 from server.custody import Custody
 from server.yielding import REST_FACTOR, CoreYielder, yield_core
-from shm import DispatcherCount, Event
+from shm import DispatcherCount, Event, Segment
 from tests.fakes import idle
 from tests.server.fake_area import FakeArea
-from tests.server.scene import Scene, fresh_segment, hanging, payment
+from tests.server.scene import Scene, hanging, payment
 
 PAYMENTS = 6
 
@@ -93,24 +93,23 @@ class TestCoreYielder:
 class TestGiveWay:
     """The core is given away."""
 
-    async def test_between_payments(self, seen: Watch) -> None:
+    async def test_between_payments(self, seen: Watch, segment: Segment) -> None:
         """No two payments are taken, sent or ended without it."""
-        with fresh_segment() as segment:
-            async with Scene(segment) as scene:
-                answers = [hanging() for _ in range(PAYMENTS)]
-                scene.fakes[0].answers.extend(answers)
-                taken = seen(lambda: scene.count(DispatcherCount.TAKEN))
-                sent = seen(lambda: len(scene.fakes[0].posts))
-                ended = seen(lambda: scene.ends)
-                scene.accept(*range(PAYMENTS))
-                await scene.pass_time()
-                for answer in answers:
-                    answer.set_result(200)
-                await idle()
-                assert scene.ends == PAYMENTS
-                assert taken == {*range(PAYMENTS + 1)}
-                assert sent == {*range(PAYMENTS + 1)}
-                assert ended == {*range(PAYMENTS)}
+        async with Scene(segment) as scene:
+            answers = [hanging() for _ in range(PAYMENTS)]
+            scene.fakes[0].answers.extend(answers)
+            taken = seen(lambda: scene.count(DispatcherCount.TAKEN))
+            sent = seen(lambda: len(scene.fakes[0].posts))
+            ended = seen(lambda: scene.ends)
+            scene.accept(*range(PAYMENTS))
+            await scene.pass_time()
+            for answer in answers:
+                answer.set_result(200)
+            await idle()
+            assert scene.ends == PAYMENTS
+            assert taken == {*range(PAYMENTS + 1)}
+            assert sent == {*range(PAYMENTS + 1)}
+            assert ended == {*range(PAYMENTS)}
 
     def test_between_forgotten_payments(self, seen: Watch, monkeypatch: pytest.MonkeyPatch) -> None:
         """No two ended payments are forgotten without it."""
