@@ -9,7 +9,7 @@ from functools import partial
 
 import pytest
 
-from server import child
+from server import child, verification
 from server.config import Config, load
 from server.custody import Custody
 from server.dispatcher import Dispatcher
@@ -20,6 +20,7 @@ from server.siblings import Siblings
 from shm import DispatcherCount, Member, Phase, Segment, State
 from tests.fakes import NOON_MS, FakeClock, FakeProcessor, FakeTotalsHash
 from tests.server.other_instance import copy_of, other_instance
+from tests.server.returned import store
 from tests.server.scene import text_of
 
 PATIENCE_S = 5.0
@@ -110,7 +111,8 @@ class House:
 
     def return_from_absence(self) -> None:
         """The whole instance was away: its supervisor has just been started."""
-        self.segment.supervisor_counters().begin(os.getpid(), 1000)
+        row = self.segment.supervisor_counters()
+        row.begin(os.getpid(), row.started_at_ms + 1000)
 
     def live(
         self,
@@ -153,10 +155,19 @@ class House:
         """A payment comes in."""
         assert self.segment.lane(0, 0).try_publish(copy_of(number))
 
+    def wait(self, number: int) -> None:
+        """A payment was taken and waits."""
+        self.segment.table(0).insert(number, copy_of(number))
+
     def state(self, number: int) -> State | None:
         """Where a payment stands."""
         kept = self.segment.table(0).find(copy_of(number).correlation_id)
         return kept and kept.state
+
+    def has_verified(self) -> bool:
+        """Whether it is written down that all has been verified in this life of the supervisor."""
+        verified_for_ms = self.row.get(DispatcherCount.VERIFIED_FOR_MS)
+        return verified_for_ms == self.segment.supervisor_counters().started_at_ms
 
 
 @pytest.fixture
@@ -200,10 +211,9 @@ class TestStart:
         house = make()
         house.live(lambda one: bool(one.phases), "no beat")
         assert caplog.messages == []
-        table = house.segment.table(0)
-        for slot in range(3):
-            table.insert(slot, copy_of(slot))
-        table.begin(2, 0, NOON_MS)
+        for number in range(3):
+            house.wait(number)
+        house.segment.table(0).begin(2, 0, NOON_MS)
         house.accept(3)
         house.live(lambda one: bool(one.phases), "no beat")
         assert caplog.messages[0] == "dispatcher-0 takes up 3 payments that wait, and 1 of unknown outcome"
@@ -215,7 +225,7 @@ class TestStart:
         """It is logged whichever there is."""
         caplog.set_level(logging.INFO)
         house = make()
-        house.segment.table(0).insert(0, copy_of(1))
+        house.wait(0)
         if is_sent:
             house.segment.table(0).begin(0, 0, NOON_MS)
         house.live(lambda one: bool(one.phases), "no beat")
@@ -250,7 +260,7 @@ class TestStart:
         house.accept(1)
         house.live(lambda _: house.state(1) is State.SETTLED, "not paid")
         assert house.fakes[0].questions == [text_of(1)]
-        assert house.row.get(DispatcherCount.VERIFIED_FOR_MS) == house.segment.supervisor_counters().started_at_ms
+        assert house.has_verified()
 
     def test_a_bug_in_the_background(self, make: Callable[..., House], monkeypatch: pytest.MonkeyPatch) -> None:
         """It reaches the loop's exception handler while the process lives, which ends it."""
@@ -264,6 +274,55 @@ class TestStart:
         house.return_from_absence()
         house.live(lambda _: bool(bugs), "nobody hears of it", kind=BrokenProcess)
         assert [type(bug) for bug in bugs] == [ZeroDivisionError]
+
+
+class TestVerifying:
+    """Which dispatchers look up what waits before they pay: those whose whole instance was away."""
+
+    @pytest.fixture
+    def house(self, make: Callable[..., House]) -> House:
+        """An instance that has just been started."""
+        made = make()
+        made.return_from_absence()
+        return made
+
+    def test_the_first_of_a_supervisor(self, house: House) -> None:
+        """What waits and what lies in the lanes is looked up before it is paid."""
+        house.wait(1)
+        house.accept(2)
+        house.live(lambda _: house.state(1) is house.state(2) is State.SETTLED, "not paid")
+        assert sorted(house.fakes[0].questions) == [text_of(1), text_of(2)]
+        assert house.has_verified()
+
+    def test_one_that_died_during_it_is_followed_by_one_that_verifies(
+        self, house: House, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Nothing is sent before a dispatcher got to the end of it."""
+        monkeypatch.setattr(verification, "PAUSE_MIN_S", 0.0)
+        house.wait(1)
+        house.fakes[1].shows.extend([500] * 1_000_000)
+        house.live(lambda _: len(house.fakes[1].questions) > 3, "not asked")
+        assert not house.has_verified()
+        assert house.state(1) is State.WAITING
+        house.fakes[1].shows.clear()
+        store(house.fakes[1], 1)
+        house.live(lambda _: house.state(1) is State.DUPLICATE, "not found")
+        assert house.fakes[0].posts == house.fakes[1].posts == []
+
+    def test_one_that_died_alone_is_not(self, house: House) -> None:
+        """Its instance's workers were there all the time, so nobody's clients went elsewhere."""
+        house.live(lambda _: house.has_verified(), "not verified")
+        house.wait(1)
+        house.live(lambda _: house.state(1) is State.SETTLED, "not paid")
+        assert house.fakes[0].questions == []
+
+    def test_the_next_supervisors_is(self, house: House) -> None:
+        """Each absence of the whole instance counts."""
+        house.live(lambda _: house.has_verified(), "not verified")
+        house.return_from_absence()
+        house.wait(1)
+        house.live(lambda _: house.state(1) is State.SETTLED, "not paid")
+        assert house.fakes[0].questions == [text_of(1)]
 
 
 class TestBackground:

@@ -1,24 +1,18 @@
 """server/verification.py: after an absence nothing is paid before it is sure that nobody else has paid it."""
 
 import asyncio
-import os
-from collections.abc import Callable, Iterator
 
 import httpx
 import pytest
 
 from server import verification
-from server.config import Config, load
-from server.dispatcher_process import DispatcherProcess
-from server.outside import outside_of
 from server.verification import GATHERED_FOR_MS, VERIFIED_AT_ONCE_MAX
 from shm import DispatcherCount, Ended, Event, Segment, State
-from tests.fakes import NOON_MS, FakeClock, FakeProcessor, idle
+from tests.fakes import NOON_MS, idle
 from tests.server.other_instance import GEOMETRY as OTHER_GEOMETRY
 from tests.server.other_instance import OtherInstance, copy_of
 from tests.server.returned import Returned, store
 from tests.server.scene import text_of
-from tests.shm.segments import fresh_instance
 
 EARLIER_MS = NOON_MS - 1
 LATER_MS = NOON_MS + 1
@@ -67,10 +61,14 @@ class TestProcessors:
         assert returned.ended() == []
         assert [sorted(fake.questions) for fake in returned.fakes] == [[text_of(1), text_of(2)]] * 2
 
-    async def test_a_time_that_is_not_whole_milliseconds(self) -> None:
-        """It is somebody else's payment all the same, so ours is a duplicate."""
+    @pytest.mark.parametrize("requested_at", ["2025-07-15T12:00:00.0005", "0001-01-01T00:00:00Z"])
+    async def test_a_time_that_is_none_of_ours(self, requested_at: str) -> None:
+        """Not in whole milliseconds, or the one that some programs write for no time at all: it counts as 0.
+
+        It is somebody else's payment all the same, so ours is a duplicate.
+        """
         returned = Returned(1)
-        store(returned.fakes[0], 1, "2025-07-15T12:00:00.0005")
+        store(returned.fakes[0], 1, requested_at)
         await returned.verify()
         assert returned.ended() == [Ended(State.DUPLICATE, 0, 0, 1990, 0)]
 
@@ -140,13 +138,6 @@ class TestProcessors:
         await returned.verify()
         assert (returned.waiting(), len(returned.fakes[0].questions)) == ([1], 2)
         assert caplog.messages[0].endswith("no clear answer: default: no answer in time")
-
-    async def test_a_time_before_1970(self) -> None:
-        """Some programs write it for no time at all: it counts as 0."""
-        returned = Returned(1)
-        store(returned.fakes[0], 1, "0001-01-01T00:00:00Z")
-        await returned.verify()
-        assert returned.ended() == [Ended(State.DUPLICATE, 0, 0, 1990, 0)]
 
     async def test_nothing_waits_before_its_answer(self) -> None:
         """As long as one processor owes its answer the payment is not sent, and is still there."""
@@ -371,109 +362,3 @@ class TestSiblings:
         await task
         assert returned.waiting() == [1, 3]
         assert [record.state for record in returned.ended()] == [State.DUPLICATE]
-
-
-class Instance:
-    """An instance with a payment that waits; each `live` is a life of its dispatcher."""
-
-    def __init__(self, name: str) -> None:
-        self.config: Config = load({"INSTANCE": name, "LANE_SLOTS": "8", "WAITING_SLOTS": "8", "JOURNAL_RECORDS": "16"})
-        self.segment = Segment.create(name, self.config.geometry)
-        self.row = self.segment.dispatcher_counters(0)
-        self.fakes = (FakeProcessor(), FakeProcessor())
-        self.supervise()
-
-    def supervise(self) -> None:
-        """Its supervisor is started."""
-        row = self.segment.supervisor_counters()
-        row.begin(os.getpid(), row.started_at_ms + 1000)
-
-    def accept(self, number: int) -> None:
-        """A payment comes in."""
-        assert self.segment.lane(0, 0).try_publish(copy_of(number))
-
-    def wait(self, number: int) -> None:
-        """A payment was taken and waits."""
-        self.segment.table(0).insert(number, copy_of(number))
-
-    def live(self, condition: Callable[[], bool], message: str) -> None:
-        """A dispatcher lives until something holds; then it is gone as if killed: it stores nothing any more."""
-
-        async def begin() -> None:
-            clock, (default, fallback) = FakeClock(), self.fakes
-            outside = outside_of(self.config, self.segment, 0, clock)._replace(
-                processors=(default.processor(0), fallback.processor(1))
-            )
-            process = DispatcherProcess(self.config, self.segment, 0, self.row, clock, outside)
-            task = asyncio.create_task(process.run(doorbell))
-            deadline_s = asyncio.get_running_loop().time() + 5
-            while not condition():
-                assert not task.done()
-                assert asyncio.get_running_loop().time() < deadline_s, message
-                await asyncio.sleep(0)
-
-        doorbell = os.eventfd(0, os.EFD_NONBLOCK)
-        with asyncio.Runner() as runner:
-            runner.run(begin())
-        os.close(doorbell)
-
-    def questions(self) -> list[str]:
-        """Ids that the default processor was asked for, from now on without these."""
-        asked, self.fakes[0].questions = self.fakes[0].questions, []
-        return asked
-
-    def state(self, number: int) -> State | None:
-        """Where a payment stands."""
-        kept = self.segment.table(0).find(copy_of(number).correlation_id)
-        return kept and kept.state
-
-    def has_verified(self) -> bool:
-        """Whether it is written down that all has been verified in this life of the supervisor."""
-        verified_for_ms = self.row.get(DispatcherCount.VERIFIED_FOR_MS)
-        return verified_for_ms == self.segment.supervisor_counters().started_at_ms
-
-
-@pytest.fixture
-def instance() -> Iterator[Instance]:
-    """An instance that has just been started."""
-    with fresh_instance() as name:
-        yield Instance(name)
-
-
-class TestLives:
-    """Which dispatchers verify."""
-
-    def test_the_first_of_a_supervisor(self, instance: Instance) -> None:
-        """What waits and what lies in the lanes is looked up before it is paid."""
-        instance.wait(1)
-        instance.accept(2)
-        instance.live(lambda: instance.state(1) is instance.state(2) is State.SETTLED, "not paid")
-        assert sorted(instance.questions()) == [text_of(1), text_of(2)]
-        assert instance.has_verified()
-
-    def test_one_that_died_during_it_is_followed_by_one_that_verifies(self, instance: Instance) -> None:
-        """Nothing is sent before a dispatcher got to the end of it."""
-        instance.wait(1)
-        instance.fakes[1].shows.extend([500] * 1_000_000)
-        instance.live(lambda: len(instance.fakes[1].questions) > 3, "not asked")
-        assert not instance.has_verified()
-        assert instance.state(1) is State.WAITING
-        instance.fakes[1].shows.clear()
-        store(instance.fakes[1], 1)
-        instance.live(lambda: instance.state(1) is State.DUPLICATE, "not found")
-        assert instance.fakes[0].posts == instance.fakes[1].posts == []
-
-    def test_one_that_died_alone_is_not(self, instance: Instance) -> None:
-        """Its instance's workers were there all the time, so nobody's clients went elsewhere."""
-        instance.live(instance.has_verified, "not verified")
-        instance.wait(1)
-        instance.live(lambda: instance.state(1) is State.SETTLED, "not paid")
-        assert instance.questions() == []
-
-    def test_the_next_supervisors_is(self, instance: Instance) -> None:
-        """Each absence of the whole instance counts."""
-        instance.live(instance.has_verified, "not verified")
-        instance.supervise()
-        instance.wait(1)
-        instance.live(lambda: instance.state(1) is State.SETTLED, "not paid")
-        assert instance.questions() == [text_of(1)]
