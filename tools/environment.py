@@ -201,15 +201,6 @@ def this_environment() -> Environment:
     return Environment(ROOT, Path(os.path.realpath(sys.executable)), this_machine())
 
 
-def ensure(*, dev: bool) -> Path:
-    """Makes or updates this project's `.venv` if needed and returns its Python.
-
-    Raises:
-        SetupError: it can't be made here; the message says what is missing.
-    """
-    return this_environment().ensure(dev=dev)
-
-
 def reexec(*, dev: bool) -> None:
     """Goes on in `.venv`: returns if this process runs in it, else starts the same command line there in its place.
 

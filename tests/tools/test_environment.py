@@ -14,7 +14,7 @@ import pytest
 
 from tools import environment as module
 from tools.debian import Machine, SetupError
-from tools.environment import EXIT_INTERRUPTED, ROOT, Environment, ensure, reexec, this_environment
+from tools.environment import EXIT_INTERRUPTED, ROOT, Environment, reexec, this_environment
 
 # Stands for `python -m venv --clear FOLDER`: makes a `.venv` whose Python answers as much as is asked of it here,
 # and notes each call. `$0.fails` makes pip fail.
@@ -193,12 +193,6 @@ class TestEnsure:
         package = f"python3.{sys.version_info[1]}-venv"
         with pytest.raises(SetupError, match=f"can't make environments.*sudo apt-get install {package}"):
             project.environment.ensure(dev=False)
-
-    def test_the_function_for_programs_does_the_same(self, project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
-        """It makes this project's environment and gives its Python."""
-        monkeypatch.setattr(module, "this_environment", lambda: project.environment)
-        assert ensure(dev=True) == project.environment.python
-        assert project.done() == ["made", "installed requirements-dev.lock"]
 
     @pytest.mark.slow
     def test_an_orphaned_installer_keeps_others_out(self, project: Project) -> None:
