@@ -13,7 +13,7 @@ import sys
 import time
 from typing import TYPE_CHECKING, NamedTuple, NoReturn
 
-from tools.debian import SetupError, find_program, require_debian_package, say
+from tools.debian import SetupError, find_program, require_programs, say
 from tools.environment import EXIT_INTERRUPTED, ROOT, reexec
 
 if TYPE_CHECKING:
@@ -112,15 +112,14 @@ def steps_of(choice: Choice, python: str) -> list[Step]:
     ]
 
 
-def require_programs(choice: Choice) -> None:
+def require_programs_of(choice: Choice) -> None:
     """Makes sure that the programs exist which the tests start.
 
     Raises:
         SetupError: one is missing and can't be installed here.
     """
     if choice.tests in {USUAL, ALL}:
-        require_debian_package("haproxy", "haproxy")
-        require_debian_package("redis-server", "redis-server")
+        require_programs(("haproxy", "redis-server"))
     if choice.tests in {ALL, CONTAINERS}:
         docker = find_program("docker")
         if docker is None or not (_succeeds(docker, "compose", "version") and _succeeds(docker, "info")):
@@ -197,7 +196,7 @@ def main(arguments: Sequence[str]) -> int:
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, _terminate)
     try:
-        require_programs(choice)
+        require_programs_of(choice)
         outcomes = run_steps(steps_of(choice, sys.executable))
     except SetupError as error:
         say(str(error))

@@ -100,20 +100,20 @@ def find_program(command: str, machine: Machine | None = None) -> Path | None:
     return Path(found) if found else None
 
 
-def require_debian_package(command: str, package: str, machine: Machine | None = None) -> Path:
-    """Returns the path of a program, installing its Debian package if it is missing.
+def require_programs(names: Sequence[str], machine: Machine | None = None) -> list[Path]:
+    """Returns the paths of programs, installing those that are missing: each from the Debian package of its name.
 
     Raises:
-        SetupError: it is missing and can't be installed here; the message says what to do.
+        SetupError: one is missing and can't be installed here; the message says what to do.
     """
     machine = machine or this_machine()
-    found = find_program(command, machine)
-    if found is not None:
-        return found
-    install_packages([package], f"`{command}` is missing", machine)
-    found = find_program(command, machine)
-    if found is None:
-        message = f"`{command}` is still missing although the Debian package {package} is installed."
+    missing = [name for name in names if find_program(name, machine) is None]
+    if missing:
+        quoted = " and ".join(f"`{name}`" for name in missing)
+        install_packages(missing, f"{quoted} {'is' if len(missing) == 1 else 'are'} missing", machine)
+    found = [path for name in names if (path := find_program(name, machine)) is not None]
+    if len(found) < len(names):
+        message = f"Installed, but not found in the usual folders: {' or '.join(names)}."
         raise SetupError(message)
     return found
 

@@ -21,7 +21,7 @@ from tools.checks import (
     Step,
     main,
     read_command_line,
-    require_programs,
+    require_programs_of,
     run_command,
     run_steps,
     steps_of,
@@ -89,17 +89,17 @@ class TestRequirePrograms:
     def required(self, monkeypatch: pytest.MonkeyPatch) -> list[str]:
         """Note what is required instead of installing it."""
         names: list[str] = []
-        monkeypatch.setattr(checks, "require_debian_package", lambda command, _package: names.append(command))
+        monkeypatch.setattr(checks, "require_programs", names.extend)
         return names
 
     def test_fast_tests_need_none(self, required: list[str]) -> None:
         """An ordinary user on a bare machine can run the fast tests."""
-        require_programs(Choice(FAST, only_tests=False, pytest_args=[]))
+        require_programs_of(Choice(FAST, only_tests=False, pytest_args=[]))
         assert required == []
 
     def test_slow_tests_need_haproxy_and_redis(self, required: list[str]) -> None:
         """They talk to the real ones."""
-        require_programs(Choice(USUAL, only_tests=False, pytest_args=[]))
+        require_programs_of(Choice(USUAL, only_tests=False, pytest_args=[]))
         assert required == ["haproxy", "redis-server"]
 
     @pytest.mark.usefixtures("required")
@@ -108,12 +108,12 @@ class TestRequirePrograms:
         """No Docker, or one that doesn't answer, is a sentence."""
         monkeypatch.setattr(checks, "find_program", lambda _command: docker)
         with pytest.raises(SetupError, match="need a running Docker engine"):
-            require_programs(Choice(ALL, only_tests=False, pytest_args=[]))
+            require_programs_of(Choice(ALL, only_tests=False, pytest_args=[]))
 
     def test_with_docker_all_is_well(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """An engine that answers is enough."""
         monkeypatch.setattr(checks, "find_program", lambda _command: "/bin/true")
-        require_programs(Choice(CONTAINERS, only_tests=True, pytest_args=[]))
+        require_programs_of(Choice(CONTAINERS, only_tests=True, pytest_args=[]))
 
 
 class TestRunSteps:
@@ -170,7 +170,7 @@ class TestMain:
     def quiet(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """Neither start anew in `.venv`, nor install, nor take over SIGTERM."""
         monkeypatch.setattr(checks, "reexec", lambda *, dev: None)
-        monkeypatch.setattr(checks, "require_programs", lambda _choice: None)
+        monkeypatch.setattr(checks, "require_programs_of", lambda _choice: None)
         monkeypatch.setattr(signal, "signal", lambda *_: None)
 
     @pytest.mark.parametrize(("statuses", "expected"), [([0, 0], 0), ([0, 1], 1), ([4, 0], 1)])

@@ -18,13 +18,12 @@ from shm import (
     segment_name,
     take_role,
 )
-from tools.debian import Machine, SetupError, find_program, install_packages, this_machine
+from tools.debian import Machine, SetupError, require_programs
 from tools.environment import ROOT
 from tools.launcher.errors import LaunchError
 from tools.launcher.plan import Programs
 
 LOOKED_AT_S = 0.2  # a process that only checks whether an instance lives holds its lock for microseconds
-PACKAGES = {"haproxy": "haproxy", "redis-server": "redis-server"}  # by command, Debian's names
 
 
 def require_ports(ports: Mapping[int, str], remedy: str) -> None:
@@ -61,19 +60,10 @@ def find_programs(*, single: bool, machine: Machine | None = None) -> Programs:
     python = Path(sys.executable)
     if single:
         return Programs(python, None, None, ROOT)
-    machine = machine or this_machine()
-    missing = [command for command in PACKAGES if find_program(command, machine) is None]
-    if missing:
-        why = " and ".join(f"`{command}`" for command in missing) + (
-            " is missing" if len(missing) == 1 else " are missing"
-        )
-        try:
-            install_packages([PACKAGES[command] for command in missing], why, machine)
-        except SetupError as error:
-            raise SetupError(f"{error}\nWithout them: ./tools/run --single") from None
-    haproxy, redis = (find_program(command, machine) for command in PACKAGES)
-    if haproxy is None or redis is None:
-        raise SetupError("haproxy and redis-server are installed, but not found in the usual folders")
+    try:
+        haproxy, redis = require_programs(("haproxy", "redis-server"), machine)
+    except SetupError as error:
+        raise SetupError(f"{error}\nWithout them: ./tools/run --single") from None
     return Programs(python, haproxy, redis, ROOT)
 
 
