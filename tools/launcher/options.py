@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 PORT_MAX = 65_535
 SECONDS_MAX = 86_400.0  # a day; without the option a run has no end
-DOCKER_PORTS = {"payments": 9999, "HAProxy's statistics": 9990, "processor default": 8001, "processor fallback": 8002}
+DOCKER_PORTS = [9999, 9990, 8001, 8002]  # of payments, HAProxy's statistics, the processors
 
 EPILOG = """\
 Ctrl-C (or SIGTERM) stops everything in order: payments under way are settled for up to 5 s, and a segment that still
@@ -54,7 +54,7 @@ def read_command_line(arguments: Sequence[str]) -> Options:
     ports = [chosen.port, default_port, fallback_port] + ([] if chosen.single else [chosen.stats_port])
     if len(set(ports)) != len(ports):
         parser.error("the ports must all be different")
-    if chosen.docker and [chosen.port, chosen.stats_port, *chosen.processor_ports] != list(DOCKER_PORTS.values()):
+    if chosen.docker and [chosen.port, chosen.stats_port, *chosen.processor_ports] != DOCKER_PORTS:
         parser.error("with --docker the ports are those of the compose files: 9999, 9990, 8001 and 8002")
     return Options(
         chosen.docker, chosen.single, chosen.port, chosen.stats_port, (default_port, fallback_port), chosen.seconds

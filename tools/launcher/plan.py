@@ -6,10 +6,9 @@ from typing import NamedTuple
 from urllib.parse import quote
 
 from shm import PROCESSOR_NAMES
-from tools.launcher.options import DOCKER_PORTS, Options
+from tools.launcher.options import Options
 
 FEES_PERCENT = ("7", "10")  # the contest's final
-WORKERS = 1  # as haproxy/haproxy.cfg has server lines for
 
 
 class Service(NamedTuple):
@@ -63,8 +62,6 @@ def instances_of(options: Options) -> tuple[str, ...]:
 
 def ports_of(options: Options) -> dict[int, str]:
     """Every TCP port of the run and what it is for."""
-    if options.docker:
-        return {port: whose for whose, port in DOCKER_PORTS.items()}
     ports = {options.port: "payments"}
     if not options.single:
         ports[options.stats_port] = "HAProxy's statistics"
@@ -84,10 +81,10 @@ def services_of(options: Options, programs: Programs, folder: Path) -> list[Serv
     services = [_processor(options, programs, folder, index) for index in range(len(PROCESSOR_NAMES))]
     if options.single:
         # Set explicitly, so that a REDIS_URL or SIBLINGS of the user's own environment has no effect.
-        alone = {"LISTEN": f"tcp:127.0.0.1:{options.port}", "WEB_WORKERS": "1", "REDIS_URL": "", "SIBLINGS": ""}
+        alone = {"LISTEN": f"tcp:127.0.0.1:{options.port}", "REDIS_URL": "", "SIBLINGS": ""}
         return [*services, _instance("local", options, programs, folder, alone, options.port)]
     redis = folder / "redis.sock"
-    shared = {"LISTEN": f"unix:{folder}", "WEB_WORKERS": str(WORKERS), "REDIS_URL": f"unix://{quote(str(redis))}"}
+    shared = {"LISTEN": f"unix:{folder}", "REDIS_URL": f"unix://{quote(str(redis))}"}
     services.append(_redis(programs, folder, redis))
     names = instances_of(options)
     for name in names:
@@ -123,18 +120,18 @@ def _instance(
         "INSTANCE": name,
         "PROCESSOR_DEFAULT_URL": f"http://127.0.0.1:{default_port}",
         "PROCESSOR_FALLBACK_URL": f"http://127.0.0.1:{fallback_port}",
+        "WEB_WORKERS": "1",  # as haproxy/haproxy.cfg has server lines for
         "PURGE_ENABLED": "1",
         "LOG_LEVEL": "WARNING",
         **more,
     }
-    workers = environment["WEB_WORKERS"]
     return Service(
         f"instance {name}",
         (str(programs.python), "-m", "server"),
         environment,
         listens,
         folder / f"{name}.log",
-        f"segment /gateway-{name}, {workers} web worker{'' if workers == '1' else 's'}",
+        f"segment /gateway-{name}, 1 web worker",
         is_gateway=True,
         stop_rank=0,
         stop_within_s=15,  # LEAVE_S, DRAIN_S, the last flush, and some patience with each
