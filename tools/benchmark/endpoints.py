@@ -71,9 +71,9 @@ class Endpoint:
             reason = error.reason if isinstance(error, urllib.error.URLError) else error
             raise EndpointError(f"{self.name}: {self.url} can't be reached: {reason}.") from error
 
-    def ask_json(self, path: str, timeout_s: float = TIMEOUT_S) -> Any:
+    def ask_json(self, path: str) -> Any:
         """The decoded JSON of a GET; numbers with a fraction are Decimals, so money stays exact."""
-        answer = self.ask("GET", path, timeout_s=timeout_s)
+        answer = self.ask("GET", path)
         try:
             return json.loads(answer, parse_float=Decimal)
         except ValueError as error:

@@ -10,6 +10,7 @@ from tools.benchmark.errors import EndpointError
 from tools.benchmark.events import Totals
 from tools.benchmark.openloop.messages import Sample
 from tools.benchmark.openloop.windows import CLOSED_MS, Window
+from tools.benchmark.settling import totals_of
 
 # For an end that is left out: a processor shows everything if only one end is given, so it is given both.
 BEGINNING_MS = 946_684_800_000  # 2000
@@ -66,7 +67,7 @@ def compare(samples: Iterable[Sample], gateway: Gateway, processors: Processors,
         widened = "resolution" in said
         compared.widened += widened
         windows = windows_of(sample.from_ms, sample.to_ms, widened=widened)
-        theirs = [totals_in(processors, window) for window in windows]
+        theirs = [totals_of(processors, window.query) for window in windows]
         if ours not in theirs:
             _add(
                 compared, f"{sample.kind} {windows[0].query}: the gateway said {_text(ours)}, it is {_text(theirs[0])}"
@@ -82,9 +83,3 @@ def _add(compared: Compared, example: str) -> None:
 
 def _text(pair: tuple[Totals, Totals]) -> str:
     return " and ".join(f"{each.count:,} payments, {each.cents:,} cents" for each in pair)
-
-
-def totals_in(processors: Processors, window: Window) -> tuple[Totals, Totals]:
-    """Returns what both processors have in a window; raises EndpointError."""
-    default, fallback = processors
-    return default.totals(window.query), fallback.totals(window.query)

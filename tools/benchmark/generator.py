@@ -1,6 +1,7 @@
 """Runs k6 on `load.js`: writes its plan, reads its events, polls its progress, and ends it, whatever happens."""
 
 import contextlib
+import dataclasses
 import json
 import resource
 import sys
@@ -18,7 +19,7 @@ from tools.benchmark import child
 from tools.benchmark.endpoints import Endpoint, free_port
 from tools.benchmark.errors import EndpointError, GeneratorError
 from tools.benchmark.events import Event, parse
-from tools.benchmark.scenario import Scenario, to_document
+from tools.benchmark.scenario import Scenario
 
 SCRIPT = Path(__file__).with_name("load.js")
 TICK_S = 1.0
@@ -69,15 +70,7 @@ def k6_path() -> Path:
 
 def document(plan: Plan, metrics_path: Path) -> dict[str, Any]:
     """The plan in the form that load.js reads."""
-    return {
-        "scenario": to_document(plan.scenario),
-        "run": plan.run,
-        "seed": plan.seed,
-        "target": plan.target,
-        "processors": list(plan.processors),
-        "token": plan.token,
-        "metrics_path": str(metrics_path),
-    }
+    return dataclasses.asdict(plan) | {"metrics_path": str(metrics_path)}
 
 
 def generate(plan: Plan, on_event: Callable[[Event], None], on_tick: Callable[[Progress], None]) -> Generated:

@@ -290,7 +290,5 @@ class _Observer:
         last = tally.intervals[-1] if tally.intervals else None
         p99 = "" if last is None else f"  p99 {tally.between(last.at_ns - 1, last.at_ns).latency().p99_ms:.1f} ms"
         stored = "" if poll is None else f"  stored {poll.stored:,}"
-        failed = whole.refused + whole.unanswered + whole.held
-        return (
-            f"{phase.name} at {phase.payments_per_s:,}/s  accepted {whole.accepted:,}  failed {failed:,}{stored}{p99}"
-        )
+        counts = f"accepted {whole.accepted:,}  failed {whole.failed:,}"
+        return f"{phase.name} at {phase.payments_per_s:,}/s  {counts}{stored}{p99}"

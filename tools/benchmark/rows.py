@@ -57,7 +57,7 @@ def over_time(observed: Observed) -> list[dict[str, float]]:
                 "phase": interval.phase,
                 "sent": interval.sent,
                 "accepted": counts.accepted,
-                "failed": counts.refused + counts.unanswered + counts.held,
+                "failed": counts.failed,
                 "waiting": interval.waiting,
                 "p50_ms": latency.p50_ms,
                 "p99_ms": latency.p99_ms,

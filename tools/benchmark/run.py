@@ -159,17 +159,13 @@ def _answered(recorder: Recorder, generated: Generated) -> Answered:
 
 def money_of(scenario: Scenario, ended: Summaries) -> tuple[tuple[Totals, Totals], str | None]:
     """What was settled at the load's end, as told by the side in the rules, and a note if it did not answer."""
-    processors = (ended.processors[0] or _NONE, ended.processors[1] or _NONE)
-    if scenario.rules.money_from == "gateway":
-        if ended.gateway is None:
-            return (
-                _NONE,
-                _NONE,
-            ), "The gateway gave no summary at the end of the load: the contest counts nothing then."
-        return ended.gateway, None
-    if None in ended.processors:
-        return processors, "A processor gave no summary at the end of the load: the contest counts nothing then."
-    return processors, None
+    by_gateway = scenario.rules.money_from == "gateway"
+    default, fallback = (ended.gateway or (None, None)) if by_gateway else ended.processors
+    missing = None
+    if default is None or fallback is None:
+        who = "The gateway" if by_gateway else "A processor"
+        missing = f"{who} gave no summary at the end of the load: the contest counts nothing then."
+    return (default or _NONE, fallback or _NONE), missing
 
 
 def _fee_notes(order: Order) -> Iterator[str]:

@@ -52,9 +52,14 @@ def phases_of(ask: Ask) -> list[Phase]:
 
 def is_sustained(row: PhaseRow) -> bool:
     """Whether everything due was accepted in time, and settling kept up."""
-    if row.refused or row.unanswered or row.held or row.answers.p99_ms >= P99_MS_MAX:
+    if row.failed or row.answers.p99_ms >= P99_MS_MAX:
         return False
-    return row.waiting is None or row.waiting <= max(WAITING_SHARE_MAX * row.accepted, WAITING_S_MAX * row.rate_per_s)
+    return row.waiting is None or row.waiting <= _waiting_max(row)
+
+
+def _waiting_max(row: PhaseRow) -> float:
+    """How many payments may wait at the end of a phase if settling keeps up."""
+    return max(WAITING_SHARE_MAX * row.accepted, WAITING_S_MAX * row.rate_per_s)
 
 
 def recovered_after_s(intervals: Sequence[Interval], began_ns: int) -> float | None:
@@ -67,8 +72,7 @@ def recovered_after_s(intervals: Sequence[Interval], began_ns: int) -> float | N
     for each in later:
         counts = Counts()
         counts.add(each)
-        failed = counts.refused + counts.unanswered + counts.held
-        if failed or each.waiting or counts.answers.latency().p99_ms >= P99_MS_MAX:
+        if counts.failed or each.waiting or counts.answers.latency().p99_ms >= P99_MS_MAX:
             bad_until_ns = each.at_ns
     if not later or bad_until_ns == later[-1].at_ns:
         return None
@@ -103,18 +107,16 @@ def measure(setup: Setup, ask: Ask, screen: Screen) -> Sheet:
 
 
 def _goals(row: PhaseRow, *, settles: bool) -> list[Goal]:
-    failed = row.refused + row.unanswered + row.held
     goals = [
         Goal("accepted/s", row.accepted / row.duration_s, at_least=row.rate_per_s * (1 - WAITING_SHARE_MAX)),
-        Goal("refused or unanswered", float(failed), at_most=0),
+        Goal("refused or unanswered", float(row.failed), at_most=0),
         Goal("p99 ms", row.answers.p99_ms, at_most=P99_MS_MAX),
     ]
     if settles:
         settled = None if row.settled is None else row.settled / row.duration_s
         waiting = None if row.waiting is None else float(row.waiting)
-        waiting_max = max(WAITING_SHARE_MAX * row.accepted, WAITING_S_MAX * row.rate_per_s)
         goals.append(Goal("settled/s", settled, at_least=row.rate_per_s * (1 - WAITING_SHARE_MAX)))
-        goals.append(Goal("waiting when the load ends", waiting, at_most=waiting_max))
+        goals.append(Goal("waiting when the load ends", waiting, at_most=_waiting_max(row)))
         goals.append(Goal("CPU µs/payment", row.cpu_us_per_payment, at_most=CPU_US_MAX))
     return goals
 
@@ -134,19 +136,19 @@ def _beyond(observed: Observed, rows: Sequence[PhaseRow]) -> tuple[list[Goal], s
     return goals, line
 
 
-def search(setup: Setup, ask: Ask, screen: Screen, probe_s: int = PROBE_S) -> Sheet:
+def search(setup: Setup, ask: Ask, screen: Screen) -> Sheet:
     """Finds the highest rate that short probes from `ask.rate_per_s` on sustain; returns its sheet at full length."""
     probes: list[tuple[int, bool]] = []
     dropped: list[Sheet] = []
     looking = Search(ask.rate_per_s)
     while not looking.is_over:
         rate = looking.rate
-        dropped.append(measure(setup, Ask(rate, probe_s, beyond=False), screen))
+        dropped.append(measure(setup, Ask(rate, PROBE_S, beyond=False), screen))
         row = dropped[-1].phases[_LOAD]
         sustained = is_sustained(row)
         probes.append((rate, sustained))
         screen.say(
-            f"  {rate:,}/s for {probe_s} s: p99 {row.answers.p99_ms:.1f} ms, refused {row.refused:,}, waiting "
+            f"  {rate:,}/s for {PROBE_S} s: p99 {row.answers.p99_ms:.1f} ms, refused {row.refused:,}, waiting "
             f"{row.waiting}, machine idle {row.machine_idle_percent:.0f} %: {'' if sustained else 'not '}sustained"
         )
         looking.tell(sustained=sustained)

@@ -27,10 +27,10 @@ def is_quiet(answered: Answered, last: Books | None, books: Books | None) -> boo
     return paid >= answered.accepted and books == last  # an unanswered payment may still be stored
 
 
-def totals_of(processors: Processors) -> tuple[Totals, Totals]:
-    """Returns what both processors have stored; raises EndpointError."""
+def totals_of(processors: Processors, query: str = "") -> tuple[Totals, Totals]:
+    """Returns what both processors have stored, or have in the window of `query`; raises EndpointError."""
     default, fallback = processors
-    return default.totals(), fallback.totals()
+    return default.totals(query), fallback.totals(query)
 
 
 def wait_until_quiet(

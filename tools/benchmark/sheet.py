@@ -65,6 +65,11 @@ class PhaseRow:
     cpu_us_per_payment: float | None
     machine_idle_percent: float
 
+    @property
+    def failed(self) -> int:
+        """How many were due and had no success: refused, not answered or not sent."""
+        return self.refused + self.unanswered + self.held
+
 
 @dataclass(frozen=True, slots=True)
 class Sheet(Outcome):
@@ -102,9 +107,8 @@ class Sheet(Outcome):
         """A message for everything that must not happen in any run; a missed goal is no fault."""
         faults = []
         for phase in self.phases:
-            wrong = phase.refused + phase.unanswered + phase.held
             right = phase.by_status.get(503, 0) + phase.held if phase.name in self.may_refuse else 0
-            if wrong > right:
+            if phase.failed > right:
                 faults.append(
                     f"{phase.name}: {phase.refused:,} payments refused, {phase.unanswered:,} not answered, "
                     f"{phase.held:,} not sent because no connection was free."
@@ -121,7 +125,7 @@ class Sheet(Outcome):
             "accepted/s": main.accepted / main.duration_s,
             "settled/s": None if main.settled is None else main.settled / main.duration_s,
             **latency_figures(main.answers),
-            "refused": float(sum(each.refused + each.unanswered + each.held for each in self.phases)),
+            "refused": float(sum(each.failed for each in self.phases)),
             "audits differing": float(len(self.differences)),
             "CPU µs/payment": self.cpu_us_per_payment,
             "machine idle %": main.machine_idle_percent,

@@ -60,8 +60,7 @@ def fill(run: OpenRun, payments: int, per_s: int) -> None:
         settling.wait_until_quiet(
             Gateway(run.setup.target.url), run.setup.processors, run.answered, run.screen, run.setup.settle_s
         )
-        counts = observed.tally.counts(0)
-        failed = counts.refused + counts.unanswered + counts.held
+        failed = observed.tally.counts(0).failed
         lag_s = time.monotonic() - began_s
         if failed or lag_s > LAG_S_MAX:
             rate = max(int(rate * SLOWER), RATE_MIN)
@@ -162,7 +161,7 @@ def _document(counts: Counts) -> dict[str, Any]:
 def _faults(observed: Observed, *compared: Compared) -> list[str]:
     whole = observed.tally.whole(SUMMARIES)
     wrong = []
-    if whole.refused or whole.unanswered or whole.held:
+    if whole.failed:
         wrong.append(
             f"{whole.refused:,} summaries refused, {whole.unanswered:,} not answered, {whole.held:,} not sent."
         )

@@ -45,6 +45,11 @@ class Counts:
         return sum(self.statuses.values()) - self.accepted - self.unanswered
 
     @property
+    def failed(self) -> int:
+        """How many were due and had no success: refused, not answered or not sent."""
+        return self.refused + self.unanswered + self.held
+
+    @property
     def answers(self) -> Histogram:
         """Latencies of all answers."""
         return together(histogram for label, histogram in self.latencies.items() if label != LATE)

@@ -6,8 +6,7 @@ import pytest
 
 from tests.tools.benchmark.samples import Bank, processors_of
 from tools.benchmark.endpoints import Gateway
-from tools.benchmark.events import Totals
-from tools.benchmark.exactness import BEGINNING_MS, END_MS, NAMED_MAX, Compared, compare, totals_in, windows_of
+from tools.benchmark.exactness import BEGINNING_MS, END_MS, NAMED_MAX, Compared, compare, windows_of
 from tools.benchmark.openloop.messages import Sample
 from tools.benchmark.openloop.windows import Window
 
@@ -83,12 +82,3 @@ class TestCompare:
         found = self.compared(filled, *samples, quiet=True)
         assert (found.wrong, len(found.examples)) == (NAMED_MAX + 5, NAMED_MAX)
         assert "showed not now instead of totals" in found.examples[0]
-
-
-class TestTotalsIn:
-    """The processors' own."""
-
-    def test_are_asked_for_the_window(self, bank: Bank) -> None:
-        """Both of them."""
-        bank.rows[1].append(["a", 100, AT_MS])
-        assert totals_in(processors_of(bank), Window("", AT_MS, AT_MS)) == (Totals(0, 0), Totals(1, 100))

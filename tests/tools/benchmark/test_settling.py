@@ -8,6 +8,7 @@ from tests.tools.benchmark.samples import Bank, processors_of
 from tools.benchmark import settling
 from tools.benchmark.endpoints import Gateway, free_port
 from tools.benchmark.events import Totals
+from tools.benchmark.openloop.windows import Window
 from tools.benchmark.payments import Sent
 from tools.benchmark.progress import Screen
 from tools.benchmark.reconcile import Answered, Books
@@ -66,6 +67,17 @@ class TestWaitUntilQuiet:
         """A gateway that is gone leaves no books."""
         gone = Gateway(f"http://127.0.0.1:{free_port()}")
         assert wait_until_quiet(gone, processors_of(bank), answered(0), Screen(io.StringIO()), 0.05) == (None, False)
+
+
+class TestTotalsOf:
+    """The processors' own."""
+
+    def test_are_asked_for_the_window(self, bank: Bank) -> None:
+        """Both of them."""
+        at_ms = 1_753_000_010_500
+        bank.rows[1].extend([["a", 100, at_ms], ["b", 100, at_ms + 1]])
+        window = Window("", at_ms, at_ms)
+        assert totals_of(processors_of(bank), window.query) == (Totals(0, 0), Totals(1, 100))
 
 
 class TestCheck:
