@@ -28,12 +28,11 @@ class FakeClock:
     """Two clocks that stand still until a test advances them.
 
     Args:
-        wall_ms: what the wall clock shows, ms UTC.
-        ticks: what the ticking clock shows, ms.
+        ticks: what the ticking clock shows, ms; the wall clock shows noon.
     """
 
-    def __init__(self, wall_ms: int = NOON_MS, ticks: int = 1_000_000) -> None:
-        self.now_us = wall_ms * 1000
+    def __init__(self, ticks: int = 1_000_000) -> None:
+        self.now_us = NOON_MS * 1000
         self.now_ticks_ms = ticks
 
     def wall_us(self) -> int:
@@ -134,7 +133,7 @@ class FakeProcessor(FakeTransport):
         self.questions: list[str] = []
         self.stored: dict[str, Paid] = {}
 
-    def processor(self, index: int = 0) -> Processor:
+    def processor(self, index: int) -> Processor:
         """A client of it."""
         return Processor(index, "http://processor:8080", transport=self, timeout_s=30)
 

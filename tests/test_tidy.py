@@ -141,7 +141,7 @@ class TestImports:
     def test_between_packages(self) -> None:
         """Standard library <- shm <- server, and shm <- tools; no other way."""
         code = sources(*PACKAGES)
-        expect_none(wrong for source in code for wrong in tidy.check_packages(source, PACKAGES, PACKAGES))
+        expect_none(wrong for source in code for wrong in tidy.check_packages(source, PACKAGES))
 
     def test_shm_knows_nothing_of_the_network(self) -> None:
         """It has no loop, no socket and no thread; a processor is only an index there."""
@@ -326,7 +326,7 @@ class TestChecks:
     )
     def test_packages(self, path: str, text: str, wrong: int) -> None:
         """Imports inside functions count too."""
-        assert found(tidy.check_packages(Source(path, text), PACKAGES, PACKAGES)) == wrong
+        assert found(tidy.check_packages(Source(path, text), PACKAGES)) == wrong
 
     @pytest.mark.parametrize(
         ("text", "wrong"),

@@ -72,17 +72,16 @@ def imports_of(source: Source) -> Iterator[Import]:
             yield from (Import(node.module or "", alias.name, node.lineno) for alias in node.names)
 
 
-def check_packages(source: Source, allowed: Mapping[str, Iterable[str]], own: Iterable[str]) -> Iterator[str]:
+def check_packages(source: Source, allowed: Mapping[str, Iterable[str]]) -> Iterator[str]:
     """Check the direction of imports between the project's packages.
 
     Args:
         source: the file.
-        allowed: by package, the project's packages it may import beside itself.
-        own: all packages of the project.
+        allowed: by package, all of the project, those it may import beside itself.
     """
     for item in imports_of(source):
-        foreign = item.package in own and item.package != source.package
-        if foreign and item.package not in allowed.get(source.package, ()):
+        foreign = item.package in allowed and item.package != source.package
+        if foreign and item.package not in allowed[source.package]:
             yield f"{source.path}:{item.line}: {source.package} imports {item.package}"
 
 

@@ -197,7 +197,6 @@ class RoutingModel:
         arrivals_ms: when payments are accepted.
         fees_bp: of default and fallback.
         limit: requests at once per processor and instance.
-        slow_ms: slower than this is slow.
         with_health: whether health polls are made.
         dice: chance.
     """
@@ -209,7 +208,6 @@ class RoutingModel:
         *,
         fees_bp: tuple[int, int] = (DEFAULTS.fee_default_bp, DEFAULTS.fee_fallback_bp),
         limit: int = 64,
-        slow_ms: int = DEFAULTS.slow_ms,
         with_health: bool = True,
         dice: random.Random,
     ) -> None:
@@ -218,7 +216,7 @@ class RoutingModel:
         self._dice = dice
         self.instances = list[Instance]()
         for _ in range(INSTANCES):
-            circuits = (Circuit(limit, slow_ms), Circuit(limit, slow_ms))
+            circuits = (Circuit(limit, DEFAULTS.slow_ms), Circuit(limit, DEFAULTS.slow_ms))
             router = Router(circuits, make_policy(fees_bp, DEFAULTS.wait_ms_per_fee_point))
             self.instances.append(Instance(circuits, router, dice.randrange(GATHER_MS)))
         self._polls_ms = [dice.randrange(HEALTH_EVERY_MS) if with_health else FOREVER_MS for _ in range(2)]

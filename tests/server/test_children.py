@@ -8,11 +8,11 @@ WORKERS = Role("worker", 0), Role("worker", 1)
 ROLES = [DISPATCHER, *WORKERS]
 
 
-def family(now_ms: int = 0) -> Children:
-    """All three live since `now_ms`: pids 10, 11, 12."""
+def family() -> Children:
+    """All three, born at 0: pids 10, 11, 12."""
     children = Children(ROLES)
     for pid, role in enumerate(ROLES, 10):
-        children.born(role, pid, now_ms)
+        children.born(role, pid, 0)
     return children
 
 

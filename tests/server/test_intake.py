@@ -74,9 +74,9 @@ class Entrance:
         for number in numbers:
             assert self.lanes[lane].try_publish(payment(number))
 
-    def tear(self, position: int, lane: int = 0) -> None:
-        """Changes a byte of a lane's slot, or changes it back."""
-        self.memory[lane][LANE_SLOTS_OFFSET + position % LANE_LENGTH * LANE_SLOT_LENGTH + 9] ^= 1
+    def tear(self, position: int) -> None:
+        """Changes a byte of the first lane's slot, or changes it back."""
+        self.memory[0][LANE_SLOTS_OFFSET + position % LANE_LENGTH * LANE_SLOT_LENGTH + 9] ^= 1
 
     def end(self, slot: int) -> None:
         """A payment is paid."""

@@ -22,13 +22,11 @@ def lookup(other: OtherInstance) -> Lookup:
     return Lookup(Segment.attach(other.name, read_only=True))
 
 
-def payment_for(dispatcher: int, amount_cents: int = 1990) -> Accepted:
+def payment_for(dispatcher: int) -> Accepted:
     """A payment that belongs to a dispatcher."""
     numbers = range(64)
     return next(
-        copy_of(number, amount_cents)
-        for number in numbers
-        if GEOMETRY.dispatcher_of(copy_of(number).correlation_id) == dispatcher
+        copy_of(number) for number in numbers if GEOMETRY.dispatcher_of(copy_of(number).correlation_id) == dispatcher
     )
 
 

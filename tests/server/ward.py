@@ -27,15 +27,8 @@ def payment(number: int, amount_cents: int | None = None) -> Accepted:
 class Ward:
     """A custody over memory of its own; another over the same memory is its successor."""
 
-    def __init__(
-        self,
-        area: FakeArea | None = None,
-        *,
-        waiting_slots: int = 4,
-        journal_records: int = 4,
-        lanes: Sequence[Lane] = (),
-    ) -> None:
-        self.area = area or FakeArea(waiting_slots, journal_records)
+    def __init__(self, area: FakeArea | None = None, *, journal_records: int = 4, lanes: Sequence[Lane] = ()) -> None:
+        self.area = area or FakeArea(waiting_slots=4, journal_records=journal_records)
         self.changes = self.changed_at_ms = self.shown = 0  # the last one's time, and how many were shown unknown then
         self.custody = Custody(
             lanes, self.area.table, self.area.another_journal(), self.area.counters, self._count_change

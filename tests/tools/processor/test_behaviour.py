@@ -59,7 +59,7 @@ def payment(number: int = 0, at: bytes = AT) -> FakeExchange:
     return FakeExchange(Request(b"POST", b"/payments", body, JSON))
 
 
-def look_up(number: int = 0) -> FakeExchange:
+def look_up(number: int) -> FakeExchange:
     """A look-up of one payment."""
     return FakeExchange(Request(b"GET", b"/payments/" + str(UUID(int=number)).encode()))
 

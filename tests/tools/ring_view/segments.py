@@ -12,7 +12,6 @@ SMALL = Geometry(workers=2, dispatchers=1, lane_slots=4, waiting_slots=8, journa
 FOLDER = Path("/dev/shm")
 BASE_PAGE_BYTES = 4096
 SLOT_BYTES = 64
-RECORD_BYTES = 32
 
 
 def unique_instance() -> str:
@@ -68,13 +67,13 @@ class Filled:
         start = area + BASE_PAGE_BYTES + self.segment.geometry.journal_length
         self._turn_over(start + slot * SLOT_BYTES + 32)
 
-    def damage_record(self, index: int) -> None:
-        """Turn over a byte of the amount in a journal record."""
-        self._turn_over(self.segment.geometry.area_offset(0) + BASE_PAGE_BYTES + index * RECORD_BYTES + 16)
+    def damage_record(self) -> None:
+        """Turn over a byte of the amount in the first journal record."""
+        self._turn_over(self.segment.geometry.area_offset(0) + BASE_PAGE_BYTES + 16)
 
-    def damage_lane_slot(self, index: int) -> None:
-        """Turn over a byte of the amount in a slot of the first lane, whose head and tail take two cache lines."""
-        self._turn_over(self.segment.geometry.lane_offset(0, 0) + 2 * SLOT_BYTES + index * SLOT_BYTES + 24)
+    def damage_lane_slot(self) -> None:
+        """Turn over a byte of the amount in the first lane's first slot; its head and tail take two cache lines."""
+        self._turn_over(self.segment.geometry.lane_offset(0, 0) + 2 * SLOT_BYTES + 24)
 
     def damage_phase(self) -> None:
         """Turn over a byte of the supervisor's phase."""

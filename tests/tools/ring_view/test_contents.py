@@ -14,9 +14,9 @@ NOW_US = 10_000_000
 RECORDS = 8
 
 
-def kept(state: State, accepted_at_us: int = 1) -> Kept:
+def kept(state: State) -> Kept:
     """A payment in a table slot."""
-    return Kept(state, 0, 0, bytes(16), 1990, accepted_at_us, 0, 0)
+    return Kept(state, 0, 0, bytes(16), 1990, 1, 0, 0)
 
 
 class ChangingTable:
@@ -178,7 +178,7 @@ class TestViewJournal:
     def test_a_damaged_record_is_a_problem_and_no_total(self, filled: Filled) -> None:
         """Totals that can't be exact are not given."""
         filled.settle(0, 0)
-        filled.damage_record(0)
+        filled.damage_record()
         view = view_journal(filled.attach().journal(0), RECORDS)
         assert view.problem == "record 0 is damaged"
         assert view.totals == {}

@@ -93,7 +93,7 @@ class TestTakeSnapshot:
     def test_no_totals_without_a_readable_journal(self, filled: Filled) -> None:
         """Part of the truth is not shown as the whole."""
         filled.settle(1, 0)
-        filled.damage_record(0)
+        filled.damage_record()
         view = look(filled)
         assert view.totals is None
         assert view.alarms == ("journal of dispatcher-0: record 0 is damaged",)
@@ -114,7 +114,7 @@ class TestTakeSnapshot:
     def test_all_is_seen_in_a_damaged_segment(self, filled: Filled) -> None:
         """Each damage is an alarm, and the rest is shown nevertheless."""
         filled.publish(1)
-        filled.damage_lane_slot(0)
+        filled.damage_lane_slot()
         filled.damage_slot(filled.wait(2))
         filled.damage_phase()
         view = look(filled)

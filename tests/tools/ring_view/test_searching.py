@@ -77,7 +77,7 @@ class TestByState:
         """What can't be read may be what is looked for, so it is told."""
         filled.damage_slot(filled.wait(1))
         filled.publish(2)
-        filled.damage_lane_slot(0)
+        filled.damage_lane_slot()
         found = by_state(filled, "accepted", "waiting")
         assert (found.matching, found.unreadable) == (0, 2)
 
