@@ -16,7 +16,7 @@ from pathlib import Path
 import httpx
 
 from tests.containers.compose import ROOT
-from tests.integration.stack import free_ports
+from tests.ports import free_ports
 
 INSTANCES = ("app1", "app2")
 NETWORK = "payment-processor"  # the contest's, which docker-compose.yml joins

@@ -5,7 +5,6 @@ import contextlib
 import json
 import os
 import shutil
-import socket
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import NamedTuple
 import pytest
 
 from tests.haproxy.stand_ins import Answer, Client, Worker, ask, get, payment, post
+from tests.ports import free_ports
 
 CONFIGURATION = Path(__file__).parents[2] / "haproxy" / "haproxy.cfg"
 WORKER_NAMES = ("app1-0", "app2-0")
@@ -40,12 +40,8 @@ def installed_haproxy() -> str:
 
 def settings_for(run_folder: Path) -> dict[str, str]:
     """Make HAProxy's environment: the sockets' folder, and two ports that were free a moment ago."""
-    addresses = {}
-    for name in ("GATEWAY_BIND", "GATEWAY_STATS_BIND"):
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            addresses[name] = f"127.0.0.1:{probe.getsockname()[1]}"
-    return {"GATEWAY_RUN": str(run_folder), **addresses}
+    addresses = [f"127.0.0.1:{port}" for port in free_ports(2)]
+    return {"GATEWAY_RUN": str(run_folder), "GATEWAY_BIND": addresses[0], "GATEWAY_STATS_BIND": addresses[1]}
 
 
 @asynccontextmanager

@@ -6,7 +6,6 @@ import fcntl
 import os
 import shutil
 import signal
-import socket
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -24,6 +23,7 @@ from shm import (
     segment_name,
     take_role,
 )
+from tests.ports import free_ports
 from tests.shm.segments import remove
 from tools.environment import ROOT
 from tools.launcher.command_line import wait_for_answer
@@ -270,17 +270,6 @@ def _remove_segment(instance: str) -> None:
         remove(instance)
     except SegmentMissing:
         lock_path(instance, "supervisor").unlink()
-
-
-def free_ports(count: int) -> list[int]:
-    """Ports of 127.0.0.1 that nobody listens on at the moment."""
-    probes = [socket.socket() for _ in range(count)]
-    for probe in probes:
-        probe.bind(("127.0.0.1", 0))
-    ports = [probe.getsockname()[1] for probe in probes]
-    for probe in probes:
-        probe.close()
-    return ports
 
 
 def _parent_of(pid: int) -> int | None:

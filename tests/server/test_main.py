@@ -6,7 +6,6 @@ import os
 import re
 import socket
 import sys
-from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -34,6 +33,7 @@ from shm import (
 )
 from shm.names import lock_path
 from tests.fakes import NOON_MS, FakeClock
+from tests.ports import free_ports
 from tests.server.other_instance import (
     LONG_AGO_MS,
     NEVER_SILENT_US,
@@ -43,20 +43,18 @@ from tests.server.other_instance import (
     pass_time,
     sibling_of,
 )
-from tests.shm.segments import fresh_instance, refuse, segment_path
+from tests.shm.segments import refuse, segment_path
 
 SMALL = {"LANE_SLOTS": "8", "WAITING_SLOTS": "8", "JOURNAL_RECORDS": "16"}
 
 
 @pytest.fixture
-def instance(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+def instance(instance: str, monkeypatch: pytest.MonkeyPatch) -> str:
     """A name that nobody else uses, with small settings in the environment."""
-    with socket.create_server(("127.0.0.1", 0)) as found:
-        port = found.getsockname()[1]
-    with fresh_instance() as name:
-        for variable, value in {"INSTANCE": name, "LISTEN": f"tcp:127.0.0.1:{port}", **SMALL}.items():
-            monkeypatch.setenv(variable, value)
-        yield name
+    listen = f"tcp:127.0.0.1:{free_ports(1)[0]}"
+    for variable, value in {"INSTANCE": instance, "LISTEN": listen, **SMALL}.items():
+        monkeypatch.setenv(variable, value)
+    return instance
 
 
 @pytest.fixture(autouse=True)

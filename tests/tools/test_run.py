@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from shm import is_role_free, lock_path
+from tests.ports import free_ports
 from tests.shm.segments import remove
 from tests.tools.launcher.trial import (
     DEADLINE_S,
@@ -21,7 +22,6 @@ from tests.tools.launcher.trial import (
     ROOT,
     SEGMENTS,
     Trial,
-    free_ports,
     segments_present,
     wait_until,
 )

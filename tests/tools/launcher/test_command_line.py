@@ -8,6 +8,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 
+from tests.ports import free_ports
 from tools.debian import SetupError
 from tools.launcher import command_line
 from tools.launcher.command_line import start, wait_for_answer
@@ -40,9 +41,7 @@ def options(unused_port: int) -> Options:
 @pytest.fixture
 def unused_port() -> int:
     """A port that nobody listens on."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port: int = server.getsockname()[1]
-    return port
+    return free_ports(1)[0]
 
 
 class TestStart:

@@ -3,7 +3,6 @@
 import os
 import queue
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -18,21 +17,14 @@ from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 from uuid import uuid4
 
+from tests.ports import free_ports
+
 ROOT = Path(__file__).resolve().parents[3]
 PROGRAM = ROOT / "tools" / "run"
 DEADLINE_S = 60.0
 MARK = "GATEWAY_TRIAL"
 SEGMENTS = ("app1", "app2", "local")
 READY = "Ctrl-C stops everything."
-
-
-def free_ports(count: int) -> list[int]:
-    """Ports of 127.0.0.1 that nobody listens on now."""
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [one.getsockname()[1] for one in sockets]
-    for one in sockets:
-        one.close()
-    return ports
 
 
 def wait_until(fact: Callable[[], bool], what: str, within_s: float = DEADLINE_S) -> None:
