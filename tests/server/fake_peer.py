@@ -164,11 +164,16 @@ class Talk:
         request = httpx.Request(method, f"{self.url}/payments", content=body, extensions=extensions)
         return asyncio.ensure_future(self.transport.handle_async_request(request))
 
-    async def exchange(self, answer: bytes = OK) -> tuple[Peer, httpx.Response]:
-        """One whole exchange over a new connection."""
-        call = self.call()
+    async def begin(self, **options: Any) -> tuple[asyncio.Task[httpx.Response], Peer]:
+        """A request as by `call` that has arrived over a new connection, and its far end."""
+        call = self.call(**options)
         peer = await self.accept()
         await peer.receive()
+        return call, peer
+
+    async def exchange(self, answer: bytes = OK) -> tuple[Peer, httpx.Response]:
+        """One whole exchange over a new connection."""
+        call, peer = await self.begin()
         peer.send(answer)
         return peer, await call
 

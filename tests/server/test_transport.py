@@ -70,9 +70,7 @@ class TestKeepAlive:
     async def test_body_until_close(self) -> None:
         """Where nothing else marks the end of the body, the end of the connection does."""
         async with Talk() as talk:
-            call = talk.call()
-            peer = await talk.accept()
-            await peer.receive()
+            call, peer = await talk.begin()
             peer.send(b"HTTP/1.0 200 OK\r\n\r\nto the end")
             peer.close()
             assert (await call).content == b"to the end"
@@ -232,9 +230,7 @@ class TestExchange:
                 return made
 
             monkeypatch.setattr(talk.transport, "_connect", connect_late)
-            call = talk.call(read=60.0)
-            peer = await talk.accept()
-            await peer.receive()
+            call, _ = await talk.begin(read=60.0)
             async with asyncio.timeout(1):
                 assert type(await failure(call)) is httpx.ReadTimeout
 

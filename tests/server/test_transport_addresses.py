@@ -80,9 +80,7 @@ class TestAddresses:
         async with Talk(host="peer.test") as talk:
             look_up = FakeLookUp(["127.0.0.1"])
             monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", look_up)
-            call = talk.call()
-            peer = await talk.accept()
-            await peer.receive()
+            call, peer = await talk.begin()
             peer.reset()
             assert isinstance(await failure(call), httpx.TransportError)
             await talk.exchange()

@@ -162,9 +162,7 @@ class TestUnknown:
     async def test_closed_early(self, part: bytes) -> None:
         """A peer that closes before its answer is whole leaves the outcome unknown."""
         async with Talk() as talk:
-            call = talk.call()
-            peer = await talk.accept()
-            await peer.receive()
+            call, peer = await talk.begin()
             peer.send(part)
             peer.close()
             assert type(await failure(call)) is httpx.RemoteProtocolError
@@ -175,9 +173,7 @@ class TestUnknown:
     async def test_reset(self, part: bytes) -> None:
         """A reset leaves the outcome unknown."""
         async with Talk() as talk:
-            call = talk.call()
-            peer = await talk.accept()
-            await peer.receive()
+            call, peer = await talk.begin()
             peer.send(part)
             peer.reset()
             assert type(await failure(call)) is httpx.ReadError
@@ -209,9 +205,7 @@ class TestUnknown:
     async def test_malformed(self, answer: bytes) -> None:
         """What is not one whole answer of bounded size leaves the outcome unknown, and the connection is dropped."""
         async with Talk() as talk:
-            call = talk.call()
-            peer = await talk.accept()
-            await peer.receive()
+            call, peer = await talk.begin()
             peer.send(answer)
             assert type(await failure(call)) is httpx.RemoteProtocolError
             assert talk.transport.connections_open == 0
@@ -222,9 +216,7 @@ class TestUnknown:
     async def test_deadline(self, part: bytes) -> None:
         """No whole answer before the deadline leaves the outcome unknown; a trickle of bytes does not move it."""
         async with Talk() as talk:
-            call = talk.call(read=SHORT_S)
-            peer = await talk.accept()
-            await peer.receive()
+            call, peer = await talk.begin(read=SHORT_S)
             peer.send(part)
             assert type(await failure(call)) is httpx.ReadTimeout
             assert talk.transport.connections_open == 0
@@ -281,9 +273,7 @@ class TestUnknown:
     async def test_transport_closed(self) -> None:
         """Closing the transport ends a call that was written with ReadError."""
         async with Talk() as talk:
-            call = talk.call()
-            peer = await talk.accept()
-            await peer.receive()
+            call, peer = await talk.begin()
             await talk.transport.aclose()
             assert type(await failure(call)) is httpx.ReadError
             assert await peer.ended()
