@@ -213,14 +213,6 @@ class TestAnswers:
         await desk.flush()
         assert desk.totals.roster == [str(desk.member), str(other)]
 
-    async def test_foreign_names(self, desk: Desk, caplog: pytest.LogCaptureFixture) -> None:
-        """What another program put on the hash's roster is told of, once, and ends nothing."""
-        desk.totals.roster = ["", "elsewhere", "feedfeedfeedfeedf.1", str(Member(77, 1))]
-        for _ in range(3):
-            assert await desk.flush(1)
-        assert (desk.roster.members(), desk.met) == ([desk.member, Member(77, 1)], [Member(77, 1)])
-        assert caplog.text.count("that is no member's name") == 3
-
 
 class TestStart:
     """Going on from what a predecessor published."""
