@@ -1,6 +1,7 @@
 """The dispatcher, over a real segment and fake processors: starting, stopping, what it shows."""
 
 import httpx
+import pytest
 
 from server.intake import TAKEN_PER_TURN_MAX
 from server.pacing import BURST

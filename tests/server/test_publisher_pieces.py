@@ -10,6 +10,7 @@ from server.totals import Total
 from shm import DispatcherCount
 from tests.fakes import NOON_MS
 from tests.server.desk import Desk
+from tests.server.scene import GEOMETRY
 
 
 class TestPieces:
