@@ -1,18 +1,28 @@
 """Logs the outages of processors: when one began, with which failure, and when it ended (short recoveries in between do
-not end it). Also logs that a processor says it was asked wrongly.
+not end it). Likewise that one is slow, as payments then go to the dearer one. Also logs that a processor says it was
+asked wrongly.
 """
 
 import logging
 from collections.abc import Sequence
+from enum import Enum, unique
 
 from server.circuit import Circuit, CircuitState
 from server.clock import LONG_AGO_MS
 
-WELL_BEATS = 10  # so many beats in a row find a processor well before its outage is over: 5 s
+WELL_BEATS = 10  # so many beats in a row find it gone before a trouble is over: 5 s
 MISUSE_LOGGED_EVERY_MS = 60_000  # every payment may meet with it
 _NO_REQUEST_FAILED = "its health check says so"
 
 _log = logging.getLogger(__name__)
+
+
+@unique
+class _Trouble(Enum):
+    """What is wrong with a processor; the value is the log's text of its end."""
+
+    SLOW = "is fast again"
+    FAILS = "takes payments again"
 
 
 class Outages:
@@ -25,7 +35,7 @@ class Outages:
     def __init__(self, names: Sequence[str]) -> None:
         self._names = names
         self._failures = [_NO_REQUEST_FAILED] * len(names)  # the last of each since its last outage was logged as over
-        self._is_logged = [False] * len(names)
+        self._logged: list[_Trouble | None] = [None] * len(names)  # and not as over since
         self._well_beats = [0] * len(names)
         self._misuse_logged_at_ms = [LONG_AGO_MS] * len(names)
 
@@ -40,15 +50,21 @@ class Outages:
             name = self._names[processor]
             _log.error("the processor says that it was asked wrongly: status %d of %s", status, name)
 
-    def log_changes(self, circuits: Sequence[Circuit]) -> None:
-        """Logs each outage that has begun, or ended, since the last beat; called with every beat."""
+    def log_changes(self, circuits: Sequence[Circuit], now_ms: int) -> None:
+        """Logs each outage or slowness that has begun, or ended, since the last beat; called with every beat."""
         for index, circuit in enumerate(circuits):
-            is_well = circuit.state is CircuitState.CLOSED
-            self._well_beats[index] = self._well_beats[index] + 1 if is_well else 0
-            if not is_well and not self._is_logged[index]:
-                self._is_logged[index] = True
-                _log.warning("%s fails: %s", self._names[index], self._failures[index])
-            elif self._is_logged[index] and self._well_beats[index] >= WELL_BEATS:
-                self._is_logged[index] = False
+            name, logged = self._names[index], self._logged[index]
+            fails = circuit.state is not CircuitState.CLOSED
+            is_slow = circuit.latency.is_slow(now_ms)
+            is_over = not fails and (logged is _Trouble.FAILS or not is_slow)
+            self._well_beats[index] = self._well_beats[index] + 1 if is_over else 0
+            if fails and logged is not _Trouble.FAILS:
+                self._logged[index] = _Trouble.FAILS
+                _log.warning("%s fails: %s", name, self._failures[index])
+            elif is_slow and logged is None:
+                self._logged[index] = _Trouble.SLOW
+                _log.warning("%s is slow: an answer takes %d ms or more", name, circuit.latency.expected_ms(now_ms))
+            elif logged and self._well_beats[index] >= WELL_BEATS:
+                self._logged[index] = None
                 self._failures[index] = _NO_REQUEST_FAILED
-                _log.warning("%s takes payments again", self._names[index])
+                _log.warning("%s %s", name, logged.value)

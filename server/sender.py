@@ -157,8 +157,8 @@ class Sender:
         return state
 
     def log_outages(self) -> None:
-        """Logs each outage that has begun, or ended, since the last beat; called with every beat."""
-        self._outages.log_changes(self._circuits)
+        """Logs each outage or slowness that has begun, or ended, since the last beat; called with every beat."""
+        self._outages.log_changes(self._circuits, self._clock.ticks_ms())
 
     async def aclose(self) -> None:
         """Stops at once: what is under way is unknown from now on, as after a crash, and nothing more is asked."""
