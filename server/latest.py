@@ -50,8 +50,9 @@ class LatestAccepted:
         self._latest = LatestIds(size)
 
     def follow(self) -> int:
-        """Learns what was published since the last call; returns how much that was. To be called often, before the
-        lanes' slots are used again: if anything was missed, as at first, all tables are read, which takes long.
+        """Learns what was published since the last call; returns how much that was (at first: how much ever was). To be
+        called often, before the lanes' slots are used again: if anything was missed, as at first, all tables are read,
+        which takes long.
         """
         published = sum(self._heads)
         if not self._read_lanes():

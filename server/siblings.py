@@ -116,7 +116,8 @@ class Sibling:
         now_ms = self._clock.ticks_ms()
         is_gone = self._is_free(SUPERVISOR)  # first: whatever segment it made and filled before it died is seen below
         self._attach()
-        self._latest.follow()
+        # More than is known as its latest, as after a freeze while all was read: what was read may lack some of it.
+        has_overtaken_us = self._latest.follow() > IDS_FOLLOWED_MIN
         supervisor = self._supervisor
         seen = Sighting(
             is_gone=is_gone,
@@ -125,7 +126,9 @@ class Sibling:
             has_segment=self.segment is not None,
             away=away_of(self._workers, now_ms),
         )
-        decision = self._presence.decide(seen, now_ms, self._clock.wall_us() // 1000, was_unwatched=was_unwatched)
+        decision = self._presence.decide(
+            seen, now_ms, self._clock.wall_us() // 1000, was_unwatched=was_unwatched or has_overtaken_us
+        )
         if decision is WhatWasRead.KEEP:
             return
         if decision is WhatWasRead.DROP:
@@ -197,10 +200,6 @@ class Sibling:
         self._presence.has_read(because, life_ms, began_ms, self._clock.ticks_ms())
         _log.info("%s is %s; %d of its ids count here", self.instance, because.value, len(self._remembered))
 
-    def has_overtaken_us(self) -> bool:
-        """Whether it has accepted more since the last look than is known as its latest: what was read may lack some."""
-        return self._latest.follow() > IDS_FOLLOWED_MIN
-
     def copies(self, knows: Callable[[bytes], bool]) -> Iterator[Copy]:
         """The payments that this sibling has paid or may be going to pay, of those whose ids are known here."""
         segment = self._segment_now()
@@ -249,10 +248,8 @@ class Siblings:
             return False
         self._has_failed_to_look = False
         # Usually since the look began: a freeze in the midst of it counts as time without a look. But after a time
-        # unwatched everything was read, which may take as long by itself.
-        read_ms = self._clock.ticks_ms()
-        is_all_known = was_unwatched and not any(sibling.has_overtaken_us() for sibling in self._siblings)
-        self._looked_at_ms = read_ms if is_all_known else began_ms
+        # unwatched everything was read, which may take as long by itself: whether it lacks much the next look shows.
+        self._looked_at_ms = self._clock.ticks_ms() if was_unwatched else began_ms
         self._heads = heads
         for number in range(len(self._workers)) if was_unwatched else serving:
             self._served_at_ms[number] = self._looked_at_ms

@@ -196,6 +196,30 @@ class TestUnwatched:
             siblings.look()
         assert amount_of(siblings, copy_of(1)) == 1990
 
+    def test_in_a_lane_before_all_is_read(self, other: OtherInstance, clock: FakeClock) -> None:
+        """What lay in a lane, and was taken to where had been read already, is still known when payments are taken
+        right after the look, however much was accepted meanwhile.
+        """
+        other.start()
+        other.publish(copy_of(1, accepted_ms=EARLIER_MS))
+        sibling = sibling_of(other.name, clock)
+        siblings, read_all = Siblings([sibling], clock, [], []), sibling._read_all  # noqa: SLF001
+
+        def read_and_freeze(because: ReadReason, life_ms: int) -> None:
+            read_all(because, life_ms)
+            clock.advance(SERVES_WITHIN_MS + 1)
+            other.take(copy_of(1, accepted_ms=EARLIER_MS))
+            other.skip()
+            for number in range(2, 4 + GEOMETRY.lane_slots):
+                other.publish(copy_of(number))
+                other.take(copy_of(number))
+                other.skip()
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(sibling, "_read_all", read_and_freeze)
+            siblings.look()
+        assert siblings.amount_of(copy_of(1)) == 1990
+
     @pytest.mark.parametrize("reading", [1, 3])
     def test_frozen_for_long_while_all_is_read(
         self, other: OtherInstance, clock: FakeClock, monkeypatch: pytest.MonkeyPatch, reading: int
