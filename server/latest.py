@@ -49,15 +49,15 @@ class LatestAccepted:
         self._heads: list[int] = []  # per lane, how far it has been followed; empty: not at all yet
         self._latest = LatestIds(size)
 
-    def follow(self) -> int:
-        """Learns what was published since the last call; returns how much that was (at first: how much ever was). To be
-        called often, before the lanes' slots are used again: if anything was missed, as at first, all tables are read,
-        which takes long.
+    def follow(self) -> list[int]:
+        """Learns what was published since the last call; returns how much that was in each lane (at first: how much
+        ever was). To be called often, before the lanes' slots are used again: if anything was missed, as at first, all
+        tables are read, which takes long.
         """
-        published = sum(self._heads)
+        followed = [*self._heads] or [0] * len(self._lanes)
         if not self._read_lanes():
             self._begin_anew()
-        return sum(self._heads) - published
+        return [head - before for head, before in zip(self._heads, followed, strict=True)]
 
     def get(self, correlation_id: bytes) -> tuple[int, int] | None:
         """Amount in cents and time of acceptance (µs UTC) of an id, or None."""

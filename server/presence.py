@@ -38,6 +38,7 @@ class Sighting(NamedTuple):
         is_leaving: its supervisor says so.
         has_segment: else it has accepted nothing.
         away: the numbers of its web workers that are not at work.
+        has_away_served: one of those has accepted something since the last look.
         life_ms: when its supervisor's life began, ms UTC; 0: not known.
     """
 
@@ -46,6 +47,7 @@ class Sighting(NamedTuple):
     has_segment: bool
     away: frozenset[int]
     life_ms: int
+    has_away_served: bool = False
 
 
 class Presence:
@@ -66,7 +68,7 @@ class Presence:
         self._read_at_ms = 0  # when its tables were last read
         self._needed_at_ms = 0  # when it was last seen absent, or had been read for another reason
         self._looked_at_ms = 0  # when `decide` was last called
-        self._served_until_ms = 0  # when a web worker was last seen to have gone away: so long it may have served
+        self._served_until_ms = 0  # when a web worker was last seen to have served and gone away
         self._away = frozenset[int]()  # the web workers that were away at the last look
 
     def decide(self, seen: Sighting, now_ms: int, wall_ms: int, *, was_unwatched: bool) -> ReadReason | WhatWasRead:
@@ -92,7 +94,7 @@ class Presence:
             wall_ms: ms UTC.
             was_unwatched: whether for a while nobody here had looked, or a web worker here was away.
         """
-        if not seen.away <= self._away:
+        if seen.has_away_served or not seen.away <= self._away:
             self._served_until_ms = now_ms
         self._away, self._looked_at_ms = seen.away, now_ms
         was_read_at_end = self._read_because in {ReadReason.GONE, ReadReason.LEAVING}  # if not, reading has failed

@@ -116,15 +116,19 @@ class Sibling:
         now_ms = self._clock.ticks_ms()
         is_gone = self._is_free(SUPERVISOR)  # first: whatever segment it made and filled before it died is seen below
         self._attach()
+        published = self._latest.follow()
         # More than is known as its latest, as after a freeze while all was read: what was read may lack some of it.
-        has_overtaken_us = self._latest.follow() > IDS_FOLLOWED_MIN
+        has_overtaken_us = sum(published) > IDS_FOLLOWED_MIN
+        served = {lane * len(self._workers) // len(published) for lane, count in enumerate(published) if count}
+        away = away_of(self._workers, now_ms)
         supervisor = self._supervisor
         seen = Sighting(
             is_gone=is_gone,
             life_ms=0 if supervisor is None else supervisor.started_at_ms,
             is_leaving=supervisor is not None and supervisor.phase in _LEAVING,
             has_segment=self.segment is not None,
-            away=away_of(self._workers, now_ms),
+            away=away,
+            has_away_served=not away.isdisjoint(served),
         )
         decision = self._presence.decide(
             seen, now_ms, self._clock.wall_us() // 1000, was_unwatched=was_unwatched or has_overtaken_us

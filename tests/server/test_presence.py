@@ -132,6 +132,15 @@ class TestRead:
         assert watch.look(short, 1) is ReadReason.SHORT_OF_WORKERS
         assert watch.look(short, RETURNING_MS) is WhatWasRead.KEEP
 
+    def test_one_served_between_two_looks(self) -> None:
+        """It was away at both; what it accepted in between is read R after the reading, and once."""
+        watch, served = Watch(), SHORT_OF_WORKERS._replace(has_away_served=True)
+        assert watch.look(served) is ReadReason.SHORT_OF_WORKERS
+        assert watch.look(served, 500) is WhatWasRead.KEEP
+        assert watch.look(SHORT_OF_WORKERS, RETURNING_MS - 501) is WhatWasRead.KEEP
+        assert watch.look(SHORT_OF_WORKERS, 1) is ReadReason.SHORT_OF_WORKERS
+        assert {watch.look(SHORT_OF_WORKERS, 500) for _ in range(3 * RETURNING_MS // 500)} == {WhatWasRead.KEEP}
+
     @pytest.mark.parametrize("then", [frozenset({1}), frozenset({0, 1})])
     def test_another_goes_away(self, then: frozenset[int]) -> None:
         """A second worker served on after the sibling was read for the first one: it is read again R later."""

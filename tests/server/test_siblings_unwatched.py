@@ -220,6 +220,29 @@ class TestUnwatched:
             siblings.look()
         assert siblings.amount_of(copy_of(1)) == 1990
 
+    def test_a_worker_serves_while_all_is_read(self, other: OtherInstance, clock: FakeClock) -> None:
+        """It was away before and is away again, as we stood still meanwhile: what it accepted is read R later."""
+        other.start()
+        other.segment.worker_counters(0).phase = Phase.GONE
+        sibling = sibling_of(other.name, clock)
+        siblings, read_all = Siblings([sibling], clock, [], []), sibling._read_all  # noqa: SLF001
+
+        def read_and_freeze(because: ReadReason, life_ms: int) -> None:
+            read_all(because, life_ms)
+            clock.advance(SERVES_WITHIN_MS + 1)
+            other.publish(copy_of(1, accepted_ms=EARLIER_MS), worker=0)
+            other.take(copy_of(1, accepted_ms=EARLIER_MS))
+            other.skip(worker=0)
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(sibling, "_read_all", read_and_freeze)
+            siblings.look()
+        for number in (2, 3):  # the other worker goes on: what is to be found is not among the latest any more
+            pass_time(siblings, clock, 500)
+            other.publish(copy_of(number))
+        pass_time(siblings, clock, RETURNING_MS)
+        assert amount_of(siblings, copy_of(1)) == 1990
+
     @pytest.mark.parametrize("reading", [1, 3])
     def test_frozen_for_long_while_all_is_read(
         self, other: OtherInstance, clock: FakeClock, monkeypatch: pytest.MonkeyPatch, reading: int
