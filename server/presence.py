@@ -92,7 +92,8 @@ class Presence:
             seen: what this look shows of it.
             now_ms: by the ticking clock, from before it was looked at.
             wall_ms: ms UTC.
-            was_unwatched: whether for a while nobody here had looked, or a web worker here was away.
+            was_unwatched: whether for a while nobody here had looked, or a web worker here was away; or more was
+                accepted since the last look than is known as the latest.
         """
         if seen.has_away_served or not seen.away <= self._away:
             self._served_until_ms = now_ms

@@ -118,7 +118,7 @@ class Sibling:
         self._attach()
         published = self._latest.follow()
         # More than is known as its latest, as after a freeze while all was read: what was read may lack some of it.
-        has_overtaken_us = sum(published) > IDS_FOLLOWED_MIN
+        was_unwatched |= sum(published) > IDS_FOLLOWED_MIN
         served = {lane * len(self._workers) // len(published) for lane, count in enumerate(published) if count}
         away = away_of(self._workers, now_ms)
         supervisor = self._supervisor
@@ -130,9 +130,7 @@ class Sibling:
             away=away,
             has_away_served=not away.isdisjoint(served),
         )
-        decision = self._presence.decide(
-            seen, now_ms, self._clock.wall_us() // 1000, was_unwatched=was_unwatched or has_overtaken_us
-        )
+        decision = self._presence.decide(seen, now_ms, self._clock.wall_us() // 1000, was_unwatched=was_unwatched)
         if decision is WhatWasRead.KEEP:
             return
         if decision is WhatWasRead.DROP:
