@@ -6,6 +6,7 @@ from server.totals import Levels
 from shm import Base, Journal
 
 RECORDS_AT_ONCE = 4096  # some 20 ms: the process has other work as well
+FAR_PART = 4  # a follower is far behind if it has not read a quarter of what the journal holds
 _RESTARTS_MAX = 8  # times that a journal may overtake its follower before the follower gives up
 
 
@@ -67,6 +68,11 @@ class JournalFollower:
                 self.is_behind = end < head
                 return restarted
         raise TotalsUnavailable("settlements are faster than they can be counted")
+
+    @property
+    def is_far_behind(self) -> bool:
+        """Whether so much is unread that it must be read soon: what is folded unread has no windows."""
+        return self._journal.head - self.position > self._journal.capacity // FAR_PART
 
     def _start_over(self, base: Base) -> None:
         """Begins again from a base: what was folded into it is all that is known."""

@@ -135,18 +135,18 @@ class Publisher:
 
     async def flush(self, *, said_goodbye: bool = False) -> bool:
         """Sends what changed, in pieces if it is much; returns whether the hash is known to have it all."""
-        while True:
-            try:
-                await self._follow()  # before each piece: they may take long, and what is folded unread has no window
-            except TotalsUnavailable as error:
-                self._note_failure(error)
-                return False
+        try:
+            await self._follow()
             if self._builds_on is None:
                 self._follower.ledger.everything_changed()
-            if not await self._flush_piece(said_goodbye=said_goodbye):
-                return False
-            if not self._follower.ledger.has_changes:
-                return True
+            while await self._flush_piece(said_goodbye=said_goodbye):
+                if not self._follower.ledger.has_changes:
+                    return True
+                if self._follower.is_far_behind:  # many pieces may take long
+                    await self._follow()
+        except TotalsUnavailable as error:
+            self._note_failure(error)
+        return False
 
     async def _follow(self) -> None:
         """Brings the ledger up to the journal's head, with pauses in which payments go on."""

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from server import following
 from server.errors import TotalsUnavailable
-from server.following import JournalFollower
+from server.following import FAR_PART, JournalFollower
 from server.totals import Window
 from shm import ENDED, Base, Ended, Journal, State
 from tests.server.fake_area import FakeArea
@@ -117,6 +117,18 @@ class TestFollow:
             assert not follower.follow()
             seen.append(follower.ledger.all_time[0])
         assert seen == [3, 6, 7]
+
+    def test_far_behind(self) -> None:
+        """Once more than a quarter of the journal is unread."""
+        instance = Instance()
+        follower = instance.follower()
+        seen = []
+        for _ in range(RECORDS // FAR_PART + 1):
+            seen.append(follower.is_far_behind)
+            instance.settle(NOON_MS)
+        assert (any(seen), follower.is_far_behind) == (False, True)
+        follower.follow()
+        assert (follower.position, follower.is_far_behind) == (RECORDS // FAR_PART + 1, False)
 
     def test_begins_again_when_it_was_overtaken(self) -> None:
         """What was folded unread is in all time, and `exact_from_ms` is one past the greatest requestedAt in it."""

@@ -69,6 +69,22 @@ class TestPieces:
         assert desk.shown().payments == 10 * GEOMETRY.journal_records // 4
         assert desk.shown(NOON_MS, None).payments == desk.journal.head
 
+    async def test_ends_while_more_is_settled(self, desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+        """What is settled meanwhile is left to the next flush, else none would be whole as long as payments come."""
+        monkeypatch.setattr(ledger, "PIECE_BYTES", 1)
+        take, seconds = desk.totals.flush, iter(range(3, 43))
+
+        async def settle_meanwhile(*arguments: Any, **options: Any) -> Any:
+            for second in (next(seconds), next(seconds)):
+                desk.settle(requested_at_ms=NOON_MS + second * 1000)
+            return await take(*arguments, **options)
+
+        for second in range(3):
+            desk.settle(requested_at_ms=NOON_MS + second * 1000)
+        monkeypatch.setattr(desk.totals, "flush", settle_meanwhile)
+        assert await desk.flush()
+        assert [header.is_whole for header, _, _ in desk.totals.flushes] == [0, 0, 0, 1]
+
     async def test_overtaken_by_the_journal(self, desk: Desk) -> None:
         """What was folded meanwhile is in no field: everything is written anew."""
         await desk.flush(1)
