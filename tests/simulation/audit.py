@@ -25,6 +25,7 @@ UNDISTURBED_S = 3.0  # so long after the last trouble with Redis, totals must be
 PURGED_AGAIN_S = 2.0  # after a purge that somebody heard of too late
 LAG_S = 0.020  # beyond the configured pause: waiting for the call before it, and for this one
 ANSWERED_WITHIN_S = 10.0  # all calls to Redis of one summary time out before
+TOLD_WITHIN_S = 3.0  # a flush of all that a member has, in pieces, is done by then
 
 
 class Seen(NamedTuple):
@@ -352,9 +353,17 @@ class Auditor:
             if asked is not None:
                 await self._answer(asked)
         for window in self._kept_windows():
-            asked = self.ask(window)
-            if asked is not None and await self._answer(asked) is None:
+            if not await self._is_told(window, world.loop.time() + TOLD_WITHIN_S):
                 world.fail(f"the summary of {window} is refused, though all since is in the journals")
+
+    async def _is_told(self, window: Window, deadline_s: float) -> bool:
+        """Asks for a summary until it is given: totals may be just being written again. False if it is too late."""
+        while self._world.loop.time() <= deadline_s:
+            asked = self.ask(window)
+            if asked is not None and await self._answer(asked) is not None:
+                return True
+            await asyncio.sleep(0.1)
+        return False
 
     def _kept_windows(self) -> list[Window]:
         """Windows whose ends lie within what no journal has folded: whatever was lost elsewhere, they are told.
