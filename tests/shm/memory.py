@@ -37,6 +37,7 @@ class Memory:
         self.data = bytearray(length)
         self.stores = 0
         self.on_copy: Callable[[], object] = lambda: None  # called before each copy of a slice
+        self.on_load: Callable[[], object] = lambda: None  # called before each load of a word
         self._dies_at: int | None = None
         self._tear = TEARS["nothing"]
 
@@ -110,6 +111,7 @@ class Words:
         self._start = start
 
     def __getitem__(self, index: int) -> int:
+        self._memory.on_load()
         start = self._start + index * WORD
         return int.from_bytes(self._memory.data[start : start + WORD], "little")
 

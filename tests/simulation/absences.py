@@ -108,23 +108,26 @@ class Returns:
         self._returning_s = returning_s
         self._at_s: list[float] = []
         self._sure_at_s: float | None = None
+        self._read_at_s = 0.0  # what was taken elsewhere before this has been read
 
-    def note(self, at_s: float, *, is_sure: bool) -> None:
+    def note(self, at_s: float, *, is_sure: bool, read_at_s: float | None = None) -> None:
         """One is back.
 
         Args:
             at_s: since when, virtual time.
             is_sure: whether the dispatcher must have found out and read everything by now, or just before.
+            read_at_s: when it did so, if that may have been earlier.
         """
         self._at_s.append(at_s)
         if is_sure:
             self._sure_at_s = max(at_s, self._sure_at_s or 0.0)
+            self._read_at_s = max(self._read_at_s, at_s if read_at_s is None else read_at_s)
 
     def bound_s(self, now_s: float) -> float | None:
         """What was taken elsewhere before this must be known now; None: nothing need be."""
         if self._sure_at_s is None or now_s >= self._sure_at_s + self._returning_s - MISSED_S_MAX:
             return None
-        return self._sure_at_s - MISSED_S_MAX
+        return self._read_at_s - MISSED_S_MAX
 
     def first_since(self, since_s: float) -> float | None:
         """The first return after a time: what may have been read then is not read again soon."""

@@ -128,7 +128,7 @@ class Clients:
         """One request and its answer; None if there is none."""
         world = self._world
         answer: asyncio.Future[Acceptance | None] = world.loop.create_future()
-        if not instance.hand_over(worker, partial(self._accept, instance, worker, payment, answer)):
+        if not instance.hand_over(worker, partial(self._accept, payment, answer)):
             return None
         give_up = world.loop.call_later(ANSWER_WITHIN_S, _settle, answer, None)
         try:
@@ -136,22 +136,13 @@ class Clients:
         finally:
             give_up.cancel()
 
-    def _accept(
-        self,
-        instance: Instance,
-        worker: int,
-        payment: Payment,
-        answer: "asyncio.Future[Acceptance | None]",
-        life: Life,
-    ) -> None:
+    def _accept(self, payment: Payment, answer: "asyncio.Future[Acceptance | None]", life: Life) -> None:
         """Runs in the worker's process."""
         if life.gate is None:
             return
         if answer.done():
             self._world.note(Fault.READ_LATE)
         acceptance = life.gate.accept(payment)
-        if acceptance is Acceptance.ACCEPTED:
-            instance.has_accepted(worker, payment[0])
         self._world.later(self._world.latency_s(), _settle, answer, acceptance)
 
 

@@ -24,6 +24,7 @@ class Fault(Enum):
     DISPATCHER_STOPPED = "dispatcher stopped in order"
     STOPPED_LATE = "orderly stop took too long"
     PAUSED = "process frozen"
+    HALTED = "process frozen in the midst of a step"
     KILLED_AS_STUCK = "frozen process killed by its supervisor"
     WORKER_AWAY = "web worker away for seconds"
     FAMILY_FROZEN = "instance frozen with all its processes"

@@ -101,6 +101,7 @@ class Holdings:
             truth=self._truth,
             members=self.members,
             coverage=self._world.coverage,
+            on_publish=self.has_published,
         )
 
     def change_geometry(self) -> None:
@@ -133,11 +134,12 @@ class Holdings:
             return self.view.worker_counters(role.number)
         return self.view.dispatcher_counters(role.number)
 
-    def note_accepted(self, correlation_id: bytes) -> None:
+    def has_published(self, worker: int, correlation_id: bytes, accepted_at_us: int) -> None:
         """A web worker has published a payment."""
-        self._accepted.setdefault(correlation_id, self._published())
+        self._accepted.setdefault(correlation_id, self.published())
+        self._truth.published(self.number, correlation_id, accepted_at_us)
 
-    def _published(self) -> int:
+    def published(self) -> int:
         """How many payments its lanes have got."""
         return sum(lane.head for lane in self._lanes)
 
@@ -154,7 +156,7 @@ class Holdings:
         """Whether siblings must know it from following its lanes."""
         accepted = self._accepted.get(correlation_id)
         met_late = (len(self._lanes) - 1) * self.geometry.lane_slots  # older ones, from other lanes
-        return accepted is not None and self._published() - accepted + met_late < self._world.plan.sibling_ids_max
+        return accepted is not None and self.published() - accepted + met_late < self._world.plan.sibling_ids_max
 
     def paying_ids(self) -> set[bytes]:
         """The ids that it has sent to a processor, and whose outcome was not a no."""

@@ -13,6 +13,7 @@ from shm.role import RETRY_S
 from tests.shm.memory import TEARS
 from tests.simulation.absences import Returns
 from tests.simulation.coverage import Fault
+from tests.simulation.halts import HaltingMemory, Halts
 from tests.simulation.holdings import Holdings
 from tests.simulation.loop import Owner
 from tests.simulation.machine import MachineClock
@@ -118,8 +119,17 @@ class Instance(Holdings):
         if world.faulty and world.rng.random() < world.plan.chances.get(fault, 0):
             life = self._mortal(role, name, fault)
         else:
-            life = Life(name, self.seen_through(memoryview(self.data)), self.attendance.returns())
+            view = HaltingMemory(self.data).view() if world.plan.halts else memoryview(self.data)
+            life = Life(name, self.seen_through(view), self.attendance.returns())
             world.say(f"{life} is born")
+        if world.plan.halts:
+            life.halts = Halts(
+                world,
+                life,
+                pause=lambda: self.pause(role, life),
+                is_frozen=lambda: self.frozen,
+                resume=lambda: self.resume(role, life),
+            )
         life.began_at_s = world.loop.time()
         self.lives[role] = life
         self.row(role).phase = Phase.STARTING
@@ -206,6 +216,7 @@ class Instance(Holdings):
     def pause(self, role: Role, life: Life) -> None:
         """SIGSTOP; the supervisor kills who is silent for too long."""
         life.paused, life.paused_at_s = True, self._world.loop.time()
+        life.published_elsewhere = self._published_elsewhere()
         self._world.say(f"{life} is frozen")
         if role.kind == "worker" and life.gate is not None:
             self.attendance.worker_away(role.number, answers=False, silently=True)
@@ -227,15 +238,27 @@ class Instance(Holdings):
 
     def resume(self, role: Role, life: Life) -> None:
         """SIGCONT: it does what has come due, in the order in which that came or timers first."""
-        if life.dead or not life.paused:
+        if life.dead or not life.paused or life.halted:
             return
         world, away_s = self._world, self._world.loop.time() - life.paused_at_s
         world.say(f"{life} goes on")
         world.loop.resume(life, timers_first=world.rng.random() < TIMERS_FIRST_CHANCE)
         if role.kind == "dispatcher":
-            life.returns.note(world.loop.time(), is_sure=away_s >= SILENT_S)
+            read_at_s = life.paused_at_s if self._has_followed(life) else None
+            life.returns.note(world.loop.time(), is_sure=away_s >= SILENT_S, read_at_s=read_at_s)
         elif life.gate is not None and not life.gate.leaving:
             self.worker_serves(life, role.number)
+
+    def _has_followed(self, life: Life) -> bool:
+        """Whether a dispatcher that stood still while it looked at its siblings does not look again: they have accepted
+        no more meanwhile than it knows as their latest.
+        """
+        if life.halts is None or not life.halts.is_looking:
+            return False
+        return self._published_elsewhere() - life.published_elsewhere <= self._world.plan.sibling_ids_max
+
+    def _published_elsewhere(self) -> int:
+        return sum(one.published() for one in self.siblings.values())
 
     @property
     def frozen(self) -> bool:
@@ -288,9 +311,9 @@ class Instance(Holdings):
         self.attendance.hand_over(worker, life if life is not None and life.gate is not None else None, request)
         return True
 
-    def has_accepted(self, worker: int, correlation_id: bytes) -> None:
+    def has_published(self, worker: int, correlation_id: bytes, accepted_at_us: int) -> None:
         """A web worker has published a payment."""
-        self.note_accepted(correlation_id)
+        super().has_published(worker, correlation_id, accepted_at_us)
         dispatcher = Role("dispatcher", self.geometry.dispatcher_of(correlation_id))
         self.attendance.accepted(worker, self.lives.get(dispatcher))
 
@@ -298,6 +321,16 @@ class Instance(Holdings):
         """When a dispatcher of it came back from absences; None if it is dead."""
         life = self.lives.get(Role("dispatcher", dispatcher))
         return None if life is None else life.returns
+
+    def is_look_old(self, dispatcher: int) -> bool:
+        """Whether a dispatcher of it has stood still since it last looked at its siblings."""
+        life = self.lives.get(Role("dispatcher", dispatcher))
+        return life is not None and life.halts is not None and life.halts.is_look_old
+
+    def has_halted(self, dispatcher: int) -> bool:
+        """Whether a dispatcher of it stands still in the midst of a step."""
+        life = self.lives.get(Role("dispatcher", dispatcher))
+        return life is not None and life.halted
 
     def kill_all(self) -> None:
         """The container dies."""

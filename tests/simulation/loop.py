@@ -11,7 +11,10 @@ import contextvars
 import heapq
 import itertools
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tests.simulation.halts import Halts
 
 Context = dict[str, Any]
 
@@ -28,6 +31,9 @@ class Owner:
     Attributes:
         dead: its callbacks are dropped.
         paused: its callbacks are held.
+        halted: one of them stands still in the midst of it, and the others are held.
+        undivided: what runs now must not stand still.
+        halts: when it stands still; None: never.
         held: callbacks that wait for it to go on.
         signals: its signal handlers, with the context to run them in.
     """
@@ -36,6 +42,9 @@ class Owner:
         """Alive, and named in a context of its own."""
         self.dead = False
         self.paused = False
+        self.halted = False
+        self.undivided = False
+        self.halts: Halts | None = None
         self.held: list[asyncio.Handle] = []
         self.signals: dict[int, Callable[[], object]] = {}
         self.context = contextvars.Context()
@@ -47,6 +56,10 @@ class VirtualLoop(asyncio.BaseEventLoop):
 
     Args:
         on_failure: told of every exception that nobody caught, with the owner it happened to.
+
+    Attributes:
+        handled: how many callbacks came due.
+        nested: how many calls stand still on the stack.
     """
 
     def __init__(self, on_failure: Callable[[Context, Owner | None], None]) -> None:
@@ -59,6 +72,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
         self._rung: set[int] = set()
         self._running: Owner | None = None
         self.handled = 0
+        self.nested = 0
 
     def time(self) -> float:
         """Virtual seconds since the run began."""
@@ -87,6 +101,8 @@ class VirtualLoop(asyncio.BaseEventLoop):
             self._advance()
         self.handled += len(ready)
         for _ in range(len(ready)):
+            if not ready:  # while a callback stood still, they were run in `run_others`
+                break
             handle = ready.popleft()
             if handle._cancelled:  # noqa: SLF001  as the base class does
                 continue
@@ -94,12 +110,32 @@ class VirtualLoop(asyncio.BaseEventLoop):
             if owner is not None:
                 if owner.dead:
                     continue
-                if owner.paused:
+                if owner.paused or owner.halted:
                     owner.held.append(handle)
                     continue
             self._running = owner
             handle._run()  # noqa: SLF001  the same
             self._running = None
+
+    def run_others(self, is_over: Callable[[], bool]) -> bool:
+        """Runs what comes due while a call of some owner stands still on the stack; False if the run ends meanwhile.
+
+        Args:
+            is_over: whether the call may go on.
+        """
+        task, running = asyncio.current_task(self), self._running
+        if task is not None:
+            asyncio._leave_task(self, task)  # noqa: SLF001  documented, for loops of one's own
+        self.nested += 1
+        try:
+            while not self._stopping and not is_over():  # type: ignore[attr-defined]  # the base class's word for `stop`
+                self._run_once()
+        finally:
+            self.nested -= 1
+            self._running = running
+            if task is not None:
+                asyncio._enter_task(self, task)  # noqa: SLF001  the same
+        return not self._stopping  # type: ignore[attr-defined]  # the same
 
     def _advance(self) -> None:
         """Goes on to the next instant at which anything happens."""

@@ -12,6 +12,7 @@ from shm import Geometry
 from tests.simulation.coverage import Fault
 
 ABSENCES_PART = 0.1  # such a run takes four times as long as others
+HALTS_PART = 0.2
 
 _RARE = {Fault.REJECTED: 0.3, Fault.OTHER_INSTANCE: 0.35, Fault.PURGE: 0.35, Fault.CLOCK: 0.3, Fault.REDIS_CLOCK: 0.15}
 """How many of the seeds have a fault; half of them where nothing is said."""
@@ -93,6 +94,7 @@ class Plan:
         detail_bytes_max, minutes_max: how much a ledger keeps at its finer levels.
         piece_bytes: how much of it is sent at once.
         sibling_ids_max: how many of a living sibling's latest ids a dispatcher knows.
+        halts: whether processes stand still in the midst of a step.
     """
 
     seed: int
@@ -115,6 +117,7 @@ class Plan:
     minutes_max: int
     piece_bytes: int
     sibling_ids_max: int
+    halts: bool
 
     @property
     def geometry(self) -> Geometry:
@@ -125,12 +128,15 @@ class Plan:
 def draw_plan(seed: int) -> Plan:
     """The plan of a seed."""
     rng = Random(f"plan {seed}")
-    enabled = {fault for fault in Fault if rng.random() < _RARE.get(fault, 0.5)}
+    enabled: set[Fault] = {
+        fault for fault in Fault if fault is not Fault.HALTED and rng.random() < _RARE.get(fault, 0.5)
+    }
     if rng.random() < 0.03:
         enabled.clear()  # a fair day: what fails then has nothing to do with faults
     redis = rng.random() < 0.92
     chances = {fault: most * rng.random() for fault, most in _CHANCES.items() if fault in enabled}
     events = tuple(event for event in EVENTS if event in enabled)
+    halts = bool(enabled) and Random(f"halts {seed}").random() < HALTS_PART  # apart: it changes no other seed
     absences = redis and rng.random() < ABSENCES_PART
     config = _draw_config(rng, redis=redis, rejecting=rng.random() < 0.15, absences=absences)
     in_lanes = config.lane_slots * config.web_workers * config.dispatchers
@@ -139,6 +145,7 @@ def draw_plan(seed: int) -> Plan:
         chances |= {Fault.COPY: 0.6, Fault.OTHER_INSTANCE: 0.6}
     if absences:
         chances[Fault.COPY] = 0.6
+        chances |= {Fault.OTHER_INSTANCE: 0.6} if halts else {}
         events = tuple(event for event in events if event is not Fault.CLOCK)  # it decides which copy was the first
     return Plan(
         seed=seed,
@@ -162,6 +169,7 @@ def draw_plan(seed: int) -> Plan:
         running_max=rng.choice((2, 8, 800)),
         waiting_max=rng.choice((0, 2, 500)),
         asks=rng.randint(3, 20),
+        halts=halts,
     )
 
 

@@ -5,6 +5,7 @@ how `server/siblings.py` finds out.
 from collections.abc import Callable
 from typing import Any
 
+from server.latest import LatestAccepted
 from server.presence import Presence, ReadReason, Sighting, WhatWasRead
 from server.siblings import Siblings, away_of
 
@@ -118,6 +119,28 @@ def _make_do_with_what_is_kept() -> list[Patch]:
     return [(Presence, "_decide_of_present", contented)]
 
 
+def _miss_what_comes_while_reading() -> list[Patch]:
+    """Whoever stood still while it read a sibling takes all for read, whatever that one has accepted meanwhile."""
+    follow = LatestAccepted.follow
+
+    def follow_little(self: LatestAccepted) -> list[int]:
+        return [min(count, 1) for count in follow(self)]
+
+    return [(LatestAccepted, "follow", follow_little)]
+
+
+def _drop_what_was_read_slowly() -> list[Patch]:
+    """What was read of a sibling counts from before the reading on, however long that took."""
+    has_read = Presence.has_read
+
+    def has_read_then(self: Any, because: ReadReason, life_ms: int, began_ms: int, ended_ms: int) -> None:
+        needed_at_ms = self._needed_at_ms
+        has_read(self, because, life_ms, began_ms, ended_ms)
+        self._needed_at_ms = needed_at_ms
+
+    return [(Presence, "has_read", has_read_then)]
+
+
 PRESENCE_MUTATIONS: dict[str, Callable[[], list[Patch]]] = {
     "ignore-death": _ignore_death,
     "ignore-leaving": _ignore_leaving,
@@ -129,4 +152,6 @@ PRESENCE_MUTATIONS: dict[str, Callable[[], list[Patch]]] = {
     "make-do-with-what-is-kept": _make_do_with_what_is_kept,
     "drop-at-once": _drop_at_once,
     "read-once": _read_once,
+    "miss-what-comes-while-reading": _miss_what_comes_while_reading,
+    "drop-what-was-read-slowly": _drop_what_was_read_slowly,
 }

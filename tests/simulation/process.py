@@ -21,6 +21,7 @@ from server.siblings import Sibling, Siblings
 from server.volume import Volume
 from shm import Counters, Fingerprint, Phase
 from tests.simulation.absences import Returns
+from tests.simulation.halts import halt_here
 from tests.simulation.loop import Owner
 from tests.simulation.memory import MortalMemory
 from tests.simulation.network import Line
@@ -45,6 +46,7 @@ class Life(Owner):
         local: a worker's reader of totals when there is no Redis.
         began_at_s: when it was forked.
         paused_at_s: when it was frozen last.
+        published_elsewhere: how many payments its siblings had accepted then.
         returns: a dispatcher's, and its web workers', from absences.
         memory: what it dies at, if it is going to die at a store.
         task: its work.
@@ -59,8 +61,14 @@ class Life(Owner):
         self.local: LocalTotals | None = None
         self.began_at_s = 0.0
         self.paused_at_s = 0.0
+        self.published_elsewhere = 0
         self.memory: MortalMemory | None = None
         self.task: asyncio.Task[None]
+
+    @property
+    def halts_count(self) -> int:
+        """How often it has stood still in the midst of a step."""
+        return 0 if self.halts is None else self.halts.count
 
     def __str__(self) -> str:
         """As in the story."""
@@ -122,14 +130,17 @@ class SimulatedVolume(Volume):
 
     def fingerprint(self, instance: str) -> Fingerprint:
         """Each instance has a segment all the time."""
+        halt_here()
         return self._families[instance].fingerprint()
 
     def attach(self, instance: str) -> SimulatedSegment:
         """Nothing is mapped: all of it is there."""
+        halt_here()
         return self._families[instance].map()
 
     def is_role_free(self, instance: str, role: str) -> bool:
         """Whoever is dead plays nothing."""
+        halt_here()
         return not self._families[instance].plays(role)
 
 

@@ -16,6 +16,7 @@ from tests.simulation.audit import Auditor
 from tests.simulation.clients import Clients
 from tests.simulation.coverage import TAKINGS, Coverage, Fault
 from tests.simulation.faults import Monkey
+from tests.simulation.halts import halting
 from tests.simulation.instance import Instance
 from tests.simulation.loop import Deadlock
 from tests.simulation.machine import MachineClock
@@ -155,7 +156,8 @@ def run_seed(seed: int, *, tracing: bool = False) -> Outcome:
     """Runs one seed."""
     run = Run(seed, tracing=tracing)
     world = run.world
-    with _watched(world.coverage), _quiet(), _small_memories(world.plan):
+    halts = halting() if world.plan.halts else contextlib.nullcontext()
+    with _watched(world.coverage), _quiet(), _small_memories(world.plan), halts:
         main = world.loop.create_task(run.live(), context=world.context)
         try:
             world.loop.run_until_complete(main)

@@ -1,8 +1,32 @@
 """A segment of simulated memory, whose table and journal tell what is committed to them."""
 
-from shm import Accepted, Base, Counters, Ended, Event, Geometry, Journal, Segment, State, Table, layout
+from collections.abc import Callable
+
+from shm import Accepted, Base, Counters, Ended, Event, Geometry, Journal, Lane, Segment, State, Table, layout
 from tests.simulation.coverage import Coverage
+from tests.simulation.halts import in_one_go
 from tests.simulation.truth import MemberTruth, Truth
+
+Published = Callable[[int, bytes, int], None]
+"""Told which worker has published which id, and when it was accepted, µs UTC."""
+
+
+class WatchedLane(Lane):
+    """A lane that tells what is published in it."""
+
+    def watch(self, worker: int, on_publish: Published) -> "WatchedLane":
+        """Names who is told; returns itself."""
+        self._worker = worker
+        self._on_publish = on_publish
+        return self
+
+    def try_publish(self, payment: tuple[bytes, int, int]) -> bool:
+        """The store of the head, the last one, is the commit."""
+        is_published = super().try_publish(payment)
+        if is_published:
+            with in_one_go():
+                self._on_publish(self._worker, payment[0], payment[2])
+        return is_published
 
 
 class WatchedTable(Table):
@@ -19,13 +43,15 @@ class WatchedTable(Table):
         """The store of the state word, the last one, is the commit."""
         super().insert(slot, payment)
         self._coverage.transitions[State.FREE, Event.TAKEN] += 1
-        self._truth.took(self._member, payment)
+        with in_one_go():
+            self._truth.took(self._member, payment)
 
     def begin(self, slot: int, processor: int, requested_at_ms: int) -> int:
         """Counts, and tells of the attempt."""
         kept = self.read(slot)
         assert kept is not None
-        self._truth.began(self._member, kept.correlation_id)
+        with in_one_go():
+            self._truth.began(self._member, kept.correlation_id)
         attempts = super().begin(slot, processor, requested_at_ms)
         self._coverage.transitions[State.WAITING, Event.ATTEMPT_BEGAN] += 1
         return attempts
@@ -58,12 +84,14 @@ class WatchedJournal(Journal):
         kept, position = self._slots_of.read(ended.slot), self.head
         super().append(ended)
         assert kept is not None
-        self._truth.ended(self._member, position, kept.correlation_id, ended, kept.state)
+        with in_one_go():
+            self._truth.ended(self._member, position, kept.correlation_id, ended, kept.state)
 
     def commit_base(self, base: Base) -> None:
         """Tells of the base."""
         super().commit_base(base)
-        self._truth.based(self._member, base)
+        with in_one_go():
+            self._truth.based(self._member, base)
 
 
 class SimulatedSegment(Segment):
@@ -77,6 +105,7 @@ class SimulatedSegment(Segment):
         truth: what is told of every commit.
         members: the truth of each dispatcher.
         coverage: where transitions are counted.
+        on_publish: told of every payment that is published.
     """
 
     def __init__(
@@ -89,12 +118,20 @@ class SimulatedSegment(Segment):
         truth: Truth,
         members: list[MemberTruth],
         coverage: Coverage,
+        on_publish: Published,
     ) -> None:
         super().__init__(data, geometry, segment_id, 0)  # type: ignore[arg-type]  # find() is all it asks of a mmap
         self._view = view
         self._truth = truth
         self._members = members
         self._coverage = coverage
+        self._on_publish = on_publish
+
+    def lane(self, worker: int, dispatcher: int) -> WatchedLane:
+        """The lane from a worker to a dispatcher."""
+        start = self.geometry.lane_offset(worker, dispatcher)
+        lane = WatchedLane(self._view[start : start + self.geometry.lane_length], self.geometry.lane_slots)
+        return lane.watch(worker, self._on_publish)
 
     def table(self, dispatcher: int) -> WatchedTable:
         """A dispatcher's table."""

@@ -14,6 +14,7 @@ from tests.simulation.runner import run_seed
 
 PROCESSES = 2
 PAIR_SEED = 17  # of two instances with one web worker each
+HALTS_SEED = 194  # of processes that stand still in the midst of a step
 
 SEEDS_TO_NOTICE = 2000
 """Within how many seeds every mutation must be noticed; the worst takes some seven hundred."""
@@ -25,10 +26,12 @@ RARELY_NOTICED = {
     "overlook-brief-returns",
     "make-do-with-what-is-kept",
     "ignore-leaving",
+    "miss-what-comes-while-reading",
 }
 """Left to long runs, and to the tests of the files they break. Living siblings follow each other, so verification after
 an absence is a second net; few copies lie in a lane at the moment when their payment is forgotten; few runs have
-absences that follow each other just so; and few copies come while an instance leaves, a second or two at its end.
+absences that follow each other just so; few copies come while an instance leaves, a second or two at its end; and few
+processes stand still for long while they read a sibling that accepts more meanwhile than is known as its latest.
 """
 
 
@@ -39,9 +42,10 @@ class TestRun:
         """Every invariant holds."""
         assert run_some(range(4)).failures == []
 
-    def test_same_seed_same_story(self) -> None:
+    @pytest.mark.parametrize("seed", [137, HALTS_SEED])
+    def test_same_seed_same_story(self, seed: int) -> None:
         """A seed decides everything, to the microsecond."""
-        first, second = (run_seed(137, tracing=True) for _ in range(2))
+        first, second = (run_seed(seed, tracing=True) for _ in range(2))
         assert len(first.trace) > 100
         assert first.trace == second.trace
 
@@ -60,12 +64,24 @@ class TestRun:
         monkeypatch.setattr(SharedTotals, "summary", wait_forever)
         assert run_seed(PAIR_SEED).failures == ["a summary is never answered although all is well"]
 
+    def test_stands_still(self) -> None:
+        """In the midst of a step, and others go on meanwhile; without the plan's `halts` nobody does."""
+        halted, other = run_seed(HALTS_SEED), run_seed(137)
+        assert (halted.failures, other.failures) == ([], [])
+        assert halted.coverage.faults[Fault.HALTED] > 0
+        assert other.coverage.faults[Fault.HALTED] == 0
+
+    def test_mends_that_halts_have_led_to(self) -> None:
+        """A broken rule that only matters to who stands still while it reads a sibling is noticed."""
+        assert run_some([HALTS_SEED], "drop-what-was-read-slowly").failures
+
     def test_plans_differ(self) -> None:
         """Seeds are not all alike: each has its own sizes and faults."""
         plans = [draw_plan(seed) for seed in range(50)]
         assert len({plan.geometry for plan in plans}) > 30
         assert {plan.instances for plan in plans} == {1, 2}
         assert len({tuple(plan.chances) for plan in plans}) > 30
+        assert {plan.halts for plan in plans} == {True, False}
 
 
 class TestCoverage:

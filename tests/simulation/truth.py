@@ -85,6 +85,9 @@ class Family(Protocol):
     def returns_of(self, dispatcher: int) -> Returns | None:
         """When a dispatcher of it came back from absences; None if it is dead."""
 
+    def is_look_old(self, dispatcher: int) -> bool:
+        """Whether a dispatcher of it has stood still since it last looked at its siblings."""
+
     def claims(self, correlation_id: bytes, taken_at_s: float, returns: Returns) -> str | None:
         """What an id is that it remembers, if a sibling's dispatcher with those returns must know it now; else None."""
 
@@ -102,6 +105,8 @@ class Truth:
         sent: id to every amount any client asked for.
         takes: id to the instances that took it into their care, once per time.
         taken_at_s: (instance, id) to when it last did, virtual time.
+        published_at_us: (instance, id, acceptance) to when that was published, by the instance's clock: later than it
+            was accepted if the web worker stood still in between.
         permitted: id to how many times it may be charged more than once: the design's known exceptions.
         counted: (processor, id) to the instance that counted its row.
         ended_as: id to the states in which it ended.
@@ -117,11 +122,16 @@ class Truth:
         self.sent: defaultdict[bytes, set[int]] = defaultdict(set)
         self.takes: defaultdict[bytes, list[int]] = defaultdict(list)
         self.taken_at_s: dict[tuple[int, bytes], float] = {}
+        self.published_at_us: dict[tuple[int, bytes, int], int] = {}
         self.permitted: Counter[bytes] = Counter()
         self.counted: dict[tuple[int, bytes], int] = {}
         self.ended_as: defaultdict[bytes, set[State]] = defaultdict(set)
         self.ended_at_us: dict[tuple[int, bytes], int] = {}
         self.families: list[Family] = []
+
+    def published(self, instance: int, correlation_id: bytes, accepted_at_us: int) -> None:
+        """A payment lies in a lane."""
+        self.published_at_us[instance, correlation_id, accepted_at_us] = self.families[instance].clock.wall_us()
 
     def took(self, member: MemberTruth, payment: Accepted) -> None:
         """A payment got a table slot."""
@@ -133,20 +143,25 @@ class Truth:
         member.known[correlation_id] = None
         takes = self.takes[correlation_id]
         doubted = self.families[member.instance].doubted
+        is_look_old = self.families[member.instance].is_look_old(Member.parse(member.name).dispatcher)
         if member.instance in takes:
             self._world.note(Fault.FORGOTTEN)
             ended_at_us = self.ended_at_us[member.instance, correlation_id]
-            was_known = accepted_at_us < member.forgotten_at_us.get(correlation_id, ended_at_us)
+            published_at_us = self.published_at_us.get(
+                (member.instance, correlation_id, accepted_at_us), accepted_at_us
+            )
+            was_known = published_at_us < member.forgotten_at_us.get(correlation_id, ended_at_us)
             if was_known and not self._world.coverage.faults[Fault.CLOCK]:
                 self._world.fail(f"{_short(correlation_id)} was forgotten while a copy accepted before was here")
             self.permitted[correlation_id] += 1
         if doubted.get(correlation_id) != accepted_at_us:  # a new acceptance, not the one that a sibling had
             self.families[member.instance].owed_elsewhere.discard(correlation_id)
         for family in self.families:
-            if family.number != member.instance and family.answers_for(payment):
+            if family.number != member.instance and not is_look_old and family.answers_for(payment):
                 self._world.fail(f"{member.name} took {_short(correlation_id)}, which an absent instance has accepted")
             elif family.number in takes and member.instance not in takes:
-                self._check_claim(member, family, correlation_id)
+                if not is_look_old:
+                    self._check_claim(member, family, correlation_id)
                 # What lay in a lane during an absence is not to be paid if a sibling has it.
                 self.permitted[correlation_id] += doubted.get(correlation_id) != accepted_at_us
         takes.append(member.instance)
