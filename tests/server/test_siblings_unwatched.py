@@ -9,7 +9,7 @@ import pytest
 from server.latest import LatestAccepted
 from server.presence import ReadReason
 from server.siblings import SERVES_WITHIN_MS, Sibling, Siblings
-from shm import Phase
+from shm import Phase, Segment
 from tests.fakes import FakeClock
 from tests.server.other_instance import (
     EARLIER_MS,
@@ -241,6 +241,28 @@ class TestUnwatched:
             pass_time(siblings, clock, 500)
             other.publish(copy_of(number))
         pass_time(siblings, clock, RETURNING_MS)
+        assert amount_of(siblings, copy_of(1)) == 1990
+
+    def test_another_segment_while_all_is_read(self, other: OtherInstance, clock: FakeClock) -> None:
+        """What is accepted in a copy of the segment that was read, while this process is frozen, is read, too."""
+        sibling = sibling_of(other.name, clock)
+        siblings, read_all = Siblings([sibling], clock, [], []), sibling._read_all  # noqa: SLF001
+
+        def read_and_freeze(because: ReadReason, life_ms: int) -> None:
+            read_all(because, life_ms)
+            clock.advance(SERVES_WITHIN_MS + 1)
+            segment_id = other.segment.segment_id
+            Segment.unlink(other.name)
+            other.segment = Segment.create(other.name, GEOMETRY._replace(lane_slots=16), segment_id=segment_id)
+            other.start()
+            for payment in (copy_of(1, accepted_ms=EARLIER_MS), copy_of(2), copy_of(3)):
+                other.publish(payment)
+                other.take(payment)
+                other.skip()
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(sibling, "_read_all", read_and_freeze)
+            siblings.look()
         assert amount_of(siblings, copy_of(1)) == 1990
 
     @pytest.mark.parametrize("reading", [1, 3])
