@@ -1,7 +1,7 @@
 """server/siblings.py: after a time in which nobody here looked or served, all that siblings remember counts."""
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import count
 
 import pytest
@@ -63,6 +63,28 @@ def ours(other: OtherInstance, clock: FakeClock) -> Iterator[Ours]:
     """Our own instance."""
     with other_instance() as here:
         yield Ours(here, other, clock)
+
+
+def accept_many(other: OtherInstance) -> None:
+    """More is accepted, and taken, than the lanes hold."""
+    for number in range(2, 4 + GEOMETRY.lane_slots):
+        other.publish(copy_of(number))
+        other.take(copy_of(number))
+        other.skip()
+
+
+def look_and_freeze(siblings: Siblings, sibling: Sibling, clock: FakeClock, meanwhile: Callable[[], None]) -> None:
+    """A look that reads all of a sibling, and stands still at the end of that reading."""
+    read_all = sibling._read_all  # noqa: SLF001  there is no other place between a reading and the look's end
+
+    def read_and_freeze(because: ReadReason, life_ms: int) -> None:
+        read_all(because, life_ms)
+        clock.advance(SERVES_WITHIN_MS + 1)
+        meanwhile()
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sibling, "_read_all", read_and_freeze)
+        siblings.look()
 
 
 class TestUnwatched:
@@ -180,20 +202,13 @@ class TestUnwatched:
         """
         other.start()
         sibling = sibling_of(other.name, clock)
-        siblings, read_all = Siblings([sibling], clock, [], []), sibling._read_all  # noqa: SLF001
+        siblings = Siblings([sibling], clock, [], [])
 
-        def read_and_freeze(because: ReadReason, life_ms: int) -> None:
-            read_all(because, life_ms)
-            clock.advance(SERVES_WITHIN_MS + 1)
+        def accept() -> None:
             other.take(copy_of(1, accepted_ms=EARLIER_MS))
-            for number in range(2, 4 + GEOMETRY.lane_slots):
-                other.publish(copy_of(number))
-                other.take(copy_of(number))
-                other.skip()
+            accept_many(other)
 
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(sibling, "_read_all", read_and_freeze)
-            siblings.look()
+        look_and_freeze(siblings, sibling, clock, accept)
         assert amount_of(siblings, copy_of(1)) == 1990
 
     def test_in_a_lane_before_all_is_read(self, other: OtherInstance, clock: FakeClock) -> None:
@@ -203,21 +218,14 @@ class TestUnwatched:
         other.start()
         other.publish(copy_of(1, accepted_ms=EARLIER_MS))
         sibling = sibling_of(other.name, clock)
-        siblings, read_all = Siblings([sibling], clock, [], []), sibling._read_all  # noqa: SLF001
+        siblings = Siblings([sibling], clock, [], [])
 
-        def read_and_freeze(because: ReadReason, life_ms: int) -> None:
-            read_all(because, life_ms)
-            clock.advance(SERVES_WITHIN_MS + 1)
+        def accept() -> None:
             other.take(copy_of(1, accepted_ms=EARLIER_MS))
             other.skip()
-            for number in range(2, 4 + GEOMETRY.lane_slots):
-                other.publish(copy_of(number))
-                other.take(copy_of(number))
-                other.skip()
+            accept_many(other)
 
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(sibling, "_read_all", read_and_freeze)
-            siblings.look()
+        look_and_freeze(siblings, sibling, clock, accept)
         assert siblings.amount_of(copy_of(1)) == 1990
 
     def test_a_worker_serves_while_all_is_read(self, other: OtherInstance, clock: FakeClock) -> None:
