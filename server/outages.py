@@ -1,6 +1,6 @@
 """Logs the outages of processors: when one began, with which failure, and when it ended (short recoveries in between do
 not end it). Likewise that one is slow, as payments then go to the dearer one. Also logs that a processor says it was
-asked wrongly.
+asked wrongly, and that payments are refused for good.
 """
 
 import logging
@@ -9,9 +9,11 @@ from enum import Enum, unique
 
 from server.circuit import Circuit, CircuitState
 from server.clock import LONG_AGO_MS
+from server.notation import format_id
+from shm import Kept
 
 WELL_BEATS = 10  # so many beats in a row find it gone before a trouble is over: 5 s
-MISUSE_LOGGED_EVERY_MS = 60_000  # every payment may meet with it
+LOGGED_EVERY_MS = 60_000  # misuse and refusals: every payment may meet with them
 _NO_REQUEST_FAILED = "its health check says so"
 
 _log = logging.getLogger(__name__)
@@ -38,6 +40,7 @@ class Outages:
         self._logged: list[_Trouble | None] = [None] * len(names)  # and not as over since
         self._well_beats = [0] * len(names)
         self._misuse_logged_at_ms = [LONG_AGO_MS] * len(names)
+        self._refusal_logged_at_ms = LONG_AGO_MS
 
     def note(self, processor: int, failure: str) -> None:
         """Keeps a processor's last failure, in a few words, for the log line of the next outage."""
@@ -45,10 +48,19 @@ class Outages:
 
     def note_misuse(self, processor: int, status: int, now_ms: int) -> None:
         """Logs that a processor says it was asked wrongly: at once, and at most once a minute."""
-        if now_ms - self._misuse_logged_at_ms[processor] >= MISUSE_LOGGED_EVERY_MS:
+        if now_ms - self._misuse_logged_at_ms[processor] >= LOGGED_EVERY_MS:
             self._misuse_logged_at_ms[processor] = now_ms
             name = self._names[processor]
             _log.error("the processor says that it was asked wrongly: status %d of %s", status, name)
+
+    def note_refusal(self, kept: Kept, now_ms: int) -> None:
+        """Logs a payment that is refused for good, though its client was told that it is accepted: at once, and of all
+        such payments one a minute at most. The others are counted.
+        """
+        if now_ms - self._refusal_logged_at_ms >= LOGGED_EVERY_MS:
+            self._refusal_logged_at_ms = now_ms
+            shown_id = format_id(kept.correlation_id)
+            _log.error("a payment is refused for good: %s (attempts: %d)", shown_id, kept.attempts)
 
     def log_changes(self, circuits: Sequence[Circuit], now_ms: int) -> None:
         """Logs each outage or slowness that has begun, or ended, since the last beat; called with every beat."""

@@ -149,6 +149,8 @@ class Sender:
         state = next_state(State.SENDING, event)
         if state in ENDED:
             self._custody.end(slot, event, kept)
+            if state is State.REFUSED:
+                self._outages.note_refusal(kept, self._clock.ticks_ms())
         elif state is State.WAITING:
             self._custody.wait_again(slot, kept.attempts)
         else:

@@ -214,6 +214,22 @@ class TestAnswers:
             assert (kept.state, kept.attempts) == (State.REFUSED, 3)
             assert len(scene.fakes[0].posts) + len(scene.fakes[1].posts) == 3
 
+    async def test_refusals_are_told_once_a_minute(self, segment: Segment, caplog: pytest.LogCaptureFixture) -> None:
+        """The client was told that the payment is accepted, so somebody must hear that nobody will pay it."""
+        async with Scene(segment, attempts_max=1) as scene:
+            scene.fakes[0].answers.extend([500, 500, 500])
+            scene.fakes[1].answer = 500
+            for number in range(1, 4):
+                await scene.pay(number)
+                await scene.pass_time(2_000)
+            assert scene.count(DispatcherCount.REFUSED) == 3
+            told = f"a payment is refused for good: {text_of(1)} (attempts: 1)"
+            assert [record.message for record in caplog.records if record.levelno == logging.ERROR] == [told]
+            await scene.pass_time(60_000)
+            scene.fakes[0].answers.append(500)
+            await scene.pay(4)
+            assert text_of(4) in caplog.text
+
     async def test_attempts_max_does_not_touch_the_unknown(self, segment: Segment) -> None:
         """The limit counts sure noes: what may have been stored is asked for without end."""
         async with Scene(segment, attempts_max=1) as scene:
