@@ -127,7 +127,7 @@ class DispatcherProcess:
         stop = asyncio.Event()
         loop.add_signal_handler(signal.SIGTERM, stop.set)
         child.unblock_sigterm()
-        lanes = [self._segment.lane(worker, self._index) for worker in range(self._segment.geometry.workers)]
+        lanes = self._segment.lanes_to(self._index)
         custody = Custody(lanes, self._segment.table(self._index), self._journal, self._counters, self._note_change)
         if self._after_absence:  # what waited may have been paid by a sibling meanwhile
             custody.mark_waiting_unverified()
@@ -276,8 +276,7 @@ class DispatcherProcess:
         """Whether the instance is stopping and has web workers that have not ended: they may still accept payments."""
         if self._segment.supervisor_counters().phase is not Phase.LEAVING:
             return False
-        rows = (self._segment.worker_counters(worker) for worker in range(self._segment.geometry.workers))
-        return any(row.phase is not Phase.GONE for row in rows)
+        return any(row.phase is not Phase.GONE for row in self._segment.worker_rows())
 
 
 async def _wait_for_first_flush(publisher: Publisher) -> None:
@@ -289,8 +288,7 @@ async def _wait_for_first_flush(publisher: Publisher) -> None:
 
 def _take_up_local_purge(segment: Segment, journal: Journal) -> None:
     """Begins the epoch that a web worker has asked for in its counters: this is how a purge is made without Redis."""
-    rows = (segment.worker_counters(worker) for worker in range(segment.geometry.workers))
-    epoch = max(row.get(WorkerCount.PURGE_EPOCH) for row in rows)
+    epoch = max(row.get(WorkerCount.PURGE_EPOCH) for row in segment.worker_rows())
     if epoch > journal.base.epoch:
         journal.begin_epoch(epoch)
 

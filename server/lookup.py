@@ -26,9 +26,9 @@ class Lookup:
     """
 
     def __init__(self, segment: Segment) -> None:
-        workers, dispatchers = range(segment.geometry.workers), range(segment.geometry.dispatchers)
+        dispatchers = range(segment.geometry.dispatchers)
         self._dispatcher_of = segment.geometry.dispatcher_of
-        self._lanes = [[segment.lane(worker, dispatcher) for worker in workers] for dispatcher in dispatchers]
+        self._lanes = [segment.lanes_to(dispatcher) for dispatcher in dispatchers]
         self._tables = [segment.table(dispatcher) for dispatcher in dispatchers]
 
     def find(self, correlation_id: bytes) -> PaymentStatus | None:

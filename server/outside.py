@@ -60,8 +60,6 @@ def outside_of(config: Config, segment: Segment, index: int, clock: Clock) -> Ou
         for index, url in enumerate((config.processor_default_url, config.processor_fallback_url))
     )
     siblings = (Sibling(name, clock, config.stuck_ms, ours=config.instance) for name in config.siblings)
-    workers = range(segment.geometry.workers)
-    rows = [segment.worker_counters(worker) for worker in workers]
-    lanes = [segment.lane(worker, index) for worker in workers]
     totals = TotalsHash(RedisClient(config.redis_url)) if config.redis_url else None
+    rows, lanes = segment.worker_rows(), segment.lanes_to(index)
     return Outside((default, fallback), Siblings(siblings, clock, rows, lanes), totals, CpuQuota().throttled_periods)

@@ -119,7 +119,8 @@ class Sibling:
         published = self._latest.follow()
         # More than is known as its latest, as after a freeze while all was read: what was read may lack some of it.
         was_unwatched |= sum(published) > IDS_FOLLOWED_MIN
-        served = {lane * len(self._workers) // len(published) for lane, count in enumerate(published) if count}
+        # The lanes are those to its first dispatcher, worker by worker, then those to the next.
+        served = {index % len(self._workers) for index, count in enumerate(published) if count}
         away = away_of(self._workers, now_ms)
         supervisor = self._supervisor
         seen = Sighting(
@@ -169,11 +170,10 @@ class Sibling:
         self._supervisor, self._workers, lanes, tables = None, [], [], []
         if segment is not None:
             dispatchers = range(segment.geometry.dispatchers)
-            workers = range(segment.geometry.workers)
-            lanes = [segment.lane(worker, dispatcher) for worker in workers for dispatcher in dispatchers]
+            lanes = [lane for dispatcher in dispatchers for lane in segment.lanes_to(dispatcher)]
             tables = [segment.table(dispatcher) for dispatcher in dispatchers]
             self._supervisor = segment.supervisor_counters()
-            self._workers = [segment.worker_counters(worker) for worker in workers]
+            self._workers = segment.worker_rows()
         self._latest = LatestAccepted(lanes, tables, IDS_FOLLOWED_MIN)
 
     def _is_supervisor_beating(self) -> bool:

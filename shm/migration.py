@@ -83,10 +83,9 @@ def count_unsettled(segment: Segment) -> int:
 
     A payment that is both in a lane and in a table, as a crash may leave it, counts twice.
     """
-    geometry = segment.geometry
     count = 0
-    for dispatcher in range(geometry.dispatchers):
-        count += sum(segment.lane(worker, dispatcher).depth for worker in range(geometry.workers))
+    for dispatcher in range(segment.geometry.dispatchers):
+        count += sum(lane.depth for lane in segment.lanes_to(dispatcher))
         count += sum(kept is None or kept.state in UNSETTLED for _, kept in segment.table(dispatcher).scan())
     return count
 
@@ -107,8 +106,8 @@ def _copy_purge(old: Segment, new: Segment) -> None:
 
     Into one worker's row, as the greatest number of all rows counts.
     """
-    rows = (old.worker_counters(worker) for worker in range(old.geometry.workers))
-    new.worker_counters(0).put(WorkerCount.PURGE_EPOCH, max(row.get(WorkerCount.PURGE_EPOCH) for row in rows))
+    epoch = max(row.get(WorkerCount.PURGE_EPOCH) for row in old.worker_rows())
+    new.worker_counters(0).put(WorkerCount.PURGE_EPOCH, epoch)
 
 
 def _copy_area(old: Segment, new: Segment, dispatcher: int) -> None:

@@ -181,6 +181,10 @@ class Segment:
         view = self._part(self.geometry.lane_offset(worker, dispatcher), self.geometry.lane_length)
         return Lane(view, self.geometry.lane_slots)
 
+    def lanes_to(self, dispatcher: int) -> list[Lane]:
+        """The lanes to a dispatcher, by web worker."""
+        return [self.lane(worker, dispatcher) for worker in range(self.geometry.workers)]
+
     def journal(self, dispatcher: int) -> Journal:
         """A dispatcher's journal, with its base."""
         offset = self.geometry.area_offset(dispatcher)
@@ -208,6 +212,10 @@ class Segment:
     def worker_counters(self, worker: int) -> Counters:
         """A web worker's row."""
         return self._counters(1 + worker)
+
+    def worker_rows(self) -> list[Counters]:
+        """The rows of all web workers."""
+        return [self.worker_counters(worker) for worker in range(self.geometry.workers)]
 
     def dispatcher_counters(self, dispatcher: int) -> Counters:
         """A dispatcher's row."""

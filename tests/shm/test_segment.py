@@ -340,6 +340,16 @@ class TestParts:
             assert other.roster(dispatcher).members() == [Member(2**64 - 1, dispatcher)]
         assert [row.pid for row in rows] == [300, 301, 302, 303, 304]
 
+    def test_all_of_a_kind_are_in_the_order_of_the_workers(self, segment: Segment) -> None:
+        """The lanes to a dispatcher and the rows of the workers are those that a worker's number gives."""
+        for worker in range(2):
+            segment.worker_counters(worker).begin(400 + worker, 0)
+            segment.lane(worker, 1).try_publish(PAYMENT._replace(amount_cents=worker))
+        assert [row.pid for row in segment.worker_rows()] == [400, 401]
+        peeked = [lane.peek(0) for lane in segment.lanes_to(1)]
+        assert peeked == [PAYMENT._replace(amount_cents=worker) for worker in range(2)]
+        assert [lane.depth for lane in segment.lanes_to(0)] == [0, 0]
+
     def test_a_search_stays_in_its_table(self, segment: Segment) -> None:
         """An id in one dispatcher's table, or in a lane, is not found in another's."""
         segment.lane(0, 0).try_publish(PAYMENT)

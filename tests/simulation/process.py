@@ -161,8 +161,7 @@ def _outside(life: Life, config: Config, index: int, around: Surroundings) -> Ou
     fallback = _processor(life, config, around.processors[1], config.processor_fallback_url, world)
     siblings = (Sibling(name, clock, config.stuck_ms, ours=config.instance, volume=volume) for name in config.siblings)
     totals = TotalsHash(Connection(world, around.server)) if config.redis_url else None
-    workers, segment = range(config.web_workers), life.segment
-    rows, lanes = [segment.worker_counters(one) for one in workers], [segment.lane(one, index) for one in workers]
+    rows, lanes = life.segment.worker_rows(), life.segment.lanes_to(index)
     return Outside((default, fallback), Siblings(siblings, clock, rows, lanes), totals, lambda: 0)
 
 

@@ -56,11 +56,9 @@ class Watch:
             segment = self._attach(instance)
             if segment is None:
                 continue
-            geometry = segment.geometry
-            for worker in range(geometry.workers):
-                accepted += segment.worker_counters(worker).get(WorkerCount.ACCEPTED)
-                waiting += sum(segment.lane(worker, one).depth for one in range(geometry.dispatchers))
-            for one in range(geometry.dispatchers):
+            accepted += sum(row.get(WorkerCount.ACCEPTED) for row in segment.worker_rows())
+            for one in range(segment.geometry.dispatchers):
+                waiting += sum(lane.depth for lane in segment.lanes_to(one))
                 row = segment.dispatcher_counters(one)
                 default += row.get(DispatcherCount.SETTLED_DEFAULT)
                 fallback += row.get(DispatcherCount.SETTLED_FALLBACK)
