@@ -92,7 +92,7 @@ class Custody:
         del self.unverified[slot]
         self.waiting.append(slot)
 
-    def verify_last(self, slot: int) -> None:
+    def verify_later(self, slot: int) -> None:
         """Puts a payment that could not be verified now behind all others that are to be verified."""
         del self.unverified[slot]
         self.unverified[slot] = None

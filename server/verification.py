@@ -152,7 +152,7 @@ class _Asker:
                     shown = await processor.show(correlation_id)
             except (ProcessorError, TimeoutError) as error:
                 self._log_silence(processor.name, str(error) or f"{processor.name}: no answer in time")
-                self._custody.verify_last(slot)
+                self._custody.verify_later(slot)
                 return False
             if shown is not None:
                 requested_at_ms = max(shown.requested_at_ms or 0, 0)  # 0: it shows none in whole ms since 1970

@@ -124,7 +124,7 @@ class TestUnverified:
 
     def test_one_that_could_not_be_verified_comes_last(self, ward: Ward, slots: list[int]) -> None:
         """It does not hold up the others."""
-        ward.custody.verify_last(slots[0])
+        ward.custody.verify_later(slots[0])
         assert list(ward.custody.unverified) == [*slots[1:], slots[0]]
         assert list(ward.custody.waiting) == []
 
