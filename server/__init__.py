@@ -30,7 +30,7 @@ Paying, in a dispatcher:
     attempt            what is sent to a processor, and what each of its answers means
     rejections         payments that one processor has rejected, waiting for the other
     unknowns           asks what became of payments without a clear answer
-    outside            all that a dispatcher reaches beyond shared memory
+    outside            all that a dispatcher reaches beyond its instance's memory
 
 The way to a processor:
     processors         its three calls: pay, show, health

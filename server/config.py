@@ -247,7 +247,7 @@ def _check_together(config: Config) -> None:
             f"PROCESSOR_FALLBACK_URL must be another processor than PROCESSOR_DEFAULT_URL: both are {shown!r}"
         )
     workers, slots, records = config.web_workers, config.lane_slots, config.journal_records
-    if records < 2 * workers * slots:  # why: see Custody.room
+    if records < 2 * workers * slots:  # why: the second rule in server/forgotten.py
         raise ConfigError(
             f"JOURNAL_RECORDS must be at least {2 * workers * slots}, twice WEB_WORKERS ({workers}) x LANE_SLOTS "
             f"({slots}), or it may forget what has a copy in a lane; it is {records}, and {_SLOTS_MAX} at the most"
