@@ -56,8 +56,8 @@ def outside_of(config: Config, segment: Segment, index: int, clock: Clock) -> Ou
     connections_max = config.in_flight_max_per_dispatcher + SPARE_CONNECTIONS
     timeout_s = config.attempt_timeout_ms / 1000
     default, fallback = (
-        Processor(index, url, transport=KeepAliveTransport(url, connections_max=connections_max), timeout_s=timeout_s)
-        for index, url in enumerate((config.processor_default_url, config.processor_fallback_url))
+        Processor(number, url, transport=KeepAliveTransport(url, connections_max=connections_max), timeout_s=timeout_s)
+        for number, url in enumerate((config.processor_default_url, config.processor_fallback_url))
     )
     siblings = (Sibling(name, clock, config.stuck_ms, ours=config.instance) for name in config.siblings)
     totals = TotalsHash(RedisClient(config.redis_url)) if config.redis_url else None
