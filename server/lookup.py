@@ -101,12 +101,12 @@ def _status(kept: Kept) -> PaymentStatus:
     """What a client is told of a payment in the table. No processor before the first attempt and while it waits for
     another; no requestedAt of a duplicate, as the time stored at the processor is another payment's.
     """
-    untried = kept.state is State.WAITING or not kept.attempts
+    has_processor = kept.state is not State.WAITING and kept.attempts > 0
     return PaymentStatus(
         kept.state.name.lower(),
         kept.amount_cents,
-        None if untried else PROCESSOR_NAMES[kept.processor],
-        None if untried or kept.state is State.DUPLICATE else kept.requested_at_ms,
+        PROCESSOR_NAMES[kept.processor] if has_processor else None,
+        kept.requested_at_ms if has_processor and kept.state is not State.DUPLICATE else None,
         kept.accepted_at_us,
         kept.conflicts,
     )
