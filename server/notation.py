@@ -4,7 +4,7 @@ import re
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+START_OF_1970 = datetime(1970, 1, 1, tzinfo=UTC)
 
 CENTS_DIGITS = 2
 """Decimals an amount may have: a cent is the smallest unit that the processors store."""
@@ -98,11 +98,11 @@ def parse_instant(text: str) -> tuple[int, bool] | None:
     except ValueError:
         return None
     offset_ms = (int(offset_hours) * _HOUR_MINUTES + int(offset_minutes)) * _MINUTE_MS
-    instant_ms = (whole - EPOCH) // _MS + int(fraction[:_MS_DIGITS].ljust(_MS_DIGITS, "0"))
+    instant_ms = (whole - START_OF_1970) // _MS + int(fraction[:_MS_DIGITS].ljust(_MS_DIGITS, "0"))
     is_finer = bool(fraction[_MS_DIGITS:].strip("0"))
     return instant_ms + offset_ms if sign == "-" else instant_ms - offset_ms, is_finer
 
 
 @lru_cache(maxsize=8)  # this second, and those of a few unknown payments asked about again
 def _format_second(second: int) -> str:
-    return (EPOCH + timedelta(seconds=second)).replace(tzinfo=None).isoformat()
+    return (START_OF_1970 + timedelta(seconds=second)).replace(tzinfo=None).isoformat()

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from server.notation import (
     CENTS_END,
-    EPOCH,
+    START_OF_1970,
     JsonNumber,
     format_cents,
     format_id,
@@ -23,7 +23,7 @@ from server.notation import (
 
 NOON_MS = 1_752_582_896_000
 """2025-07-15T12:34:56Z."""
-YEAR_9999_US = (datetime(9999, 12, 31, 23, 59, 59, 999_999, tzinfo=UTC) - EPOCH) // timedelta(microseconds=1)
+YEAR_9999_US = (datetime(9999, 12, 31, 23, 59, 59, 999_999, tzinfo=UTC) - START_OF_1970) // timedelta(microseconds=1)
 
 cents = st.integers(min_value=0, max_value=10**17)
 instants_us = st.integers(min_value=0, max_value=YEAR_9999_US)
@@ -117,7 +117,7 @@ class TestFormatInstant:
     @given(instant_us=instants_us)
     def test_the_calendar_is_that_of_the_datetime_module(self, instant_us: int) -> None:
         """Three digits or six, whatever they are, and a Z."""
-        instant = EPOCH + timedelta(microseconds=instant_us)
+        instant = START_OF_1970 + timedelta(microseconds=instant_us)
         assert datetime.fromisoformat(format_instant_us(instant_us)) == instant
         shown_ms = format_instant_ms(instant_us // 1000)
         assert datetime.fromisoformat(shown_ms) == instant.replace(microsecond=instant.microsecond // 1000 * 1000)
@@ -209,7 +209,7 @@ class TestParseInstant:
     @given(st.datetimes(timezones=st.integers(-1439, 1439).map(lambda minutes: timezone(timedelta(minutes=minutes)))))
     def test_agrees_with_datetime(self, instant: datetime) -> None:
         """What Python writes is read as the instant Python means."""
-        expected_ms, rest = divmod(instant - EPOCH, timedelta(milliseconds=1))
+        expected_ms, rest = divmod(instant - START_OF_1970, timedelta(milliseconds=1))
         assert parse_instant(instant.isoformat()) == (expected_ms, bool(rest))
 
     @given(st.text(max_size=40))
