@@ -73,7 +73,7 @@ class Custody:
         self._journal = journal
         self._counters = counters
         self._on_change = on_change
-        self._slots = recovered.slots
+        self._slot_by_id = recovered.slot_by_id
         self._free = recovered.free
         self._forgotten = ForgottenIds(lanes)
         self.waiting: deque[int] = deque(recovered.waiting)
@@ -109,7 +109,7 @@ class Custody:
 
     def knows(self, correlation_id: bytes) -> bool:
         """Whether an id is in the table, or was forgotten while a copy of it may still lie in a lane."""
-        if correlation_id in self._slots:
+        if correlation_id in self._slot_by_id:
             return True
         return bool(self._forgotten.amounts) and self._forgotten.amount_of(correlation_id) is not None
 
@@ -117,7 +117,7 @@ class Custody:
         """Copies a payment from a lane into the table, or counts it as a copy if its id is known; the caller then
         advances the lane. False if there is no room: the payment must stay in the lane.
         """
-        known = self._slots.get(payment.correlation_id)
+        known = self._slot_by_id.get(payment.correlation_id)
         if known is not None:
             self._count_copy_of(known, payment)
             return True
@@ -129,7 +129,7 @@ class Custody:
             return False
         slot = self._free.pop()
         self._table.insert(slot, payment)
-        self._slots[payment.correlation_id] = slot
+        self._slot_by_id[payment.correlation_id] = slot
         if verified:
             self.waiting.append(slot)
         else:
@@ -153,7 +153,7 @@ class Custody:
 
         The other free slots are for ended payments: room never depends on forgetting one (`server/forgotten.py`).
         """
-        unended = len(self._slots) - self._journal.depth
+        unended = len(self._slot_by_id) - self._journal.depth
         return max(min(len(self._table) - self._journal.capacity - unended, len(self._free)), 0)
 
     def read(self, slot: int) -> Kept:
@@ -226,7 +226,7 @@ class Custody:
         for slot in slots:
             kept = self.read(slot)
             amounts[kept.correlation_id] = kept.amount_cents
-            del self._slots[kept.correlation_id]
+            del self._slot_by_id[kept.correlation_id]
             self._table.apply(slot, Event.FOLDED)
             self._free.append(slot)
             yield_core()

@@ -38,14 +38,14 @@ class Recovered(NamedTuple):
     """What a dispatcher starts with.
 
     Args:
-        slots: id to table slot, of every payment in the table that can be read.
+        slot_by_id: table slot by id, of every payment in the table that can be read.
         free: free slots, lowest last so that `pop` gives the lowest. An array, of 4 bytes each: a list takes 36.
         waiting: slots of waiting payments, oldest acceptance first.
         unknown: slots of payments whose outcome is unknown, in slot order.
         set_aside: slots that are damaged, in slot order.
     """
 
-    slots: dict[bytes, int]
+    slot_by_id: dict[bytes, int]
     free: "array[int]"
     waiting: list[int]
     unknown: list[int]
@@ -65,11 +65,11 @@ def recover(lanes: Sequence[Lane], table: Table, journal: Journal) -> Recovered:
             are not guessed at.
     """
     recorded = _replay(table, journal)
-    slots: dict[bytes, int] = {}
+    slot_by_id: dict[bytes, int] = {}
     waiting: list[tuple[int, int]] = []
     unknown: list[int] = []
     set_aside: list[int] = []
-    taken: set[int] = set()
+    in_use: set[int] = set()
     for slot, kept in table.scan():
         if kept is None:
             set_aside.append(slot)
@@ -78,16 +78,16 @@ def recover(lanes: Sequence[Lane], table: Table, journal: Journal) -> Recovered:
             continue
         else:
             state = table.apply(slot, Event.CRASHED)
-            slots[kept.correlation_id] = slot
+            slot_by_id[kept.correlation_id] = slot
             if state is State.WAITING:
                 waiting.append((kept.accepted_at_us, slot))
             elif state is State.UNKNOWN:
                 unknown.append(slot)
-        taken.add(slot)
-    free = array("I", (slot for slot in range(len(table) - 1, -1, -1) if slot not in taken))
+        in_use.add(slot)
+    free = array("I", (slot for slot in range(len(table) - 1, -1, -1) if slot not in in_use))
     for lane in lanes:
-        _step_over(lane, slots, table)
-    return Recovered(slots, free, [slot for _, slot in sorted(waiting)], unknown, set_aside)
+        _step_over(lane, slot_by_id, table)
+    return Recovered(slot_by_id, free, [slot for _, slot in sorted(waiting)], unknown, set_aside)
 
 
 def _replay(table: Table, journal: Journal) -> set[int]:
@@ -102,22 +102,22 @@ def _replay(table: Table, journal: Journal) -> set[int]:
     return recorded
 
 
-def _step_over(lane: Lane, slots: dict[bytes, int], table: Table) -> None:
+def _step_over(lane: Lane, slot_by_id: dict[bytes, int], table: Table) -> None:
     """Stores the tail past the payments that a predecessor has taken already.
 
     That is one at most, as a dispatcher stores the tail after each. Copies, with the same amount, of payments in the
     table may follow it; they are passed as well, as they would be dropped anyway.
     """
     tail = position = lane.tail
-    while position < lane.head and _is_taken(lane.peek(position), slots, table):
+    while position < lane.head and _is_taken(lane.peek(position), slot_by_id, table):
         position += 1
     if position != tail:
         lane.advance(position)
 
 
-def _is_taken(payment: Accepted | None, slots: dict[bytes, int], table: Table) -> bool:
+def _is_taken(payment: Accepted | None, slot_by_id: dict[bytes, int], table: Table) -> bool:
     """Whether the table has this id with this amount. With another amount it is a conflict, which is still to count."""
-    if payment is None or payment.correlation_id not in slots:
+    if payment is None or payment.correlation_id not in slot_by_id:
         return False
-    kept = table.read(slots[payment.correlation_id])
+    kept = table.read(slot_by_id[payment.correlation_id])
     return kept is not None and kept.amount_cents == payment.amount_cents

@@ -37,7 +37,7 @@ class Miniature:
         self.table = table
         self.journal = journal
         self.recovered = recover(lanes, table, journal)
-        self.slots = dict(self.recovered.slots)
+        self.slot_by_id = dict(self.recovered.slot_by_id)
         self.free = list(self.recovered.free)
 
     @classmethod
@@ -64,7 +64,7 @@ class Miniature:
 
     def kept(self, correlation_id: bytes) -> Kept:
         """A payment that must be in the table."""
-        kept = self.table.read(self.slots[correlation_id])
+        kept = self.table.read(self.slot_by_id[correlation_id])
         assert kept is not None
         return kept
 
@@ -79,13 +79,13 @@ class Miniature:
             for position in range(lane.tail, lane.head):
                 payment = lane.peek(position)
                 assert payment is not None
-                slot = self.slots.get(payment.correlation_id)
+                slot = self.slot_by_id.get(payment.correlation_id)
                 if slot is None:
                     if not self.free:
                         return fresh
                     slot = self.free.pop()
                     self.table.insert(slot, payment)
-                    self.slots[payment.correlation_id] = slot
+                    self.slot_by_id[payment.correlation_id] = slot
                     fresh.append(payment.correlation_id)
                 elif self.kept(payment.correlation_id).amount_cents != payment.amount_cents:
                     self.table.count_conflict(slot)
@@ -94,11 +94,11 @@ class Miniature:
 
     def begin(self, correlation_id: bytes, processor: int, requested_at_ms: int) -> None:
         """The dispatcher is about to send a payment."""
-        self.table.begin(self.slots[correlation_id], processor, requested_at_ms)
+        self.table.begin(self.slot_by_id[correlation_id], processor, requested_at_ms)
 
     def hear(self, correlation_id: bytes, event: Event) -> None:
         """The dispatcher learns what became of a payment."""
-        slot, kept = self.slots[correlation_id], self.kept(correlation_id)
+        slot, kept = self.slot_by_id[correlation_id], self.kept(correlation_id)
         state = next_state(kept.state, event)
         if state in ENDED:
             if self.journal.is_full():
@@ -113,7 +113,7 @@ class Miniature:
             kept = self.table.read(slot)
             assert kept is not None
             self.table.apply(slot, Event.FOLDED)
-            del self.slots[kept.correlation_id]
+            del self.slot_by_id[kept.correlation_id]
             self.free.append(slot)
 
     def purge(self, epoch: int) -> None:
@@ -122,7 +122,7 @@ class Miniature:
 
     def unsettled(self) -> list[bytes]:
         """The ids of all that has not ended."""
-        return [known for known in self.slots if self.kept(known).state not in ENDED]
+        return [known for known in self.slot_by_id if self.kept(known).state not in ENDED]
 
     def settle(self, correlation_id: bytes, processor: int, requested_at_ms: int) -> None:
         """Ends a payment: at this processor if it is waiting, else where it may have been sent already."""
@@ -135,7 +135,7 @@ class Miniature:
         while self.take() or self.unsettled() or self.lane.depth:
             for correlation_id in self.unsettled():
                 self.settle(correlation_id, 0, 9_000)
-            self.forget(len(self.slots))
+            self.forget(len(self.slot_by_id))
 
     def totals(self) -> tuple[int, int]:
         """Payments settled in this epoch and their cents, at both processors together."""

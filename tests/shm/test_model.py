@@ -129,8 +129,8 @@ class Instance(RuleBasedStateMachine):
     @invariant()
     def dispatcher_knows_its_table(self) -> None:
         """The dispatcher's dict and free list are the table; every id can also be found by searching."""
-        assert set(self.life.slots) == set(self.model.rows)
-        assert sorted([*self.life.slots.values(), *self.life.free]) == list(range(GEOMETRY.table_slots))
+        assert set(self.life.slot_by_id) == set(self.model.rows)
+        assert sorted([*self.life.slot_by_id.values(), *self.life.free]) == list(range(GEOMETRY.table_slots))
         for correlation_id in IDS:
             found = self.life.table.find(correlation_id)
             assert (found is not None) == (correlation_id in self.model.rows)

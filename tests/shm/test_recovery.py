@@ -91,7 +91,7 @@ class TestSlots:
         for way, number in ((sending, 2), (settled, 3), (unknown, 5)):
             way(life, number)
         found = Miniature.over(memory).recovered
-        assert found.slots == {payment(number).correlation_id: number - 1 for number in range(1, 6)}
+        assert found.slot_by_id == {payment(number).correlation_id: number - 1 for number in range(1, 6)}
         assert list(found.free) == [6, 5]
         assert found.waiting == [3, 0]  # payment 4 was accepted before payment 1
         assert found.unknown == [1, 4]
@@ -110,7 +110,7 @@ class TestSlots:
         settled(life, 2)
         life.journal.fold(1)
         found = Miniature.over(memory).recovered
-        assert found.slots == {payment(2).correlation_id: 1}
+        assert found.slot_by_id == {payment(2).correlation_id: 1}
         assert found.free[-1] == 0
 
     def test_the_journal_decides(self) -> None:
@@ -194,7 +194,7 @@ class TestDamage:
         before = memory.data[TABLE_START : TABLE_START + layout.TABLE_SLOT_LENGTH]
         found = Miniature.over(memory).recovered
         assert found.set_aside == [0]
-        assert found.slots == {payment(2).correlation_id: 1}
+        assert found.slot_by_id == {payment(2).correlation_id: 1}
         assert 0 not in found.free
         assert memory.data[TABLE_START : TABLE_START + layout.TABLE_SLOT_LENGTH] == before
 
