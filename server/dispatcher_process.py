@@ -143,14 +143,14 @@ class DispatcherProcess:
         intake.log_taken_up(dispatcher_role(self._index))
         custody.before_forgetting = intake.take
         publisher = self._publisher = self._make_publisher(self._outside.totals) if self._outside.totals else None
-        dispatcher = self._dispatcher(custody, intake)
+        dispatcher = self._make_dispatcher(custody, intake)
         background = [loop.create_task(self._beat_regularly(dispatcher))]
         if self._after_absence:
             background.append(loop.create_task(self._verify(custody, intake)))
         background += [loop.create_task(work) for work in self._publishing_and_polling()]
         for task in background:
             task.add_done_callback(_end_process_on_failure)
-        # This shows what is unknown. And recovery may have taken long, but from READY on silence gets a process killed.
+        # Shows what is unknown. And recovery may have taken long, but from READY on a process that is silent is killed.
         dispatcher.beat(self._clock.ticks_ms())
         self._counters.phase = Phase.READY
         if publisher and self._after_absence:
@@ -181,7 +181,7 @@ class DispatcherProcess:
         publisher.hear_of_purge(last_purge([self._segment, *self._outside.siblings.segments()]))
         return publisher
 
-    def _dispatcher(self, custody: Custody, intake: Intake) -> Dispatcher:
+    def _make_dispatcher(self, custody: Custody, intake: Intake) -> Dispatcher:
         config, outside = self._config, self._outside
         names = sorted({config.instance, *config.siblings})
         stamp = partial(stamp_ms, place=names.index(config.instance), places=len(names))
@@ -202,7 +202,7 @@ class DispatcherProcess:
             yield from (poll_alone(one, self._hear_health) for one in processors)
 
     def _note_change(self, requested_at_ms: int) -> None:
-        """Has it published that a payment ended or became unknown: at once if its window may be asked for by now.
+        """Tells the publisher that a payment ended or became unknown; hurries it if that was requested `OLD_MS` ago.
 
         Without Redis nothing is published: web workers read the journal.
         """

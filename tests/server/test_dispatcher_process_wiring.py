@@ -75,8 +75,8 @@ class WatchedProcess(DispatcherProcess):
     phases: list[Phase | None]
     flushes_before: int | None = None
 
-    def _dispatcher(self, custody: Custody, intake: Intake) -> Dispatcher:
-        made = super()._dispatcher(custody, intake)
+    def _make_dispatcher(self, custody: Custody, intake: Intake) -> Dispatcher:
+        made = super()._make_dispatcher(custody, intake)
         beat, start = made.beat, made.start
         self.empties_lanes = custody.before_forgetting == intake.take
 
