@@ -182,21 +182,19 @@ class KeepAliveTransport(httpx.AsyncBaseTransport):
     async def _connect_to_any(self, timeout_s: float) -> Connection:
         """Connects to the first address that takes a connection; each is given an equal share of the time."""
         addresses = await self._resolver.find()
-        failure, is_made = OSError("the name has no address"), False
+        failure = OSError("the name has no address")
         try:
             for address in addresses:
                 try:
                     async with asyncio.timeout(timeout_s / len(addresses)):
-                        connection = await self._connect_to(address)
+                        return await self._connect_to(address)
                 except OSError as error:
                     failure = error
-                else:
-                    is_made = True
-                    return connection
             raise failure
+        except BaseException:  # none took a connection, or the caller has given up
+            self._resolver.expire()
+            raise
         finally:
-            if not is_made:  # or the caller has given up
-                self._resolver.expire()
             del failure  # breaks the cycle error -> traceback -> this frame -> error
 
     async def _connect_to(self, address: str) -> Connection:
