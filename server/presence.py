@@ -46,8 +46,8 @@ class Sighting(NamedTuple):
     is_leaving: bool
     has_segment: bool
     away: frozenset[int]
+    has_away_served: bool
     life_ms: int
-    has_away_served: bool = False
 
 
 class Presence:

@@ -125,11 +125,11 @@ class Sibling:
         supervisor = self._supervisor
         seen = Sighting(
             is_gone=is_gone,
-            life_ms=0 if supervisor is None else supervisor.started_at_ms,
             is_leaving=supervisor is not None and supervisor.phase in _LEAVING,
             has_segment=self.segment is not None,
             away=away,
             has_away_served=not away.isdisjoint(served),
+            life_ms=0 if supervisor is None else supervisor.started_at_ms,
         )
         decision = self._presence.decide(seen, now_ms, self._clock.wall_us() // 1000, was_unwatched=was_unwatched)
         if decision is WhatWasRead.KEEP:

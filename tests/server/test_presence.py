@@ -12,12 +12,14 @@ RETURNING_MS = HAPROXY_RETURNS_MS + STUCK_MS
 LONG_AGO_MS = NOON_MS - RETURNING_MS
 NOON_TICKS_MS = 1_000_000
 
-PRESENT = Sighting(is_gone=False, is_leaving=False, has_segment=True, away=frozenset(), life_ms=LONG_AGO_MS)
+NO_SEGMENT = Sighting(
+    is_gone=False, is_leaving=False, has_segment=False, away=frozenset(), has_away_served=False, life_ms=0
+)
+PRESENT = NO_SEGMENT._replace(has_segment=True, life_ms=LONG_AGO_MS)
 LEAVING = PRESENT._replace(is_leaving=True)
 GONE = PRESENT._replace(is_gone=True)
 SHORT_OF_WORKERS = PRESENT._replace(away=frozenset({0}))
 RETURNING = PRESENT._replace(life_ms=LONG_AGO_MS + 1)
-NO_SEGMENT = Sighting(is_gone=False, is_leaving=False, has_segment=False, away=frozenset(), life_ms=0)
 
 
 def next_life(seen: Sighting) -> Sighting:
