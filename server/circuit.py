@@ -56,8 +56,12 @@ class Circuit:
         slow_ms: a processor whose answers take longer is slow.
 
     Attributes:
+        state: as above.
+        limit: payments that may be sent at once, in the ordinary way.
         latency: how long an answer is expected to take.
         unknown: how many unknown payments belong to this processor; counted by `Unknowns`.
+        probe_at_ms: when another probe is due, in an outage.
+        recovered_at_ms: when a probe, or an unknown payment that was paid, ended the last outage.
     """
 
     def __init__(self, limit_max: int, slow_ms: int) -> None:
@@ -66,8 +70,8 @@ class Circuit:
         self.limit = limit_max
         self.latency = Latency(slow_ms)
         self.unknown = 0
-        self.probe_at_ms = 0  # when another probe is due, in an outage
-        self.recovered_at_ms = LONG_AGO_MS  # when a probe ended the last outage
+        self.probe_at_ms = 0
+        self.recovered_at_ms = LONG_AGO_MS
         self._limit_max = limit_max
         self._limit_expected = limit_max  # what `limit` is expected to grow to: less since a 429
         self._pause_ms = PROBE_PAUSE_MIN_MS
@@ -94,7 +98,7 @@ class Circuit:
 
         In an outage: once a probe is due and fewer than `probes_max` are under way. It is due the later, the more
         payments are unknown there, if the last probe got no clear answer. When it is closed: only if nothing is in
-        flight. Never if a fresh health poll says that it is slow, unless `even_if_slow`.
+        flight. Never while it is slow and fresh health polls tell when that is over, unless `even_if_slow`.
         """
         if self.latency.is_slow_by_poll(now_ms) and not even_if_slow:
             return False

@@ -36,7 +36,7 @@ class Latency:
         return self.expected_ms(now_ms) > self._slow_ms
 
     def is_slow_by_poll(self, now_ms: int) -> bool:
-        """Whether a fresh health poll says that it is slow, and nothing newer says otherwise."""
+        """Whether the last answer or poll was slow, and polls are fresh: the next one will tell when that is over."""
         is_fresh = self._polled_at_ms is not None and now_ms - self._polled_at_ms <= HEALTH_FRESH_MS
         return is_fresh and self._known_ms > self._slow_ms
 
