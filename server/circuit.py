@@ -78,7 +78,7 @@ class Circuit:
         self._probed_at_ms = LONG_AGO_MS  # when this outage's newest probe was sent, or the outage noticed
         self._newest_probe: int | None = None
         self._is_unclear = False  # whether this outage's probe that ended last may have left its payment unknown
-        self._begun: dict[int, int] = {}  # token of each request in flight -> when it began, oldest first
+        self._begun: dict[int, int] = {}  # slot of each request in flight -> when it began, oldest first
         # `limit` is for ordinary payments. Not counted against it: in an outage its probes, `PROBES_MAX` and one out of
         # turn at most; afterwards what was in flight when it ended, which counts against `_limit_max` alone.
         self._uncounted = set[int]()
@@ -140,22 +140,22 @@ class Circuit:
         stalled_ms = now_ms - next(reversed(self._begun.values()))
         return rounds * max(self.latency.expected_ms(now_ms), stalled_ms, 1)
 
-    def begin(self, token: int, now_ms: int) -> None:
-        """Notes that a request is about to be sent; `token` names it until it ends."""
-        self._begun[token] = now_ms
-        self.latency.begin(token, now_ms)
+    def begin(self, slot: int, now_ms: int) -> None:
+        """Notes that a request is about to be sent; its payment's table slot names it until it ends."""
+        self._begun[slot] = now_ms
+        self.latency.begin(slot, now_ms)
         if self.state is not CircuitState.CLOSED:
             self.state = CircuitState.HALF_OPEN
-            self._newest_probe = token
-            self._uncounted.add(token)
+            self._newest_probe = slot
+            self._uncounted.add(slot)
             self._probed_at_ms = now_ms
             self.probe_at_ms = now_ms + PROBE_AGAIN_MS
 
-    def succeed(self, token: int, now_ms: int) -> None:
+    def succeed(self, slot: int, now_ms: int) -> None:
         """Notes that the request was answered as it should be."""
-        was_probe = self.state is not CircuitState.CLOSED and token in self._uncounted
-        self._uncounted.discard(token)
-        self.latency.note_answer(token, self._begun.pop(token), now_ms)
+        was_probe = self.state is not CircuitState.CLOSED and slot in self._uncounted
+        self._uncounted.discard(slot)
+        self.latency.note_answer(slot, self._begun.pop(slot), now_ms)
         if self.state is CircuitState.CLOSED:
             self.limit = min(self.limit + 1, self._limit_max)
             self._limit_expected = max(self._limit_expected, self.limit)
@@ -164,27 +164,27 @@ class Circuit:
         if was_probe:  # else it was begun before the failure, which came alone: there was no outage to recover from
             self.recovered_at_ms = now_ms
 
-    def fail(self, token: int, now_ms: int, *, is_unclear: bool = False) -> None:
+    def fail(self, slot: int, now_ms: int, *, is_unclear: bool = False) -> None:
         """Notes that the request failed: a sure no, or (`is_unclear`) no clear answer."""
-        self._note_probe(token, is_unclear=is_unclear)
-        self._end(token)
-        self._trip(token, now_ms)
+        self._note_probe(slot, is_unclear=is_unclear)
+        self._end(slot)
+        self._trip(slot, now_ms)
 
-    def back_off(self, token: int, now_ms: int) -> None:
+    def back_off(self, slot: int, now_ms: int) -> None:
         """Sends less to a processor that has too much to do (429): fewer at once; if it is one, none for a while."""
-        self._note_probe(token, is_unclear=False)
-        self._end(token)
+        self._note_probe(slot, is_unclear=False)
+        self._end(slot)
         if self.state is CircuitState.CLOSED and self.limit > LIMIT_MIN:
             self.limit = max(min(self.limit, len(self._begun) + 1) // 2, LIMIT_MIN)
             self._limit_expected = self.limit
         else:
-            self._trip(token, now_ms)
+            self._trip(slot, now_ms)
 
-    def forget(self, token: int) -> None:
+    def forget(self, slot: int) -> None:
         """Notes that the request ended in a way that says nothing about the processor (422: or about the payment)."""
-        self._note_probe(token, is_unclear=True)
-        self._end(token)
-        if token == self._newest_probe:
+        self._note_probe(slot, is_unclear=True)
+        self._end(slot)
+        if slot == self._newest_probe:
             self.state = CircuitState.OPEN
             self.probe_at_ms = self._probed_at_ms  # in the past: only unknown payments put the next probe off
 
@@ -202,21 +202,21 @@ class Circuit:
         elif self.state is CircuitState.CLOSED:
             self._trip(None, now_ms)
 
-    def _note_probe(self, token: int, *, is_unclear: bool) -> None:
-        if token in self._uncounted:
+    def _note_probe(self, slot: int, *, is_unclear: bool) -> None:
+        if slot in self._uncounted:
             self._is_unclear = is_unclear
 
-    def _end(self, token: int) -> None:
+    def _end(self, slot: int) -> None:
         """Drops a request that tells nothing of the latency."""
-        del self._begun[token]
-        self._uncounted.discard(token)
-        self.latency.forget(token)
+        del self._begun[slot]
+        self._uncounted.discard(slot)
+        self.latency.forget(slot)
 
-    def _trip(self, token: int | None, now_ms: int) -> None:
+    def _trip(self, slot: int | None, now_ms: int) -> None:
         """Begins an outage, or makes its pause longer if its newest probe failed; any other failure changes nothing.
 
         Args:
-            token: of the request that failed; None for a health poll.
+            slot: of the request that failed; None for a health poll.
             now_ms: now.
         """
         if self.state is CircuitState.CLOSED:
@@ -224,7 +224,7 @@ class Circuit:
             self._probed_at_ms = now_ms
             self._is_unclear = False  # no probe has failed yet
             self._uncounted.clear()
-        elif token == self._newest_probe:
+        elif slot == self._newest_probe:
             self._pause_ms = min(self._pause_ms * 2, PROBE_PAUSE_MAX_MS)
         else:
             return

@@ -25,10 +25,10 @@ class Latency:
     def expected_ms(self, now_ms: int) -> int:
         """How long an answer is expected to take."""
         while self._timed:
-            token, begun_ms = next(iter(self._timed.items()))
+            slot, begun_ms = next(iter(self._timed.items()))
             if begun_ms >= self._known_since_ms:
                 return max(self._known_ms, now_ms - begun_ms)
-            del self._timed[token]  # a newer request or poll has told more than its age can
+            del self._timed[slot]  # a newer request or poll has told more than its age can
         return self._known_ms
 
     def is_slow(self, now_ms: int) -> bool:
@@ -40,19 +40,19 @@ class Latency:
         is_fresh = self._polled_at_ms is not None and now_ms - self._polled_at_ms <= HEALTH_FRESH_MS
         return is_fresh and self._known_ms > self._slow_ms
 
-    def begin(self, token: int, now_ms: int) -> None:
-        """Notes that a request is about to be sent; `token` names it until it ends."""
-        self._timed[token] = now_ms
+    def begin(self, slot: int, now_ms: int) -> None:
+        """Notes that a request is about to be sent; its payment's table slot names it until it ends."""
+        self._timed[slot] = now_ms
 
-    def note_answer(self, token: int, begun_ms: int, now_ms: int) -> None:
+    def note_answer(self, slot: int, begun_ms: int, now_ms: int) -> None:
         """Notes that the request, begun at `begun_ms`, was answered as it should be."""
-        self._timed.pop(token, None)
+        self._timed.pop(slot, None)
         if begun_ms >= self._known_since_ms:
             self._known_ms, self._known_since_ms = now_ms - begun_ms, begun_ms
 
-    def forget(self, token: int) -> None:
+    def forget(self, slot: int) -> None:
         """Notes that the request ended in a way that tells nothing of the latency."""
-        self._timed.pop(token, None)
+        self._timed.pop(slot, None)
 
     def note_poll(self, response_ms_min: int, now_ms: int) -> None:
         """Takes in what a health poll says."""

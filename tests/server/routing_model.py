@@ -65,9 +65,9 @@ def probing(limit_max: int = 8) -> Circuit:
 
 
 def asleep(circuit: Circuit, probes: int) -> Circuit:
-    """The same with so many more probes, tokens from 50 on, the newest begun just now."""
-    for token in range(50, 50 + probes):
-        circuit.begin(token, NOW_MS)
+    """The same with so many more probes, slots from 50 on, the newest begun just now."""
+    for slot in range(50, 50 + probes):
+        circuit.begin(slot, NOW_MS)
     return circuit
 
 
@@ -89,8 +89,8 @@ def told(circuit: Circuit, response_ms_min: int, *, failing: bool = False) -> Ci
 
 def loaded(circuit: Circuit, requests: int, age_ms: int = 0) -> Circuit:
     """The same with requests in flight, begun so long ago."""
-    for token in range(100, 100 + requests):
-        circuit.begin(token, NOW_MS - age_ms)
+    for slot in range(100, 100 + requests):
+        circuit.begin(slot, NOW_MS - age_ms)
     return circuit
 
 
@@ -180,10 +180,10 @@ class Instance:
 
 
 class Answer(NamedTuple):
-    """What a processor will say; compared by time, and by token when that is the same."""
+    """What a processor will say; compared by time, and by slot when that is the same."""
 
     at_ms: int
-    token: int
+    slot: int
     instance: Instance
     processor: int
     payment: Payment
@@ -222,7 +222,7 @@ class RoutingModel:
         self._polls_ms = [dice.randrange(HEALTH_EVERY_MS) if with_health else FOREVER_MS for _ in range(2)]
         self._answers: list[Answer] = []  # a heap
         self._outcome = Outcome([], 0, ([], []))
-        self._tokens = itertools.count()
+        self._slots = itertools.count()
 
     def run(self, until_ms: int) -> Outcome:
         """Everything from 0 to `until_ms`, or until nothing is left to do."""
@@ -271,22 +271,22 @@ class RoutingModel:
         return bool(waiting)
 
     def _begin(self, instance: Instance, processor: int, payment: Payment, now_ms: int) -> None:
-        token, tried = next(self._tokens), payment._replace(attempts=payment.attempts + 1)
-        instance.circuits[processor].begin(token, now_ms)
+        slot, tried = next(self._slots), payment._replace(attempts=payment.attempts + 1)
+        instance.circuits[processor].begin(slot, now_ms)
         behaviour = self._behaviour(processor, now_ms)
         answer_ms = now_ms + self._dice.randint(*NETWORK_MS) + (0 if behaviour.busy else behaviour.delay_ms)
-        heapq.heappush(self._answers, Answer(answer_ms, token, instance, processor, tried))
+        heapq.heappush(self._answers, Answer(answer_ms, slot, instance, processor, tried))
 
     def _hear(self, answer: Answer, now_ms: int) -> None:
         instance, processor = answer.instance, answer.processor
         circuit, behaviour = instance.circuits[processor], self._behaviour(processor, now_ms)
         if behaviour.busy or behaviour.failing:
-            (circuit.back_off if behaviour.busy else circuit.fail)(answer.token, now_ms)
+            (circuit.back_off if behaviour.busy else circuit.fail)(answer.slot, now_ms)
             in_front = answer.payment.attempts < IN_FRONT_ATTEMPTS_MAX
             (instance.waiting.appendleft if in_front else instance.waiting.append)(answer.payment)
             self._outcome.noes_ms[processor].append(now_ms)
         else:
-            circuit.succeed(answer.token, now_ms)
+            circuit.succeed(answer.slot, now_ms)
             self._outcome.settled.append(Settled(answer.payment.accepted_ms, now_ms, processor))
         if instance.waiting:
             instance.turn_ms = now_ms

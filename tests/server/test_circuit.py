@@ -46,9 +46,9 @@ class TestLimit:
         circuit = probing(limit_max=6)
         circuit.succeed(1, NOW_MS)
         limits = [circuit.limit]
-        for token in range(10, 14):
-            circuit.begin(token, NOW_MS)
-            circuit.succeed(token, NOW_MS)
+        for slot in range(10, 14):
+            circuit.begin(slot, NOW_MS)
+            circuit.succeed(slot, NOW_MS)
             limits.append(circuit.limit)
         assert limits == [LIMIT_AFTER_OUTAGE, 5, 6, 6, 6]
 
@@ -64,9 +64,9 @@ class TestLimit:
         circuit.fail(100, NOW_MS)
         asleep(circuit, 3).succeed(50, NOW_MS)
         assert (circuit.in_flight, circuit.limit) == (3, LIMIT_AFTER_OUTAGE)
-        for token in range(60, 60 + LIMIT_AFTER_OUTAGE):
+        for slot in range(60, 60 + LIMIT_AFTER_OUTAGE):
             assert circuit.has_room()
-            circuit.begin(token, NOW_MS)
+            circuit.begin(slot, NOW_MS)
         assert not circuit.has_room()
         circuit.succeed(60, NOW_MS)
         circuit.begin(60, NOW_MS)
@@ -94,8 +94,8 @@ class TestLimit:
     def test_429_after_429_opens_it(self) -> None:
         """With nothing left to halve there is a pause, or one payment would be sent again and again."""
         circuit, limits = loaded(fresh(4), 4), []
-        for token in (100, 101):
-            circuit.back_off(token, NOW_MS)
+        for slot in (100, 101):
+            circuit.back_off(slot, NOW_MS)
             limits.append(circuit.limit)
         assert (limits, circuit.has_room()) == ([2, LIMIT_MIN], False)
         circuit.back_off(102, NOW_MS)
@@ -123,10 +123,10 @@ class TestOutage:
     def test_a_probe_that_sleeps_is_followed_by_others(self) -> None:
         """After half a second each, up to a number; nothing else goes there, however long they take."""
         circuit, now_ms = opened(ago_ms=PROBE_PAUSE_MIN_MS), NOW_MS
-        for token in range(1, PROBES_MAX + 1):
-            assert circuit.may_probe(now_ms, token)
-            assert not circuit.may_probe(now_ms, token - 1)
-            circuit.begin(token, now_ms)
+        for slot in range(1, PROBES_MAX + 1):
+            assert circuit.may_probe(now_ms, slot)
+            assert not circuit.may_probe(now_ms, slot - 1)
+            circuit.begin(slot, now_ms)
             assert circuit.state is CircuitState.HALF_OPEN
             assert not circuit.may_probe(now_ms + PROBE_AGAIN_MS - 1, PROBES_MAX)
             now_ms += PROBE_AGAIN_MS
@@ -217,10 +217,10 @@ class TestOutage:
     def test_pauses_double_up_to_half_a_second(self) -> None:
         """Each probe that fails makes the next wait longer; a success in between makes it start afresh."""
         circuit, now_ms, pauses = opened(), NOW_MS, []
-        for token in range(1, 7):
+        for slot in range(1, 7):
             now_ms = circuit.probe_at_ms
-            circuit.begin(token, now_ms)
-            circuit.fail(token, now_ms)
+            circuit.begin(slot, now_ms)
+            circuit.fail(slot, now_ms)
             pauses.append(circuit.probe_at_ms - now_ms)
         assert pauses == [200, 400, 500, 500, 500, 500]
         circuit.begin(8, circuit.probe_at_ms)
@@ -361,8 +361,8 @@ class Driver:
     def __init__(self, limit_max: int) -> None:
         self.circuit = fresh(limit_max)
         self.now_ms = NOW_MS
-        self.in_flight: dict[int, bool] = {}  # token -> whether it is a probe of this outage
-        self.token = 0
+        self.in_flight: dict[int, bool] = {}  # slot -> whether it is a probe of this outage
+        self.slot = 0
 
     def move(self, what: str, which: int, later_ms: int) -> None:
         """One thing happens, a little later."""
@@ -371,30 +371,30 @@ class Driver:
         if what in {"send", "ask"}:
             asked = what == "ask" and circuit.may_probe_out_of_turn(self.now_ms)
             if asked or circuit.has_room() or circuit.may_probe(self.now_ms, PROBES_MAX):
-                self.token += 1
-                self.in_flight[self.token] = circuit.state is not CircuitState.CLOSED
-                circuit.begin(self.token, self.now_ms)
+                self.slot += 1
+                self.in_flight[self.slot] = circuit.state is not CircuitState.CLOSED
+                circuit.begin(self.slot, self.now_ms)
         elif what in {"healthy", "failing", "slow"}:
             latency_ms = 2000 if what == "slow" else 5
             circuit.note_health(failing=what == "failing", response_ms_min=latency_ms, now_ms=self.now_ms)
         elif self.in_flight:
-            token = list(self.in_flight)[which % len(self.in_flight)]
-            self.end(what, token)
+            slot = list(self.in_flight)[which % len(self.in_flight)]
+            self.end(what, slot)
         if circuit.state is CircuitState.CLOSED:
             self.in_flight = dict.fromkeys(self.in_flight, False)
 
-    def end(self, how: str, token: int) -> None:
+    def end(self, how: str, slot: int) -> None:
         """A request ends."""
-        del self.in_flight[token]
+        del self.in_flight[slot]
         if how == "forget":
-            self.circuit.forget(token)
+            self.circuit.forget(slot)
         else:
             ends: dict[str, Callable[[int, int], None]] = {
                 "succeed": self.circuit.succeed,
                 "fail": self.circuit.fail,
                 "back_off": self.circuit.back_off,
             }
-            ends[how](token, self.now_ms)
+            ends[how](slot, self.now_ms)
 
 
 class TestAnyCourse:
@@ -423,7 +423,7 @@ class TestAnyCourse:
         driver = Driver(limit_max)
         for move in moves:
             driver.move(*move)
-        for token in list(driver.in_flight):
-            driver.end(how, token)
+        for slot in list(driver.in_flight):
+            driver.end(how, slot)
         later_ms = driver.now_ms + PROBE_PAUSE_MAX_MS
         assert driver.circuit.may_send(later_ms, 1, even_if_slow=True)
