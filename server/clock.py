@@ -11,11 +11,9 @@ class Clock(Protocol):
 
     def wall_us(self) -> int:
         """Microseconds UTC; may step. For times that others are told."""
-        ...
 
     def ticks_ms(self) -> int:
         """Milliseconds that only go forward, from an arbitrary start. For measuring intervals."""
-        ...
 
 
 class SystemClock:

@@ -18,7 +18,7 @@ from server.errors import LookupUnavailable
 from server.generations import Generations
 from server.lookup import Lookup, SiblingLookup
 from server.payments import Acceptance, Payment, PaymentStatus
-from shm import Counters, Segment, Table, WorkerCount
+from shm import Segment, Table, WorkerCount
 
 CONFLICT_LOOKUPS_PER_S = 5  # 5 ms each at worst, while nothing is accepted
 _SECOND_MS = 1000
@@ -82,7 +82,7 @@ class Gate:
         self._own = Lookup(segment)
         self._siblings = SiblingLookup(siblings)
         self._dispatcher_counters = [segment.dispatcher_counters(dispatcher) for dispatcher in dispatchers]
-        self._counters: Counters = segment.worker_counters(worker)
+        self._counters = segment.worker_counters(worker)
         self._doorbells = doorbells
         self._ring = ring
         self._clock = clock

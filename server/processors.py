@@ -54,15 +54,12 @@ class Transport(Protocol):
 
     async def exchange(self, message: bytes, *, answer_s: float, connect_s: float) -> ProcessorAnswer:
         """Writes a whole request and reads its answer."""
-        ...
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Sends a request of httpx and reads its answer."""
-        ...
 
     async def aclose(self) -> None:
         """Ends all calls."""
-        ...
 
 
 class Processor:
