@@ -66,8 +66,8 @@ def _crash(_: asyncio.AbstractEventLoop, context: dict[str, object]) -> None:
 async def end_tasks(tasks: Collection[asyncio.Task[None]]) -> None:
     """Cancels tasks until they have ended; what they end with is for whoever watches them.
 
-    Once may not be enough: in Python 3.11 a cancellation is lost if it comes just when that ends which
-    `asyncio.wait_for` waits for, and libraries use it. A task that never ends is ended with its process, which the
+    Once may not be enough: in Python 3.11 a cancellation is lost if it comes just as `asyncio.wait_for` has what it
+    waited for, and libraries use that. A task that never ends is ended with its process, which the
     supervisor kills after a while.
     """
     left = set(tasks)

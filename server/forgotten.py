@@ -37,7 +37,7 @@ class ForgottenIds:
     def add(self, amounts: Mapping[bytes, int]) -> None:
         """Keeps ids that are forgotten now (and their amounts in cents), until what lies in the lanes has been taken.
 
-        Those for which that has come to pass are dropped.
+        Drops those kept before, if what lay in the lanes then has been taken.
         """
         self._drop_old()
         if any(lane.depth for lane in self._lanes):

@@ -45,7 +45,7 @@ class RedisClient:
         self._one_at_a_time = asyncio.Lock()
 
     async def call(self, *words: Word) -> Any:
-        """The answer to a command, as Redis gives it, within `CALL_TIMEOUT_S` with the wait for earlier calls.
+        """The answer to a command, as Redis gives it, within `CALL_TIMEOUT_S`, the wait for earlier calls included.
 
         Raises:
             TotalsUnavailable: there was no answer; whether Redis did what it was asked is not known.
