@@ -99,19 +99,20 @@ class SharedTotals:
             TotalsUnavailable: Redis gave no answer, or a member did not take the purge up in time.
         """
         with self._naming_instances():
-            epoch, reason = 0, _NOTHING_PUBLISHED
+            epoch = 0
+            reason: str | None = _NOTHING_PUBLISHED
             deadline_s = asyncio.get_running_loop().time() + PURGE_WITHIN_S
             while asyncio.get_running_loop().time() < deadline_s:
                 purge, members = await self._totals.members()
-                if not members and not epoch:
-                    raise TotalsUnavailable(_NOTHING_PUBLISHED)
-                if not epoch:  # again if another purge came between the two calls: this one then follows it
+                if not epoch:
+                    if not members:
+                        raise TotalsUnavailable(_NOTHING_PUBLISHED)
+                    # 0 again if another purge came between the two calls: this one then follows it.
                     epoch = await self._totals.raise_epoch(self._clock.wall_us() // 1000, follows=purge.epoch)
                     continue
-                missing = self._not_taken_up(epoch, purge, members)
-                if missing is None:
+                reason = self._not_taken_up(epoch, purge, members)
+                if reason is None:
                     return
-                reason = missing
                 await asyncio.sleep(PURGE_POLL_S)
             raise TotalsUnavailable(f"the purge was not done within {PURGE_WITHIN_S:.0f} s: {reason}")
 
