@@ -117,7 +117,7 @@ class Sibling:
         is_gone = self._is_free(SUPERVISOR)  # first: whatever segment it made and filled before it died is seen below
         self._attach()
         published = self._latest.follow()
-        # More than is known as its latest, as after a freeze while all was read: what was read may lack some of it.
+        # More than its latest ids hold, as after a freeze while all was read: what was read may lack some of it.
         was_unwatched |= sum(published) > IDS_FOLLOWED_MIN
         # The lanes are those to its first dispatcher, worker by worker, then those to the next.
         served = {index % len(self._workers) for index, count in enumerate(published) if count}
@@ -249,8 +249,8 @@ class Siblings:
             self._has_failed_to_look = True
             return False
         self._has_failed_to_look = False
-        # Usually since the look began: a freeze in the midst of it counts as time without a look. But after a time
-        # unwatched everything was read, which may take as long by itself: whether it lacks much the next look shows.
+        # From the look's beginning, so that a freeze in its midst is time without a look; but from its end if
+        # everything was read, which may take as long by itself: if that lacks much by then, the next look shows it.
         self._looked_at_ms = self._clock.ticks_ms() if was_unwatched else began_ms
         self._heads = heads
         for number in range(len(self._workers)) if was_unwatched else serving:
