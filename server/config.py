@@ -26,7 +26,6 @@ from server.errors import ConfigError
 from shm import DISPATCHERS_MAX, INSTANCE_PATTERN, WORKERS_MAX, Geometry
 
 _UNIX_PATH_BYTES_MAX = 107  # sun_path of unix(7), less its closing zero
-_POWER = "power of two"
 
 
 @dataclass(frozen=True)
@@ -90,10 +89,12 @@ class Setting(NamedTuple):
     reason: str
 
 
-def _whole(least: int, most: int, kind: str = "whole number") -> Callable[[str], int]:
+def _whole(least: int, most: int, *, power_of_two: bool = False) -> Callable[[str], int]:
+    kind = "power of two" if power_of_two else "whole number"
+
     def parse(text: str) -> int:
         number = int(text) if re.fullmatch(r"[0-9]{1,18}", text) else -1
-        if not least <= number <= most or (kind == _POWER and number & (number - 1)):
+        if not least <= number <= most or (power_of_two and number & (number - 1)):
             raise ValueError(f"a {kind} from {least} to {most}")
         return number
 
@@ -168,14 +169,15 @@ SETTINGS: dict[str, Setting] = {
         "burns the CPU quota faster without accepting more. haproxy.cfg needs a server line for each"),
     "dispatchers": Setting("DISPATCHERS", "1", _whole(1, DISPATCHERS_MAX), "processes", "pay; one keeps several "
         "hundred requests in flight. Can't change while the segment exists"),
-    "lane_slots": Setting("LANE_SLOTS", "4096", _whole(2, 1 << 18, _POWER), "payments, a power of two", "accepted and "
-        "not yet taken, per worker and dispatcher: seconds of the contest's peak. What comes within 0.2 s must fit, or "
-        "gets a 503. With SIBLINGS all lanes together hold 32,768 at most"),
+    "lane_slots": Setting("LANE_SLOTS", "4096", _whole(2, 1 << 18, power_of_two=True), "payments, a power of two",
+        "accepted and not yet taken, per worker and dispatcher: seconds of the contest's peak. What comes within 0.2 s "
+        "must fit, or gets a 503. With SIBLINGS all lanes together hold 32,768 at most"),
     "waiting_slots": Setting("WAITING_SLOTS", "65536", _SLOTS, "payments", "accepted and not ended, per dispatcher; "
         "over three minutes of the contest's peak with both processors down; beyond it clients get 503"),
-    "journal_records": Setting("JOURNAL_RECORDS", "131072", _whole(2, _SLOTS_MAX, _POWER), "payments, a power of two",
-        "ended and still remembered, per dispatcher (230 bytes each): seven minutes of the contest's peak. At least "
-        "twice WEB_WORKERS x LANE_SLOTS: what has a copy in a lane is not to be forgotten"),
+    "journal_records": Setting("JOURNAL_RECORDS", "131072", _whole(2, _SLOTS_MAX, power_of_two=True),
+        "payments, a power of two", "ended and still remembered, per dispatcher (230 bytes each): seven minutes of "
+        "the contest's peak. At least twice WEB_WORKERS x LANE_SLOTS: what has a copy in a lane is not to be "
+        "forgotten"),
     "recent_ids": Setting("RECENT_IDS", "32768", _SLOTS, "ids", "known to each web worker, for 202 and 409 on "
         "repeats without asking the dispatcher (about 150 bytes each)"),
     "lookups_per_s": Setting("LOOKUPS_PER_S", "50", _whole(1, 100_000), "per second", "`GET /payments/{id}` per web "
