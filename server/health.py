@@ -14,7 +14,7 @@ from server.errors import ProcessorError, TotalsUnavailable
 from server.processors import HEALTH_EVERY_MS, Health, Processor
 from server.redis_totals import LEASE_AGAIN_MS, SharedHealth, TotalsHash
 
-FAILED_MS = 1000  # between attempts to get the lease while Redis is away
+RETRY_MS = 1000  # between attempts to get the lease while Redis is away
 
 _log = logging.getLogger(__name__)
 
@@ -31,7 +31,7 @@ async def poll_shared(processor: Processor, totals: TotalsHash, clock: Clock) ->
                     await totals.share_health(processor.index, SharedHealth(health, clock.wall_us() // 1000))
                 again_ms = max(begun_ms + HEALTH_EVERY_MS - clock.ticks_ms(), LEASE_AGAIN_MS)
         except TotalsUnavailable as error:
-            again_ms = FAILED_MS
+            again_ms = RETRY_MS
             _log.debug("health of %s is not shared: %s", processor.name, error)
         await asyncio.sleep(again_ms / 1000)
 
