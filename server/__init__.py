@@ -21,7 +21,7 @@ Paying, in a dispatcher:
     dispatcher         the main loop: what is done next
     sender             makes the attempts, and does what follows from each answer
     pacing             how fast payments are sent
-    yielding           gives the core to other processes in between
+    yielding           gives way in between: to other processes, or to what the event loop has to do
     quota              how often the container was frozen for using up its CPU quota
     routing            which processor a payment goes to
     circuit            whether a processor takes payments, and how many at once

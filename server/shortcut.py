@@ -103,7 +103,7 @@ class ShortcutProtocol(HardenedProtocol):
                 self._received = True
                 acceptance = self.gate.accept(payment)
                 self.transport.write(_ACCEPTED if acceptance is Acceptance.ACCEPTED else _ANSWERS[acceptance])
-                if self.timeout_keep_alive_task is not None:
+                if self.timeout_keep_alive_task is not None:  # uvicorn's, set by its last answer
                     self._unset_keepalive_if_required()
                 return
             if data == HEALTH_CHECK:

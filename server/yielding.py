@@ -7,6 +7,8 @@ microsecond (docs/performance.md has the effect). Between two offers there shoul
 
 A process that takes the offer may keep the core for a whole slice. Beside a process that never sleeps, a dispatcher
 that kept offering would hardly run any more; `REST_FACTOR` bounds what others get.
+
+`run_what_is_ready` does the like within the process: it lets the event loop handle what has come.
 """
 
 import asyncio
