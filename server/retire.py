@@ -138,7 +138,7 @@ def check(member: PublishedMember | None, name: str, *, purge: Purge, is_here: b
         raise Refusal(f"{name} has said goodbye: it is not waited for.")
     if member.silent_ms < 0:
         raise Refusal(
-            f"nobody knows when {name} was last heard of: Redis's clock was set back. Try again once it has caught up."
+            f"Nobody knows when {name} was last heard of: Redis's clock was set back. Try again once it has caught up."
         )
     if member.silent_ms <= SEEN_WITHIN_MS:
         raise Refusal(f"{name} lives: it was heard of {member.silent_ms} ms ago.")
