@@ -75,6 +75,7 @@ The instance and its processes:
     listeners          the sockets, which outlive every worker
     supervisor         forks, watches, restarts, stops
     children           who is pending, alive, dead
+    shm_files          notices when the files in /dev/shm are removed
     child              what every child does first and last
     worker             a web worker's process
     dispatcher_process a dispatcher's process: builds its parts and connects them

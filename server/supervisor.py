@@ -17,7 +17,8 @@ from collections.abc import Callable
 from server import child, dispatcher_process, worker
 from server.children import Children, Role, roles_of
 from server.config import Config
-from shm import Counters, Phase, Segment, SegmentError, SupervisorCount, lock_paths, segment_name
+from server.shm_files import ShmFiles
+from shm import Counters, Phase, Segment, SupervisorCount
 
 LOOK_MS = 500  # how often heartbeats are looked at
 SAME_MS = 500  # signals to stop this close together count as one: `timeout` sends its own twice
@@ -48,10 +49,7 @@ class Supervisor:
         self._stop_requested_at_ms = 0
         self._looked_at_us = 0  # when heartbeats were last looked at
         self._awake_since_us = 0  # when this process, and so perhaps all others, last went on after standing still
-        self._fingerprint = Segment.fingerprint(config.instance)
-        self._is_nameless = False
-        self._locks = lock_paths(config.instance)  # all there are, made before the start
-        self._lacks_locks = False
+        self._files = ShmFiles(config.instance)
 
     def run(self) -> None:
         """Runs the instance until told to stop."""
@@ -65,8 +63,7 @@ class Supervisor:
         while not self._stopped:
             self._fill_roles()
             self._look_at_heartbeats()
-            self._look_at_name()
-            self._look_at_locks()
+            self._files.look()
             self._handle(self._next_signal(LOOK_MS))
         self._counters.phase = Phase.GONE
 
@@ -157,40 +154,6 @@ class Supervisor:
                 os.kill(alive.pid, signal.SIGKILL)
                 self._counters.add(SupervisorCount.KILLS_OF_STUCK)
                 _log.error("%s has been silent for %d ms: killed", role, silent_ms)
-
-    def _look_at_name(self) -> None:
-        """Logs, once, that the segment has lost its name: its processes go on, but no later life will find it."""
-        if not self._is_nameless and not self._has_its_name():
-            self._is_nameless = True
-            _log.critical(
-                "segment %s was removed or replaced while in use (RemoveIPC= of systemd?): what is unpaid when this"
-                " instance stops is lost; keep clients away, wait until nothing is unpaid, then start it anew",
-                segment_name(self._config.instance),
-            )
-
-    def _has_its_name(self) -> bool:
-        try:
-            return Segment.fingerprint(self._config.instance) == self._fingerprint
-        except SegmentError:
-            return False
-        except OSError:  # no descriptors to look with: nobody can tell
-            return True
-
-    def _look_at_locks(self) -> None:
-        """Logs, once, that lock files were removed: the processes look dead from outside from then on."""
-        if not self._lacks_locks and not self._has_its_locks():
-            self._lacks_locks = True
-            _log.critical(
-                "lock files of %s were removed while in use: its processes look dead to others, and summaries may"
-                " be refused, until it is stopped and started again",
-                self._config.instance,
-            )
-
-    def _has_its_locks(self) -> bool:
-        try:
-            return all(path.exists() for path in self._locks)
-        except OSError:  # no memory to look with, or a folder that can't be read: nobody can tell
-            return True
 
     def _stop_in_order(self) -> None:
         """Stops web workers first, so that nothing new comes in; then the dispatchers, which settle what they can.

@@ -67,7 +67,7 @@ SERVER_LAYERS = (
     # the jobs of the two kinds of child
     ("gate", "app", "shortcut", "dispatcher"),
     # processes
-    ("child", "children", "listeners"),
+    ("child", "children", "listeners", "shm_files"),
     ("worker", "dispatcher_process"),
     ("supervisor", "retire"),
     ("__main__",),

@@ -1,6 +1,5 @@
 """The supervisor with real children that do what the test wants: fills roles, replaces, kills, stops in order."""
 
-import errno
 import os
 import signal
 import time
@@ -13,66 +12,11 @@ import pytest
 from server import child, supervisor
 from server.config import load
 from server.supervisor import Supervisor
-from shm import Counters, Phase, Segment, SupervisorCount, lock_path, take_role
+from shm import Counters, Phase, Segment, SupervisorCount
 from tests.server.family import Event, is_alive, lingering, patient, running, silent, stubborn, with_orphan
-from tests.shm.segments import refuse, segment_path
+from tests.shm.segments import refuse
 
 pytestmark = pytest.mark.slow
-
-
-class TestName:
-    """Whether a later life will find the segment."""
-
-    @pytest.mark.parametrize("successor", ["none", "segment", "folder"])
-    def test_removed_while_in_use(self, instance: str, caplog: pytest.LogCaptureFixture, successor: str) -> None:
-        """It is told, and only once; and not by one who can't look."""
-        config = load({"INSTANCE": instance, "LANE_SLOTS": "2", "WAITING_SLOTS": "2", "JOURNAL_RECORDS": "4"})
-        parent = Supervisor(config, Segment.create(instance, config.geometry), [])
-        with pytest.MonkeyPatch.context() as patch:
-            parent._look_at_name()  # noqa: SLF001
-            patch.setattr(Segment, "fingerprint", refuse(OSError(errno.EMFILE, "no descriptors")))
-            parent._look_at_name()  # noqa: SLF001
-        assert caplog.records == []
-        Segment.unlink(instance)
-        if successor == "segment":
-            Segment.create(instance, config.geometry)
-        elif successor == "folder":
-            segment_path(instance).mkdir()
-        for _ in range(2):
-            parent._look_at_name()  # noqa: SLF001
-        if successor == "folder":
-            segment_path(instance).rmdir()
-        assert [record.levelname for record in caplog.records] == ["CRITICAL"]
-        assert f"segment /gateway-{instance} was removed or replaced while in use" in caplog.text
-
-
-class TestLocks:
-    """Whether its processes can be seen to live."""
-
-    def test_removed_while_in_use(self, instance: str, caplog: pytest.LogCaptureFixture) -> None:
-        """It is told, and only once."""
-        config = load({"INSTANCE": instance, "LANE_SLOTS": "2", "WAITING_SLOTS": "2", "JOURNAL_RECORDS": "4"})
-        with take_role(instance, "supervisor"), take_role(instance, "dispatcher-0"):
-            parent = Supervisor(config, Segment.create(instance, config.geometry), [])
-            parent._look_at_locks()  # noqa: SLF001
-            assert caplog.records == []
-            lock_path(instance, "dispatcher-0").unlink()
-            for _ in range(2):
-                parent._look_at_locks()  # noqa: SLF001
-        assert [record.levelname for record in caplog.records] == ["CRITICAL"]
-        assert f"lock files of {instance} were removed while in use" in caplog.text
-
-    def test_can_not_be_looked_at(
-        self, instance: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        """Nobody can tell, and nothing follows from it: least of all the end of the instance."""
-        config = load({"INSTANCE": instance, "LANE_SLOTS": "2", "WAITING_SLOTS": "2", "JOURNAL_RECORDS": "4"})
-        with take_role(instance, "supervisor"):
-            parent = Supervisor(config, Segment.create(instance, config.geometry), [])
-            monkeypatch.setattr(Path, "stat", refuse(OSError(errno.ENOMEM, "no memory")))
-            parent._look_at_locks()  # noqa: SLF001
-            monkeypatch.undo()
-        assert caplog.records == []
 
 
 class TestRoles:
