@@ -138,10 +138,31 @@ class TestConnecting:
         with pytest.raises(ValueError, match="only http://host"):
             KeepAliveTransport(url, connections_max=1)
 
+    @pytest.mark.parametrize("host", ["a" * 64, "peer..test"], ids=["long-label", "empty-label"])
+    def test_impossible_host(self, host: str) -> None:
+        """A host that no look-up can take is refused at once: later it would be an error that nobody expects."""
+        with pytest.raises(ValueError, match="label"):
+            KeepAliveTransport(f"http://{host}", connections_max=1)
+
     def test_wrong_limit(self) -> None:
         """A transport that may not connect at all is refused."""
         with pytest.raises(ValueError, match="at least 1"):
             KeepAliveTransport("http://peer", connections_max=0)
+
+    @pytest.mark.parametrize(("end", "port"), [("", 80), (":80", 80), (":8080", 8080)])
+    async def test_port(self, end: str, port: int, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A URL without a port means the usual one."""
+        asked: list[tuple[str, int]] = []
+
+        async def note(host: str, port: int, **_: object) -> None:
+            asked.append((host, port))
+            raise socket.gaierror("no such name")
+
+        monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", note)
+        transport = KeepAliveTransport(f"http://peer.test{end}", connections_max=1)
+        call = transport.exchange(b"GET / HTTP/1.1\r\n\r\n", answer_s=PATIENCE_S, connect_s=PATIENCE_S)
+        assert type(await failure(call)) is httpx.ConnectError
+        assert asked == [("peer.test", port)]
 
     @on_each_loop
     async def test_options_of_the_socket(self) -> None:
