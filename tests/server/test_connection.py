@@ -238,6 +238,22 @@ class TestEnd:
         assert scene.lost == [scene.connection]
         assert isinstance(done.exception(), ConnectionResetError)
 
+    @pytest.mark.parametrize("part", [b"", b"HTTP/1.1 200 OK\r\nContent-Le"], ids=["nothing", "head"])
+    def test_closed_where_an_answer_was_before(self, scene: Scene, part: bytes) -> None:
+        """What came of an earlier exchange is not taken for the answer to this one, though that one had no body."""
+        scene.connection.exchange(REQUEST, 30.0)
+        scene.connection.data_received(ANSWERS["no body"][0])
+        done = scene.connection.exchange(REQUEST, 30.0)
+        scene.connection.data_received(part)
+        scene.connection.eof_received()
+        assert isinstance(done.exception(), MalformedAnswer)
+
+    def test_closed_by_the_answer(self, scene: Scene) -> None:
+        """One whose last answer ends it is not used again."""
+        scene.connection.exchange(REQUEST, 30.0)
+        scene.connection.data_received(b"HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n")
+        assert not scene.connection.is_usable()
+
     def test_dropped_twice(self, scene: Scene) -> None:
         """Dropping it twice closes it once."""
         scene.connection.drop()
@@ -300,9 +316,10 @@ class TestDeadline:
         assert isinstance(done.exception(), TimeoutError)
 
     def test_shorter(self, scene: Scene) -> None:
-        """A shorter deadline after a longer one holds."""
+        """A shorter deadline after a longer one holds; its timer takes the place of the other."""
         self.exchange(scene, 30.0)
         done = scene.connection.exchange(REQUEST, 2.0)
+        assert [(timer.when(), timer.is_cancelled) for timer in scene.loop.timers] == [(30.0, True), (2.0, False)]
         scene.loop.advance(2.0)
         assert isinstance(done.exception(), TimeoutError)
 
@@ -312,3 +329,10 @@ class TestDeadline:
         scene.loop.advance(30.0)
         assert scene.connection.is_usable()
         assert scene.loop.timers == []
+
+    def test_dropped(self, scene: Scene) -> None:
+        """A timer that fires before the loop has told of the end of a dropped connection does nothing."""
+        scene.connection.exchange(REQUEST, 30.0)
+        scene.connection.drop()
+        scene.loop.advance(30.0)
+        assert scene.transport.aborts == 1
