@@ -76,7 +76,7 @@ class Connection(asyncio.Protocol):
 
     def is_usable(self) -> bool:
         """Whether a next exchange may begin: alive, kept alive, and not a byte (or end) waiting in the socket."""
-        return self.keep_alive and not self._dropped and not self._transport.is_closing() and not self._poll.poll(0)
+        return self.keep_alive and not self._transport.is_closing() and not self._poll.poll(0)
 
     def drop(self) -> None:
         """Closes the connection at once, for good; harmless when done twice."""
