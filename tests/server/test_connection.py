@@ -193,8 +193,21 @@ class TestUnasked:
         assert done.result() is None
         assert not scene.connection.is_usable()
 
+    @pytest.mark.parametrize("surplus", [b"x", OK], ids=["byte", "answer"])
+    @pytest.mark.parametrize(
+        "answer", [OK, OK.replace(b"\r\n", b"\r\nConnection: close\r\n", 1)], ids=["open", "closes"]
+    )
+    def test_bytes_with_the_answer(self, scene: Scene, answer: bytes, surplus: bytes) -> None:
+        """Bytes that follow an answer in the same read cost the answer, too: it may be an earlier exchange's."""
+        done = scene.connection.exchange(REQUEST, 30.0)
+        scene.connection.data_received(answer + surplus)
+        assert isinstance(done.exception(), MalformedAnswer)
+        assert scene.transport.aborts == 1
+
     def test_end_while_idle(self, scene: Scene) -> None:
-        """The end of an idle connection makes it unusable."""
+        """The end of an idle connection makes it unusable, and is not the end of an answer that has no length."""
+        scene.connection.exchange(REQUEST, 30.0)
+        scene.connection.data_received(ANSWERS["no body"][0])
         scene.connection.eof_received()
         assert not scene.connection.is_usable()
 

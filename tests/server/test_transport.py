@@ -47,8 +47,9 @@ class TestKeepAlive:
             b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\nok",
             b"HTTP/1.0 200 OK\r\nContent-Length: 2\r\n\r\nok",
             b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\nConnection: close\r\n\r\n",
+            b"HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\nConnection: keep-alive\r\n\r\n",
         ],
-        ids=["close", "http-1.0", "trailer"],
+        ids=["close", "http-1.0", "trailer", "trailer-too-late"],
     )
     @on_each_loop
     async def test_not_kept_alive(self, answer: bytes) -> None:
