@@ -181,7 +181,7 @@ class Connection(asyncio.Protocol):
 
     def on_body(self, body: bytes) -> None:
         """Keeps a part of the body, nearly always all of it."""
-        self.body = self.body + body if self.body else body
+        self.body += body
 
     def on_message_complete(self) -> None:
         """Ends an answer; an interim one is forgotten."""
