@@ -275,7 +275,8 @@ class TestBad:
                 "SIBLINGS must name other instances; app1 is this one",
             ),
             (
-                {"SIBLINGS": "app2", "REDIS_URL": "redis://h", "WEB_WORKERS": "4", "LANE_SLOTS": "16384"},
+                {"SIBLINGS": "app2", "REDIS_URL": "redis://h", "WEB_WORKERS": "2", "DISPATCHERS": "2"}
+                | {"LANE_SLOTS": "16384"},
                 "LANE_SLOTS must be lower: with SIBLINGS all lanes may hold 32768, not 65536",
             ),
             (
@@ -302,6 +303,8 @@ class TestBad:
             {"LISTEN": "tcp:h:65529", "WEB_WORKERS": "7"},
             {"LISTEN": f"unix:/{'f' * 94}", "INSTANCE": "app1"},
             {"IN_FLIGHT_MAX": "3", "DISPATCHERS": "3"},
+            {"JOURNAL_RECORDS": "16384", "WEB_WORKERS": "2"},
+            {"SIBLINGS": "app2", "REDIS_URL": "redis://h", "DISPATCHERS": "2", "LANE_SLOTS": "16384"},
             {"PROCESSOR_DEFAULT_URL": "http://p", "PROCESSOR_FALLBACK_URL": "http://p:8080"},
             {"PROCESSOR_DEFAULT_URL": "http://p/a", "PROCESSOR_FALLBACK_URL": "http://p/A"},
         ],
