@@ -236,6 +236,16 @@ class TestHardenedProtocol:
             await idle()
             assert timer.cancelled()
 
+    async def test_a_client_that_has_said_nothing_is_idle(self, protocols: list[HardenedProtocol]) -> None:
+        """From the beginning: its silence may last no longer than one between two requests."""
+        async with serving(FakeGate(), shortcut=True) as port, asyncio.timeout(5):
+            _, writer = await asyncio.open_connection("127.0.0.1", port)
+            while not protocols:
+                await asyncio.sleep(0)
+            protocols[0]._close_if_idle()  # noqa: SLF001  the idle timer's call
+            assert protocols[0].transport.is_closing()
+            writer.close()
+
     async def test_a_client_that_has_all_answers_is_idle(self, protocols: list[HardenedProtocol]) -> None:
         """Though the last but one took the ordinary way, whose timer is off by then."""
         async with serving(FakeGate(), shortcut=True) as port, asyncio.timeout(5):
@@ -243,6 +253,19 @@ class TestHardenedProtocol:
             for fields in ((*USUAL, "X: \xe9"), USUAL):
                 writer.write(request_of(*fields))
                 await reader.readuntil(b"\r\n\r\n")
+            for _ in range(2):
+                assert not protocols[0].transport.is_closing()
+                protocols[0]._close_if_idle()  # noqa: SLF001  the idle timer's call
+            assert protocols[0].transport.is_closing()
+            writer.close()
+
+    async def test_a_client_that_reads_slowly(self, protocols: list[HardenedProtocol]) -> None:
+        """It is not cut off while it still sends requests: it is read from only as its answers go out."""
+        async with serving(FakeGate(), shortcut=True) as port, asyncio.timeout(5):
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.write(request_of(*USUAL))
+            await reader.readuntil(b"\r\n\r\n")
+            protocols[0].flow.pause_writing()
             for _ in range(2):
                 assert not protocols[0].transport.is_closing()
                 protocols[0]._close_if_idle()  # noqa: SLF001  the idle timer's call

@@ -198,6 +198,14 @@ class TestAddresses:
             await talk.exchange()
             assert look_up.count == 3
 
+    async def test_a_look_up_that_hangs(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Nobody waits for it any longer than for a connection."""
+        async with Talk(host="peer.test") as talk:
+            monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", lambda *_, **__: asyncio.Future())
+            async with asyncio.timeout(5):
+                assert type(await failure(talk.call(connect=0.02))) is httpx.ConnectTimeout
+            assert talk.transport.connections_open == 0
+
     async def test_closed_during_a_look_up(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """Nobody waits for it any more."""
         async with Talk(host="peer.test") as talk:

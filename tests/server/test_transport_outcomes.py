@@ -119,10 +119,13 @@ class TestSurelyNotSent:
 
     @on_each_loop
     async def test_closed_here(self) -> None:
-        """A closed transport connects no more."""
+        """A closed transport connects no more, though it knows where to."""
         async with Talk() as talk:
+            await talk.exchange(b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 0\r\n\r\n")
             await talk.transport.aclose()
             assert type(await failure(talk.call())) is httpx.ConnectError
+            with pytest.raises(BlockingIOError):
+                talk._listener.accept()  # noqa: SLF001  nobody is there
 
     @pytest.mark.parametrize("method", ["HEAD", "CONNECT"])
     @on_each_loop
