@@ -211,15 +211,17 @@ class TestClose:
     """Resolver.aclose."""
 
     async def test_ends_what_is_under_way(self, server: NameServer) -> None:
-        """Who waits for it is told, and nothing is begun any more."""
+        """It has ended by then; who waits for it is told, and nothing is begun any more."""
         resolver = Resolver("peer.test", 80)
         found = finding(resolver)
         await idle()
         await resolver.aclose()
+        assert resolver._looking_up is None  # noqa: SLF001  a loop that is closed next would complain
+        assert [asked.cancelled() for asked in server.asked] == [True]
         for one in (found, finding(resolver)):
             with pytest.raises(ConnectionAbortedError):
                 await one
-        assert [asked.cancelled() for asked in server.asked] == [True]
+        assert len(server.asked) == 1
 
     async def test_never_used(self) -> None:
         """There is nothing to end."""
