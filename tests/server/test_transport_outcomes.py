@@ -38,11 +38,13 @@ class TestSurelyNotSent:
 
     @on_each_loop
     async def test_refused(self) -> None:
-        """A refused connection is a ConnectError, and its slot comes back."""
+        """A refused connection is a ConnectError that says so, and its slot comes back."""
         async with Talk(connections_max=1) as talk:
             talk.stop_listening()
             for _ in range(3):
-                assert type(await failure(talk.call())) is httpx.ConnectError
+                error = await failure(talk.call())
+                assert type(error) is httpx.ConnectError
+                assert "ConnectionRefusedError" in str(error)
                 assert talk.transport.connections_open == 0
 
     async def test_name_not_found(self, monkeypatch: pytest.MonkeyPatch) -> None:
