@@ -50,6 +50,12 @@ class TestUnix:
         listeners.close(made)
         assert list(folder.iterdir()) == []
 
+    def test_folder_that_is_missing(self, folder: Path) -> None:
+        """It is made, with those above it."""
+        made = listen(UnixListen(folder / "below"), "app1", 1)
+        assert (folder / "below" / "app1-0.sock").is_socket()
+        listeners.close(made)
+
     def test_takes_over_what_was_left(self, folder: Path) -> None:
         """The file of an earlier life is in nobody's way."""
         left = listen(UnixListen(folder), "app1", 1)

@@ -83,6 +83,11 @@ class TestReadyProblems:
         passing = {name for name, answer in READY.items() if b"retry-after" in headers_of(answer)}
         assert passing == {"FULL", "LOOK_UPS_LIMITED"}
 
+    def test_ending_ones_say_so(self) -> None:
+        """Where nothing more is read on a connection, its client is told that it ends."""
+        ending = {name for name, answer in READY.items() if headers_of(answer).get(b"connection") == b"close"}
+        assert ending == {"NOT_HTTP", "UPGRADE"}
+
     def test_unsupported_type_names_the_header(self) -> None:
         """The 415 says which header to send."""
         assert b"Content-Type: application/json" in problems.NOT_JSON.body["body"]

@@ -7,7 +7,7 @@ import asyncio
 import re
 import socket
 from collections import deque
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import httpx
 import pytest
@@ -66,6 +66,23 @@ class TestSurelyNotSent:
             await asyncio.sleep(0)  # the kernel has made the connection by now
             talk.accept_at_once().close()
             assert type(await failure(call)) is httpx.ConnectError
+            assert talk.transport.connections_open == 0
+
+    @on_each_loop
+    async def test_lost_as_soon_as_made(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A connection that is gone before its socket is looked at is a ConnectError, though it has no socket then."""
+        async with Talk() as talk:
+            loop = asyncio.get_running_loop()
+            connect = loop.create_connection
+
+            async def connect_and_lose(*where: Any) -> tuple[asyncio.BaseTransport, asyncio.BaseProtocol]:
+                transport, protocol = await connect(*where)
+                transport.abort()
+                await asyncio.sleep(0.001)
+                return transport, protocol
+
+            monkeypatch.setattr(loop, "create_connection", connect_and_lose)
+            assert type(await failure(talk.call())) is httpx.ConnectError
             assert talk.transport.connections_open == 0
 
     @on_each_loop
