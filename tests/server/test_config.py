@@ -90,6 +90,7 @@ class TestGood:
             ("REDIS_URL", "unix:///run/redis.sock?db=2", "redis_url", "unix:///run/redis.sock?db=2"),
             ("AMOUNT_MAX", "1000.00", "amount_max_cents", 100_000),
             ("AMOUNT_MAX", "0.01", "amount_max_cents", 1),
+            ("AMOUNT_MAX", "1000000000", "amount_max_cents", 10**11),
             ("FEE_DEFAULT_PERCENT", "5", "fee_default_bp", 500),
             ("FEE_FALLBACK_PERCENT", "7.25", "fee_fallback_bp", 725),
             ("WAIT_S_PER_FEE_POINT", "0", "wait_ms_per_fee_point", 0),

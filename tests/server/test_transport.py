@@ -202,6 +202,11 @@ class TestRequest:
         """A GET has no body and says nothing of one."""
         assert await self._sent("GET") == b"GET / HTTP/1.1\r\nHost: peer\r\n\r\n"
 
+    async def test_get_with_a_body(self) -> None:
+        """One that has a body all the same says how long it is, or its bytes would be the next request."""
+        sent = await self._sent("GET", content=b"body")
+        assert sent == b"GET / HTTP/1.1\r\nHost: peer\r\nContent-Length: 4\r\n\r\nbody"
+
     async def test_empty_post(self) -> None:
         """A POST without a body says so."""
         assert await self._sent("POST") == b"POST / HTTP/1.1\r\nHost: peer\r\nContent-Length: 0\r\n\r\n"
