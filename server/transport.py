@@ -213,8 +213,6 @@ class KeepAliveTransport(httpx.AsyncBaseTransport):
         return connection
 
     def _require_usable(self, connection: Connection) -> None:
-        if self._closed:
-            raise ConnectionAbortedError("the transport was closed")
         if not connection.is_usable():
             self._resolver.doubt()
             raise ConnectionResetError("closed by the peer before anything was sent")
