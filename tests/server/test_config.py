@@ -306,6 +306,7 @@ class TestBad:
             {"IN_FLIGHT_MAX": "3", "DISPATCHERS": "3"},
             {"JOURNAL_RECORDS": "16384", "WEB_WORKERS": "2"},
             {"SIBLINGS": "app2", "REDIS_URL": "redis://h", "DISPATCHERS": "2", "LANE_SLOTS": "16384"},
+            {"WEB_WORKERS": "2", "DISPATCHERS": "2", "LANE_SLOTS": "16384"},
             {"PROCESSOR_DEFAULT_URL": "http://p", "PROCESSOR_FALLBACK_URL": "http://p:8080"},
             {"PROCESSOR_DEFAULT_URL": "http://p/a", "PROCESSOR_FALLBACK_URL": "http://p/A"},
         ],
