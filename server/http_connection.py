@@ -58,7 +58,7 @@ class HardenedProtocol(HttpToolsProtocol):
     _in_head = False  # the parser has a part of a request's head
     _beside_body_bytes = 0  # of that request's head and trailers, after its first piece
     _received = False  # something came since the idle timer last fired
-    _idle_timer: asyncio.TimerHandle | None = None
+    _idle_timer: asyncio.TimerHandle
     _refusal_is_due = False  # what came is not HTTP; refused once the whole requests before it are answered
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
@@ -139,7 +139,6 @@ class HardenedProtocol(HttpToolsProtocol):
         self._idle_timer = self.loop.call_later(self.timeout_keep_alive, self._close_if_idle)
 
     def _close_if_idle(self) -> None:
-        self._idle_timer = None
         if self.flow.write_paused and not self._received:
             self.transport.abort()  # its client reads none of the answers
         elif self._received or (self._is_answering() and not self._in_message):
@@ -150,6 +149,5 @@ class HardenedProtocol(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Cancels the idle timer."""
-        if self._idle_timer is not None:
-            self._idle_timer.cancel()
+        self._idle_timer.cancel()
         super().connection_lost(exc)
