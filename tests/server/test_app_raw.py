@@ -65,10 +65,11 @@ class TestTakePayment:
         assert dict(sent[0]["headers"])[b"content-type"] == b"application/problem+json"
         assert dict(sent[0]["headers"])[b"connection"] == b"close"
 
-    async def test_longest_chunked_body_is_taken(self, app: Starlette) -> None:
-        """Exactly the cap is not too long, chunked either."""
+    @pytest.mark.parametrize("headers", [[], [(b"content-length", b"1024")]])
+    async def test_longest_body_is_taken(self, app: Starlette, headers: list[tuple[bytes, bytes]]) -> None:
+        """Exactly the cap is not too long, in chunks or announced."""
         rest = b" " * (1024 - len(BODY))
-        sent, _ = await exchange(app, [piece(BODY, more_body=True), piece(rest)])
+        sent, _ = await exchange(app, [piece(BODY, more_body=True), piece(rest)], headers=headers)
         assert sent[0]["status"] == 202
 
     @pytest.mark.parametrize("pieces", [[], [piece(BODY[:9], more_body=True)], [piece(BODY, more_body=True)]])
@@ -90,3 +91,22 @@ class TestErrorLayer:
         """What is not HTTP gets no HTTP answer."""
         with pytest.raises(IndexError):
             await exchange(app, [], type="lifespan")
+
+    @pytest.mark.parametrize(
+        ("headers", "is_refused"),
+        [
+            ({b"connection": b"keep-alive, Upgrade", b"upgrade": b"h2c", b"content-length": b"%d" % len(BODY)}, True),
+            ({b"connection": b"upgrade", b"upgrade": b"h2c", b"transfer-encoding": b"chunked"}, True),
+            ({b"connection": b"upgrade", b"upgrade": b"h2c", b"content-length": b"0"}, False),
+            ({b"connection": b"upgrade", b"upgrade": b"h2c"}, False),
+            ({b"connection": b"upgrade", b"content-length": b"%d" % len(BODY)}, False),
+            ({b"x": b"upgrade", b"upgrade": b"h2c", b"content-length": b"%d" % len(BODY)}, False),
+        ],
+    )
+    async def test_upgrade_with_a_body(
+        self, app: Starlette, gate: FakeGate, headers: dict[bytes, bytes], *, is_refused: bool
+    ) -> None:
+        """It is refused in one answer and pays nothing; what asks for no other protocol, or has no body, is not it."""
+        sent, _ = await exchange(app, [piece(BODY)], headers=[*headers.items()])
+        assert [message.get("status") for message in sent] == [400 if is_refused else 202, None]
+        assert gate.offered == ([] if is_refused else [PAYMENT])
