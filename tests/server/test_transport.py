@@ -334,9 +334,11 @@ class TestClosing:
             assert talk.transport.connections_open == 0
 
     async def test_waits_for_those_being_made(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """It is closed once they have failed, and no later."""
+        """It is closed once they have failed, and no later; nor earlier, though there was none for a while before."""
         async with Talk() as talk:
             loop = asyncio.get_running_loop()
+            await talk.exchange(b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 0\r\n\r\n")
+            await until(lambda: talk.transport.connections_open == 0)
             monkeypatch.setattr(loop, "getaddrinfo", FakeLookUp(["127.0.0.1"]))
             refused = loop.create_future()
 
