@@ -136,7 +136,7 @@ class KeepAliveTransport(httpx.AsyncBaseTransport):
         except BaseException:
             connection.drop()
             raise
-        if connection.keep_alive and connection in self._connections:
+        if connection.keep_alive:
             self._idle[connection] = None  # whether it stayed silent is checked when it is taken
         else:
             connection.drop()
