@@ -97,6 +97,10 @@ class TestSummary:
         member.counters.put(DispatcherCount.UNKNOWN_GREATEST_MS, NOON_MS + 5)
         assert await reader.summary(ALL_TIME) == Summary(Total(1, 1990), Total(0, 0), unknown=2)
         assert await reader.summary(Window(NOON_MS + 6, None)) == Summary(Total(0, 0), Total(0, 0))
+        member.counters.put(DispatcherCount.UNKNOWN, 0)
+        await member.publisher.say_goodbye()
+        member.counters.put(DispatcherCount.UNKNOWN, 2)
+        assert await reader.summary(ALL_TIME) == Summary(Total(1, 1990), Total(0, 0))
 
     async def test_unknown_while_it_is_asked(
         self, other: OtherInstance, member: Published, reader: SharedTotals, monkeypatch: pytest.MonkeyPatch

@@ -5,13 +5,16 @@ import asyncio
 import pytest
 
 from server import shared_totals as module
+from server.clock import SystemClock
 from server.errors import TotalsUnavailable
+from server.published import PublishedMember, Purge
 from server.redis_client import RedisClient
 from server.redis_scripts import HASH
 from server.redis_totals import TotalsHash
 from server.shared_totals import SharedTotals
-from server.totals import ALL_TIME, Summary, Total, Window
-from tests.fakes import NOON_MS
+from server.totals import ALL_TIME, PURGE_POLL_S, Summary, Total, Window
+from server.volume_members import VolumeMembers
+from tests.fakes import NOON_MS, FakeClock
 from tests.redis_server import RedisServer
 from tests.server.members import NOTHING, ONE, OTHER, Published, far_reader, grow_old, reason
 
@@ -108,8 +111,8 @@ class TestPurge:
             await client.aclose()
 
     async def test_nobody(self, reader: SharedTotals) -> None:
-        """With nobody there it is refused: an emptied Redis does not know the epochs of those who come back."""
-        with pytest.raises(TotalsUnavailable, match="no instance"):
+        """With nobody there it is refused at once: an emptied Redis does not know the epochs of those who come back."""
+        with pytest.raises(TotalsUnavailable, match="^no instance has published its totals yet$"):
             await reader.purge()
 
     async def test_somebody_does_not_follow(
@@ -118,10 +121,109 @@ class TestPurge:
         """It does not wait for ever, and does not take silence for consent."""
         monkeypatch.setattr(module, "PURGE_WITHIN_S", 0.1)
         await pair[0].flush(ONE)
+        before = redis.calls("evalsha")
         for _ in range(2):
             with pytest.raises(TotalsUnavailable, match=f"instance {pair[0].name} did not take it up"):
                 await reader.purge()
             grow_old(redis, pair[0], 10**6)  # it may still be settling, cut off from Redis
+        assert redis.calls("evalsha") - before <= 2 * (3 + 0.1 / PURGE_POLL_S)  # Redis is asked now and then
+
+    async def test_somebody_has_written_nothing(
+        self, reader: SharedTotals, redis: RedisServer, pair: list[Published], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Who is known of, and of whom the hash has nothing, may have totals from before it."""
+        monkeypatch.setattr(module, "PURGE_WITHIN_S", 0.1)
+        await pair[0].flush(ONE)
+        redis.ask(f"HDEL {HASH} {pair[0].name}|h")
+        with pytest.raises(TotalsUnavailable, match=f"instance {pair[0].name} did not take it up"):
+            await reader.purge()
+
+    async def test_a_later_one(
+        self, totals: TotalsHash, reader: SharedTotals, pair: list[Published], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """It is done once all have taken it up; they need not have taken up a purge that has begun since."""
+        looks, members, may_look = 0, totals.members, asyncio.Event()
+
+        async def look() -> tuple[Purge, list[PublishedMember]]:
+            nonlocal looks
+            looks += 1
+            if looks > 1:
+                await may_look.wait()
+            return await members()
+
+        monkeypatch.setattr(totals, "members", look)
+        for member in pair:
+            await member.flush(ONE)
+        purge = asyncio.ensure_future(reader.purge())
+        while looks < 2:
+            await asyncio.sleep(0.001)
+        for member in pair:
+            await member.flush_until_taken()
+        assert await totals.raise_epoch(0, follows=pair[0].journal.base.epoch)
+        may_look.set()
+        await purge
+        assert "has not taken up the last purge" in await reason(reader)
+
+    async def test_one_that_came_in_between(
+        self, totals: TotalsHash, reader: SharedTotals, pair: list[Published], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Another's purge, begun after this one has looked, is no excuse: this one follows it."""
+        begun, raise_epoch = list[int](), totals.raise_epoch
+
+        async def raise_after_another(asked_at_ms: int, *, follows: int) -> int:
+            if not begun:
+                begun.append(await raise_epoch(asked_at_ms, follows=follows))
+            begun.append(await raise_epoch(asked_at_ms, follows=follows))
+            return begun[-1]
+
+        monkeypatch.setattr(totals, "raise_epoch", raise_after_another)
+        for member in pair:
+            await member.flush(ONE)
+        purge = asyncio.ensure_future(reader.purge())
+        while not purge.done():
+            for member in pair:
+                await member.flush()
+        await purge
+        assert begun[1:] == [0, pair[0].journal.base.epoch]
+
+    async def test_redis_emptied_meanwhile(
+        self, reader: SharedTotals, redis: RedisServer, pair: list[Published], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """It is waited for those who come back, as one of them knows of it."""
+        looked_at: list[int] = []
+        members = reader._totals.members  # noqa: SLF001  what each look finds
+
+        async def look() -> tuple[Purge, list[PublishedMember]]:
+            found = await members()
+            looked_at.append(len(found[1]))
+            return found
+
+        monkeypatch.setattr(reader._totals, "members", look)  # noqa: SLF001  the same
+        for member in pair:
+            await member.flush(ONE)
+        purge = asyncio.ensure_future(reader.purge())
+        while not (await pair[0].flush() and pair[0].journal.base.epoch):
+            await asyncio.sleep(0.001)
+        redis.ask("FLUSHALL")
+        while 0 not in looked_at:
+            await asyncio.sleep(0.001)
+        while not purge.done():
+            for member in pair:
+                await member.flush()
+        await purge
+        assert await reader.summary(ALL_TIME) == NOTHING
+
+    async def test_its_number_is_its_time(self, totals: TotalsHash, pair: list[Published]) -> None:
+        """Whoever hears of it late can tell by it what came after it."""
+        reader = SharedTotals(totals, VolumeMembers([], clock=SystemClock()), FakeClock())
+        for member in pair:
+            await member.flush(ONE)
+        purge = asyncio.ensure_future(reader.purge())
+        while not purge.done():
+            for member in pair:
+                await member.flush()
+        await purge
+        assert [member.journal.base.epoch for member in pair] == [NOON_MS] * 2
 
     async def test_redis_emptied_after_it(
         self, reader: SharedTotals, redis: RedisServer, pair: list[Published]
