@@ -123,7 +123,7 @@ class SharedTotals:
                 return f"instance {member.name} did not take it up"
         if reason := self._volume_members.reason_for_doubt(_headers_of(members)):
             return reason
-        if purge.epoch < epoch or not any(member.header and member.header.version.epoch >= epoch for member in members):
+        if not any(member.header and member.header.version.epoch >= epoch for member in members):
             return "no instance would remember it"  # all have said goodbye, and Redis may lose it
         return None
 
