@@ -26,15 +26,24 @@ pytestmark = pytest.mark.slow
 class TestReadMember:
     """What a publisher goes on from."""
 
-    async def test_in_pieces(self, totals: TotalsHash, pair: list[Published]) -> None:
-        """A hash too large to be scanned at once gives everything of one member, and nothing of another."""
+    async def test_in_pieces(self, totals: TotalsHash, pair: list[Published], monkeypatch: pytest.MonkeyPatch) -> None:
+        """A hash too large to be read at once gives everything of one member, in pieces, and nothing of another."""
+        call, asked = totals._redis.call, list[int]()  # noqa: SLF001  how large the pieces are
+
+        async def note(*words: Any) -> Any:
+            asked.append(len(words) - len(["HMGET", "hash", "header"]))
+            return await call(*words)
+
         for second in range(200):
             for member in pair:
                 member.settle(ONE._replace(requested_at_ms=NOON_MS + second * 1000))
         for member in pair:
             await member.flush()
+        monkeypatch.setattr(totals._redis, "call", note)  # noqa: SLF001  the same
         found = await totals.read_member(pair[1].name)
         assert found is not None
+        assert max(asked) == module.FIELDS_AT_ONCE
+        assert 200 < sum(asked) < 210
         assert found[0].all_time[0] == 200
         assert len(found[1].details) == 200
         assert sum(len(field) for field in found[1].details.values()) == 200 * CELL.size
@@ -49,6 +58,12 @@ class TestReadMember:
         await client.aclose()
         assert await totals.read_member(pair[0].name) is None
         assert await totals.read_member(pair[1].name) is not None
+
+    async def test_without_a_header(self, totals: TotalsHash, pair: list[Published], redis: RedisServer) -> None:
+        """Fields that it does not vouch for can't be gone on from either."""
+        await self._fill(pair[0])
+        redis.ask(f"HDEL {HASH} {pair[0].name}|h")
+        assert await totals.read_member(pair[0].name) is None
 
     @pytest.mark.parametrize("pieces", [1, 2, 5])
     async def test_changed_meanwhile(
@@ -108,6 +123,15 @@ class TestReadMember:
             return found
 
         monkeypatch.setattr(totals._redis, "call", call_and_then)  # noqa: SLF001  the same
+
+
+class TestFlush:
+    """TotalsHash.flush."""
+
+    async def test_a_roster_of_another_program(self, redis: RedisServer, pair: list[Published]) -> None:
+        """What is no name in it keeps nobody from publishing."""
+        redis.ask(f'HSET {HASH} roster "\\xff"')
+        assert await pair[0].flush(ONE)
 
 
 class TestReadWindow:
