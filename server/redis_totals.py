@@ -53,7 +53,7 @@ class SharedHealth(NamedTuple):
 def parse_health(text: bytes) -> SharedHealth | None:
     """A shared poll as the hash has it; None if there is none, or one that this program did not write."""
     try:
-        return SharedHealth.from_text(text.decode()) if text else None
+        return SharedHealth.from_text(text.decode())
     except ValueError:
         return None
 
