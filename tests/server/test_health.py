@@ -137,8 +137,8 @@ class TestShared:
 class TestAlone:
     """Without Redis."""
 
-    async def test_tells(self) -> None:
-        """Every answer is told to this instance's routing."""
+    async def test_tells(self, pauses: list[float]) -> None:
+        """Every answer is told to this instance's routing, as often as a processor allows to be asked."""
         fake, told = FakeProcessor(), list[tuple[int, Health]]()
         fake.health = Health(failing=False, response_ms_min=5)
         task = asyncio.ensure_future(poll_alone(fake.processor(0), lambda *news: told.append(news)))
@@ -146,10 +146,11 @@ class TestAlone:
         task.cancel()
         assert set(told) == {(0, fake.health)}
         assert len(told) == fake.health_polls > 5
+        assert set(pauses) == {5.3}
 
     @pytest.mark.parametrize("fake", [FailingProcessor(), FakeProcessor()])
-    async def test_no_news(self, fake: FakeProcessor) -> None:
-        """What fails or is refused tells nothing and ends nothing."""
+    async def test_no_news(self, fake: FakeProcessor, pauses: list[float]) -> None:
+        """What fails or is refused tells nothing and ends nothing, nor is it asked again any sooner."""
         fake.health = None
         told = list[tuple[int, Health]]()
         task = asyncio.ensure_future(poll_alone(fake.processor(0), lambda *news: told.append(news)))
@@ -158,3 +159,4 @@ class TestAlone:
         task.cancel()
         assert told == []
         assert fake.health_polls > 5
+        assert set(pauses) == {5.3}
