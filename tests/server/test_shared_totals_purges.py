@@ -126,7 +126,7 @@ class TestPurge:
             with pytest.raises(TotalsUnavailable, match=f"instance {pair[0].name} did not take it up"):
                 await reader.purge()
             grow_old(redis, pair[0], 10**6)  # it may still be settling, cut off from Redis
-        assert redis.calls("evalsha") - before <= 2 * (3 + 0.1 / PURGE_POLL_S)  # Redis is asked now and then
+        assert redis.calls("evalsha") - before <= 2 * (6 + 0.1 / PURGE_POLL_S)  # Redis is asked now and then
 
     async def test_somebody_has_written_nothing(
         self, reader: SharedTotals, redis: RedisServer, pair: list[Published], monkeypatch: pytest.MonkeyPatch
