@@ -94,7 +94,7 @@ class Gate:
     def _fill_recent(self, tables: list[Table], recent_ids: int) -> None:
         """Remembers the newest payments that predecessors accepted: clients repeat some of them after a crash."""
         # Lanes before tables: a payment that is taken from a lane meanwhile is found in its table.
-        peeked = [lane.peek(position) for lane in self._lanes for position in range(lane.tail, lane.head)]
+        peeked = [lane.peek(position) for lane in self._lanes for position in lane.published()]
         kept = (kept for table in tables for _, kept in table.scan() if kept is not None)
         for payment in heapq.nlargest(recent_ids, kept, key=attrgetter("accepted_at_us")):
             self._recent.put(payment.correlation_id, payment.amount_cents)

@@ -96,12 +96,12 @@ class LatestAccepted:
         is_whole = len(self._heads) == len(self._lanes)
         for index, followed in enumerate(self._heads):
             lane = self._lanes[index]
-            head = lane.head
-            for position in range(followed, head):
+            positions = lane.published(followed)
+            for position in positions:
                 payment = lane.peek(position)
                 if payment is None:
                     is_whole = False
                 else:
                     self._latest.add(*payment)
-            self._heads[index] = head
+            self._heads[index] = positions.stop
         return is_whole

@@ -64,15 +64,25 @@ class Lane:
         """Called by the worker: publishes a payment, given as the fields of an `Accepted` in any tuple.
 
         Returns:
-            Whether it was published. False: the lane is full, and nothing was stored.
+            Whether it was published. False: the lane is full, and nothing was stored. So it is while the tail is past
+            the head, which is damage: nobody would take the payment.
         """
         head = self._words[_HEAD]
-        if head - self._words[_TAIL] >= self._slots:
+        if not 0 <= head - self._words[_TAIL] < self._slots:
             return False
         start = layout.LANE_SLOTS_OFFSET + (head & self._mask) * layout.LANE_SLOT_LENGTH
         self._view[start : start + layout.LANE_SLOT_LENGTH] = pack_lane_slot(head, payment)
         self._words[_HEAD] = head + 1
         return True
+
+    def published(self, since: int | None = None) -> range:
+        """Positions from `since` (None: from the tail) up to the head, for any process.
+
+        They end where the lane would be full, whatever the head says: to look at all that a damaged one promises would
+        never end. Of what is published meanwhile some may be left out.
+        """
+        tail = self.tail  # first: what has been published by now is no further from it than there are slots
+        return range(tail if since is None else since, min(self.head, tail + self._slots))
 
     def peek(self, position: int) -> Accepted | None:
         """The payment at `position`, or None if its slot does not hold it whole. To be asked for below the head only.
@@ -89,7 +99,7 @@ class Lane:
 
         A checksum is verified only where the id is the same: verifying all of a full lane would take milliseconds.
         """
-        for position in range(self.tail, self.head):
+        for position in self.published():
             start = layout.LANE_SLOTS_OFFSET + (position & self._mask) * layout.LANE_SLOT_LENGTH + layout.LANE_ID
             if self._view[start : start + layout.ID_LENGTH] == correlation_id:
                 payment = self.peek(position)

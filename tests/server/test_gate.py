@@ -13,7 +13,7 @@ from server.payments import Acceptance, Payment, PaymentStatus
 from shm import Accepted, Event, Geometry, Kept, Segment, State, Table, WorkerCount
 from tests.fakes import NOON_MS, FakeClock
 from tests.server.other_instance import copy_of, other_instance
-from tests.shm.segments import fresh_instance, refuse
+from tests.shm.segments import damaged_head, fresh_instance, refuse
 
 GEOMETRY = Geometry(workers=2, dispatchers=2, lane_slots=4, waiting_slots=8, journal_records=8)
 RECENT_IDS = 4
@@ -333,6 +333,16 @@ class TestMemory:
         lane._view[128 + 9] ^= 1  # noqa: SLF001  no process of ours would do this
         porch.gate = porch.reopen()
         assert porch.accept(1) == [Acceptance.ACCEPTED]
+
+    def test_a_damaged_head_is_not_followed(self, porch: Porch) -> None:
+        """The worker starts all the same, knows what is there, and accepts what belongs to other dispatchers."""
+        (number, another), (elsewhere,) = numbers_for(0, 2), numbers_for(1, 1)
+        porch.accept(number)
+        with damaged_head(porch.segment.lane(0, 0)):
+            porch.gate = porch.reopen()
+            assert porch.accept(number, another) == [Acceptance.REPEATED, Acceptance.FULL]
+            assert porch.accept(elsewhere) == [Acceptance.ACCEPTED]
+            assert porch.gate.find(id_of(another)) is None
 
     def test_what_is_taken_meanwhile_is_known(self, porch: Porch, monkeypatch: pytest.MonkeyPatch) -> None:
         """A dispatcher that empties a lane while the tables are read does not hide what it took."""

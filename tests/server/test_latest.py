@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from server.latest import LatestAccepted, LatestIds
 from tests.fakes import NOON_MS
 from tests.server.other_instance import GEOMETRY, OtherInstance, copy_of
+from tests.shm.segments import damaged_head
 
 SIZE = 3
 
@@ -126,6 +127,14 @@ class TestLatestAccepted:
         latest = LatestAccepted([lane], [], SIZE)
         latest.follow()
         assert known(latest, 1, 2) == [2]
+
+    def test_a_damaged_head(self, other: OtherInstance, latest: LatestAccepted) -> None:
+        """What another instance's damaged memory promises is not looked for without end."""
+        other.publish(copy_of(1), copy_of(2))
+        with damaged_head(other.segment.lane(1, 1)):
+            assert latest.follow() == [0, 0, 0, GEOMETRY.lane_slots]
+            assert known(latest, 1, 2) == [1, 2]
+            assert latest.follow() == [0, 0, 0, 0]
 
     def test_taken(self, other: OtherInstance, latest: LatestAccepted) -> None:
         """What is taken is found in any table; what lies in a lane is not taken yet."""

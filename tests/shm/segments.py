@@ -7,8 +7,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NoReturn
 
+import pytest
+
+from shm import layout
+from shm.lane import Lane
 from shm.names import SHM_FOLDER, lock_paths
+from shm.record import Accepted
 from shm.segment import Segment
+
+LOOKS_MAX = 100  # more than all slots of a small segment's lanes
 
 _numbers = itertools.count()
 
@@ -39,6 +46,21 @@ def open_descriptors() -> list[str]:
 def segment_path(instance: str) -> Path:
     """Where Linux shows an instance's segment as a file."""
     return SHM_FOLDER / f"gateway-{instance}"
+
+
+@contextmanager
+def damaged_head(lane: Lane) -> Iterator[None]:
+    """Lets a lane's head promise more payments than anybody could look at. Who looks at many of them fails."""
+    lane._view[layout.LANE_HEAD + layout.WORD - 1] = 1  # noqa: SLF001  no process of ours would do this
+    peek, looks = Lane.peek, itertools.count()
+
+    def peek_at_few(lane: Lane, position: int) -> Accepted | None:
+        assert next(looks) < LOOKS_MAX, "this would never end"
+        return peek(lane, position)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Lane, "peek", peek_at_few)
+        yield
 
 
 def refuse(error: BaseException) -> Callable[..., NoReturn]:

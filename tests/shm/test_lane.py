@@ -90,6 +90,16 @@ class TestPublish:
         fill(lane, range(7, 9))
         assert [lane.peek(position) for position in range(1, 5)] == [payment(number) for number in (1, 2, 7, 8)]
 
+    @pytest.mark.parametrize("place", [0, 7], ids=["a little", "far"])
+    def test_a_tail_past_the_head_is_refused(self, place: int) -> None:
+        """While a damaged tail is past the head nobody would take what is published: nothing is stored."""
+        lane, data = fresh_lane()
+        fill(lane, range(2))
+        data[layout.LANE_TAIL + place] = 3
+        before = bytes(data)
+        assert not lane.try_publish(payment(2))
+        assert bytes(data) == before
+
     def test_publishing_is_two_stores(self) -> None:
         """Publishing is two stores; what a death at each of them leaves is the test above."""
         memory = Memory(LENGTH)
@@ -130,6 +140,29 @@ class TestTake:
         assert lane.peek(0) is None
         data[layout.LANE_SLOTS_OFFSET : layout.LANE_SLOTS_OFFSET + 64] = whole
         assert lane.peek(0) == payment(0)
+
+    def test_published_is_what_lies_between_tail_and_head(self) -> None:
+        """From the tail, or from any other position, up to the head: also over a whole lap."""
+        lane, _ = fresh_lane()
+        assert list(lane.published()) == []
+        fill(lane, range(3))
+        lane.advance(2)
+        assert list(lane.published()) == [2]
+        fill(lane, range(3, 6))
+        assert list(lane.published()) == [2, 3, 4, 5]
+        assert list(lane.published(1)) == [1, 2, 3, 4, 5]
+        assert list(lane.published(6)) == []
+
+    def test_a_damaged_head_promises_a_full_lane_at_most(self) -> None:
+        """Whoever looks at all that is published comes to an end, and finds what is there."""
+        lane, data = fresh_lane()
+        fill(lane, range(3))
+        lane.advance(1)
+        data[layout.LANE_HEAD + 7] ^= 0x40
+        assert lane.published() == range(1, 1 + SLOTS)
+        assert lane.published(2) == range(2, 1 + SLOTS)
+        assert lane.find(payment(2).correlation_id) == payment(2)
+        assert lane.find(payment(9).correlation_id) is None
 
     def test_find_gives_the_oldest_between_tail_and_head(self) -> None:
         """What lies between tail and head is found by its id, the oldest of equal ones; a torn slot is passed over."""

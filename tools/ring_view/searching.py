@@ -89,8 +89,7 @@ class Searcher:
         for worker in range(geometry.workers):
             for dispatcher in range(geometry.dispatchers):
                 lane = self._segment.lane(worker, dispatcher)
-                tail = lane.tail
-                for position in range(tail, min(lane.head, tail + geometry.lane_slots)):
+                for position in lane.published():
                     accepted = lane.peek(position)
                     if accepted is not None:
                         yield f"lane worker-{worker} to dispatcher-{dispatcher}", accepted
