@@ -105,6 +105,17 @@ class Journal:
             self._tail, self._tail_selector = self.base.journal_tail, selector
         return self._page_words[_HEAD] - self._tail
 
+    def unfolded(self) -> range:
+        """Positions of the records that are not folded yet. For the dispatcher, or while there is none.
+
+        Raises:
+            BrokenInvariant: so many can't be, or fewer than none. Or as `base`.
+        """
+        tail, head = self.base.journal_tail, self.head
+        if not 0 <= head - tail <= self.capacity:
+            raise BrokenInvariant(f"journal head {head} and tail {tail} do not fit {self.capacity} records")
+        return range(tail, head)
+
     def is_full(self) -> bool:
         """Whether records must be folded before one can be appended; raises as `depth` does."""
         return self.depth >= self.capacity

@@ -16,6 +16,7 @@ from shm.counters import WorkerCount
 from shm.errors import BrokenInvariant, SegmentIncompatible
 from shm.layout import Geometry
 from shm.names import segment_name, segment_path
+from shm.recovery import require_head
 from shm.segment import Segment
 from shm.states import UNSETTLED
 
@@ -79,13 +80,14 @@ def _describe(geometry: Geometry) -> str:
 
 
 def count_unsettled(segment: Segment) -> int:
-    """How many accepted payments have not ended. A damaged slot counts as one, as nobody knows whether it has ended.
+    """How many accepted payments have not ended. A damaged slot counts as one, as nobody knows whether it has ended,
+    and so does a lane whose tail is past its head, as nobody knows what was in it.
 
     A payment that is both in a lane and in a table, as a crash may leave it, counts twice.
     """
     count = 0
     for dispatcher in range(segment.geometry.dispatchers):
-        count += sum(lane.depth for lane in segment.lanes_to(dispatcher))
+        count += sum(lane.depth or lane.tail > lane.head for lane in segment.lanes_to(dispatcher))
         count += sum(kept is None or kept.state in UNSETTLED for _, kept in segment.table(dispatcher).scan())
     return count
 
@@ -94,7 +96,7 @@ def copy_remembered(old: Segment, new: Segment) -> None:
     """Copies what must be kept of a segment without unsettled payments into a fresh one with as many dispatchers.
 
     Raises:
-        BrokenInvariant: a base, a record or a remembered payment is damaged.
+        BrokenInvariant: a base, a head, a record or a remembered payment is damaged.
     """
     for dispatcher in range(new.geometry.dispatchers):
         _copy_area(old, new, dispatcher)
@@ -115,7 +117,8 @@ def _copy_area(old: Segment, new: Segment, dispatcher: int) -> None:
     new.base_page(dispatcher)[:] = old.base_page(dispatcher)
     source, target = old.journal(dispatcher), new.journal(dispatcher)
     old_table, new_table = old.table(dispatcher), new.table(dispatcher)
-    too_many = source.head - source.base.journal_tail - new.geometry.journal_records
+    require_head(old_table, source)
+    too_many = len(source.unfolded()) - new.geometry.journal_records
     if too_many > 0:
         target.commit_base(source.folded(too_many)[0])
     for slot, position in enumerate(range(target.base.journal_tail, source.head)):

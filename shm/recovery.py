@@ -61,8 +61,8 @@ def recover(lanes: Sequence[Lane], table: Table, journal: Journal) -> Recovered:
         journal: the dispatcher's.
 
     Raises:
-        BrokenInvariant: a journal record between tail and head, or the base, is damaged. Totals with a hole in them
-            are not guessed at.
+        BrokenInvariant: a journal record between tail and head, the head or the base is damaged. Totals with a hole in
+            them are not guessed at.
     """
     recorded = _replay(table, journal)
     slot_by_id: dict[bytes, int] = {}
@@ -93,13 +93,31 @@ def recover(lanes: Sequence[Lane], table: Table, journal: Journal) -> Recovered:
 def _replay(table: Table, journal: Journal) -> set[int]:
     """Stores in every slot with a journal record what that record says; returns these slots."""
     recorded = set()
-    for position in range(journal.base.journal_tail, journal.head):
+    for position in journal.unfolded():
         ended = journal.read(position)
         if ended is None or ended.slot >= len(table):
             raise BrokenInvariant(f"journal record {position} is damaged")
         recorded.add(ended.slot)
         table.replay(ended.slot, ended.state, ended.processor)
+    require_head(table, journal)
     return recorded
+
+
+def require_head(table: Table, journal: Journal) -> None:
+    """Refuses a journal whose head is lower than it was: what the records above it say would count no more.
+
+    The head is stored after the record and before the slot's state. So a predecessor that died in between may have left
+    a record at the head, but not one of a payment that has ended.
+
+    Raises:
+        BrokenInvariant: the payment of the record at the head has ended.
+    """
+    ended = journal.read(journal.head)
+    if ended is None or ended.slot >= len(table):
+        return
+    kept = table.read(ended.slot)
+    if kept is not None and kept.state in ENDED:
+        raise BrokenInvariant(f"journal head {journal.head} is too low: the payment of the record there has ended")
 
 
 def _step_over(lane: Lane, slot_by_id: dict[bytes, int], table: Table) -> None:

@@ -185,6 +185,18 @@ class TestRefusals:
         assert list(path.parent.glob(f"{path.name}*")) == [path]
         assert path.read_bytes() == content
 
+    @pytest.mark.parametrize("head", [3, 19, 99], ids=["below the tail", "too low", "too high"])
+    def test_a_damaged_head_is_refused(self, instance: str, old: Segment, head: int) -> None:
+        """What ended is neither left out nor made up; the old segment stays and the copy is gone."""
+        live(old, 0, 20)
+        path = segment_path(instance)
+        old.base_page(0)[layout.BASE_JOURNAL_HEAD] = head
+        content = path.read_bytes()
+        with pytest.raises(SegmentIncompatible, match=f"gateway-{instance} can't be copied: journal head {head} "):
+            migrate(old, instance, LARGER)
+        assert list(path.parent.glob(f"{path.name}*")) == [path]
+        assert path.read_bytes() == content
+
     def test_a_death_on_the_way_leaves_the_old_segment(
         self, instance: str, old: Segment, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -215,6 +227,16 @@ class TestCountUnsettled:
         assert count_unsettled(old) == 4
         life.hear(payment(1).correlation_id, Event.PAID)
         assert count_unsettled(old) == 3
+
+    def test_a_damaged_lane_counts(self, instance: str, old: Segment) -> None:
+        """Where the tail is past the head nobody knows what was there: it is not thrown away."""
+        live(old, 0, 2)
+        with segment_path(instance).open("r+b") as file:
+            file.seek(OLD.lane_offset(1, 0) + layout.LANE_TAIL)
+            file.write(b"\x01")
+        assert count_unsettled(old) == 1
+        with pytest.raises(SegmentIncompatible, match="holds 1 unsettled payments"):
+            migrate(old, instance, LARGER)
 
     def test_a_damaged_slot_counts(self, instance: str, old: Segment) -> None:
         """A slot that can't be read counts: nobody knows whether it was settled."""

@@ -63,6 +63,12 @@ def refused(life: Miniature, number: int) -> None:
     life.hear(payment(number).correlation_id, Event.REJECTED)
 
 
+def set_head(memory: Memory, head: int) -> None:
+    """Lets the journal's head be what nobody has stored."""
+    start = GEOMETRY.area_offset(0) + layout.BASE_JOURNAL_HEAD
+    memory.data[start : start + layout.WORD] = head.to_bytes(layout.WORD, "little")
+
+
 class TestSlots:
     """What becomes of a slot in each state."""
 
@@ -167,6 +173,27 @@ class TestLanes:
         successor.take()
         assert successor.kept(payment(1).correlation_id).conflicts == 1
 
+    def test_a_copy_that_was_never_published_is_left(self) -> None:
+        """A worker died before it stored the head, and another one has brought the same payment: the tail stays."""
+        memory = fresh_memory()
+        life = Miniature.over(memory)
+        memory.die_at(1)
+        with pytest.raises(Died):
+            life.publish(payment(1))
+        memory.live()
+        life.table.insert(0, payment(1))
+        successor = Miniature.over(memory)
+        assert list(successor.recovered.slots) == [payment(1).correlation_id]
+        assert (successor.lane.tail, successor.lane.head) == (0, 0)
+
+    def test_a_damaged_slot_is_left(self) -> None:
+        """It is the intake's to wait for or to set aside; so is all that follows it."""
+        life, memory = life_with(1)
+        life.publish(payment(1))
+        life.publish(payment(1))
+        memory.data[GEOMETRY.lane_offset(0, 0) + layout.LANE_SLOTS_OFFSET + 2 * layout.LANE_SLOT_LENGTH + 9] ^= 1
+        assert Miniature.over(memory).lane.tail == 2
+
     def test_it_may_be_forgotten_before_the_lane_has_its_turn(self) -> None:
         """One that ended and was folded before its lane was looked at again is not taken for a new one."""
         memory = fresh_memory()
@@ -223,6 +250,39 @@ class TestDamage:
         life.journal.append(Ended(State.SETTLED, 0, 1, 1, GEOMETRY.table_slots))
         with pytest.raises(BrokenInvariant, match="^journal record 0 is damaged$"):
             Miniature.over(memory)
+
+    @pytest.mark.parametrize("head", [2, 8, 1 << 63], ids=["below the tail", "beyond a lap", "far"])
+    def test_an_impossible_head_stops_the_start(self, head: int) -> None:
+        """A head that can't go with the tail is damage: nothing is freed by it."""
+        life, memory = life_with(1, 2, 3, 4)
+        for number in range(1, 5):
+            settled(life, number)
+        life.forget(3)
+        set_head(memory, head)
+        before = bytes(memory.data)
+        with pytest.raises(BrokenInvariant, match=f"^journal head {head} and tail 3 do not fit 4 records$"):
+            Miniature.over(memory)
+        assert memory.data == before
+
+    @pytest.mark.parametrize("head", [1, 2, 3])
+    def test_a_head_that_went_back_stops_the_start(self, head: int) -> None:
+        """Payments whose records are above it would be forgotten, and would not count."""
+        life, memory = life_with(1, 2, 3, 4)
+        for way, number in ((settled, 1), (settled, 2), (refused, 3), (duplicate, 4)):
+            way(life, number)
+        life.forget(1)
+        set_head(memory, head)
+        with pytest.raises(BrokenInvariant, match=f"^journal head {head} is too low: the payment of the record there "):
+            Miniature.over(memory)
+
+    def test_a_record_above_the_head_of_a_damaged_slot_stops_nothing(self) -> None:
+        """Nobody knows whether that payment has ended: its slot is set aside. Nor does one that names no slot."""
+        life, memory = life_with(1, 2)
+        for slot in (0, GEOMETRY.table_slots):
+            life.journal.put(0, Ended(State.SETTLED, 1, 5_000, 101, slot))
+            memory.data[TABLE_START + layout.TABLE_ID] = 0x80
+            found = Miniature.over(memory).recovered
+            assert (found.set_aside, list(found.slots.values())) == ([0], [1])
 
 
 class TestAgain:
