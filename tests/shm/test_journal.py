@@ -252,6 +252,14 @@ class TestBase:
         journal.append(settled(3)._replace(requested_at_ms=9_999))
         assert journal.first_requested_since(9_999, 0) == 2
 
+    def test_first_requested_since_passes_over_a_damaged_record(self) -> None:
+        """A purge is taken up all the same; it is the totals that can't be told any more."""
+        journal, memory = fresh_journal()
+        for number in range(3):
+            journal.append(settled(number))
+        memory.data[layout.BASE_PAGE_LENGTH + layout.JOURNAL_RECORD_LENGTH] ^= 1
+        assert journal.first_requested_since(1_001, 0) == 2
+
     @pytest.mark.parametrize(
         ("at_ms", "position", "found"),
         [(0, 0, 1), (1_001, 0, 1), (1_002, 0, 2), (1_002, 3, 3), (1_003, 1, 3), (1_004, 0, 4), (0, 4, 4)],

@@ -160,7 +160,9 @@ class TestRefusals:
             else:
                 life.hear(payment(1).correlation_id, event)
         before = segment_path(instance).read_bytes()
-        with pytest.raises(SegmentIncompatible, match="holds 1 unsettled payments: start with the old settings"):
+        settings_then = "workers 2, dispatchers 2, lane slots 8, waiting slots 4, journal records 8"
+        sentence = rf"another geometry \({settings_then}\) and holds 1 unsettled payments: start with the old settings"
+        with pytest.raises(SegmentIncompatible, match=sentence):
             migrate(old, instance, LARGER)
         assert segment_path(instance).read_bytes() == before
 

@@ -41,15 +41,23 @@ class TestTakeRole:
             with take_role(instance, "worker-0", within_s=0):
                 pass
 
+    @pytest.mark.parametrize("made_again", [False, True])
     def test_a_file_removed_before_it_was_locked_is_made_anew(
-        self, instance: str, monkeypatch: pytest.MonkeyPatch
+        self,
+        instance: str,
+        made_again: bool,  # noqa: FBT001
+        monkeypatch: pytest.MonkeyPatch,
     ) -> None:
-        """Somebody may remove it just then. The role is held on the file that others find, and on no other."""
+        """Somebody may remove it just then, and a third process make it again. The role is held on the file that others
+        find, and on no other.
+        """
         path, lock, before = lock_path(instance, "worker-0"), fcntl.flock, open_descriptors()
 
         def flock(descriptor: int, how: int) -> None:
             monkeypatch.setattr(fcntl, "flock", lock)
             path.unlink()
+            if made_again:
+                path.touch()
             lock(descriptor, how)
 
         monkeypatch.setattr(fcntl, "flock", flock)

@@ -26,7 +26,7 @@ from shm.record import Accepted, Ended
 from shm.role import take_role
 from shm.roster import Member
 from shm.segment import Segment
-from shm.states import State
+from shm.states import Event, State
 from tests.shm.segments import fresh_instance, open_descriptors, refuse, segment_path
 
 GEOMETRY = Geometry(workers=2, dispatchers=2, lane_slots=4, waiting_slots=3, journal_records=4)
@@ -121,6 +121,11 @@ class TestCreate:
         Segment.create(instance, GEOMETRY, segment_id=42)
         assert Segment.attach(instance).segment_id == 42
 
+    def test_an_id_is_never_zero(self, instance: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Not even by chance."""
+        monkeypatch.setattr("secrets.randbits", lambda _: 0)
+        assert Segment.create(instance, GEOMETRY).segment_id != 0
+
     def test_ids_differ(self, segment: Segment) -> None:
         """Two segments of the same geometry can be told apart."""
         with fresh_instance() as other:
@@ -194,6 +199,13 @@ class TestAttach:
 
     def test_none_is_a_sentence(self, instance: str) -> None:
         """A segment that isn't there is named."""
+        with pytest.raises(SegmentMissing, match=f"^there is no segment /gateway-{instance}$"):
+            Segment.attach(instance)
+
+    @pytest.mark.usefixtures("segment")
+    def test_one_that_goes_meanwhile_is_missing(self, instance: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Between the look at its name and its opening somebody may remove it."""
+        monkeypatch.setattr(posix_ipc, "SharedMemory", refuse(posix_ipc.ExistentialError("gone")))
         with pytest.raises(SegmentMissing, match=f"^there is no segment /gateway-{instance}$"):
             Segment.attach(instance)
 
@@ -309,7 +321,7 @@ class TestDescriptors:
 class TestParts:
     """What a segment hands out."""
 
-    def test_no_two_parts_share_memory(self, instance: str, segment: Segment) -> None:
+    def test_no_two_parts_share_memory(self, instance: str, segment: Segment, path: Path) -> None:
         """Filling every part leaves each with just what was put into it."""
         pairs = [(worker, dispatcher) for worker in range(2) for dispatcher in range(2)]
         for number, (worker, dispatcher) in enumerate(pairs):
@@ -328,9 +340,11 @@ class TestParts:
         for number, row in enumerate(rows):
             row.begin(300 + number, 0)
 
+        assert not any(path.read_bytes()[layout.HEADER_CHECKSUM_OFFSET + layout.WORD : layout.HEADER_LENGTH])
         other = Segment.attach(instance, read_only=True)
         for number, (worker, dispatcher) in enumerate(pairs):
             lane = other.lane(worker, dispatcher)
+            assert (lane.tail, lane.head) == (0, 4)
             assert [lane.peek(position) for position in range(4)] == [Accepted(bytes(16), number, 0)] * 4
         for dispatcher in range(2):
             kept = [kept for _, kept in other.table(dispatcher).scan()]
@@ -356,6 +370,16 @@ class TestParts:
         segment.table(1).insert(3, PAYMENT)
         assert segment.table(0).find(PAYMENT.correlation_id) is None
         assert segment.table(1).find(PAYMENT.correlation_id) == segment.table(1).read(3)
+
+    def test_a_search_goes_on_after_a_slot_that_is_free(self, segment: Segment) -> None:
+        """A payment that was forgotten and came again is found in its new slot: the old one still shows the id."""
+        table = segment.table(1)
+        table.insert(2, PAYMENT)
+        table.apply(2, Event.FOUND_ELSEWHERE)
+        table.apply(2, Event.FOLDED)
+        table.insert(5, PAYMENT)
+        assert table.find(PAYMENT.correlation_id) == table.read(5)
+        assert segment.table(0).find(PAYMENT.correlation_id) is None
 
     def test_a_search_reaches_the_last_slot(self, segment: Segment) -> None:
         """First and last slot of the last table are found."""
