@@ -164,8 +164,8 @@ def _table_checksum(identity: bytes, generation: int) -> int:
 
 
 def unpack_table_slot(slot: bytes) -> Kept | None:
-    """The payment in the 64 bytes of a table slot; None if they are damaged: an unknown state or processor, or a wrong
-    mark or CRC.
+    """The payment in the 64 bytes of a table slot; None if they are damaged: an unknown state or processor, a wrong
+    mark or CRC, or a requestedAt that no journal record could hold.
 
     Of a free slot only the state means anything: the rest may be anything, so it is not checked.
     """
@@ -178,8 +178,9 @@ def unpack_table_slot(slot: bytes) -> Kept | None:
     processor = word >> layout.STATE_PROCESSOR_SHIFT & layout.STATE_PROCESSOR_MASK
     if state is None:
         return None
-    is_whole = mark == layout.MARK and processor < _PROCESSORS and checksum == _table_checksum(identity, generation)
-    if state is not State.FREE and not is_whole:
+    is_whole = mark == layout.MARK and checksum == _table_checksum(identity, generation)
+    is_possible = processor < _PROCESSORS and requested_at_ms <= layout.JOURNAL_REQUESTED_AT_MASK
+    if state is not State.FREE and not (is_whole and is_possible):
         return None
     return Kept(
         state,

@@ -114,6 +114,13 @@ class TestTableSlot:
         word = pack_state(State.UNKNOWN, processor, 1, 3)
         assert unpack_table_slot(word.to_bytes(8, "little") + pack_table_body(PAYMENT, 3)) is None
 
+    @pytest.mark.parametrize(("requested_at_ms", "is_damage"), [(2**48 - 1, False), (2**48, True), (2**63, True)])
+    def test_a_requested_at_beyond_a_records_is_damage(self, requested_at_ms: int, is_damage: bool) -> None:  # noqa: FBT001
+        """The checksum does not cover it. In a journal record it would become another processor, or another end."""
+        slot = bytearray(table_slot(PAYMENT, State.UNKNOWN, 3))
+        slot[layout.TABLE_REQUESTED_AT : layout.TABLE_CONFLICTS] = requested_at_ms.to_bytes(8, "little")
+        assert (unpack_table_slot(bytes(slot)) is None) == is_damage
+
     def test_a_free_slot_may_hold_anything(self) -> None:
         """A free slot is never damaged: a dispatcher may have died while filling it."""
         kept = unpack_table_slot(table_slot(PAYMENT, State.FREE, 3)[:30] + bytes(34))
