@@ -42,15 +42,21 @@ class TestCounters:
         assert (row.pid, row.started_at_ms, row.phase, row.heartbeat_us) == (123, 5_000, Phase.STARTING, 7_000)
         assert not row.sleeping
 
+    def test_a_beat_may_tell_an_earlier_moment(self) -> None:
+        """What a dispatcher has handled by then, which it says when it has."""
+        row, _ = fresh_row()
+        row.beat(5)
+        assert row.heartbeat_us == 5
+
     def test_counts_outlive_the_process(self) -> None:
         """A successor goes on counting where its predecessor stopped."""
         row, data = fresh_row()
-        row.add(WorkerCount.ACCEPTED)
-        row.add(WorkerCount.ACCEPTED, 5)
+        row.add(WorkerCount.FULL)
+        row.add(WorkerCount.FULL, 5)
         successor = Counters(memoryview(data))
         successor.begin(2, 1)
-        successor.add(WorkerCount.ACCEPTED)
-        assert row.get(WorkerCount.ACCEPTED) == 7
+        successor.add(WorkerCount.FULL)
+        assert row.get(WorkerCount.FULL) == 7
 
     def test_a_gauge_holds_what_was_put_last(self) -> None:
         """A gauge holds what was put last."""
