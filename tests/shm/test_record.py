@@ -190,6 +190,10 @@ class TestBase:
         copy = pack_base(base)
         assert not any(unpack_base(changed) for changed in every_byte_changed(copy, range(len(copy))))
 
+    def test_without_its_checksum_it_is_damage(self) -> None:
+        """Numbers beside a checksum of zero are not taken for a copy never written."""
+        assert unpack_base(pack_base(Base(3, 100, 0, 0, 0, 0, 0, 0))[: layout.BASE_BODY.size] + bytes(8)) is None
+
     @given(bases, bases, st.integers(0, 72))
     def test_a_mixture_of_two_is_none_or_whole(self, old: Base, new: Base, cut: int) -> None:
         """A copy half overwritten is the old base, the new one, or nothing."""
