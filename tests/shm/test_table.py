@@ -311,6 +311,33 @@ class TestFind:
         memory.data[2 * layout.TABLE_SLOT_LENGTH + layout.TABLE_BODY] ^= 1
         assert table.find(payment(1).correlation_id) is None
 
+    def test_passes_over_a_slot_that_is_taken_anew_meanwhile(self) -> None:
+        """A slot that held the id when it was searched, and another payment when it was read, is no find."""
+        _, memory = fresh_table()
+
+        def search_then_take(needle: bytes, start: int) -> int:
+            found = memory.data.find(needle, start)
+            if found >= 0:
+                table.apply(2, Event.FOUND_ELSEWHERE)
+                table.apply(2, Event.FOLDED)
+                table.insert(2, payment(9))
+            return found
+
+        table = Table(memory.view(), SLOTS, search_then_take)
+        table.insert(2, payment(1))
+        assert table.find(payment(1).correlation_id) is None
+
+    def test_a_miss_is_one_search(self) -> None:
+        """It reads the whole table, which takes milliseconds."""
+        starts = list[int]()
+
+        def search(_: bytes, start: int) -> int:
+            starts.append(start)
+            return -1
+
+        assert Table(Memory(SLOTS * layout.TABLE_SLOT_LENGTH).view(), SLOTS, search).find(NIL) is None
+        assert starts == [0]
+
     def test_gives_up_after_64_matches(self) -> None:
         """A search is bounded: after 64 slots that held the id once, it is as good as not there."""
         table, _ = fresh_table(70)
