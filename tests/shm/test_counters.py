@@ -20,7 +20,8 @@ class TestCounts:
 
     @pytest.mark.parametrize("counts", [SupervisorCount, WorkerCount, DispatcherCount])
     def test_all_counts_fit_the_row(self, counts: type[IntEnum]) -> None:
-        """The last count still lies in the row, and does not run into the next process's."""
+        """They have one word after the other, and the last does not run into the next process's row."""
+        assert [*counts] == [*range(len(counts))]
         assert layout.COUNTERS_COUNTS + (max(counts) + 1) * layout.WORD <= layout.COUNTERS_LENGTH
 
 

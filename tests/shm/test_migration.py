@@ -1,7 +1,7 @@
 """shm/migration.py: another geometry, the same memory of what was paid."""
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from shm import layout
@@ -132,6 +132,7 @@ class TestMigrate:
 
     @settings(max_examples=25, suppress_health_check=[HealthCheck.too_slow])
     @given(st.integers(0, 40), st.integers(1, 6), st.integers(1, 6), st.integers(1, 3))
+    @example(count=5, records=2, lane=1, workers=1)  # one record too many
     def test_totals_are_the_same_under_any_geometry(self, count: int, records: int, lane: int, workers: int) -> None:
         """Whatever the two geometries, the totals are the same and as many ids are remembered as fit."""
         with fresh_instance() as instance:
