@@ -8,7 +8,7 @@ from hypothesis import given
 from shm import layout
 from shm.counters import DispatcherCount, Phase, WorkerCount
 from shm.layout import Geometry
-from shm.record import Accepted, Base, Ended, Kept
+from shm.record import EMPTY_BASE, Accepted, Base, Ended, Kept
 from shm.roster import Member
 from shm.segment import Segment
 from shm.states import State
@@ -216,3 +216,5 @@ class TestVersion:
             Ended(State.SETTLED, 1, 1_752_581_696_100, 100, 2),
         ]
         assert segment.roster(0).members() == [Member(SEGMENT_ID, 0), Member(5, 1)]
+        segment.base_page(0)[layout.BASE_SELECTOR] = 1
+        assert journal.base == EMPTY_BASE._replace(epoch=6)  # the one before
