@@ -183,7 +183,7 @@ class TestLanes:
         memory.live()
         life.table.insert(0, payment(1))
         successor = Miniature.over(memory)
-        assert list(successor.recovered.slots) == [payment(1).correlation_id]
+        assert list(successor.recovered.slot_by_id) == [payment(1).correlation_id]
         assert (successor.lane.tail, successor.lane.head) == (0, 0)
 
     def test_a_damaged_slot_is_left(self) -> None:
@@ -282,7 +282,7 @@ class TestDamage:
             life.journal.put(0, Ended(State.SETTLED, 1, 5_000, 101, slot))
             memory.data[TABLE_START + layout.TABLE_ID] = 0x80
             found = Miniature.over(memory).recovered
-            assert (found.set_aside, list(found.slots.values())) == ([0], [1])
+            assert (found.set_aside, list(found.slot_by_id.values())) == ([0], [1])
 
 
 class TestAgain:
