@@ -21,6 +21,14 @@ from tests.server.members import NOTHING, ONE, OTHER, Published, far_reader, gro
 pytestmark = pytest.mark.slow
 
 
+async def finish(purge: asyncio.Future[None], members: list[Published]) -> None:
+    """Has members flush until a purge is done; raises what it ended with."""
+    while not purge.done():
+        for member in members:
+            await member.flush()
+    await purge
+
+
 class TestPurge:
     """`POST /purge-payments`."""
 
@@ -53,9 +61,7 @@ class TestPurge:
         assert found is not None
         redis.ask(f'HSET {HASH} {pair[1].name}|h "{found[0]._replace(is_whole=0).to_text()}"')
         purging = asyncio.ensure_future(reader.purge())
-        while not purging.done():
-            await pair[0].flush()
-        await purging
+        await finish(purging, pair[:1])
         assert await reader.summary(ALL_TIME) == NOTHING
 
     async def test_those_who_have_gone(
@@ -66,9 +72,7 @@ class TestPurge:
         pair[1].settle(ONE)
         await pair[1].publisher.say_goodbye()
         purge = asyncio.ensure_future(reader.purge())
-        while not purge.done():
-            await pair[0].flush()
-        await purge
+        await finish(purge, pair[:1])
         assert await reader.summary(ALL_TIME) == NOTHING
         pair[1].start(totals)
         await pair[1].publisher._resume()  # noqa: SLF001  as when it runs
@@ -180,10 +184,7 @@ class TestPurge:
         for member in pair:
             await member.flush(ONE)
         purge = asyncio.ensure_future(reader.purge())
-        while not purge.done():
-            for member in pair:
-                await member.flush()
-        await purge
+        await finish(purge, pair)
         assert begun[1:] == [0, pair[0].journal.base.epoch]
 
     async def test_redis_emptied_meanwhile(
@@ -205,12 +206,9 @@ class TestPurge:
         while not (await pair[0].flush() and pair[0].journal.base.epoch):
             await asyncio.sleep(0.001)
         redis.ask("FLUSHALL")
-        while 0 not in looked_at:
+        while 0 not in looked_at and not purge.done():
             await asyncio.sleep(0.001)
-        while not purge.done():
-            for member in pair:
-                await member.flush()
-        await purge
+        await finish(purge, pair)
         assert await reader.summary(ALL_TIME) == NOTHING
 
     async def test_its_number_is_its_time(self, totals: TotalsHash, pair: list[Published]) -> None:
@@ -219,10 +217,7 @@ class TestPurge:
         for member in pair:
             await member.flush(ONE)
         purge = asyncio.ensure_future(reader.purge())
-        while not purge.done():
-            for member in pair:
-                await member.flush()
-        await purge
+        await finish(purge, pair)
         assert [member.journal.base.epoch for member in pair] == [NOON_MS] * 2
 
     async def test_redis_emptied_after_it(
@@ -232,10 +227,7 @@ class TestPurge:
         for member in pair:
             await member.flush(ONE)
         purge = asyncio.ensure_future(reader.purge())
-        while not purge.done():
-            for member in pair:
-                await member.flush()
-            await asyncio.sleep(0)
+        await finish(purge, pair)
         redis.ask("FLUSHALL")
         for member in pair:
             await member.flush_until_taken()
